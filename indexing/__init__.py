@@ -1,0 +1,30 @@
+"""Offline: items in, a searchable bundle out.
+
+>>> from indexing import Catalogue, build_bundle, load_encoder
+"""
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue, Columns, Item
+from indexing.encoders import Encoder, EncoderInfo, load_encoder
+from indexing.errors import CommonspaceError
+from indexing.index import IndexConfig
+from indexing.item_ids import ItemIds
+from indexing.pictures import PictureLimits
+from indexing.types import Modality
+
+__all__ = [
+    "Bundle",
+    "Catalogue",
+    "Columns",
+    "CommonspaceError",
+    "Encoder",
+    "EncoderInfo",
+    "IndexConfig",
+    "Item",
+    "ItemIds",
+    "Modality",
+    "PictureLimits",
+    "build_bundle",
+    "load_encoder",
+]

@@ -1,0 +1,188 @@
+"""Build a bundle: encode what is new, fuse, index to a recall target, publish."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from safetensors.numpy import save
+
+from indexing import fsops
+from indexing.bundle import ATTRIBUTES, GOLDEN, INDEX, REJECTS, STORE, Bundle, current_generation, publish
+from indexing.catalogue import Catalogue
+from indexing.encode import EncodeReport, encode_catalogue
+from indexing.encoders.base import Encoder, unit
+from indexing.encoders.golden import golden_vectors
+from indexing.errors import CatalogueError
+from indexing.fusion import ModalityVectors, fuse
+from indexing.index import IndexConfig, build_index
+from indexing.item_ids import ItemIds
+from indexing.manifest import MANIFEST, Manifest
+from indexing.pictures import PictureLimits
+from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
+from indexing.types import Vectors
+
+SHARD_ROWS = 50_000
+
+
+def build_bundle(
+    catalogue: Catalogue,
+    encoder: Encoder,
+    out: Path | str,
+    *,
+    index: IndexConfig | None = None,
+    batch_size: int = 128,
+    limits: PictureLimits | None = None,
+    progress: bool = False,
+) -> Bundle:
+    """Encode a catalogue, index it and publish it as a new generation of a bundle.
+
+    A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
+    is taken from there. The generation in force stays untouched until the new one is complete. A new generation has
+    learned nothing yet: `retrieval.fit` adds an adapter and a reranker.
+
+    Args:
+        catalogue: The items.
+        encoder: Embeds them.
+        out: Folder of the bundle.
+        index: What the index must achieve.
+        batch_size: Items encoded and stored at once.
+        limits: What a single picture may cost.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        CatalogueError: When not one item could be encoded.
+        BundleLockedError: When another process is writing to the bundle.
+    """
+    root = Path(out)
+    with fsops.writing(root):
+        work = root / f"work-{encoder.info.fingerprint[:16]}"
+        _seed(root, work, encoder)
+        store = EmbeddingStore(work, encoder.info.dim)
+        with _progress(len(catalogue), progress) as advance:
+            report = encode_catalogue(catalogue, encoder, store, batch_size=batch_size, limits=limits, progress=advance)
+        bundle = _publish(root, catalogue, encoder, store, report, index or IndexConfig())
+        fsops.remove(work)
+    return bundle
+
+
+def _seed(root: Path, work: Path, encoder: Encoder) -> None:
+    """Start from the embeddings of the generation in force, if the same encoder made them."""
+    generation = current_generation(root)
+    if work.exists() or generation is None:
+        return
+    if Manifest.read(root / generation / MANIFEST).encoder.fingerprint == encoder.info.fingerprint:
+        fsops.make_folder(work)
+        for shard in sorted((root / generation / STORE).glob("*.parquet")):
+            fsops.link_or_copy(shard, work / shard.name)
+
+
+def _publish(
+    root: Path, catalogue: Catalogue, encoder: Encoder, store: EmbeddingStore, report: EncodeReport, config: IndexConfig
+) -> Bundle:
+    everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
+    collected = {modality: store.collect(everything, modality) for modality in encoder.info.modalities}
+    exists = np.any([found for _, found in collected.values()], axis=0)
+    if not exists.any():
+        first = next(store.records(everything), None)
+        raise CatalogueError(
+            f"none of the {len(everything)} items of {catalogue.source} could be encoded"
+            + (f"; the first: {first.item_id!r}: {first.reason}" if first else "")
+        )
+    rows = np.flatnonzero(exists)
+    items = ModalityVectors(
+        {m: vectors[rows] for m, (vectors, _) in collected.items()},
+        {m: found[rows] for m, (_, found) in collected.items()},
+    )
+    attributes = catalogue.attributes.take(rows)
+    vectors = fuse(items)
+    searchable, index_report = build_index(vectors, config, held_out_queries(items, vectors, config.sample))
+    records = list(store.records(everything))
+    rejects = catalogue.rejects
+    manifest = Manifest(
+        generation="",
+        created="",
+        encoder=encoder.info,
+        items=len(rows),
+        counts={
+            "source": catalogue.source,
+            "cleaning": catalogue.report.to_json(),
+            "encoding": report.to_json(),
+            "embeddings": {str(m): int(found.sum()) for m, found in items.exists.items()},
+            "quarantined": sum(record.vector is None for record in records),
+            "without_embedding": len(everything) - len(rows),
+        },
+        columns=asdict(catalogue.columns),
+        index=index_report.to_json() | {"config": asdict(config)},
+    )
+    return publish(
+        root,
+        manifest,
+        {
+            ATTRIBUTES: parquet_bytes(attributes),
+            REJECTS: parquet_bytes(rejects),
+            GOLDEN: save({"golden": golden_vectors(encoder)}),
+            INDEX: searchable.save,
+            **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
+        },
+    )
+
+
+def _shards(records: list[Embedding], dim: int) -> Iterator[tuple[str, bytes]]:
+    """Pack embeddings into few large shards, in row order."""
+    for number, start in enumerate(range(0, len(records), SHARD_ROWS)):
+        data = parquet_bytes(to_table(records[start : start + SHARD_ROWS], dim))
+        yield shard_name(number, data), data
+
+
+def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Vectors]:
+    """Give queries of every kind that are not in the index as themselves: (B, D) float32 each.
+
+    The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
+    is the mean of two items drawn at random.
+    """
+    rng = np.random.default_rng(seed)
+    queries = {}
+    several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
+    for modality in items.modalities:
+        if len(rows := np.flatnonzero(items.exists[modality] & several)):
+            chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
+            queries[str(modality)] = unit(items.vectors[modality][chosen])
+    pairs = rng.integers(0, len(vectors), (min(sample, len(vectors)), 2))
+    histories = unit(vectors[pairs].sum(axis=1))
+    queries["history"] = histories[histories.any(axis=1)]
+    return queries
+
+
+@contextmanager
+def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show items encoded, rate and time left on standard error, when it is a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("encoding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} items/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("", total=total, rate="…")
+
+        def advance(items: int) -> None:
+            bar.update(task, advance=items)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.0f}" if speed else "…")
+
+        yield advance

@@ -1,0 +1,99 @@
+"""What an encoder is: frozen, batched, and able to prove that it is the one that built a bundle."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from indexing.errors import EncoderError
+from indexing.types import Modality, Vectors
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What identifies an encoder.
+
+    Attributes:
+        name: What `load_encoder` was given, for example ``"pocket"`` or ``"open_clip:ViT-B-32/openai"``.
+        dim: Length D of its vectors.
+        modalities: What it can embed.
+        fingerprint: Hash over weights, preprocessing, tokenizer and pooling: another value means another space.
+        precision: Number format of the arithmetic, for example ``"float32"``. Not part of the fingerprint: the
+            same weights in another precision give the same space, which the golden vectors prove.
+    """
+
+    name: str
+    dim: int
+    modalities: tuple[Modality, ...]
+    fingerprint: str
+    precision: str = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self) | {"modalities": [str(m) for m in self.modalities]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "EncoderInfo":
+        """Read what `to_json` gave."""
+        return cls(**{**data, "modalities": tuple(Modality(m) for m in data["modalities"])})
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A frozen model that embeds texts and images (and perhaps audio) into one space.
+
+    Every method takes a sequence and returns (N, D) float32 of unit length, (0, D) for an empty sequence.
+    A text is always embedded as text, whatever it looks like: no encoder opens paths or URLs.
+    """
+
+    @property
+    def info(self) -> EncoderInfo:
+        """Name, dimension, modalities and fingerprint."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embed N texts: (N, D) float32, unit length."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Embed N pictures, any size and mode: (N, D) float32, unit length."""
+        ...
+
+
+def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
+    """Scale every line of an (N, D) array to unit length, as float32; a zero line stays zero.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    floats = np.asarray(vectors, dtype=np.float32)
+    norms: Vectors = np.linalg.norm(floats, axis=-1, keepdims=True)
+    return floats / np.where(norms > 0, norms, np.float32(1)).astype(np.float32)
+
+
+def hash_parts(files: Iterable[Path], **settings: object) -> str:
+    """Fingerprint of an encoder: sha256 over the bytes of its files and its settings as sorted JSON."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in sorted(files):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def require(encoder: Encoder, modality: Modality) -> None:
+    """Check that an encoder can embed a modality.
+
+    Raises:
+        EncoderError: When it cannot.
+    """
+    if modality not in encoder.info.modalities:
+        able = ", ".join(encoder.info.modalities)
+        raise EncoderError(
+            f"encoder {encoder.info.name!r} cannot embed {modality}, only {able}; choose another encoder"
+        )

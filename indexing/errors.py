@@ -1,0 +1,96 @@
+"""Every error this project raises on purpose.
+
+    CommonspaceError
+    ├── InputError             what was handed in cannot be used (also a ValueError)
+    │   ├── ShapeError         arrays whose shapes or lengths do not fit together
+    │   ├── VectorError        NaN, infinite or zero vectors
+    │   ├── CatalogueError     a source of items that cannot be read as one
+    │   ├── InteractionsError  a log of interactions that cannot be read as one
+    │   ├── FilterError        a filter naming an unknown attribute or an impossible comparison
+    │   └── UnknownItemError   item ids that are not in the bundle
+    ├── EncoderError           an encoder that cannot be loaded or cannot do what was asked
+    │   └── EncoderMismatchError   an encoder that is not the one that built the bundle
+    ├── BundleError            a bundle that cannot be opened or written
+    │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
+    │   └── BundleLockedError  another process is writing to the bundle
+    ├── TrainingError          learning that cannot start or must stop
+    └── MissingExtraError      an optional package that is not installed (also an ImportError)
+
+A message says what is wrong, with which value (at most three examples), and what to do about it.
+"""
+
+from collections.abc import Iterable
+
+
+class CommonspaceError(Exception):
+    """Base of all errors raised on purpose by ``indexing`` and ``retrieval``."""
+
+
+class InputError(CommonspaceError, ValueError):
+    """What was handed in cannot be used."""
+
+
+class ShapeError(InputError):
+    """Arrays whose shapes or lengths do not fit together."""
+
+
+class VectorError(InputError):
+    """Vectors that contain NaN or infinity, or have no direction."""
+
+
+class CatalogueError(InputError):
+    """A source of items that cannot be read as a catalogue."""
+
+
+class InteractionsError(InputError):
+    """A log of interactions that cannot be read as one."""
+
+
+class FilterError(InputError):
+    """A filter that names an unknown attribute or compares what cannot be compared."""
+
+
+class UnknownItemError(InputError):
+    """Item ids that are not in the bundle."""
+
+
+class EncoderError(CommonspaceError):
+    """An encoder that cannot be loaded, or cannot do what was asked of it."""
+
+
+class EncoderMismatchError(EncoderError):
+    """An encoder that is not the one that built the bundle."""
+
+
+class BundleError(CommonspaceError):
+    """A bundle that cannot be opened or written."""
+
+
+class DamagedFileError(BundleError):
+    """A file whose size or checksum is not the recorded one."""
+
+
+class BundleLockedError(BundleError):
+    """Another process is writing to the bundle."""
+
+
+class TrainingError(CommonspaceError):
+    """Learning that cannot start, or had to stop."""
+
+
+class MissingExtraError(CommonspaceError, ImportError):
+    """An optional package that is not installed."""
+
+
+def examples(values: Iterable[object], at_most: int = 3) -> str:
+    """Show the first few values of a problem, for an error message.
+
+    >>> examples(["a", "b", "c", "d"])
+    "'a', 'b', 'c', …"
+    """
+    shown: list[str] = []
+    for value in values:
+        if len(shown) == at_most:
+            return ", ".join([*shown, "…"])
+        shown.append(repr(value))
+    return ", ".join(shown)

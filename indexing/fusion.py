@@ -1,0 +1,46 @@
+"""From the vectors of an item's modalities to one vector, before anything is learned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.encoders.base import unit
+from indexing.types import Mask, Modality, Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class ModalityVectors:
+    """The frozen vectors of N items.
+
+    Attributes:
+        vectors: For each modality (N, D) float16, zero where an item lacks it.
+        exists: For each modality (N,) bool.
+    """
+
+    vectors: Mapping[Modality, NDArray[np.float16]]
+    exists: Mapping[Modality, Mask]
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that any item has."""
+        return tuple(modality for modality, exists in self.exists.items() if exists.any())
+
+    def take(self, rows: NDArray[np.int64] | Mask) -> "ModalityVectors":
+        """Keep some of the items."""
+        return ModalityVectors(
+            {modality: vectors[rows] for modality, vectors in self.vectors.items()},
+            {modality: exists[rows] for modality, exists in self.exists.items()},
+        )
+
+
+def fuse(items: ModalityVectors) -> Vectors:
+    """Average the modalities that each item has: (N, D) float32, unit length.
+
+    A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
+    """
+    total = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
+    for modality, vectors in items.vectors.items():
+        total += unit(vectors) * items.exists[modality][:, None]
+    return unit(total)

@@ -1,0 +1,94 @@
+"""What an index is: vectors in, the rows with the highest inner products out."""
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from indexing.errors import InputError, ShapeError, VectorError, examples
+from indexing.types import Mask, Rows, Vectors
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Nearest-neighbour search by inner product over N vectors of length D.
+
+    Scores are higher-is-better and ties go to the lower row. An index that is being searched is never changed.
+    """
+
+    @property
+    def kind(self) -> str:
+        """What it is, for the manifest: ``"flat"``, ``"faiss-flat"``, ``"faiss-hnsw"``."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length D of its vectors."""
+        ...
+
+    def __len__(self) -> int:
+        """Give the number N of vectors."""
+        ...
+
+    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+        """Find the best k rows for each query.
+
+        Args:
+            queries: (B, D) float32, any length but zero.
+            k: How many rows to return a query; at least 1.
+            allow: (N,) bool, the rows that may be returned; all when None.
+
+        Returns:
+            Scores (B, k) float32, and rows (B, k) int64. Where fewer than k rows exist or are allowed, the line
+            ends with row -1 and score -inf.
+
+        Raises:
+            ShapeError: For queries of another dimension or a mask of another length.
+            VectorError: For NaN, infinite or zero queries.
+        """
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the index into one file."""
+        ...
+
+
+def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors") -> Vectors:
+    """Check vectors at the door and give them as contiguous (N, D) float32.
+
+    Raises:
+        ShapeError: When they are not 2-D or have another dimension.
+        VectorError: When a line holds NaN or infinity, or is all zero.
+    """
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
+        expected = f"(N, {dim})" if dim is not None else "two-dimensional"
+        raise ShapeError(f"{what} have shape {array.shape}, expected {expected}")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise VectorError(f"{what} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
+    alive = array.any(axis=1)
+    if not alive.all():
+        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~alive).tolist())}: no direction")
+    return array
+
+
+def check_search(index: VectorIndex, queries: Vectors, k: int, allow: Mask | None) -> Vectors:
+    """Check the arguments of `VectorIndex.search`, and give the queries as contiguous float32."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
+    if allow is not None and (allow.shape != (len(index),) or allow.dtype != np.bool_):
+        raise ShapeError(f"allow has shape {allow.shape} and dtype {allow.dtype}, expected ({len(index)},) bool")
+    return check_vectors(queries, index.dim, "queries")
+
+
+def padded(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+    """Widen (B, j) answers to (B, k) with score -inf and row -1."""
+    missing = k - rows.shape[1]
+    if missing <= 0:
+        return scores, rows
+    width = ((0, 0), (0, missing))
+    return (
+        np.pad(scores, width, constant_values=-np.inf),
+        np.pad(rows, width, constant_values=-1),
+    )

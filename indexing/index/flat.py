@@ -1,0 +1,84 @@
+"""Exact search in numpy: the oracle that every other index is measured against."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from indexing import fsops
+from indexing.index.base import VectorIndex, check_search, check_vectors, padded
+from indexing.types import Mask, Rows, Vectors
+
+# Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
+MOST_SCORES = 64_000_000
+
+
+class FlatIndex:
+    """Exact inner-product search by one matrix product.
+
+    >>> index = FlatIndex(np.eye(3, dtype=np.float32))
+    >>> scores, rows = index.search(np.array([[0.0, 2.0, 1.0]], dtype=np.float32), k=2)
+    >>> rows.tolist(), scores.tolist()
+    ([[1, 2]], [[2.0, 1.0]])
+    """
+
+    kind = "flat"
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = check_vectors(vectors)
+
+    @property
+    def dim(self) -> int:
+        """Length D of the vectors."""
+        return int(self.vectors.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+        """Find the best k rows for each query; see `VectorIndex.search`."""
+        queries = check_search(self, queries, k, allow)
+        candidates = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
+        vectors = self.vectors if allow is None else self.vectors[candidates]
+        block = max(1, MOST_SCORES // max(1, len(candidates)))
+        parts = [
+            _best(queries[start : start + block] @ vectors.T, candidates, min(k, len(candidates)))
+            for start in range(0, max(1, len(queries)), block)
+        ]
+        scores = np.concatenate([part[0] for part in parts])
+        rows = np.concatenate([part[1] for part in parts])
+        return padded(scores, rows, k)
+
+    def save(self, path: Path) -> None:
+        """Write the vectors into one safetensors file."""
+        fsops.write_bytes(path, save({"vectors": self.vectors}))
+
+    @classmethod
+    def load(cls, path: Path) -> "FlatIndex":
+        """Read what `save` wrote."""
+        return cls(load(path.read_bytes())["vectors"])
+
+
+def _best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
+    """Pick the k best columns of each line, equal scores in row order."""
+    if k == 0:
+        return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)
+    # argpartition alone may drop any of the columns tied at the cut: keep all that reach the k-th best score.
+    cut = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    best = np.empty((len(scores), k), np.int64)
+    for line, reached in enumerate(scores >= cut):
+        columns = np.flatnonzero(reached)
+        best[line] = columns[np.argsort(-scores[line, columns], kind="stable")[:k]]
+    return np.take_along_axis(scores, best, axis=1), candidates[best]
+
+
+def recall(index: VectorIndex, oracle: FlatIndex, queries: Vectors, k: int) -> float:
+    """Share of the exact k best rows that an index finds, averaged over (B, D) queries.
+
+    A row whose score equals the exact k-th best counts as found: which of two equal items comes first is no loss.
+    """
+    exact, _ = oracle.search(queries, k)
+    found, rows = index.search(queries, k)
+    k = min(k, len(oracle))
+    threshold = exact[:, k - 1 : k] - np.abs(exact[:, k - 1 : k]) * np.float32(1e-5)
+    return float(((rows[:, :k] >= 0) & (found[:, :k] >= threshold)).mean())

@@ -1,0 +1,68 @@
+"""Reading pictures that anyone may have sent: bounded, and never fatal to their neighbours."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+# Pillow's other decoders (EPS, FITS, PDF, TIFF, …) have a history of memory errors and are of no use here.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """What a single picture may cost; one beyond it is refused before it is decoded.
+
+    Attributes:
+        pixels: Most pixels, as its header claims.
+        file_bytes: Most bytes of its file.
+    """
+
+    pixels: int = 40_000_000
+    file_bytes: int = 20_000_000
+
+
+class UnusablePicture(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
+    """A picture that cannot be used, with the reason."""
+
+
+def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
+    """Give the bytes of a picture's file.
+
+    Raises:
+        UnusablePicture: When the file is missing, unreadable, empty or too large.
+    """
+    try:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > limits.file_bytes:
+            raise UnusablePicture(f"image file of {size} bytes is over the limit of {limits.file_bytes}")
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise UnusablePicture(f"image file cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise UnusablePicture("image file is empty")
+    return data
+
+
+def decode_picture(data: bytes, limits: PictureLimits) -> Image.Image:
+    """Decode the first frame of a picture after reading its size from the header.
+
+    Raises:
+        UnusablePicture: When it is of no known format, too large, broken or cut short.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large sizes; our limit decides
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > limits.pixels:
+                raise UnusablePicture(f"image of {image.width} x {image.height} is over {limits.pixels} pixels")
+            image.load()
+    except UnidentifiedImageError as error:
+        raise UnusablePicture(f"image is none of {', '.join(FORMATS)}") from error
+    except UnusablePicture:
+        raise
+    except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes
+        raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
+    return image

@@ -1,0 +1,24 @@
+"""Online and learning: a bundle in, ranked items out.
+
+>>> from retrieval import Interactions, Retriever, fit
+"""
+
+from retrieval.candidates import Candidates, Hit
+from retrieval.evaluation import Evaluation, evaluate
+from retrieval.fit import FitConfig, FitReport, fit
+from retrieval.interactions import Interactions
+from retrieval.rerank import Reranker
+from retrieval.retriever import Retriever
+
+__all__ = [
+    "Candidates",
+    "Evaluation",
+    "FitConfig",
+    "FitReport",
+    "Hit",
+    "Interactions",
+    "Reranker",
+    "Retriever",
+    "evaluate",
+    "fit",
+]

@@ -1,0 +1,67 @@
+"""From files to batches: users with their histories, and candidates that another process made."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.errors import InputError, examples
+from indexing.item_ids import ItemIds
+from retrieval.candidates import Candidates
+from retrieval.interactions import Interactions
+from retrieval.prepare import histories
+from retrieval.retriever import Retriever
+
+
+def users_of(log: Interactions, items: ItemIds, only: Collection[str] | None = None) -> dict[str, list[str]]:
+    """Give the history of each user of a log, oldest first, without items that the bundle lacks.
+
+    Raises:
+        InputError: When no user is left, or one that was asked for is not there.
+    """
+    found = {history.user_id: [items[row] for row in history.rows] for history in histories(log, items)}
+    if only:
+        if missing := [user for user in only if user not in found]:
+            raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
+        found = {user: found[user] for user in only}
+    if not found:
+        raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
+    return found
+
+
+def relevant_items(log: Interactions, seen: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Give for each user of a later log the items to be found: those that are not in the history already.
+
+    Items that the bundle lacks stay in: they were wanted, and cannot be found.
+    """
+    wanted: dict[str, list[str]] = {}
+    for line in log.table.select(["user_id", "item_id"]).to_pylist():
+        if line["item_id"] not in seen.get(line["user_id"], ()):
+            wanted.setdefault(line["user_id"], []).append(line["item_id"])
+    return wanted
+
+
+def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[str, Sequence[str]]) -> Candidates:
+    """Make candidates of a table of ``query_id, item_id, score``, where a query_id is a user with a history.
+
+    Raises:
+        InputError: When a column is missing or a query_id is no known user.
+        UnknownItemError: When an item_id is not in the bundle.
+    """
+    if missing := [name for name in ("query_id", "item_id", "score") if name not in table.column_names]:
+        raise InputError(f"the candidates lack {missing}; there are {table.column_names}")
+    table = table.sort_by([("query_id", "ascending"), ("score", "descending")])
+    names = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+    query_ids, starts, lengths = np.unique(names, return_index=True, return_counts=True)
+    if unknown := [name for name in query_ids.tolist() if name not in users]:
+        raise InputError(f"{len(unknown)} query_ids have no history in the log, e.g. {examples(unknown)}")
+    found = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
+    line = np.repeat(np.arange(len(query_ids)), lengths)
+    place = np.arange(len(found)) - np.repeat(starts, lengths)
+    rows = np.full((len(query_ids), int(lengths.max(initial=0))), -1, np.int64)
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    rows[line, place] = found
+    scores[line, place] = table.column("score").to_numpy()
+    pasts = tuple(retriever.items.rows(users[name]) for name in query_ids.tolist())
+    tastes = retriever.users.taste(retriever.vectors, pasts)
+    return Candidates(tastes, rows, scores, retriever.items, "retrieve", tuple(query_ids.tolist()), pasts)

@@ -1,0 +1,128 @@
+"""The one type that flows: retrieval gives it, reranking takes and gives it, evaluation reads it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.errors import ShapeError
+from indexing.item_ids import ItemIds
+from indexing.types import Rows, Vectors
+
+
+class Hit(NamedTuple):
+    """One answer to one query; rank counts from 1, a higher score is better."""
+
+    item_id: str
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Ranked items for a batch of B queries, best first.
+
+    Attributes:
+        queries: (B, D) float32, the query vectors.
+        rows: (B, K) int64, rows of the items; -1 pads at the end of a line.
+        scores: (B, K) float32, higher is better, never rising along a line; -inf where the row is -1.
+        items: The item_ids that the rows point into.
+        stage: What ordered them last: ``"retrieve"``, ``"rerank"``, ….
+        query_ids: B names of the queries; ``"0"``, ``"1"``, … when not given.
+        histories: For recommendations, the rows each query's user has seen, oldest first; B empty arrays otherwise.
+    """
+
+    queries: Vectors
+    rows: Rows
+    scores: Vectors
+    items: ItemIds
+    stage: str
+    query_ids: tuple[str, ...] = ()
+    histories: tuple[Rows, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.queries)
+        if not self.query_ids:
+            object.__setattr__(self, "query_ids", tuple(str(i) for i in range(count)))
+        if not self.histories:
+            object.__setattr__(self, "histories", (np.empty(0, np.int64),) * count)
+        if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
+            raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
+        lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
+        if wrong := {name: length for name, length in lengths.items() if length != count}:
+            raise ShapeError(f"{count} queries but {wrong}; one line a query")
+        if self.rows.size and (self.rows.max() >= len(self.items) or self.rows.min() < -1):
+            raise ShapeError(f"rows reach {self.rows.max()}, but there are {len(self.items)} items")
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __getitem__(self, query: int) -> list[Hit]:
+        """Give the answers to one query, best first, without padding."""
+        return [
+            Hit(self.items[row], float(score), rank)
+            for rank, (row, score) in enumerate(zip(self.rows[query], self.scores[query], strict=True), start=1)
+            if row >= 0
+        ]
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        return (self[query] for query in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Candidates {len(self)} queries x {self.rows.shape[1]}, stage {self.stage!r}>"
+
+    def named(self, query_ids: Sequence[str]) -> "Candidates":
+        """Give the queries other names."""
+        return replace(self, query_ids=tuple(query_ids))
+
+    def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Candidates":
+        """Keep some of the queries, in the order given."""
+        return replace(
+            self,
+            queries=self.queries[lines],
+            rows=self.rows[lines],
+            scores=self.scores[lines],
+            query_ids=tuple(self.query_ids[line] for line in lines),
+            histories=tuple(self.histories[line] for line in lines),
+        )
+
+    def top(self, k: int) -> "Candidates":
+        """Keep the best k of each query."""
+        return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
+
+    def reordered(self, scores: Vectors, stage: str) -> "Candidates":
+        """Order every line by new scores (B, K); equal scores keep their present order, padding stays last."""
+        if scores.shape != self.rows.shape:
+            raise ShapeError(f"scores {scores.shape} but rows {self.rows.shape}; one score a candidate")
+        kept = np.where(self.rows >= 0, scores, -np.inf).astype(np.float32)
+        order = np.argsort(-kept, axis=1, kind="stable")
+        return replace(
+            self,
+            rows=np.take_along_axis(self.rows, order, axis=1),
+            scores=np.take_along_axis(kept, order, axis=1),
+            stage=stage,
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """Give one line a hit: ``query_id, item_id, rank, score, stage``."""
+        query, position = np.nonzero(self.rows >= 0)
+        return pa.table(
+            {
+                "query_id": pa.array([self.query_ids[q] for q in query], pa.string()),
+                "item_id": pa.array([self.items[row] for row in self.rows[query, position]], pa.string()),
+                "rank": pa.array(position + 1, pa.int64()),
+                "score": pa.array(self.scores[query, position], pa.float32()),
+                "stage": pa.array([self.stage] * len(query), pa.string()),
+            }
+        )
+
+    def to_trec(self) -> str:
+        """Give a TREC run: ``query_id Q0 item_id rank score stage``, one line a hit."""
+        return "".join(
+            f"{query_id} Q0 {hit.item_id} {hit.rank} {hit.score:.6f} {self.stage}\n"
+            for query_id, hits in zip(self.query_ids, self, strict=True)
+            for hit in hits
+        )

@@ -1,0 +1,62 @@
+"""The command line: one command for each verb of the Python API.
+
+Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what and how to go on), 2 wrong usage,
+70 a fault of this program, 130 interrupted. `--debug` shows the traceback.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from indexing.errors import CommonspaceError
+from retrieval.cli import build, learn, query
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="commonspace",
+    help="Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit, learn.evaluate):
+    app.command()(command)
+app.command()(build.info)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        app(arguments, standalone_mode=False, prog_name="commonspace")
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("commonspace: interrupted; what was finished is kept, run the same command again", err=True)
+        return 130
+    except (CommonspaceError, OSError) as error:
+        if debug:
+            raise
+        typer.echo(f"commonspace: {' '.join(str(error).split())}", err=True)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"commonspace: internal error: {type(error).__name__}: {error}; see --debug", err=True)
+        return 70
+    return 0

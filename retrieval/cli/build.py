@@ -1,0 +1,100 @@
+"""`commonspace build` and `commonspace info`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from indexing.catalogue import Catalogue
+from indexing.sample import items_path
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.encoders import load_encoder
+from indexing.index import IndexConfig
+from indexing.index.build import IndexKind
+from indexing.manifest import Manifest
+from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+
+SAMPLE = "sample"
+
+
+def build(
+    source: Annotated[str, typer.Argument(help="A .parquet, .csv or .jsonl file, a folder of pictures, or 'sample'.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    encoder: Annotated[str, typer.Option(help="pocket, open_clip:ARCH/TAG or hf:NAME.")] = "pocket",
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
+    min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
+    batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 128,
+    as_json: Json = False,
+) -> None:
+    """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
+    path = items_path() if source == SAMPLE else Path(source)
+    catalogue = _open(path, images, item_id, text, image)
+    config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
+    bundle = build_bundle(
+        catalogue, load_encoder(encoder), out, index=config, batch_size=batch_size, progress=progress_wanted(as_json)
+    )
+    _show(bundle.manifest, out, as_json)
+
+
+def _open(path: Path, images: Path | None, item_id: str | None, text: list[str] | None, image: str | None) -> Catalogue:
+    catalogue = Catalogue.open(path, images=images)
+    chosen: dict[str, Any] = {"item_id": item_id, "text": tuple(text) if text else None, "image": image}
+    chosen = {field: value for field, value in chosen.items() if value is not None}
+    if not chosen:
+        return catalogue
+    return Catalogue.open(path, images=images, columns=replace(catalogue.columns, **chosen))
+
+
+def info(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a bundle contains, what its index was measured to do, and what it has learned."""
+    _show(Bundle.open(bundle).manifest, bundle, as_json)
+
+
+def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
+    size = sum(record.size for record in manifest.files)
+    cleaning, encoding = manifest.counts["cleaning"], manifest.counts["encoding"]
+    summary = {
+        "bundle": str(folder),
+        "generation": manifest.generation,
+        "items": manifest.items,
+        "encoder": manifest.encoder.name,
+        "fingerprint": manifest.encoder.fingerprint,
+        "dim": manifest.encoder.dim,
+        "embeddings": manifest.counts["embeddings"],
+        "rows_rejected": cleaning["rejected"],
+        "quarantined": manifest.counts["quarantined"],
+        "encoding": encoding,
+        "index": manifest.index,
+        "learned": manifest.learned.get("measured", {}),
+        "features": list(manifest.features),
+        "bytes": size,
+    }
+    if as_json:
+        show_json(summary)
+        return
+    index = manifest.index
+    seconds = sum(encoding["seconds"].values())
+    recall = ", ".join(f"{kind} {value:.3f}" for kind, value in index["recall"].items())
+    show_pairs(
+        str(folder),
+        {
+            "generation": manifest.generation,
+            "items": f"{manifest.items} ({sum(cleaning['rejected'].values())} rows rejected)",
+            "embeddings": ", ".join(f"{count} {modality}" for modality, count in summary["embeddings"].items()),
+            "quarantined": f"{summary['quarantined']} texts or pictures that could not be encoded",
+            "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
+            "encoder": f"{manifest.encoder.name}, {manifest.encoder.dim} dimensions",
+            "index": f"{index['kind']}, recall@{index['k']} {recall}" + ("" if index["target_met"] else " (below target)"),
+            "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
+            "size": f"{size / 1e6:.1f} MB",
+        },
+    )

@@ -1,0 +1,119 @@
+"""`commonspace search`, `similar`, `recommend` and `rerank`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from indexing.errors import InputError
+from retrieval.batch import candidates_from_table, users_of
+from retrieval.cli.log import MinWeight, Only, open_log
+from retrieval.cli.output import Json, Out, show_candidates
+from retrieval.filters import Condition, parse_condition
+from retrieval.retriever import Retriever
+
+BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
+Depth = Annotated[int, typer.Option("-k", min=1, max=10_000, help="Answers a query.")]
+Where = Annotated[
+    list[str] | None, typer.Option(help="Condition on an attribute, like 'year >= 1990'; repeat for several.")
+]
+
+
+def search(
+    bundle: BundleFolder,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to search for.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Picture to search with; repeat for several.")] = None,
+    k: Depth = 10,
+    where: Where = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items nearest to texts or to pictures."""
+    if bool(texts) == bool(image):
+        raise InputError("give either texts or --image, for example: commonspace search BUNDLE 'a red mug'")
+    retriever = Retriever.load(bundle)
+    conditions = _conditions(retriever, where)
+    if texts:
+        found, names = retriever.search_texts(texts, k, where=conditions), tuple(texts)
+    else:
+        found, names = retriever.search_images(image or [], k, where=conditions), tuple(map(str, image or []))
+    show_candidates(found.named(names), retriever.bundle, as_json=as_json, out=out)
+
+
+def similar(
+    bundle: BundleFolder,
+    item_ids: Annotated[list[str], typer.Argument(help="Items to find the neighbours of.")],
+    k: Depth = 10,
+    where: Where = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items nearest to items, which are left out of their own lists."""
+    retriever = Retriever.load(bundle)
+    found = retriever.similar_items(item_ids, k, where=_conditions(retriever, where))
+    show_candidates(found, retriever.bundle, as_json=as_json, out=out)
+
+
+def recommend(
+    bundle: BundleFolder,
+    history: Annotated[
+        list[str] | None, typer.Option(help="One user's item_ids, oldest first, separated by commas; repeat for more.")
+    ] = None,
+    interactions: Annotated[
+        str | None, typer.Option(help="A log of interactions, or 'sample': every user in it.")
+    ] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only this user of the log; repeat for several.")] = None,
+    k: Depth = 10,
+    depth: Annotated[int, typer.Option(help="Candidates a user that the reranker orders.")] = 200,
+    rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
+    where: Where = None,
+    only: Only = None,
+    min_weight: MinWeight = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to users, from histories or a log; seen items are left out."""
+    if bool(history) == bool(interactions):
+        raise InputError("give either --history ID,ID,… or --interactions FILE")
+    retriever = Retriever.load(bundle)
+    if interactions:
+        log = open_log(interactions, only=only, min_weight=min_weight)
+        histories = users_of(log, retriever.items, only=user)
+    else:
+        listed = [[part.strip() for part in one.split(",") if part.strip()] for one in history or []]
+        histories = {f"history {number}": ids for number, ids in enumerate(listed, start=1)}
+    found = retriever.recommend(
+        list(histories.values()),
+        max(k, depth) if rerank else k,
+        where=_conditions(retriever, where),
+        user_ids=list(histories),
+    )
+    ranked = retriever.rerank(found, k) if rerank else found
+    show_candidates(ranked, retriever.bundle, as_json=as_json, out=out)
+
+
+def rerank(
+    bundle: BundleFolder,
+    candidates: Annotated[Path, typer.Argument(help="Parquet with query_id (a user), item_id and score.")],
+    interactions: Annotated[str, typer.Option(help="The log with the users' histories, or 'sample'.")],
+    k: Depth = 10,
+    only: Only = None,
+    min_weight: MinWeight = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Order candidates from a file anew by the learned head."""
+    retriever = Retriever.load(bundle)
+    log = open_log(interactions, only=only, min_weight=min_weight)
+    try:
+        table = pq.read_table(candidates)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{candidates} is not a Parquet file: {error}") from error
+    listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
+    show_candidates(retriever.rerank(listed, k), retriever.bundle, as_json=as_json, out=out)
+
+
+def _conditions(retriever: Retriever, where: list[str] | None) -> list[Condition]:
+    return [parse_condition(text, retriever.bundle.attributes) for text in where or []]

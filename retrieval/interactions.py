@@ -1,0 +1,156 @@
+"""What users did: one clean table in time order, whatever the log looked like."""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexing.errors import InteractionsError
+from retrieval.interaction_log import SCHEMA, InteractionColumns, Only, Wish
+
+__all__ = ["InteractionColumns", "Interactions"]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """A log of interactions in time order; those of the same second keep the order of the log.
+
+    Attributes:
+        table: ``user_id: string, item_id: string, timestamp: int64, weight: float32``; times in seconds, UTC.
+        dropped: How many rows could not be used, by reason. Rows that were not asked for are not counted.
+        repaired: How many rows were used after a repair, by what was wrong.
+
+    Example:
+        >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
+        >>> interactions = Interactions.from_arrow(log)
+        >>> interactions
+        <Interactions 2 of 2 users on 2 items, dropped {'blank user_id': 1}>
+        >>> interactions.table["user_id"].to_pylist()
+        ['bob', 'ann']
+    """
+
+    table: pa.Table
+    dropped: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.table.schema.equals(SCHEMA):
+            raise InteractionsError(
+                f"the columns are {self.table.schema.names} of types {self.table.schema.types}; "
+                "read such logs with Interactions.from_arrow"
+            )
+        if np.any(np.diff(self.table["timestamp"].to_numpy()) < 0):
+            raise InteractionsError("the rows are not in time order; read such logs with Interactions.from_arrow")
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        columns: InteractionColumns | None = None,
+        min_weight: float | None = None,
+        only: Only | None = None,
+    ) -> "Interactions":
+        """Read a Parquet, CSV or tab-separated file, told apart by the suffix; see ``from_parquet``."""
+        match Path(path).suffix.lower():
+            case ".parquet" | ".pq":
+                return cls.from_parquet(path, columns=columns, min_weight=min_weight, only=only)
+            case ".csv" | ".tsv":
+                return cls.from_csv(path, columns=columns, min_weight=min_weight, only=only)
+            case suffix:
+                raise InteractionsError(
+                    f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv and .tsv files"
+                )
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: Path | str,
+        *,
+        columns: InteractionColumns | None = None,
+        min_weight: float | None = None,
+        only: Only | None = None,
+    ) -> "Interactions":
+        """Read a Parquet file, or a folder of them.
+
+        Args:
+            path: Where it is.
+            columns: Which columns hold what.
+            min_weight: Keep interactions of at least this weight, as in "ratings of 4 and more".
+            only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
+
+        Raises:
+            InteractionsError: When it is no table, lacks a column, or leaves no rows.
+        """
+        from pyarrow import parquet
+
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        try:
+            dataset = parquet.ParquetDataset(path)
+            needed = wish.needed(dataset.schema.names)
+            table = dataset.read(columns=needed)
+        except (OSError, pa.ArrowException) as error:
+            raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
+        return cls(*wish.clean(table))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: Path | str,
+        *,
+        columns: InteractionColumns | None = None,
+        min_weight: float | None = None,
+        only: Only | None = None,
+    ) -> "Interactions":
+        """Read a UTF-8 CSV file with a header, or a ``.tsv`` file with tabs; see ``from_parquet``."""
+        from pyarrow import csv as arrow_csv
+
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        separator = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+        ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
+
+        def skip(_row: object) -> str:
+            ragged.append("wrong number of columns")
+            return "skip"
+
+        try:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                needed = wish.needed(next(csv.reader(file, delimiter=separator), []))
+            table = arrow_csv.read_csv(
+                path,
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=separator, newlines_in_values=True, invalid_row_handler=skip
+                ),
+                # Everything as text: an id such as 007 must not become a number.
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(needed, pa.string()), include_columns=needed
+                ),
+            )
+        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+            raise InteractionsError(f"{path} cannot be read as CSV: {error}") from error
+        return cls(*wish.clean(table, Counter(ragged)))
+
+    @classmethod
+    def from_arrow(
+        cls,
+        table: pa.Table,
+        *,
+        columns: InteractionColumns | None = None,
+        min_weight: float | None = None,
+        only: Only | None = None,
+    ) -> "Interactions":
+        """Clean an Arrow table; see ``from_parquet``."""
+        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table")
+        return cls(*wish.clean(table.select(wish.needed(table.column_names))))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        users, items = (pc.count_distinct(self.table[name]).as_py() for name in ("user_id", "item_id"))
+        lost = f", dropped {self.dropped}" if self.dropped else ""
+        return f"<Interactions {len(self)} of {users} users on {items} items{lost}>"

@@ -1,0 +1,107 @@
+"""From a log of interactions to what learning and evaluation need: histories and a part held out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from indexing.item_ids import ItemIds
+from indexing.types import Rows
+from retrieval.interactions import Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What one user did, oldest first.
+
+    Attributes:
+        user_id: Who.
+        rows: (n,) int64, rows of the items in the bundle, each at most once.
+        timestamps: (n,) int64, seconds since 1970 (UTC), never falling.
+        weights: (n,) float32.
+    """
+
+    user_id: str
+    rows: Rows
+    timestamps: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
+    """Gather each user's interactions with the items of a bundle; users sorted by id.
+
+    Interactions with items that are not in the bundle are left out. Of a user's repeated interactions with an
+    item only the first is kept: what comes back later is no longer news, and must not be predicted as if it
+    were.
+
+    Args:
+        interactions: What users did.
+        items: The items of the bundle.
+        min_length: Leave out users with fewer different items than this.
+
+    >>> log = pa.table({"user": ["b", "a", "b", "b"], "item": ["mug", "cup", "cup", "mug"]})
+    >>> found = histories(Interactions.from_arrow(log), ItemIds(["cup", "mug"]))
+    >>> [(history.user_id, history.rows.tolist()) for history in found]
+    [('a', [0]), ('b', [1, 0])]
+    """
+    table = interactions.table
+    found = pc.index_in(table["item_id"], value_set=pa.array(items, pa.string()))
+    here = pc.is_valid(found).to_numpy()
+    rows = pc.fill_null(found, -1).to_numpy().astype(np.int64)[here]
+    users, names = _user_numbers(table["user_id"])
+    users = users[here]
+    # The log is in time order, so the first of equal keys is the earliest.
+    _, first = np.unique(users * max(len(items), 1) + rows, return_index=True)
+    first.sort()
+    first = first[np.argsort(users[first], kind="stable")]
+    lengths = np.bincount(users[first], minlength=len(names))
+    ends = np.cumsum(lengths)
+    timestamps, weights = (table[name].to_numpy()[here][first] for name in ("timestamp", "weight"))
+    columns = (rows[first], timestamps, weights)
+    return [
+        History(names[user], *(column[ends[user] - lengths[user] : ends[user]] for column in columns))
+        for user in np.flatnonzero(lengths >= max(min_length, 1)).tolist()
+    ]
+
+
+def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:
+    """Split each user's interactions by time: the earlier ones, and the last ``ceil(share * n)``.
+
+    At least one interaction of every user stays in the first part, so a user with a single one is wholly
+    there. Of interactions at the same second those later in the log count as later.
+
+    Raises:
+        InputError: When the share is not between 0 and 1.
+
+    >>> log = pa.table({"user": ["a", "a", "a", "b"], "item": ["mug", "cup", "jar", "mug"]})
+    >>> earlier, later = hold_out_last(Interactions.from_arrow(log))
+    >>> earlier.table["item_id"].to_pylist(), later.table["item_id"].to_pylist()
+    (['mug', 'cup', 'mug'], ['jar'])
+    """
+    if not 0 < share < 1:
+        raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
+    users, names = _user_numbers(interactions.table["user_id"])
+    lengths = np.bincount(users, minlength=len(names))
+    order = np.argsort(users, kind="stable")
+    place = np.empty(len(users), np.int64)
+    place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
+    # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
+    held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
+    late = place >= (lengths - held)[users]
+    table = interactions.table
+    return Interactions(table.filter(pa.array(~late))), Interactions(table.filter(pa.array(late)))
+
+
+def _user_numbers(user_ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Number users in the order of their ids: (N,) int64, and the ids."""
+    encoded = user_ids.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return number[encoded.indices.to_numpy()], encoded.dictionary.take(order).to_pylist()

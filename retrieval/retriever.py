@@ -1,0 +1,174 @@
+"""The verbs: search, similar, recommend, rerank. Everything is plural in, plural out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from indexing.bundle import Bundle
+from indexing.encoders import Encoder, load_encoder
+from indexing.encoders.base import require
+from indexing.errors import InputError
+from indexing.fusion import fuse
+from indexing.index.base import check_vectors
+from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
+from indexing.types import Modality, Rows, Vectors
+from retrieval.adapter import ADAPTER, Adapter
+from retrieval.candidates import Candidates
+from retrieval.filters import Condition, matching
+from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker
+from retrieval.retrieve import retrieve
+from retrieval.users import UserModel
+
+Picture = Image.Image | bytes | Path | str
+
+
+class Retriever:
+    """Answers queries from one generation of a bundle; safe to share between threads.
+
+    Args:
+        bundle: The opened generation.
+        encoder: The encoder that built it; loaded by name at the first text or image query when None.
+
+    Example:
+        >>> retriever = Retriever.load("bundles/shop")  # doctest: +SKIP
+        >>> retriever.search_texts(["red canvas shoes"], k=10)[0][0]  # doctest: +SKIP
+        Hit(item_id='shoe-3', score=0.71, rank=1)
+    """
+
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None) -> None:
+        self.bundle = bundle
+        self.items = bundle.items
+        dim = bundle.manifest.encoder.dim
+        fused = fuse(bundle.modality_vectors)
+        self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
+        self.vectors = self.adapter.apply(fused) if self.adapter else fused
+        self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
+        self.reranker: Reranker = ExactReranker(self.vectors)
+        if bundle.has(RERANKER):
+            self.reranker = HeadReranker.from_bytes(
+                bundle.read(RERANKER), self.vectors, bundle.modality_vectors, self.users
+            )
+        self._encoder = encoder
+        if encoder is not None:
+            bundle.check_encoder(encoder)
+
+    @classmethod
+    def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
+        """Open the generation in force of a bundle.
+
+        Raises:
+            BundleError: When there is none, or it is damaged or of a newer version.
+            EncoderMismatchError: When the encoder given is not the one that built it.
+        """
+        return cls(Bundle.open(path), encoder)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
+        if self._encoder is None:
+            encoder = load_encoder(self.bundle.manifest.encoder.name)
+            self.bundle.check_encoder(encoder)
+            self._encoder = encoder
+        return self._encoder
+
+    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+        """Find the k items nearest to each text.
+
+        Args:
+            texts: B texts, never read as a path or URL.
+            k: Answers a query.
+            where: Conditions on attributes that every answer satisfies, as ``("year", ">=", 1990)``.
+        """
+        _plural(texts, "texts")
+        require(self.encoder, Modality.TEXT)
+        return self.search_vectors(self.encoder.encode_texts(texts), k, where=where)
+
+    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
+
+        Raises:
+            InputError: When a picture cannot be read.
+        """
+        _plural(images, "images")
+        require(self.encoder, Modality.IMAGE)
+        opened = [_open_picture(position, image) for position, image in enumerate(images)]
+        return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
+
+    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+        """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
+        vectors = check_vectors(vectors, self.bundle.index.dim, "queries")
+        return self._candidates(vectors, k, where)
+
+    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+        """Find the k items nearest to each item, which is itself left out.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+        """
+        _plural(item_ids, "item_ids")
+        rows = self.items.rows(item_ids)
+        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]))
+        return replace(found, query_ids=tuple(item_ids))
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        where: Sequence[Condition] = (),
+        exclude_seen: bool = True,
+        user_ids: Sequence[str] = (),
+    ) -> Candidates:
+        """Recommend k items to each user.
+
+        Args:
+            histories: For each of B users the item_ids of their history, oldest first.
+            k: Answers a user.
+            where: Conditions on attributes that every answer satisfies.
+            exclude_seen: Leave out the items of the history.
+            user_ids: B names for the answers.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+            InputError: When a history is empty.
+        """
+        _plural(histories, "histories")
+        for user, history in enumerate(histories):
+            _plural(history, f"histories[{user}]")
+            if not len(history):
+                raise InputError(f"the history of user {user} is empty; leave that user out, or show popular items")
+        rows = [self.items.rows(history) for history in histories]
+        tastes = self.users.taste(self.vectors, rows)
+        found = self._candidates(tastes, k, where, rows if exclude_seen else ())
+        return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
+
+    def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
+        """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
+        ranked = self.reranker.rerank(candidates)
+        return ranked if k is None else ranked.top(k)
+
+    def _candidates(
+        self, queries: Vectors, k: int, where: Sequence[Condition], exclude: Sequence[Rows] = ()
+    ) -> Candidates:
+        allow = matching(self.bundle.attributes, where) if where else None
+        scores, rows = retrieve(self.bundle.index, queries, k, exclude=exclude, allow=allow)
+        return Candidates(queries, rows, scores, self.items, "retrieve")
+
+
+def _plural(values: object, name: str) -> None:
+    """Refuse a single string where a sequence of them is meant: it would be read letter by letter."""
+    if isinstance(values, str | bytes):
+        raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
+
+
+def _open_picture(position: int, picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    limits = PictureLimits()
+    try:
+        return decode_picture(read_picture(Path(picture) if isinstance(picture, str) else picture, limits), limits)
+    except UnusablePicture as reason:
+        name = "" if isinstance(picture, bytes) else f" ({str(picture)!r})"
+        raise InputError(f"query picture {position}{name}: {reason}") from reason

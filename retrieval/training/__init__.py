@@ -1,0 +1,1 @@
+"""Learning with torch: the only part of `retrieval` that imports it."""

@@ -1,0 +1,51 @@
+"""The user side: from a history to a query vector. No table of users, so a new user is served at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.encoders.base import unit
+from indexing.types import Rows, Vectors
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """A user's taste: the mean of the history's item vectors, recent ones counting more.
+
+    The catalogue's mean vector is subtracted, for all vectors share it: against it every taste looks alike. Doing so
+    on the query alone changes an item's score only by what the taste has in common with the mean.
+
+    Attributes:
+        half_life: An item this many positions back counts half.
+        longest: Only this many last items of a history are read.
+    """
+
+    half_life: float = 10.0
+    longest: int = 200
+
+    def weights(self, length: int) -> Vectors:
+        """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.
+
+        >>> UserModel(half_life=1).weights(3).round(3).tolist()
+        [0.14300000667572021, 0.28600001335144043, 0.5709999799728394]
+        """
+        age = np.arange(min(length, self.longest))[::-1]
+        weights = 0.5 ** (age / self.half_life)
+        shares: Vectors = (weights / weights.sum()).astype(np.float32)
+        return shares
+
+    def taste(self, vectors: Vectors, histories: Sequence[Rows]) -> Vectors:
+        """Give the query vector of each history: (B, D) float32, unit length.
+
+        Args:
+            vectors: (N, D) float32, the item vectors.
+            histories: B arrays of rows, oldest first, none of them empty.
+        """
+        centre = vectors.mean(axis=0)
+        tastes = np.empty((len(histories), vectors.shape[1]), np.float32)
+        for line, history in enumerate(histories):
+            tastes[line] = self.weights(len(history)) @ vectors[history[-self.longest :]]
+        centred = unit(tastes - centre)
+        # A history that sits exactly at the centre has no direction left; then the plain mean must do.
+        return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

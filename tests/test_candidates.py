@@ -1,0 +1,62 @@
+"""Candidates keep their promises: aligned, padded at the end, readable by other tools."""
+
+import numpy as np
+import pytest
+
+from indexing.errors import ShapeError
+from indexing.item_ids import ItemIds
+from retrieval.candidates import Candidates, Hit
+
+ITEMS = ItemIds(["a", "b", "c", "d"])
+
+
+def candidates() -> Candidates:
+    return Candidates(
+        queries=np.ones((2, 3), np.float32),
+        rows=np.array([[2, 0, 1], [3, -1, -1]]),
+        scores=np.array([[0.9, 0.5, 0.1], [0.25, -np.inf, -np.inf]], np.float32),
+        items=ITEMS,
+        stage="retrieve",
+        query_ids=("q", "r"),
+    )
+
+
+def test_hits_have_ids_scores_and_ranks() -> None:
+    assert candidates()[0] == [Hit("c", pytest.approx(0.9), 1), Hit("a", 0.5, 2), Hit("b", pytest.approx(0.1), 3)]
+    assert list(candidates())[1] == [Hit("d", 0.25, 1)]
+    assert repr(candidates()) == "<Candidates 2 queries x 3, stage 'retrieve'>"
+
+
+def test_reordering_is_stable_and_keeps_padding_last() -> None:
+    ranked = candidates().reordered(np.array([[0, 5, 5], [1, 99, 99]], np.float32), "rerank")
+    assert ranked.rows.tolist() == [[0, 1, 2], [3, -1, -1]]
+    assert ranked.scores.tolist() == [[5, 5, 0], [1, -np.inf, -np.inf]]
+    assert ranked.stage == "rerank"
+    with pytest.raises(ShapeError, match="one score a candidate"):
+        candidates().reordered(np.zeros((2, 2), np.float32), "rerank")
+
+
+def test_top_and_take() -> None:
+    assert [hit.item_id for hit in candidates().top(2)[0]] == ["c", "a"]
+    taken = candidates().take([1])
+    assert (taken.query_ids, taken.rows.tolist()) == (("r",), [[3, -1, -1]])
+
+
+def test_arrow_and_trec_leave_out_padding() -> None:
+    assert candidates().to_arrow().to_pydict() == {
+        "query_id": ["q", "q", "q", "r"],
+        "item_id": ["c", "a", "b", "d"],
+        "rank": [1, 2, 3, 1],
+        "score": [pytest.approx(0.9), 0.5, pytest.approx(0.1), 0.25],
+        "stage": ["retrieve"] * 4,
+    }
+    assert candidates().to_trec().splitlines()[-1] == "r Q0 d 1 0.250000 retrieve"
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"rows \(2, 3\) but scores \(2, 2\)"):
+        Candidates(np.ones((2, 3), np.float32), np.zeros((2, 3), int), np.zeros((2, 2), np.float32), ITEMS, "retrieve")
+    with pytest.raises(ShapeError, match=r"2 queries but \{'query_ids': 1\}"):
+        candidates().named(["only one"])
+    with pytest.raises(ShapeError, match="rows reach 4, but there are 4 items"):
+        Candidates(np.ones((1, 3), np.float32), np.array([[4]]), np.zeros((1, 1), np.float32), ITEMS, "retrieve")

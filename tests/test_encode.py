@@ -1,0 +1,124 @@
+"""Encoding: each text and picture ends encoded, copied, resumed or quarantined, and the sums reconcile."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from indexing.catalogue import Catalogue
+from indexing.encode import EncodeReport, encode_catalogue
+from indexing.item_ids import ItemIds
+from indexing.pictures import PictureLimits
+from indexing.store import EmbeddingStore
+from indexing.types import Modality
+from tests.toy import DIM, ToyEncoder, picture, toy_file
+
+
+def settled(report: EncodeReport) -> int:
+    return report.encoded + report.copied + report.resumed + report.quarantined
+
+
+def catalogue_of(folder: Path, rows: list[dict[str, object]]) -> Catalogue:
+    path = folder / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return Catalogue.from_parquet(path)
+
+
+def test_vectors_are_the_encoders_own(tmp_path: Path) -> None:
+    encoder, store = ToyEncoder(), EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), encoder, store, batch_size=7)
+    assert (report.encoded, settled(report)) == (35, 35)  # 20 texts and 15 pictures, each different
+    ids = ItemIds(["blue-lamp", "white-mug"])
+    texts, _ = store.collect(ids, Modality.TEXT)
+    np.testing.assert_allclose(texts, encoder.encode_texts(["blue lamp", "white mug"]), atol=1e-3)
+    pictures, exists = store.collect(ids, Modality.IMAGE)
+    assert exists.tolist() == [True, False]
+    np.testing.assert_allclose(pictures[0], [0, 0, 1] + [0] * 13, atol=2e-3)
+
+
+def test_equal_content_is_encoded_once(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"item_id": str(number), "title": f"mug {number % 2}", "image": picture("red")} for number in range(6)
+    ]
+    encoder, store = ToyEncoder(), EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(catalogue_of(tmp_path, rows), encoder, store, batch_size=4)
+    assert sorted(encoder.encoded) == ["mug 0", "mug 1"]
+    assert encoder.pictures == 1
+    assert (report.encoded, report.copied, settled(report)) == (3, 9, 12)
+    assert store.collect(ItemIds(map(str, range(6))), Modality.IMAGE)[1].all()
+
+
+def test_a_second_run_encodes_only_what_changed(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"item_id": str(n), "title": f"mug {n}", "image": None} for n in range(5)]
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    encode_catalogue(catalogue_of(tmp_path, rows), ToyEncoder(), store)
+    rows[3]["title"] = "lamp"
+    encoder = ToyEncoder()
+    report = encode_catalogue(catalogue_of(tmp_path, rows), encoder, store)
+    assert encoder.encoded == ["lamp"]
+    assert (report.encoded, report.resumed) == (1, 4)
+
+
+def broken_pictures() -> dict[str, tuple[bytes, str]]:
+    whole = picture("green", 64)
+    bomb = picture("white", 2000)
+    return {
+        "cut": (whole[: len(whole) // 2], "image is broken"),
+        "no picture": (b"<svg></svg>", "image is none of JPEG, PNG, WEBP, GIF, BMP"),
+        "empty": (b"", "image file is empty"),
+        "too many pixels": (bomb, "image of 2000 x 2000 is over 1000000 pixels"),
+        "too many bytes": (whole + b"\0" * 300_000, "image file of .* bytes is over the limit of 200000"),
+    }
+
+
+@pytest.mark.parametrize("name", broken_pictures())
+def test_a_broken_picture_costs_its_row_only(tmp_path: Path, name: str) -> None:
+    data, reason = broken_pictures()[name]
+    rows: list[dict[str, object]] = [
+        {"item_id": "before", "title": "red mug", "image": picture("red")},
+        {"item_id": "broken", "title": "odd mug", "image": data},
+        {"item_id": "after", "title": "blue mug", "image": picture("blue")},
+    ]
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    limits = PictureLimits(pixels=1_000_000, file_bytes=200_000)
+    catalogue = catalogue_of(tmp_path, rows)
+    report = encode_catalogue(catalogue, ToyEncoder(), store, limits=limits)
+    assert (report.encoded, report.quarantined, settled(report)) == (5, 1, 6)
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(store.reason("broken", Modality.IMAGE))
+    vectors, exists = store.collect(ItemIds(["before", "broken", "after"]), Modality.IMAGE)
+    assert exists.tolist() == [True, False, True]
+    np.testing.assert_allclose(vectors[[0, 2], :3], [[1, 0, 0], [0, 0, 1]], atol=2e-3)
+    again = encode_catalogue(catalogue, ToyEncoder(), store, limits=limits)
+    assert (again.resumed, settled(again)) == (6, 6)
+
+
+def test_missing_files_and_paths_outside_are_quarantined(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "red.png").write_bytes(picture("red"))
+    (tmp_path / "secret.png").write_bytes(picture("blue"))
+    paths = {"ok": "red.png", "gone": "gone.png", "outside": "../secret.png", "url": "http://127.0.0.1:9/x.png"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"item_id": "{name}", "title": "t", "image": "{ref}"}}\n' for name, ref in paths.items()))
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    encode_catalogue(Catalogue.from_jsonl(path, images=tmp_path / "images"), ToyEncoder(), store)
+    assert store.reason("ok", Modality.IMAGE) == ""
+    assert "cannot be read: No such file" in (store.reason("gone", Modality.IMAGE) or "")
+    for name in ("outside", "url"):
+        assert store.reason(name, Modality.IMAGE), name
+
+
+def test_an_encoder_that_gives_nonsense_is_quarantined_row_by_row(tmp_path: Path) -> None:
+    class Faulty(ToyEncoder):
+        def encode_images(self, images: "list[Image.Image]") -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":  # type: ignore[override]
+            vectors = super().encode_images(images)
+            vectors[0, 0] = np.nan
+            return vectors
+
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), Faulty(), store, batch_size=20)
+    assert report.quarantined == 1
+    assert store.reason("red-mug", Modality.IMAGE) == "the encoder gave NaN, infinity or zero"

@@ -1,0 +1,126 @@
+"""The verbs against answers that are known by construction or from exact search."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.build import build_bundle
+from indexing.catalogue import Catalogue
+from indexing.errors import EncoderMismatchError, FilterError, InputError, ShapeError, UnknownItemError, VectorError
+from indexing.types import Vectors
+from retrieval.candidates import Candidates
+from retrieval.retriever import Retriever
+from tests.toy import ToyEncoder, picture, toy_file
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    folder = tmp_path_factory.mktemp("toy")
+    build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
+    return Retriever.load(folder / "bundle", ToyEncoder())
+
+
+def ids(candidates: Candidates, query: int = 0) -> list[str]:
+    return [hit.item_id for hit in candidates[query]]
+
+
+def exact(retriever: Retriever, query: Vectors) -> list[str]:
+    return [retriever.items[row] for row in np.argsort(-(retriever.vectors @ query), kind="stable")]
+
+
+def test_texts_find_their_items(retriever: Retriever) -> None:
+    found = retriever.search_texts(["red shoe", "white lamp"], k=3)
+    assert ids(found, 0)[0] == "red-shoe"
+    assert ids(found, 1)[0] == "white-lamp"
+    query = ToyEncoder().encode_texts(["red shoe"])[0]
+    assert ids(found, 0) == exact(retriever, query)[:3]
+    np.testing.assert_allclose(found.scores[0], np.sort(retriever.vectors @ query)[::-1][:3], rtol=1e-5)
+
+
+def test_pictures_find_items_of_their_colour(retriever: Retriever, tmp_path: Path) -> None:
+    path = tmp_path / "blue.png"
+    path.write_bytes(picture("blue", 30))
+    for given in (picture("blue", 30), path, str(path)):
+        assert {item.split("-")[0] for item in ids(retriever.search_images([given], k=5))} == {"blue"}
+    with pytest.raises(InputError, match=r"query picture 1: image is none of JPEG"):
+        retriever.search_images([picture("red"), b"nothing"])
+    with pytest.raises(InputError, match=r"query picture 0 \('.*gone.png'\): image file cannot be read: No such file"):
+        retriever.search_images([tmp_path / "gone.png"])
+
+
+def test_similar_items_leave_out_the_item_itself(retriever: Retriever) -> None:
+    found = retriever.similar_items(["green-mug", "white-book"], k=19)
+    for line, item_id in enumerate(["green-mug", "white-book"]):
+        order = exact(retriever, retriever.vectors[retriever.items.rows([item_id])[0]])
+        assert ids(found, line) == [other for other in order if other != item_id]
+    assert found.query_ids == ("green-mug", "white-book")
+
+
+def test_recommendations_leave_out_what_was_seen(retriever: Retriever) -> None:
+    history = ["red-mug", "red-lamp", "red-mug"]
+    found = retriever.recommend([history, ["blue-book"]], k=18, user_ids=["u", "v"])
+    taste = retriever.users.taste(retriever.vectors, [retriever.items.rows(history)])[0]
+    assert ids(found, 0) == [item for item in exact(retriever, taste) if item not in history]
+    assert set(ids(found, 0)[:3]) == {"red-shoe", "red-book", "red-chair"}
+    assert len(ids(found, 1)) == 18
+    assert found.query_ids == ("u", "v")
+    again = retriever.recommend([history], k=20, exclude_seen=False)
+    assert set(history) < set(ids(again))
+
+
+def test_filters_still_give_k_when_k_exist(retriever: Retriever) -> None:
+    where = [("tags", "contains", "lamp"), ("price", ">", 22)]
+    # The lamps are third: their prices are 20 plus the length of the colour's name, 23 for red to 25 for green and white.
+    lamps = {"red-lamp", "green-lamp", "blue-lamp", "white-lamp"}
+    assert set(ids(retriever.search_texts(["red mug"], k=4, where=where))) == lamps
+    assert len(ids(retriever.search_texts(["red mug"], k=5, where=where))) == 4
+    history = ["green-lamp"]
+    found = retriever.recommend([history], k=3, where=where)
+    assert len(ids(found)) == 3
+    assert "green-lamp" not in ids(found)
+    with pytest.raises(FilterError, match=r"there is no attribute 'prize'; did you mean one of \['price'\]"):
+        retriever.search_texts(["x"], where=[("prize", ">", 3)])
+
+
+def test_batch_equals_one_by_one_and_large_k_gives_all(retriever: Retriever) -> None:
+    texts = ["red mug", "blue", "chair"]
+    batch = retriever.search_texts(texts, k=5)
+    assert [ids(batch, line) for line in range(3)] == [ids(retriever.search_texts([text], k=5)) for text in texts]
+    assert len(ids(retriever.search_texts(["red"], k=10_000))) == 20
+    assert len(retriever.search_texts([], k=5)) == 0
+
+
+def test_a_text_that_looks_like_a_path_stays_a_text(retriever: Retriever, tmp_path: Path) -> None:
+    path = tmp_path / "blue.png"
+    path.write_bytes(picture("blue"))
+    encoder = ToyEncoder()
+    expected = exact(retriever, encoder.encode_texts([str(path)])[0])
+    assert ids(retriever.search_texts([str(path)], k=5)) == expected[:5]
+
+
+def test_what_cannot_be_asked_is_refused(retriever: Retriever) -> None:
+    with pytest.raises(UnknownItemError, match=r"1 of 2 item ids are not in this bundle, e\.g\. 'mug-9'"):
+        retriever.similar_items(["red-mug", "mug-9"])
+    with pytest.raises(InputError, match="the history of user 1 is empty"):
+        retriever.recommend([["red-mug"], []])
+    with pytest.raises(InputError, match="texts is the single value 'red mug'; give a list"):
+        retriever.search_texts("red mug")
+    with pytest.raises(InputError, match="expected a whole number of at least 1"):
+        retriever.search_texts(["red"], k=0)
+    with pytest.raises(ShapeError, match=r"queries have shape \(1, 3\), expected \(N, 16\)"):
+        retriever.search_vectors(np.ones((1, 3), np.float32))
+    with pytest.raises(VectorError, match="NaN or infinity"):
+        retriever.search_vectors(np.full((1, 16), np.nan, np.float32))
+    with pytest.raises(EncoderMismatchError, match="was built by encoder"):
+        Retriever(retriever.bundle, ToyEncoder(salt="other"))
+
+
+def test_reranking_without_a_head_orders_by_exact_score(retriever: Retriever) -> None:
+    found = retriever.search_texts(["red shoe"], k=6)
+    shuffled = replace(found, rows=found.rows[:, ::-1], scores=np.zeros_like(found.scores))
+    ranked = retriever.rerank(shuffled, k=4)
+    np.testing.assert_array_equal(ranked.rows, found.rows[:, :4])
+    np.testing.assert_allclose(ranked.scores, found.scores[:, :4], rtol=1e-5)
+    assert ranked.stage == "rerank"
