@@ -72,7 +72,7 @@ def test_recommendations_leave_out_what_was_seen(retriever: Retriever) -> None:
 
 def test_filters_still_give_k_when_k_exist(retriever: Retriever) -> None:
     where = [("tags", "contains", "lamp"), ("price", ">", 22)]
-    # The lamps are third: their prices are 20 plus the length of the colour's name, 23 for red to 25 for green and white.
+    # The lamps are third: their prices are 20 plus the length of the colour's name, from 23 to 25.
     lamps = {"red-lamp", "green-lamp", "blue-lamp", "white-lamp"}
     assert set(ids(retriever.search_texts(["red mug"], k=4, where=where))) == lamps
     assert len(ids(retriever.search_texts(["red mug"], k=5, where=where))) == 4

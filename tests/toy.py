@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, unit
+from indexing.encoders.batches import to_rgb
 from indexing.types import Modality, Vectors
 
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+COLOURS = {"red": (255, 10, 30), "green": (20, 245, 5), "blue": (0, 35, 250), "white": (250, 240, 255)}
 SHAPES = ("mug", "shoe", "lamp", "book", "chair")
 DIM = 16
 
@@ -45,7 +46,7 @@ class ToyEncoder:
         self.pictures += len(images)
         vectors = np.full((len(images), DIM), 1e-3, np.float32)
         for line, image in enumerate(images):
-            vectors[line, :3] += np.asarray(image.convert("RGB"), np.float32).mean(axis=(0, 1)) / 255
+            vectors[line, :3] += np.asarray(to_rgb(image), np.float32).mean(axis=(0, 1)) / 255
         return unit(vectors)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from indexing.catalogue import Catalogue
 from indexing.sample import items_path
 
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
@@ -91,9 +91,10 @@ def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
             "items": f"{manifest.items} ({sum(cleaning['rejected'].values())} rows rejected)",
             "embeddings": ", ".join(f"{count} {modality}" for modality, count in summary["embeddings"].items()),
             "quarantined": f"{summary['quarantined']} texts or pictures that could not be encoded",
-            "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
+            "encoded": f"{encoding['encoded']} ({seconds:.1f} s), {encoding['copied']} copied, {encoding['resumed']} kept",
             "encoder": f"{manifest.encoder.name}, {manifest.encoder.dim} dimensions",
-            "index": f"{index['kind']}, recall@{index['k']} {recall}" + ("" if index["target_met"] else " (below target)"),
+            "index": f"{index['kind']}, recall@{index['k']} {recall}"
+            + ("" if index["target_met"] else " (below target)"),
             "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
             "size": f"{size / 1e6:.1f} MB",
         },

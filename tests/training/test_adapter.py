@@ -28,7 +28,9 @@ def group_histories(count: int, seed: int = 0) -> list[Rows]:
 def share_in_group(vectors: Vectors, histories: list[Rows]) -> float:
     tastes = UserModel().taste(vectors, [history[:3] for history in histories])
     best = np.argsort(-(tastes @ vectors.T), axis=1)[:, :SIZE]
-    return float(np.mean([(line // SIZE == history[0] // SIZE).mean() for line, history in zip(best, histories, strict=True)]))
+    return float(
+        np.mean([(line // SIZE == history[0] // SIZE).mean() for line, history in zip(best, histories, strict=True)])
+    )
 
 
 def test_untrained_it_is_the_frozen_model() -> None:

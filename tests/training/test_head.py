@@ -31,9 +31,7 @@ def found_first(head: Head, seed: int) -> float:
 def test_untrained_it_keeps_the_order_of_retrieval() -> None:
     head = train_head(*examples(), HeadConfig(epochs=0))
     features, _, _ = examples(1)
-    np.testing.assert_array_equal(
-        np.argsort(head.score(features), axis=1), np.argsort(features[:, :, 0], axis=1)
-    )
+    np.testing.assert_array_equal(np.argsort(head.score(features), axis=1), np.argsort(features[:, :, 0], axis=1))
 
 
 def test_it_learns_the_feature_that_matters() -> None:

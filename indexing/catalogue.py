@@ -1,0 +1,163 @@
+"""Items as they come from a source: cleaned, each row either kept or rejected with a reason."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text
+from indexing.columns import Columns, detect_columns
+from indexing.errors import CatalogueError
+from indexing.readers import Reader
+from indexing.readers.csv import read_csv
+from indexing.readers.folder import read_folder
+from indexing.readers.jsonl import read_jsonl
+from indexing.readers.parquet import ParquetReader
+from indexing.scan import Scan, scan
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item to be encoded.
+
+    Attributes:
+        item_id: Its public id.
+        text: Its cleaned text, if any.
+        image: The bytes of its picture, or the path of its file, if any.
+        image_problem: Why the picture that it names cannot be used.
+    """
+
+    item_id: str
+    text: str | None
+    image: bytes | Path | None
+    image_problem: str | None = None
+
+
+class Catalogue:
+    """The items of a source, in its order.
+
+    Args:
+        reader: Where the rows come from.
+        columns: Which columns matter; found by their usual names when None.
+        images: Folder that picture paths start from.
+
+    >>> from indexing.sample import items_path
+    >>> len(Catalogue.from_parquet(items_path()).columns.text)
+    2
+    """
+
+    def __init__(self, reader: Reader, columns: Columns | None, images: Path) -> None:
+        self.source = reader.name
+        self.columns = columns or detect_columns(reader.schema, reader.name)
+        self.columns.check(reader.schema, reader.name)
+        self._reader, self._images = reader, images
+
+    @classmethod
+    def from_parquet(
+        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a Parquet file; picture paths start from ``images``, or from the file's folder."""
+        return cls(ParquetReader(path), columns, Path(images or Path(path).parent))
+
+    @classmethod
+    def from_csv(
+        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a CSV file with a header."""
+        return cls(read_csv(path), columns, Path(images or Path(path).parent))
+
+    @classmethod
+    def from_jsonl(
+        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a file with one JSON object a line."""
+        return cls(read_jsonl(path), columns, Path(images or Path(path).parent))
+
+    @classmethod
+    def from_image_folder(cls, folder: Path | str, *, columns: Columns | None = None) -> "Catalogue":
+        """Read the pictures below a folder, with a caption file beside each or one metadata file."""
+        return cls(read_folder(folder), columns, Path(folder))
+
+    @classmethod
+    def open(cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None) -> "Catalogue":
+        """Read whatever a path names, by its suffix.
+
+        Raises:
+            CatalogueError: When it is missing or of an unknown kind.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return cls.from_image_folder(path, columns=columns)
+        match path.suffix.lower():
+            case ".parquet" | ".pq":
+                return cls.from_parquet(path, columns=columns, images=images)
+            case ".csv":
+                return cls.from_csv(path, columns=columns, images=images)
+            case ".jsonl" | ".ndjson":
+                return cls.from_jsonl(path, columns=columns, images=images)
+        raise CatalogueError(
+            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures"
+        )
+
+    def __len__(self) -> int:
+        return self.report.kept
+
+    @property
+    def attributes(self) -> pa.Table:
+        """One line a kept item: item_id, text columns, attributes, in plain types."""
+        return self._scan.attributes
+
+    @property
+    def rejects(self) -> pa.Table:
+        """One line a rejected row: source_row (from 0), item_id if it has one, reason."""
+        return self._scan.rejects
+
+    @property
+    def report(self) -> CleaningReport:
+        """What became of the rows."""
+        return self._scan.report
+
+    def batches(self, size: int) -> Iterator[list[Item]]:
+        """Give the kept items in order, at most ``size`` at a time, reading them from the source again."""
+        columns = self.columns
+        names = [columns.item_id, *columns.text, *([columns.image] if columns.image else [])]
+        kept, start = self._scan.kept, 0
+        for batch in self._reader.batches(list(dict.fromkeys(names)), size):
+            lines = batch.to_pylist()
+            items = [
+                self._item(line) for line, wanted in zip(lines, kept[start : start + len(lines)], strict=True) if wanted
+            ]
+            start += len(lines)
+            if items:
+                yield items
+
+    def _item(self, line: dict[str, Any]) -> Item:
+        uncounted = Counter[str]()  # repairs were counted by the scan
+        item_id, _ = clean_item_id(line[self.columns.item_id], uncounted)
+        image, problem = self._picture(line[self.columns.image]) if self.columns.image else (None, None)
+        return Item(item_id or "", clean_text([line[name] for name in self.columns.text], uncounted), image, problem)
+
+    def _picture(self, value: Any) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - what a file holds
+        """Give a picture's bytes or the path of its file, or why it cannot be used."""
+        if isinstance(value, dict):  # Hugging Face's struct
+            value = value.get("bytes") or value.get("path")
+        if value is None or value == "" or isinstance(value, bytes):
+            return value or None, None
+        text = str(value)
+        if "://" in text:
+            return None, f"URLs are not fetched: {text[:80]}"
+        if "\0" in text:
+            return None, "image path holds a NUL character"
+        root = self._images.resolve()
+        path = (root / text).resolve()
+        if not path.is_relative_to(root):
+            return None, f"image path leaves the folder of images: {text[:80]}"
+        return path, None
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return scan(self._reader, self.columns)

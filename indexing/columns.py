@@ -1,0 +1,109 @@
+"""Which columns of a source are the item_id, the text, the picture and the attributes."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from indexing.errors import CatalogueError
+
+ITEM_ID_NAMES = ("item_id", "id")
+TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
+IMAGE_NAMES = ("image", "image_bytes", "image_path", "picture", "file_name")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that matter.
+
+    Attributes:
+        item_id: The public id of an item.
+        text: Text fields, joined in this order.
+        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets.
+        attributes: What filters can use; every other column of a plain type when None.
+    """
+
+    item_id: str
+    text: tuple[str, ...]
+    image: str | None
+    attributes: tuple[str, ...] | None = None
+
+    def check(self, schema: pa.Schema, source: str) -> None:
+        """Check that a source has these columns, and something to embed among them.
+
+        Raises:
+            CatalogueError: When it has not.
+        """
+        named = (self.item_id, *self.text, *((self.image,) if self.image else ()), *(self.attributes or ()))
+        for name in named:
+            if name not in schema.names:
+                close = difflib.get_close_matches(name, schema.names) or schema.names
+                raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
+        if twice := sorted({name for name in named if schema.names.count(name) > 1}):
+            raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
+        if not self.text and self.image is None:
+            raise CatalogueError(
+                f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
+            )
+
+    def attribute_names(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
+        """Give the columns to keep beside the item_id, text first, and those whose type cannot be kept."""
+        others = [name for name in schema.names if name not in (self.item_id, self.image, *self.text)]
+        wanted = [*self.text, *(others if self.attributes is None else self.attributes)]
+        kept = [name for name in dict.fromkeys(wanted) if is_plain(schema.field(name).type)]
+        return kept, [name for name in others if name not in kept]
+
+
+def detect_columns(schema: pa.Schema, source: str = "the source") -> Columns:
+    """Find the columns by their usual names.
+
+    >>> detect_columns(pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()}))
+    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None)
+
+    Raises:
+        CatalogueError: When there is no column for the item_id.
+    """
+    item_id = next(iter(_present(ITEM_ID_NAMES, schema)), None)
+    if item_id is None:
+        raise CatalogueError(
+            f"{source} has no column named {' or '.join(ITEM_ID_NAMES)} among {schema.names}; name it with `item_id`"
+        )
+    text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
+    image = next((name for name in _present(IMAGE_NAMES, schema) if is_image(schema.field(name).type)), None)
+    return Columns(item_id, text, image)
+
+
+def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
+    return [name for name in names if schema.names.count(name) == 1]
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type holds text: strings, or lists of them."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return is_text(kind.value_type)
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a type can hold pictures: bytes, paths, or a struct of both."""
+    if pa.types.is_struct(kind):
+        return any(field.name in ("bytes", "path") for field in kind)
+    return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether filters can use a type: booleans, numbers, strings, dates and lists of strings."""
+    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_temporal)
+    return is_text(kind) or any(check(kind) for check in checks)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Give the plain form of a type: no dictionaries, no large or view variants."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    return pa.string() if is_text(kind) else kind

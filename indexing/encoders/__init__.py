@@ -1,0 +1,36 @@
+"""Encoders by name: ``pocket``, ``open_clip:…``, ``hf:…``. Nothing heavy is imported until one is loaded."""
+
+import difflib
+import importlib
+
+from indexing.encoders.base import Encoder, EncoderInfo
+from indexing.errors import EncoderError
+
+__all__ = ["Encoder", "EncoderInfo", "load_encoder"]
+
+# Each module has `load(rest)`, given what follows the prefix.
+MODULES = {
+    "pocket": "indexing.encoders.pocket",
+    "open_clip": "indexing.encoders.open_clip",
+    "hf": "indexing.encoders.transformers",
+}
+KNOWN = "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER"
+
+
+def load_encoder(spec: str) -> Encoder:
+    """Load an encoder by name.
+
+    Args:
+        spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
+            and ``open_clip:local-dir:FOLDER``); or ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP.
+
+    Raises:
+        EncoderError: For an unknown name, or a model that cannot be found or loaded.
+    """
+    prefix, _, rest = spec.partition(":")
+    if prefix not in MODULES or (prefix == "pocket") != (rest == ""):
+        close = difflib.get_close_matches(prefix, MODULES, n=1)
+        hint = f", did you mean {close[0]!r}?" if close and close[0] != prefix else ""
+        raise EncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
+    encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest)
+    return encoder

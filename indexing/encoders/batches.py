@@ -1,0 +1,39 @@
+"""What encoders share: pictures as RGB, and batches that come back in order."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from indexing.encoders.base import unit
+from indexing.types import Vectors
+
+Content = TypeVar("Content")
+BATCH_SIZE = 64
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Give any picture as RGB, transparency shown on white.
+
+    >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(layered, mask=layered.getchannel("A"))
+        return white
+    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
+        return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def in_batches(
+    contents: Sequence[Content], encode: Callable[[Sequence[Content]], Vectors], dim: int, size: int = BATCH_SIZE
+) -> Vectors:
+    """Encode batch by batch: (N, D) float32 of unit length, (0, D) for no contents."""
+    parts = [unit(encode(contents[start : start + size])) for start in range(0, len(contents), size)]
+    return np.concatenate(parts) if parts else np.empty((0, dim), np.float32)

@@ -1,0 +1,62 @@
+"""Eight fixed inputs whose vectors prove that an encoder is the one that built a bundle."""
+
+import numpy as np
+from PIL import Image
+
+from indexing.encoders.base import Encoder
+from indexing.errors import EncoderMismatchError
+from indexing.types import Modality, Vectors
+
+TEXTS = (
+    "a red mug",
+    "Two children fly a kite over the beach on a windy afternoon in autumn.",
+    "собака, 猫, pájaro, ☂",
+    "size 42, EUR 19.99",
+)
+SIDE = 96
+AT_LEAST = 0.999
+
+
+def golden_images() -> list[Image.Image]:
+    """Draw four pictures: a gradient, stripes, a disc and noise. The same pixels on every machine."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    noise = np.random.Generator(np.random.PCG64(7)).integers(0, 256, (SIDE, SIDE, 3))
+    disc = (x - SIDE // 2) ** 2 + (y - SIDE // 2) ** 2 < (SIDE // 3) ** 2
+    pixels = (
+        np.stack([x * 255 // SIDE, y * 255 // SIDE, np.full_like(x, 128)], axis=2),
+        np.where((x // 12 % 2 == 0)[:, :, None], [220, 40, 40], [250, 250, 240]),
+        np.where(disc[:, :, None], [30, 80, 200], [255, 220, 90]),
+        noise,
+    )
+    return [Image.fromarray(array.astype(np.uint8), "RGB") for array in pixels]
+
+
+def golden_vectors(encoder: Encoder) -> Vectors:
+    """Embed the golden inputs of the modalities that an encoder has: (4 or 8, D) float32."""
+    parts = []
+    if Modality.TEXT in encoder.info.modalities:
+        parts.append(encoder.encode_texts(TEXTS))
+    if Modality.IMAGE in encoder.info.modalities:
+        parts.append(encoder.encode_images(golden_images()))
+    return np.concatenate(parts)
+
+
+def check_golden(encoder: Encoder, stored: Vectors, at_least: float = AT_LEAST) -> None:
+    """Check that an encoder still gives the stored vectors.
+
+    Raises:
+        EncoderMismatchError: When the cosine of any golden input falls below the limit.
+    """
+    now = golden_vectors(encoder)
+    if now.shape != stored.shape:
+        raise EncoderMismatchError(
+            f"encoder {encoder.info.name!r} gives golden vectors of shape {now.shape}, the bundle has {stored.shape}"
+        )
+    cosines = (now * stored).sum(axis=1) / (np.linalg.norm(now, axis=1) * np.linalg.norm(stored, axis=1))
+    worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
+    if not cosines[worst] >= at_least:
+        raise EncoderMismatchError(
+            f"encoder {encoder.info.name!r} no longer gives the vectors that built this bundle: golden input {worst} "
+            f"has cosine {cosines[worst]:.4f}, expected at least {at_least}; its preprocessing or precision has "
+            "changed: restore it, or build the bundle again"
+        )

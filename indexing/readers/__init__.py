@@ -1,0 +1,59 @@
+"""Where items come from: each reader gives record batches, as often as asked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class Reader(Protocol):
+    """A source of rows.
+
+    Attributes:
+        name: For messages.
+        schema: Columns and their types.
+        malformed: Rows that could not even be read, by row number, with the reason.
+    """
+
+    name: str
+    schema: pa.Schema
+    malformed: Mapping[int, str]
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of all readable rows in order, at most ``size`` rows at a time."""
+        ...
+
+
+class TableReader:
+    """A source that fits in memory because it holds no pictures: CSV, JSONL, a folder's listing.
+
+    Args:
+        name: For messages.
+        table: The readable rows.
+        malformed: Row numbers and reasons of the others.
+    """
+
+    def __init__(self, name: str, table: pa.Table, malformed: Mapping[int, str] | None = None) -> None:
+        self.name, self.schema, self.malformed = name, table.schema, dict(malformed or {})
+        self._table = table
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of all rows; see `Reader`."""
+        for start in range(0, len(self._table), size):
+            part = self._table.slice(start, size).select(list(columns)).combine_chunks()
+            yield from part.to_batches()
+
+
+def file_of(path: Path | str) -> Path:
+    """Give a path as such after checking that there is a file.
+
+    Raises:
+        CatalogueError: When there is none.
+    """
+    from indexing.errors import CatalogueError
+
+    path = Path(path)
+    if not path.is_file():
+        raise CatalogueError(f"{path} is no file; give a .parquet, .csv or .jsonl file, or a folder of pictures")
+    return path

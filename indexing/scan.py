@@ -1,0 +1,128 @@
+"""One pass over a source without its pictures, in which every row is judged."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text
+from indexing.columns import Columns, plain_type
+from indexing.readers import Reader
+
+ROWS = 4096
+NOTHING = "neither text nor image"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a source holds.
+
+    Attributes:
+        attributes: One line a kept row: item_id, text columns and attributes in plain types.
+        rejects: One line a rejected row: source_row, item_id, reason.
+        report: The counts.
+        kept: For each readable row whether it is kept.
+    """
+
+    attributes: pa.Table
+    rejects: pa.Table
+    report: CleaningReport
+    kept: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What became of one row; ``problem`` is None when it is kept."""
+
+    source_row: int
+    item_id: str | None
+    problem: str | None
+
+
+def scan(reader: Reader, columns: Columns) -> Scan:
+    """Judge every row of a source."""
+    names, ignored = columns.attribute_names(reader.schema)
+    repaired = Counter[str]()
+    verdicts = _judge(reader, columns, repaired)
+    kept = tuple(verdict.problem is None for verdict in verdicts)
+    rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
+    rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
+    # Reasons name rows and values; the counts are by their first words.
+    reasons = Counter((verdict.problem or "").split(",")[0].split(":")[0] for verdict in rejected)
+    return Scan(
+        attributes=_attributes(reader, names, kept, [v.item_id for v in verdicts if v.problem is None]),
+        rejects=pa.table(
+            {
+                "source_row": pa.array([verdict.source_row for verdict in rejected], pa.int64()),
+                "item_id": pa.array([verdict.item_id for verdict in rejected], pa.string()),
+                "reason": pa.array([verdict.problem for verdict in rejected], pa.string()),
+            }
+        ),
+        report=CleaningReport(
+            len(kept) + len(reader.malformed), sum(kept), dict(reasons), dict(repaired), tuple(ignored)
+        ),
+        kept=kept,
+    )
+
+
+def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Verdict]:
+    numbers = (number for number in count() if number not in reader.malformed)
+    first_row: dict[str, int] = {}
+    verdicts: list[_Verdict] = []
+    without_text: set[int] = set()
+    for raw, fields in _ids_and_texts(reader, columns):
+        number = next(numbers)
+        item_id, problem = clean_item_id(raw, repaired)
+        if problem is None and item_id in first_row:
+            problem = f"duplicate item_id, first in row {first_row[item_id]}"
+        if problem is None and item_id is not None:
+            first_row[item_id] = number
+            if clean_text(fields, repaired) is None:
+                without_text.add(len(verdicts))
+        verdicts.append(_Verdict(number, item_id, problem))
+    # Pictures are looked at only where there is no text, since reading them is most of the work.
+    for place in without_text - (_with_picture(reader, columns) if without_text else set()):
+        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, NOTHING)
+    return verdicts
+
+
+def _ids_and_texts(reader: Reader, columns: Columns) -> Iterator[tuple[Any, list[Any]]]:
+    for batch in reader.batches(list(dict.fromkeys([columns.item_id, *columns.text])), ROWS):
+        texts = [batch.column(name).to_pylist() for name in columns.text]
+        for place, raw in enumerate(batch.column(columns.item_id).to_pylist()):
+            yield raw, [text[place] for text in texts]
+
+
+def _with_picture(reader: Reader, columns: Columns) -> set[int]:
+    """Places of the readable rows that name or hold a picture."""
+    if columns.image is None:
+        return set()
+    found: set[int] = set()
+    place = 0
+    for batch in reader.batches([columns.image], ROWS // 16):
+        for value in batch.column(columns.image).to_pylist():
+            if isinstance(value, dict):
+                value = value.get("bytes") or value.get("path")
+            if value:
+                found.add(place)
+            place += 1
+    return found
+
+
+def _attributes(reader: Reader, names: list[str], kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:
+    types = {name: plain_type(reader.schema.field(name).type) for name in names if name != "item_id"}
+    parts: dict[str, list[pa.Array]] = {name: [] for name in types}
+    start = 0
+    for batch in reader.batches(list(types), ROWS) if types else ():
+        mask = pa.array(kept[start : start + len(batch)], pa.bool_())
+        start += len(batch)
+        for name, kind in types.items():
+            column = batch.column(name)
+            decoded = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+            parts[name].append(pc.filter(decoded, mask).cast(kind))
+    columns = {name: pa.chunked_array(parts[name], kind) for name, kind in types.items()}
+    return pa.table({"item_id": pa.array(item_ids, pa.string()), **columns})

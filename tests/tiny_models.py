@@ -1,0 +1,86 @@
+"""Small real checkpoints, random but complete, saved as open_clip and transformers save theirs."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+)
+
+WORDS = ["a red mug", "two children fly a kite over the beach", "http www example com x png", "size 42 eur 19 99 ☂ 猫"]
+SIDE, CONTEXT = 32, 16
+
+
+def tiny_open_clip(folder: Path, seed: int = 0) -> Path:
+    """An open_clip folder: config with preprocessing, weights as safetensors."""
+    model_cfg = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    }
+    preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}))
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**model_cfg)
+    save_file({name: part.contiguous() for name, part in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def tiny_tokenizer(pad: str) -> PreTrainedTokenizerFast:
+    """A byte-pair tokenizer trained on a few words."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "<start>", "<end>"])
+    tokenizer.train_from_iterator(WORDS, trainer)
+    start, end = (tokenizer.token_to_id(token) for token in ("<start>", "<end>"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", start), ("<end>", end)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<start>", eos_token="<end>", pad_token=pad
+    )
+
+
+def tiny_clip(folder: Path, seed: int = 0) -> Path:
+    """A transformers CLIP folder."""
+    tokenizer = tiny_tokenizer("<end>")
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 2}
+    config = CLIPConfig(
+        text_config={**small, **ids, "vocab_size": 400, "max_position_embeddings": CONTEXT},
+        vision_config={**small, "image_size": SIDE, "patch_size": 8},
+        projection_dim=24,
+    )
+    torch.manual_seed(seed)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"shortest_edge": SIDE}
+    CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
+def tiny_siglip(folder: Path, seed: int = 0) -> Path:
+    """A transformers SigLIP folder."""
+    tokenizer = tiny_tokenizer("<end>")
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = SiglipConfig(
+        text_config={**small, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
+        vision_config={**small, "image_size": SIDE, "patch_size": 8},
+    )
+    torch.manual_seed(seed)
+    SiglipModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
