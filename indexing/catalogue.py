@@ -1,7 +1,7 @@
 """Items as they come from a source: cleaned, each row either kept or rejected with a reason."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,15 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_reference
 from indexing.columns import Columns, detect_columns
-from indexing.errors import CatalogueError
+from indexing.errors import CatalogueError, InputError
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
 from indexing.readers.folder import read_folder
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
 from indexing.scan import Scan, scan
+
+__all__ = ["Catalogue", "Columns", "Item"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Catalogue:
         cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
-        return cls(read_csv(path), columns, Path(images or Path(path).parent))
+        return cls(read_csv(path, columns), columns, Path(images or Path(path).parent))
 
     @classmethod
     def from_jsonl(
@@ -80,7 +82,7 @@ class Catalogue:
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | None = None) -> "Catalogue":
         """Read the pictures below a folder, with a caption file beside each or one metadata file."""
-        return cls(read_folder(folder), columns, Path(folder))
+        return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
     def open(cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None) -> "Catalogue":
@@ -122,41 +124,37 @@ class Catalogue:
         return self._scan.report
 
     def batches(self, size: int) -> Iterator[list[Item]]:
-        """Give the kept items in order, at most ``size`` at a time, reading them from the source again."""
-        columns = self.columns
+        """Give the kept items in order, at most ``size`` at a time, reading them from the source again.
+
+        Raises:
+            InputError: When the size is not positive.
+            CatalogueError: While reading, when the source is no longer what it was.
+        """
+        if size < 1:
+            raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[list[Item]]:
+        columns, kept, start = self.columns, self._scan.kept, 0
         names = [columns.item_id, *columns.text, *([columns.image] if columns.image else [])]
-        kept, start = self._scan.kept, 0
-        for batch in self._reader.batches(list(dict.fromkeys(names)), size):
-            lines = batch.to_pylist()
-            items = [
-                self._item(line) for line, wanted in zip(lines, kept[start : start + len(lines)], strict=True) if wanted
-            ]
-            start += len(lines)
-            if items:
-                yield items
-
-    def _item(self, line: dict[str, Any]) -> Item:
-        uncounted = Counter[str]()  # repairs were counted by the scan
-        item_id, _ = clean_item_id(line[self.columns.item_id], uncounted)
-        image, problem = self._picture(line[self.columns.image]) if self.columns.image else (None, None)
-        return Item(item_id or "", clean_text([line[name] for name in self.columns.text], uncounted), image, problem)
-
-    def _picture(self, value: Any) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - what a file holds
-        """Give a picture's bytes or the path of its file, or why it cannot be used."""
-        if isinstance(value, dict):  # Hugging Face's struct
-            value = value.get("bytes") or value.get("path")
-        if value is None or value == "" or isinstance(value, bytes):
-            return value or None, None
-        text = str(value)
-        if "://" in text:
-            return None, f"URLs are not fetched: {text[:80]}"
-        if "\0" in text:
-            return None, "image path holds a NUL character"
         root = self._images.resolve()
-        path = (root / text).resolve()
-        if not path.is_relative_to(root):
-            return None, f"image path leaves the folder of images: {text[:80]}"
-        return path, None
+        for batch in self._reader.batches(list(dict.fromkeys(names)), size):
+            wanted = kept[start : start + len(batch)]
+            start += len(batch)
+            if len(wanted) < len(batch):
+                break
+            rows = batch.filter(pa.array(wanted, pa.bool_()))
+            if items := [self._item(row, root) for row in rows.to_pylist()]:
+                yield items
+        if start != len(kept):
+            raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
+
+    def _item(self, row: Mapping[str, Any], root: Path) -> Item:
+        uncounted = Counter[str]()  # repairs were counted by the scan
+        item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
+        text = clean_text([row[name] for name in self.columns.text], uncounted)
+        image, problem = picture_reference(row[self.columns.image], root) if self.columns.image else (None, None)
+        return Item(item_id or "", text, image, problem)
 
     @cached_property
     def _scan(self) -> Scan:

@@ -5,12 +5,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from indexing.item_ids import item_id_problem
 
+_SHOWN = 80  # characters of a path, in a reason
 _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = ".!?…;:"
+_REMOVED = ("Cc", "Cs", "Co")  # control, surrogate, private use; format characters join emoji and stay
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     parts = []
     for field in fields:
         if isinstance(field, list):
-            field = ", ".join(str(part) for part in field if part is not None and str(part).strip())
-        if field is None:
-            continue
-        if part := _clean(str(field), repaired):
+            listed = (_clean(str(part), repaired) for part in field if part is not None)
+            part = ", ".join(filter(None, listed))
+        else:
+            part = "" if field is None else _clean(str(field), repaired)
+        if part:
             parts.append(part)
     text = ""
     for part in parts:
@@ -57,9 +61,15 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
 
 
 def _clean(raw: str, repaired: Counter[str]) -> str:
-    """Compose Unicode, take out control characters, fold white space."""
+    """Compose Unicode, take out control characters, fold white space; nothing is left of what nobody can see."""
     text = unicodedata.normalize("NFC", raw)
-    text = "".join(c for c in text if c in "\t\n\r" or unicodedata.category(c) not in ("Cc", "Cs", "Co"))
+    if not text.isprintable():
+        kinds = [unicodedata.category(c) for c in text]
+        if all(kind[0] in "CZ" for kind in kinds):
+            text = ""
+        # White space first: a form feed between two words is a control character too, and they must not be joined.
+        letters = zip(text, kinds, strict=False)
+        text = "".join(" " if c.isspace() else c for c, kind in letters if c.isspace() or kind not in _REMOVED)
     text = _SPACES.sub(" ", text).strip()
     if text != raw:
         repaired["text tidied"] += 1
@@ -83,3 +93,33 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
         repaired["item_id from a whole number"] += 1
         raw = str(raw)
     return (raw if isinstance(raw, str) else None), item_id_problem(raw)
+
+
+def picture_reference(value: Any, root: Path) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - of a file
+    """Give a picture's bytes or the path of its file below a resolved folder, or why it cannot be used.
+
+    >>> picture_reference("https://example.org/mug.png", Path("/pictures"))
+    (None, 'URLs are not fetched: https://example.org/mug.png')
+    """
+    if isinstance(value, dict):  # Hugging Face's struct
+        value = value.get("bytes") or value.get("path")
+    if not value or isinstance(value, bytes):
+        return value or None, None
+    text = str(value)
+    if problem := _path_problem(text):
+        return None, problem
+    try:
+        path = (root / text).resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return None, f"image path leads nowhere: {text[:_SHOWN]}"
+    if not path.is_relative_to(root):
+        return None, f"image path leaves the folder of images: {text[:_SHOWN]}"
+    return path, None
+
+
+def _path_problem(text: str) -> str | None:
+    if not text.strip():
+        return "blank image path"
+    if "://" in text or text.startswith(("data:", "file:")):
+        return f"URLs are not fetched: {text[:_SHOWN]}"
+    return "image path holds a NUL character" if "\0" in text else None

@@ -35,7 +35,8 @@ class Columns:
         Raises:
             CatalogueError: When it has not.
         """
-        named = (self.item_id, *self.text, *((self.image,) if self.image else ()), *(self.attributes or ()))
+        pictures = (self.image,) if self.image else ()
+        named = (self.item_id, *self.text, *pictures, *(self.attributes or ()))
         for name in named:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
@@ -46,13 +47,18 @@ class Columns:
             raise CatalogueError(
                 f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
             )
+        for names, fits, holds in ((self.text, is_plain, "text"), (pictures, is_image, "pictures or their paths")):
+            if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
+                raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
 
     def attribute_names(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
         """Give the columns to keep beside the item_id, text first, and those whose type cannot be kept."""
         others = [name for name in schema.names if name not in (self.item_id, self.image, *self.text)]
-        wanted = [*self.text, *(others if self.attributes is None else self.attributes)]
-        kept = [name for name in dict.fromkeys(wanted) if is_plain(schema.field(name).type)]
-        return kept, [name for name in others if name not in kept]
+        wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
+        # Two columns of one name cannot be told apart, and `item_id` is the name of the ids themselves.
+        usable = [name for name in wanted if schema.names.count(name) == 1 and name != "item_id"]
+        kept = [name for name in usable if is_plain(schema.field(name).type)]
+        return kept, [name for name in dict.fromkeys(others) if name not in kept]
 
 
 def detect_columns(schema: pa.Schema, source: str = "the source") -> Columns:
@@ -91,12 +97,14 @@ def is_image(kind: pa.DataType) -> bool:
     """Whether a type can hold pictures: bytes, paths, or a struct of both."""
     if pa.types.is_struct(kind):
         return any(field.name in ("bytes", "path") for field in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return False  # which of several pictures is meant, nobody said
     return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def is_plain(kind: pa.DataType) -> bool:
     """Whether filters can use a type: booleans, numbers, strings, dates and lists of strings."""
-    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_temporal)
+    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp)
     return is_text(kind) or any(check(kind) for check in checks)
 
 

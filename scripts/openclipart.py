@@ -28,14 +28,12 @@ _KEYWORD = re.compile(r"<rdf:li>(.*?)</rdf:li>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
 _MACHINE = re.compile(
-    r"(?i)^(layer|path|group|svg|image|drawing|clip ?art|untitled|unsigned|new document|dessin|disegno|g|rect|text)?[\s\d._#-]*$"
+    r"(?i)^(layer|path|group|svg|image|drawing|clip ?art|untitled|unsigned|new document|dessin|disegno|rect|text)?"
+    r"[\s\d._#-]*$"
 )
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_AUTHORS = re.compile(
-    r"(?i)\b(gerald g|jean[- ]victor|balin|architetto|francesco rollandi\w*|ganson|johnny automatic|nicu buculei|"
-    r"mystica|anonymous|tom|aj|ryanlerch|molumen|warszawianka|papapishu|johnpwarren|valessiobrito|liftarn|"
-    r"stefan\w* spoelstra|stuart|steren|kattekrab|yves guillou|yeKcim)\b"
-)
+_CREDIT = re.compile(r"(?i)\bclip ?art by \w+ \w+")
+_CREATOR = re.compile(r"<dc:creator>.*?<dc:title>(.*?)</dc:title>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -71,14 +69,14 @@ def read_drawings(root: Path) -> Iterator[Drawing]:
     """Give all drawings that have a picture, in the order of their paths."""
     pictures = sorted((root / "png").rglob("*.png"))
     metadata = [_metadata((root / "svg" / path.relative_to(root / "png")).with_suffix(".svg")) for path in pictures]
-    shared = Counter(title.lower() for title, _ in metadata)
-    for path, (title, keywords) in zip(pictures, metadata, strict=True):
+    shared = Counter(title.lower() for title, _, _ in metadata)
+    for path, (title, keywords, creator) in zip(pictures, metadata, strict=True):
         relative = path.relative_to(root / "png")
         from_collection = shared[title.lower()] > SHARED_BY_A_COLLECTION
         usable = "" if from_collection else clean_title(title)
         yield Drawing(
             drawing_id=relative.with_suffix("").as_posix(),
-            title=usable or clean_title(path.stem) or relative.parent.name.replace("_", " "),
+            title=usable or _without_author(clean_title(path.stem), creator) or relative.parent.name.replace("_", " "),
             keywords=keywords,
             category=relative.parts[0],
             picture=path,
@@ -88,13 +86,12 @@ def read_drawings(root: Path) -> Iterator[Drawing]:
 def clean_title(raw: str) -> str:
     """Make a title of words; empty when it is machine text.
 
-    >>> clean_title("red_mug_02"), clean_title("CoffeeCup-gerald_g_01"), clean_title("Layer 1")
-    ('red mug', 'Coffee Cup', '')
+    >>> clean_title("red_mug_02"), clean_title("CoffeeCup"), clean_title("Layer 1"), clean_title("BIG BEN")
+    ('red mug', 'Coffee Cup', '', 'Big ben')
     """
-    text = _CAMEL.sub(" ", html.unescape(raw))
+    text = _CREDIT.sub(" ", _CAMEL.sub(" ", html.unescape(raw)))
     text = re.sub(r"(?i)\.(svg|png|ai|eps)\b", " ", text)
     text = re.sub(r"[_\-.,;:/()\[\]+]+", " ", text)
-    text = _AUTHORS.sub(" ", text)
     text = re.sub(r"(?<=[^\W\d])\d+\b", "", text)  # arrow08, bus2
     text = " ".join(word for word in text.split() if not re.search(r"\d", word))  # 67pt11step, 01a
     if text.isupper() and len(text) > 4:
@@ -102,20 +99,45 @@ def clean_title(raw: str) -> str:
     return "" if _MACHINE.match(text) or len(text) < 2 else text
 
 
-def _metadata(svg: Path) -> tuple[str, tuple[str, ...]]:
-    """Read title and keywords of an SVG: both empty when it is missing."""
+def _without_author(title: str, creator: str) -> str:
+    """Take the author's name off the end of a file name, where it stands cut short: ``mug susan par`` of Susan Park.
+
+    >>> _without_author("coffee mug susan par", "Susan Park"), _without_author("susan", "Susan Park")
+    ('coffee mug', 'susan')
+    """
+    names = re.findall(r"\w+", creator.lower())
+    words = title.split()
+    while len(words) > 1 and any(name.startswith(words[-1].lower()) for name in names):
+        words.pop()
+    return " ".join(words)
+
+
+def _metadata(svg: Path) -> tuple[str, tuple[str, ...], str]:
+    """Read title, keywords and creator of an SVG; all empty when it is missing."""
     try:
         with svg.open("rb") as file:
-            text = file.read(READ_BYTES).decode("utf-8", "replace")
+            text = _decoded(file.read(READ_BYTES))
     except OSError:
-        return "", ()
+        return "", (), ""
+    creator = _CREATOR.search(text)
     text = _AGENT.sub("", text)
     title = _TITLE.search(text)
     subject = _SUBJECT.search(text)
     words = _KEYWORD.findall(subject.group(1)) if subject else []
     cleaned = (" ".join(_plain(word).lower().replace("_", " ").split()) for word in words)
     kept = dict.fromkeys(word for word in cleaned if 1 < len(word) < 40 and not _MACHINE.match(word))
-    return _plain(title.group(1)) if title else "", tuple(kept)
+    return _plain(title.group(1)) if title else "", tuple(kept), _plain(creator.group(1)) if creator else ""
+
+
+def _decoded(data: bytes) -> str:
+    """Decode a file, also one whose UTF-8 was taken for Latin-1 and encoded again."""
+    text = data.decode("utf-8", "replace")
+    if "\u00c3" in text:
+        try:
+            return text.encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            pass
+    return text
 
 
 def _plain(markup: str) -> str:

@@ -23,6 +23,7 @@ from scripts.demo_page import Ranked, Section, page
 from scripts.drawings import Drawing, read_drawings
 
 TEXTS = ("a red apple", "sailing boat on the sea", "an old telephone", "birthday party", "wild animal with stripes")
+ASKED = ("elephant", "croissant", "violin-colour", "two-sailboats-in-sunset")  # none of them seen in training
 SHOWN = 8
 DEPTH = 200
 HELD_OUT = 0.2
@@ -54,12 +55,10 @@ def build(folder: Path) -> Bundle:
 def searches(folder: Path, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
     """Show text to item, image to item and item to item."""
     retriever = Retriever.load(folder)
-    unseen = [item_id for item_id, drawing in drawings.items() if drawing.unseen]
-    asked = unseen[:: len(unseen) // 4][:4]
-    pictures = [drawings[item_id].picture for item_id in asked]
+    pictures = [drawings[item_id].picture for item_id in ASKED]
     yield section("Text to item", retriever.search_texts(TEXTS, SHOWN).named(TEXTS), drawings)
-    yield section("Image to item", retriever.search_images(pictures, SHOWN).named(asked), drawings)
-    yield section("Item to item", retriever.similar_items(asked, SHOWN), drawings)
+    yield section("Image to item", retriever.search_images(pictures, SHOWN).named(ASKED), drawings)
+    yield section("Item to item", retriever.similar_items(ASKED, SHOWN), drawings)
 
 
 def recommendations(folder: Path, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
@@ -99,7 +98,7 @@ def section(title: str, candidates: Candidates, drawings: Mapping[str, Drawing])
     lists = []
     for query_id, history, hits in zip(candidates.query_ids, candidates.histories, candidates, strict=True):
         past = [drawings[candidates.items[row]] for row in history[-6:]]
-        asked = past or [drawings[query_id]] * (query_id in drawings)
+        asked = past or [drawings[item_id] for item_id in (query_id,) if item_id in drawings]
         name = drawings[query_id].title if query_id in drawings else query_id
         remark = "last of the history: " + ", ".join(drawing.title for drawing in past) if past else ""
         found = [(drawings[hit.item_id], hit.score) for hit in hits]

@@ -12,6 +12,9 @@ from transformers import (
     CLIPImageProcessor,
     CLIPModel,
     PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessor,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -33,13 +36,15 @@ def tiny_open_clip(folder: Path, seed: int = 0) -> Path:
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}))
     torch.manual_seed(seed)
     model = open_clip.CLIP(**model_cfg)
-    save_file({name: part.contiguous() for name, part in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {name: part.contiguous() for name, part in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     return folder
 
 
 def tiny_tokenizer(pad: str) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer trained on a few words."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106 - a token, no password
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "<start>", "<end>"])
@@ -48,9 +53,8 @@ def tiny_tokenizer(pad: str) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<start> $A <end>", special_tokens=[("<start>", start), ("<end>", end)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<start>", eos_token="<end>", pad_token=pad
-    )
+    names = {"unk_token": "<unk>", "bos_token": "<start>", "eos_token": "<end>", "pad_token": pad}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def tiny_clip(folder: Path, seed: int = 0) -> Path:
@@ -83,4 +87,19 @@ def tiny_siglip(folder: Path, seed: int = 0) -> Path:
     SiglipModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    return folder
+
+
+def tiny_siglip2(folder: Path, seed: int = 0) -> Path:
+    """A transformers SigLIP2 folder of the kind that keeps the aspect ratio and takes patches."""
+    tokenizer = tiny_tokenizer("<end>")
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Siglip2Config(
+        text_config={**small, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
+        vision_config={**small, "patch_size": 8, "num_patches": 16},
+    )
+    torch.manual_seed(seed)
+    Siglip2Model(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Siglip2ImageProcessor(patch_size=8, max_num_patches=16).save_pretrained(folder)
     return folder

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from pathlib import Path
 
 from indexing.encoders.base import Encoder, EncoderInfo
 from indexing.errors import EncoderError
@@ -32,5 +33,15 @@ def load_encoder(spec: str) -> Encoder:
         close = difflib.get_close_matches(prefix, MODULES, n=1)
         hint = f", did you mean {close[0]!r}?" if close and close[0] != prefix else ""
         raise EncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
+    if repo := _named_repo(prefix, rest):
+        # Importing a library takes seconds; a model that is not to be had should not cost them.
+        importlib.import_module("indexing.encoders.hub").require_known(repo)
     encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest)
     return encoder
+
+
+def _named_repo(prefix: str, rest: str) -> str | None:
+    """Give the hub repository that a name states outright; an open_clip architecture must be looked up first."""
+    if prefix == "open_clip":
+        return rest.removeprefix("hf-hub:") if rest.startswith("hf-hub:") else None
+    return rest if prefix == "hf" and not Path(rest).is_dir() else None

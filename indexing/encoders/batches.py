@@ -1,4 +1,4 @@
-"""What encoders share: pictures as RGB, and batches that come back in order."""
+"""What encoders share: pictures as RGB, texts as valid text, and batches that come back in order."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -19,16 +19,27 @@ def to_rgb(image: Image.Image) -> Image.Image:
     >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
     (255, 255, 255)
     """
-    if image.mode == "RGB":
-        return image
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBa", "La"):  # colours already multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
         layered = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(layered, mask=layered.getchannel("A"))
         return white
+    if image.mode == "RGB":
+        return image
     if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
         return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def well_formed(text: str) -> str:
+    r"""Give a text with a question mark for every half of a surrogate pair, which no tokenizer takes.
+
+    >>> well_formed("caf\u00e9 \ud83d") == "caf\u00e9 ?"
+    True
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def in_batches(

@@ -1,64 +1,128 @@
-"""Models from a hub: use what is cached, ask the hub once and briefly, and say in one message what is wrong.
+"""Models from a hub: what is cached loads offline, the hub is asked once and briefly, one message says what is wrong.
 
-Left to themselves the libraries retry for the better part of a minute when no hub answers.
+Left to themselves the libraries ask again and again, with growing pauses: 23 s for each file when no hub answers.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooSlow
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from indexing.errors import EncoderError
 
+Loaded = TypeVar("Loaded")
 PROBE_SECONDS = 3.0
+WAY_OUT = "name a local folder, fill the cache on a machine with network, or use 'pocket'"
+# The libraries read their offline switch from this process, so two loads at once would undo each other's.
+_switching = threading.RLock()
 
 
-@contextmanager
-def hub_access(repo: str, config: str, weights: Sequence[str]) -> Iterator[None]:
-    """Load a repository inside this block: offline if it is cached, online if the hub has it.
+def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
+    """Load a model from the cache, and only if that does not have all of it, from the hub.
 
     Args:
         repo: ``ORG/NAME``.
-        config: A file that every such repository has.
-        weights: Names its weights may have.
+        load: Loads the model with the library's own means, given whether it must do without network.
 
     Raises:
-        EncoderError: When it is neither cached nor to be had.
+        EncoderError: When the hub is needed but cannot be reached, or does not have the repository.
     """
-    cached = _is_cached(repo, config) and any(_is_cached(repo, name) for name in weights)
-    if not cached:
-        _probe(repo, config)
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = cached or before
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+    if _partly_cached(repo):
+        try:
+            with _switched(offline=True):
+                return load(True)
+        except EncoderError:
+            raise  # our own verdict on what was found: the hub would not change it
+        except Exception as error:  # each library says in its own way that something is not in the cache
+            try:
+                ask_hub(repo)
+            except EncoderError:
+                reason = one_line(error)
+                raise EncoderError(f"model {repo!r} is cached but cannot be loaded offline: {reason}") from error
+    else:
+        ask_hub(repo)
+    with _switched(offline=False):
+        return load(False)
 
 
-def _is_cached(repo: str, name: str) -> bool:
-    return isinstance(try_to_load_from_cache(repo, name), str)
+def require_known(repo: str) -> None:
+    """Check that a repository is worth loading a library for: something of it is cached, or the hub has it.
+
+    Raises:
+        EncoderError: When it is neither, or is not of the form ``ORG/NAME``.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise EncoderError(f"{repo!r} is neither a folder nor a model of the form ORG/REPO")
+    if not _partly_cached(repo):
+        ask_hub(repo)
 
 
-def _probe(repo: str, config: str) -> None:
-    """Ask the hub once whether it has a repository; looking up its name may hang, so a thread does it."""
-    way_out = "name a local folder, fill the cache on a machine with network, or use 'pocket'"
+def ask_hub(repo: str) -> None:
+    """Ask the hub once whether it has a repository.
+
+    Raises:
+        EncoderError: When it does not, or does not answer within seconds.
+    """
     if constants.HF_HUB_OFFLINE:
-        raise EncoderError(f"model {repo!r} is not in the cache and HF_HUB_OFFLINE is set: {way_out}")
-    pool = ThreadPoolExecutor(1, thread_name_prefix="hub-probe")
-    asked: Future[object] = pool.submit(get_hf_file_metadata, hf_hub_url(repo, config), timeout=PROBE_SECONDS)
-    pool.shutdown(wait=False)
-    try:
-        asked.result(timeout=PROBE_SECONDS + 0.5)
-    except (EntryNotFoundError, HfHubHTTPError) as error:
+        raise EncoderError(f"model {repo!r} is not in the cache and HF_HUB_OFFLINE is set: {WAY_OUT}")
+    error = _answer(repo)
+    if isinstance(error, RepositoryNotFoundError):
+        raise EncoderError(f"the hub has no model {repo!r} that you may read: check its name, or {WAY_OUT}") from error
+    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
+        return  # it answers; which files it has is for the library to find out
+    if error is not None:
+        reason = f"no answer in {PROBE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else one_line(error)
         raise EncoderError(
-            f"the hub does not give {config!r} of model {repo!r} ({type(error).__name__}): {way_out}"
+            f"model {repo!r} is not in the cache and the hub cannot be reached ({reason}): {WAY_OUT}"
         ) from error
-    except (TooSlow, Exception) as error:
-        reason = f"no answer in {PROBE_SECONDS:.0f} s" if isinstance(error, TooSlow) else type(error).__name__
-        raise EncoderError(
-            f"model {repo!r} is not in the cache and the hub cannot be reached ({reason}): {way_out}"
-        ) from error
+
+
+def one_line(error: Exception, longest: int = 300) -> str:
+    """Give an error's message on one line, for use inside another message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _answer(repo: str) -> Exception | None:
+    """Send one HEAD request; None is success. Looking up a name may hang, so a thread does it, which nobody joins."""
+    answers: list[Exception | None] = []
+
+    def probe() -> None:
+        try:
+            get_hf_file_metadata(hf_hub_url(repo, "config.json"), timeout=PROBE_SECONDS)
+            answers.append(None)
+        except Exception as error:  # the caller judges it
+            answers.append(error)
+
+    thread = threading.Thread(target=probe, name="hub-probe", daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS + 0.5)
+    return answers[0] if answers else TimeoutError()
+
+
+def _partly_cached(repo: str) -> bool:
+    return (Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots").is_dir()
+
+
+@contextmanager
+def _switched(*, offline: bool) -> Iterator[None]:
+    """Keep the libraries off the network, or at least off the bot that converts pickles; undone at the end."""
+    name = "DISABLE_SAFETENSORS_CONVERSION"
+    with _switching:
+        before, bot_before = constants.HF_HUB_OFFLINE, os.environ.get(name)
+        constants.HF_HUB_OFFLINE = offline or before
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+            if bot_before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = bot_before

@@ -13,6 +13,11 @@ TEXT_DIM, IMAGE_DIM, CLASSES = 384, 1280, 1000
 HEADS, LAYERS, HIDDEN, POSITIONS, VOCABULARY = 12, 6, 1536, 512, 30522
 EPSILON = 1e-12
 
+# Blocks after which features are tapped: the ends of the last three stages, with 112, 192 and 320 channels. What a
+# drawing shows is decided earlier in the network than what a photograph shows.
+TAPS = (10, 14, 15)
+FEATURES = IMAGE_DIM + 2 * (112 + 192 + 320)
+
 # (channels, blocks, stride of the first, kernel, expansion) of each stage of EfficientNet-Lite0.
 STAGES = (
     (16, 1, 1, 3, 1),
@@ -102,7 +107,7 @@ class _Block(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Pictures to pooled features and class logits."""
+    """Pictures to pooled features of several depths, and class logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +122,15 @@ class ImageTower(nn.Module):
         self.classifier = nn.Linear(IMAGE_DIM, CLASSES)
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map (B, 3, 224, 224) pictures in -1…1 to features (B, 1280) and logits (B, 1000)."""
-        x = F.relu6(self.head(self.blocks(F.relu6(self.stem(pictures)))))
-        features = x.mean(dim=(2, 3))
-        return features, self.classifier(features)
+        """Map (B, 3, 224, 224) pictures in -1…1 to features (B, 2528) and logits (B, 1000).
+
+        The features are the mean of the last layer, then mean and maximum of each tapped block.
+        """
+        x = F.relu6(self.stem(pictures))
+        tapped = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in TAPS:
+                tapped += [x.mean(dim=(2, 3)), x.amax(dim=(2, 3))]
+        last = F.relu6(self.head(x)).mean(dim=(2, 3))
+        return torch.cat([last, *tapped], dim=1), self.classifier(last)

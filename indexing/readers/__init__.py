@@ -6,6 +6,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from indexing.errors import CatalogueError
+
 
 class Reader(Protocol):
     """A source of rows.
@@ -32,10 +34,16 @@ class TableReader:
         name: For messages.
         table: The readable rows.
         malformed: Row numbers and reasons of the others.
+
+    Raises:
+        CatalogueError: When there is no row at all.
     """
 
     def __init__(self, name: str, table: pa.Table, malformed: Mapping[int, str] | None = None) -> None:
-        self.name, self.schema, self.malformed = name, table.schema, dict(malformed or {})
+        self.name, self.schema = name, table.schema
+        self.malformed: Mapping[int, str] = dict(malformed or {})
+        if not len(table) and not self.malformed:
+            raise CatalogueError(f"{name} has no rows: there is nothing to index")
         self._table = table
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
@@ -51,8 +59,6 @@ def file_of(path: Path | str) -> Path:
     Raises:
         CatalogueError: When there is none.
     """
-    from indexing.errors import CatalogueError
-
     path = Path(path)
     if not path.is_file():
         raise CatalogueError(f"{path} is no file; give a .parquet, .csv or .jsonl file, or a folder of pictures")

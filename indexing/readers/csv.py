@@ -1,65 +1,117 @@
 """Items from CSV; a line that does not fit costs itself only."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
+from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader, file_of
 
+LONGEST_LINE = 1 << 24  # bytes
+NO_NUMBER = pa.array(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"])
+# Stands for a byte that is no UTF-8: Unicode keeps these for use inside programs, never in texts.
+MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+# As floats, the code 007 would come back as 7, and a long number of digits as its neighbour.
+NOT_A_FLOAT = r"^[+-]?(0[0-9]|[0-9]{16})"
 
-def read_csv(path: Path | str) -> TableReader:
-    """Read a CSV file with a header; ids and text keep their leading zeros.
+
+def read_csv(path: Path | str, columns: Columns | None = None) -> TableReader:
+    """Read a CSV file with a header; ids and text stay as they are written, other columns get their type.
+
+    Args:
+        path: The file.
+        columns: The item_id, text and image columns where they have other than the usual names.
 
     Raises:
-        CatalogueError: When it is no CSV file.
+        CatalogueError: When it is no CSV file, or has no rows.
     """
     malformed: dict[int, str] = {}
 
     def set_aside(row: csv.InvalidRow) -> str:
-        number = row.number - 2 if row.number is not None else len(malformed)  # lines count from 1, with the header
-        malformed[number] = f"{row.actual_columns} columns instead of {row.expected_columns}"
-        return "skip"
+        malformed[row.number - 2] = f"{row.actual_columns} columns instead of {row.expected_columns}"
+        return "skip"  # rows count from 1, with the header
 
-    source = file_of(path)
+    data, mark = _marked(file_of(path).read_bytes())
+    # One thread, since only then rows have numbers.
+    reading = csv.ReadOptions(use_threads=False, block_size=LONGEST_LINE)
     try:
-        with csv.open_csv(source) as head:
-            names = head.schema.names
-        # Everything is read as text first: guessing numbers would turn the id 007 into 7.
+        names = _header(data, reading)
+        # Everything is read as text first: guessing numbers would turn the id 007 into 7, and the title NA into none.
         table = csv.read_csv(
-            source,
-            read_options=csv.ReadOptions(use_threads=False),
+            pa.BufferReader(data),
+            read_options=reading,
             parse_options=csv.ParseOptions(invalid_row_handler=set_aside, newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
         )
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+    except pa.ArrowException as error:
         raise CatalogueError(f"{path} cannot be read as CSV: {error}") from error
-    return TableReader(str(path), typed(table), malformed)
+    if mark and any(mark in name for name in names):
+        raise CatalogueError(f"{path} has a header that is not UTF-8; save it as UTF-8")
+    table = _decodable(table, mark, malformed) if mark else table
+    chosen = (columns.item_id, *columns.text, columns.image) if columns else ()
+    return TableReader(str(path), typed(table, {*ITEM_ID_NAMES, *TEXT_NAMES, *IMAGE_NAMES, *chosen}), malformed)
 
 
-def typed(table: pa.Table) -> pa.Table:
+def _marked(data: bytes) -> tuple[bytes, str | None]:
+    """Put a mark in place of each byte that is no UTF-8, since the parser gives up on a bad line that holds one."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        mark = next((mark for mark in MARKS if mark.encode() not in data), MARKS[0])
+        return re.sub("[\udc80-\udcff]", mark, data.decode("utf-8", "surrogateescape")).encode(), mark
+    return data, None
+
+
+def _header(data: bytes, reading: csv.ReadOptions) -> list[str]:
+    parsing = csv.ParseOptions(invalid_row_handler=lambda _: "skip", newlines_in_values=True)
+    with csv.open_csv(pa.BufferReader(data), read_options=reading, parse_options=parsing) as head:
+        names: list[str] = head.schema.names
+        return names
+
+
+def _decodable(table: pa.Table, mark: str, malformed: dict[int, str]) -> pa.Table:
+    """Take out the rows that hold a mark, and note them as malformed."""
+    numbers = [number for number in range(len(table) + len(malformed)) if number not in malformed]
+    problems: dict[int, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for place in pc.indices_nonzero(pc.match_substring(column, mark)).to_pylist():
+            problems.setdefault(place, f"not UTF-8: column {name}")
+    malformed.update({numbers[place]: problem for place, problem in problems.items()})
+    return table.filter(pa.array([place not in problems for place in range(len(table))], pa.bool_()))
+
+
+def typed(table: pa.Table, as_written: Iterable[str | None] = ()) -> pa.Table:
     """Give columns of numbers, dates or booleans their type, where every value has it and none is rewritten."""
-    columns = [_typed(column) for column in table.columns]
-    return (
-        pa.table(dict(zip(table.column_names, columns, strict=True)))
-        if len(set(table.column_names)) == len(columns)
-        else table
-    )
+    left = set(as_written)
+    columns = [
+        column if name in left else _typed(column)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, names=table.column_names)
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    values = pc.if_else(pc.is_in(column, value_set=NO_NUMBER), None, column)
+    if values.null_count == len(values):
+        return column
     for kind in (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("s")):
         try:
-            cast = column.cast(kind)
+            cast = values.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
-        # 007 would come back as 7: such a column is text.
-        if not pa.types.is_integer(kind) or cast.cast(pa.string()).equals(column):
-            return cast if column.null_count < len(column) else column
-        return column
+        if pa.types.is_integer(kind) and not cast.cast(pa.string()).equals(values):
+            return column
+        if pa.types.is_floating(kind) and pc.any(pc.match_substring_regex(values, NOT_A_FLOAT)).as_py():
+            return column
+        return cast
     return column

@@ -24,15 +24,11 @@ def read_jsonl(path: Path | str) -> TableReader:
             if not line.strip():
                 continue
             number += 1
-            try:
-                row = json.loads(line)
-            except ValueError as error:  # also undecodable bytes
-                malformed[number] = f"not JSON: {error}"
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
+            row, problem = _object(line)
+            if problem:
+                malformed[number] = problem
             else:
-                malformed[number] = f"a JSON {type(row).__name__} instead of an object"
+                rows.append(row)
     if not rows:
         raise CatalogueError(f"{path} has no line with a JSON object")
     names = dict.fromkeys(name for row in rows for name in row)
@@ -41,10 +37,34 @@ def read_jsonl(path: Path | str) -> TableReader:
     )
 
 
+def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
+    """Give the object of a line, or what is wrong with the line.
+
+    >>> _object(b"[1]")
+    ({}, 'a JSON list instead of an object')
+    """
+    try:
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            return {}, f"a JSON {type(row).__name__} instead of an object"
+        if b"\\u" in line:  # half of a surrogate pair, as left by a text cut in two, is no Unicode
+            json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # a ValueError also for undecodable bytes
+        return {}, f"not JSON: {error}"
+    return row, None
+
+
 def _column(values: list[Any]) -> pa.Array:
     """Give values as one Arrow column; as strings where their types conflict."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        texts = (v if isinstance(v, str) or v is None else json.dumps(v, ensure_ascii=False) for v in values)
-        return pa.array(list(texts), pa.string())
+    except (pa.ArrowException, OverflowError):
+        return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _as_text(value: Any) -> str | None:  # noqa: ANN401 - what JSON holds
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # 2 and 2.0 are one id
+    return value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)

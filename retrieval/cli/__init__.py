@@ -7,13 +7,15 @@ Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what an
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from indexing.errors import CommonspaceError
 from retrieval.cli import build, learn, query
 
 __all__ = ["app", "main"]
+
+# Typer has brought its own copy of click since 0.26: the base of its usage errors is found through one of them.
+UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="commonspace",
@@ -37,16 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        app(arguments, standalone_mode=False, prog_name="commonspace")
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as stop:
-        return int(stop.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+        return int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
+    except UsageProblem as error:
+        error.show()  # type: ignore[attr-defined]
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("commonspace: interrupted; what was finished is kept, run the same command again", err=True)
         return 130
     except (CommonspaceError, OSError) as error:
@@ -59,4 +56,3 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         typer.echo(f"commonspace: internal error: {type(error).__name__}: {error}; see --debug", err=True)
         return 70
-    return 0

@@ -1,10 +1,9 @@
 """One suite over every encoder."""
 
-import builtins
-import socket
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.golden import check_golden, golden_images, golden_vectors
 from indexing.errors import EncoderMismatchError
 from indexing.types import Modality
-from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip
+from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
 from tests.toy import ToyEncoder
 
 SPECS: dict[str, Callable[[Path], str]] = {
@@ -22,6 +21,7 @@ SPECS: dict[str, Callable[[Path], str]] = {
     "open_clip": lambda folder: f"open_clip:local-dir:{tiny_open_clip(folder / 'open_clip')}",
     "clip": lambda folder: f"hf:{tiny_clip(folder / 'clip')}",
     "siglip": lambda folder: f"hf:{tiny_siglip(folder / 'siglip')}",
+    "siglip2": lambda folder: f"hf:{tiny_siglip2(folder / 'siglip2')}",
 }
 TEXTS = ["a red mug", "Two children fly a kite " * 60, "", "☂ 猫 собака", "a red mug.", "x"]
 
@@ -57,7 +57,7 @@ def test_vectors_are_float32_of_unit_length(encoder: Encoder) -> None:
 
 
 def test_batch_equals_one_by_one_in_order(encoder: Encoder) -> None:
-    texts = [*TEXTS, *reversed(TEXTS)] * 8  # more than one batch, lengths mixed
+    texts = [*TEXTS, *reversed(TEXTS)] * 6  # more than one batch, lengths mixed
     singles = {text: encoder.encode_texts([text])[0] for text in TEXTS}
     np.testing.assert_allclose(encoder.encode_texts(texts), [singles[text] for text in texts], atol=2e-5)
     images = pictures()
@@ -80,7 +80,9 @@ def test_different_contents_differ_and_equal_ones_agree(encoder: Encoder) -> Non
     assert gradient @ stripes < 0.99999
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV", "F", "I;16"]
+)
 def test_pictures_of_any_mode(encoder: Encoder, mode: str) -> None:
     if mode == "I;16":
         image = Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16)
@@ -89,31 +91,50 @@ def test_pictures_of_any_mode(encoder: Encoder, mode: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(encoder.encode_images([image])), 1, atol=1e-5)
 
 
-def test_transparency_is_shown_on_white(encoder: Encoder) -> None:
+@pytest.mark.parametrize("mode", ["RGBA", "RGBa", "P", "RGB"])
+def test_transparency_is_shown_on_white(encoder: Encoder, mode: str) -> None:
     clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     clear.paste((200, 30, 30, 255), (10, 10, 30, 30))
+    if mode == "RGB":  # one colour declared transparent, as PNG can
+        clear = clear.convert("RGB")
+        clear.info["transparency"] = (0, 0, 0)
+    elif mode != "RGBA":
+        clear = clear.quantize(4) if mode == "P" else clear.convert(mode)
     shown = Image.new("RGB", (40, 40), "white")
     shown.paste((200, 30, 30), (10, 10, 30, 30))
+    assert clear.mode == mode
     np.testing.assert_allclose(encoder.encode_images([clear]), encoder.encode_images([shown]), atol=1e-5)
 
 
-def test_a_text_is_a_text_whatever_it_looks_like(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+opened: list[tuple[str, object]] = []
+watching = False
+
+
+def watch(event: str, arguments: tuple[object, ...]) -> None:
+    if watching and event in ("open", "os.open", "socket.connect", "socket.getaddrinfo"):
+        opened.append((event, arguments[0]))
+
+
+sys.addaudithook(watch)  # sees every way of opening; it cannot be removed again, so a flag decides
+
+
+def test_a_text_is_a_text_whatever_it_looks_like(encoder: Encoder, tmp_path: Path) -> None:
+    global watching
     canary = tmp_path / "canary.png"
     golden_images()[0].save(canary)
-
-    def refuse(*arguments: Any, **_: Any) -> Any:
-        raise AssertionError(f"opened {arguments}")
-
-    before = encoder.encode_texts(["x"])
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(builtins, "open", refuse)
-    monkeypatch.setattr(Image, "open", refuse)
-    monkeypatch.setattr(Path, "open", refuse)
-    vectors = encoder.encode_texts(["http://127.0.0.1:9/x.png", str(canary), f"file://{canary}", "x"])
-    np.testing.assert_allclose(vectors[3], before[0], atol=2e-5)
+    texts = ["http://127.0.0.1:9/x.png", str(canary), f"file://{canary}", "data:image/png;base64,AAAA", "x"]
+    before = encoder.encode_texts(texts)
+    opened.clear()
+    watching = True
+    try:
+        vectors = encoder.encode_texts(texts)
+        canary.read_bytes()
+    finally:
+        watching = False
+    assert opened == [("open", str(canary))] or opened == [("open", canary)]  # by this test alone
+    np.testing.assert_array_equal(vectors, before)
+    canary.unlink()
+    np.testing.assert_array_equal(encoder.encode_texts(texts), before)
 
 
 def test_two_loads_are_the_same_encoder(encoder: Encoder, load: Callable[[], Encoder]) -> None:
@@ -129,3 +150,19 @@ def test_golden_inputs_notice_another_encoder(encoder: Encoder) -> None:
         check_golden(encoder, stored)
     with pytest.raises(EncoderMismatchError, match="golden vectors of shape"):
         check_golden(encoder, stored[:, 1:])
+
+
+@pytest.mark.parametrize("make", [tiny_open_clip, tiny_clip])
+def test_golden_inputs_notice_other_weights_and_other_preprocessing(make: Callable[..., Path], tmp_path: Path) -> None:
+    prefix = "open_clip:local-dir:" if make is tiny_open_clip else "hf:"
+    stored = golden_vectors(load_encoder(f"{prefix}{make(tmp_path / 'first')}"))
+    with pytest.raises(EncoderMismatchError, match=r"golden input \d has cosine"):
+        check_golden(load_encoder(f"{prefix}{make(tmp_path / 'other', seed=1)}"), stored)
+    changed = make(tmp_path / "changed")
+    file = changed / ("open_clip_config.json" if make is tiny_open_clip else "preprocessor_config.json")
+    config = json.loads(file.read_text())
+    settings = config["preprocess_cfg"] if make is tiny_open_clip else config
+    settings["mean" if make is tiny_open_clip else "image_mean"] = [0.1, 0.9, 0.1]
+    file.write_text(json.dumps(config))
+    with pytest.raises(EncoderMismatchError, match=r"golden input [4-7] has cosine"):  # the pictures
+        check_golden(load_encoder(f"{prefix}{changed}"), stored)

@@ -1,5 +1,7 @@
 """The encoders give exactly the vectors of the libraries themselves, written out here in the libraries' own words."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,17 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from indexing.encoders import load_encoder
+from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.golden import golden_images
+from indexing.encoders.transformers import _pooled
 from indexing.errors import EncoderError
-from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip
+from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
 
+Make = Callable[..., Path]
 TEXTS = ["a red mug", "two children fly a kite over the beach " * 9, "", "size 42 ☂"]
 
 
@@ -39,42 +45,114 @@ def test_open_clip(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(model.encode_image(pixels)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("make", "padding"), [(tiny_clip, True), (tiny_siglip, "max_length")])
+@pytest.mark.parametrize(
+    ("make", "padding"), [(tiny_clip, True), (tiny_siglip, "max_length"), (tiny_siglip2, "max_length")]
+)
 @torch.inference_mode()
-def test_transformers(tmp_path: Path, make: Any, padding: Any) -> None:
+def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
     folder = make(tmp_path / "model")
     encoder = load_encoder(f"hf:{folder}")
     model = AutoModel.from_pretrained(folder).eval()
     tokenizer, processor = AutoTokenizer.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
     tokens = tokenizer(TEXTS, padding=padding, truncation=True, max_length=16, return_tensors="pt")
-    texts, images = model.get_text_features(**tokens), model.get_image_features(**processor(pictures(), return_tensors="pt"))
+    texts, images = (
+        model.get_text_features(**tokens),
+        model.get_image_features(**processor(pictures(), return_tensors="pt")),
+    )
     texts, images = (part if isinstance(part, torch.Tensor) else part.pooler_output for part in (texts, images))
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), unit(texts), atol=1e-6)
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [tiny_clip, tiny_open_clip])
-def test_the_fingerprint_follows_weights_and_preprocessing_but_not_the_folder(tmp_path: Path, make: Any) -> None:
-    def fingerprint(folder: Path) -> str:
-        return load_encoder(f"{'hf:' if make is tiny_clip else 'open_clip:local-dir:'}{folder}").info.fingerprint
+@pytest.mark.parametrize("output", [torch.ones(2, 3), BaseModelOutputWithPooling(pooler_output=torch.ones(2, 3))])
+def test_features_of_transformers_4_and_5(output: torch.Tensor) -> None:
+    np.testing.assert_array_equal(_pooled(output), np.ones((2, 3)))
 
-    first = fingerprint(make(tmp_path / "first"))
-    assert fingerprint(make(tmp_path / "elsewhere" / "same")) == first
-    assert fingerprint(make(tmp_path / "trained otherwise", seed=1)) != first
-    changed = make(tmp_path / "other preprocessing")
-    config = changed / ("preprocessor_config.json" if make is tiny_clip else "open_clip_config.json")
-    text = config.read_text()
-    config.write_text(text.replace("0.48", "0.39"))
-    assert config.read_text() != text
-    assert fingerprint(changed) != first
+
+CHANGES: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "clip image mean": ("preprocessor_config.json", lambda c: c.update(image_mean=[0.1, 0.2, 0.3])),
+    "clip activation": ("config.json", lambda c: c["text_config"].update(hidden_act="gelu")),
+    "clip merges": ("tokenizer.json", lambda c: c["model"]["merges"].pop()),
+    "clip normalizer": ("tokenizer.json", lambda c: c.update(normalizer=None)),
+    "open_clip image mean": ("open_clip_config.json", lambda c: c["preprocess_cfg"].update(mean=[0.1, 0.2, 0.3])),
+    "open_clip pooling": ("open_clip_config.json", lambda c: c["model_cfg"]["vision_cfg"].update(pool_type="avg")),
+    "open_clip activation": ("open_clip_config.json", lambda c: c["model_cfg"].update(quick_gelu=True)),
+}
+
+
+def load_tiny(folder: Path) -> Encoder:
+    is_open_clip = (folder / "open_clip_config.json").is_file()
+    return load_encoder(f"{'open_clip:local-dir:' if is_open_clip else 'hf:'}{folder}")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_follows_every_setting(tmp_path: Path, change: str) -> None:
+    folder = (tiny_open_clip if change.startswith("open_clip") else tiny_clip)(tmp_path / "model")
+    before = load_tiny(folder).info.fingerprint
+    name, alter = CHANGES[change]
+    config = json.loads((folder / name).read_text())
+    alter(config)
+    (folder / name).write_text(json.dumps(config))
+    assert load_tiny(folder).info.fingerprint != before
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_open_clip])
+def test_the_fingerprint_follows_one_weight_but_not_the_folder(tmp_path: Path, make: Make) -> None:
+    first = load_tiny(make(tmp_path / "first")).info.fingerprint
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert load_tiny(tmp_path / "moved").info.fingerprint == first
+    weights = next((tmp_path / "moved").glob("*.safetensors"))
+    parts = load_file(weights)
+    parts[sorted(parts)[-1]].flatten()[0].add_(1)
+    save_file(parts, weights, {"format": "pt"})
+    assert load_tiny(tmp_path / "moved").info.fingerprint != first
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_open_clip])
+def test_files_that_are_cut_short_or_incomplete_are_refused(tmp_path: Path, make: Make) -> None:
+    folder = make(tmp_path / "model")
+    weights = next(folder.glob("*.safetensors"))
+    parts = load_file(weights)
+    del parts["text_projection.weight" if make is tiny_clip else "text_projection"]
+    save_file(parts, weights, {"format": "pt"})
+    with pytest.raises(EncoderError, match="text_projection"):
+        load_tiny(folder)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(EncoderError, match=f"cannot load .*{folder.name}.*: Error while deserializing"):
+        load_tiny(folder)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["projection_dim"] = 20
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        EncoderError, match=r"no fitting weights for 'text_projection.weight', 'visual_projection.weight'"
+    ):
+        load_tiny(folder)
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_siglip, tiny_open_clip])
+def test_half_a_surrogate_pair_is_read_as_a_question_mark(tmp_path: Path, make: Make) -> None:
+    encoder = load_tiny(make(tmp_path / "model"))
+    np.testing.assert_array_equal(encoder.encode_texts(["a \ud83d mug"]), encoder.encode_texts(["a ? mug"]))
+
+
+def test_other_families_are_refused(tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    with pytest.raises(EncoderError, match="is a 'bert' model; supported are clip, siglip, siglip2"):
+        load_tiny(folder)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = tiny_open_clip(tmp_path / "model")
     (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(EncoderError, match="only open_clip_pytorch_model.bin, a pickle that could run code"):
+    with pytest.raises(EncoderError, match=r"only open_clip_pytorch_model\.bin, a pickle that could run code"):
         load_encoder(f"open_clip:local-dir:{folder}")
     clip = tiny_clip(tmp_path / "clip")
     (clip / "model.safetensors").rename(clip / "pytorch_model.bin")
-    with pytest.raises(EncoderError, match="transformers cannot load hf:.*safetensors"):
+    with pytest.raises(EncoderError, match=r"transformers cannot load hf:.*safetensors"):
         load_encoder(f"hf:{clip}")

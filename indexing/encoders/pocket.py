@@ -1,0 +1,136 @@
+"""The pocket encoder: a small dual encoder that ships with the package and needs no hub.
+
+Two frozen pretrained towers, all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures, and a bridge between them
+that was learned on public-domain drawings and emoji. A vector has two blocks of 384: in the first a picture is what
+ImageNet's classes say it is, in words; in the second a linear map of its features. The model card in
+`pocket_weights/README.md` has data, licences, numbers and limits.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from indexing.encoders.base import EncoderInfo, hash_parts
+from indexing.encoders.batches import in_batches, to_rgb
+from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
+from indexing.types import Modality, Vectors
+
+WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
+SIDE = 224
+TEXT_BATCH, IMAGE_BATCH = 128, 32
+LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
+DIM = 2 * TEXT_DIM
+
+
+class PocketEncoder:
+    """Texts and pictures in one space of 768 dimensions.
+
+    Args:
+        folder: Where weights, tokenizer and configuration are.
+
+    >>> encoder = PocketEncoder()
+    >>> mug, boat = encoder.encode_texts(["a mug", "a sailing boat"])
+    >>> cup = encoder.encode_texts(["a cup"])[0]
+    >>> bool(cup @ mug > cup @ boat)
+    True
+    """
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(LONGEST_TEXT)
+        self._tokenizer.no_padding()
+        self._settings = json.loads((folder / "config.json").read_bytes())
+        self._bridge = {name: part.float() for name, part in load_file(folder / "bridge.safetensors").items()}
+        with torch.device("meta"):
+            self._text, self._image = TextTower(), ImageTower()
+        self._text.load_state_dict(dequantise(load_file(folder / "text.safetensors")), assign=True)
+        self._precision = torch.bfloat16 if _has_bfloat16() else torch.float32
+        image = {name: part.to(self._precision) for name, part in load_file(folder / "image.safetensors").items()}
+        self._image.load_state_dict(image, assign=True)
+        self._image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for tower in (self._text, self._image):
+            tower.eval().requires_grad_(False)
+        parts = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".json")]
+        self.info = EncoderInfo(
+            name="pocket",
+            dim=DIM,
+            modalities=(Modality.TEXT, Modality.IMAGE),
+            fingerprint=hash_parts(parts, side=SIDE, longest_text=LONGEST_TEXT),
+            precision=str(self._precision).removeprefix("torch."),
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embed N texts, cut to 128 tokens: (N, 768) float32, unit length."""
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        order = np.argsort([len(one) for one in ids], kind="stable")  # so that a batch needs little padding
+        vectors = np.empty((len(ids), DIM), np.float32)
+        vectors[order] = in_batches([ids[place] for place in order], self._texts, DIM, TEXT_BATCH)
+        return vectors
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Embed N pictures of any size and mode: (N, 768) float32, unit length."""
+        return in_batches(images, self._images, DIM, IMAGE_BATCH)
+
+    @torch.inference_mode()
+    def _texts(self, ids: Sequence[Sequence[int]]) -> Vectors:
+        length = max(map(len, ids))
+        padded = torch.tensor([[*one, *[0] * (length - len(one))] for one in ids])
+        real = torch.tensor([[place < len(one) for place in range(length)] for one in ids])
+        words = self._text(padded, real)
+        moved = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
+        return self._blocks(words, moved)
+
+    @torch.inference_mode()
+    def _images(self, images: Sequence[Image.Image]) -> Vectors:
+        pixels = torch.from_numpy(np.stack([square(image) for image in images]))
+        batch = (pixels.permute(0, 3, 1, 2) / 127.5 - 1).to(self._precision, memory_format=torch.channels_last)
+        features, logits = (part.float() for part in self._image(batch))
+        classes = torch.softmax(logits / self._settings["temperature"], dim=1) @ self._bridge["class_words"]
+        scaled = (features - self._bridge["feature_mean"]) / self._bridge["feature_scale"]
+        clip = self._settings["feature_clip"]
+        return self._blocks(classes, scaled.clamp(-clip, clip) @ self._bridge["projection"])
+
+    def _blocks(self, first: torch.Tensor, second: torch.Tensor) -> Vectors:
+        """Weigh the two blocks of (B, 384) each and put them side by side: (B, 768)."""
+        weight = self._settings["first_block_weight"]
+        vectors: Vectors = torch.cat([weight * F.normalize(first, dim=1), F.normalize(second, dim=1)], dim=1).numpy()
+        return vectors
+
+
+def load(_: str = "") -> PocketEncoder:
+    """Load the pocket encoder."""
+    return PocketEncoder()
+
+
+def square(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Fit a whole picture into 224 x 224 on white: (224, 224, 3) float32, 0 to 255."""
+    rgb = to_rgb(image)
+    scale = SIDE / max(rgb.size)
+    width, height = (max(1, round(side * scale)) for side in rgb.size)
+    small = rgb.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    canvas = Image.new("RGB", (SIDE, SIDE), "white")
+    canvas.paste(small, ((SIDE - width) // 2, (SIDE - height) // 2))
+    return np.asarray(canvas, np.float32)
+
+
+def dequantise(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give float32 weights of int8 matrices and their scale per line (``NAME.scale``)."""
+    return {
+        name: part.float() * stored[f"{name}.scale"] if part.dtype == torch.int8 else part.float()
+        for name, part in stored.items()
+        if not name.endswith(".scale")
+    }
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 itself; emulated it would be slower than float32."""
+    return "AVX512_BF16" in torch.backends.cpu.get_cpu_capability() or bool(torch.cpu._is_avx512_bf16_supported())

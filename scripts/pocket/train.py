@@ -1,0 +1,202 @@
+"""Learn the bridge between the towers, and write what ships with the package.
+
+    python -m scripts.pocket.train [--packages packages] [--work build/pocket] [--out indexing/encoders/pocket_weights]
+
+Run `scripts.pocket.prepare` first. The same seed gives the same weights; half a minute on two cores. Both blocks learn
+together: alone, the second overrules on photographs what the first knows of them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from indexing.encoders.pocket_towers import CLASSES, FEATURES, TEXT_DIM
+from scripts.pocket.captions import Pictured, drawings, emoji
+from scripts.pocket.prepare import VIEWS, arguments
+from scripts.pocket.towers import image_tower, quantise, text_tower, tokenizer_json
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """How the bridge learns; every value was chosen on the valid titles and on product photographs.
+
+    Attributes:
+        temperature: Of the softmax over ImageNet's classes.
+        first_block_weight: Weight of the block of class words against the block of features.
+        feature_clip: Standardised features are cut off here, so that photographs do not fall out of range.
+        plain_share: How often a picture is shown unaltered.
+        epochs, batch_size, learning_rate, class_rate: Of AdamW with one cycle; class words learn more slowly.
+        dropout: Of the features.
+        softmax_temperature: Of the contrastive loss.
+        caption_temperature: How far captions that nearly agree share a target.
+        seed: Of everything random; the best of four on the valid titles.
+    """
+
+    temperature: float = 1.5
+    first_block_weight: float = 1.0
+    feature_clip: float = 2.0
+    plain_share: float = 0.8
+    epochs: int = 25
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    class_rate: float = 1e-3
+    dropout: float = 0.2
+    softmax_temperature: float = 0.035
+    caption_temperature: float = 0.05
+    seed: int = 3
+
+
+class Bridge(nn.Module):
+    """What is learned between the towers; see `indexing.encoders.pocket` for how it is applied."""
+
+    def __init__(self, classes: torch.Tensor, features: torch.Tensor, config: BridgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("feature_mean", features.mean(dim=0))
+        self.register_buffer("feature_scale", features.std(dim=0) + 0.02 * features.std())
+        self.register_buffer("class_mean", classes.mean(dim=0))
+        self.class_words = nn.Parameter(classes.clone())
+        self.projection = nn.Parameter(torch.randn(FEATURES, TEXT_DIM) * 0.3 / FEATURES**0.5)
+        self.text_residual = nn.Parameter(torch.zeros(TEXT_DIM, TEXT_DIM))
+        self.text_bias = nn.Parameter(torch.zeros(TEXT_DIM))
+
+    def pictures(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Map (B, 2528) features and (B, 1000) logits to (B, 768)."""
+        config = self.config
+        words = torch.softmax(logits / config.temperature, dim=1) @ (self.class_words - self.class_mean)
+        clip = config.feature_clip
+        scaled = ((features - self.feature_mean) / self.feature_scale).clamp(-clip, clip)
+        mapped = F.dropout(scaled, config.dropout, self.training) @ self.projection
+        return torch.cat([config.first_block_weight * F.normalize(words, dim=1), F.normalize(mapped, dim=1)], dim=1)
+
+    def texts(self, words: torch.Tensor) -> torch.Tensor:
+        """Map (B, 384) text vectors to (B, 768)."""
+        moved = F.normalize(words + words @ self.text_residual + self.text_bias, dim=1)
+        return torch.cat([self.config.first_block_weight * words, moved], dim=1)
+
+    def shipped(self) -> dict[str, torch.Tensor]:
+        """Give the tensors that the package loads, matrices in half precision."""
+        tensors = {
+            "class_words": self.class_words - self.class_mean,
+            "feature_mean": self.feature_mean,
+            "feature_scale": self.feature_scale,
+            "projection": self.projection,
+            "text_residual": self.text_residual,
+            "text_bias": self.text_bias,
+        }
+        halves = {name: part.half() if part.ndim == 2 else part for name, part in tensors.items()}
+        return {name: part.detach().clone().contiguous() for name, part in halves.items()}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """All training pictures: V views of N pictures, and each one's captions as lines of ``words``."""
+
+    features: torch.Tensor  # (V, N, 2528), the first view is the plain one
+    logits: torch.Tensor  # (V, N, 1000)
+    captions: Sequence[Sequence[int]]
+    words: torch.Tensor  # (W, 384)
+
+
+def main() -> None:
+    """Train and export."""
+    parser = arguments(__doc__)
+    parser.add_argument("--openclipart", type=Path, default=Path("/usr/share/openclipart"))
+    parser.add_argument("--out", type=Path, default=Path("indexing/encoders/pocket_weights"))
+    given = parser.parse_args()
+    config = BridgeConfig()
+    lesson = read_lesson(given.work, drawings(given.openclipart), emoji(given.packages))
+    classes = load_file(given.work / "words.safetensors")["classes"]
+    bridge = train(lesson, classes, config)
+    export(bridge, given.packages, given.out)
+
+
+def read_lesson(work: Path, drawn: list[Pictured], faces: list[Pictured]) -> Lesson:
+    """Gather the pictures of training titles; of very long series a tenth is kept."""
+    stored = load_file(work / "features.safetensors")
+    words = {word: line for line, word in enumerate((work / "words.txt").read_text("utf-8").split("\n"))}
+    rng = np.random.default_rng(5)
+    both = [*drawn, *faces]
+    kept = [
+        place
+        for place, one in enumerate(both)
+        if one.split == "train" and (one.series < 1000 or rng.random() < 0.1)
+    ]
+
+    def views(part: str) -> torch.Tensor:
+        names = ["", *(f".{view}" for view in range(1, VIEWS + 1))]
+        return torch.stack(
+            [torch.cat([stored[f"{kind}.{part}{name}"] for kind in ("drawings", "emoji")])[kept].float() for name in names]
+        )
+
+    captions = [[words[caption] for caption in both[place].captions] for place in kept]
+    return Lesson(views("features"), views("logits"), captions, load_file(work / "words.safetensors")["vectors"])
+
+
+def train(lesson: Lesson, classes: torch.Tensor, config: BridgeConfig) -> Bridge:
+    """Learn by a symmetric contrastive loss in which captions that nearly agree share their targets."""
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    views, count = lesson.features.shape[:2]
+    bridge = Bridge(classes, lesson.features.flatten(0, 1), config).train()
+    others = [bridge.projection, bridge.text_residual, bridge.text_bias]
+    groups = [
+        {"params": [bridge.class_words], "lr": config.class_rate, "weight_decay": 0.0},
+        {"params": others, "lr": config.learning_rate, "weight_decay": 0.01},
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    steps = config.epochs * -(-count // config.batch_size)
+    rates = [config.class_rate, config.learning_rate]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps + 1)
+    chances = [config.plain_share, *[(1 - config.plain_share) / (views - 1)] * (views - 1)]
+    for _ in range(config.epochs):
+        order = rng.permutation(count)
+        for start in range(0, count, config.batch_size):
+            batch = order[start : start + config.batch_size]
+            view = rng.choice(views, len(batch), p=chances)
+            said = [lesson.captions[place][rng.integers(len(lesson.captions[place]))] for place in batch]
+            words = lesson.words[said]
+            pictures = bridge.pictures(lesson.features[view, batch], lesson.logits[view, batch])
+            loss = contrastive_loss(pictures, bridge.texts(words), words, config)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return bridge.eval()
+
+
+def contrastive_loss(
+    pictures: torch.Tensor, texts: torch.Tensor, words: torch.Tensor, config: BridgeConfig
+) -> torch.Tensor:
+    """Cross entropy in both directions against targets spread by how far the captions (B, 384) agree."""
+    length = 1 + config.first_block_weight**2
+    scores = pictures @ texts.T / (length * config.softmax_temperature)
+    targets = torch.softmax(words @ words.T / config.caption_temperature, dim=1)
+    rows = -(targets * F.log_softmax(scores, dim=1)).sum(dim=1).mean()
+    columns = -(targets * F.log_softmax(scores, dim=0).T).sum(dim=1).mean()
+    return (rows + columns) / 2
+
+
+def export(bridge: Bridge, packages: Path, out: Path) -> None:
+    """Write towers, bridge, tokenizer and configuration."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(quantise(dict(text_tower(packages).state_dict())), out / "text.safetensors")
+    halves = {name: part.half().contiguous() for name, part in image_tower(packages).state_dict().items()}
+    save_file(halves, out / "image.safetensors")
+    save_file(bridge.shipped(), out / "bridge.safetensors")
+    (out / "tokenizer.json").write_bytes(tokenizer_json(packages))
+    (out / "config.json").write_text(json.dumps(asdict(bridge.config), indent=2, sort_keys=True) + "\n")
+    for path in out.iterdir():
+        path.chmod(0o644)  # safetensors writes files for its owner alone
+    print(f"{sum(path.stat().st_size for path in out.glob('*.*')) / 1e6:.1f} MB in {out}, {CLASSES} classes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Parquet: plain types, odd and hostile files, and no more read than what was asked for."""
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.catalogue import Catalogue
+from indexing.errors import CatalogueError
+from indexing.readers.parquet import ParquetReader, plain
+
+
+def write(folder: Path, table: pa.Table, rows_a_group: int = 100) -> Path:
+    pq.write_table(table, folder / "items.parquet", row_group_size=rows_a_group, compression="none")
+    return folder / "items.parquet"
+
+
+def undecodable() -> pa.Array:
+    offsets = pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0")
+    return pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"\xffb")])
+
+
+def test_every_kind_of_text_becomes_plain_and_what_filters_cannot_use_is_left_out(tmp_path: Path) -> None:
+    tags = pa.array([["x"], None], pa.list_(pa.string()))
+    plain_columns = {
+        "item_id": pa.array(["a", "b"]),
+        "title": pa.array(["t", "u"]),
+        "view": pa.array(["v", None], pa.string_view()),
+        "large": pa.array(["l", "m"], pa.large_string()),
+        "words": pa.array(["w", None]).dictionary_encode(),
+        "tags": tags.cast(pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+        "when": pa.array([datetime.date(2020, 1, 1)] * 2),
+        "price": pa.array([1.5, None], pa.float32()),
+        "price.usd": pa.array([3, 4], pa.uint64()),
+    }
+    odd_columns = {
+        "lasts": pa.array([datetime.timedelta(1)] * 2),
+        "exact": pa.array([Decimal("1.5")] * 2),
+        "nested": pa.array([{"a": 1}, None]),
+        "vector": pa.array([[1.0], [None]]),
+        "nothing": pa.nulls(2),
+    }
+    catalogue = Catalogue.open(write(tmp_path, pa.table(plain_columns | odd_columns)))
+    assert catalogue.report.ignored_columns == tuple(odd_columns)
+    assert catalogue.attributes.schema.types == [pa.string()] * 5 + [pa.list_(pa.string())] + [
+        pa.date32(),
+        pa.float32(),
+        pa.uint64(),
+    ]
+    assert catalogue.attributes.to_pydict() == {name: column.to_pylist() for name, column in plain_columns.items()}
+
+
+def test_two_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["t"], [1], [2]], names=["item_id", "title", "x", "x"])
+    catalogue = Catalogue.open(write(tmp_path, table))
+    assert catalogue.attributes.to_pydict() == {"item_id": ["a"], "title": ["t"]}
+    assert catalogue.report.ignored_columns == ("x",)
+    twice = pa.table([["a"], ["t"], ["u"]], names=["item_id", "title", "title"])
+    with pytest.raises(CatalogueError, match="has neither text nor pictures"):
+        Catalogue.open(write(tmp_path, twice))
+
+
+def test_text_that_is_no_utf8_is_marked(tmp_path: Path) -> None:
+    lists = pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), undecodable())
+    assert plain(undecodable()).to_pylist() == ["\ufffd", "b"]
+    assert plain(lists).to_pylist() == [["\ufffd", "b"]]
+    catalogue = Catalogue.open(write(tmp_path, pa.table({"item_id": ["a", "b"], "title": undecodable()})))
+    assert [item.text for batch in catalogue.batches(1) for item in batch] == ["\ufffd", "b"]
+
+
+def test_nested_nulls_in_lists_and_structs(tmp_path: Path) -> None:
+    image = pa.array([{"bytes": None, "path": None}, None, {"bytes": b"x", "path": None}])
+    table = pa.table({"item_id": ["a", "b", "c"], "keywords": [[None, "k"], [None], None], "image": image})
+    catalogue = Catalogue.open(write(tmp_path, table))
+    items = [item for batch in catalogue.batches(2) for item in batch]
+    assert [(item.item_id, item.text, item.image) for item in items] == [("a", "k", None), ("c", None, b"x")]
+    assert catalogue.rejects["reason"].to_pylist() == ["neither text nor image"]
+
+
+def test_first_batches_need_only_the_first_row_groups(tmp_path: Path) -> None:
+    images = [bytes([65 + number]) * 5_000 for number in range(6)]
+    path = write(tmp_path, pa.table({"item_id": list("abcdef"), "title": ["t"] * 6, "image": images}), rows_a_group=2)
+    catalogue = Catalogue.open(path)
+    assert len(catalogue) == 6
+    damaged = bytearray(path.read_bytes())
+    chunk = pq.ParquetFile(path).metadata.row_group(2).column(2)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    damaged[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(damaged)
+    batches = catalogue.batches(2)
+    assert [item.image for _ in range(2) for item in next(batches)] == images[:4]
+    with pytest.raises(CatalogueError, match="is damaged or has changed"):
+        next(batches)
+
+
+def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, pa.table({"item_id": ["a", "b", "c"], "title": ["t"] * 3, "image": [b"x"] * 3}))
+    batches = list(ParquetReader(path).batches(["title"], 2))
+    assert [batch.to_pydict() for batch in batches] == [{"title": ["t", "t"]}, {"title": ["t"]}]
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="has no rows: there is nothing to index"):
+        ParquetReader(write(tmp_path, pa.table({"item_id": pa.array([], pa.string())})))
+    (tmp_path / "items.parquet").write_bytes(b"")
+    with pytest.raises(CatalogueError, match="is not a Parquet file"):
+        ParquetReader(tmp_path / "items.parquet")

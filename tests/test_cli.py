@@ -1,0 +1,161 @@
+"""The command line on a small catalogue: what it prints, what it exits with, and what it says when it cannot."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.encoders import base
+from retrieval import cli
+from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
+
+
+@pytest.fixture(autouse=True)
+def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(spec: str) -> base.Encoder:
+        assert spec in ("pocket", "toy")
+        return ToyEncoder()
+
+    monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.load_encoder", load)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, run: Run) -> Path:
+    assert run("build", toy_file(tmp_path), "--out", tmp_path / "bundle")[0] == 0
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Users who go through all things of one colour, then of another."""
+    colours = [*COLOURS, *COLOURS]
+    lists = [[f"{c}-{shape}" for c in colours[start : start + 2] for shape in SHAPES] for start in range(len(COLOURS))]
+    rows = [
+        {"user_id": f"u{copy}-{number}", "item_id": item, "timestamp": 1_700_000_000 + 60 * step, "weight": 1.0}
+        for copy in range(8)
+        for number, items in enumerate(lists)
+        for step, item in enumerate(items[copy:] + items[:copy])
+    ]
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def test_build_and_info_say_what_there_is(tmp_path: Path, bundle: Path, run: Run) -> None:
+    code, out, _ = run("info", bundle, "--json")
+    summary = json.loads(out)
+    assert code == 0
+    assert (summary["items"], summary["embeddings"]) == (20, {"text": 20, "image": 15})
+    assert summary["index"]["recall"]["text"] == 1.0
+    code, out, _ = run("info", bundle)
+    assert code == 0
+    assert "20 (0 rows rejected)" in out
+    assert "nothing yet" in out
+
+
+def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("search", bundle, "red shoe", "blue lamp", "-k", 2, "--json")
+    hits = json.loads(out)
+    assert code == 0
+    assert [hit["item_id"] for hit in hits if hit["rank"] == 1] == ["red-shoe", "blue-lamp"]
+    assert hits[0]["query_id"] == "red shoe"
+    (tmp_path / "query.png").write_bytes(picture("green"))
+    _, out, _ = run("search", bundle, "--image", tmp_path / "query.png", "-k", 1, "--where", "tags contains book", "--json")
+    assert [hit["item_id"] for hit in json.loads(out)] == ["green-book"]
+    _, out, _ = run("similar", bundle, "red-mug", "-k", 3, "--json")
+    assert "red-mug" not in {hit["item_id"] for hit in json.loads(out)}
+    code, out, _ = run("search", bundle, "red shoe", "-k", 1)
+    assert code == 0
+    assert "red-shoe" in out
+
+
+def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("fit", bundle, log, "--hold-out", 0.2, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert set(report["ndcg"]) == {"frozen", "adapter", "reranker"}
+    code, out, _ = run("recommend", bundle, "--history", "red-mug,red-shoe", "-k", 3, "--json")
+    hits = json.loads(out)
+    assert len(hits) == 3
+    assert not {"red-mug", "red-shoe"} & {hit["item_id"] for hit in hits}
+    candidates, ranked = tmp_path / "candidates.parquet", tmp_path / "ranked.parquet"
+    assert run("recommend", bundle, "--interactions", log, "-k", 9, "--no-rerank", "--out", candidates)[0] == 0
+    assert run("rerank", bundle, candidates, "--interactions", log, "-k", 9, "--out", ranked)[0] == 0
+    before, after = (pq.read_table(path).to_pylist() for path in (candidates, ranked))
+    assert {(hit["query_id"], hit["item_id"]) for hit in before} == {(hit["query_id"], hit["item_id"]) for hit in after}
+    assert {hit["stage"] for hit in after} == {"rerank"}
+    code, out, _ = run("evaluate", bundle, log, "--hold-out", 0.2, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["queries"] == 32
+    assert 0 < result["means"]["recall@10"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "nowhere holds no bundle; make one with"),
+        (["build", "nowhere.parquet", "--out", "b"], "nowhere.parquet is no file"),
+        (["build", "items.xyz", "--out", "b"], "cannot tell what items.xyz is; give a .parquet, .csv or .jsonl file"),
+        (["search", "{bundle}"], "give either texts or --image"),
+        (["search", "{bundle}", "x", "--where", "prize > 3"], "there is no attribute 'prize'; did you mean one of ['price']"),
+        (["similar", "{bundle}", "red-mugg"], "1 of 1 item ids are not in this bundle, e.g. 'red-mugg'"),
+        (["recommend", "{bundle}"], "give either --history ID,ID,… or --interactions FILE"),
+        (["recommend", "{bundle}", "--history", ","], "the history of user 0 is empty"),
+        (["fit", "{bundle}", "nothing.csv"], "nothing.csv"),
+        (["evaluate", "{bundle}", "{log}", "--history", "split=train"], "give both --history and --relevant"),
+        (["build", "{items}", "--out", "b", "--text", "titel"], "has no column 'titel'; did you mean one of ['title']"),
+    ],
+)
+def test_mistakes_are_one_line_with_a_way_out(
+    arguments: list[str], message: str, bundle: Path, log: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.xyz").write_text("")
+    filled = [a.format(bundle=bundle, log=log, items=tmp_path / "items.parquet") for a in arguments]
+    code, out, err = run(*filled)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_wrong_usage_and_faults_have_their_own_exit_codes(
+    bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("search")[0] == 2
+    assert run("search", bundle, "x", "-k", 0)[0] == 2
+    assert run("--help")[0] == 0
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("retrieval.retriever.fuse", fail)
+    code, _, err = run("search", bundle, "x")
+    assert (code, len(err.strip().splitlines())) == (70, 1)
+    assert "internal error: ZeroDivisionError: a fault of ours" in err
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["search", str(bundle), "x", "--debug"])
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("retrieval.retriever.fuse", interrupt)
+    assert run("search", bundle, "x")[0] == 130
