@@ -19,7 +19,7 @@ from rich.progress import (
 from safetensors.numpy import save
 
 from indexing import fsops
-from indexing.bundle import ATTRIBUTES, GOLDEN, INDEX, REJECTS, STORE, Bundle, current_generation, publish
+from indexing.bundle import ATTRIBUTES, GOLDEN, INDEX, REJECTS, STORE, Bundle, Content, current_generation, publish
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeReport, encode_catalogue
 from indexing.encoders.base import Encoder, unit
@@ -31,7 +31,7 @@ from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, Manifest
 from indexing.pictures import PictureLimits
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 
 SHARD_ROWS = 50_000
 
@@ -89,54 +89,48 @@ def _seed(root: Path, work: Path, encoder: Encoder) -> None:
 
 
 def _publish(
-    root: Path, catalogue: Catalogue, encoder: Encoder, store: EmbeddingStore, report: EncodeReport, config: IndexConfig
+    root: Path,
+    catalogue: Catalogue,
+    encoder: Encoder,
+    store: EmbeddingStore,
+    report: EncodeReport,
+    config: IndexConfig,
 ) -> Bundle:
+    """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
-    collected = {modality: store.collect(everything, modality) for modality in encoder.info.modalities}
-    exists = np.any([found for _, found in collected.values()], axis=0)
-    if not exists.any():
-        first = next(store.records(everything), None)
-        raise CatalogueError(
-            f"none of the {len(everything)} items of {catalogue.source} could be encoded"
-            + (f"; the first: {first.item_id!r}: {first.reason}" if first else "")
-        )
-    rows = np.flatnonzero(exists)
-    items = ModalityVectors(
-        {m: vectors[rows] for m, (vectors, _) in collected.items()},
-        {m: found[rows] for m, (_, found) in collected.items()},
-    )
-    attributes = catalogue.attributes.take(rows)
+    records = list(store.records(everything))
+    rows, items = _embedded(everything, encoder, store)
+    if not len(rows):
+        first = f"; the first: {records[0].item_id!r}: {records[0].reason}" if records else ""
+        raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
     vectors = fuse(items)
     searchable, index_report = build_index(vectors, config, held_out_queries(items, vectors, config.sample))
-    records = list(store.records(everything))
-    rejects = catalogue.rejects
-    manifest = Manifest(
-        generation="",
-        created="",
-        encoder=encoder.info,
-        items=len(rows),
-        counts={
-            "source": catalogue.source,
-            "cleaning": catalogue.report.to_json(),
-            "encoding": report.to_json(),
-            "embeddings": {str(m): int(found.sum()) for m, found in items.exists.items()},
-            "quarantined": sum(record.vector is None for record in records),
-            "without_embedding": len(everything) - len(rows),
-        },
-        columns=asdict(catalogue.columns),
-        index=index_report.to_json() | {"config": asdict(config)},
-    )
-    return publish(
-        root,
-        manifest,
-        {
-            ATTRIBUTES: parquet_bytes(attributes),
-            REJECTS: parquet_bytes(rejects),
-            GOLDEN: save({"golden": golden_vectors(encoder)}),
-            INDEX: searchable.save,
-            **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
-        },
-    )
+    counts = {
+        "source": catalogue.source,
+        "cleaning": catalogue.report.to_json(),
+        "encoding": report.to_json(),
+        "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
+        "quarantined": sum(record.vector is None for record in records),
+        "without_embedding": len(everything) - len(rows),
+    }
+    index = index_report.to_json() | {"config": asdict(config)}
+    manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index)
+    files: dict[str, Content] = {
+        ATTRIBUTES: parquet_bytes(catalogue.attributes.take(rows)),
+        REJECTS: parquet_bytes(catalogue.rejects),
+        GOLDEN: save({"golden": golden_vectors(encoder)}),
+        INDEX: searchable.save,
+        **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
+    }
+    return publish(root, manifest, files)
+
+
+def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
+    """Give the positions of the items with any embedding, and their vectors."""
+    collected = {modality: store.collect(everything, modality) for modality in encoder.info.modalities}
+    items = ModalityVectors({m: v for m, (v, _) in collected.items()}, {m: e for m, (_, e) in collected.items()})
+    rows = np.flatnonzero(np.any(list(items.exists.values()), axis=0))
+    return rows, items.take(rows)
 
 
 def _shards(records: list[Embedding], dim: int) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,9 @@ ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE = (
     "store",
 )
 KEPT_GENERATIONS = 3
+
+Content: TypeAlias = bytes | Path | Callable[[Path], None]
+"""Bytes to write, an immutable file to link to, or a function that writes the path it is given."""
 
 _GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
 
@@ -150,7 +154,7 @@ def check_file(folder: Path, record: FileRecord) -> None:
         )
 
 
-def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes | Path | Callable[[Path], None]]) -> Bundle:
+def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Bundle:
     """Write a new generation and put it in force. The caller holds the lock of the bundle.
 
     Args:

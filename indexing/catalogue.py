@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_reference
-from indexing.columns import Columns, detect_columns
+from indexing.columns import Columns, NamedColumns, detect_columns
 from indexing.errors import CatalogueError, InputError
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
@@ -52,40 +52,42 @@ class Catalogue:
     2
     """
 
-    def __init__(self, reader: Reader, columns: Columns | None, images: Path) -> None:
+    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path) -> None:
         self.source = reader.name
-        self.columns = columns or detect_columns(reader.schema, reader.name)
+        self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
         self._reader, self._images = reader, images
 
     @classmethod
     def from_parquet(
-        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a Parquet file; picture paths start from ``images``, or from the file's folder."""
         return cls(ParquetReader(path), columns, Path(images or Path(path).parent))
 
     @classmethod
     def from_csv(
-        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
         return cls(read_csv(path, columns), columns, Path(images or Path(path).parent))
 
     @classmethod
     def from_jsonl(
-        cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None
+        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
         return cls(read_jsonl(path), columns, Path(images or Path(path).parent))
 
     @classmethod
-    def from_image_folder(cls, folder: Path | str, *, columns: Columns | None = None) -> "Catalogue":
+    def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
         """Read the pictures below a folder, with a caption file beside each or one metadata file."""
         return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
-    def open(cls, path: Path | str, *, columns: Columns | None = None, images: Path | str | None = None) -> "Catalogue":
+    def open(
+        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
         """Read whatever a path names, by its suffix.
 
         Raises:

@@ -61,8 +61,17 @@ class Columns:
         return kept, [name for name in dict.fromkeys(others) if name not in kept]
 
 
-def detect_columns(schema: pa.Schema, source: str = "the source") -> Columns:
-    """Find the columns by their usual names.
+@dataclass(frozen=True)
+class NamedColumns:
+    """Names for some of the columns; those that are None are found by their usual names."""
+
+    item_id: str | None = None
+    text: tuple[str, ...] | None = None
+    image: str | None = None
+
+
+def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedColumns | None = None) -> Columns:
+    """Find the columns by their usual names, but for those that are named.
 
     >>> detect_columns(pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()}))
     Columns(item_id='id', text=('title', 'description'), image=None, attributes=None)
@@ -70,14 +79,15 @@ def detect_columns(schema: pa.Schema, source: str = "the source") -> Columns:
     Raises:
         CatalogueError: When there is no column for the item_id.
     """
-    item_id = next(iter(_present(ITEM_ID_NAMES, schema)), None)
+    named = named or NamedColumns()
+    item_id = named.item_id or next(iter(_present(ITEM_ID_NAMES, schema)), None)
     if item_id is None:
         raise CatalogueError(
             f"{source} has no column named {' or '.join(ITEM_ID_NAMES)} among {schema.names}; name it with `item_id`"
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
     image = next((name for name in _present(IMAGE_NAMES, schema) if is_image(schema.field(name).type)), None)
-    return Columns(item_id, text, image)
+    return Columns(item_id, text if named.text is None else named.text, named.image or image)
 
 
 def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:

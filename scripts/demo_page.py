@@ -34,8 +34,8 @@ PAGE = Template(
   .past figcaption { display: none; }
 </style>
 <h1>$items drawings in one space</h1>
-<p>Encoded by the pocket encoder, which ships with the package; $unseen of the drawings (green frame) carry titles it was
-never trained on. The users are simulated. Drawings: Open Clip Art, public domain.</p>
+<p>Encoded by the pocket encoder, which ships with the package; $unseen of the drawings (green frame) carry titles
+it was never trained on. The users are simulated. Drawings: Open Clip Art, public domain.</p>
 $sections
 </html>
 """

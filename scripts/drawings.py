@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
+
 from indexing.sample import items_path
 
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}

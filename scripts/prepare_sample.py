@@ -38,7 +38,9 @@ LEFT_OUT = re.compile(
     r"signs_and_symbols/(led|flags/(europe/germany|usa|united_states)|political)|recreation/games/cards|"
     r"people/stickmen|computer/icons/.*(kde|gnome|microsoft|windows|aim|msn|yahoo|icq|jabber|google|netscape|mozilla))"
 )
-OFFENSIVE = re.compile(r"(?i)\b(nazi|hitler|swastika|sex\w*|nude|naked|kill\w*|gun|rifle|pistol|drug\w*|bush|blood\w*)\b")
+OFFENSIVE = re.compile(
+    r"(?i)\b(nazi|hitler|swastika|sex\w*|nude|naked|kill\w*|gun|rifle|pistol|drug\w*|bush|blood\w*)\b"
+)
 NAME = re.compile(r"[A-Za-z][A-Za-z' -]*[A-Za-z]")
 
 
@@ -62,7 +64,8 @@ def choose(drawings: list[Drawing]) -> list[tuple[Drawing, bytes]]:
     """Choose drawings that show something, half of them with held-out titles, in a shuffled but fixed order."""
     random.Random(SEED).shuffle(drawings)  # noqa: S311 - a sample, not a secret
     seen: set[str] = set()
-    unseen, trained = [], []
+    unseen: list[tuple[Drawing, bytes]] = []
+    trained: list[tuple[Drawing, bytes]] = []
     for drawing in presentable(drawings):
         side = trained if held_out(drawing.title) == "train" else unseen
         if len(side) >= DRAWINGS // 2:

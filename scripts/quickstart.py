@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 
-from indexing.sample import interactions_path, items_path
 from rich.console import Console
 from rich.table import Table
 
 from indexing import Bundle, Catalogue, build_bundle, load_encoder
+from indexing.sample import interactions_path, items_path
 from retrieval import Candidates, Interactions, Retriever, evaluate, fit
 from retrieval.batch import relevant_items, users_of
 from retrieval.prepare import hold_out_last

@@ -22,7 +22,8 @@ def candidates() -> Candidates:
 
 
 def test_hits_have_ids_scores_and_ranks() -> None:
-    assert candidates()[0] == [Hit("c", pytest.approx(0.9), 1), Hit("a", 0.5, 2), Hit("b", pytest.approx(0.1), 3)]
+    assert [(hit.item_id, hit.rank) for hit in candidates()[0]] == [("c", 1), ("a", 2), ("b", 3)]
+    assert [hit.score for hit in candidates()[0]] == pytest.approx([0.9, 0.5, 0.1])
     assert list(candidates())[1] == [Hit("d", 0.25, 1)]
     assert repr(candidates()) == "<Candidates 2 queries x 3, stage 'retrieve'>"
 

@@ -78,7 +78,9 @@ def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> N
     assert [hit["item_id"] for hit in hits if hit["rank"] == 1] == ["red-shoe", "blue-lamp"]
     assert hits[0]["query_id"] == "red shoe"
     (tmp_path / "query.png").write_bytes(picture("green"))
-    _, out, _ = run("search", bundle, "--image", tmp_path / "query.png", "-k", 1, "--where", "tags contains book", "--json")
+    _, out, _ = run(
+        "search", bundle, "--image", tmp_path / "query.png", "-k", 1, "--where", "tags contains book", "--json"
+    )
     assert [hit["item_id"] for hit in json.loads(out)] == ["green-book"]
     _, out, _ = run("similar", bundle, "red-mug", "-k", 3, "--json")
     assert "red-mug" not in {hit["item_id"] for hit in json.loads(out)}
@@ -109,6 +111,14 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     assert 0 < result["means"]["recall@10"] <= 1
 
 
+def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "goods.csv").write_text("sku,label,title\n007,ignored,red mug\n008,ignored,blue shoe\n")
+    code, _, _ = run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", "--id", "sku")
+    assert code == 0
+    _, out, _ = run("search", tmp_path / "b", "blue shoe", "-k", 1, "--json")
+    assert json.loads(out)[0]["item_id"] == "008"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -116,7 +126,10 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
         (["build", "nowhere.parquet", "--out", "b"], "nowhere.parquet is no file"),
         (["build", "items.xyz", "--out", "b"], "cannot tell what items.xyz is; give a .parquet, .csv or .jsonl file"),
         (["search", "{bundle}"], "give either texts or --image"),
-        (["search", "{bundle}", "x", "--where", "prize > 3"], "there is no attribute 'prize'; did you mean one of ['price']"),
+        (
+            ["search", "{bundle}", "x", "--where", "prize > 3"],
+            "there is no attribute 'prize'; did you mean one of ['price']",
+        ),
         (["similar", "{bundle}", "red-mugg"], "1 of 1 item ids are not in this bundle, e.g. 'red-mugg'"),
         (["recommend", "{bundle}"], "give either --history ID,ID,… or --interactions FILE"),
         (["recommend", "{bundle}", "--history", ","], "the history of user 0 is empty"),
@@ -126,7 +139,13 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     ],
 )
 def test_mistakes_are_one_line_with_a_way_out(
-    arguments: list[str], message: str, bundle: Path, log: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    message: str,
+    bundle: Path,
+    log: Path,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "items.xyz").write_text("")

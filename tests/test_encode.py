@@ -1,5 +1,6 @@
 """Encoding: each text and picture ends encoded, copied, resumed or quarantined, and the sums reconcile."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 from PIL import Image
 
 from indexing.catalogue import Catalogue
-from indexing.encoders.base import unit
 from indexing.encode import EncodeReport, encode_catalogue
+from indexing.encoders.base import unit
 from indexing.item_ids import ItemIds
 from indexing.pictures import PictureLimits
 from indexing.store import EmbeddingStore
-from indexing.types import Modality
+from indexing.types import Modality, Vectors
 from tests.toy import COLOURS, DIM, ToyEncoder, picture, toy_file
 
 
@@ -116,7 +117,7 @@ def test_missing_files_and_paths_outside_are_quarantined(tmp_path: Path) -> None
 
 def test_an_encoder_that_gives_nonsense_is_quarantined_row_by_row(tmp_path: Path) -> None:
     class Faulty(ToyEncoder):
-        def encode_images(self, images: "list[Image.Image]") -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":  # type: ignore[override]
+        def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
             vectors = super().encode_images(images)
             vectors[0, 0] = np.nan
             return vectors

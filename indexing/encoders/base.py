@@ -71,9 +71,10 @@ def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    floats = np.asarray(vectors, dtype=np.float32)
+    floats: Vectors = np.asarray(vectors, dtype=np.float32)
     norms: Vectors = np.linalg.norm(floats, axis=-1, keepdims=True)
-    return floats / np.where(norms > 0, norms, np.float32(1)).astype(np.float32)
+    lengths: Vectors = np.where(norms > 0, norms, np.float32(1)).astype(np.float32)
+    return floats / lengths
 
 
 def hash_parts(files: Iterable[Path], **settings: object) -> str:

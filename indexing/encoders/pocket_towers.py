@@ -44,8 +44,8 @@ class _Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         batch, length, _ = x.shape
-        heads = self.query_key_value(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        query, key, value = self.query_key_value(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         x = self.attended_norm(x + self.attended(attended.transpose(1, 2).reshape(batch, length, -1)))
         normed: torch.Tensor = self.down_norm(x + self.down(F.gelu(self.up(x))))
         return normed

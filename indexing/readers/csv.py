@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns
+from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader, file_of
 
@@ -20,7 +20,7 @@ MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 NOT_A_FLOAT = r"^[+-]?(0[0-9]|[0-9]{16})"
 
 
-def read_csv(path: Path | str, columns: Columns | None = None) -> TableReader:
+def read_csv(path: Path | str, columns: Columns | NamedColumns | None = None) -> TableReader:
     """Read a CSV file with a header; ids and text stay as they are written, other columns get their type.
 
     Args:
@@ -58,7 +58,7 @@ def read_csv(path: Path | str, columns: Columns | None = None) -> TableReader:
     if mark and any(mark in name for name in names):
         raise CatalogueError(f"{path} has a header that is not UTF-8; save it as UTF-8")
     table = _decodable(table, mark, malformed) if mark else table
-    chosen = (columns.item_id, *columns.text, columns.image) if columns else ()
+    chosen = (columns.item_id, *(columns.text or ()), columns.image) if columns else ()
     return TableReader(str(path), typed(table, {*ITEM_ID_NAMES, *TEXT_NAMES, *IMAGE_NAMES, *chosen}), malformed)
 
 

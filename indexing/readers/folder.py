@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from indexing.columns import Columns
+from indexing.columns import Columns, NamedColumns
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader
 from indexing.readers.csv import read_csv
@@ -14,7 +14,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 LONGEST_CAPTION = 65_536  # bytes
 
 
-def read_folder(folder: Path | str, columns: Columns | None = None) -> TableReader:
+def read_folder(folder: Path | str, columns: Columns | NamedColumns | None = None) -> TableReader:
     """List the pictures below a folder: item_id and image are the relative path, caption the text file beside it.
 
     A ``metadata.csv`` or ``metadata.jsonl`` with a column ``file_name`` takes the place of the listing.

@@ -1,19 +1,19 @@
 """`commonspace build` and `commonspace info`."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
-from indexing.sample import items_path
 
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
+from indexing.columns import NamedColumns
 from indexing.encoders import load_encoder
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
 from indexing.manifest import Manifest
+from indexing.sample import items_path
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 
 SAMPLE = "sample"
@@ -34,21 +34,13 @@ def build(
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
     path = items_path() if source == SAMPLE else Path(source)
-    catalogue = _open(path, images, item_id, text, image)
+    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    catalogue = Catalogue.open(path, images=images, columns=named)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
     bundle = build_bundle(
         catalogue, load_encoder(encoder), out, index=config, batch_size=batch_size, progress=progress_wanted(as_json)
     )
     _show(bundle.manifest, out, as_json)
-
-
-def _open(path: Path, images: Path | None, item_id: str | None, text: list[str] | None, image: str | None) -> Catalogue:
-    catalogue = Catalogue.open(path, images=images)
-    chosen: dict[str, Any] = {"item_id": item_id, "text": tuple(text) if text else None, "image": image}
-    chosen = {field: value for field, value in chosen.items() if value is not None}
-    if not chosen:
-        return catalogue
-    return Catalogue.open(path, images=images, columns=replace(catalogue.columns, **chosen))
 
 
 def info(
@@ -91,7 +83,7 @@ def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
             "items": f"{manifest.items} ({sum(cleaning['rejected'].values())} rows rejected)",
             "embeddings": ", ".join(f"{count} {modality}" for modality, count in summary["embeddings"].items()),
             "quarantined": f"{summary['quarantined']} texts or pictures that could not be encoded",
-            "encoded": f"{encoding['encoded']} ({seconds:.1f} s), {encoding['copied']} copied, {encoding['resumed']} kept",
+            "encoded": f"{encoding['encoded']} ({seconds:.1f} s), {encoding['resumed']} kept",
             "encoder": f"{manifest.encoder.name}, {manifest.encoder.dim} dimensions",
             "index": f"{index['kind']}, recall@{index['k']} {recall}"
             + ("" if index["target_met"] else " (below target)"),

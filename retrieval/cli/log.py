@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from indexing.sample import interactions_path
 
 from indexing.errors import InputError
+from indexing.sample import interactions_path
 from retrieval.interactions import Interactions
 
 Only = Annotated[

@@ -1,6 +1,6 @@
 """How long `import retrieval` takes in a fresh process; it loads neither torch nor faiss.
 
-    python -m scripts.benchmarks.imports
+python -m scripts.benchmarks.imports
 """
 
 import subprocess

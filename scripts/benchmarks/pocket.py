@@ -1,6 +1,6 @@
 """The pocket encoder's speed: loading in a fresh process, texts a second, pictures a second.
 
-    python -m scripts.benchmarks.pocket
+python -m scripts.benchmarks.pocket
 """
 
 import subprocess

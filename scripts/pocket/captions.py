@@ -46,9 +46,7 @@ def drawings(root: Path) -> list[Pictured]:
         captions += [word for word in drawing.keywords if word not in UNHELPFUL]
         if drawing.keywords:
             captions += [", ".join(drawing.keywords), ", ".join([title, *drawing.keywords[:4]])]
-        pictured.append(
-            Pictured(drawing.picture, title, tuple(captions or [title]), held_out(title), count[title])
-        )
+        pictured.append(Pictured(drawing.picture, title, tuple(captions or [title]), held_out(title), count[title]))
     return pictured
 
 
@@ -100,7 +98,8 @@ def imagenet_classes(wordnet: Path) -> Iterator[ImageNetClass]:
             (offset for name in names for offset in senses.get(name, ())),
             key=lambda offset: _agreement(synsets[offset], names, words),
         )
-        kinds, place = [], best
+        kinds: list[str] = []
+        place = best
         while (above := synsets[place].above) and len(kinds) < 4:
             place = above[0]
             kinds.append(synsets[place].names[0])

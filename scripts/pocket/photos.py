@@ -1,6 +1,6 @@
 """Photographs that come with Python packages, each with the caption that a person might write; only ever judged on.
 
-    pip download --no-deps -d packages scikit-image==0.26.0 scikit-learn==1.9.1 gradio==6.31.0 ultralytics==8.4.190
+pip download --no-deps -d packages scikit-image==0.26.0 scikit-learn==1.9.1 gradio==6.31.0 ultralytics==8.4.190
 """
 
 import zipfile
@@ -40,7 +40,7 @@ PHOTOS = (
 
 def photos(packages: Path) -> list[tuple[Image.Image, str]]:
     """Read the photographs and their captions out of the wheels in a folder."""
-    found = []
+    found: list[tuple[Image.Image, str]] = []
     for pattern, member, caption in PHOTOS:
         (wheel,) = packages.glob(pattern)
         with zipfile.ZipFile(wheel) as archive:

@@ -53,7 +53,7 @@ def main() -> None:
         "stamps": stamps(given.stamps),
     }
     embed_words(collections, given.packages, given.work)
-    tower = image_tower(given.packages).bfloat16().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tower = image_tower(given.packages).bfloat16().to(memory_format=torch.channels_last)
     tensors: dict[str, Array] = {}
     for name, pictured in collections.items():
         pictures = (square(load(one.path)) for one in pictured)
@@ -102,13 +102,15 @@ def alter(image: Image.Image, seed: int) -> Array:
     pixels = np.asarray(to_rgb(canvas), np.float32) * rng.uniform(0.8, 1.1) + rng.uniform(-12, 12)
     if rng.random() < 0.15:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-    return np.clip(pixels, 0, 255).astype(np.float32)
+    clipped: Array = np.clip(pixels, 0, 255).astype(np.float32)
+    return clipped
 
 
 @torch.inference_mode()
 def look(tower: ImageTower, pictures: Iterator[Array], count: int, what: str) -> tuple[Array, Array]:
     """Run pictures through the tower: features and logits, float16."""
-    features, logits = [], []
+    features: list[Array] = []
+    logits: list[Array] = []
     for _ in track(range(0, count, BATCH), description=what):
         batch = torch.from_numpy(np.stack(list(islice(pictures, BATCH))))
         seen = tower((batch.permute(0, 3, 1, 2) / 127.5 - 1).bfloat16().to(memory_format=torch.channels_last))

@@ -56,6 +56,10 @@ class BridgeConfig:
 class Bridge(nn.Module):
     """What is learned between the towers; see `indexing.encoders.pocket` for how it is applied."""
 
+    feature_mean: torch.Tensor
+    feature_scale: torch.Tensor
+    class_mean: torch.Tensor
+
     def __init__(self, classes: torch.Tensor, features: torch.Tensor, config: BridgeConfig) -> None:
         super().__init__()
         self.config = config
@@ -125,15 +129,16 @@ def read_lesson(work: Path, drawn: list[Pictured], faces: list[Pictured]) -> Les
     rng = np.random.default_rng(5)
     both = [*drawn, *faces]
     kept = [
-        place
-        for place, one in enumerate(both)
-        if one.split == "train" and (one.series < 1000 or rng.random() < 0.1)
+        place for place, one in enumerate(both) if one.split == "train" and (one.series < 1000 or rng.random() < 0.1)
     ]
 
     def views(part: str) -> torch.Tensor:
         names = ["", *(f".{view}" for view in range(1, VIEWS + 1))]
         return torch.stack(
-            [torch.cat([stored[f"{kind}.{part}{name}"] for kind in ("drawings", "emoji")])[kept].float() for name in names]
+            [
+                torch.cat([stored[f"{kind}.{part}{name}"] for kind in ("drawings", "emoji")])[kept].float()
+                for name in names
+            ]
         )
 
     captions = [[words[caption] for caption in both[place].captions] for place in kept]
@@ -159,7 +164,7 @@ def train(lesson: Lesson, classes: torch.Tensor, config: BridgeConfig) -> Bridge
     for _ in range(config.epochs):
         order = rng.permutation(count)
         for start in range(0, count, config.batch_size):
-            batch = order[start : start + config.batch_size]
+            batch = order[start : start + config.batch_size].tolist()
             view = rng.choice(views, len(batch), p=chances)
             said = [lesson.captions[place][rng.integers(len(lesson.captions[place]))] for place in batch]
             words = lesson.words[said]

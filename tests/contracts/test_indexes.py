@@ -43,7 +43,7 @@ def index(request: pytest.FixtureRequest, vectors: Vectors) -> VectorIndex:
 
 
 def brute_force(vectors: Vectors, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-    scores = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    scores: Vectors = (queries.astype(np.float64) @ vectors.T.astype(np.float64)).astype(np.float32)
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, rows, axis=1), rows
 
@@ -59,7 +59,8 @@ def test_agrees_with_brute_force(index: VectorIndex, vectors: Vectors, queries: 
     exact_scores, exact_rows = brute_force(vectors, queries, k)
     np.testing.assert_array_equal(rows, exact_rows)
     np.testing.assert_allclose(scores, exact_scores, rtol=1e-4, atol=1e-3)
-    assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
+    assert scores.dtype == np.dtype(np.float32)
+    assert rows.dtype == np.dtype(np.int64)
 
 
 def test_batch_equals_one_by_one(index: VectorIndex, queries: Vectors) -> None:

@@ -158,16 +158,15 @@ class FakeHub(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        parts = self.path.split("?")[0].strip("/").split("/")
-        file = self.folder / parts[-1]
-        known = parts[:2] == ["someone", "tiny"] and parts[2:3] == ["resolve"]
-        found = self.status == 200 and known and file.is_file()
+        path = self.path.split("?")[0]
+        file = self.folder / Path(path).name
+        found = self.status == 200 and path.startswith("/someone/tiny/resolve/") and file.is_file()
         self.send_response(200 if found else self.status if self.status != 200 else 404)
         body = file.read_bytes() if found else b""
         self.send_header("X-Repo-Commit", REVISION)
-        self.send_header("ETag", f'"{parts[-1]}"')
+        self.send_header("ETag", f'"{file.name}"')
         if not found:
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+            self.send_header("X-Error-Code", "EntryNotFound" if "/someone/tiny" in path else "RepoNotFound")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":

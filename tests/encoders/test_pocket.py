@@ -29,7 +29,9 @@ def test_the_text_tower_is_transformers_bert() -> None:
     mine = dequantise(load_file(WEIGHTS / "text.safetensors"))
     tower = TextTower().eval()
     tower.load_state_dict(mine)
-    config = BertConfig(hidden_size=TEXT_DIM, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=HIDDEN)
+    config = BertConfig(
+        hidden_size=TEXT_DIM, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=HIDDEN
+    )
     bert = BertModel(config, add_pooling_layer=False).eval()
     names = {
         "embeddings.word_embeddings.weight": mine["words.weight"],
@@ -95,23 +97,6 @@ def test_eight_bits_are_enough() -> None:
     assert {path.suffix for path in WEIGHTS.iterdir()} == {".safetensors", ".json", ".md"}
 
 
-def test_low_precision_gives_the_same_vectors(encoder: PocketEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.encoders.pocket._has_bfloat16", lambda: False)
-    exact = PocketEncoder()
-    assert exact.info.precision == "float32"
-    assert exact.info.fingerprint == encoder.info.fingerprint
-    pictures = sample_pictures(64)
-    cosines = (exact.encode_images(pictures) * encoder.encode_images(pictures)).sum(axis=1)
-    assert np.mean(cosines) > 0.9995
-    assert cosines.min() > 0.998
-
-
-def sample_pictures(count: int) -> list[Image.Image]:
-    table = pq.read_table(items_path(), columns=["image"])
-    step = len(table) // count
-    return [decode_picture(data, PictureLimits()) for data in table["image"].to_pylist()[::step][:count]]
-
-
 def test_drawings_of_the_sample_are_found_by_their_titles(encoder: PocketEncoder) -> None:
     """Among pictures whose titles it was never trained on."""
     table = pq.read_table(items_path(), columns=["title", "image", "split"])
@@ -135,7 +120,9 @@ def test_plain_shapes_and_words(encoder: PocketEncoder) -> None:
     draw.ellipse((30, 40, 105, 115), "red")
     draw.ellipse((95, 40, 170, 115), "red")
     draw.polygon([(36, 95), (164, 95), (100, 170)], "red")
-    scores = encoder.encode_texts(["heart", "printer", "tree", "bus", "fish", "guitar"]) @ encoder.encode_images([heart])[0]
+    scores = (
+        encoder.encode_texts(["heart", "printer", "tree", "bus", "fish", "guitar"]) @ encoder.encode_images([heart])[0]
+    )
     assert scores.argmax() == 0
 
 

@@ -12,7 +12,7 @@ from retrieval.training.head import _Network, train_head
 QUERIES, DEPTH, FEATURES = 200, 20, 4
 
 
-def examples(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def examples(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Candidates of which the one with the largest third feature is relevant; the last two are padding."""
     features = np.random.default_rng(seed).normal(size=(QUERIES, DEPTH, FEATURES)).astype(np.float32)
     kept = np.ones((QUERIES, DEPTH), np.bool_)
