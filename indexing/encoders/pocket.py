@@ -1,9 +1,10 @@
 """The pocket encoder: a small dual encoder that ships with the package and needs no hub.
 
 Two frozen pretrained towers, all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures, and a bridge between them
-that was learned on public-domain drawings and emoji. A vector has two blocks of 384: in the first a picture is what
-ImageNet's classes say it is, in words; in the second a linear map of its features. The model card in
-`pocket_weights/README.md` has data, licences, numbers and limits.
+that was learned on public-domain drawings and emoji. A vector has three blocks of 384 and one number. In the first
+block a picture is what ImageNet's classes say it is, in words; in the second a linear map of its features; in the third
+what it is among concepts of drawings, in words. The number takes from pictures that resemble every text: they would be
+found by all queries. The model card in `pocket_weights/README.md` has data, licences, numbers and limits.
 """
 
 import json
@@ -28,11 +29,12 @@ WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224
 TEXT_BATCH, IMAGE_BATCH = 128, 16  # pictures are faster in batches whose activations stay in the cache
 LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
-DIM = 2 * TEXT_DIM
+DIM = 3 * TEXT_DIM + 1
+LEVEL = 0.3  # last component of every text; the pictures' last component is scaled accordingly
 
 
 class PocketEncoder:
-    """Texts and pictures in one space of 768 dimensions.
+    """Texts and pictures in one space of 1,153 dimensions.
 
     Args:
         folder: Where weights, tokenizer and configuration are.
@@ -49,7 +51,8 @@ class PocketEncoder:
         self._tokenizer.enable_truncation(LONGEST_TEXT)
         self._tokenizer.no_padding()
         self._settings = json.loads((folder / "config.json").read_bytes())
-        self._bridge = {name: part.float() for name, part in load_file(folder / "bridge.safetensors").items()}
+        self._bridge = dequantise(load_file(folder / "bridge.safetensors"))
+        self._usual = self._texts_content(self._bridge["usual_words"])
         with torch.device("meta"):
             self._text, self._image = TextTower(), ImageTower()
         self._text.load_state_dict(dequantise(load_file(folder / "text.safetensors")), assign=True)
@@ -68,7 +71,7 @@ class PocketEncoder:
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Embed N texts, cut to 128 tokens: (N, 768) float32, unit length."""
+        """Embed N texts, cut to 128 tokens: (N, 1153) float32, unit length."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         order = np.argsort([len(one) for one in ids], kind="stable")  # so that a batch needs little padding
         vectors = np.empty((len(ids), DIM), np.float32)
@@ -76,7 +79,7 @@ class PocketEncoder:
         return vectors
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        """Embed N pictures of any size and mode: (N, 768) float32, unit length."""
+        """Embed N pictures of any size and mode: (N, 1153) float32, unit length."""
         return in_batches(images, self._images, DIM, IMAGE_BATCH)
 
     @torch.inference_mode()
@@ -84,24 +87,37 @@ class PocketEncoder:
         length = max(map(len, ids))
         padded = torch.tensor([[*one, *[0] * (length - len(one))] for one in ids])
         real = torch.tensor([[place < len(one) for place in range(length)] for one in ids])
-        words = self._text(padded, real)
-        moved = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
-        return self._blocks(words, moved)
+        content = self._texts_content(self._text(padded, real))
+        vectors: Vectors = F.pad(content, (0, 1), value=LEVEL).numpy()
+        return vectors
 
     @torch.inference_mode()
     def _images(self, images: Sequence[Image.Image]) -> Vectors:
         pixels = torch.from_numpy(np.stack([square(image) for image in images]))
-        features, logits = self._image((pixels.permute(0, 3, 1, 2) / 127.5 - 1).contiguous())
-        classes = torch.softmax(logits / self._settings["temperature"], dim=1) @ self._bridge["class_words"]
-        scaled = (features - self._bridge["feature_mean"]) / self._bridge["feature_scale"]
-        clip = self._settings["feature_clip"]
-        return self._blocks(classes, scaled.clamp(-clip, clip) @ self._bridge["projection"])
-
-    def _blocks(self, first: torch.Tensor, second: torch.Tensor) -> Vectors:
-        """Weigh the two blocks of (B, 384) each and put them side by side: (B, 768)."""
-        weight = self._settings["first_block_weight"]
-        vectors: Vectors = torch.cat([weight * F.normalize(first, dim=1), F.normalize(second, dim=1)], dim=1).numpy()
+        content = self._images_content(*self._image((pixels.permute(0, 3, 1, 2) / 127.5 - 1).contiguous()))
+        temperature = self._settings["hub_temperature"]
+        hub = temperature * torch.logsumexp(content @ self._usual.T / temperature, dim=1, keepdim=True)
+        lowered = self._settings["hub_share"] * (self._bridge["hub_mean"] - hub)
+        vectors: Vectors = torch.cat([content, lowered / LEVEL], dim=1).numpy()
         return vectors
+
+    def _texts_content(self, words: torch.Tensor) -> torch.Tensor:
+        """Map (B, 384) text vectors to (B, 1152), unit length."""
+        moved = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
+        return self._blocks(words, moved, words)
+
+    def _images_content(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Map (B, 2528) features and (B, 1000) logits to (B, 1152), unit length."""
+        bridge, clip = self._bridge, self._settings["feature_clip"]
+        classes = torch.softmax(logits / self._settings["temperature"], dim=1) @ bridge["class_words"]
+        scaled = ((features - bridge["feature_mean"]) / bridge["feature_scale"]).clamp(-clip, clip)
+        concepts = torch.softmax(scaled @ bridge["concept_map"].T + bridge["concept_bias"], dim=1)
+        return self._blocks(classes, scaled @ bridge["projection"], concepts @ bridge["concept_words"])
+
+    def _blocks(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        """Weigh the blocks of (B, 384) and put them side by side, unit length."""
+        weighed = [self._settings["first_block_weight"] * F.normalize(first, dim=1)]
+        return F.normalize(torch.cat([*weighed, *(F.normalize(block, dim=1) for block in others)], dim=1), dim=1)
 
 
 def load(_: str = "") -> PocketEncoder:

@@ -1,24 +1,28 @@
 """Judge the shipped encoder: find each picture by its title, among pictures it was never trained on.
 
-    python -m scripts.pocket.evaluate [--openclipart DIR] [--stamps DIR] [--split test]
+    python -m scripts.pocket.evaluate [--openclipart DIR] [--stamps DIR] [--photos packages] [--split test]
 
 Drawings: titles of a split, at least 3 letters long and on at most 2 pictures; stamps: Tux Paint's photographs and
-drawings without its symbols. Any picture with the same title counts as right. Nothing is chosen by these numbers but
-by those of `--split valid`.
+drawings without its symbols; photographs: see `scripts.pocket.photos`, alone and among the drawings. Any picture with
+the same title counts as right. Nothing is chosen by these numbers but by those of `--split valid`.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from indexing.encoders import Encoder, load_encoder
+from indexing.types import Vectors
 from scripts.pocket.captions import Pictured, drawings, stamps
+from scripts.pocket.photos import photos
 from scripts.pocket.prepare import load
 
 SHORTEST_TITLE, MOST_OF_A_TITLE = 3, 2
+BATCH = 64
 RESULT = Path("scripts/benchmarks/results/pocket_quality.json")
 
 
@@ -27,34 +31,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--openclipart", type=Path, default=Path("/usr/share/openclipart"))
     parser.add_argument("--stamps", type=Path, default=Path("/usr/share/tuxpaint/stamps"))
+    parser.add_argument("--photos", type=Path, default=Path("packages"), help="wheels that photographs come in")
     parser.add_argument("--split", choices=("valid", "test"), default="test")
     given = parser.parse_args()
     Image.MAX_IMAGE_PIXELS = None
     encoder = load_encoder("pocket")
-    judged = {
-        f"drawings, {given.split}": [
-            one
-            for one in drawings(given.openclipart)
-            if one.split == given.split and len(one.title) >= SHORTEST_TITLE and one.series <= MOST_OF_A_TITLE
-        ],
-        "stamps": stamps(given.stamps),
+    drawn = [
+        one
+        for one in drawings(given.openclipart)
+        if one.split == given.split and len(one.title) >= SHORTEST_TITLE and one.series <= MOST_OF_A_TITLE
+    ]
+    stamped = stamps(given.stamps)
+    others = look(encoder, drawn)
+    report = {
+        f"drawings, {given.split}": recalls(encoder, [one.title for one in drawn], others),
+        "stamps": recalls(encoder, [one.title for one in stamped], look(encoder, stamped)),
     }
-    report = {name: recalls(encoder, pictured) for name, pictured in judged.items()}
+    images, captions = zip(*photos(given.photos), strict=True)
+    seen = encoder.encode_images(images)
+    report["photographs"] = recalls(encoder, captions, seen)
+    report["photographs among the drawings"] = recalls(encoder, captions, np.concatenate([seen, others]))
     print(json.dumps(report, indent=2))
     if given.split == "test":
         RESULT.write_text(json.dumps({"fingerprint": encoder.info.fingerprint, **report}, indent=2) + "\n")
 
 
-def recalls(encoder: Encoder, pictured: list[Pictured]) -> dict[str, object]:
-    """Recall at 1 and 10 of finding a picture by its title among all of them."""
-    images = np.concatenate(
-        [encoder.encode_images([load(one.path) for one in pictured[n : n + 64]]) for n in range(0, len(pictured), 64)]
-    )
-    titles = np.array([one.title for one in pictured])
-    scores = encoder.encode_texts(titles.tolist()) @ images.T
+def look(encoder: Encoder, pictured: Sequence[Pictured]) -> Vectors:
+    """Embed pictures, few in memory at a time: (N, D) float32."""
+    batches = [pictured[start : start + BATCH] for start in range(0, len(pictured), BATCH)]
+    return np.concatenate([encoder.encode_images([load(one.path) for one in batch]) for batch in batches])
+
+
+def recalls(encoder: Encoder, titles: Sequence[str], images: Vectors) -> dict[str, object]:
+    """Recall at 1 and 10 of finding a picture by its title; pictures (N, D) beyond the titles have none."""
+    named = np.array([*titles, *[""] * (len(images) - len(titles))])
+    scores = encoder.encode_texts(titles) @ images.T
     order = np.argsort(-scores, axis=1, kind="stable")
-    first = (titles[order] == titles[:, None]).argmax(axis=1)
-    found: dict[str, object] = {"pictures": len(pictured)}
+    first = (named[order] == named[: len(titles), None]).argmax(axis=1)
+    found: dict[str, object] = {"texts": len(titles), "pictures": len(images)}
     for k in (1, 10):
         hits = (first < k).astype(float)
         means = np.random.default_rng(0).choice(hits, (2000, len(hits))).mean(axis=1)

@@ -2,11 +2,12 @@
 
     python -m scripts.pocket.train [--packages packages] [--work build/pocket] [--out indexing/encoders/pocket_weights]
 
-Run `scripts.pocket.prepare` first. The same seed gives the same weights; half a minute on two cores. Both blocks learn
+Run `scripts.pocket.prepare` first. The same seed gives the same weights; two minutes on two cores. The blocks learn
 together: alone, the second overrules on photographs what the first knows of them.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,11 @@ class BridgeConfig:
 
     Attributes:
         temperature: Of the softmax over ImageNet's classes.
-        first_block_weight: Weight of the block of class words against the block of features.
+        first_block_weight: Weight of the block of class words: squared it equals the two others together, so that
+            what photographs are is not drowned by what was learned on drawings.
+        concepts: How many of the most frequent captions are concepts of drawings.
+        hub_temperature, hub_share: How sharply nearness to all training titles is measured, and how much of it is
+            taken from a picture's scores.
         feature_clip: Standardised features are cut off here, so that photographs do not fall out of range.
         plain_share: How often a picture is shown unaltered.
         epochs, batch_size, learning_rate, class_rate: Of AdamW with one cycle; class words learn more slowly.
@@ -40,13 +45,16 @@ class BridgeConfig:
     """
 
     temperature: float = 1.5
-    first_block_weight: float = 1.0
+    first_block_weight: float = 1.4
+    concepts: int = 1000
+    hub_temperature: float = 0.025
+    hub_share: float = 0.5
     feature_clip: float = 2.0
     plain_share: float = 0.8
     epochs: int = 25
-    batch_size: int = 1024
-    learning_rate: float = 2e-3
-    class_rate: float = 1e-3
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    class_rate: float = 5e-4
     dropout: float = 0.2
     softmax_temperature: float = 0.035
     caption_temperature: float = 0.05
@@ -60,9 +68,10 @@ class Bridge(nn.Module):
     feature_scale: torch.Tensor
     class_mean: torch.Tensor
 
-    def __init__(self, classes: torch.Tensor, features: torch.Tensor, config: BridgeConfig) -> None:
+    def __init__(self, classes: torch.Tensor, lesson: "Lesson", config: BridgeConfig) -> None:
         super().__init__()
         self.config = config
+        features = lesson.features.flatten(0, 1)
         self.register_buffer("feature_mean", features.mean(dim=0))
         self.register_buffer("feature_scale", features.std(dim=0) + 0.02 * features.std())
         self.register_buffer("class_mean", classes.mean(dim=0))
@@ -70,33 +79,51 @@ class Bridge(nn.Module):
         self.projection = nn.Parameter(torch.randn(FEATURES, TEXT_DIM) * 0.3 / FEATURES**0.5)
         self.text_residual = nn.Parameter(torch.zeros(TEXT_DIM, TEXT_DIM))
         self.text_bias = nn.Parameter(torch.zeros(TEXT_DIM))
+        concepts = lesson.words[lesson.frequent(config.concepts)]
+        self.concept_words = nn.Parameter(concepts - concepts.mean(dim=0))
+        self.concept_map = nn.Parameter(torch.randn(len(concepts), FEATURES) * 0.1 / FEATURES**0.5)
+        self.concept_bias = nn.Parameter(torch.zeros(len(concepts)))
 
     def pictures(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Map (B, 2528) features and (B, 1000) logits to (B, 768)."""
+        """Map (B, 2528) features and (B, 1000) logits to (B, 1152), unit length."""
         config = self.config
-        words = torch.softmax(logits / config.temperature, dim=1) @ (self.class_words - self.class_mean)
+        classes = torch.softmax(logits / config.temperature, dim=1) @ (self.class_words - self.class_mean)
         clip = config.feature_clip
         scaled = ((features - self.feature_mean) / self.feature_scale).clamp(-clip, clip)
-        mapped = F.dropout(scaled, config.dropout, self.training) @ self.projection
-        return torch.cat([config.first_block_weight * F.normalize(words, dim=1), F.normalize(mapped, dim=1)], dim=1)
+        scaled = F.dropout(scaled, config.dropout, self.training)
+        concepts = torch.softmax(scaled @ self.concept_map.T + self.concept_bias, dim=1)
+        return self._blocks(classes, scaled @ self.projection, concepts @ self.concept_words)
 
     def texts(self, words: torch.Tensor) -> torch.Tensor:
-        """Map (B, 384) text vectors to (B, 768)."""
-        moved = F.normalize(words + words @ self.text_residual + self.text_bias, dim=1)
-        return torch.cat([self.config.first_block_weight * words, moved], dim=1)
+        """Map (B, 384) text vectors to (B, 1152), unit length."""
+        return self._blocks(words, words + words @ self.text_residual + self.text_bias, words)
 
-    def shipped(self) -> dict[str, torch.Tensor]:
-        """Give the tensors that the package loads, matrices in half precision."""
-        tensors = {
-            "class_words": self.class_words - self.class_mean,
-            "feature_mean": self.feature_mean,
-            "feature_scale": self.feature_scale,
-            "projection": self.projection,
-            "text_residual": self.text_residual,
-            "text_bias": self.text_bias,
-        }
-        halves = {name: part.half() if part.ndim == 2 else part for name, part in tensors.items()}
-        return {name: part.detach().clone().contiguous() for name, part in halves.items()}
+    def _blocks(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        weighed = [self.config.first_block_weight * F.normalize(first, dim=1)]
+        return F.normalize(torch.cat([*weighed, *(F.normalize(block, dim=1) for block in others)], dim=1), dim=1)
+
+    @torch.no_grad()
+    def shipped(self, lesson: "Lesson") -> dict[str, torch.Tensor]:
+        """Give the tensors that the package loads, matrices in 8 bits."""
+        usual = lesson.words[lesson.titles()]
+        pictures = self.pictures(lesson.features[0], lesson.logits[0])
+        temperature = self.config.hub_temperature
+        hubs = temperature * torch.logsumexp(pictures @ self.texts(usual).T / temperature, dim=1)
+        return quantise(
+            {
+                "class_words": self.class_words - self.class_mean,
+                "feature_mean": self.feature_mean,
+                "feature_scale": self.feature_scale,
+                "projection": self.projection.detach(),
+                "text_residual": self.text_residual.detach(),
+                "text_bias": self.text_bias.detach(),
+                "concept_map": self.concept_map.detach(),
+                "concept_bias": self.concept_bias.detach(),
+                "concept_words": self.concept_words.detach(),
+                "usual_words": usual,
+                "hub_mean": hubs.mean(),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +134,15 @@ class Lesson:
     logits: torch.Tensor  # (V, N, 1000)
     captions: Sequence[Sequence[int]]
     words: torch.Tensor  # (W, 384)
+
+    def frequent(self, count: int) -> list[int]:
+        """Give the captions that most pictures have, as lines of ``words``."""
+        pictures = Counter(line for lines in self.captions for line in dict.fromkeys(lines))
+        return [line for line, _ in pictures.most_common(count)]
+
+    def titles(self) -> list[int]:
+        """Give each picture's first caption once, as lines of ``words``."""
+        return sorted({lines[0] for lines in self.captions})
 
 
 def main() -> None:
@@ -119,7 +155,7 @@ def main() -> None:
     lesson = read_lesson(given.work, drawings(given.openclipart), emoji(given.packages))
     classes = load_file(given.work / "words.safetensors")["classes"]
     bridge = train(lesson, classes, config)
-    export(bridge, given.packages, given.out)
+    export(bridge, lesson, given.packages, given.out)
 
 
 def read_lesson(work: Path, drawn: list[Pictured], faces: list[Pictured]) -> Lesson:
@@ -150,8 +186,8 @@ def train(lesson: Lesson, classes: torch.Tensor, config: BridgeConfig) -> Bridge
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     views, count = lesson.features.shape[:2]
-    bridge = Bridge(classes, lesson.features.flatten(0, 1), config).train()
-    others = [bridge.projection, bridge.text_residual, bridge.text_bias]
+    bridge = Bridge(classes, lesson, config).train()
+    others = [part for name, part in bridge.named_parameters() if name != "class_words"]
     groups = [
         {"params": [bridge.class_words], "lr": config.class_rate, "weight_decay": 0.0},
         {"params": others, "lr": config.learning_rate, "weight_decay": 0.01},
@@ -166,7 +202,7 @@ def train(lesson: Lesson, classes: torch.Tensor, config: BridgeConfig) -> Bridge
         for start in range(0, count, config.batch_size):
             batch = order[start : start + config.batch_size].tolist()
             view = rng.choice(views, len(batch), p=chances)
-            said = [lesson.captions[place][rng.integers(len(lesson.captions[place]))] for place in batch]
+            said = [lesson.captions[place][int(rng.integers(len(lesson.captions[place])))] for place in batch]
             words = lesson.words[said]
             pictures = bridge.pictures(lesson.features[view, batch], lesson.logits[view, batch])
             loss = contrastive_loss(pictures, bridge.texts(words), words, config)
@@ -181,21 +217,20 @@ def contrastive_loss(
     pictures: torch.Tensor, texts: torch.Tensor, words: torch.Tensor, config: BridgeConfig
 ) -> torch.Tensor:
     """Cross entropy in both directions against targets spread by how far the captions (B, 384) agree."""
-    length = 1 + config.first_block_weight**2
-    scores = pictures @ texts.T / (length * config.softmax_temperature)
+    scores = pictures @ texts.T / config.softmax_temperature
     targets = torch.softmax(words @ words.T / config.caption_temperature, dim=1)
     rows = -(targets * F.log_softmax(scores, dim=1)).sum(dim=1).mean()
     columns = -(targets * F.log_softmax(scores, dim=0).T).sum(dim=1).mean()
     return (rows + columns) / 2
 
 
-def export(bridge: Bridge, packages: Path, out: Path) -> None:
+def export(bridge: Bridge, lesson: Lesson, packages: Path, out: Path) -> None:
     """Write towers, bridge, tokenizer and configuration."""
     out.mkdir(parents=True, exist_ok=True)
     save_file(quantise(dict(text_tower(packages).state_dict())), out / "text.safetensors")
     halves = {name: part.half().contiguous() for name, part in image_tower(packages).state_dict().items()}
     save_file(halves, out / "image.safetensors")
-    save_file(bridge.shipped(), out / "bridge.safetensors")
+    save_file(bridge.shipped(lesson), out / "bridge.safetensors")
     (out / "tokenizer.json").write_bytes(tokenizer_json(packages))
     (out / "config.json").write_text(json.dumps(asdict(bridge.config), indent=2, sort_keys=True) + "\n")
     for path in out.iterdir():
