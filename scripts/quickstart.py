@@ -23,7 +23,7 @@ from scripts.demo_page import Ranked, Section, page
 from scripts.drawings import Drawing, read_drawings
 
 TEXTS = ("a red apple", "sailing boat on the sea", "an old telephone", "birthday party", "wild animal with stripes")
-ASKED = ("elephant", "croissant", "violin-colour", "two-sailboats-in-sunset")  # none of them seen in training
+ASKED = ("elephant", "croissant", "violin-colour", "two-sailboats-in-sunset")  # titles not trained on
 SHOWN = 8
 DEPTH = 200
 HELD_OUT = 0.2
@@ -94,7 +94,7 @@ def show_quality(lists: Mapping[str, Candidates], wanted: Sequence[Sequence[str]
 
 def section(title: str, candidates: Candidates, drawings: Mapping[str, Drawing]) -> Section:
     """Print ranked lists as tables, and give them for the page."""
-    console.print(f"\n[bold]{title}[/bold] (* never seen in training)")
+    console.print(f"\n[bold]{title}[/bold] (* title not trained on)")
     lists = []
     for query_id, history, hits in zip(candidates.query_ids, candidates.histories, candidates, strict=True):
         past = [drawings[candidates.items[row]] for row in history[-6:]]
