@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import to_rgb
+from indexing.encoders.batches import to_rgb, well_formed
 from indexing.types import Modality, Vectors
 
 COLOURS = {"red": (255, 10, 30), "green": (20, 245, 5), "blue": (0, 35, 250), "white": (250, 240, 255)}
@@ -30,7 +30,7 @@ class ToyEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         self.encoded += texts
-        return unit(np.array([self._text(text) for text in texts], np.float32).reshape(-1, DIM))
+        return unit(np.array([self._text(well_formed(text)) for text in texts], np.float32).reshape(-1, DIM))
 
     def _text(self, text: str) -> Vectors:
         vector = np.full(DIM, 1e-3, np.float32)

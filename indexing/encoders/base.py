@@ -19,7 +19,7 @@ class EncoderInfo:
     """What identifies an encoder.
 
     Attributes:
-        name: What `load_encoder` was given, for example ``"pocket"`` or ``"open_clip:ViT-B-32/openai"``.
+        name: What `load_encoder` was given, for example ``"pocket"`` or ``"open_clip:ViT-B-16-SigLIP2/webli"``.
         dim: Length D of its vectors.
         modalities: What it can embed.
         fingerprint: Hash over weights, preprocessing, tokenizer and pooling: another value means another space.

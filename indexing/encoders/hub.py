@@ -31,7 +31,7 @@ def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
         load: Loads the model with the library's own means, given whether it must do without network.
 
     Raises:
-        EncoderError: When the hub is needed but cannot be reached, or does not have the repository.
+        EncoderError: When the hub is needed but cannot be reached, or has no such repository, or not all of its files.
     """
     if _partly_cached(repo):
         try:
@@ -47,8 +47,13 @@ def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
                 raise EncoderError(f"model {repo!r} is cached but cannot be loaded offline: {reason}") from error
     else:
         ask_hub(repo)
-    with _switched(offline=False):
-        return load(False)
+    try:
+        with _switched(offline=False):
+            return load(False)
+    except EncoderError:
+        raise
+    except Exception as error:
+        raise EncoderError(f"model {repo!r} cannot be loaded from the hub ({one_line(error)}): {WAY_OUT}") from error
 
 
 def require_known(repo: str) -> None:
@@ -74,8 +79,8 @@ def ask_hub(repo: str) -> None:
     error = _answer(repo)
     if isinstance(error, RepositoryNotFoundError):
         raise EncoderError(f"the hub has no model {repo!r} that you may read: check its name, or {WAY_OUT}") from error
-    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
-        return  # it answers; which files it has is for the library to find out
+    if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code == 404:
+        return  # the repository lacks only the file we asked for; which it has is for the library to find out
     if error is not None:
         reason = f"no answer in {PROBE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else one_line(error)
         raise EncoderError(

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from indexing.encoders.base import EncoderInfo, hash_parts
-from indexing.encoders.batches import in_batches, to_rgb
+from indexing.encoders.batches import in_batches, to_rgb, well_formed
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from indexing.types import Modality, Vectors
 
@@ -72,7 +72,7 @@ class PocketEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to 128 tokens: (N, 1153) float32, unit length."""
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch([well_formed(text) for text in texts])]
         order = np.argsort([len(one) for one in ids], kind="stable")  # so that a batch needs little padding
         vectors = np.empty((len(ids), DIM), np.float32)
         vectors[order] = in_batches([ids[place] for place in order], self._texts, DIM, TEXT_BATCH)

@@ -67,6 +67,11 @@ def test_batch_equals_one_by_one_in_order(encoder: Encoder) -> None:
     np.testing.assert_allclose(encoder.encode_images(images * 12), np.tile(alone, (12, 1)), atol=atol)
 
 
+def test_half_a_surrogate_pair_is_no_crash(encoder: Encoder) -> None:
+    half, mark = encoder.encode_texts(["mug \ud83d", "mug ?"])
+    np.testing.assert_allclose(half, mark, atol=2e-5)
+
+
 def test_empty_batches(encoder: Encoder) -> None:
     assert encoder.encode_texts([]).shape == (0, encoder.info.dim)
     assert encoder.encode_images([]).shape == (0, encoder.info.dim)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import transformers.utils.hub
 from huggingface_hub import constants, hf_api
 
 from indexing.encoders import hub, load_encoder
@@ -36,6 +37,8 @@ def put_into_cache(cache: Path, repo: str, made: Path) -> None:
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(hf_api.api, "endpoint", endpoint)
+    # transformers makes one of its own, with the endpoint of that moment
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
 
 
@@ -165,7 +168,7 @@ class FakeHub(BaseHTTPRequestHandler):
         body = file.read_bytes() if found else b""
         self.send_header("X-Repo-Commit", REVISION)
         self.send_header("ETag", f'"{file.name}"')
-        if not found:
+        if not found and self.status == 200:
             self.send_header("X-Error-Code", "EntryNotFound" if "/someone/tiny" in path else "RepoNotFound")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -197,8 +200,20 @@ def test_a_model_is_fetched_once_and_then_needs_no_hub(
     assert load_encoder(f"{prefix}someone/tiny").info == first.info
 
 
-def test_a_hub_that_is_down_counts_as_unreachable(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(tmp_path, status=503) as endpoint:
+@pytest.mark.parametrize("status", [403, 407, 429, 503])
+def test_a_hub_that_is_down_or_blocked_counts_as_unreachable(
+    status: int, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, status) as endpoint:
         use_endpoint(monkeypatch, endpoint)
-        with pytest.raises(EncoderError, match=r"hub cannot be reached \(.*503"):
+        with pytest.raises(EncoderError, match=rf"hub cannot be reached \(.*{status}.*use 'pocket'"):
             load_encoder("hf:someone/tiny")
+
+
+def test_what_fails_while_it_is_fetched_names_the_model_and_the_way_out(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as endpoint:  # the hub has the repository, but it is empty
+        use_endpoint(monkeypatch, endpoint)
+        with pytest.raises(EncoderError, match=r"'someone/tiny' cannot be loaded from the hub \(.*use 'pocket'"):
+            load_encoder("open_clip:hf-hub:someone/tiny")
