@@ -95,14 +95,18 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
     return (raw if isinstance(raw, str) else None), item_id_problem(raw)
 
 
+def picture_value(value: Any) -> Any:  # noqa: ANN401 - of a file
+    """Give the bytes or the path of a picture, also out of Hugging Face's struct of both; falsy where there is none."""
+    return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+
+
 def picture_reference(value: Any, root: Path) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - of a file
     """Give a picture's bytes or the path of its file below a resolved folder, or why it cannot be used.
 
     >>> picture_reference("https://example.org/mug.png", Path("/pictures"))
     (None, 'URLs are not fetched: https://example.org/mug.png')
     """
-    if isinstance(value, dict):  # Hugging Face's struct
-        value = value.get("bytes") or value.get("path")
+    value = picture_value(value)
     if not value or isinstance(value, bytes):
         return value or None, None
     text = str(value)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_value
 from indexing.columns import Columns, plain_type
 from indexing.readers import Reader
 
@@ -105,9 +105,7 @@ def _with_picture(reader: Reader, columns: Columns) -> set[int]:
     place = 0
     for batch in reader.batches([columns.image], ROWS // 16):
         for value in batch.column(columns.image).to_pylist():
-            if isinstance(value, dict):
-                value = value.get("bytes") or value.get("path")
-            if value:
+            if picture_value(value):
                 found.add(place)
             place += 1
     return found

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from indexing.encoders.batches import to_rgb
 from scripts.openclipart import Drawing, held_out, read_drawings
 from scripts.simulate_users import simulate
 
@@ -100,8 +101,7 @@ def thumbnail(path: Path) -> bytes | None:
             return None
         layered = image.convert("RGBA")
     layered.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    flat = Image.new("RGB", layered.size, "white")
-    flat.paste(layered, mask=layered.getchannel("A"))
+    flat = to_rgb(layered)
     if np.asarray(flat.convert("L"), np.float32).std() < BLANK_BELOW:
         return None
     file = io.BytesIO()

@@ -14,7 +14,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from indexing import Bundle, Catalogue, build_bundle, load_encoder
+from indexing import Catalogue, build_bundle, load_encoder
 from indexing.sample import interactions_path, items_path
 from retrieval import Candidates, Interactions, Retriever, evaluate, fit
 from retrieval.batch import relevant_items, users_of
@@ -38,33 +38,31 @@ def main() -> None:
     started = perf_counter()
     drawings = read_drawings()
     build(folder / "bundle")
-    sections = [*searches(folder / "bundle", drawings), *recommendations(folder / "bundle", drawings)]
+    frozen = Retriever.load(folder / "bundle")
+    sections = [*searches(frozen, drawings), *recommendations(folder / "bundle", frozen, drawings)]
     path = folder / "index.html"
     path.write_text(page(sections, list(drawings.values())), "utf-8")
     console.print(f"\nDone in {perf_counter() - started:.0f} s. The same with pictures: {path.resolve()}")
 
 
-def build(folder: Path) -> Bundle:
+def build(folder: Path) -> None:
     """Build the sample's bundle; what an earlier run encoded is kept."""
     bundle = build_bundle(Catalogue.from_parquet(items_path()), load_encoder("pocket"), folder, progress=True)
     counts, index = bundle.manifest.counts, bundle.manifest.index
     console.print(f"{bundle.manifest.items} drawings, {counts['embeddings']} embeddings, recall@10 {index['recall']}")
-    return bundle
 
 
-def searches(folder: Path, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
+def searches(retriever: Retriever, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
     """Show text to item, image to item and item to item."""
-    retriever = Retriever.load(folder)
     pictures = [drawings[item_id].picture for item_id in ASKED]
     yield section("Text to item", retriever.search_texts(TEXTS, SHOWN).named(TEXTS), drawings)
     yield section("Image to item", retriever.search_images(pictures, SHOWN).named(ASKED), drawings)
     yield section("Item to item", retriever.similar_items(ASKED, SHOWN), drawings)
 
 
-def recommendations(folder: Path, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
+def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Drawing]) -> Iterator[Section]:
     """Learn from the simulated users, and show lists before and after reranking, with what they are worth."""
     past, future = hold_out_last(Interactions.from_parquet(interactions_path()), HELD_OUT)
-    frozen = Retriever.load(folder)
     report = fit(folder, past)
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
     learned = Retriever.load(folder)

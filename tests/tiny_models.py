@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -22,6 +23,7 @@ from transformers import (
 
 WORDS = ["a red mug", "two children fly a kite over the beach", "http www example com x png", "size 42 eur 19 99 ☂ 猫"]
 SIDE, CONTEXT = 32, 16
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def tiny_open_clip(folder: Path, seed: int = 0) -> Path:
@@ -42,7 +44,7 @@ def tiny_open_clip(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_tokenizer(pad: str) -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer trained on a few words."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106 - a token, no password
     tokenizer.normalizer = normalizers.Lowercase()
@@ -53,53 +55,46 @@ def tiny_tokenizer(pad: str) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<start> $A <end>", special_tokens=[("<start>", start), ("<end>", end)]
     )
-    names = {"unk_token": "<unk>", "bos_token": "<start>", "eos_token": "<end>", "pad_token": pad}
+    names = {"unk_token": "<unk>", "bos_token": "<start>", "eos_token": "<end>", "pad_token": "<end>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def tiny_clip(folder: Path, seed: int = 0) -> Path:
     """A transformers CLIP folder."""
-    tokenizer = tiny_tokenizer("<end>")
-    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tokenizer = tiny_tokenizer()
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 2}
     config = CLIPConfig(
-        text_config={**small, **ids, "vocab_size": 400, "max_position_embeddings": CONTEXT},
-        vision_config={**small, "image_size": SIDE, "patch_size": 8},
+        text_config={**SMALL, **ids, "vocab_size": 400, "max_position_embeddings": CONTEXT},
+        vision_config={**SMALL, "image_size": SIDE, "patch_size": 8},
         projection_dim=24,
     )
-    torch.manual_seed(seed)
-    CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     size = {"shortest_edge": SIDE}
-    CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
-    return folder
+    return _saved(
+        folder, CLIPModel, config, CLIPImageProcessor(size=size, crop_size={"height": SIDE, "width": SIDE}), seed
+    )
 
 
 def tiny_siglip(folder: Path, seed: int = 0) -> Path:
     """A transformers SigLIP folder."""
-    tokenizer = tiny_tokenizer("<end>")
-    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = SiglipConfig(
-        text_config={**small, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
-        vision_config={**small, "image_size": SIDE, "patch_size": 8},
+        text_config={**SMALL, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
+        vision_config={**SMALL, "image_size": SIDE, "patch_size": 8},
     )
-    torch.manual_seed(seed)
-    SiglipModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
-    return folder
+    return _saved(folder, SiglipModel, config, SiglipImageProcessor(size={"height": SIDE, "width": SIDE}), seed)
 
 
 def tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     """A transformers SigLIP2 folder of the kind that keeps the aspect ratio and takes patches."""
-    tokenizer = tiny_tokenizer("<end>")
-    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = Siglip2Config(
-        text_config={**small, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
-        vision_config={**small, "patch_size": 8, "num_patches": 16},
+        text_config={**SMALL, "vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2},
+        vision_config={**SMALL, "patch_size": 8, "num_patches": 16},
     )
+    return _saved(folder, Siglip2Model, config, Siglip2ImageProcessor(patch_size=8, max_num_patches=16), seed)
+
+
+def _saved(folder: Path, model: Any, config: Any, image_processor: Any, seed: int) -> Path:  # noqa: ANN401
+    """Make a model with random weights and save it with tokenizer and preprocessing."""
     torch.manual_seed(seed)
-    Siglip2Model(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    Siglip2ImageProcessor(patch_size=8, max_num_patches=16).save_pretrained(folder)
+    for part in (model(config), tiny_tokenizer(), image_processor):
+        part.save_pretrained(folder)
     return folder

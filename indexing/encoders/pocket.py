@@ -84,10 +84,7 @@ class PocketEncoder:
 
     @torch.inference_mode()
     def _texts(self, ids: Sequence[Sequence[int]]) -> Vectors:
-        length = max(map(len, ids))
-        padded = torch.tensor([[*one, *[0] * (length - len(one))] for one in ids])
-        real = torch.tensor([[place < len(one) for place in range(length)] for one in ids])
-        content = self._texts_content(self._text(padded, real))
+        content = self._texts_content(self._text(*padded(ids)))
         vectors: Vectors = F.pad(content, (0, 1), value=LEVEL).numpy()
         return vectors
 
@@ -104,7 +101,7 @@ class PocketEncoder:
     def _texts_content(self, words: torch.Tensor) -> torch.Tensor:
         """Map (B, 384) text vectors to (B, 1152), unit length."""
         moved = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
-        return self._blocks(words, moved, words)
+        return side_by_side(self._settings["first_block_weight"], words, moved, words)
 
     def _images_content(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Map (B, 2528) features and (B, 1000) logits to (B, 1152), unit length."""
@@ -112,17 +109,26 @@ class PocketEncoder:
         classes = torch.softmax(logits / self._settings["temperature"], dim=1) @ bridge["class_words"]
         scaled = ((features - bridge["feature_mean"]) / bridge["feature_scale"]).clamp(-clip, clip)
         concepts = torch.softmax(scaled @ bridge["concept_map"].T + bridge["concept_bias"], dim=1)
-        return self._blocks(classes, scaled @ bridge["projection"], concepts @ bridge["concept_words"])
-
-    def _blocks(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
-        """Weigh the blocks of (B, 384) and put them side by side, unit length."""
-        weighed = [self._settings["first_block_weight"] * F.normalize(first, dim=1)]
-        return F.normalize(torch.cat([*weighed, *(F.normalize(block, dim=1) for block in others)], dim=1), dim=1)
+        blocks = classes, scaled @ bridge["projection"], concepts @ bridge["concept_words"]
+        return side_by_side(self._settings["first_block_weight"], *blocks)
 
 
 def load(_: str = "") -> PocketEncoder:
     """Load the pocket encoder."""
     return PocketEncoder()
+
+
+def padded(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give token ids as (B, L) int64, filled up with zeros, and (B, L) bool saying which tokens are real."""
+    length = max(map(len, ids))
+    filled = torch.tensor([[*one, *[0] * (length - len(one))] for one in ids])
+    return filled, torch.tensor([[place < len(one) for place in range(length)] for one in ids])
+
+
+def side_by_side(first_weight: float, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    """Put blocks of (B, 384), each of unit length and the first one weighed, into one unit vector a line."""
+    blocks = [first_weight * F.normalize(first, dim=1), *(F.normalize(block, dim=1) for block in others)]
+    return F.normalize(torch.cat(blocks, dim=1), dim=1)
 
 
 def square(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -14,7 +14,7 @@ from retrieval.cli import build, learn, query
 
 __all__ = ["app", "main"]
 
-# Typer has brought its own copy of click since 0.26: the base of its usage errors is found through one of them.
+# Some versions of typer bring a copy of click of their own: the base of its usage errors is found through one of them.
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(

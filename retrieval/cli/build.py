@@ -83,7 +83,8 @@ def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
             "items": f"{manifest.items} ({sum(cleaning['rejected'].values())} rows rejected)",
             "embeddings": ", ".join(f"{count} {modality}" for modality, count in summary["embeddings"].items()),
             "quarantined": f"{summary['quarantined']} texts or pictures that could not be encoded",
-            "encoded": f"{encoding['encoded']} ({seconds:.1f} s), {encoding['resumed']} kept",
+            "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, "
+            f"{encoding['resumed']} kept",
             "encoder": f"{manifest.encoder.name}, {manifest.encoder.dim} dimensions",
             "index": f"{index['kind']}, recall@{index['k']} {recall}"
             + ("" if index["target_met"] else " (below target)"),

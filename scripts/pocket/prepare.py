@@ -26,8 +26,7 @@ from rich.progress import track
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from indexing.encoders.batches import to_rgb
-from indexing.encoders.pocket import SIDE, square
+from indexing.encoders.pocket import LONGEST_TEXT, SIDE, padded, square
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from scripts.pocket.captions import Pictured, drawings, emoji, imagenet_classes, stamps
 from scripts.pocket.towers import image_tower, text_tower, tokenizer_json
@@ -99,7 +98,7 @@ def alter(image: Image.Image, seed: int) -> Array:
     small = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (int(rng.integers(min(0, SIDE - n), max(0, SIDE - n) + 1)) for n in (width, height))
     canvas.paste(small, (left, top), small.getchannel("A"))
-    pixels = np.asarray(to_rgb(canvas), np.float32) * rng.uniform(0.8, 1.1) + rng.uniform(-12, 12)
+    pixels = np.asarray(canvas, np.float32) * rng.uniform(0.8, 1.1) + rng.uniform(-12, 12)
     if rng.random() < 0.15:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
     clipped: Array = np.clip(pixels, 0, 255).astype(np.float32)
@@ -137,7 +136,7 @@ def embed_words(collections: dict[str, list[Pictured]], packages: Path, work: Pa
 
 def text_embedder(tower: TextTower, tokenizer: Tokenizer) -> Callable[[Sequence[str]], Array]:
     """Give a function from texts to (N, 384) float32, without the bridge."""
-    tokenizer.enable_truncation(128)
+    tokenizer.enable_truncation(LONGEST_TEXT)
     tokenizer.no_padding()
 
     @torch.inference_mode()
@@ -147,10 +146,7 @@ def text_embedder(tower: TextTower, tokenizer: Tokenizer) -> Callable[[Sequence[
         vectors = np.empty((len(ids), TEXT_DIM), np.float32)
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            length = max(len(ids[place]) for place in batch)
-            padded = torch.tensor([[*ids[place], *[0] * (length - len(ids[place]))] for place in batch])
-            real = torch.tensor([[n < len(ids[place]) for n in range(length)] for place in batch])
-            vectors[batch] = tower(padded, real).numpy()
+            vectors[batch] = tower(*padded([ids[place] for place in batch])).numpy()
         return vectors
 
     return embed
