@@ -6,10 +6,12 @@
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue, Columns, Item
+from indexing.encode import EncodeConfig
 from indexing.encoders import Encoder, EncoderInfo, load_encoder
 from indexing.errors import CommonspaceError
 from indexing.index import IndexConfig
 from indexing.item_ids import ItemIds
+from indexing.media import Medium
 from indexing.pictures import PictureLimits
 from indexing.types import Modality
 
@@ -18,11 +20,13 @@ __all__ = [
     "Catalogue",
     "Columns",
     "CommonspaceError",
+    "EncodeConfig",
     "Encoder",
     "EncoderInfo",
     "IndexConfig",
     "Item",
     "ItemIds",
+    "Medium",
     "Modality",
     "PictureLimits",
     "build_bundle",

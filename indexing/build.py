@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from indexing import fsops
 from indexing.bundle import ATTRIBUTES, GOLDEN, INDEX, REJECTS, STORE, Bundle, Content, current_generation, publish
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeReport, encode_catalogue
+from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.encoders.base import Encoder, unit
 from indexing.encoders.golden import golden_vectors
 from indexing.errors import CatalogueError
@@ -29,7 +29,6 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.index import IndexConfig, build_index
 from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, Manifest
-from indexing.pictures import PictureLimits
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from indexing.types import Rows, Vectors
 
@@ -42,8 +41,7 @@ def build_bundle(
     out: Path | str,
     *,
     index: IndexConfig | None = None,
-    batch_size: int = 128,
-    limits: PictureLimits | None = None,
+    encode: EncodeConfig | None = None,
     progress: bool = False,
 ) -> Bundle:
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
@@ -57,8 +55,7 @@ def build_bundle(
         encoder: Embeds them.
         out: Folder of the bundle.
         index: What the index must achieve.
-        batch_size: Items encoded and stored at once.
-        limits: What a single picture may cost.
+        encode: How many items at once, by how many processes, within which limits.
         progress: Show a progress bar on standard error.
 
     Raises:
@@ -71,7 +68,7 @@ def build_bundle(
         _seed(root, work, encoder)
         store = EmbeddingStore(work, encoder.info.dim)
         with _progress(len(catalogue), progress) as advance:
-            report = encode_catalogue(catalogue, encoder, store, batch_size=batch_size, limits=limits, progress=advance)
+            report = encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
         bundle = _publish(root, catalogue, encoder, store, report, index or IndexConfig())
         fsops.remove(work)
     return bundle

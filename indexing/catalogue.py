@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_reference
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.columns import Columns, NamedColumns, detect_columns
 from indexing.errors import CatalogueError, InputError
+from indexing.media import Kind, Medium, media_of
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
 from indexing.readers.folder import read_folder
@@ -29,14 +30,12 @@ class Item:
     Attributes:
         item_id: Its public id.
         text: Its cleaned text, if any.
-        image: The bytes of its picture, or the path of its file, if any.
-        image_problem: Why the picture that it names cannot be used.
+        media: Its pictures, sounds and films, in this order.
     """
 
     item_id: str
     text: str | None
-    image: bytes | Path | None
-    image_problem: str | None = None
+    media: tuple[Medium, ...] = ()
 
 
 class Catalogue:
@@ -138,7 +137,7 @@ class Catalogue:
 
     def _batches(self, size: int) -> Iterator[list[Item]]:
         columns, kept, start = self.columns, self._scan.kept, 0
-        names = [columns.item_id, *columns.text, *([columns.image] if columns.image else [])]
+        names = [columns.item_id, *columns.text, *columns.media]
         root = self._images.resolve()
         for batch in self._reader.batches(list(dict.fromkeys(names)), size):
             wanted = kept[start : start + len(batch)]
@@ -155,8 +154,9 @@ class Catalogue:
         uncounted = Counter[str]()  # repairs were counted by the scan
         item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
         text = clean_text([row[name] for name in self.columns.text], uncounted)
-        image, problem = picture_reference(row[self.columns.image], root) if self.columns.image else (None, None)
-        return Item(item_id or "", text, image, problem)
+        columns = ((Kind.IMAGE, self.columns.image), (Kind.AUDIO, self.columns.audio), (Kind.VIDEO, self.columns.video))
+        media = [medium for kind, name in columns if name for medium in media_of(kind, row[name], root)]
+        return Item(item_id or "", text, tuple(media))
 
     @cached_property
     def _scan(self) -> Scan:

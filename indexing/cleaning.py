@@ -95,35 +95,39 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
     return (raw if isinstance(raw, str) else None), item_id_problem(raw)
 
 
-def picture_value(value: Any) -> Any:  # noqa: ANN401 - of a file
-    """Give the bytes or the path of a picture, also out of Hugging Face's struct of both; falsy where there is none."""
+def file_value(value: Any) -> Any:  # noqa: ANN401 - of a file
+    """Give the bytes or the path of a file, also out of Hugging Face's struct of both; falsy where there is none."""
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
 
 
-def picture_reference(value: Any, root: Path) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - of a file
-    """Give a picture's bytes or the path of its file below a resolved folder, or why it cannot be used.
+def file_reference(
+    value: Any,  # noqa: ANN401 - of a file
+    root: Path,
+    kind: str = "image",
+) -> tuple[bytes | Path | None, str | None]:
+    """Give the bytes of a file or its path below a resolved folder, or why it cannot be used.
 
-    >>> picture_reference("https://example.org/mug.png", Path("/pictures"))
+    >>> file_reference("https://example.org/mug.png", Path("/pictures"))
     (None, 'URLs are not fetched: https://example.org/mug.png')
     """
-    value = picture_value(value)
+    value = file_value(value)
     if not value or isinstance(value, bytes):
         return value or None, None
     text = str(value)
-    if problem := _path_problem(text):
+    if problem := _path_problem(text, kind):
         return None, problem
     try:
         path = (root / text).resolve()
     except (OSError, RuntimeError):  # a loop of links
-        return None, f"image path leads nowhere: {text[:_SHOWN]}"
+        return None, f"{kind} path leads nowhere: {text[:_SHOWN]}"
     if not path.is_relative_to(root):
-        return None, f"image path leaves the folder of images: {text[:_SHOWN]}"
+        return None, f"{kind} path leaves the folder of images: {text[:_SHOWN]}"
     return path, None
 
 
-def _path_problem(text: str) -> str | None:
+def _path_problem(text: str, kind: str) -> str | None:
     if not text.strip():
-        return "blank image path"
+        return f"blank {kind} path"
     if "://" in text or text.startswith(("data:", "file:")):
         return f"URLs are not fetched: {text[:_SHOWN]}"
-    return "image path holds a NUL character" if "\0" in text else None
+    return f"{kind} path holds a NUL character" if "\0" in text else None

@@ -10,7 +10,9 @@ from indexing.errors import CatalogueError
 
 ITEM_ID_NAMES = ("item_id", "id")
 TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
-IMAGE_NAMES = ("image", "image_bytes", "image_path", "picture", "file_name")
+IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
+AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
+VIDEO_NAMES = ("video", "video_bytes", "video_path")
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,23 @@ class Columns:
     Attributes:
         item_id: The public id of an item.
         text: Text fields, joined in this order.
-        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets.
+        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets; or a list of these.
         attributes: What filters can use; every other column of a plain type when None.
+        audio: The same for sounds.
+        video: The same for films.
     """
 
     item_id: str
     text: tuple[str, ...]
     image: str | None
     attributes: tuple[str, ...] | None = None
+    audio: str | None = None
+    video: str | None = None
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The columns that hold files."""
+        return tuple(name for name in (self.image, self.audio, self.video) if name)
 
     def check(self, schema: pa.Schema, source: str) -> None:
         """Check that a source has these columns, and something to embed among them.
@@ -35,25 +46,24 @@ class Columns:
         Raises:
             CatalogueError: When it has not.
         """
-        pictures = (self.image,) if self.image else ()
-        named = (self.item_id, *self.text, *pictures, *(self.attributes or ()))
+        named = (self.item_id, *self.text, *self.media, *(self.attributes or ()))
         for name in named:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
                 raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
         if twice := sorted({name for name in named if schema.names.count(name) > 1}):
             raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
-        if not self.text and self.image is None:
+        if not self.text and not self.media:
             raise CatalogueError(
                 f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
             )
-        for names, fits, holds in ((self.text, is_plain, "text"), (pictures, is_image, "pictures or their paths")):
+        for names, fits, holds in ((self.text, is_plain, "text"), (self.media, is_file, "files or their paths")):
             if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
                 raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
 
     def attribute_names(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
         """Give the columns to keep beside the item_id, text first, and those whose type cannot be kept."""
-        others = [name for name in schema.names if name not in (self.item_id, self.image, *self.text)]
+        others = [name for name in schema.names if name not in (self.item_id, *self.media, *self.text)]
         wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
         # Two columns of one name cannot be told apart, and `item_id` is the name of the ids themselves.
         usable = [name for name in wanted if schema.names.count(name) == 1 and name != "item_id"]
@@ -68,13 +78,15 @@ class NamedColumns:
     item_id: str | None = None
     text: tuple[str, ...] | None = None
     image: str | None = None
+    audio: str | None = None
+    video: str | None = None
 
 
 def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedColumns | None = None) -> Columns:
     """Find the columns by their usual names, but for those that are named.
 
     >>> detect_columns(pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()}))
-    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None)
+    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None, audio=None, video=None)
 
     Raises:
         CatalogueError: When there is no column for the item_id.
@@ -86,8 +98,17 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
             f"{source} has no column named {' or '.join(ITEM_ID_NAMES)} among {schema.names}; name it with `item_id`"
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
-    image = next((name for name in _present(IMAGE_NAMES, schema) if is_image(schema.field(name).type)), None)
-    return Columns(item_id, text if named.text is None else named.text, named.image or image)
+
+    def files(names: tuple[str, ...]) -> str | None:
+        return next((name for name in _present(names, schema) if is_file(schema.field(name).type)), None)
+
+    return Columns(
+        item_id,
+        text if named.text is None else named.text,
+        named.image or files(IMAGE_NAMES),
+        audio=named.audio or files(AUDIO_NAMES),
+        video=named.video or files(VIDEO_NAMES),
+    )
 
 
 def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
@@ -103,12 +124,12 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def is_image(kind: pa.DataType) -> bool:
-    """Whether a type can hold pictures: bytes, paths, or a struct of both."""
+def is_file(kind: pa.DataType) -> bool:
+    """Whether a type can hold files: bytes, paths, a struct of both, or lists of these."""
     if pa.types.is_struct(kind):
         return any(field.name in ("bytes", "path") for field in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return False  # which of several pictures is meant, nobody said
+        return is_file(kind.value_type)
     return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

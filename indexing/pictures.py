@@ -5,7 +5,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow's other decoders (EPS, FITS, PDF, TIFF, …) have a history of memory errors and are of no use here.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -46,8 +47,14 @@ def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
     return data
 
 
-def decode_picture(data: bytes, limits: PictureLimits) -> Image.Image:
-    """Decode the first frame of a picture after reading its size from the header.
+def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = None) -> Image.Image:
+    """Decode the first frame of a picture after reading its size from the header, and turn it upright.
+
+    Args:
+        data: The bytes of its file.
+        limits: What it may cost.
+        at_least: Let a JPEG be decoded at a fraction of its size, as long as both sides stay this long: much faster,
+            and where the result is scaled down anyway, almost the same.
 
     Raises:
         UnusablePicture: When it is of no known format, too large, broken or cut short.
@@ -58,11 +65,41 @@ def decode_picture(data: bytes, limits: PictureLimits) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > limits.pixels:
                 raise UnusablePicture(f"image of {image.width} x {image.height} is over {limits.pixels} pixels")
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
             image.load()
+            return _upright(image)
     except UnidentifiedImageError as error:
         raise UnusablePicture(f"image is none of {', '.join(FORMATS)}") from error
     except UnusablePicture:
         raise
     except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes
         raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
-    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its camera was held; broken metadata says nothing about the picture itself."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the metadata of strangers: SyntaxError, struct.error, ZeroDivisionError, …
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Give any picture as RGB, transparency shown on white.
+
+    >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if image.mode in ("RGBa", "La"):  # colours already multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(layered, mask=layered.getchannel("A"))
+        return white
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
+        return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_value
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text, file_value
 from indexing.columns import Columns, plain_type
 from indexing.readers import Reader
 
 ROWS = 4096
-NOTHING = "neither text nor image"
+NOTHING = "neither text nor file"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Ve
             if clean_text(fields, repaired) is None:
                 without_text.add(len(verdicts))
         verdicts.append(_Verdict(number, item_id, problem))
-    # Pictures are looked at only where there is no text, since reading them is most of the work.
-    for place in without_text - (_with_picture(reader, columns) if without_text else set()):
+    # Files are looked at only where there is no text, since reading them is most of the work.
+    for place in without_text - (_with_files(reader, columns) if without_text else set()):
         verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, NOTHING)
     return verdicts
 
@@ -97,18 +97,22 @@ def _ids_and_texts(reader: Reader, columns: Columns) -> Iterator[tuple[Any, list
             yield raw, [text[place] for text in texts]
 
 
-def _with_picture(reader: Reader, columns: Columns) -> set[int]:
-    """Places of the readable rows that name or hold a picture."""
-    if columns.image is None:
-        return set()
+def _with_files(reader: Reader, columns: Columns) -> set[int]:
+    """Places of the readable rows that name or hold a picture, a sound or a film."""
     found: set[int] = set()
+    if not columns.media:
+        return found
     place = 0
-    for batch in reader.batches([columns.image], ROWS // 16):
-        for value in batch.column(columns.image).to_pylist():
-            if picture_value(value):
+    for batch in reader.batches(list(columns.media), ROWS // 16):
+        for values in zip(*(batch.column(name).to_pylist() for name in columns.media), strict=True):
+            if any(map(_holds_file, values)):
                 found.add(place)
             place += 1
     return found
+
+
+def _holds_file(value: Any) -> bool:  # noqa: ANN401 - of a file
+    return any(map(_holds_file, value)) if isinstance(value, list) else bool(file_value(value))
 
 
 def _attributes(reader: Reader, names: list[str], kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The truth on disk: one embedding per (item, modality), with its content hash, status and reason.
+"""The truth on disk: one embedding per (item, modality, part), with its content hash, status and reason.
 
 A store is a folder of append-only Parquet shards. A shard's name carries the sha256 of its bytes, so that a shard
 is either whole or not there: a kill can lose at most the batch in flight, and damage is noticed on reading.
@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count as count_up
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +20,14 @@ from numpy.typing import NDArray
 from indexing import fsops
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
-from indexing.types import Mask, Modality
+from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 HASH_BYTES = 16
+STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
+POOLED_AT_ONCE = 65_536
+
+Key: TypeAlias = tuple[str, Modality, int]
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Embedding:
         content_hash: Hash of the content; empty when it could not even be read.
         vector: (D,) float16, or None when the content is quarantined.
         reason: Why it is quarantined; empty when it is encoded.
+        part: Which of the item's contents of this modality it is, from 0.
+        label: Where in its file the content is, as ``"12.5 s"`` of a film; empty for a whole file.
     """
 
     item_id: str
@@ -41,6 +49,8 @@ class Embedding:
     content_hash: str
     vector: NDArray[np.float16] | None
     reason: str = ""
+    part: int = 0
+    label: str = ""
 
 
 def content_hash(content: str | bytes) -> str:
@@ -64,36 +74,49 @@ class EmbeddingStore:
         self.folder, self.dim = folder, dim
         fsops.make_folder(folder)
         self._shards = sorted(folder.glob("*.parquet"))
-        self._state: dict[tuple[str, str], tuple[str, str]] = {}
-        self._place: dict[tuple[str, str], tuple[Path, int]] = {}
+        self._state: dict[Key, _State] = {}
+        self._place: dict[tuple[str, str], tuple[int, int]] = {}
+        self._run: set[Key] | None = None
         self._read = lru_cache(maxsize=8)(read_shard)
-        for shard in self._shards:
-            self._remember(shard, read_shard(shard))
+        for number, shard in enumerate(self._shards):
+            self._remember(number, read_shard(shard))
 
-    def _remember(self, shard: Path, table: pa.Table) -> None:
-        columns = (
-            table.column(name).to_pylist() for name in ("item_id", "modality", "content_hash", "status", "reason")
-        )
-        for line, (item_id, modality, digest, status, reason) in enumerate(zip(*columns, strict=True)):
-            self._state[item_id, modality] = (digest, reason)
-            if status == ENCODED:
+    def _remember(self, shard: int, table: pa.Table) -> None:
+        columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
+        for line, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
+            key = item_id, Modality(modality), part
+            self._state[key] = _State(digest, reason, label)
+            if self._run is not None:
+                self._run.add(key)
+            if not reason:
                 self._place[modality, digest] = (shard, line)
 
     def __len__(self) -> int:
         return len(self._state)
 
-    def settled(self, item_id: str, modality: Modality, digest: str, problem: str = "") -> bool:
+    def begin_run(self) -> None:
+        """Count from now on only what is settled or appended: what the items no longer have is forgotten."""
+        self._run = set()
+
+    def settled(self, item_id: str, modality: Modality, digest: str, problem: str = "", part: int = 0) -> bool:
         """Whether this very content of an item was encoded or quarantined before.
 
         Content that could not be read has no hash; it counts as settled while its problem stays the same.
         """
-        known = self._state.get((item_id, modality))
-        return known == ("", problem) if digest == "" else known is not None and known[0] == digest
+        key = item_id, modality, part
+        known = self._state.get(key)
+        same = known is not None and (known.reason == problem if digest == "" else known.digest == digest)
+        if same and self._run is not None:
+            self._run.add(key)
+        return same
 
-    def reason(self, item_id: str, modality: Modality) -> str | None:
-        """Why a modality of an item is quarantined: empty when it is encoded, None when it is unknown."""
-        known = self._state.get((item_id, modality))
-        return None if known is None else known[1]
+    def reason(self, item_id: str, modality: Modality, part: int = 0) -> str | None:
+        """Why a content of an item is quarantined: empty when it is encoded, None when it is unknown."""
+        known = self._known((item_id, modality, part))
+        return None if known is None else known.reason
+
+    def _known(self, key: Key) -> "_State | None":
+        return self._state.get(key) if self._run is None or key in self._run else None
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
         """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
@@ -101,11 +124,11 @@ class EmbeddingStore:
         if place is None:
             return None
         shard, line = place
-        vector: NDArray[np.float16] = vectors_of(self._read(shard), self.dim)[line]
+        vector: NDArray[np.float16] = vectors_of(self._read(self._shards[shard]), self.dim)[line]
         return vector
 
     def append(self, embeddings: Sequence[Embedding]) -> None:
-        """Write embeddings durably as one new shard; a later one of the same (item, modality) replaces an earlier."""
+        """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
         if not embeddings:
             return
         table = to_table(embeddings, self.dim)
@@ -113,31 +136,80 @@ class EmbeddingStore:
         shard = self.folder / shard_name(len(self._shards), data)
         fsops.write_bytes(shard, data)
         self._shards.append(shard)
-        self._remember(shard, table)
+        self._remember(len(self._shards) - 1, table)
 
     def collect(self, item_ids: ItemIds, modality: Modality) -> tuple[NDArray[np.float16], Mask]:
-        """Give the vectors of one modality in row order: (N, D) float16, and (N,) bool saying which exist."""
-        vectors = np.zeros((len(item_ids), self.dim), np.float16)
-        exists = np.zeros(len(item_ids), np.bool_)
-        digests = [self._state.get((item_id, modality), ("", "missing")) for item_id in item_ids]
-        wanted: dict[Path, list[tuple[int, int]]] = {}
-        for row, (digest, reason) in enumerate(digests):
-            if not reason and (place := self._place.get((modality, digest))):
-                wanted.setdefault(place[0], []).append((row, place[1]))
+        """Give the vectors of one modality in row order: (N, D) float16, and (N,) bool saying which exist.
+
+        An item with several pictures or frames gets the mean of their vectors.
+        """
+        total = np.zeros((len(item_ids), self.dim), np.float32)
+        count = np.zeros(len(item_ids), np.int64)
+        parts = self.parts(item_ids, modality)
+        for start in range(0, len(parts.rows), POOLED_AT_ONCE):
+            chosen = slice(start, start + POOLED_AT_ONCE)
+            np.add.at(total, parts.rows[chosen], parts.vectors[chosen].astype(np.float32))
+            np.add.at(count, parts.rows[chosen], 1)
+        total /= np.maximum(count, 1)[:, None]
+        return total.astype(np.float16), count > 0
+
+    def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
+        """Give every vector of one modality by itself, in row order."""
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        rows: list[int] = []
+        labels: list[str] = []
+        for row, item_id in enumerate(item_ids):
+            for part, known in self._contents(item_id, modality):
+                if not known.reason:
+                    shard, line = self._place[modality, known.digest]
+                    wanted.setdefault(shard, []).append((len(rows), line))
+                    rows.append(row)
+                    labels.append(_label(part, known.label))
+        vectors = np.zeros((len(rows), self.dim), np.float16)
         for shard, pairs in wanted.items():
-            rows, lines = np.array(pairs).T
-            vectors[rows] = vectors_of(read_shard(shard), self.dim)[lines]
-            exists[rows] = True
-        return vectors, exists
+            places, lines = np.array(pairs).T
+            vectors[places] = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
+        return Parts(np.array(rows, np.int64), labels, vectors)
 
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
-        """Give what became of each modality of the items, in the order of the ids."""
+        """Give what became of each content of the items, in the order of the ids."""
         for item_id in item_ids:
             for modality in Modality:
-                if (known := self._state.get((item_id, modality))) is not None:
-                    digest, reason = known
-                    vector = None if reason else self.vector(modality, digest)
-                    yield Embedding(item_id, modality, digest, vector, reason)
+                for part, known in self._contents(item_id, modality):
+                    vector = None if known.reason else self.vector(modality, known.digest)
+                    yield Embedding(item_id, modality, known.digest, vector, known.reason, part, known.label)
+
+    def _contents(self, item_id: str, modality: Modality) -> Iterator[tuple[int, "_State"]]:
+        for part in count_up():
+            known = self._known((item_id, modality, part))
+            if known is None:
+                return
+            yield part, known
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The contents of one modality, each by itself.
+
+    Attributes:
+        rows: (P,) int64, the item of each, ascending.
+        labels: P names, as ``"0"`` or ``"1 at 12.5 s"``.
+        vectors: (P, D) float16.
+    """
+
+    rows: Rows
+    labels: list[str]
+    vectors: NDArray[np.float16]
+
+
+class _State(NamedTuple):
+    digest: str
+    reason: str
+    label: str
+
+
+def _label(part: int, label: str) -> str:
+    return f"{part} at {label}" if label else str(part)
 
 
 def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
@@ -154,6 +226,8 @@ def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
         {
             "item_id": pa.array([e.item_id for e in embeddings], pa.string()),
             "modality": pa.array([str(e.modality) for e in embeddings], pa.string()),
+            "part": pa.array([e.part for e in embeddings], pa.int32()),
+            "label": pa.array([e.label for e in embeddings], pa.string()),
             "content_hash": pa.array([e.content_hash for e in embeddings], pa.string()),
             "status": pa.array([ENCODED if e.vector is not None else QUARANTINED for e in embeddings], pa.string()),
             "reason": pa.array([e.reason for e in embeddings], pa.string()),

@@ -68,7 +68,8 @@ class Retriever:
     def encoder(self) -> Encoder:
         """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
         if self._encoder is None:
-            encoder = load_encoder(self.bundle.manifest.encoder.name)
+            built = self.bundle.manifest.encoder
+            encoder = load_encoder(built.name, precision=built.precision)
             self.bundle.check_encoder(encoder)
             self._encoder = encoder
         return self._encoder

@@ -18,6 +18,7 @@ from indexing import fsops
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
+from indexing.encode import EncodeConfig
 from indexing.encoders.base import unit
 from indexing.errors import BundleError, CatalogueError, DamagedFileError, EncoderMismatchError
 from indexing.index import IndexConfig
@@ -180,7 +181,7 @@ class SlowEncoder(ToyEncoder):
 
 
 def slow_build(source: Path, root: Path, notes: Path) -> None:
-    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes), root, batch_size=2)
+    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes), root, encode=EncodeConfig(2))
 
 
 def test_a_killed_build_resumes_loses_nothing_and_encodes_nothing_stored_twice(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from indexing.catalogue import Catalogue, Item
 from indexing.columns import Columns
 from indexing.errors import CatalogueError, InputError
 from indexing.item_ids import item_id_problem
+from indexing.media import Kind, Medium
 from indexing.readers import TableReader
 
 
@@ -41,8 +42,8 @@ def test_texts_pictures_and_attributes(tmp_path: Path) -> None:
     catalogue = Catalogue.open(parquet(tmp_path, rows))
     assert catalogue.columns == Columns("item_id", ("title", "description", "keywords"), "image")
     assert items_of(catalogue) == [
-        Item("a", "Red mug. For tea. tea, cup", b"\x89PNG"),
-        Item("b", "Lamp", None),
+        Item("a", "Red mug. For tea. tea, cup", (Medium(Kind.IMAGE, b"\x89PNG"),)),
+        Item("b", "Lamp"),
     ]
     assert catalogue.attributes.to_pydict() == {
         "item_id": ["a", "b"],
@@ -66,7 +67,7 @@ def test_rows_that_cannot_be_used_are_rejected_with_a_reason(tmp_path: Path) -> 
         {"source_row": 3, "item_id": "a", "reason": "duplicate item_id, first in row 0"},
         {"source_row": 4, "item_id": "b\x07", "reason": "item_id with control characters"},
         {"source_row": 5, "item_id": "c" * 600, "reason": "item_id longer than 512 characters"},
-        {"source_row": 6, "item_id": "d", "reason": "neither text nor image"},
+        {"source_row": 6, "item_id": "d", "reason": "neither text nor file"},
     ]
     assert catalogue.report.rejected["duplicate item_id"] == 1
     assert len(catalogue) + len(catalogue.rejects) == catalogue.report.rows == 8
@@ -98,12 +99,12 @@ def test_picture_paths_stay_below_their_folder(tmp_path: Path) -> None:
     paths = ["mug.png", "../outside.png", "/etc/hostname", "link.png", "https://example.org/x.png", "a\0b.png"]
     rows: list[dict[str, object]] = [{"item_id": str(n), "title": "t", "image": path} for n, path in enumerate(paths)]
     items = items_of(Catalogue.from_parquet(parquet(tmp_path, rows), images=tmp_path / "pictures"))
-    assert items[0].image == (tmp_path / "pictures" / "mug.png").resolve()
-    assert [item.image for item in items[1:]] == [None] * 5
+    assert items[0].media[0].source == (tmp_path / "pictures" / "mug.png").resolve()
+    assert [item.media[0].source for item in items[1:]] == [None] * 5
     for item in items[1:4]:
-        assert "leaves the folder of images" in (item.image_problem or "")
-    assert "URLs are not fetched" in (items[4].image_problem or "")
-    assert "NUL" in (items[5].image_problem or "")
+        assert "leaves the folder of images" in (item.media[0].problem or "")
+    assert "URLs are not fetched" in (items[4].media[0].problem or "")
+    assert "NUL" in (items[5].media[0].problem or "")
 
 
 def test_hugging_face_structs(tmp_path: Path) -> None:
@@ -113,8 +114,8 @@ def test_hugging_face_structs(tmp_path: Path) -> None:
         {"id": "c", "image": None},
     ]
     catalogue = Catalogue.from_parquet(parquet(tmp_path, rows))
-    assert [item.image for item in items_of(catalogue)] == [b"\x89PNG", (tmp_path / "b.png").resolve()]
-    assert catalogue.rejects["reason"].to_pylist() == ["neither text nor image"]
+    assert [item.media[0].source for item in items_of(catalogue)] == [b"\x89PNG", (tmp_path / "b.png").resolve()]
+    assert catalogue.rejects["reason"].to_pylist() == ["neither text nor file"]
 
 
 def test_csv_keeps_leading_zeros_and_sets_bad_lines_aside(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
     assert catalogue.attributes["folder"].to_pylist() == ["cats", "cats", "."]
     (tmp_path / "metadata.csv").write_text("file_name,text\ndog.webp,a dog\n")
     (item,) = items_of(Catalogue.open(tmp_path))
-    assert (item.item_id, item.text, item.image) == ("dog.webp", "a dog", (tmp_path / "dog.webp").resolve())
+    assert (item.item_id, item.text, item.media[0].source) == ("dog.webp", "a dog", (tmp_path / "dog.webp").resolve())
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_messy_rows_reconcile(rows: list[tuple[str | None, str | None]]) -> None
 
 def test_columns_of_the_wrong_type_are_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path, [{"item_id": "a", "title": "t", "price": 3, "raw": b"x"}])
-    with pytest.raises(CatalogueError, match=r"holds no pictures or their paths in price \(int64\)"):
+    with pytest.raises(CatalogueError, match=r"holds no files or their paths in price \(int64\)"):
         Catalogue.open(path, columns=Columns("item_id", ("title",), "price"))
     with pytest.raises(CatalogueError, match=r"holds no text in raw \(binary\)"):
         Catalogue.open(path, columns=Columns("item_id", ("raw",), None))
@@ -259,7 +260,8 @@ def test_a_chosen_id_column_beside_one_named_item_id(tmp_path: Path) -> None:
 
 def test_an_image_that_cannot_be_used_keeps_its_row(tmp_path: Path) -> None:
     catalogue = Catalogue.open(parquet(tmp_path, [{"item_id": "a", "image_path": "https://example.org/a.png"}]))
-    assert items_of(catalogue) == [Item("a", None, None, "URLs are not fetched: https://example.org/a.png")]
+    unusable = Medium(Kind.IMAGE, None, "URLs are not fetched: https://example.org/a.png")
+    assert items_of(catalogue) == [Item("a", None, (unusable,))]
     assert len(catalogue) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.cleaning import clean_item_id, clean_text, picture_reference
+from indexing.cleaning import clean_item_id, clean_text, file_reference
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_pictures_are_bytes_or_paths_below_their_folder(tmp_path: Path) -> None:
     root = tmp_path.resolve()
     (root / "away").symlink_to("/etc")
     (root / "loop").symlink_to(root / "loop")
-    assert picture_reference(b"\x89PNG", root) == (b"\x89PNG", None)
-    assert picture_reference("a/b.png", root) == (root / "a" / "b.png", None)
-    assert picture_reference("a/../b.png", root) == (root / "b.png", None)
-    assert picture_reference(str(root / "b.png"), root) == (root / "b.png", None)
-    assert picture_reference({"bytes": None, "path": "b.png"}, root) == (root / "b.png", None)
-    assert picture_reference({"bytes": b"x", "path": "/etc/passwd"}, root) == (b"x", None)
+    assert file_reference(b"\x89PNG", root) == (b"\x89PNG", None)
+    assert file_reference("a/b.png", root) == (root / "a" / "b.png", None)
+    assert file_reference("a/../b.png", root) == (root / "b.png", None)
+    assert file_reference(str(root / "b.png"), root) == (root / "b.png", None)
+    assert file_reference({"bytes": None, "path": "b.png"}, root) == (root / "b.png", None)
+    assert file_reference({"bytes": b"x", "path": "/etc/passwd"}, root) == (b"x", None)
     for nothing in (None, "", b"", {"bytes": None, "path": None}):
-        assert picture_reference(nothing, root) == (None, None)
+        assert file_reference(nothing, root) == (None, None)
     for path, reason in (
         ("../b.png", "leaves the folder of images"),
         ("/etc/passwd", "leaves the folder of images"),
@@ -89,6 +89,6 @@ def test_pictures_are_bytes_or_paths_below_their_folder(tmp_path: Path) -> None:
         ("a\0b.png", "NUL"),
         (" ", "blank image path"),
     ):
-        image, problem = picture_reference(path, root)
+        image, problem = file_reference(path, root)
         assert image is None
         assert reason in (problem or "")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeReport, encode_catalogue
+from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.encoders.base import unit
 from indexing.item_ids import ItemIds
 from indexing.pictures import PictureLimits
@@ -31,7 +31,7 @@ def catalogue_of(folder: Path, rows: list[dict[str, object]]) -> Catalogue:
 
 def test_vectors_are_the_encoders_own(tmp_path: Path) -> None:
     encoder, store = ToyEncoder(), EmbeddingStore(tmp_path / "store", DIM)
-    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), encoder, store, batch_size=7)
+    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), encoder, store, config=EncodeConfig(7))
     assert (report.encoded, settled(report)) == (35, 35)  # 20 texts and 15 pictures, each different
     ids = ItemIds(["blue-lamp", "white-mug"])
     texts, _ = store.collect(ids, Modality.TEXT)
@@ -46,7 +46,7 @@ def test_equal_content_is_encoded_once(tmp_path: Path) -> None:
         {"item_id": str(number), "title": f"mug {number % 2}", "image": picture("red")} for number in range(6)
     ]
     encoder, store = ToyEncoder(), EmbeddingStore(tmp_path / "store", DIM)
-    report = encode_catalogue(catalogue_of(tmp_path, rows), encoder, store, batch_size=4)
+    report = encode_catalogue(catalogue_of(tmp_path, rows), encoder, store, config=EncodeConfig(4))
     assert sorted(encoder.encoded) == ["mug 0", "mug 1"]
     assert encoder.pictures == 1
     assert (report.encoded, report.copied, settled(report)) == (3, 9, 12)
@@ -86,7 +86,7 @@ def test_a_broken_picture_costs_its_row_only(tmp_path: Path, name: str) -> None:
     store = EmbeddingStore(tmp_path / "store", DIM)
     limits = PictureLimits(pixels=1_000_000, file_bytes=200_000)
     catalogue = catalogue_of(tmp_path, rows)
-    report = encode_catalogue(catalogue, ToyEncoder(), store, limits=limits)
+    report = encode_catalogue(catalogue, ToyEncoder(), store, config=EncodeConfig(limits=limits))
     assert (report.encoded, report.quarantined, settled(report)) == (5, 1, 6)
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(store.reason("broken", Modality.IMAGE))
@@ -94,7 +94,7 @@ def test_a_broken_picture_costs_its_row_only(tmp_path: Path, name: str) -> None:
     assert exists.tolist() == [True, False, True]
     expected = unit(np.array([COLOURS["red"], COLOURS["blue"]]))
     np.testing.assert_allclose(vectors[[0, 2], :3], expected, atol=4e-3)
-    again = encode_catalogue(catalogue, ToyEncoder(), store, limits=limits)
+    again = encode_catalogue(catalogue, ToyEncoder(), store, config=EncodeConfig(limits=limits))
     assert (again.resumed, settled(again)) == (6, 6)
 
 
@@ -123,6 +123,54 @@ def test_an_encoder_that_gives_nonsense_is_quarantined_row_by_row(tmp_path: Path
             return vectors
 
     store = EmbeddingStore(tmp_path / "store", DIM)
-    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), Faulty(), store, batch_size=20)
+    report = encode_catalogue(Catalogue.from_parquet(toy_file(tmp_path)), Faulty(), store, config=EncodeConfig(20))
     assert report.quarantined == 1
     assert store.reason("red-mug", Modality.IMAGE) == "the encoder gave NaN, infinity or zero"
+
+
+def test_equal_content_in_batches_under_way_is_encoded_once(tmp_path: Path) -> None:
+    """Batches are begun before earlier ones are finished."""
+    rows: list[dict[str, object]] = [
+        {"item_id": str(n), "title": "mug", "image": picture("red") if n % 2 else b"broken"} for n in range(10)
+    ]
+    encoder, store = ToyEncoder(), EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(catalogue_of(tmp_path, rows), encoder, store, config=EncodeConfig(1))
+    assert (encoder.encoded, encoder.pictures) == (["mug"], 1)
+    assert (report.encoded, report.copied, report.quarantined, settled(report)) == (2, 13, 5, 20)
+    assert {store.reason(str(n), Modality.IMAGE) for n in range(0, 10, 2)} == {
+        "image is none of JPEG, PNG, WEBP, GIF, BMP"
+    }
+
+
+def test_several_pictures_of_an_item_are_pooled_and_kept(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"item_id": "both", "images": [picture("red"), picture("blue")]},
+        {"item_id": "one", "images": [b"broken", picture("green")]},
+        {"item_id": "none", "images": []},
+    ]
+    for row in rows:
+        row["title"] = "mug"
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(catalogue_of(tmp_path, rows), ToyEncoder(), store)
+    assert settled(report) == 7
+    ids = ItemIds(["both", "one", "none"])
+    parts = store.parts(ids, Modality.IMAGE)
+    assert (parts.rows.tolist(), parts.labels) == ([0, 0, 1], ["0", "1", "1"])
+    colours = unit(np.array([COLOURS["red"], COLOURS["blue"], COLOURS["green"]]))
+    np.testing.assert_allclose(parts.vectors[:, :3], colours, atol=4e-3)
+    pooled, exists = store.collect(ids, Modality.IMAGE)
+    assert exists.tolist() == [True, True, False]
+    np.testing.assert_allclose(pooled[0, :3], colours[:2].mean(axis=0), atol=4e-3)
+
+
+def test_what_an_item_no_longer_has_is_forgotten(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"item_id": "a", "title": "mug", "image": picture("red")}]
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    encode_catalogue(catalogue_of(tmp_path, rows), ToyEncoder(), store)
+    assert store.collect(ItemIds(["a"]), Modality.IMAGE)[1].all()
+    rows[0]["image"] = None
+    again = EmbeddingStore(tmp_path / "store", DIM)
+    report = encode_catalogue(catalogue_of(tmp_path, rows), ToyEncoder(), again)
+    assert (report.resumed, settled(report)) == (1, 1)
+    assert not again.collect(ItemIds(["a"]), Modality.IMAGE)[1].any()
+    assert [record.modality for record in again.records(["a"])] == [Modality.TEXT]

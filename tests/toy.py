@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import to_rgb, well_formed
+from indexing.encoders.batches import well_formed
+from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
 COLOURS = {"red": (255, 10, 30), "green": (20, 245, 5), "blue": (0, 35, 250), "white": (250, 240, 255)}

@@ -18,12 +18,14 @@ MODULES = {
 KNOWN = "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER"
 
 
-def load_encoder(spec: str) -> Encoder:
+def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
     """Load an encoder by name.
 
     Args:
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
             and ``open_clip:local-dir:FOLDER``); or ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP.
+        precision: ``"auto"`` measures which number format is fastest here and keeps the vectors (cosine of at least
+            .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. The pocket encoder is always float32.
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
@@ -36,7 +38,7 @@ def load_encoder(spec: str) -> Encoder:
     if repo := _named_repo(prefix, rest):
         # Importing a library takes seconds; a model that is not to be had should not cost them.
         importlib.import_module("indexing.encoders.hub").require_known(repo)
-    encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest)
+    encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest, precision)
     return encoder
 
 

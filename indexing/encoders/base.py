@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
+from indexing.decoding.form import ImageForm, Pixels
 from indexing.errors import EncoderError
 from indexing.types import Modality, Vectors
 
@@ -62,6 +63,23 @@ class Encoder(Protocol):
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures, any size and mode: (N, D) float32, unit length."""
+        ...
+
+
+@runtime_checkable
+class PixelEncoder(Encoder, Protocol):
+    """An encoder whose pictures other processes can prepare, because their form is known as data.
+
+    `encode_pixels(form.apply(picture))` gives exactly what `encode_images([picture])` gives.
+    """
+
+    @property
+    def image_form(self) -> ImageForm:
+        """What its pictures must look like."""
+        ...
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed N prepared pictures (N, side, side, 3) uint8: (N, D) float32, unit length."""
         ...
 
 

@@ -1,36 +1,16 @@
-"""What encoders share: pictures as RGB, texts as valid text, and batches that come back in order."""
+"""What encoders share: texts as valid text, and batches that come back in order."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
+from indexing.decoding.form import Pixels
 from indexing.encoders.base import unit
 from indexing.types import Vectors
 
 Content = TypeVar("Content")
 BATCH_SIZE = 64
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Give any picture as RGB, transparency shown on white.
-
-    >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
-    (255, 255, 255)
-    """
-    if image.mode in ("RGBa", "La"):  # colours already multiplied by their opacity
-        image = image.convert(image.mode.upper())
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(layered, mask=layered.getchannel("A"))
-        return white
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
-        return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
 
 
 def well_formed(text: str) -> str:
@@ -48,3 +28,28 @@ def in_batches(
     """Encode batch by batch: (N, D) float32 of unit length, (0, D) for no contents."""
     parts = [unit(encode(contents[start : start + size])) for start in range(0, len(contents), size)]
     return np.concatenate(parts) if parts else np.empty((0, dim), np.float32)
+
+
+def pixels_in_batches(pixels: Pixels, encode: Callable[[Pixels], Vectors], dim: int, size: int) -> Vectors:
+    """Encode prepared pictures (N, H, W, 3) batch by batch: (N, D) float32 of unit length."""
+    return in_batches(range(len(pixels)), lambda places: encode(pixels[places[0] : places[-1] + 1]), dim, size)
+
+
+def by_length(
+    token_counts: Sequence[int], encode: Callable[[Sequence[int]], Vectors], dim: int, size: int = BATCH_SIZE
+) -> Vectors:
+    """Encode texts in batches of similar length, since a batch costs what its longest text costs.
+
+    Args:
+        token_counts: The length of each of N texts.
+        encode: Embeds the texts at some places: (B, D).
+        dim: D.
+        size: Texts a batch.
+
+    Returns:
+        (N, D) float32 of unit length, in the order of the texts.
+    """
+    order = sorted(range(len(token_counts)), key=token_counts.__getitem__)
+    vectors = np.empty((len(order), dim), np.float32)
+    vectors[order] = in_batches(order, encode, dim, size)
+    return vectors

@@ -7,18 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from PIL import Image
 
-from indexing.encoders.base import EncoderInfo
-from indexing.encoders.batches import in_batches, to_rgb, well_formed
-from indexing.encoders.golden import TEXTS
+from indexing.decoding.form import ImageForm, Pixels
+from indexing.encoders.base import EncoderInfo, unit
+from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
+from indexing.encoders.pixels import normaliser
+from indexing.encoders.precision import AUTO, EXACT, in_precision
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError
+from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
+IMAGE_BATCH = 32
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -27,48 +33,139 @@ class OpenClipEncoder:
 
     Args:
         name: The spec it was loaded by.
-        model: The model.
+        model: The model, in float32.
         preprocess: Turns a PIL image into a (3, H, W) tensor.
         tokenize: Turns texts into (B, L) int64 token ids, truncated to the context length.
         config: The model's configuration: what its weights do not say.
+        precision: ``auto`` or a number format; see `in_precision`.
     """
 
-    def __init__(self, name: str, model: Any, preprocess: Any, tokenize: Any, config: dict[str, Any]) -> None:  # noqa: ANN401
-        self._model = model.eval().requires_grad_(False)
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # noqa: ANN401
+        preprocess: Any,  # noqa: ANN401
+        tokenize: Any,  # noqa: ANN401
+        config: dict[str, Any],
+        precision: str = EXACT,
+    ) -> None:
+        self._model: Any = model.eval().requires_grad_(False)
         self._preprocess, self._tokenize = preprocess, tokenize
+        settings = open_clip.get_model_preprocess_cfg(model)
         fingerprint = state_fingerprint(
             model,
             config=lasting(config),
-            preprocess=open_clip.get_model_preprocess_cfg(model),
+            preprocess=settings,
             vocabulary=vocabulary(tokenize),
             tokens=tokenize(list(TEXTS)).tolist(),
             library="open_clip",
         )
-        dim = self._texts(["a"]).shape[1]
-        self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint)
+        self.image_form, self._normalise = _form(settings), normaliser(settings["mean"], settings["std"])
+        # Where each token sees only those before it, what follows a text's end cannot change its vector.
+        self._trims = _reads_its_end(model)
+        probe_tokens, probe_pixels = tokenize(list(TEXTS)), self._pixels(golden_images())
+        self._model, precision = in_precision(
+            self._model,
+            precision,
+            lambda candidate: unit(
+                np.concatenate([_text_vectors(candidate, probe_tokens), _image_vectors(candidate, probe_pixels)])
+            ),
+        )
+        dim = self._tokens_to_vectors(probe_tokens).shape[1]
+        self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
-        return in_batches(texts, self._texts, self.info.dim)
+        if not texts:
+            return np.empty((0, self.info.dim), np.float32)
+        tokens = self._tokenize([well_formed(text) for text in texts])
+        return by_length(
+            _ends(tokens).tolist(), lambda places: self._tokens_to_vectors(tokens[list(places)]), self.info.dim
+        )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
-        return in_batches(images, self._images, self.info.dim)
+        return in_batches(
+            images, lambda batch: _image_vectors(self._model, self._pixels(batch)), self.info.dim, IMAGE_BATCH
+        )
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed N pictures in the model's own form, (N, side, side, 3) uint8: (N, D) float32, unit length."""
+        return pixels_in_batches(
+            pixels, lambda batch: _image_vectors(self._model, self._normalise(batch)), self.info.dim, IMAGE_BATCH
+        )
+
+    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        return torch.stack([self._preprocess(to_rgb(image)) for image in images])
 
     @torch.inference_mode()
-    def _texts(self, texts: Sequence[str]) -> Vectors:
-        tokens = self._tokenize([well_formed(text) for text in texts])
-        vectors: Vectors = self._model.encode_text(tokens).float().numpy()
-        return vectors
-
-    @torch.inference_mode()
-    def _images(self, images: Sequence[Image.Image]) -> Vectors:
-        pixels = torch.stack([self._preprocess(to_rgb(image)) for image in images])
-        vectors: Vectors = self._model.encode_image(pixels).float().numpy()
-        return vectors
+    def _tokens_to_vectors(self, tokens: torch.Tensor) -> Vectors:
+        if self._trims:
+            return _vectors(_encode_trimmed(self._model, tokens[:, : int(_ends(tokens).max())]))
+        return _text_vectors(self._model, tokens)
 
 
-def load(rest: str) -> OpenClipEncoder:
+def _form(settings: dict[str, Any]) -> ImageForm | None:
+    """Give the preprocessing as data, where it is one that `ImageForm` knows."""
+    size = settings["size"]
+    width, height = (size, size) if isinstance(size, int) else size[-2:]
+    if width != height or settings["resize_mode"] not in ("shortest", "squash"):
+        return None
+    return ImageForm(int(width), settings["resize_mode"], settings["interpolation"])
+
+
+def _reads_its_end(model: Any) -> bool:  # noqa: ANN401
+    """Whether each token sees only those before it, and the vector is read at the text's last one."""
+    if isinstance(model, open_clip.CLIP):
+        return model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
+    text = getattr(model, "text", None)
+    return (
+        isinstance(text, open_clip.transformer.TextTransformer)
+        and text.attn_mask is not None
+        and text.cls_emb is None
+        and text.pool_type in ("argmax", "eos")
+    )
+
+
+def _ends(tokens: torch.Tensor) -> torch.Tensor:
+    """Give for each line of (B, L) token ids how many there are before the padding, which is zero."""
+    places = torch.arange(1, tokens.shape[1] + 1)
+    return (places * (tokens != 0)).amax(dim=1)
+
+
+def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """Do what ``model.encode_text`` does for tokens (B, L) that end before the context length."""
+    if not isinstance(model, open_clip.CLIP):
+        whole: torch.Tensor = model.encode_text(tokens)
+        return whole
+    length = tokens.shape[1]
+    dtype = model.transformer.get_cast_dtype()
+    x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    eos = getattr(model, "text_eos_id", None)
+    pooled: torch.Tensor = open_clip.transformer.text_global_pool(x, tokens, model.text_pool_type, eos_token_id=eos)
+    projection = model.text_projection
+    if isinstance(projection, torch.nn.Linear):
+        return torch.nn.functional.linear(pooled, projection.weight, projection.bias)
+    return pooled if projection is None else pooled @ projection
+
+
+def _vectors(features: torch.Tensor) -> Vectors:
+    vectors: Vectors = features.float().cpu().numpy()
+    return vectors
+
+
+@torch.inference_mode()
+def _text_vectors(model: Any, tokens: torch.Tensor) -> Vectors:  # noqa: ANN401
+    return _vectors(model.encode_text(tokens))
+
+
+@torch.inference_mode()
+def _image_vectors(model: Any, pixels: torch.Tensor) -> Vectors:  # noqa: ANN401
+    return _vectors(model.encode_image(pixels.to(next(model.visual.parameters()).dtype)))
+
+
+def load(rest: str, precision: str = AUTO) -> OpenClipEncoder:
     """Load ``ARCH/TAG``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
 
     Raises:
@@ -78,24 +175,24 @@ def load(rest: str) -> OpenClipEncoder:
     try:
         if rest.startswith("local-dir:"):
             _check_folder(Path(rest.removeprefix("local-dir:")))
-            return _create(name, rest)
+            return _create(name, precision, rest)
         if rest.startswith("hf-hub:"):
-            return load_from_hub(rest.removeprefix("hf-hub:"), lambda _: _create(name, rest))
+            return load_from_hub(rest.removeprefix("hf-hub:"), lambda _: _create(name, precision, rest))
         arch, tag = _architecture_and_tag(rest)
         repo = "/".join(open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].split("/")[:2])  # a file name may follow
-        return load_from_hub(repo, lambda _: _create(name, arch, tag))
+        return load_from_hub(repo, lambda _: _create(name, precision, arch, tag))
     except EncoderError:
         raise
     except Exception as error:  # open_clip raises RuntimeError, ValueError, KeyError, OSError, …
         raise EncoderError(f"open_clip cannot load {rest!r}: {one_line(error)}") from error
 
 
-def _create(name: str, arch: str, tag: str | None = None) -> OpenClipEncoder:
+def _create(name: str, precision: str, arch: str, tag: str | None = None) -> OpenClipEncoder:
     with _quiet():
         # This one, unlike `create_model_and_transforms`, fails where there are no weights instead of making some up.
         model, preprocess = open_clip.create_model_from_pretrained(arch, pretrained=tag, weights_only=True)
         tokenizer, config = open_clip.get_tokenizer(arch), open_clip.get_model_config(arch)
-    return OpenClipEncoder(name, model, preprocess, tokenizer, config)
+    return OpenClipEncoder(name, model, preprocess, tokenizer, config, precision)
 
 
 @contextmanager

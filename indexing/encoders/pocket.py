@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +19,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, hash_parts
-from indexing.encoders.batches import in_batches, to_rgb, well_formed
+from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
+from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
 WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224
+FORM = ImageForm(SIDE, "longest", reducing_gap=2.0)
 TEXT_BATCH, IMAGE_BATCH = 128, 16  # pictures are faster in batches whose activations stay in the cache
 LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
 DIM = 3 * TEXT_DIM + 1
@@ -45,6 +47,8 @@ class PocketEncoder:
     >>> bool(cup @ mug > cup @ boat)
     True
     """
+
+    image_form = FORM
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -73,14 +77,19 @@ class PocketEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to 128 tokens: (N, 1153) float32, unit length."""
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch([well_formed(text) for text in texts])]
-        order = np.argsort([len(one) for one in ids], kind="stable")  # so that a batch needs little padding
-        vectors = np.empty((len(ids), DIM), np.float32)
-        vectors[order] = in_batches([ids[place] for place in order], self._texts, DIM, TEXT_BATCH)
-        return vectors
+        return by_length(
+            [len(one) for one in ids], lambda places: self._texts([ids[place] for place in places]), DIM, TEXT_BATCH
+        )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures of any size and mode: (N, 1153) float32, unit length."""
-        return in_batches(images, self._images, DIM, IMAGE_BATCH)
+        return in_batches(
+            images, lambda batch: self._images(np.stack([square(image) for image in batch])), DIM, IMAGE_BATCH
+        )
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed N pictures as `square` gives them, (N, 224, 224, 3) uint8: (N, 1153) float32, unit length."""
+        return pixels_in_batches(pixels, self._images, DIM, IMAGE_BATCH)
 
     @torch.inference_mode()
     def _texts(self, ids: Sequence[Sequence[int]]) -> Vectors:
@@ -89,9 +98,9 @@ class PocketEncoder:
         return vectors
 
     @torch.inference_mode()
-    def _images(self, images: Sequence[Image.Image]) -> Vectors:
-        pixels = torch.from_numpy(np.stack([square(image) for image in images]))
-        content = self._images_content(*self._image((pixels.permute(0, 3, 1, 2) / 127.5 - 1).contiguous()))
+    def _images(self, pixels: Pixels) -> Vectors:
+        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        content = self._images_content(*self._image(scaled.contiguous()))
         temperature = self._settings["hub_temperature"]
         hub = temperature * torch.logsumexp(content @ self._usual.T / temperature, dim=1, keepdim=True)
         lowered = self._settings["hub_share"] * (self._bridge["hub_mean"] - hub)
@@ -113,7 +122,7 @@ class PocketEncoder:
         return side_by_side(self._settings["first_block_weight"], *blocks)
 
 
-def load(_: str = "") -> PocketEncoder:
+def load(_: str = "", precision: str = "auto") -> PocketEncoder:  # noqa: ARG001 - it has but one
     """Load the pocket encoder."""
     return PocketEncoder()
 
@@ -131,15 +140,9 @@ def side_by_side(first_weight: float, first: torch.Tensor, *others: torch.Tensor
     return F.normalize(torch.cat(blocks, dim=1), dim=1)
 
 
-def square(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Fit a whole picture into 224 x 224 on white: (224, 224, 3) float32, 0 to 255."""
-    rgb = to_rgb(image)
-    scale = SIDE / max(rgb.size)
-    width, height = (max(1, round(side * scale)) for side in rgb.size)
-    small = rgb.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    canvas = Image.new("RGB", (SIDE, SIDE), "white")
-    canvas.paste(small, ((SIDE - width) // 2, (SIDE - height) // 2))
-    return np.asarray(canvas, np.float32)
+def square(image: Image.Image) -> Pixels:
+    """Fit a whole picture into 224 x 224 on white: (224, 224, 3) uint8."""
+    return FORM.apply(to_rgb(image))
 
 
 def dequantise(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,22 +1,29 @@
 """CLIP and SigLIP through transformers, with exactly the vectors that transformers gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
 
-from indexing.encoders.base import EncoderInfo
-from indexing.encoders.batches import in_batches, to_rgb, well_formed
-from indexing.encoders.golden import TEXTS
+from indexing.decoding.form import FILTERS, ImageForm, Pixels
+from indexing.encoders.base import EncoderInfo, unit
+from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
+from indexing.encoders.pixels import normaliser
+from indexing.encoders.precision import AUTO, EXACT, in_precision
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError, examples
+from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
+INTERPOLATIONS = {int(number): name for name, number in FILTERS.items()}
+IMAGE_BATCH = 32
 FAMILIES = ("clip", "siglip", "siglip2")
 # These scale the similarity in training; vectors do not depend on them, so a checkpoint may lack them.
 NOT_IN_VECTORS = {"logit_scale", "logit_bias"}
@@ -31,9 +38,18 @@ class TransformersEncoder:
         tokenizer: Its tokenizer.
         image_processor: Its preprocessing of pictures.
         config: The model's configuration as its file has it: what its weights do not say.
+        precision: ``auto`` or a number format; see `in_precision`.
     """
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, image_processor: Any, config: dict[str, Any]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # noqa: ANN401
+        tokenizer: Any,  # noqa: ANN401
+        image_processor: Any,  # noqa: ANN401
+        config: dict[str, Any],
+        precision: str = EXACT,
+    ) -> None:
         self._model = model.eval().requires_grad_(False)
         self._tokenizer, self._image_processor = tokenizer, image_processor
         # SigLIP was trained on texts padded to their full length, and reads the last place; CLIP does not mind.
@@ -48,16 +64,43 @@ class TransformersEncoder:
             padding=self._padding,
             library="transformers",
         )
-        dim = self._texts(["a"]).shape[1]
-        self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint)
+        settings = image_processor.to_dict()
+        self.image_form = _form(settings)
+        self._normalise = normaliser(settings["image_mean"], settings["image_std"])
+        texts, images = self._tokens(TEXTS), self._processed(golden_images())
+        self._model, precision = in_precision(
+            self._model, precision, lambda model: unit(np.concatenate([_texts(model, texts), _images(model, images)]))
+        )
+        dim = _texts(self._model, texts).shape[1]
+        self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.IMAGE), fingerprint, precision)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
-        return in_batches(texts, self._texts, self.info.dim)
+        clean = [well_formed(text) for text in texts]
+        lengths = [len(text) for text in clean] if self._padding == "longest" else [0] * len(clean)
+        return by_length(
+            lengths,
+            lambda places: _texts(self._model, self._tokens([clean[place] for place in places])),
+            self.info.dim,
+        )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
-        return in_batches(images, self._images, self.info.dim)
+        return in_batches(
+            images, lambda batch: _images(self._model, self._processed(batch)), self.info.dim, IMAGE_BATCH
+        )
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed N pictures in the model's own form, (N, side, side, 3) uint8: (N, D) float32, unit length."""
+        return pixels_in_batches(
+            pixels,
+            lambda batch: _images(self._model, {"pixel_values": self._normalise(batch)}),
+            self.info.dim,
+            IMAGE_BATCH,
+        )
+
+    def _processed(self, images: Sequence[Image.Image]) -> Any:  # noqa: ANN401
+        return self._image_processor(images=[to_rgb(image) for image in images], return_tensors="pt")
 
     def _tokens(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
         return self._tokenizer(
@@ -68,24 +111,40 @@ class TransformersEncoder:
             return_tensors="pt",
         )
 
-    @torch.inference_mode()
-    def _texts(self, texts: Sequence[str]) -> Vectors:
-        return _pooled(self._model.get_text_features(**self._tokens(texts)))
 
-    @torch.inference_mode()
-    def _images(self, images: Sequence[Image.Image]) -> Vectors:
-        pixels = self._image_processor(images=[to_rgb(image) for image in images], return_tensors="pt")
-        return _pooled(self._model.get_image_features(**pixels))
+@torch.inference_mode()
+def _texts(model: Any, tokens: Any) -> Vectors:  # noqa: ANN401
+    return _pooled(model.get_text_features(**tokens))
+
+
+@torch.inference_mode()
+def _images(model: Any, pixels: Mapping[str, torch.Tensor]) -> Vectors:  # noqa: ANN401
+    dtype = next(model.vision_model.parameters()).dtype
+    cast = {name: part.to(dtype) if part.is_floating_point() else part for name, part in pixels.items()}
+    return _pooled(model.get_image_features(**cast))
+
+
+def _form(settings: Mapping[str, Any]) -> ImageForm | None:
+    """Give the preprocessing as data, where it is one that `ImageForm` knows; it rounds pixels its own way."""
+    size, crop = settings.get("size") or {}, settings.get("crop_size") or {}
+    interpolation = INTERPOLATIONS.get(settings.get("resample", -1))
+    if interpolation is None or not settings.get("do_resize") or not settings.get("do_normalize"):
+        return None
+    if settings.get("do_center_crop") and size.get("shortest_edge") == crop.get("height") == crop.get("width"):
+        return ImageForm(int(size["shortest_edge"]), "shortest", interpolation)
+    if not settings.get("do_center_crop") and size.get("height") and size["height"] == size.get("width"):
+        return ImageForm(int(size["height"]), "squash", interpolation)
+    return None
 
 
 def _pooled(features: Any) -> Vectors:  # noqa: ANN401
     """Give features as (B, D): a tensor in transformers 4, an output with ``pooler_output`` in 5."""
     tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    vectors: Vectors = tensor.float().numpy()
+    vectors: Vectors = tensor.float().cpu().numpy()
     return vectors
 
 
-def load(rest: str) -> TransformersEncoder:
+def load(rest: str, precision: str = AUTO) -> TransformersEncoder:
     """Load ``ORG/REPO`` or a local folder.
 
     Raises:
@@ -93,15 +152,15 @@ def load(rest: str) -> TransformersEncoder:
     """
     try:
         if Path(rest).is_dir():
-            return _create(rest, offline=True)
-        return load_from_hub(rest, lambda offline: _create(rest, offline=offline))
+            return _create(rest, precision, offline=True)
+        return load_from_hub(rest, lambda offline: _create(rest, precision, offline=offline))
     except EncoderError:
         raise
     except Exception as error:  # transformers and safetensors raise OSError, ValueError, RuntimeError, their own, …
         raise EncoderError(f"transformers cannot load hf:{rest}: {one_line(error)}") from error
 
 
-def _create(rest: str, *, offline: bool) -> TransformersEncoder:
+def _create(rest: str, precision: str, *, offline: bool) -> TransformersEncoder:
     where = {"local_files_only": offline}
     config, _ = transformers.PretrainedConfig.get_config_dict(rest, **where)
     family = config.get("model_type")
@@ -110,7 +169,7 @@ def _create(rest: str, *, offline: bool) -> TransformersEncoder:
     model = _complete_model(rest, **where)
     tokenizer = transformers.AutoTokenizer.from_pretrained(rest, **where)
     image_processor = transformers.AutoImageProcessor.from_pretrained(rest, **where)
-    return TransformersEncoder(f"hf:{rest}", model, tokenizer, image_processor, config)
+    return TransformersEncoder(f"hf:{rest}", model, tokenizer, image_processor, config, precision)
 
 
 def _complete_model(rest: str, *, local_files_only: bool) -> Any:  # noqa: ANN401

@@ -9,10 +9,13 @@ from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
+from indexing.decoding.pool import SECONDS
+from indexing.encode import EncodeConfig
 from indexing.encoders import load_encoder
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
 from indexing.manifest import Manifest
+from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 
@@ -27,19 +30,28 @@ def build(
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
     image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Column of sound bytes or paths.")] = None,
+    video: Annotated[str | None, typer.Option(help="Column of film bytes or paths.")] = None,
     index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
-    batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 128,
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode files; one for each core if not given.")
+    ] = None,
+    max_pixels: Annotated[int, typer.Option(help="Most pixels of a picture.")] = PictureLimits.pixels,
+    max_bytes: Annotated[int, typer.Option(help="Most bytes of a file.")] = PictureLimits.file_bytes,
+    max_seconds: Annotated[float, typer.Option(help="Longest time to decode one file.")] = SECONDS,
     as_json: Json = False,
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
     path = items_path() if source == SAMPLE else Path(source)
-    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video)
     catalogue = Catalogue.open(path, images=images, columns=named)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
-    bundle = build_bundle(
-        catalogue, load_encoder(encoder), out, index=config, batch_size=batch_size, progress=progress_wanted(as_json)
-    )
+    encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), max_seconds)
+    model = load_encoder(encoder, precision=precision)
+    bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=progress_wanted(as_json))
     _show(bundle.manifest, out, as_json)
 
 

@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from indexing.encoders import Encoder, load_encoder
+from indexing.encoders.base import PixelEncoder
 from indexing.encoders.golden import golden_images
 from indexing.encoders.transformers import _pooled
 from indexing.errors import EncoderError
@@ -62,6 +63,33 @@ def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
     texts, images = (part if isinstance(part, torch.Tensor) else part.pooler_output for part in (texts, images))
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), unit(texts), atol=1e-6)
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [tiny_open_clip, tiny_clip, tiny_siglip])
+def test_prepared_pictures_give_the_same_vectors(tmp_path: Path, make: Make) -> None:
+    """Exactly where the library resizes with Pillow, and up to a step of a pixel's value where it does it by itself."""
+    folder = make(tmp_path / "model")
+    encoder = load_encoder(f"open_clip:local-dir:{folder}" if make is tiny_open_clip else f"hf:{folder}")
+    assert isinstance(encoder, PixelEncoder)
+    assert encoder.image_form.side == 32
+    pixels = np.stack([encoder.image_form.apply(picture) for picture in pictures()])
+    tolerance = 1e-6 if make is tiny_open_clip else 5e-3
+    np.testing.assert_allclose(encoder.encode_pixels(pixels), encoder.encode_images(pictures()), atol=tolerance)
+
+
+@pytest.mark.parametrize("make", [tiny_open_clip, tiny_clip, tiny_siglip])
+def test_low_precision_gives_nearly_the_same_vectors(tmp_path: Path, make: Make) -> None:
+    folder = make(tmp_path / "model")
+    spec = f"open_clip:local-dir:{folder}" if make is tiny_open_clip else f"hf:{folder}"
+    exact, low = load_encoder(spec, precision="float32"), load_encoder(spec, precision="bfloat16")
+    assert (low.info.precision, low.info.fingerprint) == ("bfloat16", exact.info.fingerprint)
+    for ours, theirs in (
+        (low.encode_texts(TEXTS), exact.encode_texts(TEXTS)),
+        (low.encode_images(pictures()), exact.encode_images(pictures())),
+    ):
+        assert (ours * theirs).sum(axis=1).min() > 0.999
+    with pytest.raises(EncoderError, match="there is no precision 'int4'; choose auto or one of float32, bfloat16"):
+        load_encoder(spec, precision="int4")
 
 
 @pytest.mark.parametrize("output", [torch.ones(2, 3), BaseModelOutputWithPooling(pooler_output=torch.ones(2, 3))])

@@ -9,6 +9,7 @@ import pytest
 from indexing.catalogue import Catalogue, Item
 from indexing.columns import Columns
 from indexing.errors import CatalogueError
+from indexing.media import Kind, Medium
 from indexing.readers.folder import LONGEST_CAPTION
 
 
@@ -35,8 +36,8 @@ def test_a_picture_linked_from_elsewhere_is_named_as_a_problem(tmp_path: Path) -
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").symlink_to(tmp_path / "outside.png")
     (item,) = items_of(Catalogue.open(tmp_path / "pictures"))
-    assert item.image is None
-    assert item.image_problem == "image path leaves the folder of images: a.png"
+    assert item.media[0].source is None
+    assert item.media[0].problem == "image path leaves the folder of images: a.png"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
@@ -54,7 +55,7 @@ def test_metadata_in_json_lines_with_ids(tmp_path: Path) -> None:
     lines = ['{"file_name": "a.png", "item_id": 7, "text": "a mug", "price": 3}', '{"file_name": "../b.png"}']
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     catalogue = Catalogue.open(tmp_path)
-    assert items_of(catalogue) == [Item("7", "a mug", (tmp_path / "a.png").resolve())]
+    assert items_of(catalogue) == [Item("7", "a mug", (Medium(Kind.IMAGE, (tmp_path / "a.png").resolve()),))]
     assert catalogue.attributes.to_pydict() == {"item_id": ["7"], "text": ["a mug"], "price": [3]}
     assert catalogue.rejects["reason"].to_pylist() == ["missing item_id"]
 
@@ -62,7 +63,7 @@ def test_metadata_in_json_lines_with_ids(tmp_path: Path) -> None:
 def test_metadata_with_chosen_columns(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,legend\na.png,1.50\n")
     catalogue = Catalogue.open(tmp_path, columns=Columns("item_id", ("legend",), "file_name"))
-    assert items_of(catalogue) == [Item("a.png", "1.50", (tmp_path / "a.png").resolve())]
+    assert items_of(catalogue) == [Item("a.png", "1.50", (Medium(Kind.IMAGE, (tmp_path / "a.png").resolve()),))]
 
 
 def test_metadata_that_names_no_files(tmp_path: Path) -> None:

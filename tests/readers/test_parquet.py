@@ -76,8 +76,11 @@ def test_nested_nulls_in_lists_and_structs(tmp_path: Path) -> None:
     table = pa.table({"item_id": ["a", "b", "c"], "keywords": [[None, "k"], [None], None], "image": image})
     catalogue = Catalogue.open(write(tmp_path, table))
     items = [item for batch in catalogue.batches(2) for item in batch]
-    assert [(item.item_id, item.text, item.image) for item in items] == [("a", "k", None), ("c", None, b"x")]
-    assert catalogue.rejects["reason"].to_pylist() == ["neither text nor image"]
+    assert [(item.item_id, item.text, [m.source for m in item.media]) for item in items] == [
+        ("a", "k", []),
+        ("c", None, [b"x"]),
+    ]
+    assert catalogue.rejects["reason"].to_pylist() == ["neither text nor file"]
 
 
 def test_first_batches_need_only_the_first_row_groups(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_first_batches_need_only_the_first_row_groups(tmp_path: Path) -> None:
     damaged[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     path.write_bytes(damaged)
     batches = catalogue.batches(2)
-    assert [item.image for _ in range(2) for item in next(batches)] == images[:4]
+    assert [item.media[0].source for _ in range(2) for item in next(batches)] == images[:4]
     with pytest.raises(CatalogueError, match="is damaged or has changed"):
         next(batches)
 

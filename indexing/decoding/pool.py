@@ -1,0 +1,153 @@
+"""A few worker processes that decode ahead of the model, each replaced when a file kills it or takes too long."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from indexing.decoding.decode import Decoded, Task, Unusable, decode
+from indexing.decoding.worker import HEADER, KINDS, REQUEST
+from indexing.media import Kind
+
+SECONDS = 10.0
+MEMORY = 1 << 30
+PACKAGES = Path(__file__).parents[2]
+
+
+class DecodePool:
+    """Decodes files in processes of its own, at most ``workers`` at a time.
+
+    The processes are started when they are first needed, as plain programs that talk over pipes: no fork, no pickle,
+    and no need for a main guard in the user's script.
+
+    Args:
+        task: What decoding is for.
+        workers: How many processes; 0 decodes in this process, without protection from what a file can do to it.
+        seconds: Longest time that one file may take.
+        memory: Most bytes of memory that a worker may take for its files.
+    """
+
+    def __init__(self, task: Task, workers: int, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self._task, self._inside = task, workers == 0
+        self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
+        self._mine = threading.local()
+        self._all: list[_Worker] = []
+        self._seconds, self._memory = seconds, memory
+
+    def __enter__(self) -> "DecodePool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        for worker in self._all:
+            worker.stop()
+
+    def submit(self, kind: Kind, data: bytes) -> "Future[Decoded | Unusable]":
+        """Begin to decode a file."""
+        return self._threads.submit(self._decode, kind, data)
+
+    def _decode(self, kind: Kind, data: bytes) -> Decoded | Unusable:
+        if self._inside:
+            return decode(kind, data, self._task)
+        worker: _Worker | None = getattr(self._mine, "worker", None)
+        if worker is None:
+            worker = self._mine.worker = _Worker(self._task, self._seconds, self._memory)
+            self._all.append(worker)
+        return worker.ask(kind, data)
+
+
+class _Worker:
+    """One process, started at the first question and again after each death."""
+
+    def __init__(self, task: Task, seconds: float, memory: int) -> None:
+        self._command = [
+            sys.executable,
+            "-P",  # nothing is imported from the folder that the user happens to be in
+            "-c",
+            "from indexing.decoding.worker import main; main()",
+            json.dumps(task.to_json()),
+            str(memory),
+        ]
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._late = False
+
+    def ask(self, kind: Kind, data: bytes) -> Decoded | Unusable:
+        process = self._process = self._process or self._start()
+        self._late = False
+        try:
+            with self._deadline(process):
+                return _exchange(process, kind, data)
+        except (OSError, EOFError):
+            self._process = None
+            process.kill()
+            code = process.wait()
+            if self._late:
+                return Unusable(f"decoding this {kind} took over {self._seconds:g} s")
+            return Unusable(f"decoding this {kind} ended its process (exit code {code})")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # One thread each: the processes share the cores with the model.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(  # noqa: S603 - our own program
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+
+    @contextmanager
+    def _deadline(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        def too_late() -> None:
+            self._late = True
+            process.kill()
+
+        timer = threading.Timer(self._seconds, too_late)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+
+
+def _exchange(process: "subprocess.Popen[bytes]", kind: Kind, data: bytes) -> Decoded | Unusable:
+    if process.stdin is None or process.stdout is None:
+        raise EOFError
+    process.stdin.write(REQUEST.pack(KINDS.index(kind), len(data)))
+    process.stdin.write(data)
+    process.stdin.flush()
+    (length,) = HEADER.unpack(_read(process.stdout, HEADER.size))
+    header = json.loads(_read(process.stdout, length))
+    if "reason" in header:
+        return Unusable(header["reason"])
+    arrays = []
+    for dtype, shape in header["shapes"]:
+        array = np.empty(shape, dtype)
+        if array.nbytes and process.stdout.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+            raise EOFError
+        arrays.append(array)
+    return Decoded(arrays, header["labels"])
+
+
+def _read(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data

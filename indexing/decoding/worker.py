@@ -1,0 +1,64 @@
+"""A process that decodes files for another one: requests on standard input, answers on standard output.
+
+A request is a kind and a length (`REQUEST`), then the file; an answer is the length of a JSON header (`HEADER`), the
+header, then the arrays it describes. Plain bytes and JSON, so that nothing that a hostile file does to this process can
+make the other one run code.
+"""
+
+import json
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.decoding.decode import Decoded, Task, Unusable, decode
+from indexing.media import Kind
+
+REQUEST, HEADER = struct.Struct("<BQ"), struct.Struct("<Q")
+KINDS = tuple(Kind)
+
+
+def main() -> None:
+    """Answer until the input ends; started with a task as JSON and a number of bytes of memory."""
+    task, memory = Task.from_json(json.loads(sys.argv[1])), int(sys.argv[2])
+    _limit_memory(memory)
+    requests = sys.stdin.buffer
+    # A library that prints must not end up among the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+        kind, length = REQUEST.unpack(head)
+        answer(answers, decode(KINDS[kind], requests.read(length), task))
+
+
+def answer(stream: IO[bytes], outcome: Decoded | Unusable) -> None:
+    """Write one answer."""
+    header: dict[str, Any]
+    arrays: list[NDArray[Any]] = []
+    if isinstance(outcome, Unusable):
+        header = {"reason": outcome.reason}
+    else:
+        arrays = [np.ascontiguousarray(array) for array in outcome.arrays]
+        header = {"shapes": [[str(array.dtype), array.shape] for array in arrays], "labels": outcome.labels}
+    data = json.dumps(header).encode()
+    stream.write(HEADER.pack(len(data)) + data)
+    for array in arrays:
+        stream.write(array.data.cast("B"))
+    stream.flush()
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process take so many bytes of address space more than it has now."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):  # not Linux: limits of pixels and bytes hold there too
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
