@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -90,9 +90,8 @@ class _Worker:
             with self._deadline(process):
                 return _exchange(process, kind, data)
         except (OSError, EOFError):
-            self._process = None
-            process.kill()
-            code = process.wait()
+            self.stop()
+            code = process.returncode
             if self._late:
                 return Unusable(f"decoding this {kind} took over {self._seconds:g} s")
             return Unusable(f"decoding this {kind} ended its process (exit code {code})")
@@ -119,12 +118,14 @@ class _Worker:
             timer.cancel()
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with suppress(OSError):  # what was not yet sent cannot be sent any more
+                        stream.close()
 
 
 def _exchange(process: "subprocess.Popen[bytes]", kind: Kind, data: bytes) -> Decoded | Unusable:
