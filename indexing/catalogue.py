@@ -14,12 +14,15 @@ from indexing.columns import Columns, NamedColumns, detect_columns
 from indexing.errors import CatalogueError, InputError
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
+from indexing.readers.datasets import DatasetReader, load_saved
 from indexing.readers.folder import read_folder
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
 from indexing.scan import Scan, scan
 
 __all__ = ["Catalogue", "Columns", "Item"]
+
+SAVED_DATASET = "dataset:"
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ class Catalogue:
     Args:
         reader: Where the rows come from.
         columns: Which columns matter; found by their usual names when None.
-        images: Folder that picture paths start from.
+        images: Folder that picture paths start from; without one, paths are not followed.
 
     >>> from indexing.sample import items_path
     >>> len(Catalogue.from_parquet(items_path()).columns.text)
     2
     """
 
-    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path) -> None:
+    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path | None) -> None:
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
@@ -85,14 +88,28 @@ class Catalogue:
         return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
+    def from_dataset(
+        cls,
+        dataset: object,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+    ) -> "Catalogue":
+        """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
+        return cls(DatasetReader(dataset, columns), columns, Path(images) if images else None)
+
+    @classmethod
     def open(
         cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
-        """Read whatever a path names, by its suffix.
+        """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
 
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
         """
+        if (source := str(path)).startswith(SAVED_DATASET):
+            folder = source.removeprefix(SAVED_DATASET)
+            return cls(DatasetReader(load_saved(folder), columns, source), columns, Path(images or folder))
         path = Path(path)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
@@ -139,7 +156,7 @@ class Catalogue:
     def _batches(self, size: int) -> Iterator[list[Item]]:
         columns, kept, start = self.columns, self._scan.kept, 0
         names = [columns.item_id, *columns.text, *([columns.image] if columns.image else [])]
-        root = self._images.resolve()
+        root = self._images.resolve() if self._images else None
         for batch in self._reader.batches(list(dict.fromkeys(names)), size):
             wanted = kept[start : start + len(batch)]
             start += len(batch)
@@ -151,7 +168,7 @@ class Catalogue:
         if start != len(kept):
             raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
 
-    def _item(self, row: Mapping[str, Any], root: Path) -> Item:
+    def _item(self, row: Mapping[str, Any], root: Path | None) -> Item:
         uncounted = Counter[str]()  # repairs were counted by the scan
         item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
         text = clean_text([row[name] for name in self.columns.text], uncounted)

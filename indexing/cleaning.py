@@ -100,7 +100,10 @@ def picture_value(value: Any) -> Any:  # noqa: ANN401 - of a file
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
 
 
-def picture_reference(value: Any, root: Path) -> tuple[bytes | Path | None, str | None]:  # noqa: ANN401 - of a file
+def picture_reference(
+    value: Any,  # noqa: ANN401 - of a file
+    root: Path | None,
+) -> tuple[bytes | Path | None, str | None]:
     """Give a picture's bytes or the path of its file below a resolved folder, or why it cannot be used.
 
     >>> picture_reference("https://example.org/mug.png", Path("/pictures"))
@@ -112,6 +115,8 @@ def picture_reference(value: Any, root: Path) -> tuple[bytes | Path | None, str 
     text = str(value)
     if problem := _path_problem(text):
         return None, problem
+    if root is None:
+        return None, f"image path without a folder of images to start from: {text[:_SHOWN]}"
     try:
         path = (root / text).resolve()
     except (OSError, RuntimeError):  # a loop of links
