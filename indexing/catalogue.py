@@ -15,9 +15,10 @@ from indexing.errors import CatalogueError, InputError
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
 from indexing.readers.datasets import DatasetReader, load_saved
-from indexing.readers.folder import read_folder
+from indexing.readers.folder import SUFFIXES, read_folder
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
+from indexing.readers.webdataset import WebDatasetReader
 from indexing.scan import Scan, scan
 
 __all__ = ["Catalogue", "Columns", "Item"]
@@ -88,6 +89,13 @@ class Catalogue:
         return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
+    def from_webdataset(
+        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
+        return cls(WebDatasetReader(source), columns, Path(images) if images else None)
+
+    @classmethod
     def from_dataset(
         cls,
         dataset: object,
@@ -111,6 +119,8 @@ class Catalogue:
             folder = source.removeprefix(SAVED_DATASET)
             return cls(DatasetReader(load_saved(folder), columns, source), columns, Path(images or folder))
         path = Path(path)
+        if path.suffix.lower() == ".tar" or _holds_tars(path):
+            return cls.from_webdataset(path, columns=columns, images=images)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
         match path.suffix.lower():
@@ -121,7 +131,7 @@ class Catalogue:
             case ".jsonl" | ".ndjson":
                 return cls.from_jsonl(path, columns=columns, images=images)
         raise CatalogueError(
-            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures"
+            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures or .tar files"
         )
 
     def __len__(self) -> int:
@@ -178,3 +188,11 @@ class Catalogue:
     @cached_property
     def _scan(self) -> Scan:
         return scan(self._reader, self.columns)
+
+
+def _holds_tars(path: Path) -> bool:
+    """Whether a folder is one of tar files, with no picture or metadata file beside them."""
+    if not path.is_dir():
+        return False
+    suffixes = {file.suffix.lower() for file in path.iterdir()}
+    return ".tar" in suffixes and not suffixes & {*SUFFIXES, ".csv", ".jsonl"}
