@@ -18,12 +18,14 @@ from indexing.readers.datasets import DatasetReader, load_saved
 from indexing.readers.folder import SUFFIXES, read_folder
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
+from indexing.readers.urls import Remote, is_url, remote
 from indexing.readers.webdataset import WebDatasetReader
 from indexing.scan import Scan, scan
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
 SAVED_DATASET = "dataset:"
+Source = Path | str | Remote
 
 
 @dataclass(frozen=True)
@@ -64,24 +66,24 @@ class Catalogue:
 
     @classmethod
     def from_parquet(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a Parquet file; picture paths start from ``images``, or from the file's folder."""
-        return cls(ParquetReader(path), columns, Path(images or Path(path).parent))
+        return cls(ParquetReader(path), columns, _images(images, path))
 
     @classmethod
     def from_csv(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
-        return cls(read_csv(path, columns), columns, Path(images or Path(path).parent))
+        return cls(read_csv(path, columns), columns, _images(images, path))
 
     @classmethod
     def from_jsonl(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
-        return cls(read_jsonl(path), columns, Path(images or Path(path).parent))
+        return cls(read_jsonl(path), columns, _images(images, path))
 
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
@@ -108,9 +110,20 @@ class Catalogue:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls,
+        path: Path | str,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+        allow_urls: bool = False,
     ) -> "Catalogue":
         """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
+
+        Args:
+            path: A file, a folder, a pattern of tar files, or the URL of a table.
+            columns: Which columns matter; found by their usual names when None.
+            images: Folder that picture paths start from.
+            allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
 
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
@@ -118,11 +131,19 @@ class Catalogue:
         if (source := str(path)).startswith(SAVED_DATASET):
             folder = source.removeprefix(SAVED_DATASET)
             return cls(DatasetReader(load_saved(folder), columns, source), columns, Path(images or folder))
+        if is_url(source):
+            return cls._table(remote(source, allow_urls), columns, images)
         path = Path(path)
         if path.suffix.lower() == ".tar" or _holds_tars(path):
             return cls.from_webdataset(path, columns=columns, images=images)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
+        return cls._table(path, columns, images)
+
+    @classmethod
+    def _table(
+        cls, path: Path | Remote, columns: Columns | NamedColumns | None, images: Path | str | None
+    ) -> "Catalogue":
         match path.suffix.lower():
             case ".parquet" | ".pq":
                 return cls.from_parquet(path, columns=columns, images=images)
@@ -188,6 +209,13 @@ class Catalogue:
     @cached_property
     def _scan(self) -> Scan:
         return scan(self._reader, self.columns)
+
+
+def _images(images: Path | str | None, table: Source) -> Path | None:
+    """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
+    if images is None and not isinstance(table, Remote):
+        return Path(table).parent
+    return Path(images) if images is not None else None
 
 
 def _holds_tars(path: Path) -> bool:

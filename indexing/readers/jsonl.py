@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader, file_of
+from indexing.readers.urls import Remote
 
 
-def read_jsonl(path: Path | str) -> TableReader:
+def read_jsonl(path: Path | str | Remote) -> TableReader:
     """Read a file with one JSON object a line.
 
     Raises:

@@ -17,10 +17,12 @@ from indexing.sample import items_path
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 
 SAMPLE = "sample"
+SOURCE_HELP = "A .parquet, .csv, .jsonl or .tar file, a folder of pictures or tars, dataset:FOLDER, a URL, or 'sample'."
+AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table from a URL; pictures never are.")]
 
 
 def build(
-    source: Annotated[str, typer.Argument(help="A .parquet, .csv or .jsonl file, a folder of pictures, or 'sample'.")],
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     encoder: Annotated[str, typer.Option(help="pocket, open_clip:ARCH/TAG or hf:NAME.")] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
@@ -30,12 +32,13 @@ def build(
     index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 128,
+    allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
-    path = items_path() if source == SAMPLE else Path(source)
     named = NamedColumns(item_id, tuple(text) if text else None, image)
-    catalogue = Catalogue.open(path, images=images, columns=named)
+    path = items_path() if source == SAMPLE else source
+    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
     bundle = build_bundle(
         catalogue, load_encoder(encoder), out, index=config, batch_size=batch_size, progress=progress_wanted(as_json)
