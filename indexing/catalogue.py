@@ -62,7 +62,7 @@ class Catalogue:
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
-        self._reader, self._images = reader, images
+        self.reader, self.images = reader, images
 
     @classmethod
     def from_parquet(
@@ -187,8 +187,8 @@ class Catalogue:
     def _batches(self, size: int) -> Iterator[list[Item]]:
         columns, kept, start = self.columns, self._scan.kept, 0
         names = [columns.item_id, *columns.text, *([columns.image] if columns.image else [])]
-        root = self._images.resolve() if self._images else None
-        for batch in self._reader.batches(list(dict.fromkeys(names)), size):
+        root = self.images.resolve() if self.images else None
+        for batch in self.reader.batches(list(dict.fromkeys(names)), size):
             wanted = kept[start : start + len(batch)]
             start += len(batch)
             if len(wanted) < len(batch):
@@ -208,7 +208,7 @@ class Catalogue:
 
     @cached_property
     def _scan(self) -> Scan:
-        return scan(self._reader, self.columns)
+        return scan(self.reader, self.columns)
 
 
 def _images(images: Path | str | None, table: Source) -> Path | None:
