@@ -1,5 +1,6 @@
 """What is counted while a catalogue is inspected: a few bytes for each text and each picture, never they themselves."""
 
+import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from indexing.encoders.batches import to_rgb
 from indexing.languages import guess_language
 from indexing.lookalikes import difference_hash, near_groups
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
-from indexing.scan import short_reason
 
 EXAMPLES = 20
+NUMBER = re.compile(r"\d+")
 QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
@@ -90,7 +91,7 @@ class Pictures:
             self.sizes.append(len(data))
             image = decode_picture(data, self.limits)
         except UnusablePicture as error:
-            self.reasons[short_reason(str(error))] += 1
+            self.reasons[NUMBER.sub("N", str(error).split(":")[0])] += 1  # or every size is a reason of its own
             if len(self.unusable) < EXAMPLES:
                 self.unusable.append({"source_row": row, "item_id": item_id, "reason": str(error)})
             return
