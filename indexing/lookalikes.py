@@ -9,13 +9,14 @@ from PIL import Image
 DISTANCE = 4
 BANDS = 6  # with at most 4 bits that differ, at least 2 of 6 bands are equal
 MOST_NEIGHBOURS = 128  # compared within a bucket; only thousands of pictures with hardly any detail share one
-FLAT = 4  # shades of grey; below, every bit would be noise
+STEP = 4  # shades of grey between neighbours that can be seen
+STEPS = 24  # of 64; with fewer, as in a small thing on white, most bits say nothing, and any two such pictures match
 Places = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
 
 
 def difference_hash(image: Image.Image) -> int | None:
-    """Give 64 bits that say where a grey picture gets brighter from left to right; None where nothing is to be seen.
+    """Give 64 bits that say where a grey picture gets brighter from left to right; None with too little detail.
 
     >>> difference_hash(Image.linear_gradient("L").rotate(90)) == 2**64 - 1
     True
@@ -24,9 +25,10 @@ def difference_hash(image: Image.Image) -> int | None:
     """
     small = image.convert("L").resize((9, 8), Image.Resampling.BOX)
     grey = np.asarray(small, np.int16)
-    if grey.max() - grey.min() < FLAT:
+    steps = np.diff(grey, axis=1)
+    if np.count_nonzero(np.abs(steps) >= STEP) < STEPS:
         return None
-    return int(np.packbits(grey[:, 1:] > grey[:, :-1]).view(">u8")[0])
+    return int(np.packbits(steps > 0).view(">u8")[0])
 
 
 def near_groups(hashes: Hashes, distance: int = DISTANCE) -> list[list[int]]:
