@@ -53,6 +53,9 @@ class Catalogue:
         columns: Which columns matter; found by their usual names when None.
         images: Folder that picture paths start from; without one, paths are not followed.
 
+    Attributes:
+        source: Name of the source, for messages.
+
     >>> from indexing.sample import items_path
     >>> len(Catalogue.from_parquet(items_path()).columns.text)
     2

@@ -225,7 +225,7 @@ def test_the_page_is_closed_to_the_world_and_escapes_what_it_shows(source: Path)
     assert "image of 8000 x 6000 is over 40000000 pixels" in page
 
 
-def test_the_command(source: Path, tmp_path: Path) -> None:
+def test_the_command(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "new" / "page.html"
     result = CliRunner().invoke(app, ["inspect", str(source), "--json", "--html", str(page)])
     assert result.exit_code == 0
@@ -236,6 +236,10 @@ def test_the_command(source: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(source), "--limit", "3", "--id", "title"])
     assert result.exit_code == 0
     assert "3 (the first ones; --limit 3)" in result.stdout
+    monkeypatch.chdir(tmp_path)
+    source.rename("[red]items.parquet")
+    result = CliRunner().invoke(app, ["inspect", "[red]items.parquet"])
+    assert "[red]items.parquet" in result.stdout
 
 
 def test_columns_that_are_not_found_by_name() -> None:

@@ -10,10 +10,12 @@ import datasets
 import pyarrow as pa
 import pytest
 
+from indexing.build import build_bundle
 from indexing.catalogue import Catalogue, Item
 from indexing.columns import NamedColumns
 from indexing.errors import CatalogueError
 from indexing.readers.datasets import DatasetReader
+from tests.toy import ToyEncoder, picture
 
 BROKEN = b"no picture, and no sound either"
 ROWS: dict[str, list[Any]] = {
@@ -186,3 +188,34 @@ def test_the_schema_is_plain() -> None:
     assert schema.field("title").type == pa.string()
     assert schema.field("kind").type == pa.string()
     assert pa.types.is_struct(schema.field("image").type)
+
+
+@pytest.mark.usefixtures("nothing_decodes")
+def test_a_bundle_is_built_from_pictures_of_a_dataset(tmp_path: Path) -> None:
+    rows = {"image": [{"bytes": picture(colour), "path": None} for colour in ("red", "blue")], "kind": [0, 1]}
+    features = datasets.Features({"image": datasets.Image(), "kind": datasets.ClassLabel(names=["mug", "lamp"])})
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    bundle = build_bundle(Catalogue.from_dataset(dataset), ToyEncoder(), tmp_path / "bundle")
+    assert list(bundle.items) == ["row-0000000", "row-0000001"]
+    assert bundle.manifest.counts["embeddings"]["image"] == 2
+    assert bundle.attributes["kind"].to_pylist() == ["mug", "lamp"]
+
+
+def test_lists_of_pictures_and_odd_features_are_left_out() -> None:
+    features = datasets.Features(
+        {
+            "id": datasets.Value("int32"),
+            "text": datasets.Value("string"),
+            "views": datasets.List(datasets.Image()),
+            "grid": datasets.Array2D((1, 2), "float32"),
+            "tags": datasets.List(datasets.Value("string")),
+        }
+    )
+    row = {"id": 1, "text": "x", "views": [{"bytes": BROKEN, "path": None}], "grid": [[1.0, 2.0]], "tags": ["t"]}
+    for dataset in (
+        datasets.Dataset.from_list([row], features=features),
+        datasets.IterableDataset.from_generator(lambda: iter([row]), features=features),
+    ):
+        catalogue = Catalogue.from_dataset(dataset)
+        assert catalogue.attributes.to_pydict() == {"item_id": ["1"], "text": ["x"], "tags": [["t"]]}
+        assert catalogue.report.ignored_columns == ("views", "grid")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from indexing.build import build_bundle
 from indexing.catalogue import Catalogue, Item
 from indexing.errors import CatalogueError
 from indexing.readers import tar as tar_module
 from indexing.readers.webdataset import WebDatasetReader, shards_of
-from tests.toy import picture
+from tests.toy import ToyEncoder, picture
 
 
 def tar_of(path: Path, *members: tuple[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
@@ -227,3 +228,12 @@ def test_rows_that_hold_much_come_fewer_at_a_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("indexing.readers.webdataset.BATCH_BYTES", 2000)
     reader = WebDatasetReader(tar_of(tmp_path / "x.tar", *((f"{n}.jpg", b"x" * 1000) for n in range(5))))
     assert [batch.num_rows for batch in reader.batches(["image"], 100)] == [2, 2, 1]
+
+
+def test_a_bundle_is_built_from_shards(tmp_path: Path) -> None:
+    tar_of(tmp_path / "0.tar", ("a.png", RED), ("a.txt", b"red mug"), ("b.png", b"broken"), ("b.txt", b"blue shoe"))
+    tar_of(tmp_path / "1.tar", ("c.png", BLUE), ("c.json", obj(price=3)))
+    bundle = build_bundle(Catalogue.open(tmp_path / "{0..1}.tar"), ToyEncoder(), tmp_path / "bundle")
+    assert list(bundle.items) == ["a", "b", "c"]
+    assert bundle.manifest.counts["embeddings"] == {"text": 2, "image": 2}
+    assert bundle.attributes["price"].to_pylist() == [None, None, 3]
