@@ -41,10 +41,22 @@ def near_groups(hashes: Hashes, distance: int = DISTANCE) -> list[list[int]]:
     group_of = np.arange(len(values))
     for keys in _band_pairs(values):
         group_of = _joined(group_of, values, keys, distance)
-    members: dict[int, list[int]] = {}
-    for place, group in enumerate(group_of[inverse].tolist()):
-        members.setdefault(group, []).append(place)
-    return sorted((group for group in members.values() if len(group) > 1), key=lambda group: (-len(group), group))
+    return equal_groups(group_of[inverse])
+
+
+def equal_groups(values: Hashes | Places) -> list[list[int]]:
+    """Group the places of equal values, the largest groups first; a value that comes once is in none.
+
+    >>> equal_groups(np.array([7, 8, 9, 8, 7, 8]))
+    [[1, 3, 5], [0, 4]]
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(len(values) > 0, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(np.append(starts, len(values)))
+    several = sizes > 1
+    groups = [order[start : start + size].tolist() for start, size in zip(starts[several], sizes[several], strict=True)]
+    return sorted(groups, key=lambda group: (-len(group), group))
 
 
 def _band_pairs(values: Hashes) -> list[Hashes]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from indexing.encoders.batches import to_rgb
 from indexing.languages import guess_language
-from indexing.lookalikes import difference_hash, near_groups
+from indexing.lookalikes import difference_hash, equal_groups, near_groups
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
 
 EXAMPLES = 20
@@ -34,17 +34,13 @@ class Keys:
 
     def equal(self) -> list[list[int]]:
         """Give the rows whose values come more than once, the largest groups first."""
-        values = np.asarray(self.values, np.uint64)
-        order = np.argsort(values, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(values[order])) + 1) if len(order) else []
-        return sorted(
-            ([self.rows[place] for place in part.tolist()] for part in parts if len(part) > 1),
-            key=lambda group: (-len(group), group),
-        )
+        return self._rows(equal_groups(np.asarray(self.values, np.uint64)))
 
     def near(self) -> list[list[int]]:
         """Give the rows whose values differ in a few bits only, the largest groups first."""
-        groups = near_groups(np.asarray(self.values, np.uint64))
+        return self._rows(near_groups(np.asarray(self.values, np.uint64)))
+
+    def _rows(self, groups: list[list[int]]) -> list[list[int]]:
         return [[self.rows[place] for place in group] for group in groups]
 
 
