@@ -12,15 +12,21 @@ import pyarrow as pa
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.columns import Columns, NamedColumns, detect_columns
 from indexing.errors import CatalogueError, InputError
-from indexing.media import Kind, Medium, media_of
+from indexing.media import Medium, media_in
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
-from indexing.readers.folder import read_folder
+from indexing.readers.datasets import DatasetReader, load_saved
+from indexing.readers.folder import SUFFIXES, read_folder
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
+from indexing.readers.urls import Remote, is_url, remote
+from indexing.readers.webdataset import WebDatasetReader
 from indexing.scan import Scan, scan
 
 __all__ = ["Catalogue", "Columns", "Item"]
+
+SAVED_DATASET = "dataset:"
+Source = Path | str | Remote
 
 
 @dataclass(frozen=True)
@@ -44,39 +50,42 @@ class Catalogue:
     Args:
         reader: Where the rows come from.
         columns: Which columns matter; found by their usual names when None.
-        images: Folder that picture paths start from.
+        images: Folder that picture paths start from; without one, paths are not followed.
+
+    Attributes:
+        source: Name of the source, for messages.
 
     >>> from indexing.sample import items_path
     >>> len(Catalogue.from_parquet(items_path()).columns.text)
     2
     """
 
-    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path) -> None:
+    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path | None) -> None:
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
-        self._reader, self._images = reader, images
+        self.reader, self.images = reader, images
 
     @classmethod
     def from_parquet(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a Parquet file; picture paths start from ``images``, or from the file's folder."""
-        return cls(ParquetReader(path), columns, Path(images or Path(path).parent))
+        return cls(ParquetReader(path), columns, _images(images, path))
 
     @classmethod
     def from_csv(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
-        return cls(read_csv(path, columns), columns, Path(images or Path(path).parent))
+        return cls(read_csv(path, columns), columns, _images(images, path))
 
     @classmethod
     def from_jsonl(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
-        return cls(read_jsonl(path), columns, Path(images or Path(path).parent))
+        return cls(read_jsonl(path), columns, _images(images, path))
 
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
@@ -84,17 +93,59 @@ class Catalogue:
         return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
-    def open(
-        cls, path: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    def from_webdataset(
+        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
-        """Read whatever a path names, by its suffix.
+        """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
+        return cls(WebDatasetReader(source), columns, Path(images) if images else None)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: object,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+    ) -> "Catalogue":
+        """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
+        return cls(DatasetReader(dataset, columns), columns, Path(images) if images else None)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+        allow_urls: bool = False,
+    ) -> "Catalogue":
+        """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
+
+        Args:
+            path: A file, a folder, a pattern of tar files, or the URL of a table.
+            columns: Which columns matter; found by their usual names when None.
+            images: Folder that picture paths start from.
+            allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
 
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
         """
+        if (source := str(path)).startswith(SAVED_DATASET):
+            folder = source.removeprefix(SAVED_DATASET)
+            return cls(DatasetReader(load_saved(folder), columns, source), columns, Path(images or folder))
+        if is_url(source):
+            return cls._table(remote(source, allow_urls), columns, images)
         path = Path(path)
+        if path.suffix.lower() == ".tar" or _holds_tars(path):
+            return cls.from_webdataset(path, columns=columns, images=images)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
+        return cls._table(path, columns, images)
+
+    @classmethod
+    def _table(
+        cls, path: Path | Remote, columns: Columns | NamedColumns | None, images: Path | str | None
+    ) -> "Catalogue":
         match path.suffix.lower():
             case ".parquet" | ".pq":
                 return cls.from_parquet(path, columns=columns, images=images)
@@ -103,7 +154,7 @@ class Catalogue:
             case ".jsonl" | ".ndjson":
                 return cls.from_jsonl(path, columns=columns, images=images)
         raise CatalogueError(
-            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures"
+            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures or .tar files"
         )
 
     def __len__(self) -> int:
@@ -138,8 +189,8 @@ class Catalogue:
     def _batches(self, size: int) -> Iterator[list[Item]]:
         columns, kept, start = self.columns, self._scan.kept, 0
         names = [columns.item_id, *columns.text, *columns.media]
-        root = self._images.resolve()
-        for batch in self._reader.batches(list(dict.fromkeys(names)), size):
+        root = self.images.resolve() if self.images else None
+        for batch in self.reader.batches(list(dict.fromkeys(names)), size):
             wanted = kept[start : start + len(batch)]
             start += len(batch)
             if len(wanted) < len(batch):
@@ -150,14 +201,27 @@ class Catalogue:
         if start != len(kept):
             raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
 
-    def _item(self, row: Mapping[str, Any], root: Path) -> Item:
+    def _item(self, row: Mapping[str, Any], root: Path | None) -> Item:
         uncounted = Counter[str]()  # repairs were counted by the scan
         item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
         text = clean_text([row[name] for name in self.columns.text], uncounted)
-        columns = ((Kind.IMAGE, self.columns.image), (Kind.AUDIO, self.columns.audio), (Kind.VIDEO, self.columns.video))
-        media = [medium for kind, name in columns if name for medium in media_of(kind, row[name], root)]
-        return Item(item_id or "", text, tuple(media))
+        return Item(item_id or "", text, tuple(media_in(row, self.columns, root)))
 
     @cached_property
     def _scan(self) -> Scan:
-        return scan(self._reader, self.columns)
+        return scan(self.reader, self.columns)
+
+
+def _images(images: Path | str | None, table: Source) -> Path | None:
+    """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
+    if images is None and not isinstance(table, Remote):
+        return Path(table).parent
+    return Path(images) if images is not None else None
+
+
+def _holds_tars(path: Path) -> bool:
+    """Whether a folder is one of tar files, with no picture or metadata file beside them."""
+    if not path.is_dir():
+        return False
+    suffixes = {file.suffix.lower() for file in path.iterdir()}
+    return ".tar" in suffixes and not suffixes & {*SUFFIXES, ".csv", ".jsonl"}

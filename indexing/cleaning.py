@@ -102,7 +102,7 @@ def file_value(value: Any) -> Any:  # noqa: ANN401 - of a file
 
 def file_reference(
     value: Any,  # noqa: ANN401 - of a file
-    root: Path,
+    root: Path | None,
     kind: str = "image",
 ) -> tuple[bytes | Path | None, str | None]:
     """Give the bytes of a file or its path below a resolved folder, or why it cannot be used.
@@ -116,6 +116,8 @@ def file_reference(
     text = str(value)
     if problem := _path_problem(text, kind):
         return None, problem
+    if root is None:
+        return None, f"{kind} path without a folder of files to start from: {text[:_SHOWN]}"
     try:
         path = (root / text).resolve()
     except (OSError, RuntimeError):  # a loop of links

@@ -1,11 +1,13 @@
 """What an item may bring beside its text: pictures, sounds and films, as bytes or as paths."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from indexing.cleaning import file_reference
+from indexing.columns import Columns
 from indexing.types import Modality
 
 
@@ -37,7 +39,7 @@ class Medium:
     problem: str | None = None
 
 
-def media_of(kind: Kind, value: Any, root: Path) -> list[Medium]:  # noqa: ANN401 - of a file
+def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa: ANN401 - of a file
     """Give the media that a value of a source holds: none, one, or a list of them.
 
     >>> [medium.source for medium in media_of(Kind.IMAGE, [b"one", None, b"two"], Path("/"))]
@@ -49,3 +51,9 @@ def media_of(kind: Kind, value: Any, root: Path) -> list[Medium]:  # noqa: ANN40
         if source is not None or problem is not None:
             media.append(Medium(kind, source, problem))
     return media
+
+
+def media_in(row: Mapping[str, Any], columns: Columns, root: Path | None) -> list[Medium]:
+    """Give the pictures, sounds and films of a row of a source, in this order; paths start from a resolved folder."""
+    named = ((Kind.IMAGE, columns.image), (Kind.AUDIO, columns.audio), (Kind.VIDEO, columns.video))
+    return [medium for kind, name in named if name for medium in media_of(kind, row[name], root)]

@@ -51,8 +51,7 @@ def scan(reader: Reader, columns: Columns) -> Scan:
     kept = tuple(verdict.problem is None for verdict in verdicts)
     rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
     rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
-    # Reasons name rows and values; the counts are by their first words.
-    reasons = Counter((verdict.problem or "").split(",")[0].split(":")[0] for verdict in rejected)
+    reasons = Counter(short_reason(verdict.problem or "") for verdict in rejected)
     return Scan(
         attributes=_attributes(reader, names, kept, [v.item_id for v in verdicts if v.problem is None]),
         rejects=pa.table(
@@ -69,20 +68,40 @@ def scan(reader: Reader, columns: Columns) -> Scan:
     )
 
 
+def short_reason(problem: str) -> str:
+    """Give the first words of a reason, to count by: what follows names rows and values.
+
+    >>> short_reason("duplicate item_id, first in row 3")
+    'duplicate item_id'
+    """
+    return problem.split(",")[0].split(":")[0]
+
+
+class IdJudge:
+    """Judges item_ids in the order of their rows; remembers each to find those that come again."""
+
+    def __init__(self, repaired: Counter[str]) -> None:
+        self.first_row: dict[str, int] = {}
+        self._repaired = repaired
+
+    def judge(self, raw: object, row: int) -> tuple[str | None, str | None]:
+        """Give an item_id as a string, and what is wrong with it."""
+        item_id, problem = clean_item_id(raw, self._repaired)
+        if problem is None and item_id is not None and self.first_row.setdefault(item_id, row) != row:
+            problem = f"duplicate item_id, first in row {self.first_row[item_id]}"
+        return item_id, problem
+
+
 def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Verdict]:
     numbers = (number for number in count() if number not in reader.malformed)
-    first_row: dict[str, int] = {}
+    ids = IdJudge(repaired)
     verdicts: list[_Verdict] = []
     without_text: set[int] = set()
     for raw, fields in _ids_and_texts(reader, columns):
         number = next(numbers)
-        item_id, problem = clean_item_id(raw, repaired)
-        if problem is None and item_id in first_row:
-            problem = f"duplicate item_id, first in row {first_row[item_id]}"
-        if problem is None and item_id is not None:
-            first_row[item_id] = number
-            if clean_text(fields, repaired) is None:
-                without_text.add(len(verdicts))
+        item_id, problem = ids.judge(raw, number)
+        if problem is None and clean_text(fields, repaired) is None:
+            without_text.add(len(verdicts))
         verdicts.append(_Verdict(number, item_id, problem))
     # Files are looked at only where there is no text, since reading them is most of the work.
     for place in without_text - (_with_files(reader, columns) if without_text else set()):

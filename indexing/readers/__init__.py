@@ -7,6 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from indexing.errors import CatalogueError
+from indexing.readers.urls import Remote
 
 
 class Reader(Protocol):
@@ -53,12 +54,14 @@ class TableReader:
             yield from part.to_batches()
 
 
-def file_of(path: Path | str) -> Path:
-    """Give a path as such after checking that there is a file.
+def file_of(path: Path | str | Remote) -> Path | Remote:
+    """Give a path as such after checking that there is a file; one behind a URL is not looked for yet.
 
     Raises:
         CatalogueError: When there is none.
     """
+    if isinstance(path, Remote):
+        return path
     path = Path(path)
     if not path.is_file():
         raise CatalogueError(f"{path} is no file; give a .parquet, .csv or .jsonl file, or a folder of pictures")

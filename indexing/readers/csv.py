@@ -11,6 +11,7 @@ from pyarrow import csv
 from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader, file_of
+from indexing.readers.urls import Remote
 
 LONGEST_LINE = 1 << 24  # bytes
 NO_NUMBER = pa.array(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"])
@@ -20,7 +21,7 @@ MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 NOT_A_FLOAT = r"^[+-]?(0[0-9]|[0-9]{16})"
 
 
-def read_csv(path: Path | str, columns: Columns | NamedColumns | None = None) -> TableReader:
+def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None = None) -> TableReader:
     """Read a CSV file with a header; ids and text stay as they are written, other columns get their type.
 
     Args:

@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from indexing.errors import CatalogueError
 from indexing.readers import TableReader, file_of
+from indexing.readers.urls import Remote
 
 
-def read_jsonl(path: Path | str) -> TableReader:
+def read_jsonl(path: Path | str | Remote) -> TableReader:
     """Read a file with one JSON object a line.
 
     Raises:
@@ -24,7 +25,7 @@ def read_jsonl(path: Path | str) -> TableReader:
             if not line.strip():
                 continue
             number += 1
-            row, problem = _object(line)
+            row, problem = json_object(line)
             if problem:
                 malformed[number] = problem
             else:
@@ -37,10 +38,10 @@ def read_jsonl(path: Path | str) -> TableReader:
     )
 
 
-def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
+def json_object(line: bytes) -> tuple[dict[str, Any], str | None]:
     """Give the object of a line, or what is wrong with the line.
 
-    >>> _object(b"[1]")
+    >>> json_object(b"[1]")
     ({}, 'a JSON list instead of an object')
     """
     try:
@@ -59,10 +60,15 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.array([_as_text(value) for value in values], pa.string())
+        return pa.array([as_text(value) for value in values], pa.string())
 
 
-def _as_text(value: Any) -> str | None:  # noqa: ANN401 - what JSON holds
+def as_text(value: Any) -> str | None:  # noqa: ANN401 - what JSON holds
+    """Give any JSON value as a string.
+
+    >>> as_text(2.0), as_text(["a", "b"]), as_text({"a": True})
+    ('2', 'a, b', '{"a": true}')
+    """
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ", ".join(value)
     if isinstance(value, float) and value.is_integer():

@@ -1,7 +1,9 @@
 """Items from Parquet, batch by batch: pictures are never all in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,19 +11,20 @@ import pyarrow.parquet as pq
 from indexing.columns import is_text, plain_type
 from indexing.errors import CatalogueError
 from indexing.readers import file_of
+from indexing.readers.urls import Remote
 
 BUFFER = 1 << 20
 
 
 class ParquetReader:
-    """Rows of one Parquet file; see `Reader`."""
+    """Rows of one Parquet file, here or behind a URL; see `Reader`."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str | Remote) -> None:
         self.path = file_of(path)
         self.name = str(path)
         self.malformed: Mapping[int, str] = {}
         try:
-            with pq.ParquetFile(self.path) as file:
+            with self._file() as opened, pq.ParquetFile(opened) as file:
                 schema, rows = file.schema_arrow, file.metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise CatalogueError(f"{path} is not a Parquet file: {error}") from error
@@ -33,11 +36,14 @@ class ParquetReader:
         """Give some columns of all rows; see `Reader`."""
         try:
             # Without a buffer size a whole column of a row group, with all its pictures, is read at once.
-            with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
+            with self._file() as opened, pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=size, columns=list(columns)):
                     yield pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
         except (pa.ArrowException, OSError) as error:
             raise CatalogueError(f"{self.name} is damaged or has changed: {error}") from error
+
+    def _file(self) -> AbstractContextManager[Any]:
+        return self.path.open() if isinstance(self.path, Remote) else nullcontext(self.path)
 
 
 def plain(column: pa.Array) -> pa.Array:

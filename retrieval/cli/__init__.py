@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, learn, query
+from retrieval.cli import build, inspect, learn, query
 
 __all__ = ["app", "main"]
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit, learn.evaluate):
     app.command()(command)
 app.command()(build.info)
+app.command()(inspect.inspect)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

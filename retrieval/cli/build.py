@@ -20,10 +20,12 @@ from indexing.sample import items_path
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 
 SAMPLE = "sample"
+SOURCE_HELP = "A .parquet, .csv, .jsonl or .tar file, a folder of pictures or tars, dataset:FOLDER, a URL, or 'sample'."
+AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table from a URL; pictures never are.")]
 
 
 def build(
-    source: Annotated[str, typer.Argument(help="A .parquet, .csv or .jsonl file, a folder of pictures, or 'sample'.")],
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     encoder: Annotated[str, typer.Option(help="pocket, open_clip:ARCH/TAG or hf:NAME.")] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
@@ -42,12 +44,13 @@ def build(
     max_pixels: Annotated[int, typer.Option(help="Most pixels of a picture.")] = PictureLimits.pixels,
     max_bytes: Annotated[int, typer.Option(help="Most bytes of a file.")] = PictureLimits.file_bytes,
     max_seconds: Annotated[float, typer.Option(help="Longest time to decode one file.")] = SECONDS,
+    allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
-    path = items_path() if source == SAMPLE else Path(source)
+    path = items_path() if source == SAMPLE else source
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video)
-    catalogue = Catalogue.open(path, images=images, columns=named)
+    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
     encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), max_seconds)
     model = load_encoder(encoder, precision=precision)

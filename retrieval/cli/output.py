@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from indexing import fsops
@@ -34,9 +35,10 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 def show_pairs(title: str, pairs: Mapping[str, object]) -> None:
     """Print names and values as a small table."""
-    table = Table("", "", title=title, title_justify="left", show_header=False)
+    # What comes from outside may hold brackets, as in shard-[a-c].tar: rich takes those for its markup.
+    table = Table("", "", title=escape(title), title_justify="left", show_header=False)
     for name, value in pairs.items():
-        table.add_row(name, str(value))
+        table.add_row(name, escape(str(value)))
     Console().print(table)
 
 

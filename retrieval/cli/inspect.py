@@ -1,0 +1,56 @@
+"""`commonspace inspect`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from indexing import fsops
+from indexing.catalogue import Catalogue
+from indexing.columns import NamedColumns
+from indexing.inspect import inspect_catalogue
+from indexing.inspect_page import inspection_page, overview
+from indexing.sample import items_path
+from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
+from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+
+
+def inspect(
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look at the first rows only.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file, too.")] = None,
+    allow_urls: AllowUrls = False,
+    as_json: Json = False,
+) -> None:
+    """Look at every row of a source before building: what is kept, what is missing, broken, or there twice."""
+    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    path = items_path() if source == SAMPLE else source
+    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
+    with _progress(limit, progress_wanted(as_json)) as advance:
+        found = inspect_catalogue(catalogue, limit=limit, progress=advance)
+    if html is not None:
+        fsops.make_folder(html.parent)
+        fsops.write_bytes(html, inspection_page(found, catalogue).encode())
+    if as_json:
+        show_json(found.to_json())
+        return
+    show_pairs(found.source, overview(found))
+    if html is not None:
+        typer.echo(f"page with pictures written to {html}")
+
+
+@contextmanager
+def _progress(limit: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show rows read on standard error, when it is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("", total=limit)
+        yield lambda rows: bar.update(task, advance=rows)
