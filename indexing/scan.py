@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +15,7 @@ from indexing.columns import Columns, plain_type
 from indexing.readers import Reader
 
 ROWS = 4096
-NOTHING = "neither text nor image"
+NOTHING, NOR_VECTOR = "neither text nor image", " nor vector"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Scan:
         rejects: One line a rejected row: source_row, item_id, reason.
         report: The counts.
         kept: For each readable row whether it is kept.
+        source_rows: For each kept row its number in the source.
     """
 
     attributes: pa.Table
     rejects: pa.Table
     report: CleaningReport
     kept: tuple[bool, ...]
+    source_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def scan(reader: Reader, columns: Columns) -> Scan:
             len(kept) + len(reader.malformed), sum(kept), dict(reasons), dict(repaired), tuple(ignored)
         ),
         kept=kept,
+        source_rows=tuple(verdict.source_row for verdict in verdicts if verdict.problem is None),
     )
 
 
@@ -85,8 +89,10 @@ def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Ve
                 without_text.add(len(verdicts))
         verdicts.append(_Verdict(number, item_id, problem))
     # Pictures are looked at only where there is no text, since reading them is most of the work.
-    for place in without_text - (_with_picture(reader, columns) if without_text else set()):
-        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, NOTHING)
+    embeddable = _with_picture(reader, columns) | _with_vector(reader, columns) if without_text else set()
+    nothing = NOTHING + (NOR_VECTOR if columns.vectors else "")
+    for place in without_text - embeddable:
+        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, nothing)
     return verdicts
 
 
@@ -108,6 +114,17 @@ def _with_picture(reader: Reader, columns: Columns) -> set[int]:
             if picture_value(value):
                 found.add(place)
             place += 1
+    return found
+
+
+def _with_vector(reader: Reader, columns: Columns) -> set[int]:
+    """Places of the readable rows that hold a precomputed vector, usable or not."""
+    found: set[int] = set()
+    place = 0
+    for batch in reader.batches(list(columns.vectors), ROWS) if columns.vectors else ():
+        holds = np.any([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns], axis=0)
+        found.update((np.flatnonzero(holds) + place).tolist())
+        place += len(batch)
     return found
 
 

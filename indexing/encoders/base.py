@@ -13,6 +13,8 @@ from PIL import Image
 from indexing.errors import EncoderError
 from indexing.types import Modality, Vectors
 
+PRECOMPUTED = "vectors:"
+
 
 @dataclass(frozen=True)
 class EncoderInfo:
@@ -32,6 +34,11 @@ class EncoderInfo:
     modalities: tuple[Modality, ...]
     fingerprint: str
     precision: str = "float32"
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the vectors come with the catalogue, so that there is no model to ask."""
+        return self.name.startswith(PRECOMPUTED)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

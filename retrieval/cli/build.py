@@ -22,11 +22,16 @@ SAMPLE = "sample"
 def build(
     source: Annotated[str, typer.Argument(help="A .parquet, .csv or .jsonl file, a folder of pictures, or 'sample'.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
-    encoder: Annotated[str, typer.Option(help="pocket, open_clip:ARCH/TAG or hf:NAME.")] = "pocket",
+    encoder: Annotated[
+        str, typer.Option(help="pocket, open_clip:ARCH/TAG, hf:NAME, or vectors: for your own.")
+    ] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
     image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
+    ] = None,
     index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 128,
@@ -34,7 +39,7 @@ def build(
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
     path = items_path() if source == SAMPLE else Path(source)
-    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    named = NamedColumns(item_id, tuple(text) if text else None, image, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
     bundle = build_bundle(
