@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from indexing.catalogue import Catalogue
 from indexing.columns import Columns
 from indexing.fusion import ModalityVectors
 from indexing.item_ids import ItemIds
 from indexing.readers import TableReader
-from indexing.types import Mask, Vectors
+from indexing.types import Mask
 
 
 class Embedded(NamedTuple):
@@ -41,12 +42,7 @@ class Embedded(NamedTuple):
         return Catalogue(TableReader(name, kept), Columns("item_id", (), None, vectors=tuple(columns)), Path())
 
 
-def as_lists(vectors: Vectors, exists: Mask) -> pa.Array:
+def as_lists(vectors: NDArray[np.float16], exists: Mask) -> pa.Array:
     """Give (N, D) vectors as an Arrow array of N lists, null where a vector does not exist."""
-    count, dim = vectors.shape
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-    return (
-        pa.FixedSizeListArray.from_arrays(flat, dim, mask=pa.array(~exists))
-        if count
-        else pa.array([], pa.list_(flat.type, dim))
-    )
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~exists))

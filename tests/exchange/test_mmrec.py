@@ -132,7 +132,7 @@ def test_files_that_do_not_fit(
 
 
 def test_mistakes_of_writing(bundle: Bundle, log: Interactions, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'../toys' cannot name the files of a data set"):
+    with pytest.raises(InputError, match=r"'\.\./toys' cannot name the files of a data set"):
         write_mmrec(bundle, log.table, tmp_path / "out", name="../toys")
     with pytest.raises(InputError, match="none of the 1 interactions is with an item of"):
         write_mmrec(bundle, log.table.slice(1, 1), tmp_path / "out", name="toys")
