@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_value
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text, picture_value, reason_kind
 from indexing.columns import Columns, plain_type
 from indexing.readers import Reader
 
@@ -54,8 +54,7 @@ def scan(reader: Reader, columns: Columns) -> Scan:
     kept = tuple(verdict.problem is None for verdict in verdicts)
     rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
     rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
-    # Reasons name rows and values; the counts are by their first words.
-    reasons = Counter((verdict.problem or "").split(",")[0].split(":")[0] for verdict in rejected)
+    reasons = Counter(reason_kind(verdict.problem or "") for verdict in rejected)
     return Scan(
         attributes=_attributes(reader, names, kept, [v.item_id for v in verdicts if v.problem is None]),
         rejects=pa.table(

@@ -5,6 +5,7 @@ is either whole or not there: a kill can lose at most the batch in flight, and d
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexing import fsops
+from indexing.cleaning import reason_kind
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Modality
@@ -94,6 +96,10 @@ class EmbeddingStore:
         """Why a modality of an item is quarantined: empty when it is encoded, None when it is unknown."""
         known = self._state.get((item_id, modality))
         return None if known is None else known[1]
+
+    def reasons(self) -> Counter[str]:
+        """Count what is quarantined, by the kind of reason."""
+        return Counter(reason_kind(reason) for _, reason in self._state.values() if reason)
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
         """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
