@@ -33,6 +33,7 @@ FEATURES = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}
 ITEM_MAPPING, USER_MAPPING = "i_id_mapping.csv", "u_id_mapping.csv"
 SPLITS = ("train", "valid", "test")
 COLUMNS = ("userID", "itemID", "rating", "timestamp", "x_label")
+LOG = ("user_id", "item_id", "timestamp", "weight")
 SHORTEST_SPLIT = 3
 HELD_OUT = 10  # one in so many to valid, and as many to test
 
@@ -91,11 +92,13 @@ def write_mmrec(bundle: Bundle, interactions: pa.Table, folder: Path | str, *, n
         name: Of the data set.
 
     Raises:
-        InputError: When the folder is taken, the name is no file name, or no interaction is with an item of the
-            bundle.
+        InputError: When the folder is taken, the name is no file name, a column is missing, or no interaction is with
+            an item of the bundle.
     """
     if not name.replace("-", "").replace("_", "").isalnum():
         raise InputError(f"{name!r} cannot name the files of a data set; use letters, digits, - and _")
+    if missing := [column for column in LOG if column not in interactions.column_names]:
+        raise InputError(f"the interactions lack columns {missing}; read the log with retrieval.Interactions")
     row_of = {item_id: row for row, item_id in enumerate(bundle.items)}
     found = np.array([row_of.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()], np.int64)
     known = found >= 0

@@ -3,28 +3,33 @@
 python -m scripts.benchmarks.centring [DATA]
 
 DATA holds openclip_vitb32_500 and movielens_100k, which are not shipped. A mean is always taken over other rows than
-those that are asked for. The pocket encoder's vectors of films are kept in DATA's neighbour given by --cache, if any.
+those that are asked for. A gain is the difference to the first way of its table, with its 95 % bootstrap interval.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture
 from indexing.types import Mask, Rows, Vectors
+from retrieval.evaluation.intervals import bootstrap_intervals
 from retrieval.users import UserModel
 from scripts.benchmarks.record import keep
 
 DATA = Path("/work/shared/data")
-SEED, RESAMPLES = 0, 2000
+SEED = 0
 DEPTHS = (1, 5, 10)
+
+Taste = Callable[[Vectors, Sequence[Rows]], Vectors]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +39,14 @@ class Cloud:
     vectors: Vectors
     exists: Mask
 
-    def centred(self, among: Mask, strength: float = 1.0) -> "Cloud":
+    def mean(self, among: Mask) -> Vectors:
+        """Mean of some of the rows: (D,) float32."""
+        mean: Vectors = self.vectors[among & self.exists].mean(axis=0)
+        return mean
+
+    def centred(self, among: Mask) -> "Cloud":
         """Subtract the mean of some of the rows, and scale to unit length again."""
-        mean = self.vectors[among & self.exists].mean(axis=0)
-        return replace(self, vectors=unit((self.vectors - strength * mean) * self.exists[:, None]))
+        return replace(self, vectors=unit((self.vectors - self.mean(among)) * self.exists[:, None]))
 
 
 def main() -> None:
@@ -102,11 +111,10 @@ def compare(ranks: Mapping[str, Rows]) -> dict[str, Any]:
     return told
 
 
-def interval(gains: Vectors) -> list[float]:
+def interval(gains: NDArray[np.float64]) -> list[float]:
     """Mean, and 95 % bootstrap interval over queries or users."""
-    rng = np.random.default_rng(SEED)
-    means = [gains[rng.integers(0, len(gains), len(gains))].mean() for _ in range(RESAMPLES)]
-    return [round(float(value), 4) for value in (gains.mean(), *np.percentile(means, (2.5, 97.5)))]
+    low, high = bootstrap_intervals(gains[:, None], seed=SEED)[0]
+    return [round(float(value), 4) for value in (gains.mean(), low, high)]
 
 
 class Films:
@@ -143,17 +151,26 @@ class Films:
         """Find a film, fused from plot and poster, by its title and by another of its pictures."""
         count = len(self.rows)
         fold = np.random.default_rng(SEED).permutation(count) % 2
-        told = {}
-        for kind, queries in (("title to film", self.titles), ("other picture to film", self.others)):
+        told: dict[str, Any] = {}
+        for kind, queries, like in (
+            ("title to film", self.titles, self.plots),
+            ("other picture to film", self.others, self.posters),
+        ):
             asked = np.flatnonzero(queries.exists & (self.plots.exists | self.posters.exists))
-            ways = {name: np.zeros(count, np.int64) for name in ("raw", "items centred", "items and queries centred")}
+            ways: dict[str, Rows] = {}
             for half in (0, 1):
                 rows, others = asked[fold[asked] == half], fold != half
                 raw = fused(self.plots, self.posters)
-                centred = fused(self.plots.centred(others), self.posters.centred(others))
-                moved = queries.centred(others)
-                for name, items, q in zip(ways, (raw, centred, centred), (queries, queries, moved), strict=True):
-                    ways[name][rows] = ranks_of(q.vectors[rows] @ items.T, rows)
+                items = fused(self.plots.centred(others), self.posters.centred(others))
+                known = unit(queries.vectors - like.mean(others))
+                for name, vectors, q in (
+                    ("raw", raw, queries.vectors),
+                    ("items centred", items, queries.vectors),
+                    ("items centred, queries by the mean of the items' modality", items, known),
+                    ("items centred, queries by the mean of queries", items, queries.centred(others).vectors),
+                ):
+                    way = ways.setdefault(name, np.zeros(count, np.int64))
+                    way[rows] = ranks_of(q[rows] @ vectors.T, rows)
             told[kind] = compare({name: ranks[asked] for name, ranks in ways.items()}) | {"queries": len(asked)}
         return told
 
@@ -168,28 +185,29 @@ class Films:
             "pocket text": [self.plots],
             "pocket text and poster, fused": [self.plots, self.posters],
         }
-        told = {}
+        told: dict[str, Any] = {}
         for source, clouds in sources.items():
             join = concatenated if "concatenated" in source else fused
             raw = join(*clouds)
             centred = join(*(cloud.centred(everything & ~self.is_cold) for cloud in clouds))
             whole = Cloud(raw, everything).centred(~self.is_cold).vectors
-            ways = {
-                "plain mean": self._judge(raw, False),
-                "taste centred (as served)": self._judge(raw, True),
-                "each modality centred, plain mean": self._judge(centred, False),
-                "fused vector centred, plain mean": self._judge(whole, False),
-                "each modality centred, taste centred": self._judge(centred, True),
-            }
-            base = ways["taste centred (as served)"]
-            told[source] = {
-                name: {
-                    "recall@20": round(float(values[0].mean()), 4),
-                    "ndcg@20": round(float(values[1].mean()), 4),
-                    "recall gain over served": interval(values[0] - base[0]),
+            told[source] = {}
+            for weighting, users in (("all alike", UserModel(half_life=1e9)), ("half-life 10", UserModel())):
+                ways = {
+                    "taste centred (as served)": self._judge(raw, users.taste),
+                    "nothing centred": self._judge(raw, partial(plain_taste, users)),
+                    "each modality centred": self._judge(centred, partial(plain_taste, users)),
+                    "fused vector centred": self._judge(whole, partial(plain_taste, users)),
                 }
-                for name, values in ways.items()
-            }
+                base = ways["taste centred (as served)"]
+                told[source][f"history weighted {weighting}"] = {
+                    name: {
+                        "recall@20": round(float(values[0].mean()), 4),
+                        "ndcg@20": round(float(values[1].mean()), 4),
+                        "recall gain": interval(values[0] - base[0]),
+                    }
+                    for name, values in ways.items()
+                }
         return told | {"users": len(base[0]), "cold films": int(self.is_cold.sum())}
 
     def _given(self, name: str) -> Cloud:
@@ -199,22 +217,20 @@ class Films:
         vectors = unit(np.array([np.zeros(dim) if vector is None else vector for vector in found], np.float32))
         return Cloud(vectors, np.asarray(vectors.any(axis=1), np.bool_))
 
-    def _judge(self, vectors: Vectors, centre_taste: bool) -> tuple[Vectors, Vectors]:
-        """Recall@20 and ndcg@20 of each user among the cold films."""
+    def _judge(self, vectors: Vectors, taste: Taste) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Recall@20 and ndcg@20 of each user among the cold films; histories are what was liked before the test."""
         history: dict[str, list[tuple[int, int]]] = {}
         liked: dict[str, set[int]] = {}
         log = zip(*(self.log[name] for name in ("user_id", "item_id", "timestamp", "rating")), strict=True)
         for (user, item, time, rating), split in zip(log, self.log["split_user"], strict=True):
             row = self.rows[item]
-            if self.is_cold[row]:
-                if rating >= 4:
-                    liked.setdefault(user, set()).add(row)
-            elif split != "test":
+            if rating >= 4 and self.is_cold[row]:
+                liked.setdefault(user, set()).add(row)
+            elif rating >= 4 and split != "test":
                 history.setdefault(user, []).append((time, row))
         users = [user for user in liked if user in history]
         lists = [np.array([row for _, row in sorted(history[user], key=lambda pair: pair[0])]) for user in users]
-        plain = unit(np.stack([vectors[rows].mean(axis=0) for rows in lists]))
-        tastes = UserModel().taste(vectors, lists) if centre_taste else plain
+        tastes = taste(vectors, lists)
         cold = np.flatnonzero(self.is_cold)
         top = cold[np.argsort(-(tastes @ vectors[cold].T), axis=1, kind="stable")[:, :20]]
         gains = 1 / np.log2(np.arange(2, 22))
@@ -224,6 +240,11 @@ class Films:
             recall[line] = hit.sum() / len(liked[user])
             ndcg[line] = gains[hit].sum() / gains[: len(liked[user])].sum()
         return recall, ndcg
+
+
+def plain_taste(users: UserModel, vectors: Vectors, histories: Sequence[Rows]) -> Vectors:
+    """Give the taste of each history without subtracting anything."""
+    return unit(np.stack([users.weights(len(rows)) @ vectors[rows[-users.longest :]] for rows in histories]))
 
 
 def fused(*clouds: Cloud) -> Vectors:

@@ -136,4 +136,6 @@ def test_mistakes_of_writing(bundle: Bundle, log: Interactions, tmp_path: Path) 
         write_mmrec(bundle, log.table, tmp_path / "out", name="../toys")
     with pytest.raises(InputError, match="none of the 1 interactions is with an item of"):
         write_mmrec(bundle, log.table.slice(1, 1), tmp_path / "out", name="toys")
+    with pytest.raises(InputError, match=r"lack columns \['weight'\]; read the log with retrieval\.Interactions"):
+        write_mmrec(bundle, log.table.drop(["weight"]), tmp_path / "out", name="toys")
     assert not (tmp_path / "out").exists()
