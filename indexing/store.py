@@ -68,7 +68,8 @@ class EmbeddingStore:
         self._shards = sorted(folder.glob("*.parquet"))
         self._state: dict[tuple[str, str], tuple[str, str]] = {}
         self._place: dict[tuple[str, str], tuple[Path, int]] = {}
-        self._read = lru_cache(maxsize=8)(read_shard)
+        # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
+        self._vectors = lru_cache(maxsize=8)(lambda shard: vectors_of(read_shard(shard), dim))
         for shard in self._shards:
             self._remember(shard, read_shard(shard))
 
@@ -107,7 +108,7 @@ class EmbeddingStore:
         if place is None:
             return None
         shard, line = place
-        vector: NDArray[np.float16] = vectors_of(self._read(shard), self.dim)[line]
+        vector: NDArray[np.float16] = self._vectors(shard)[line]
         return vector
 
     def append(self, embeddings: Sequence[Embedding]) -> None:
