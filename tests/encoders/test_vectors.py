@@ -21,6 +21,8 @@ from indexing.errors import CatalogueError, EncoderError, EncoderMismatchError, 
 from indexing.store import EmbeddingStore, content_hash
 from indexing.types import Modality, Vectors
 from retrieval import cli
+from retrieval.fit import fit
+from retrieval.interactions import Interactions
 from retrieval.retriever import Retriever
 from tests.toy import toy_table
 
@@ -271,6 +273,22 @@ def test_another_label_is_another_space(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"has no model.*Retriever\.search_vectors"):
         Retriever.load(tmp_path / "b").search_texts(["a red mug"])
     assert first_hits(Retriever.load(tmp_path / "b"), texts, 1) == [[i] for i in "abcdef"]
+
+
+def test_learning_needs_no_model(tmp_path: Path) -> None:
+    texts, pictures = pairs(20)
+    ids = [f"thing-{row}" for row in range(20)]
+    items = catalogue(tmp_path, item_id=ids, text_vector=lists(texts), image_vector=lists(pictures))
+    build_bundle(items, load_encoder("vectors:"), tmp_path / "b")
+    rows = [(f"u{user}", ids[(user + step) % 20], 60 * step) for user in range(32) for step in range(10)]
+    users, seen, times = zip(*rows, strict=True)
+    report = fit(tmp_path / "b", Interactions.from_arrow(pa.table({"user": users, "item": seen, "time": times})))
+    assert set(report.ndcg) == {"frozen", "adapter", "reranker"}
+    retriever = Retriever.load(tmp_path / "b")
+    assert retriever.bundle.manifest.encoder.name == "vectors:24"
+    recommended = retriever.rerank(retriever.recommend([ids[:5]], k=10), k=3)
+    assert not set(ids[:5]) & {hit.item_id for hit in recommended[0]}
+    assert retriever.similar_items(ids[:1], k=2)[0][0].item_id != ids[0]
 
 
 def test_vectors_from_json_lines(tmp_path: Path) -> None:
