@@ -24,11 +24,13 @@ from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.encoders.base import Encoder, unit
 from indexing.encoders.golden import golden_vectors
+from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.index import IndexConfig, build_index
 from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, Manifest
+from indexing.precomputed import store_vectors
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from indexing.types import Rows, Vectors
 
@@ -52,23 +54,28 @@ def build_bundle(
 
     Args:
         catalogue: The items.
-        encoder: Embeds them.
+        encoder: Embeds them; with ``vectors:`` the catalogue's own vectors are taken.
         out: Folder of the bundle.
         index: What the index must achieve.
         encode: How many items at once, by how many processes, within which limits.
         progress: Show a progress bar on standard error.
 
     Raises:
-        CatalogueError: When not one item could be encoded.
+        CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(out)
+    if isinstance(encoder, VectorsEncoder):
+        encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
     with fsops.writing(root):
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder)
         store = EmbeddingStore(work, encoder.info.dim)
         with _progress(len(catalogue), progress) as advance:
-            report = encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
+            if encoder.info.precomputed:
+                report = store_vectors(catalogue, store, progress=advance)
+            else:
+                report = encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
         bundle = _publish(root, catalogue, encoder, store, report, index or IndexConfig())
         fsops.remove(work)
     return bundle

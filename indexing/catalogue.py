@@ -1,7 +1,7 @@
 """Items as they come from a source: cleaned, each row either kept or rejected with a reason."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from indexing.readers.parquet import ParquetReader
 from indexing.readers.urls import Remote, is_url, remote
 from indexing.readers.webdataset import WebDatasetReader
 from indexing.scan import Scan, scan
+from indexing.vectors import VectorBatch, check_dim, column_dims, read_vectors
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
@@ -186,18 +187,49 @@ class Catalogue:
             raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
         return self._batches(size)
 
+    def vectors(self, size: int, dim: int | None = None) -> Iterator[VectorBatch]:
+        """Give the precomputed vectors of the kept items in order, at most ``size`` items at a time.
+
+        Args:
+            size: Items a batch.
+            dim: Length D that a vector must have; that of the source when None.
+
+        Raises:
+            InputError: When the size is not positive.
+            CatalogueError: When the source has no vectors, or of several lengths, or of another than ``dim``.
+        """
+        if size < 1:
+            raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
+        return self._vectors(size, check_dim(self.source, self.vector_dims, dim))
+
+    @cached_property
+    def vector_dims(self) -> dict[str, int]:
+        """Length that most vectors of each vector column have; 0 for a column without any."""
+        return column_dims(self.reader, self.columns)
+
+    def _vectors(self, size: int, dim: int) -> Iterator[VectorBatch]:
+        rows = self._scan.source_rows
+        start = 0
+        for batch in self._kept((self.columns.item_id, *self.columns.vectors), size):
+            item_ids = [clean_item_id(raw, Counter())[0] or "" for raw in batch.column(0).to_pylist()]
+            yield read_vectors(item_ids, rows[start : start + len(batch)], batch, self.columns.vectors, dim)
+            start += len(batch)
+
     def _batches(self, size: int) -> Iterator[list[Item]]:
-        columns, kept, start = self.columns, self._scan.kept, 0
-        names = [columns.item_id, *columns.text, *columns.media]
-        root = self.images.resolve() if self.images else None
+        columns, root = self.columns, self.images.resolve() if self.images else None
+        for batch in self._kept((columns.item_id, *columns.text, *columns.media), size):
+            yield [self._item(row, root) for row in batch.to_pylist()]
+
+    def _kept(self, names: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of the kept rows, without empty batches."""
+        kept, start = self._scan.kept, 0
         for batch in self.reader.batches(list(dict.fromkeys(names)), size):
             wanted = kept[start : start + len(batch)]
             start += len(batch)
             if len(wanted) < len(batch):
                 break
-            rows = batch.filter(pa.array(wanted, pa.bool_()))
-            if items := [self._item(row, root) for row in rows.to_pylist()]:
-                yield items
+            if any(wanted):
+                yield batch.filter(pa.array(wanted, pa.bool_()))
         if start != len(kept):
             raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
 

@@ -39,6 +39,15 @@ class CleaningReport:
         return asdict(self)
 
 
+def reason_kind(reason: str) -> str:
+    """Give the first words of a reason, which go on to name rows and values.
+
+    >>> reason_kind("duplicate item_id, first in row 3"), reason_kind("URLs are not fetched: http://x")
+    ('duplicate item_id', 'URLs are not fetched')
+    """
+    return reason.split(",")[0].split(":")[0]
+
+
 def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     """Join text fields to one text, or None when nothing is left.
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from indexing.errors import CatalogueError
+from indexing.types import Modality
 
 ITEM_ID_NAMES = ("item_id", "id")
 TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
 IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
 AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
 VIDEO_NAMES = ("video", "video_bytes", "video_path")
+VECTOR_NAMES = {f"{modality}_vector": modality for modality in Modality}
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Columns:
         attributes: What filters can use; every other column of a plain type when None.
         audio: The same for sounds.
         video: The same for films.
+        vectors: Precomputed embeddings for the ``vectors:`` encoder, among ``text_vector``, ``image_vector`` and
+            ``audio_vector``.
     """
 
     item_id: str
@@ -34,6 +38,7 @@ class Columns:
     attributes: tuple[str, ...] | None = None
     audio: str | None = None
     video: str | None = None
+    vectors: tuple[str, ...] = ()
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -46,24 +51,34 @@ class Columns:
         Raises:
             CatalogueError: When it has not.
         """
-        named = (self.item_id, *self.text, *self.media, *(self.attributes or ()))
+        named = (self.item_id, *self.text, *self.media, *self.vectors, *(self.attributes or ()))
         for name in named:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
                 raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
         if twice := sorted({name for name in named if schema.names.count(name) > 1}):
             raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
-        if not self.text and not self.media:
+        if strange := [name for name in self.vectors if name not in VECTOR_NAMES]:
+            raise CatalogueError(
+                f"which modality the vectors in {strange} embed cannot be told; rename such columns to one of "
+                f"{list(VECTOR_NAMES)}"
+            )
+        if not (self.text or self.media or self.vectors):
             raise CatalogueError(
                 f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
             )
-        for names, fits, holds in ((self.text, is_plain, "text"), (self.media, is_file, "files or their paths")):
+        kinds = (
+            (self.text, is_plain, "text"),
+            (self.media, is_file, "files or their paths"),
+            (self.vectors, is_vector, "lists of numbers"),
+        )
+        for names, fits, holds in kinds:
             if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
                 raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
 
     def attribute_names(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
         """Give the columns to keep beside the item_id, text first, and those whose type cannot be kept."""
-        others = [name for name in schema.names if name not in (self.item_id, *self.media, *self.text)]
+        others = [name for name in schema.names if name not in (self.item_id, *self.media, *self.text, *self.vectors)]
         wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
         # Two columns of one name cannot be told apart, and `item_id` is the name of the ids themselves.
         usable = [name for name in wanted if schema.names.count(name) == 1 and name != "item_id"]
@@ -80,13 +95,16 @@ class NamedColumns:
     image: str | None = None
     audio: str | None = None
     video: str | None = None
+    vectors: tuple[str, ...] | None = None
 
 
 def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedColumns | None = None) -> Columns:
     """Find the columns by their usual names, but for those that are named.
 
-    >>> detect_columns(pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()}))
-    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None, audio=None, video=None)
+    >>> detect_columns(  # doctest: +ELLIPSIS
+    ...     pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()})
+    ... )
+    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None, audio=None, ...)
 
     Raises:
         CatalogueError: When there is no column for the item_id.
@@ -102,12 +120,14 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
     def files(names: tuple[str, ...]) -> str | None:
         return next((name for name in _present(names, schema) if is_file(schema.field(name).type)), None)
 
+    vectors = tuple(name for name in _present(VECTOR_NAMES, schema) if is_vector(schema.field(name).type))
     return Columns(
         item_id,
         text if named.text is None else named.text,
         named.image or files(IMAGE_NAMES),
         audio=named.audio or files(AUDIO_NAMES),
         video=named.video or files(VIDEO_NAMES),
+        vectors=vectors if named.vectors is None else named.vectors,
     )
 
 
@@ -131,6 +151,13 @@ def is_file(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return is_file(kind.value_type)
     return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Whether a type holds vectors: lists of numbers, of a fixed length or not."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    return False
 
 
 def is_plain(kind: pa.DataType) -> bool:

@@ -11,11 +11,11 @@ from itertools import count
 from typing import Any
 
 from indexing.catalogue import Catalogue
-from indexing.cleaning import clean_text
+from indexing.cleaning import clean_text, reason_kind
 from indexing.errors import InputError
 from indexing.media import Kind, media_in
 from indexing.pictures import PictureLimits
-from indexing.scan import NOTHING, IdJudge, short_reason
+from indexing.scan import NOTHING, IdJudge
 from indexing.tallies import EXAMPLES, Pictures, Texts, quantiles
 
 ROWS = 64  # at once, since pictures and sounds are read with them
@@ -90,7 +90,7 @@ class _Pass:
 
     def reject(self, row: int, item_id: str | None, problem: str) -> None:
         self.rows += 1
-        self.rejected[short_reason(problem)] += 1
+        self.rejected[reason_kind(problem)] += 1
         if len(self.rejects) < EXAMPLES:
             self.rejects.append({"source_row": row, "item_id": item_id, "reason": problem})
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.cleaning import CleaningReport, clean_item_id, clean_text, file_value
+from indexing.cleaning import CleaningReport, clean_item_id, clean_text, file_value, reason_kind
 from indexing.columns import Columns, plain_type
 from indexing.readers import Reader
 
 ROWS = 4096
-NOTHING = "neither text nor file"
+NOTHING, NOR_VECTOR = "neither text nor file", " nor vector"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Scan:
         rejects: One line a rejected row: source_row, item_id, reason.
         report: The counts.
         kept: For each readable row whether it is kept.
+        source_rows: For each kept row its number in the source.
     """
 
     attributes: pa.Table
     rejects: pa.Table
     report: CleaningReport
     kept: tuple[bool, ...]
+    source_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def scan(reader: Reader, columns: Columns) -> Scan:
     kept = tuple(verdict.problem is None for verdict in verdicts)
     rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
     rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
-    reasons = Counter(short_reason(verdict.problem or "") for verdict in rejected)
+    reasons = Counter(reason_kind(verdict.problem or "") for verdict in rejected)
     return Scan(
         attributes=_attributes(reader, names, kept, [v.item_id for v in verdicts if v.problem is None]),
         rejects=pa.table(
@@ -65,16 +68,8 @@ def scan(reader: Reader, columns: Columns) -> Scan:
             len(kept) + len(reader.malformed), sum(kept), dict(reasons), dict(repaired), tuple(ignored)
         ),
         kept=kept,
+        source_rows=tuple(verdict.source_row for verdict in verdicts if verdict.problem is None),
     )
-
-
-def short_reason(problem: str) -> str:
-    """Give the first words of a reason, to count by: what follows names rows and values.
-
-    >>> short_reason("duplicate item_id, first in row 3")
-    'duplicate item_id'
-    """
-    return problem.split(",")[0].split(":")[0]
 
 
 class IdJudge:
@@ -104,8 +99,10 @@ def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Ve
             without_text.add(len(verdicts))
         verdicts.append(_Verdict(number, item_id, problem))
     # Files are looked at only where there is no text, since reading them is most of the work.
-    for place in without_text - (_with_files(reader, columns) if without_text else set()):
-        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, NOTHING)
+    embeddable = _with_files(reader, columns) | _with_vector(reader, columns) if without_text else set()
+    nothing = NOTHING + (NOR_VECTOR if columns.vectors else "")
+    for place in without_text - embeddable:
+        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, nothing)
     return verdicts
 
 
@@ -132,6 +129,17 @@ def _with_files(reader: Reader, columns: Columns) -> set[int]:
 
 def _holds_file(value: Any) -> bool:  # noqa: ANN401 - of a file
     return any(map(_holds_file, value)) if isinstance(value, list) else bool(file_value(value))
+
+
+def _with_vector(reader: Reader, columns: Columns) -> set[int]:
+    """Places of the readable rows that hold a precomputed vector, usable or not."""
+    found: set[int] = set()
+    place = 0
+    for batch in reader.batches(list(columns.vectors), ROWS) if columns.vectors else ():
+        holds = np.any([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns], axis=0)
+        found.update((np.flatnonzero(holds) + place).tolist())
+        place += len(batch)
+    return found
 
 
 def _attributes(reader: Reader, names: list[str], kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:

@@ -5,6 +5,7 @@ is either whole or not there: a kill can lose at most the batch in flight, and d
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexing import fsops
+from indexing.cleaning import reason_kind
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Modality, Rows
@@ -77,7 +79,8 @@ class EmbeddingStore:
         self._state: dict[Key, _State] = {}
         self._place: dict[tuple[str, str], tuple[int, int]] = {}
         self._run: set[Key] | None = None
-        self._read = lru_cache(maxsize=8)(read_shard)
+        # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
+        self._vectors = lru_cache(maxsize=8)(lambda shard: vectors_of(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
             self._remember(number, read_shard(shard))
 
@@ -118,13 +121,17 @@ class EmbeddingStore:
     def _known(self, key: Key) -> "_State | None":
         return self._state.get(key) if self._run is None or key in self._run else None
 
+    def reasons(self) -> Counter[str]:
+        """Count what is quarantined, by the kind of reason."""
+        return Counter(reason_kind(known.reason) for known in self._state.values() if known.reason)
+
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
         """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
         place = self._place.get((modality, digest))
         if place is None:
             return None
         shard, line = place
-        vector: NDArray[np.float16] = vectors_of(self._read(self._shards[shard]), self.dim)[line]
+        vector: NDArray[np.float16] = self._vectors(self._shards[shard])[line]
         return vector
 
     def append(self, embeddings: Sequence[Embedding]) -> None:

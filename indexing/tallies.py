@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from indexing.encoders.batches import to_rgb
 from indexing.languages import guess_language
 from indexing.lookalikes import difference_hash, equal_groups, near_groups
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
+from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture, to_rgb
 
 EXAMPLES = 20
 NUMBER = re.compile(r"\d+")

@@ -1,4 +1,4 @@
-"""Encoders by name: ``pocket``, ``open_clip:…``, ``hf:…``. Nothing heavy is imported until one is loaded."""
+"""Encoders by name: ``pocket``, ``open_clip:…``, ``hf:…``, ``vectors:…``; nothing heavy is imported until asked for."""
 
 import difflib
 import importlib
@@ -14,8 +14,12 @@ MODULES = {
     "pocket": "indexing.encoders.pocket",
     "open_clip": "indexing.encoders.open_clip",
     "hf": "indexing.encoders.transformers",
+    "vectors": "indexing.encoders.vectors",
 }
-KNOWN = "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER"
+KNOWN = (
+    "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER, "
+    "vectors:, vectors:DIM, vectors:DIM:NAME"
+)
 
 
 def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
@@ -23,7 +27,8 @@ def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
 
     Args:
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
-            and ``open_clip:local-dir:FOLDER``); or ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP.
+            and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP; or
+            ``"vectors:"``, ``"vectors:DIM"`` or ``"vectors:DIM:NAME"`` for vectors that the catalogue brings.
         precision: ``"auto"`` measures which number format is fastest here and keeps the vectors (cosine of at least
             .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. The pocket encoder is always float32.
 
@@ -31,7 +36,8 @@ def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
     """
     prefix, _, rest = spec.partition(":")
-    if prefix not in MODULES or (prefix == "pocket") != (rest == ""):
+    wanting = prefix in ("open_clip", "hf") and rest == ""
+    if prefix not in MODULES or wanting or (prefix == "pocket" and rest):
         close = difflib.get_close_matches(prefix, MODULES, n=1)
         hint = f", did you mean {close[0]!r}?" if close and close[0] != prefix else ""
         raise EncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")

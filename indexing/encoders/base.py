@@ -14,6 +14,8 @@ from indexing.decoding.form import ImageForm, Pixels
 from indexing.errors import EncoderError
 from indexing.types import Modality, Vectors
 
+PRECOMPUTED = "vectors:"
+
 
 @dataclass(frozen=True)
 class EncoderInfo:
@@ -33,6 +35,11 @@ class EncoderInfo:
     modalities: tuple[Modality, ...]
     fingerprint: str
     precision: str = "float32"
+
+    @property
+    def precomputed(self) -> bool:
+        """Whether the vectors come with the catalogue, so that there is no model to ask."""
+        return self.name.startswith(PRECOMPUTED)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

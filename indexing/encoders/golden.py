@@ -32,8 +32,13 @@ def golden_images() -> list[Image.Image]:
 
 
 def golden_vectors(encoder: Encoder) -> Vectors:
-    """Embed the golden inputs of the modalities that an encoder has: (4 or 8, D) float32."""
-    parts = []
+    """Embed the golden inputs of the modalities that an encoder has: (4 or 8, D) float32.
+
+    Vectors that come with the catalogue have no model to prove: (0, D).
+    """
+    parts = [np.empty((0, encoder.info.dim), np.float32)]
+    if encoder.info.precomputed:
+        return parts[0]
     if Modality.TEXT in encoder.info.modalities:
         parts.append(encoder.encode_texts(TEXTS))
     if Modality.IMAGE in encoder.info.modalities:
@@ -52,6 +57,8 @@ def check_golden(encoder: Encoder, stored: Vectors, at_least: float = AT_LEAST) 
         raise EncoderMismatchError(
             f"encoder {encoder.info.name!r} gives golden vectors of shape {now.shape}, the bundle has {stored.shape}"
         )
+    if not len(now):
+        return
     cosines = (now * stored).sum(axis=1) / (np.linalg.norm(now, axis=1) * np.linalg.norm(stored, axis=1))
     worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
     if not cosines[worst] >= at_least:

@@ -67,6 +67,12 @@ class FaissIndex:
         """How many candidates a graph search keeps; None for a flat index."""
         return int(self._index.hnsw.efSearch) if self._graph else None
 
+    @property
+    def vectors(self) -> Vectors:
+        """A copy of the vectors: (N, D) float32."""
+        vectors: Vectors = self._index.reconstruct_batch(np.arange(len(self)))
+        return vectors
+
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
@@ -111,7 +117,12 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write the index into one file, in FAISS's own format."""
-        fsops.write_bytes(path, faiss.serialize_index(self._index).tobytes())
+        fsops.write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
+        data: bytes = faiss.serialize_index(self._index).tobytes()
+        return data
 
     @classmethod
     def load(cls, path: Path) -> "FaissIndex":

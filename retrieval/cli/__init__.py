@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, inspect, learn, query
+from retrieval.cli import build, doctor, export, inspect, learn, query
 
 __all__ = ["app", "main"]
 
@@ -27,8 +27,8 @@ app = typer.Typer(
 )
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit, learn.evaluate):
     app.command()(command)
-app.command()(build.info)
-app.command()(inspect.inspect)
+for told in (build.info, inspect.inspect, doctor.doctor, export.export):
+    app.command()(told)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

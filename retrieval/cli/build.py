@@ -27,13 +27,18 @@ AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table f
 def build(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
-    encoder: Annotated[str, typer.Option(help="pocket, open_clip:ARCH/TAG or hf:NAME.")] = "pocket",
+    encoder: Annotated[
+        str, typer.Option(help="pocket, open_clip:ARCH/TAG, hf:NAME, or vectors: for your own.")
+    ] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
     image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
     audio: Annotated[str | None, typer.Option(help="Column of sound bytes or paths.")] = None,
     video: Annotated[str | None, typer.Option(help="Column of film bytes or paths.")] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
+    ] = None,
     index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -49,7 +54,7 @@ def build(
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
     path = items_path() if source == SAMPLE else source
-    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video)
+    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
     encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), max_seconds)

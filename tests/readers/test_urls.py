@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from indexing.catalogue import Catalogue, Item
 from indexing.errors import CatalogueError, MissingExtraError
+from indexing.media import Kind, Medium
 from indexing.readers.urls import Remote
 from retrieval.cli import app
 
@@ -45,13 +46,13 @@ def test_tables_are_read_like_local_ones_when_allowed(
     if "?" in name:
         return
     catalogue = Catalogue.open(url, allow_urls=True)
-    refused = "image path without a folder of images to start from: a.png"
+    refused = "image path without a folder of files to start from: a.png"
     for _ in range(2):
         assert [item for batch in catalogue.batches(1) for item in batch] == [
-            Item("a", "red mug", None, refused), Item("b", "lamp", None)
+            Item("a", "red mug", (Medium(Kind.IMAGE, None, refused),)), Item("b", "lamp")
         ]  # fmt: skip
     with_images = Catalogue.open(url, allow_urls=True, images=tmp_path)
-    assert next(with_images.batches(1))[0].image == (tmp_path / "a.png").resolve()
+    assert next(with_images.batches(1))[0].media[0].source == (tmp_path / "a.png").resolve()
 
 
 @pytest.mark.parametrize(

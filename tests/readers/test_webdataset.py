@@ -105,7 +105,7 @@ def test_a_folder_a_pattern_and_braces_name_shards(tmp_path: Path) -> None:
     ):
         assert [path.name for path in shards_of(str(source))] == names
         items = [item for batch in Catalogue.open(source).batches(2) for item in batch]
-        assert items == [Item(str(number), f"text {number}", None) for number in (8, 9, 10)]
+        assert items == [Item(str(number), f"text {number}") for number in (8, 9, 10)]
     with pytest.raises(CatalogueError, match=r"shard-011.tar': no such file"):
         shards_of(str(tmp_path / "shard-{009..011}.tar"))
     with pytest.raises(CatalogueError, match="no such file"):

@@ -1,0 +1,107 @@
+"""A plain FAISS file and the names of its rows, for whoever calls faiss.read_index.
+
+index.faiss      inner products over the item vectors that this bundle serves
+ids.parquet      row, item_id
+about.json       which encoder queries must come from, and the like
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from indexing import fsops
+from indexing.bundle import INDEX, Bundle
+from indexing.errors import InputError
+from indexing.exchange.folders import new_folder
+from indexing.index.flat import FlatIndex
+from indexing.store import parquet_bytes
+from indexing.types import Vectors
+
+INDEX_FILE, IDS, ABOUT = "index.faiss", "ids.parquet", "about.json"
+
+
+@dataclass(frozen=True)
+class FaissReport:
+    """What was written.
+
+    Attributes:
+        items: Rows of the index.
+        dim: Length of the vectors.
+        kind: ``faiss-flat`` or ``faiss-hnsw``.
+        metric: Always ``inner_product``; the vectors have unit length, so that it is the cosine for unit queries.
+        encoder: What queries must be embedded with.
+        fingerprint: Its identity.
+        generation: Of the bundle.
+        learned: Parts that changed the item vectors; queries by text or picture stay as the encoder gives them.
+    """
+
+    items: int
+    dim: int
+    kind: str
+    metric: str
+    encoder: str
+    fingerprint: str
+    generation: str
+    learned: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "flat"] = "own") -> FaissReport:
+    """Write the index of a bundle as FAISS reads it, with the item_id of every row.
+
+    Args:
+        bundle: The generation.
+        folder: Where to; it must not exist or be empty.
+        kind: ``"own"`` for the bundle's index as it is (a graph stays a graph), ``"flat"`` for an IndexFlatIP.
+
+    Raises:
+        InputError: When the folder is taken or the kind is unknown.
+    """
+    if kind not in ("own", "flat"):
+        raise InputError(f"kind of index {kind!r} is unknown; choose 'own' or 'flat'")
+    built = bundle.manifest.index["kind"]
+    own = kind == "own" and built.startswith("faiss-")
+    info = bundle.manifest.encoder
+    report = FaissReport(
+        items=len(bundle.items),
+        dim=info.dim,
+        kind=built if own else "faiss-flat",
+        metric="inner_product",
+        encoder=info.name,
+        fingerprint=info.fingerprint,
+        generation=bundle.manifest.generation,
+        learned=tuple(feature for feature in bundle.manifest.features if feature == "adapter"),
+    )
+    rows = pa.array(np.arange(report.items, dtype=np.int64))
+    ids = pa.table({"row": rows, "item_id": pa.array(bundle.items, pa.string())})
+    with new_folder(folder) as unfinished:
+        data = bundle.read(INDEX) if own else _flat_bytes(served_vectors(bundle))
+        fsops.write_bytes(unfinished / INDEX_FILE, data)
+        fsops.write_bytes(unfinished / IDS, parquet_bytes(ids))
+        fsops.write_bytes(unfinished / ABOUT, json.dumps(report.to_json(), indent=2).encode())
+    return report
+
+
+def served_vectors(bundle: Bundle) -> Vectors:
+    """Give the item vectors that a bundle's index searches: (N, D) float32."""
+    index = bundle.index
+    if isinstance(index, FlatIndex):
+        return index.vectors
+    from indexing.index.faiss import FaissIndex
+
+    if isinstance(index, FaissIndex):
+        return index.vectors
+    raise InputError(f"index kind {index.kind!r} does not give its vectors back")
+
+
+def _flat_bytes(vectors: Vectors) -> bytes:
+    from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
+
+    return FaissIndex.flat(vectors).to_bytes()

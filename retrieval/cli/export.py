@@ -1,0 +1,52 @@
+"""`commonspace export`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, assert_never
+
+import typer
+
+from indexing.bundle import Bundle
+from indexing.errors import InputError
+from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
+from retrieval.cli.log import MinWeight, Only, open_log
+from retrieval.cli.output import Json, show_json, show_pairs
+from retrieval.cli.query import BundleFolder
+
+
+class Format(StrEnum):
+    """Layouts of other tools."""
+
+    CLIP_RETRIEVAL = "clip-retrieval"
+    FAISS = "faiss"
+    MMREC = "mmrec"
+
+
+def export(
+    bundle: BundleFolder,
+    form: Annotated[Format, typer.Option("--format", help="Whose layout to write.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    interactions: Annotated[str | None, typer.Option(help="For mmrec: a log of interactions, or 'sample'.")] = None,
+    only: Only = None,
+    min_weight: MinWeight = None,
+    flat: Annotated[bool, typer.Option(help="For faiss: an exact index instead of the bundle's own.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle in the layout of another tool."""
+    if (interactions is None) != (form is not Format.MMREC):
+        raise InputError("give --interactions LOG with --format mmrec, and only then")
+    opened = Bundle.open(bundle)
+    match form:
+        case Format.CLIP_RETRIEVAL:
+            report = write_clip_retrieval(opened, out).to_json()
+        case Format.FAISS:
+            report = export_faiss(opened, out, kind="flat" if flat else "own").to_json()
+        case Format.MMREC:
+            log = open_log(interactions or "", only=only, min_weight=min_weight)
+            report = write_mmrec(opened, log.table, out, name=out.name).to_json()
+        case _:
+            assert_never(form)
+    if as_json:
+        show_json({"folder": str(out), **report})
+        return
+    show_pairs(str(out), report)

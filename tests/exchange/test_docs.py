@@ -1,0 +1,21 @@
+"""The Python examples of docs/exchange.md run, one after the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from indexing.bundle import Bundle
+from indexing.exchange import write_clip_retrieval
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "exchange.md"
+
+
+def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    exec(compile(first, str(DOCS), "exec"), {})  # noqa: S102 - the document is ours
+    assert capsys.readouterr().out == "['mug', 'shoe']\n"
+    write_clip_retrieval(Bundle.open("bundles/mine"), "shop-clip")
+    exec(compile(second, str(DOCS), "exec"), {})  # noqa: S102
+    assert list(Bundle.open("bundles/from-clip").items) == ["mug", "shoe", "lamp"]
