@@ -1,21 +1,27 @@
-"""Encoders by name: ``pocket``, ``open_clip:…``, ``hf:…``. Nothing heavy is imported until one is loaded."""
+"""Encoders by name, ``pocket`` or ``open_clip:…`` and so on. Nothing heavy is imported until one is loaded."""
 
 import difflib
 import importlib
 from pathlib import Path
 
-from indexing.encoders.base import Encoder, EncoderInfo
+from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError
 
-__all__ = ["Encoder", "EncoderInfo", "load_encoder"]
+__all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
 # Each module has `load(rest)`, given what follows the prefix.
 MODULES = {
     "pocket": "indexing.encoders.pocket",
     "open_clip": "indexing.encoders.open_clip",
     "hf": "indexing.encoders.transformers",
+    "clap": "indexing.encoders.clap",
+    "st": "indexing.encoders.sentence_transformers",
 }
-KNOWN = "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER"
+NAMED_BY_REPO = ("hf", "clap", "st")
+KNOWN = (
+    "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER, "
+    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER"
+)
 
 
 def load_encoder(spec: str) -> Encoder:
@@ -23,7 +29,8 @@ def load_encoder(spec: str) -> Encoder:
 
     Args:
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
-            and ``open_clip:local-dir:FOLDER``); or ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP.
+            and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP, Chinese CLIP, SigLIP
+            and ALIGN; ``"clap:…"`` likewise for CLAP, texts and sounds; ``"st:…"`` for sentence-transformers.
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
@@ -44,4 +51,4 @@ def _named_repo(prefix: str, rest: str) -> str | None:
     """Give the hub repository that a name states outright; an open_clip architecture must be looked up first."""
     if prefix == "open_clip":
         return rest.removeprefix("hf-hub:") if rest.startswith("hf-hub:") else None
-    return rest if prefix == "hf" and not Path(rest).is_dir() else None
+    return rest if prefix in NAMED_BY_REPO and not Path(rest).is_dir() else None

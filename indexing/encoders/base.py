@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from indexing.errors import EncoderError
+from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
 
@@ -45,8 +46,9 @@ class EncoderInfo:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A frozen model that embeds texts and images (and perhaps audio) into one space.
+    """A frozen model that embeds texts and images (or one of them) into one space.
 
+    One without a modality says so in its info, and raises `EncoderError` when asked for it all the same.
     Every method takes a sequence and returns (N, D) float32 of unit length, (0, D) for an empty sequence.
     A text is always embedded as text, whatever it looks like: no encoder opens paths or URLs.
     """
@@ -62,6 +64,20 @@ class Encoder(Protocol):
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures, any size and mode: (N, D) float32, unit length."""
+        ...
+
+
+@runtime_checkable
+class AudioEncoder(Encoder, Protocol):
+    """An encoder that embeds sounds too."""
+
+    @property
+    def audio_rate(self) -> int:
+        """Samples a second of the sounds that it takes, in hertz: what `decode_sound` is to give."""
+        ...
+
+    def encode_audio(self, sounds: Sequence[Sound]) -> Vectors:
+        """Embed N sounds, each (S,) float32 mono at `audio_rate`, any S >= 1: (N, D) float32, unit length."""
         ...
 
 
@@ -98,3 +114,15 @@ def require(encoder: Encoder, modality: Modality) -> None:
         raise EncoderError(
             f"encoder {encoder.info.name!r} cannot embed {modality}, only {able}; choose another encoder"
         )
+
+
+def with_audio(encoder: Encoder) -> AudioEncoder:
+    """Give an encoder as one that embeds sounds.
+
+    Raises:
+        EncoderError: When it cannot.
+    """
+    require(encoder, Modality.AUDIO)
+    if not isinstance(encoder, AudioEncoder):
+        raise EncoderError(f"encoder {encoder.info.name!r} claims audio but has no encode_audio and audio_rate")
+    return encoder

@@ -1,8 +1,7 @@
-"""CLIP and SigLIP through transformers, with exactly the vectors that transformers gives."""
+"""CLIP, Chinese CLIP, SigLIP and ALIGN through transformers, with exactly the vectors that transformers gives."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,35 +9,53 @@ import transformers
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo
-from indexing.encoders.batches import in_batches, to_rgb, well_formed
+from indexing.encoders.batches import in_batches, to_rgb
+from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS
-from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
-from indexing.errors import EncoderError, examples
 from indexing.types import Modality, Vectors
 
-FAMILIES = ("clip", "siglip", "siglip2")
-# These scale the similarity in training; vectors do not depend on them, so a checkpoint may lack them.
-NOT_IN_VECTORS = {"logit_scale", "logit_bias"}
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of models takes its texts.
+
+    Attributes:
+        padding: ``"max_length"`` for those that were trained on texts padded to their full length and read the last
+            place; ``"longest"`` for those that do not mind.
+        tokens: Longest text in tokens that it was trained on, where its positions allow longer ones.
+    """
+
+    padding: str
+    tokens: int | None = None
+
+
+FAMILIES = {
+    "clip": Family("longest"),
+    "siglip": Family("max_length"),
+    "siglip2": Family("max_length"),
+    # Their texts go through a BERT of 512 positions, of which training used the first few.
+    "chinese_clip": Family("longest", 52),
+    "align": Family("longest", 64),
+}
 
 
 class TransformersEncoder:
-    """A CLIP or SigLIP model of transformers behind the `Encoder` protocol.
+    """A model of transformers for texts and pictures behind the `Encoder` protocol.
 
     Args:
         name: The spec it was loaded by.
-        model: The model.
+        model: The model, frozen.
         tokenizer: Its tokenizer.
         image_processor: Its preprocessing of pictures.
         config: The model's configuration as its file has it: what its weights do not say.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any, image_processor: Any, config: dict[str, Any]) -> None:  # noqa: ANN401
-        self._model = model.eval().requires_grad_(False)
-        self._tokenizer, self._image_processor = tokenizer, image_processor
-        # SigLIP was trained on texts padded to their full length, and reads the last place; CLIP does not mind.
-        self._padding = "longest" if model.config.model_type == "clip" else "max_length"
-        self._length = int(model.config.text_config.max_position_embeddings)
+        self._model, self._tokenizer, self._image_processor = model, tokenizer, image_processor
+        family = FAMILIES[model.config.model_type]
+        positions = int(model.config.text_config.max_position_embeddings)
+        self._padding, self._length = family.padding, min(positions, family.tokens or positions)
         fingerprint = state_fingerprint(
             model,
             config=lasting(config),
@@ -60,88 +77,31 @@ class TransformersEncoder:
         return in_batches(images, self._images, self.info.dim)
 
     def _tokens(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
-        return self._tokenizer(
-            [well_formed(text) for text in texts],
-            padding=self._padding,
-            truncation=True,
-            max_length=self._length,
-            return_tensors="pt",
-        )
+        return tokens(self._tokenizer, texts, self._padding, self._length)
 
     @torch.inference_mode()
     def _texts(self, texts: Sequence[str]) -> Vectors:
-        return _pooled(self._model.get_text_features(**self._tokens(texts)))
+        return pooled(self._model.get_text_features(**self._tokens(texts)))
 
     @torch.inference_mode()
     def _images(self, images: Sequence[Image.Image]) -> Vectors:
         pixels = self._image_processor(images=[to_rgb(image) for image in images], return_tensors="pt")
-        return _pooled(self._model.get_image_features(**pixels))
-
-
-def _pooled(features: Any) -> Vectors:  # noqa: ANN401
-    """Give features as (B, D): a tensor in transformers 4, an output with ``pooler_output`` in 5."""
-    tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    vectors: Vectors = tensor.float().numpy()
-    return vectors
+        return pooled(self._model.get_image_features(**pixels))
 
 
 def load(rest: str) -> TransformersEncoder:
     """Load ``ORG/REPO`` or a local folder.
 
     Raises:
-        EncoderError: When there is no such model, it cannot be reached, or it is no CLIP or SigLIP in safetensors.
+        EncoderError: When there is no such model, it cannot be reached, or it is of no known family in safetensors.
     """
-    try:
-        if Path(rest).is_dir():
-            return _create(rest, offline=True)
-        return load_from_hub(rest, lambda offline: _create(rest, offline=offline))
-    except EncoderError:
-        raise
-    except Exception as error:  # transformers and safetensors raise OSError, ValueError, RuntimeError, their own, …
-        raise EncoderError(f"transformers cannot load hf:{rest}: {one_line(error)}") from error
+    return load_checkpoint(f"hf:{rest}", rest, lambda offline: _create(rest, offline=offline))
 
 
 def _create(rest: str, *, offline: bool) -> TransformersEncoder:
-    where = {"local_files_only": offline}
-    config, _ = transformers.PretrainedConfig.get_config_dict(rest, **where)
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise EncoderError(f"hf:{rest} is a {family!r} model; supported are {', '.join(FAMILIES)}")
-    model = _complete_model(rest, **where)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, **where)
-    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, **where)
-    return TransformersEncoder(f"hf:{rest}", model, tokenizer, image_processor, config)
-
-
-def _complete_model(rest: str, *, local_files_only: bool) -> Any:  # noqa: ANN401
-    with _quiet():
-        model, report = transformers.AutoModel.from_pretrained(
-            rest,
-            use_safetensors=True,
-            dtype=torch.float32,
-            local_files_only=local_files_only,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are listed; they are refused below
-        )
-    # transformers only warns of these and fills the gaps with random numbers, others at each load.
-    misshapen = {key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]}
-    if gaps := sorted((set(report["missing_keys"]) | misshapen) - NOT_IN_VECTORS):
-        raise EncoderError(
-            f"hf:{rest} has no fitting weights for {examples(gaps)}: its files are not complete or not of one model"
-        )
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what transformers prints while it loads: its report on missing weights becomes our error."""
-    log = transformers.utils.logging
-    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bar:
-            log.enable_progress_bar()
+    name = f"hf:{rest}"
+    config = checked_config(name, rest, FAMILIES, offline=offline)
+    model = complete_model(name, rest, offline=offline)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, local_files_only=offline)
+    return TransformersEncoder(name, model, tokenizer, image_processor, config)

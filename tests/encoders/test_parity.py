@@ -15,10 +15,10 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from indexing.encoders import Encoder, load_encoder
+from indexing.encoders.checkpoints import pooled
 from indexing.encoders.golden import golden_images
-from indexing.encoders.transformers import _pooled
 from indexing.errors import EncoderError
-from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
+from tests.tiny_models import tiny_align, tiny_chinese_clip, tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
 
 Make = Callable[..., Path]
 TEXTS = ["a red mug", "two children fly a kite over the beach " * 9, "", "size 42 ☂"]
@@ -46,7 +46,14 @@ def test_open_clip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "padding"), [(tiny_clip, True), (tiny_siglip, "max_length"), (tiny_siglip2, "max_length")]
+    ("make", "padding"),
+    [
+        (tiny_clip, True),
+        (tiny_siglip, "max_length"),
+        (tiny_siglip2, "max_length"),
+        (tiny_chinese_clip, True),
+        (tiny_align, "max_length"),
+    ],
 )
 @torch.inference_mode()
 def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
@@ -66,7 +73,7 @@ def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
 
 @pytest.mark.parametrize("output", [torch.ones(2, 3), BaseModelOutputWithPooling(pooler_output=torch.ones(2, 3))])
 def test_features_of_transformers_4_and_5(output: torch.Tensor) -> None:
-    np.testing.assert_array_equal(_pooled(output), np.ones((2, 3)))
+    np.testing.assert_array_equal(pooled(output), np.ones((2, 3)))
 
 
 CHANGES: dict[str, tuple[str, Callable[[Any], None]]] = {
@@ -143,7 +150,9 @@ def test_other_families_are_refused(tmp_path: Path) -> None:
     folder = tiny_clip(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(EncoderError, match="is a 'bert' model; supported are clip, siglip, siglip2"):
+    with pytest.raises(
+        EncoderError, match="is a 'bert' model; supported are clip, siglip, siglip2, chinese_clip, align"
+    ):
         load_tiny(folder)
 
 
