@@ -20,21 +20,30 @@ MODULES = {
 NAMED_BY_REPO = ("hf", "clap", "st")
 KNOWN = (
     "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER, "
-    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER"
+    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER, MAIN+clap:…"
 )
+AND_CLAP = "+clap:"
 
 
-def load_encoder(spec: str) -> Encoder:
+def load_encoder(spec: str, *, bridge: bytes | None = None) -> Encoder:
     """Load an encoder by name.
 
     Args:
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
             and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP, Chinese CLIP, SigLIP
             and ALIGN; ``"clap:…"`` likewise for CLAP, texts and sounds; ``"st:…"`` for sentence-transformers.
+            ``"MAIN+clap:…"`` is any of the others that hears through CLAP.
+        bridge: For ``MAIN+clap:…``: what `Bridge.to_bytes` gave. Without it a bridge is fitted on the texts of the
+            shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own.
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
+        DamagedFileError: When the bridge is none.
     """
+    if AND_CLAP in spec:
+        return _load_bridged(spec, bridge)
+    if bridge is not None:
+        raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
     prefix, _, rest = spec.partition(":")
     if prefix not in MODULES or (prefix == "pocket") != (rest == ""):
         close = difflib.get_close_matches(prefix, MODULES, n=1)
@@ -45,6 +54,17 @@ def load_encoder(spec: str) -> Encoder:
         importlib.import_module("indexing.encoders.hub").require_known(repo)
     encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest)
     return encoder
+
+
+def _load_bridged(spec: str, bridge: bytes | None) -> Encoder:
+    main_name, _, clap_name = spec.partition(AND_CLAP)
+    main, audio = load_encoder(main_name), load_encoder(f"clap:{clap_name}")
+    from indexing.bridge import Bridge
+    from indexing.encoders.bridged import BridgedEncoder, bridge_audio, default_bridge_texts
+
+    if bridge is not None:
+        return BridgedEncoder(main, audio, Bridge.from_bytes(bridge))
+    return bridge_audio(main, audio, default_bridge_texts())
 
 
 def _named_repo(prefix: str, rest: str) -> str | None:
