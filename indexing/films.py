@@ -21,6 +21,8 @@ FORMATS = "mp4, mov, webm, mkv, avi, gif"
 # Options of FFmpeg: a film is one file, whatever it says about others.
 ALONE = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": "none"}
 MICROSECONDS = 1_000_000
+# Sound may outlast the pictures a little; where all is missing that comes after, the file is not whole.
+SLACK_SECONDS, SLACK = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,17 @@ def _frames(film: Any, count: int, limits: FilmLimits) -> Iterator[Frame]:  # no
     if not 0 < seconds <= limits.seconds:
         raise UnusableFilm(f"film of {seconds:.1f} s is not within 0 and {limits.seconds} s")
     steps = max(1, limits.decoded_pixels // count // pixels)
-    shown = -1.0
+    before = -1.0
     for part in range(count):
-        frame = _frame_at(film, stream, start + seconds * (part + 0.5) / count, steps)
-        moment = max(0.0, float(frame.time) - start)
-        if moment > shown:
-            shown = moment
-            yield moment, _upright(frame)
+        moment = seconds * (part + 0.5) / count
+        frame, is_last = _frame_at(film, stream, start + moment, steps)
+        since = max(0.0, float(frame.time) - start)
+        until = since + float((frame.duration or 0) * stream.time_base)
+        if is_last and moment - until > max(SLACK_SECONDS, SLACK * seconds):
+            raise UnusableFilm(f"film is cut short: it ends at {until:.1f} of {seconds:.1f} s")
+        if since > before:
+            before = since
+            yield since, _upright(frame)
 
 
 def _extent(film: Any, stream: Any) -> tuple[float, float]:  # noqa: ANN401
@@ -134,19 +140,19 @@ def _extent(film: Any, stream: Any) -> tuple[float, float]:  # noqa: ANN401
     return start, float(max(ends, default=0) * stream.time_base) - start
 
 
-def _frame_at(film: Any, stream: Any, moment: float, steps: int) -> Any:  # noqa: ANN401
-    """Give the frame that is shown at a moment, or the last one before it that ``steps`` frames lead to."""
+def _frame_at(film: Any, stream: Any, moment: float, steps: int) -> tuple[Any, bool]:  # noqa: ANN401
+    """Give the frame shown at a moment, or an earlier one ``steps`` frames on; and whether the film ends with it."""
     film.seek(int(moment / stream.time_base), stream=stream)
     found = None
     for step, frame in enumerate(film.decode(stream)):
         if frame.time is None:
             continue
         if found is not None and (frame.time > moment or step >= steps):
-            break
+            return found, False
         found = frame
     if found is None:
         raise UnusableFilm(f"film is cut short: it has no frame at {moment:.1f} s")
-    return found
+    return found, True
 
 
 def _upright(frame: Any) -> Image.Image:  # noqa: ANN401

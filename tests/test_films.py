@@ -71,6 +71,14 @@ def test_a_film_of_few_frames_gives_each_once() -> None:
     assert [colour(image).argmax() for _, image in frames] == [0, 2]
 
 
+def test_a_last_frame_may_be_held() -> None:
+    with io.BytesIO() as file:
+        two = [Image.new("RGB", (20, 20), name) for name in ("red", "blue")]
+        two[0].save(file, "GIF", save_all=True, append_images=two[1:], duration=[200, 9_000])
+        assert [seconds for seconds, _ in frames_of(file.getvalue(), 4)] == [0.2]
+        assert [seconds for seconds, _ in frames_of(file.getvalue(), 100)] == [0, 0.2]
+
+
 def test_a_film_that_is_turned_in_its_header_is_turned() -> None:
     wide = film("mp4", [(0, 0, 0)], (64, 32))
     upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -88,6 +96,25 @@ def test_where_complete_frames_are_rare_an_earlier_one_is_cheaper() -> None:
     assert not {seconds for seconds, _ in cheap} & {seconds for seconds, _ in exact}
     assert cheap[0][0] == 0
     assert cheap[-1][0] < 3.5
+
+
+def noisy(form: str) -> bytes:
+    """A film whose bytes are spread evenly over its time."""
+    noise = np.random.default_rng(0)
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as container:
+        stream = container.add_stream(CODECS[form], rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(4 * RATE):
+            frame = av.VideoFrame.from_ndarray(noise.integers(0, 256, (48, 64, 3), dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
 
 
 def only_sound() -> bytes:
@@ -118,6 +145,8 @@ BAD = {
     "start of mp4 alone": (FILMS["mp4"][:40], "film is broken: Invalid data"),
     "mp4 cut short": (FILMS["mp4"][: len(FILMS["mp4"]) // 2], "film is broken: Invalid data"),
     "webm cut short": (FILMS["webm"][:200], "film is broken|no pictures|is not within|cut short"),
+    "matroska cut in half": (half(noisy("matroska")), r"cut short: it ends at \d\.\d of 4\.0 s"),
+    "webm cut in half": (half(noisy("webm")), r"cut short: it ends at \d\.\d of 4\.0 s"),
     "garbage with a start": (b"\x1a\x45\xdf\xa3" + bytes(range(256)) * 40, "film is broken|no pictures"),
     "zeros with a start": (b"RIFF\0\0\0\0AVI " + bytes(5_000), "film is broken|no pictures"),
     "sound alone": (only_sound(), "film has no pictures"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, Siglip2Processor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from indexing.encoders import Encoder, load_encoder
@@ -69,6 +69,21 @@ def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
     texts, images = (part if isinstance(part, torch.Tensor) else part.pooler_output for part in (texts, images))
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), unit(texts), atol=1e-6)
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(images), atol=1e-6)
+
+
+@torch.inference_mode()
+def test_siglip2_with_its_own_tokenizer_and_processor(tmp_path: Path) -> None:
+    siglip2 = pytest.importorskip("transformers.models.siglip2.tokenization_siglip2")  # since transformers 5
+    folder = tiny_siglip2(tmp_path / "model")
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"▁abcdefghijklmnopqrstuvwxyz0123456789"]
+    tokenizer = siglip2.Siglip2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
+    images = AutoImageProcessor.from_pretrained(folder)
+    Siglip2Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    encoder, model = load_encoder(f"hf:{folder}"), AutoModel.from_pretrained(folder).eval()
+    inputs = AutoProcessor.from_pretrained(folder)(text=["A Red mug", "x"], max_length=16, return_tensors="pt")
+    expected = unit(torch.from_numpy(pooled(model.get_text_features(**inputs))))
+    np.testing.assert_allclose(encoder.encode_texts(["A Red mug", "x"]), expected, atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode_texts(["a red MUG"]), encoder.encode_texts(["A Red mug"]))
 
 
 @pytest.mark.parametrize("output", [torch.ones(2, 3), BaseModelOutputWithPooling(pooler_output=torch.ones(2, 3))])
