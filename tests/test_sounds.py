@@ -173,6 +173,18 @@ def test_reading(tmp_path: Path) -> None:
         read_sound(path, SoundLimits(file_bytes=10))
 
 
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason="Tux Paint's stamps are not installed")
+def test_real_recordings() -> None:
+    effects = [path for path in STAMPS.rglob("*") if path.suffix in (".ogg", ".wav") and "_desc" not in path.name]
+    for path in effects:
+        sound = decode_sound(read_sound(path, LIMITS), 48_000, LIMITS)
+        assert sound.size > 1_000, path
+        assert np.isfinite(sound).all(), path
+
+
 def test_without_the_extra_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(MissingExtraError, match=r'soxr cannot be imported: pip install "commonspace\[audio\]"'):
