@@ -9,9 +9,20 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AlignConfig,
+    AlignModel,
+    BertConfig,
+    BertModel,
+    ChineseCLIPConfig,
+    ChineseCLIPImageProcessor,
+    ChineseCLIPModel,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
+    EfficientNetImageProcessor,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessor,
@@ -24,6 +35,8 @@ from transformers import (
 WORDS = ["a red mug", "two children fly a kite over the beach", "http www example com x png", "size 42 eur 19 99 ☂ 猫"]
 SIDE, CONTEXT = 32, 16
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+# Wide, so that the first token's last state, which stands for a text, depends on the others.
+BERT = {"vocab_size": 400, "max_position_embeddings": CONTEXT, "pad_token_id": 2, "initializer_range": 0.2}
 
 
 def tiny_open_clip(folder: Path, seed: int = 0) -> Path:
@@ -92,9 +105,69 @@ def tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     return _saved(folder, Siglip2Model, config, Siglip2ImageProcessor(patch_size=8, max_num_patches=16), seed)
 
 
-def _saved(folder: Path, model: Any, config: Any, image_processor: Any, seed: int) -> Path:  # noqa: ANN401
+def tiny_chinese_clip(folder: Path, seed: int = 0) -> Path:
+    """A transformers Chinese CLIP folder."""
+    config = ChineseCLIPConfig(
+        text_config={**SMALL, **BERT},
+        vision_config={**SMALL, "image_size": SIDE, "patch_size": 8},
+        projection_dim=24,
+    )
+    processor = ChineseCLIPImageProcessor(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
+    return _saved(folder, ChineseCLIPModel, config, processor, seed)
+
+
+def tiny_align(folder: Path, seed: int = 0) -> Path:
+    """A transformers ALIGN folder: a BERT and an EfficientNet of two blocks."""
+    blocks = {"in_channels": [32, 8], "out_channels": [8, 32], "kernel_sizes": [3, 3], "strides": [1, 2]}
+    sizes = {"expand_ratios": [1, 2], "num_block_repeats": [1, 1], "depthwise_padding": [], "hidden_dim": 32}
+    config = AlignConfig(
+        text_config={**SMALL, **BERT},
+        vision_config={**blocks, **sizes, "image_size": SIDE, "depth_coefficient": 1.0, "width_coefficient": 1.0},
+        projection_dim=32,
+    )
+    size = {"height": SIDE, "width": SIDE}
+    return _saved(folder, AlignModel, config, EfficientNetImageProcessor(size=size, crop_size=size), seed)
+
+
+def tiny_clap(folder: Path, seed: int = 0, *, fusion: bool = False) -> Path:
+    """A transformers CLAP folder that hears one second at 8 kHz."""
+    text = {**SMALL, "vocab_size": 400, "max_position_embeddings": CONTEXT + 3, "pad_token_id": 2}
+    audio = {
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "window_size": 4,
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "patch_embeds_hidden_size": 16,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+    }
+    fused = {"enable_fusion": True, "fusion_type": "aff_2d"} if fusion else {}
+    config = ClapConfig(text_config=text, audio_config={**audio, **fused}, projection_dim=24)
+    extractor = ClapFeatureExtractor(
+        feature_size=16,
+        sampling_rate=8_000,
+        hop_length=80,
+        max_length_s=1,
+        fft_window_size=256,
+        frequency_max=4_000,
+        truncation="fusion" if fusion else "rand_trunc",
+    )
+    return _saved(folder, ClapModel, config, extractor, seed)
+
+
+def tiny_bert(folder: Path, seed: int = 0) -> Path:
+    """A transformers BERT folder, with a tokenizer."""
+    config = BertConfig(**SMALL, **BERT)
+    torch.manual_seed(seed)
+    BertModel(config).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def _saved(folder: Path, model: Any, config: Any, preprocessing: Any, seed: int) -> Path:  # noqa: ANN401
     """Make a model with random weights and save it with tokenizer and preprocessing."""
     torch.manual_seed(seed)
-    for part in (model(config), tiny_tokenizer(), image_processor):
+    for part in (model(config), tiny_tokenizer(), preprocessing):
         part.save_pretrained(folder)
     return folder

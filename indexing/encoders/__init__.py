@@ -1,40 +1,54 @@
-"""Encoders by name: ``pocket``, ``open_clip:…``, ``hf:…``, ``vectors:…``; nothing heavy is imported until asked for."""
+"""Encoders by name, ``pocket`` or ``open_clip:…`` and so on. Nothing heavy is imported until one is loaded."""
 
 import difflib
 import importlib
 from pathlib import Path
 
-from indexing.encoders.base import Encoder, EncoderInfo
+from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError
 
-__all__ = ["Encoder", "EncoderInfo", "load_encoder"]
+__all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
 # Each module has `load(rest)`, given what follows the prefix.
 MODULES = {
     "pocket": "indexing.encoders.pocket",
     "open_clip": "indexing.encoders.open_clip",
     "hf": "indexing.encoders.transformers",
+    "clap": "indexing.encoders.clap",
+    "st": "indexing.encoders.sentence_transformers",
     "vectors": "indexing.encoders.vectors",
 }
+NAMED_BY_REPO = ("hf", "clap", "st")
 KNOWN = (
     "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER, "
-    "vectors:, vectors:DIM, vectors:DIM:NAME"
+    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER, MAIN+clap:…, vectors:, vectors:DIM, vectors:DIM:NAME"
 )
+AND_CLAP = "+clap:"
 
 
-def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
+def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> Encoder:
     """Load an encoder by name.
 
     Args:
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
-            and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP and SigLIP; or
+            and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP, Chinese CLIP, SigLIP
+            and ALIGN; ``"clap:…"`` likewise for CLAP, texts and sounds; ``"st:…"`` for sentence-transformers;
             ``"vectors:"``, ``"vectors:DIM"`` or ``"vectors:DIM:NAME"`` for vectors that the catalogue brings.
+            ``"MAIN+clap:…"`` is any of the others that hears through CLAP.
         precision: ``"auto"`` measures which number format is fastest here and keeps the vectors (cosine of at least
-            .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. The pocket encoder is always float32.
+            .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. Only open_clip and transformers have a
+            choice.
+        bridge: For ``MAIN+clap:…``: what `Bridge.to_bytes` gave. Without it a bridge is fitted on the texts of the
+            shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own.
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
+        DamagedFileError: When the bridge is none.
     """
+    if AND_CLAP in spec:
+        return _load_bridged(spec, precision, bridge)
+    if bridge is not None:
+        raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
     prefix, _, rest = spec.partition(":")
     wanting = prefix in ("open_clip", "hf") and rest == ""
     if prefix not in MODULES or wanting or (prefix == "pocket" and rest):
@@ -48,8 +62,19 @@ def load_encoder(spec: str, *, precision: str = "auto") -> Encoder:
     return encoder
 
 
+def _load_bridged(spec: str, precision: str, bridge: bytes | None) -> Encoder:
+    main_name, _, clap_name = spec.partition(AND_CLAP)
+    main, audio = load_encoder(main_name, precision=precision), load_encoder(f"clap:{clap_name}")
+    from indexing.bridge import Bridge
+    from indexing.encoders.bridged import BridgedEncoder, bridge_audio, default_bridge_texts
+
+    if bridge is not None:
+        return BridgedEncoder(main, audio, Bridge.from_bytes(bridge))
+    return bridge_audio(main, audio, default_bridge_texts())
+
+
 def _named_repo(prefix: str, rest: str) -> str | None:
     """Give the hub repository that a name states outright; an open_clip architecture must be looked up first."""
     if prefix == "open_clip":
         return rest.removeprefix("hf-hub:") if rest.startswith("hf-hub:") else None
-    return rest if prefix == "hf" and not Path(rest).is_dir() else None
+    return rest if prefix in NAMED_BY_REPO and not Path(rest).is_dir() else None

@@ -12,6 +12,7 @@ from PIL import Image
 
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.errors import EncoderError
+from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
 PRECOMPUTED = "vectors:"
@@ -53,8 +54,9 @@ class EncoderInfo:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A frozen model that embeds texts and images (and perhaps audio) into one space.
+    """A frozen model that embeds texts and images (or one of them) into one space.
 
+    One without a modality says so in its info, and raises `EncoderError` when asked for it all the same.
     Every method takes a sequence and returns (N, D) float32 of unit length, (0, D) for an empty sequence.
     A text is always embedded as text, whatever it looks like: no encoder opens paths or URLs.
     """
@@ -87,6 +89,20 @@ class PixelEncoder(Encoder, Protocol):
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed N prepared pictures (N, side, side, 3) uint8: (N, D) float32, unit length."""
+        ...
+
+
+@runtime_checkable
+class AudioEncoder(Encoder, Protocol):
+    """An encoder that embeds sounds too."""
+
+    @property
+    def audio_rate(self) -> int:
+        """Samples a second of the sounds that it takes, in hertz: what `decode_sound` is to give."""
+        ...
+
+    def encode_audio(self, sounds: Sequence[Sound]) -> Vectors:
+        """Embed N sounds, each (S,) float32 mono at `audio_rate`, any S >= 1: (N, D) float32, unit length."""
         ...
 
 
@@ -123,3 +139,15 @@ def require(encoder: Encoder, modality: Modality) -> None:
         raise EncoderError(
             f"encoder {encoder.info.name!r} cannot embed {modality}, only {able}; choose another encoder"
         )
+
+
+def with_audio(encoder: Encoder) -> AudioEncoder:
+    """Give an encoder as one that embeds sounds.
+
+    Raises:
+        EncoderError: When it cannot.
+    """
+    require(encoder, Modality.AUDIO)
+    if not isinstance(encoder, AudioEncoder):
+        raise EncoderError(f"encoder {encoder.info.name!r} claims audio but has no encode_audio and audio_rate")
+    return encoder

@@ -7,6 +7,8 @@ import numpy as np
 
 from indexing.decoding.form import Pixels
 from indexing.encoders.base import unit
+from indexing.errors import ShapeError, VectorError
+from indexing.sounds import Sound
 from indexing.types import Vectors
 
 Content = TypeVar("Content")
@@ -20,6 +22,22 @@ def well_formed(text: str) -> str:
     True
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def checked_sounds(sounds: Sequence[Sound]) -> list[Sound]:
+    """Give sounds as float32.
+
+    Raises:
+        ShapeError: When one is not (S,) with S >= 1.
+        VectorError: When one has samples that are not finite.
+    """
+    checked = [np.asarray(sound, np.float32) for sound in sounds]
+    for place, sound in enumerate(checked):
+        if sound.ndim != 1 or not sound.size:
+            raise ShapeError(f"sound {place} has shape {sound.shape}, expected (S,): one channel, at least one sample")
+        if not np.isfinite(sound).all():
+            raise VectorError(f"sound {place} has samples that are not finite: read sounds with decode_sound")
+    return checked
 
 
 def in_batches(

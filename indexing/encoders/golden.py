@@ -1,10 +1,11 @@
-"""Eight fixed inputs whose vectors prove that an encoder is the one that built a bundle."""
+"""Fixed texts, pictures and sounds whose vectors prove that an encoder is the one that built a bundle."""
 
 import numpy as np
 from PIL import Image
 
-from indexing.encoders.base import Encoder
+from indexing.encoders.base import Encoder, with_audio
 from indexing.errors import EncoderMismatchError
+from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
 TEXTS = (
@@ -14,6 +15,7 @@ TEXTS = (
     "size 42, EUR 19.99",
 )
 SIDE = 96
+SOUND_SECONDS = 2
 AT_LEAST = 0.999
 
 
@@ -31,8 +33,16 @@ def golden_images() -> list[Image.Image]:
     return [Image.fromarray(array.astype(np.uint8), "RGB") for array in pixels]
 
 
+def golden_sounds(rate: int) -> list[Sound]:
+    """Make two sounds of 2 s at a rate in hertz: a chirp from 100 to 4,000 Hz, and noise. The same on every machine."""
+    seconds = np.arange(SOUND_SECONDS * rate) / rate
+    chirp = 0.5 * np.sin(2 * np.pi * (100 + 3_900 * seconds / SOUND_SECONDS / 2) * seconds)
+    noise = np.random.Generator(np.random.PCG64(7)).uniform(-0.5, 0.5, len(seconds))
+    return [chirp.astype(np.float32), noise.astype(np.float32)]
+
+
 def golden_vectors(encoder: Encoder) -> Vectors:
-    """Embed the golden inputs of the modalities that an encoder has: (4 or 8, D) float32.
+    """Embed the golden inputs of the modalities that an encoder has, sounds last: (2 to 10, D) float32.
 
     Vectors that come with the catalogue have no model to prove: (0, D).
     """
@@ -43,6 +53,9 @@ def golden_vectors(encoder: Encoder) -> Vectors:
         parts.append(encoder.encode_texts(TEXTS))
     if Modality.IMAGE in encoder.info.modalities:
         parts.append(encoder.encode_images(golden_images()))
+    if Modality.AUDIO in encoder.info.modalities:
+        hearing = with_audio(encoder)
+        parts.append(hearing.encode_audio(golden_sounds(hearing.audio_rate)))
     return np.concatenate(parts)
 
 

@@ -1,8 +1,7 @@
-"""CLIP and SigLIP through transformers, with exactly the vectors that transformers gives."""
+"""CLIP, Chinese CLIP, SigLIP and ALIGN through transformers, with exactly the vectors that transformers gives."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,49 @@ from PIL import Image
 
 from indexing.decoding.form import FILTERS, ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.batches import by_length, in_batches, pixels_in_batches
+from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS, golden_images
-from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.pixels import normaliser
 from indexing.encoders.precision import AUTO, EXACT, in_precision
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
-from indexing.errors import EncoderError, examples
 from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
 INTERPOLATIONS = {int(number): name for name, number in FILTERS.items()}
 IMAGE_BATCH = 32
-FAMILIES = ("clip", "siglip", "siglip2")
-# These scale the similarity in training; vectors do not depend on them, so a checkpoint may lack them.
-NOT_IN_VECTORS = {"logit_scale", "logit_bias"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of models takes its texts.
+
+    Attributes:
+        padding: ``"max_length"`` for those that were trained on texts padded to their full length and read the last
+            place; ``"longest"`` for those that do not mind.
+        tokens: Longest text in tokens that it was trained on, where its positions allow longer ones.
+    """
+
+    padding: str
+    tokens: int | None = None
+
+
+FAMILIES = {
+    "clip": Family("longest"),
+    "siglip": Family("max_length"),
+    "siglip2": Family("max_length"),
+    # Their texts go through a BERT of 512 positions, of which training used the first few.
+    "chinese_clip": Family("longest", 52),
+    "align": Family("longest", 64),
+}
 
 
 class TransformersEncoder:
-    """A CLIP or SigLIP model of transformers behind the `Encoder` protocol.
+    """A model of transformers for texts and pictures behind the `Encoder` protocol.
 
     Args:
         name: The spec it was loaded by.
-        model: The model.
+        model: The model, frozen.
         tokenizer: Its tokenizer.
         image_processor: Its preprocessing of pictures.
         config: The model's configuration as its file has it: what its weights do not say.
@@ -50,11 +69,10 @@ class TransformersEncoder:
         config: dict[str, Any],
         precision: str = EXACT,
     ) -> None:
-        self._model = model.eval().requires_grad_(False)
-        self._tokenizer, self._image_processor = tokenizer, image_processor
-        # SigLIP was trained on texts padded to their full length, and reads the last place; CLIP does not mind.
-        self._padding = "longest" if model.config.model_type == "clip" else "max_length"
-        self._length = int(model.config.text_config.max_position_embeddings)
+        self._model, self._tokenizer, self._image_processor = model, tokenizer, image_processor
+        family = FAMILIES[model.config.model_type]
+        positions = int(model.config.text_config.max_position_embeddings)
+        self._padding, self._length = family.padding, min(positions, family.tokens or positions)
         fingerprint = state_fingerprint(
             model,
             config=lasting(config),
@@ -76,11 +94,10 @@ class TransformersEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
-        clean = [well_formed(text) for text in texts]
-        lengths = [len(text) for text in clean] if self._padding == "longest" else [0] * len(clean)
+        lengths = [len(text) for text in texts] if self._padding == "longest" else [0] * len(texts)
         return by_length(
             lengths,
-            lambda places: _texts(self._model, self._tokens([clean[place] for place in places])),
+            lambda places: _texts(self._model, self._tokens([texts[place] for place in places])),
             self.info.dim,
         )
 
@@ -103,25 +120,19 @@ class TransformersEncoder:
         return self._image_processor(images=[to_rgb(image) for image in images], return_tensors="pt")
 
     def _tokens(self, texts: Sequence[str]) -> Any:  # noqa: ANN401
-        return self._tokenizer(
-            [well_formed(text) for text in texts],
-            padding=self._padding,
-            truncation=True,
-            max_length=self._length,
-            return_tensors="pt",
-        )
+        return tokens(self._tokenizer, texts, self._padding, self._length)
 
 
 @torch.inference_mode()
 def _texts(model: Any, tokens: Any) -> Vectors:  # noqa: ANN401
-    return _pooled(model.get_text_features(**tokens))
+    return pooled(model.get_text_features(**tokens))
 
 
 @torch.inference_mode()
 def _images(model: Any, pixels: Mapping[str, torch.Tensor]) -> Vectors:  # noqa: ANN401
     dtype = next(model.vision_model.parameters()).dtype
     cast = {name: part.to(dtype) if part.is_floating_point() else part for name, part in pixels.items()}
-    return _pooled(model.get_image_features(**cast))
+    return pooled(model.get_image_features(**cast))
 
 
 def _form(settings: Mapping[str, Any]) -> ImageForm | None:
@@ -137,70 +148,19 @@ def _form(settings: Mapping[str, Any]) -> ImageForm | None:
     return None
 
 
-def _pooled(features: Any) -> Vectors:  # noqa: ANN401
-    """Give features as (B, D): a tensor in transformers 4, an output with ``pooler_output`` in 5."""
-    tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
-    vectors: Vectors = tensor.float().cpu().numpy()
-    return vectors
-
-
 def load(rest: str, precision: str = AUTO) -> TransformersEncoder:
     """Load ``ORG/REPO`` or a local folder.
 
     Raises:
-        EncoderError: When there is no such model, it cannot be reached, or it is no CLIP or SigLIP in safetensors.
+        EncoderError: When there is no such model, it cannot be reached, or it is of no known family in safetensors.
     """
-    try:
-        if Path(rest).is_dir():
-            return _create(rest, precision, offline=True)
-        return load_from_hub(rest, lambda offline: _create(rest, precision, offline=offline))
-    except EncoderError:
-        raise
-    except Exception as error:  # transformers and safetensors raise OSError, ValueError, RuntimeError, their own, …
-        raise EncoderError(f"transformers cannot load hf:{rest}: {one_line(error)}") from error
+    name = f"hf:{rest}"
+    return load_checkpoint(name, rest, lambda offline: _create(name, rest, precision, offline=offline))
 
 
-def _create(rest: str, precision: str, *, offline: bool) -> TransformersEncoder:
-    where = {"local_files_only": offline}
-    config, _ = transformers.PretrainedConfig.get_config_dict(rest, **where)
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise EncoderError(f"hf:{rest} is a {family!r} model; supported are {', '.join(FAMILIES)}")
-    model = _complete_model(rest, **where)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, **where)
-    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, **where)
-    return TransformersEncoder(f"hf:{rest}", model, tokenizer, image_processor, config, precision)
-
-
-def _complete_model(rest: str, *, local_files_only: bool) -> Any:  # noqa: ANN401
-    with _quiet():
-        model, report = transformers.AutoModel.from_pretrained(
-            rest,
-            use_safetensors=True,
-            dtype=torch.float32,
-            local_files_only=local_files_only,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are listed; they are refused below
-        )
-    # transformers only warns of these and fills the gaps with random numbers, others at each load.
-    misshapen = {key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]}
-    if gaps := sorted((set(report["missing_keys"]) | misshapen) - NOT_IN_VECTORS):
-        raise EncoderError(
-            f"hf:{rest} has no fitting weights for {examples(gaps)}: its files are not complete or not of one model"
-        )
-    return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what transformers prints while it loads: its report on missing weights becomes our error."""
-    log = transformers.utils.logging
-    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bar:
-            log.enable_progress_bar()
+def _create(name: str, rest: str, precision: str, *, offline: bool) -> TransformersEncoder:
+    config = checked_config(name, rest, FAMILIES, offline=offline)
+    model = complete_model(name, rest, offline=offline)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, local_files_only=offline)
+    return TransformersEncoder(name, model, tokenizer, image_processor, config, precision)

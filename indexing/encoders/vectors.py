@@ -69,7 +69,7 @@ class VectorsEncoder:
         )
 
 
-def load(rest: str) -> VectorsEncoder:
+def load(rest: str, precision: str = "auto") -> VectorsEncoder:  # noqa: ARG001 - it has but one
     """Make the encoder of ``vectors:REST``, where the rest is empty, ``DIM`` or ``DIM:NAME``.
 
     Raises:

@@ -13,7 +13,7 @@ from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.golden import check_golden, golden_images, golden_vectors
 from indexing.errors import EncoderMismatchError
 from indexing.types import Modality
-from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
+from tests.tiny_models import tiny_align, tiny_chinese_clip, tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
 from tests.toy import ToyEncoder
 
 SPECS: dict[str, Callable[[Path], str]] = {
@@ -22,6 +22,8 @@ SPECS: dict[str, Callable[[Path], str]] = {
     "clip": lambda folder: f"hf:{tiny_clip(folder / 'clip')}",
     "siglip": lambda folder: f"hf:{tiny_siglip(folder / 'siglip')}",
     "siglip2": lambda folder: f"hf:{tiny_siglip2(folder / 'siglip2')}",
+    "chinese_clip": lambda folder: f"hf:{tiny_chinese_clip(folder / 'chinese_clip')}",
+    "align": lambda folder: f"hf:{tiny_align(folder / 'align')}",
 }
 TEXTS = ["a red mug", "Two children fly a kite " * 60, "", "☂ 猫 собака", "a red mug.", "x"]
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, Siglip2Processor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import PixelEncoder
+from indexing.encoders.checkpoints import pooled
 from indexing.encoders.golden import golden_images
-from indexing.encoders.transformers import _pooled
 from indexing.errors import EncoderError
-from tests.tiny_models import tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
+from tests.tiny_models import tiny_align, tiny_chinese_clip, tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2
 
 Make = Callable[..., Path]
 TEXTS = ["a red mug", "two children fly a kite over the beach " * 9, "", "size 42 ☂"]
@@ -47,7 +47,14 @@ def test_open_clip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "padding"), [(tiny_clip, True), (tiny_siglip, "max_length"), (tiny_siglip2, "max_length")]
+    ("make", "padding"),
+    [
+        (tiny_clip, True),
+        (tiny_siglip, "max_length"),
+        (tiny_siglip2, "max_length"),
+        (tiny_chinese_clip, True),
+        (tiny_align, "max_length"),
+    ],
 )
 @torch.inference_mode()
 def test_transformers(tmp_path: Path, make: Make, padding: bool | str) -> None:
@@ -92,9 +99,24 @@ def test_low_precision_gives_nearly_the_same_vectors(tmp_path: Path, make: Make)
         load_encoder(spec, precision="int4")
 
 
+@torch.inference_mode()
+def test_siglip2_with_its_own_tokenizer_and_processor(tmp_path: Path) -> None:
+    siglip2 = pytest.importorskip("transformers.models.siglip2.tokenization_siglip2")  # since transformers 5
+    folder = tiny_siglip2(tmp_path / "model")
+    letters = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"▁abcdefghijklmnopqrstuvwxyz0123456789"]
+    tokenizer = siglip2.Siglip2Tokenizer(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
+    images = AutoImageProcessor.from_pretrained(folder)
+    Siglip2Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    encoder, model = load_encoder(f"hf:{folder}"), AutoModel.from_pretrained(folder).eval()
+    inputs = AutoProcessor.from_pretrained(folder)(text=["A Red mug", "x"], max_length=16, return_tensors="pt")
+    expected = unit(torch.from_numpy(pooled(model.get_text_features(**inputs))))
+    np.testing.assert_allclose(encoder.encode_texts(["A Red mug", "x"]), expected, atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode_texts(["a red MUG"]), encoder.encode_texts(["A Red mug"]))
+
+
 @pytest.mark.parametrize("output", [torch.ones(2, 3), BaseModelOutputWithPooling(pooler_output=torch.ones(2, 3))])
 def test_features_of_transformers_4_and_5(output: torch.Tensor) -> None:
-    np.testing.assert_array_equal(_pooled(output), np.ones((2, 3)))
+    np.testing.assert_array_equal(pooled(output), np.ones((2, 3)))
 
 
 CHANGES: dict[str, tuple[str, Callable[[Any], None]]] = {
@@ -171,7 +193,9 @@ def test_other_families_are_refused(tmp_path: Path) -> None:
     folder = tiny_clip(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(EncoderError, match="is a 'bert' model; supported are clip, siglip, siglip2"):
+    with pytest.raises(
+        EncoderError, match="is a 'bert' model; supported are clip, siglip, siglip2, chinese_clip, align"
+    ):
         load_tiny(folder)
 
 

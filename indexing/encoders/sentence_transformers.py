@@ -1,0 +1,162 @@
+"""Any sentence-transformers model for texts, or for texts and pictures, with exactly the vectors that it gives.
+
+Left to itself the library takes a text that looks like the address or path of a picture for that picture, and opens it.
+Here every text goes in as ``{"text": …}``, which it believes. Needs the extra ``st``.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+
+from indexing.encoders.base import EncoderInfo, require
+from indexing.encoders.batches import in_batches, to_rgb, well_formed
+from indexing.encoders.checkpoints import load_checkpoint, quiet
+from indexing.encoders.golden import TEXTS, golden_vectors
+from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
+from indexing.errors import EncoderError
+from indexing.extras import import_extra
+from indexing.types import Modality, Vectors
+
+# What a model is made of: no pickles, no code, no copies for other runtimes.
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+OTHER_RUNTIMES = ("onnx/*", "openvino/*")
+LISTING = "modules.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class SentenceTransformersEncoder:
+    """A model of sentence-transformers behind the `Encoder` protocol.
+
+    Texts get the prompt that the model names as its default, and none if it names none: those for queries alone or
+    documents alone are never used.
+
+    Args:
+        name: The spec it was loaded by.
+        model: The model, on the CPU.
+    """
+
+    def __init__(self, name: str, model: Any) -> None:  # noqa: ANN401
+        self._model = model.eval().requires_grad_(False)
+        whole = import_extra("sentence_transformers.base.modules", "st").Transformer
+        # Other kinds of first modules know texts only, and take strings.
+        self._believes = isinstance(model[0], whole)
+        if not self._believes and list(model.modalities) != ["text"]:
+            raise EncoderError(f"{name} chooses among several models by input: load one of them by itself")
+        known = (Modality.TEXT, Modality.IMAGE)
+        modalities = tuple(modality for modality in known if str(modality) in model.modalities)
+        if Modality.TEXT not in modalities:
+            raise EncoderError(f"{name} embeds no texts, only {', '.join(map(str, model.modalities))}")
+        dim = self._texts(["a"]).shape[1]
+        self.info = EncoderInfo(name, int(dim), modalities, _fingerprint(model))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embed N texts, cut to the model's longest: (N, D) float32, unit length."""
+        return in_batches(texts, self._texts, self.info.dim)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Embed N pictures: (N, D) float32, unit length.
+
+        Raises:
+            EncoderError: When the model embeds texts only.
+        """
+        require(self, Modality.IMAGE)
+        return in_batches(images, self._images, self.info.dim)
+
+    def _texts(self, texts: Sequence[str]) -> Vectors:
+        whole = [well_formed(text) for text in texts]
+        return self._encode([{"text": text} for text in whole] if self._believes else whole)
+
+    def _images(self, images: Sequence[Image.Image]) -> Vectors:
+        return self._encode([to_rgb(image) for image in images])
+
+    def _encode(self, contents: list[Any]) -> Vectors:
+        vectors: Vectors = self._model.encode(contents, batch_size=len(contents), show_progress_bar=False)
+        return vectors
+
+
+def _fingerprint(model: Any) -> str:  # noqa: ANN401
+    processor, config = model.processor, getattr(model, "config", None)
+    images = getattr(processor, "image_processor", None)
+    tokenizer = model.tokenizer
+    return state_fingerprint(
+        model,
+        modules=[(type(module).__name__, module.get_config_dict()) for module in model],
+        config=lasting(config.to_dict()) if config is not None else None,
+        preprocess=images.to_json_string() if images is not None else None,
+        vocabulary=vocabulary(tokenizer) if hasattr(tokenizer, "get_vocab") else None,
+        tokens=tokenizer(list(TEXTS), truncation=True)["input_ids"] if callable(tokenizer) else None,
+        length=model.max_seq_length,
+        prompts=[model.prompts, model.default_prompt_name],
+        truncate=model.truncate_dim,
+        library="sentence-transformers",
+    )
+
+
+def load(rest: str, precision: str = "auto") -> SentenceTransformersEncoder:  # noqa: ARG001 - it has but one
+    """Load ``ORG/REPO`` or a local folder.
+
+    Raises:
+        MissingExtraError: When sentence-transformers is not installed.
+        EncoderError: When there is no such model, it cannot be reached, has parts that are pickles or code, or is not
+            complete.
+    """
+    import_extra("sentence_transformers", "st")
+    return load_checkpoint(f"st:{rest}", rest, lambda offline: _create(rest, offline=offline))
+
+
+def _create(rest: str, *, offline: bool) -> SentenceTransformersEncoder:
+    name = f"st:{rest}"
+    folder = Path(rest) if Path(rest).is_dir() else _snapshot(rest, offline=offline)
+    _check_parts(name, folder)
+    first, second = (_loaded(name, folder, seed) for seed in (0, 1))
+    # Weights that its files lack are made up at random, silently; not all of them matter, as a text's unused pooler.
+    if not np.allclose(golden_vectors(first), golden_vectors(second), atol=1e-4):
+        raise EncoderError(f"{name} gives other vectors at each load: its files lack weights or are not of one model")
+    return first
+
+
+def _snapshot(repo: str, *, offline: bool) -> Path:
+    """Give the cached folder of a hub's model, fetching what it lacks when the hub may be asked."""
+    patterns, others = list(FILES), list(OTHER_RUNTIMES)
+    folder = snapshot_download(repo, local_files_only=offline, allow_patterns=patterns, ignore_patterns=others)
+    if offline and not (Path(folder) / LISTING).is_file():
+        raise FileNotFoundError(f"{LISTING} is not in the cache")  # no verdict on the model: the hub may have it
+    return Path(folder)
+
+
+def _loaded(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
+    library = import_extra("sentence_transformers", "st")
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = library.SentenceTransformer(
+            str(folder),
+            device="cpu",
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+        )
+    return SentenceTransformersEncoder(name, model)
+
+
+def _check_parts(name: str, folder: Path) -> None:
+    """Check what a model is made of, before anything of it is loaded."""
+    listed = folder / LISTING
+    if not listed.is_file():
+        raise EncoderError(f"{name} is no sentence-transformers model: it has no {LISTING}")
+    for module in json.loads(listed.read_bytes()):
+        if not module["type"].startswith("sentence_transformers."):
+            raise EncoderError(f"{name} needs code of its own, {module['type']!r}, which is never run")
+        part = folder / module["path"]
+        files = sorted(part.iterdir()) if part.is_dir() else []
+        pickles = [path.name for path in files if path.suffix in PICKLES]
+        if pickles and not any(path.suffix == ".safetensors" for path in files):
+            raise EncoderError(
+                f"{name} has no safetensors in {module['path'] or '.'!r}, only {pickles[0]}, a pickle that could run "
+                "code: convert it to safetensors"
+            )

@@ -1,0 +1,134 @@
+"""Reading sounds that anyone may have sent: bounded, and never fatal to their neighbours.
+
+Needs the extra ``audio`` (soundfile and soxr).
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.extras import import_extra
+
+Sound: TypeAlias = NDArray[np.float32]
+"""(S,) float32, mono, -1 to 1, at a rate that the context gives."""
+
+# libsndfile reads two dozen formats more, old ones that nobody sends and few people test.
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")
+LOWEST_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
+BLOCK = 65_536  # frames decoded at once, so that many channels never all lie in memory
+
+
+@dataclass(frozen=True)
+class SoundLimits:
+    """What a single sound may cost.
+
+    Attributes:
+        seconds: What is heard of a longer sound: its beginning.
+        file_bytes: Most bytes of its file.
+        rate: Most samples a second, as its header claims.
+        channels: Most channels, as its header claims.
+    """
+
+    seconds: float = 60
+    file_bytes: int = 20_000_000
+    rate: int = 192_000
+    channels: int = 8
+
+
+class UnusableSound(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
+    """A sound that cannot be used, with the reason."""
+
+
+def read_sound(source: bytes | Path, limits: SoundLimits) -> bytes:
+    """Give the bytes of a sound's file.
+
+    Raises:
+        UnusableSound: When the file is missing, unreadable, empty or too large.
+    """
+    try:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > limits.file_bytes:
+            raise UnusableSound(f"sound file of {size} bytes is over the limit of {limits.file_bytes}")
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise UnusableSound(f"sound file cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise UnusableSound("sound file is empty")
+    return data
+
+
+def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
+    """Decode the beginning of a sound, channels averaged, after reading its claims from the header.
+
+    Samples beyond -1…1, which only files of floats can have, are clipped as a sound card would. Silence is a sound.
+
+    Args:
+        data: Bytes of a WAV, FLAC, OGG (Vorbis, Opus) or MP3 file.
+        rate: Samples a second to give, in hertz.
+        limits: What it may cost; the first ``limits.seconds`` of a longer sound are decoded.
+
+    Returns:
+        (S,) float32, mono, at ``rate`` hertz, S >= 1.
+
+    Raises:
+        UnusableSound: When it is of no known format, claims what no sound needs, is broken, cut short or has no
+            samples, or has samples that are not finite.
+        MissingExtraError: When soundfile or soxr is not installed.
+    """
+    soundfile, soxr = import_extra("soundfile", "audio"), import_extra("soxr", "audio")
+    if not data.startswith(STARTS):
+        raise UnusableSound(f"sound is none of {', '.join(FORMATS)}")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            _check_header(file, limits)
+            native, mono = int(file.samplerate), _mono(file, limits)
+        # Again at the end: resampling rounds up, and may swing a little beyond what it was given.
+        resampled = mono if native == rate else soxr.resample(mono, native, rate, quality="HQ")
+    except UnusableSound:
+        raise
+    except Exception as error:  # libsndfile, soxr and NumPy raise their own kinds on broken bytes
+        raise UnusableSound(f"sound is broken: {type(error).__name__}: {_reason(error)}") from error
+    sound: Sound = np.clip(resampled, -1, 1).astype(np.float32)
+    if not sound.size:
+        raise UnusableSound(f"sound of {mono.size} samples is too short for {rate} samples a second")
+    return sound
+
+
+def _check_header(file: Any, limits: SoundLimits) -> None:  # noqa: ANN401
+    if file.format not in FORMATS:
+        raise UnusableSound(f"sound is {file.format}, none of {', '.join(FORMATS)}")
+    if not LOWEST_RATE <= file.samplerate <= limits.rate:
+        raise UnusableSound(f"sound of {file.samplerate} Hz is not between {LOWEST_RATE} and {limits.rate} Hz")
+    if not 1 <= file.channels <= limits.channels:
+        raise UnusableSound(f"sound of {file.channels} channels is over {limits.channels}")
+    if file.frames <= 0:
+        raise UnusableSound("sound has no samples, or is cut short")
+
+
+def _mono(file: Any, limits: SoundLimits) -> Sound:  # noqa: ANN401
+    """Decode block by block: (S,) float32 at the file's own rate, for the seconds that the limits allow."""
+    wanted = min(file.frames, int(limits.seconds * file.samplerate))
+    parts: list[Sound] = []
+    got = 0
+    while got < wanted:
+        block = file.read(min(BLOCK, wanted - got), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        if not np.isfinite(block).all():
+            raise UnusableSound("sound has samples that are not finite numbers")
+        parts.append(np.clip(block, -1, 1).mean(axis=1, dtype=np.float32))
+        got += len(block)
+    # The header of an MP3 only estimates how many there are.
+    if not got or (got < wanted and file.format != "MP3"):
+        raise UnusableSound(f"sound is cut short: it has {got} of {wanted} samples")
+    return np.concatenate(parts)
+
+
+def _reason(error: Exception) -> str:
+    """Give what libsndfile says, without the address of the object that it read."""
+    return str(error).split(">: ")[-1]
