@@ -19,10 +19,21 @@ from rich.progress import (
 from safetensors.numpy import save
 
 from indexing import fsops
-from indexing.bundle import ATTRIBUTES, GOLDEN, INDEX, REJECTS, STORE, Bundle, Content, current_generation, publish
+from indexing.bundle import (
+    ATTRIBUTES,
+    BRIDGE,
+    GOLDEN,
+    INDEX,
+    REJECTS,
+    STORE,
+    Bundle,
+    Content,
+    current_generation,
+    publish,
+)
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
-from indexing.encoders.base import Encoder, unit
+from indexing.encoders.base import Encoder, HasBridge, unit
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError
@@ -124,6 +135,7 @@ def _publish(
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         INDEX: searchable.save,
+        **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
     }
     return publish(root, manifest, files)

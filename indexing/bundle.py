@@ -30,12 +30,13 @@ from indexing.manifest import MANIFEST, FileRecord, Manifest
 from indexing.store import EmbeddingStore
 
 CURRENT = "CURRENT"
-ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE = (
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
     "attributes.parquet",
     "rejects.parquet",
     "index.bin",
     "golden.safetensors",
     "store",
+    "bridge.safetensors",
 )
 KEPT_GENERATIONS = 3
 

@@ -17,8 +17,10 @@ from indexing.catalogue import Catalogue
 from indexing.decoding.decode import Task
 from indexing.decoding.pool import MEMORY, SECONDS, DecodePool
 from indexing.encode_batch import EncodingRun
-from indexing.encoders.base import Encoder, PixelEncoder
+from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
+from indexing.films import FilmLimits
 from indexing.pictures import PictureLimits
+from indexing.sounds import SoundLimits
 from indexing.store import EmbeddingStore
 
 STAGES = ("read", "decode", "encode", "write")
@@ -34,6 +36,9 @@ class EncodeConfig:
         workers: Processes that decode files; as many as there are cores when None, and 0 for none: then a file that
             crashes its decoder ends the run.
         limits: What a single picture may cost.
+        sounds: What a single sound may cost.
+        films: What a single film may cost.
+        frames: How many pictures are taken from a film.
         seconds: Longest time that decoding one file may take.
         memory: Most bytes of memory that decoding one file may take.
     """
@@ -41,13 +46,16 @@ class EncodeConfig:
     batch_size: int = 256
     workers: int | None = None
     limits: PictureLimits = field(default_factory=PictureLimits)
+    sounds: SoundLimits = field(default_factory=SoundLimits)
+    films: FilmLimits = field(default_factory=FilmLimits)
+    frames: int = 8
     seconds: float = SECONDS
     memory: int = MEMORY
 
 
 @dataclass
 class EncodeReport:
-    """What became of every text, picture, sound and frame; the four counts add up to all of them.
+    """What became of every text, picture, sound and film; the four counts add up to all of them.
 
     Attributes:
         encoded: Contents that went through the encoder in this run.
@@ -100,10 +108,9 @@ def encode_catalogue(
     config = config or EncodeConfig()
     report = EncodeReport()
     store.begin_run()
-    form = encoder.image_form if isinstance(encoder, PixelEncoder) else None
     workers = (os.cpu_count() or 1) if config.workers is None else config.workers
-    with DecodePool(Task(form, config.limits), workers, seconds=config.seconds, memory=config.memory) as pool:
-        run = EncodingRun(encoder, store, report, pool, config.limits)
+    with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
+        run = EncodingRun(encoder, store, report, pool)
         batches, ahead = catalogue.batches(config.batch_size), deque[Any]()
         while True:
             with report.timed("read"):
@@ -116,3 +123,9 @@ def encode_catalogue(
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
                     progress(finished)
+
+
+def _task(encoder: Encoder, config: EncodeConfig) -> Task:
+    form = encoder.image_form if isinstance(encoder, PixelEncoder) else None
+    rate = encoder.audio_rate if isinstance(encoder, AudioEncoder) else Task.audio_rate
+    return Task(form, rate, config.limits, config.sounds, config.films, config.frames)

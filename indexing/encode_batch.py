@@ -1,10 +1,13 @@
 """The work on one batch of items: what is settled needs nothing, equal content is encoded once, the rest is encoded."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +16,12 @@ from PIL import Image
 from indexing.catalogue import Item
 from indexing.decoding.decode import Decoded, Unusable
 from indexing.decoding.pool import DecodePool
-from indexing.encoders.base import Encoder, PixelEncoder
+from indexing.encoders.base import Encoder, PixelEncoder, with_audio
 from indexing.media import Kind, Medium
-from indexing.pictures import PictureLimits, UnusablePicture, read_picture
-from indexing.store import Embedding, EmbeddingStore, content_hash
+from indexing.store import HASH_BYTES, Embedding, EmbeddingStore, content_hash
 from indexing.types import Modality, Vectors
+
+NO_VECTOR = "the encoder gave NaN, infinity or zero"
 
 
 class Report(Protocol):
@@ -33,19 +37,33 @@ class Report(Protocol):
         ...
 
 
+class Key(NamedTuple):
+    """What equal contents share."""
+
+    modality: Modality
+    digest: str
+    is_film: bool = False
+
+    def of_frame(self, number: int) -> str:
+        """Give the hash under which a vector is stored: a film has one for each of its frames."""
+        return f"{self.digest}/{number}" if self.is_film else self.digest
+
+
 @dataclass(frozen=True)
 class Content:
     """One text or file of one item, with its hash, or with the problem that it has."""
 
     item_id: str
-    modality: Modality
-    part: int
-    digest: str
+    key: Key
+    part: int = 0
     problem: str = ""
 
-    def embedding(self, vector: NDArray[np.float16] | None, reason: str = "") -> Embedding:
-        """Say what became of it."""
-        return Embedding(self.item_id, self.modality, self.digest, vector, reason, self.part)
+    def embedding(
+        self, vector: NDArray[np.float16] | None, reason: str = "", frame: int = 0, label: str = ""
+    ) -> Embedding:
+        """Say what became of it, or of one of its frames."""
+        digest = "" if self.problem else self.key.of_frame(frame)
+        return Embedding(self.item_id, self.key.modality, digest, vector, reason, self.part + frame, label)
 
 
 @dataclass
@@ -55,7 +73,7 @@ class Batch:
     Attributes:
         size: How many items.
         done: What is settled.
-        same: The contents to be encoded, by modality and hash: all that are equal.
+        same: The contents to be encoded, by what equal ones share.
         texts: The texts among them.
         decoding: The files among them, on their way.
         waiting: Contents that an earlier batch is about to encode.
@@ -63,9 +81,9 @@ class Batch:
 
     size: int
     done: list[Embedding] = field(default_factory=list)
-    same: dict[tuple[Modality, str], list[Content]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    decoding: dict[tuple[Modality, str], "Future[Decoded | Unusable]"] = field(default_factory=dict)
+    same: dict[Key, list[Content]] = field(default_factory=dict)
+    texts: dict[Key, str] = field(default_factory=dict)
+    decoding: dict[Key, "Future[Decoded | Unusable]"] = field(default_factory=dict)
     waiting: list[Content] = field(default_factory=list)
 
 
@@ -77,15 +95,12 @@ class EncodingRun:
         store: Where embeddings are and go.
         report: Counts and times.
         pool: Decodes files.
-        limits: What a single file may cost.
     """
 
-    def __init__(
-        self, encoder: Encoder, store: EmbeddingStore, report: Report, pool: DecodePool, limits: PictureLimits
-    ) -> None:
-        self._encoder, self._store, self._report, self._pool, self._limits = encoder, store, report, pool, limits
-        self._coming: set[tuple[Modality, str]] = set()
-        self._unusable: dict[tuple[Modality, str], str] = {}
+    def __init__(self, encoder: Encoder, store: EmbeddingStore, report: Report, pool: DecodePool) -> None:
+        self._encoder, self._store, self._report, self._pool = encoder, store, report, pool
+        self._coming: set[Key] = set()
+        self._unusable: dict[Key, str] = {}
 
     def begin(self, items: Sequence[Item]) -> Batch:
         """Settle what needs no encoder, and send the files of the rest to be decoded."""
@@ -93,30 +108,24 @@ class EncodingRun:
         able = self._encoder.info.modalities
         for item in items:
             if item.text is not None and Modality.TEXT in able:
-                content = Content(item.item_id, Modality.TEXT, 0, content_hash(item.text))
+                content = Content(item.item_id, Key(Modality.TEXT, content_hash(item.text)))
                 if self._is_new(batch, content):
-                    batch.texts[content.digest] = item.text
-            for part, medium in _numbered(item.media):
+                    batch.texts[content.key] = item.text
+            for part, medium in _numbered(item.media, self._pool.task.frames):
                 if medium.kind.modality in able:
                     self._begin_file(batch, item.item_id, part, medium)
         return batch
 
     def _begin_file(self, batch: Batch, item_id: str, part: int, medium: Medium) -> None:
-        modality, problem, data = medium.kind.modality, medium.problem, b""
-        if medium.source is not None:
-            try:
-                data = read_picture(medium.source, self._limits)
-            except UnusablePicture as reason:
-                problem = str(reason)
-        digest = "" if problem else content_hash(data)
-        content = Content(item_id, modality, part, digest, problem or "")
-        if self._is_new(batch, content):
-            batch.decoding[modality, digest] = self._pool.submit(medium.kind, data)
+        digest, problem = _examined(medium, self._pool.task.most_bytes(medium.kind))
+        key = Key(medium.kind.modality, digest, medium.kind is Kind.VIDEO)
+        if self._is_new(batch, Content(item_id, key, part, problem)) and medium.source is not None:
+            batch.decoding[key] = self._pool.submit(medium.kind, medium.source)
 
     def _is_new(self, batch: Batch, content: Content) -> bool:
         """Whether a content is the first of its kind and has to be encoded."""
-        key = content.modality, content.digest
-        if self._store.settled(content.item_id, content.modality, content.digest, content.problem, content.part):
+        key = content.key
+        if self._settled(content):
             self._report.resumed += 1
         elif content.problem:
             self._quarantine(batch, [content], content.problem)
@@ -130,20 +139,36 @@ class EncodingRun:
             return True
         return False
 
+    def _settled(self, content: Content) -> bool:
+        item_id, key, part, problem = content.item_id, content.key, content.part, content.problem
+        digest = "" if problem else key.of_frame(0)
+        if not self._store.settled(item_id, key.modality, digest, problem, part):
+            return False
+        frames = count(1) if key.is_film and not problem else ()
+        for frame in frames:  # all of a film's frames are in one shard: either all are there or none
+            if not self._store.settled(item_id, key.modality, key.of_frame(frame), part=part + frame):
+                break
+        return True
+
     def _copied(self, batch: Batch, content: Content) -> bool:
-        vector = self._store.vector(content.modality, content.digest)
-        if vector is not None:
-            self._report.copied += 1
-            batch.done.append(content.embedding(vector))
-        return vector is not None
+        for frame in count():
+            found = self._store.found(content.key.modality, content.key.of_frame(frame))
+            if found is None:
+                self._report.copied += frame > 0
+                return frame > 0
+            batch.done.append(content.embedding(found[0], frame=frame, label=found[1]))
+            if not content.key.is_film:
+                break
+        self._report.copied += 1
+        return True
 
     def finish(self, batch: Batch) -> int:
         """Encode and store what a batch has begun; batches are finished in the order in which they were begun."""
         self._finish_texts(batch)
-        self._finish_pictures(batch)
+        self._finish_files(batch)
         for content in batch.waiting:
             if not self._copied(batch, content):
-                self._quarantine(batch, [content], self._unusable[content.modality, content.digest])
+                self._quarantine(batch, [content], self._unusable[content.key])
         with self._report.timed("write"):
             self._store.append(batch.done)
         self._coming -= batch.same.keys()
@@ -153,10 +178,11 @@ class EncodingRun:
         if batch.texts:
             with self._report.timed("encode"):
                 vectors = self._encoder.encode_texts(list(batch.texts.values()))
-            self._record(batch, [(Modality.TEXT, digest) for digest in batch.texts], vectors)
+            for key, vector in zip(batch.texts, vectors, strict=True):
+                self._record(batch, key, vector[None], [""])
 
-    def _finish_pictures(self, batch: Batch) -> None:
-        keys, arrays = [], []
+    def _finish_files(self, batch: Batch) -> None:
+        usable: dict[Key, Decoded] = {}
         for key, coming in batch.decoding.items():
             with self._report.timed("decode"):
                 outcome = coming.result()
@@ -164,44 +190,67 @@ class EncodingRun:
                 self._unusable[key] = outcome.reason
                 self._quarantine(batch, batch.same[key], outcome.reason)
             else:
-                keys.append(key)
-                arrays.append(outcome.arrays[0])
+                usable[key] = outcome
         batch.decoding.clear()
-        if keys:
-            with self._report.timed("encode"):
-                vectors = _encode_arrays(self._encoder, arrays)
-            self._record(batch, keys, vectors)
+        for modality in (Modality.IMAGE, Modality.AUDIO):
+            keys = [key for key in usable if key.modality is modality]
+            if arrays := [array for key in keys for array in usable[key].arrays]:
+                with self._report.timed("encode"):
+                    vectors = _encoded(self._encoder, modality, arrays)
+                ends = np.cumsum([len(usable[key].arrays) for key in keys])
+                for key, own in zip(keys, np.split(vectors, ends[:-1]), strict=True):
+                    self._record(batch, key, own, usable[key].labels)
 
-    def _record(self, batch: Batch, keys: Sequence[tuple[Modality, str]], vectors: Vectors) -> None:
-        """Record fresh vectors, for every item that has the same content."""
-        for key, vector in zip(keys, vectors, strict=True):
-            same = batch.same[key]
-            if not np.isfinite(vector).all() or not vector.any():
-                self._unusable[key] = "the encoder gave NaN, infinity or zero"
-                self._quarantine(batch, same, self._unusable[key])
-                continue
-            self._report.encoded += 1
-            self._report.copied += len(same) - 1
-            half = vector.astype(np.float16)
-            batch.done += [content.embedding(half) for content in same]
+    def _record(self, batch: Batch, key: Key, vectors: Vectors, labels: Sequence[str]) -> None:
+        """Record the fresh vectors of a content, (1, D) or one for each frame, for every item that has it."""
+        same = batch.same[key]
+        if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+            self._unusable[key] = NO_VECTOR
+            self._quarantine(batch, same, NO_VECTOR)
+            return
+        self._report.encoded += 1
+        self._report.copied += len(same) - 1
+        for content in same:
+            for frame, (vector, label) in enumerate(zip(vectors.astype(np.float16), labels, strict=True)):
+                batch.done.append(content.embedding(vector, frame=frame, label=label))
 
     def _quarantine(self, batch: Batch, same: Sequence[Content], reason: str) -> None:
         self._report.quarantined += len(same)
         batch.done += [content.embedding(None, reason) for content in same]
 
 
-def _numbered(media: Sequence[Medium]) -> Iterator[tuple[int, Medium]]:
-    """Number the media of each modality from 0."""
+def _numbered(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, Medium]]:
+    """Number the media of each modality from 0, with room for the frames of a film."""
     counts = dict.fromkeys(Modality, 0)
     for medium in media:
         yield counts[medium.kind.modality], medium
-        counts[medium.kind.modality] += 1
+        counts[medium.kind.modality] += frames if medium.kind is Kind.VIDEO else 1
 
 
-def _encode_arrays(encoder: Encoder, arrays: Sequence[NDArray[Any]]) -> Vectors:
-    if isinstance(encoder, PixelEncoder):
+def _examined(medium: Medium, most: int) -> tuple[str, str]:
+    """Give the hash of a file, or why it cannot be used; a large one is not read into memory for it."""
+    kind, source = medium.kind, medium.source
+    if source is None:
+        return "", medium.problem or f"{kind} file is missing"
+    try:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > most:
+            return "", f"{kind} file of {size} bytes is over the limit of {most}"
+        if not size:
+            return "", f"{kind} file is empty"
+        return (content_hash(source) if isinstance(source, bytes) else _hash_of_file(source)), ""
+    except OSError as error:
+        return "", f"{kind} file cannot be read: {error.strerror or error}"
+
+
+def _hash_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).hexdigest()
+
+
+def _encoded(encoder: Encoder, modality: Modality, arrays: Sequence[NDArray[Any]]) -> Vectors:
+    if modality is Modality.AUDIO:
+        return with_audio(encoder).encode_audio(arrays)
+    if isinstance(encoder, PixelEncoder) and encoder.image_form is not None:
         return encoder.encode_pixels(np.stack(arrays))
     return encoder.encode_images([Image.fromarray(array) for array in arrays])
-
-
-__all__ = ["Batch", "Content", "EncodingRun", "Kind"]

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
             image.load()
-            return _upright(image)
+            _turn_upright(image)
+            return image
     except UnidentifiedImageError as error:
         raise UnusablePicture(f"image is none of {', '.join(FORMATS)}") from error
     except UnusablePicture:
@@ -77,12 +79,11 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
         raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> None:
     """Turn a picture as its camera was held; broken metadata says nothing about the picture itself."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the metadata of strangers: SyntaxError, struct.error, ZeroDivisionError, …
-        return image
+    # The metadata of strangers raises SyntaxError, struct.error, ZeroDivisionError, …
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

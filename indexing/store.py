@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count as count_up
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -78,9 +77,10 @@ class EmbeddingStore:
         self._shards = sorted(folder.glob("*.parquet"))
         self._state: dict[Key, _State] = {}
         self._place: dict[tuple[str, str], tuple[int, int]] = {}
+        self._last: dict[tuple[str, Modality], int] = {}  # number of the last part, where there are several
         self._run: set[Key] | None = None
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
-        self._vectors = lru_cache(maxsize=8)(lambda shard: vectors_of(read_shard(shard), dim))
+        self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
             self._remember(number, read_shard(shard))
 
@@ -89,6 +89,8 @@ class EmbeddingStore:
         for line, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
             key = item_id, Modality(modality), part
             self._state[key] = _State(digest, reason, label)
+            if part:
+                self._last[key[:2]] = max(part, self._last.get(key[:2], 0))
             if self._run is not None:
                 self._run.add(key)
             if not reason:
@@ -127,12 +129,16 @@ class EmbeddingStore:
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
         """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
+        found = self.found(modality, digest)
+        return found and found[0]
+
+    def found(self, modality: Modality, digest: str) -> tuple[NDArray[np.float16], str] | None:
+        """Give vector and label of a content that was encoded before, for whichever item."""
         place = self._place.get((modality, digest))
         if place is None:
             return None
-        shard, line = place
-        vector: NDArray[np.float16] = self._vectors(self._shards[shard])[line]
-        return vector
+        vectors, labels = self._unpacked(self._shards[place[0]])
+        return vectors[place[1]], labels[place[1]]
 
     def append(self, embeddings: Sequence[Embedding]) -> None:
         """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
@@ -187,11 +193,9 @@ class EmbeddingStore:
                     yield Embedding(item_id, modality, known.digest, vector, known.reason, part, known.label)
 
     def _contents(self, item_id: str, modality: Modality) -> Iterator[tuple[int, "_State"]]:
-        for part in count_up():
-            known = self._known((item_id, modality, part))
-            if known is None:
-                return
-            yield part, known
+        for part in range(self._last.get((item_id, modality), 0) + 1):
+            if (known := self._known((item_id, modality, part))) is not None:
+                yield part, known
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +217,10 @@ class _State(NamedTuple):
     digest: str
     reason: str
     label: str
+
+
+def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
+    return vectors_of(table, dim), table.column("label").to_pylist()
 
 
 def _label(part: int, label: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from indexing.bundle import Bundle
+from indexing.bundle import BRIDGE, Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import require
 from indexing.errors import InputError
@@ -69,7 +69,8 @@ class Retriever:
         """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
         if self._encoder is None:
             built = self.bundle.manifest.encoder
-            encoder = load_encoder(built.name, precision=built.precision)
+            bridge = self.bundle.read(BRIDGE) if self.bundle.has(BRIDGE) else None
+            encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
             self.bundle.check_encoder(encoder)
             self._encoder = encoder
         return self._encoder

@@ -76,16 +76,16 @@ def ids(groups: list[list[dict[str, object]]]) -> list[list[object]]:
 def test_rows_and_coverage(found: Inspection, source: Path) -> None:
     report = Catalogue.open(source).report
     assert (found.rows, found.kept, found.rejected) == (report.rows, report.kept, report.rejected)
-    assert (found.rows, found.kept) == (11, 8)
-    assert found.rejected == {"duplicate item_id": 1, "blank item_id": 1, "neither text nor image": 1}
+    assert (found.rows, found.kept) == (11, 9)
+    assert found.rejected == {"duplicate item_id": 1, "blank item_id": 1}
     assert found.rejected_examples[0] == {
         "source_row": 3,
         "item_id": "a",
         "reason": "duplicate item_id, first in row 0",
     }
-    assert found.coverage == {"text": 5, "image": 8, "audio": 1}
-    assert found.audio == {"bytes": 4}
-    assert sorted(found.sampled) == [0, 1, 2, 6, 7, 8, 9, 10]
+    assert found.coverage == {"text": 5, "image": 8, "audio": 2}
+    assert found.audio == {"bytes": 10}
+    assert sorted(found.sampled) == [0, 1, 2, 5, 6, 7, 8, 9, 10]
 
 
 def test_texts(found: Inspection) -> None:
@@ -230,7 +230,7 @@ def test_the_command(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["inspect", str(source), "--json", "--html", str(page)])
     assert result.exit_code == 0
     summary = json.loads(result.stdout)
-    assert (summary["rows"], summary["kept"], summary["coverage"]["image"]) == (11, 8, 8)
+    assert (summary["rows"], summary["kept"], summary["coverage"]["image"]) == (11, 9, 8)
     assert summary["image"]["near_duplicates"]["items"] == 3
     assert page.read_text().startswith("<!doctype html>")
     result = CliRunner().invoke(app, ["inspect", str(source), "--limit", "3", "--id", "title"])

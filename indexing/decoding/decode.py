@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexing.decoding.form import ImageForm
+from indexing.errors import MissingExtraError
+from indexing.films import FilmLimits, UnusableFilm, frames_of
 from indexing.media import Kind
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, to_rgb
+from indexing.sounds import SoundLimits, UnusableSound, decode_sound
 
 # A picture is decoded at no less than this many times the side that the model sees.
 MARGIN = 2
@@ -25,21 +28,44 @@ class Task:
 
     Attributes:
         form: What pictures become; None leaves them as they are, but for the largest.
-        limits: What a single picture may cost.
+        audio_rate: Samples a second that sounds become, in hertz.
+        pictures: What a single picture may cost.
+        sounds: What a single sound may cost.
+        films: What a single film may cost.
+        frames: How many pictures are taken from a film.
     """
 
     form: ImageForm | None = None
-    limits: PictureLimits = field(default_factory=PictureLimits)
+    audio_rate: int = 48_000
+    pictures: PictureLimits = field(default_factory=PictureLimits)
+    sounds: SoundLimits = field(default_factory=SoundLimits)
+    films: FilmLimits = field(default_factory=FilmLimits)
+    frames: int = 8
+
+    def most_bytes(self, kind: Kind) -> int:
+        """Give the size that a file of some kind may have."""
+        sizes = {
+            Kind.IMAGE: self.pictures.file_bytes,
+            Kind.AUDIO: self.sounds.file_bytes,
+            Kind.VIDEO: self.films.file_bytes,
+        }
+        return sizes[kind]
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
-        return {"form": self.form and self.form.to_json(), "limits": asdict(self.limits)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Task":
         """Read what `to_json` gave."""
-        form = ImageForm(**data["form"]) if data["form"] else None
-        return cls(form, PictureLimits(**data["limits"]))
+        return cls(
+            ImageForm(**data["form"]) if data["form"] else None,
+            data["audio_rate"],
+            PictureLimits(**data["pictures"]),
+            SoundLimits(**data["sounds"]),
+            FilmLimits(**data["films"]),
+            data["frames"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +92,7 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
     """Decode one file; whatever is wrong with it becomes a reason."""
     try:
         return _DECODERS[kind](data, task)
-    except UnusablePicture as problem:
+    except (UnusablePicture, UnusableSound, UnusableFilm, MissingExtraError) as problem:
         return Unusable(str(problem))
     except MemoryError:
         return Unusable(f"{kind} needs more memory than decoding may take")
@@ -74,7 +100,7 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
 
 def _picture(data: bytes, task: Task) -> Decoded:
     wanted = task.form.side * MARGIN if task.form else LARGEST_SIDE
-    image = decode_picture(data, task.limits, at_least=wanted)
+    image = decode_picture(data, task.pictures, at_least=wanted)
     return Decoded([_shaped(_less(image, wanted), task)], [""])
 
 
@@ -94,4 +120,13 @@ def _shaped(image: Image.Image, task: Task) -> NDArray[np.uint8]:
     return np.asarray(rgb, np.uint8)
 
 
-_DECODERS = {Kind.IMAGE: _picture}
+def _sound(data: bytes, task: Task) -> Decoded:
+    return Decoded([decode_sound(data, task.audio_rate, task.sounds)], [""])
+
+
+def _film(data: bytes, task: Task) -> Decoded:
+    frames = frames_of(data, task.frames, task.films)
+    return Decoded([_shaped(image, task) for _, image in frames], [f"{seconds:.1f} s" for seconds, _ in frames])
+
+
+_DECODERS = {Kind.IMAGE: _picture, Kind.AUDIO: _sound, Kind.VIDEO: _film}

@@ -1,7 +1,7 @@
 """The form in which a model wants its pictures, as data, so that a process without the model can prepare them."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,3 @@ class ImageForm:
         if width <= height:
             return self.side, int(self.side * height / width)
         return int(self.side * width / height), self.side
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
-        return dict(vars(self))

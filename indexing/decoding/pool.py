@@ -37,7 +37,7 @@ class DecodePool:
     """
 
     def __init__(self, task: Task, workers: int, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self._task, self._inside = task, workers == 0
+        self.task, self._inside = task, workers == 0
         self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
         self._mine = threading.local()
         self._all: list[_Worker] = []
@@ -53,16 +53,20 @@ class DecodePool:
         for worker in self._all:
             worker.stop()
 
-    def submit(self, kind: Kind, data: bytes) -> "Future[Decoded | Unusable]":
-        """Begin to decode a file."""
-        return self._threads.submit(self._decode, kind, data)
+    def submit(self, kind: Kind, source: bytes | Path) -> "Future[Decoded | Unusable]":
+        """Begin to decode a file, given its bytes or its path."""
+        return self._threads.submit(self._decode, kind, source)
 
-    def _decode(self, kind: Kind, data: bytes) -> Decoded | Unusable:
+    def _decode(self, kind: Kind, source: bytes | Path) -> Decoded | Unusable:
+        try:
+            data = source if isinstance(source, bytes) else source.read_bytes()
+        except OSError as error:
+            return Unusable(f"{kind} file cannot be read: {error.strerror or error}")
         if self._inside:
-            return decode(kind, data, self._task)
+            return decode(kind, data, self.task)
         worker: _Worker | None = getattr(self._mine, "worker", None)
         if worker is None:
-            worker = self._mine.worker = _Worker(self._task, self._seconds, self._memory)
+            worker = self._mine.worker = _Worker(self.task, self._seconds, self._memory)
             self._all.append(worker)
         return worker.ask(kind, data)
 

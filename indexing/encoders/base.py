@@ -83,8 +83,8 @@ class PixelEncoder(Encoder, Protocol):
     """
 
     @property
-    def image_form(self) -> ImageForm:
-        """What its pictures must look like."""
+    def image_form(self) -> ImageForm | None:
+        """What its pictures must look like; None where its preprocessing is more than a form can say."""
         ...
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
@@ -103,6 +103,15 @@ class AudioEncoder(Encoder, Protocol):
 
     def encode_audio(self, sounds: Sequence[Sound]) -> Vectors:
         """Embed N sounds, each (S,) float32 mono at `audio_rate`, any S >= 1: (N, D) float32, unit length."""
+        ...
+
+
+@runtime_checkable
+class HasBridge(Protocol):
+    """An encoder with a learned part that its bundle must keep."""
+
+    def bridge_bytes(self) -> bytes:
+        """Give what `load_encoder` takes as ``bridge``, to have the same encoder again."""
         ...
 
 

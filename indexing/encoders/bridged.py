@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from indexing.bridge import Bridge
-from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo, require, with_audio
+from indexing.decoding.form import ImageForm, Pixels
+from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo, PixelEncoder, require, with_audio
 from indexing.errors import EncoderError, InputError
 from indexing.sample import items_path
 from indexing.sounds import Sound
@@ -58,6 +59,21 @@ class BridgedEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures with the main encoder: (N, D) float32, unit length."""
         return self._main.encode_images(images)
+
+    def bridge_bytes(self) -> bytes:
+        """Give the bridge as a file."""
+        return self.bridge.to_bytes()
+
+    @property
+    def image_form(self) -> ImageForm | None:
+        """What the main encoder's pictures must look like, where that is known."""
+        return self._main.image_form if isinstance(self._main, PixelEncoder) else None
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Embed N prepared pictures (N, side, side, 3) uint8 with the main encoder: (N, D) float32, unit length."""
+        if not isinstance(self._main, PixelEncoder):
+            return self.encode_images([Image.fromarray(one) for one in pixels])
+        return self._main.encode_pixels(pixels)
 
     def encode_audio(self, sounds: Sequence[Sound]) -> Vectors:
         """Embed N sounds, each (S,) float32 mono at `audio_rate`: (N, D) float32, unit length."""

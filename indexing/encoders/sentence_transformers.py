@@ -15,12 +15,13 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.batches import in_batches, to_rgb, well_formed
+from indexing.encoders.batches import in_batches, well_formed
 from indexing.encoders.checkpoints import load_checkpoint, quiet
 from indexing.encoders.golden import TEXTS, golden_vectors
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError
 from indexing.extras import import_extra
+from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
 
 # What a model is made of: no pickles, no code, no copies for other runtimes.

@@ -57,7 +57,7 @@ def build(
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
-    encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), max_seconds)
+    encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), seconds=max_seconds)
     model = load_encoder(encoder, precision=precision)
     bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=progress_wanted(as_json))
     _show(bundle.manifest, out, as_json)

@@ -12,7 +12,7 @@ from indexing.decoding.pool import DecodePool
 from indexing.media import Kind
 from indexing.pictures import PictureLimits
 
-TASK = Task(ImageForm(32, "shortest"), PictureLimits(pixels=4_000_000))
+TASK = Task(ImageForm(32, "shortest"), pictures=PictureLimits(pixels=4_000_000))
 
 
 def photo(width: int, height: int, kind: str = "JPEG") -> bytes:
@@ -67,7 +67,7 @@ def test_a_file_that_takes_too_long_or_kills_costs_itself_only() -> None:
 
 def test_memory_is_bounded() -> None:
     """20 megapixels need 80 MB of pixels; the worker may take 30."""
-    task = Task(ImageForm(32, "shortest"), PictureLimits(pixels=40_000_000))
+    task = Task(ImageForm(32, "shortest"), pictures=PictureLimits(pixels=40_000_000))
     file = io.BytesIO()
     Image.new("RGB", (5000, 4000), "red").save(file, "PNG")
     with DecodePool(task, workers=1, memory=30 << 20) as pool:

@@ -78,6 +78,7 @@ def test_prepared_pictures_give_the_same_vectors(tmp_path: Path, make: Make) -> 
     folder = make(tmp_path / "model")
     encoder = load_encoder(f"open_clip:local-dir:{folder}" if make is tiny_open_clip else f"hf:{folder}")
     assert isinstance(encoder, PixelEncoder)
+    assert encoder.image_form is not None
     assert encoder.image_form.side == 32
     pixels = np.stack([encoder.image_form.apply(picture) for picture in pictures()])
     tolerance = 1e-6 if make is tiny_open_clip else 5e-3

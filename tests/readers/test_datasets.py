@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ def nothing_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(feature, "decode_example", fail)
 
 
+def seen_only(item: Item) -> Item:
+    return replace(item, media=tuple(medium for medium in item.media if medium.kind is Kind.IMAGE))
+
+
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
 @pytest.mark.usefixtures("nothing_decodes")
 def test_every_kind_gives_the_same_items_as_often_as_asked(make: Callable[[], object]) -> None:
@@ -84,7 +89,7 @@ def test_every_kind_gives_the_same_items_as_often_as_asked(make: Callable[[], ob
         Item("c", "a lamp"),
     ]
     for size in (1, 2, 3, 9, 2):
-        assert items_of(catalogue, size) == wanted
+        assert [seen_only(item) for item in items_of(catalogue, size)] == wanted
     assert catalogue.attributes.to_pydict() == {
         "item_id": ["a", "b", "c"],
         "title": ["red mug", None, "a lamp"],
@@ -149,7 +154,7 @@ def test_picture_paths_need_a_folder(tmp_path: Path) -> None:
 def test_a_saved_dataset_and_a_saved_split(tmp_path: Path) -> None:
     map_style().save_to_disk(tmp_path / "one")
     saved = Catalogue.open(f"dataset:{tmp_path / 'one'}")
-    assert [[m.source for m in item.media] for item in items_of(saved)] == [[BROKEN], [b"\x89PNG"], []]
+    assert [[m.source for m in seen_only(item).media] for item in items_of(saved)] == [[BROKEN], [b"\x89PNG"], []]
     both = datasets.DatasetDict({"train": map_style(), "test": map_style().select([2])})
     both.save_to_disk(tmp_path / "two")
     with pytest.raises(CatalogueError, match=r"has several splits; give one of \['dataset:.*/two/train', 'dataset:"):
