@@ -143,9 +143,10 @@ def square(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def dequantise(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give float32 weights of int8 matrices and their scale per line (``NAME.scale``)."""
-    return {
-        name: part.float() * stored[f"{name}.scale"] if part.dtype == torch.int8 else part.float()
-        for name, part in stored.items()
-        if not name.endswith(".scale")
-    }
+    """Give float32 weights of int8 matrices (R, C) and scales (R, G), one for each C / G weights (``NAME.scale``)."""
+    weights = {name: part.float() for name, part in stored.items() if not name.endswith(".scale")}
+    for name, part in weights.items():
+        if stored[name].dtype == torch.int8:
+            scale = stored[f"{name}.scale"].float()
+            weights[name] = (part.view(*scale.shape, -1) * scale[:, :, None]).view(part.shape)
+    return weights
