@@ -22,12 +22,13 @@ from tokenizers import Tokenizer
 
 from indexing.encoders.base import EncoderInfo, hash_parts
 from indexing.encoders.batches import in_batches, to_rgb, well_formed
+from indexing.encoders.memory import keep_freed_memory
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from indexing.types import Modality, Vectors
 
 WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224
-TEXT_BATCH, IMAGE_BATCH = 128, 16  # pictures are faster in batches whose activations stay in the cache
+TEXT_BATCH, IMAGE_BATCH = 128, 4  # no activation of so few pictures is over `LARGEST_KEPT_BLOCK`
 LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
 DIM = 3 * TEXT_DIM + 1
 LEVEL = 0.3  # last component of every text; the pictures' last component is scaled accordingly
@@ -47,6 +48,7 @@ class PocketEncoder:
     """
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
+        keep_freed_memory()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(LONGEST_TEXT)
         self._tokenizer.no_padding()
