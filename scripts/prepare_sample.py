@@ -33,15 +33,21 @@ MOST_PIXELS = 40_000_000
 BLANK_BELOW = 6.0  # standard deviation of the grey values of a picture that shows next to nothing
 LICENCE = "Open Clip Art, public domain; titles cleaned, pictures scaled down"
 
-# Trademarks, portraits of politicians, arms, pictures of patterns, and series of near-identical signs.
+# Trademarks, portraits of politicians, arms, pictures of patterns, icons of programs, series of near-identical signs.
 LEFT_OUT = re.compile(
     r"^(logos|special|shapes/stars|computer/buttons|people/(famous|politic\w*|juliane)|tools/weapons|"
     r"signs_and_symbols/(led|flags/(europe/germany|usa|united_states)|political)|recreation/games/cards|"
-    r"people/stickmen|computer/icons/.*(kde|gnome|microsoft|windows|aim|msn|yahoo|icq|jabber|google|netscape|mozilla))"
+    r"people/stickmen|computer/icons/.*(app(lication)?s/|kde|gnome|microsoft|windows|aim|msn|yahoo|icq|jabber|google))"
+)
+# Programs' own marks, and drawings of which only a message about a missing picture was left.
+UNSUITABLE = re.compile(
+    r"(?i)\b(firefox|mozilla|netscape|gimp|blender|inkscape|debian|gnome|kde|stylized yoga person)\b"
 )
 OFFENSIVE = re.compile(
     r"(?i)\b(nazi|hitler|swastika|sex\w*|nude|naked|kill\w*|gun|rifle|pistol|drug\w*|bush|blood\w*)\b"
 )
+# Keywords that name a collection, an author or a mishap instead of what is shown.
+NO_KEYWORDS = {"hash", "lemon theme icon", "architetto francesco rollandin"}
 NAME = re.compile(r"[A-Za-z][A-Za-z' -]*[A-Za-z]")
 
 
@@ -86,6 +92,8 @@ def presentable(drawings: Iterable[Drawing]) -> Iterator[Drawing]:
         title, folder = drawing.title.lower(), drawing.drawing_id.rpartition("/")[0]
         if LEFT_OUT.match(drawing.drawing_id) or OFFENSIVE.search(f"{title} {' '.join(drawing.keywords)}"):
             continue
+        if UNSUITABLE.search(title):
+            continue
         if not NAME.fullmatch(drawing.title) or len(title) < 3 or len(title) > 60:
             continue
         titles[title] += 1
@@ -120,7 +128,7 @@ def items_table(chosen: list[tuple[Drawing, bytes]]) -> pa.Table:
             {
                 "item_id": slug if used[slug] == 1 else f"{slug}-{used[slug]}",
                 "title": drawing.title,
-                "keywords": [word for word in drawing.keywords if NAME.fullmatch(word) and word != "hash"],
+                "keywords": [word for word in drawing.keywords if NAME.fullmatch(word) and word not in NO_KEYWORDS],
                 "category": drawing.category.replace("_", " "),
                 "image": picture,
                 "split": held_out(drawing.title),

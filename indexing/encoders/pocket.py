@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, hash_parts
 from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.memory import keep_freed_memory
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
@@ -29,7 +30,7 @@ from indexing.types import Modality, Vectors
 WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224
 FORM = ImageForm(SIDE, "longest", reducing_gap=2.0)
-TEXT_BATCH, IMAGE_BATCH = 128, 16  # pictures are faster in batches whose activations stay in the cache
+TEXT_BATCH, IMAGE_BATCH = 128, 4  # no activation of so few pictures is over `LARGEST_KEPT_BLOCK`
 LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
 DIM = 3 * TEXT_DIM + 1
 LEVEL = 0.3  # last component of every text; the pictures' last component is scaled accordingly
@@ -51,6 +52,7 @@ class PocketEncoder:
     image_form = FORM
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
+        keep_freed_memory()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(LONGEST_TEXT)
         self._tokenizer.no_padding()
@@ -146,9 +148,10 @@ def square(image: Image.Image) -> Pixels:
 
 
 def dequantise(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give float32 weights of int8 matrices and their scale per line (``NAME.scale``)."""
-    return {
-        name: part.float() * stored[f"{name}.scale"] if part.dtype == torch.int8 else part.float()
-        for name, part in stored.items()
-        if not name.endswith(".scale")
-    }
+    """Give float32 weights of int8 matrices (R, C) and scales (R, G), one for each C / G weights (``NAME.scale``)."""
+    weights = {name: part.float() for name, part in stored.items() if not name.endswith(".scale")}
+    for name, part in weights.items():
+        if stored[name].dtype == torch.int8:
+            scale = stored[f"{name}.scale"].float()
+            weights[name] = (part.view(*scale.shape, -1) * scale[:, :, None]).view(part.shape)
+    return weights

@@ -56,8 +56,9 @@ class TextTower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(VOCABULARY, TEXT_DIM)
-        self.positions = nn.Embedding(POSITIONS, TEXT_DIM)
+        # Not `nn.Embedding(…)`: to draw random weights on the meta device imports half of torch's compiler.
+        self.words = nn.Embedding.from_pretrained(torch.empty(VOCABULARY, TEXT_DIM))
+        self.positions = nn.Embedding.from_pretrained(torch.empty(POSITIONS, TEXT_DIM))
         self.norm = nn.LayerNorm(TEXT_DIM, EPSILON)
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
 
@@ -101,8 +102,8 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = F.relu6(self.widen(x)) if self.widen is not None else x
-        narrow: torch.Tensor = self.narrow(F.relu6(self.filter(wide)))
+        wide = F.relu6(self.widen(x), inplace=True) if self.widen is not None else x
+        narrow: torch.Tensor = self.narrow(F.relu6(self.filter(wide), inplace=True))
         return x + narrow if self.residual else narrow
 
 
@@ -126,11 +127,11 @@ class ImageTower(nn.Module):
 
         The features are the mean of the last layer, then mean and maximum of each tapped block.
         """
-        x = F.relu6(self.stem(pictures))
+        x = F.relu6(self.stem(pictures), inplace=True)
         tapped = []
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in TAPS:
                 tapped += [x.mean(dim=(2, 3)), x.amax(dim=(2, 3))]
-        last = F.relu6(self.head(x)).mean(dim=(2, 3))
+        last = F.relu6(self.head(x), inplace=True).mean(dim=(2, 3))
         return torch.cat([last, *tapped], dim=1), self.classifier(last)

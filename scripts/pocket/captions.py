@@ -1,10 +1,12 @@
 """What is shown and how it is called: drawings, emoji, stamps and the classes of ImageNet, with their captions."""
 
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from scripts.openclipart import Split, held_out, read_drawings
@@ -33,6 +35,11 @@ class Pictured:
     captions: tuple[str, ...]
     split: Split
     series: int
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the picture's bytes."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
 
 def drawings(root: Path) -> list[Pictured]:
