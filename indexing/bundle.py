@@ -27,7 +27,8 @@ from indexing.fusion import ModalityVectors
 from indexing.index import VectorIndex, load_index
 from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, FileRecord, Manifest
-from indexing.store import EmbeddingStore
+from indexing.store import EmbeddingStore, Parts
+from indexing.types import Modality
 
 CURRENT = "CURRENT"
 ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
@@ -92,6 +93,12 @@ class Bundle:
         store = EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
         collected = {m: store.collect(self.items, m) for m in self.manifest.encoder.modalities}
         return ModalityVectors({m: v for m, (v, _) in collected.items()}, {m: e for m, (_, e) in collected.items()})
+
+    @cached_property
+    def parts(self) -> dict[Modality, Parts]:
+        """The frozen vector of every text, picture, sound and frame by itself, by modality."""
+        store = EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
+        return {modality: store.parts(self.items, modality) for modality in self.manifest.encoder.modalities}
 
     @cached_property
     def index(self) -> VectorIndex:

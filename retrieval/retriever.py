@@ -4,24 +4,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from indexing.bundle import BRIDGE, Bundle
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.base import require
+from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
 from indexing.fusion import fuse
 from indexing.index.base import check_vectors
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
+from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, read_sound
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.candidates import Candidates
 from retrieval.filters import Condition, matching
+from retrieval.parts import Part, nearest_parts
 from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker
 from retrieval.retrieve import retrieve
 from retrieval.users import UserModel
 
 Picture = Image.Image | bytes | Path | str
+Recording = Sound | bytes | Path | str
 
 
 class Retriever:
@@ -98,6 +102,20 @@ class Retriever:
         opened = [_open_picture(position, image) for position, image in enumerate(images)]
         return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
 
+    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+        """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
+
+        Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
+
+        Raises:
+            EncoderError: When the bundle's encoder hears nothing.
+            InputError: When a sound cannot be read.
+        """
+        _plural(sounds, "sounds")
+        encoder = with_audio(self.encoder)
+        heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
+        return self.search_vectors(encoder.encode_audio(heard), k, where=where)
+
     def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
         vectors = check_vectors(vectors, self.bundle.index.dim, "queries")
@@ -146,6 +164,10 @@ class Retriever:
         found = self._candidates(tastes, k, where, rows if exclude_seen else ())
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
 
+    def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
+        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
+        return nearest_parts(candidates, self.bundle)
+
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
         ranked = self.reranker.rerank(candidates)
@@ -163,6 +185,17 @@ def _plural(values: object, name: str) -> None:
     """Refuse a single string where a sequence of them is meant: it would be read letter by letter."""
     if isinstance(values, str | bytes):
         raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
+
+
+def _open_sound(position: int, sound: Recording, rate: int) -> Sound:
+    if isinstance(sound, np.ndarray):
+        return sound
+    limits = SoundLimits()
+    try:
+        return decode_sound(read_sound(Path(sound) if isinstance(sound, str) else sound, limits), rate, limits)
+    except UnusableSound as reason:
+        name = "" if isinstance(sound, bytes) else f" ({str(sound)!r})"
+        raise InputError(f"query sound {position}{name}: {reason}") from reason
 
 
 def _open_picture(position: int, picture: Picture) -> Image.Image:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -24,7 +25,7 @@ from indexing.errors import BundleError, CatalogueError, DamagedFileError, Encod
 from indexing.index import IndexConfig
 from indexing.manifest import MANIFEST, Manifest
 from indexing.types import Modality, Vectors
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder, picture, toy_file
 
 
 @pytest.fixture
@@ -181,36 +182,43 @@ class SlowEncoder(ToyEncoder):
 
 
 def slow_build(source: Path, root: Path, notes: Path) -> None:
-    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes), root, encode=EncodeConfig(2))
+    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes), root, encode=EncodeConfig(2, workers=0))
 
 
-def test_a_killed_build_resumes_loses_nothing_and_encodes_nothing_stored_twice(tmp_path: Path) -> None:
-    source, notes = toy_file(tmp_path), tmp_path / "notes"
+KILLS = 20
+
+
+def test_a_build_killed_twenty_times_loses_nothing_and_encodes_nothing_stored_twice(tmp_path: Path) -> None:
+    rows = [{"item_id": str(n), "title": f"mug {n}", "image": picture("red", 8 + n)} for n in range(150)]
+    source, notes = tmp_path / "many.parquet", tmp_path / "notes"
+    pq.write_table(pa.Table.from_pylist(rows), source)
     whole = build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "whole")
-    spawn = multiprocessing.get_context("spawn")
+    spawn, moments = multiprocessing.get_context("spawn"), np.random.default_rng(0)
     kills = 0
-    for wait in (0.05, 0.12, 0.2, 0.3):
+    for _ in range(KILLS):
         process = spawn.Process(target=slow_build, args=(source, tmp_path / "killed", notes))
         process.start()
         seen = len(notes.read_text().splitlines()) if notes.exists() else 0
         while process.is_alive() and (not notes.exists() or len(notes.read_text().splitlines()) == seen):
-            time.sleep(0.01)
-        time.sleep(wait)
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.15))
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.join()
-    assert kills >= 2
+    assert kills == KILLS
     slow_build(source, tmp_path / "killed", notes)
     resumed = Bundle.open(tmp_path / "killed")
     assert resumed.items == whole.items
     for modality in Modality.TEXT, Modality.IMAGE:
-        np.testing.assert_array_equal(
-            resumed.modality_vectors.vectors[modality], whole.modality_vectors.vectors[modality]
-        )
+        vectors, exists = resumed.modality_vectors.vectors[modality], resumed.modality_vectors.exists[modality]
+        np.testing.assert_array_equal(vectors, whole.modality_vectors.vectors[modality])
+        assert exists.all()
+    encoding = resumed.manifest.counts["encoding"]
+    assert encoding["encoded"] + encoding["resumed"] == 300
     encoded = sum(map(int, notes.read_text().split()))
     golden, in_flight = 8, 2 * 2  # a kill can cost the batch that was not stored yet: two texts and two pictures
-    assert encoded <= 35 + golden + kills * in_flight
+    assert encoded <= 300 + golden + KILLS * in_flight
 
 
 WRITES = ("write_bytes", "make_folder", "link_or_copy", "rename_folder", "remove")

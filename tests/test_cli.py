@@ -15,8 +15,10 @@ from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(spec: str) -> base.Encoder:
+    def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> base.Encoder:
         assert spec in ("pocket", "toy")
+        assert precision in ("auto", "float32")
+        assert bridge is None
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.cli.build.load_encoder", load)

@@ -18,6 +18,9 @@ FILTERS = {
 }
 
 
+LONGEST_RATIO = 32  # of the longer side to the shorter, in what is resized
+
+
 @dataclass(frozen=True)
 class ImageForm:
     """How a picture becomes a square of pixels.
@@ -42,6 +45,8 @@ class ImageForm:
         [1, 2, 3]
         """
         side, how = self.side, FILTERS[self.interpolation]
+        if self.resize == "shortest":
+            image = _without_far_ends(image)
         small = image.resize(self._size(image), how, reducing_gap=self.reducing_gap)
         if self.resize == "longest":
             canvas = Image.new("RGB", (side, side), "white")
@@ -63,3 +68,13 @@ class ImageForm:
         if width <= height:
             return self.side, int(self.side * height / width)
         return int(self.side * width / height), self.side
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """Cut the ends off a very long picture, of which only the middle is wanted: whole it would grow to gigabytes."""
+    longest = LONGEST_RATIO * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(length, longest) for length in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from indexing.decoding.form import ImageForm, Pixels
+from indexing.encoders.attention import with_fast_attention
 from indexing.encoders.base import EncoderInfo, unit
 from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
 from indexing.encoders.golden import TEXTS, golden_images
@@ -65,7 +66,7 @@ class OpenClipEncoder:
         self._trims = _reads_its_end(model)
         probe_tokens, probe_pixels = tokenize(list(TEXTS)), self._pixels(golden_images())
         self._model, precision = in_precision(
-            self._model,
+            with_fast_attention(self._model),
             precision,
             lambda candidate: unit(
                 np.concatenate([_text_vectors(candidate, probe_tokens), _image_vectors(candidate, probe_pixels)])
@@ -96,7 +97,9 @@ class OpenClipEncoder:
         )
 
     def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        return torch.stack([self._preprocess(to_rgb(image)) for image in images])
+        if self.image_form is None:
+            return torch.stack([self._preprocess(to_rgb(image)) for image in images])
+        return self._normalise(np.stack([self.image_form.apply(to_rgb(image)) for image in images]))
 
     @torch.inference_mode()
     def _tokens_to_vectors(self, tokens: torch.Tensor) -> Vectors:

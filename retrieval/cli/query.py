@@ -25,20 +25,23 @@ def search(
     bundle: BundleFolder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to search for.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="Picture to search with; repeat for several.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="Sound to search with; repeat for several.")] = None,
     k: Depth = 10,
     where: Where = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Find the items nearest to texts or to pictures."""
-    if bool(texts) == bool(image):
-        raise InputError("give either texts or --image, for example: commonspace search BUNDLE 'a red mug'")
+    """Find the items nearest to texts, pictures or sounds."""
+    if sum(map(bool, (texts, image, audio))) != 1:
+        raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     retriever = Retriever.load(bundle)
     conditions = _conditions(retriever, where)
     if texts:
         found, names = retriever.search_texts(texts, k, where=conditions), tuple(texts)
+    elif image:
+        found, names = retriever.search_images(image, k, where=conditions), tuple(map(str, image))
     else:
-        found, names = retriever.search_images(image or [], k, where=conditions), tuple(map(str, image or []))
+        found, names = retriever.search_audio(audio or [], k, where=conditions), tuple(map(str, audio or []))
     show_candidates(found.named(names), retriever.bundle, as_json=as_json, out=out)
 
 

@@ -28,6 +28,13 @@ def test_torchvisions_pixels(size: tuple[int, int], resize: Literal["shortest", 
     np.testing.assert_array_equal(ImageForm(64, resize, interpolation).apply(picture), np.asarray(theirs))
 
 
+def test_the_middle_of_a_line() -> None:
+    """Whole, it would grow to 64 x 1,280,000 pixels before it is cut."""
+    line = np.zeros((20_000, 1, 3), np.uint8)
+    line[9_990:10_010] = [9, 8, 7]
+    assert (ImageForm(64, "shortest").apply(Image.fromarray(line)) == [9, 8, 7]).all()
+
+
 def test_the_whole_picture_on_white() -> None:
     pixels = ImageForm(40, "longest").apply(Image.new("RGB", (80, 20), (9, 8, 7)))
     assert pixels.shape == (40, 40, 3)

@@ -205,7 +205,7 @@ def test_a_row_with_only_a_vector_is_kept_and_one_with_nothing_is_not(tmp_path: 
     assert items.rejects.to_pylist()[1] == {
         "source_row": 3,
         "item_id": "nothing",
-        "reason": "neither text nor image nor vector",
+        "reason": "neither text nor file nor vector",
     }
     batches = list(items.vectors(1))
     assert [batch.item_ids for batch in batches] == [["a"], ["vector"]]

@@ -1,0 +1,52 @@
+"""Which part of an item a query met: its text, one of its pictures, a moment of its film, its sound."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.bundle import Bundle
+from indexing.encoders.base import unit
+from indexing.types import Modality
+from retrieval.candidates import Candidates
+
+
+class Part(NamedTuple):
+    """The part of an item that is nearest to a query.
+
+    Attributes:
+        modality: What it is.
+        label: Which one: ``"0"`` for the first picture or text, ``"1 at 12.5 s"`` for a frame of a film.
+        score: Its cosine with the query.
+    """
+
+    modality: Modality
+    label: str
+    score: float
+
+
+def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
+    """Find for each hit of each query the part that is nearest to it, among the frozen vectors of the item.
+
+    Args:
+        candidates: B queries with their hits.
+        bundle: Where they were found.
+
+    Returns:
+        For each query one part a hit, in the order of the hits.
+    """
+    queries = unit(candidates.queries)
+    best: dict[tuple[int, int], Part] = {}
+    for modality, parts in bundle.parts.items():
+        for query, rows in enumerate(candidates.rows):
+            for row in rows[rows >= 0].tolist():
+                first, end = np.searchsorted(parts.rows, (row, row + 1))
+                if first == end:
+                    continue
+                cosines = unit(parts.vectors[first:end]) @ queries[query]
+                place = int(cosines.argmax())
+                found = Part(modality, parts.labels[first + place], float(cosines[place]))
+                best[query, row] = max(best.get((query, row), found), found, key=lambda part: part.score)
+    return [
+        [best[query, row] for row in rows.tolist() if row >= 0 and (query, row) in best]
+        for query, rows in enumerate(candidates.rows)
+    ]

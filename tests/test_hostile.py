@@ -1,0 +1,101 @@
+"""Every hostile file ends encoded or quarantined with a reason, soon and in bounded memory; its neighbours stay."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.catalogue import Catalogue
+from indexing.decoding.decode import Decoded, Task, Unusable
+from indexing.decoding.form import ImageForm
+from indexing.decoding.pool import DecodePool
+from indexing.encode import EncodeConfig, encode_catalogue
+from indexing.encoders import load_encoder
+from indexing.item_ids import ItemIds
+from indexing.media import Kind
+from indexing.store import EmbeddingStore
+from indexing.types import Modality
+from tests.hostile import HOSTILE_TEXTS, hostile_images, hostile_sounds
+from tests.tiny_models import tiny_open_clip
+from tests.toy import COLOURS, DIM, ToyEncoder, picture
+
+SECONDS, MEGABYTES = 2.0, 300
+TASK = Task(ImageForm(64, "shortest"), audio_rate=16_000)
+FILES = [(Kind.IMAGE, *file) for file in hostile_images()] + [(Kind.AUDIO, *file) for file in hostile_sounds()]
+
+
+def peak_megabytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def test_there_are_enough() -> None:
+    assert len(FILES) + len(HOSTILE_TEXTS) >= 60
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks of memory are read from /proc")
+def test_each_file_is_decoded_or_refused_in_time_and_memory() -> None:
+    good = dict(hostile_images())["one pixel"]
+    outcomes: dict[str, Decoded | Unusable] = {}
+    with DecodePool(TASK, workers=1) as pool:
+        before_each = pool.submit(Kind.IMAGE, good).result()
+        assert isinstance(before_each, Decoded)
+        (worker,) = pool._all
+        for kind, name, data in FILES:
+            assert worker._process is not None
+            pid = worker._process.pid
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # forget the peak so far
+            before, started = peak_megabytes(pid), time.monotonic()
+            outcomes[name] = pool.submit(kind, data).result()
+            assert time.monotonic() - started < SECONDS, name
+            assert peak_megabytes(pid) - before < MEGABYTES, name
+            after = pool.submit(Kind.IMAGE, good).result()
+            assert isinstance(after, Decoded), name
+            np.testing.assert_array_equal(after.arrays[0], before_each.arrays[0])
+    refused = {name: outcome.reason for name, outcome in outcomes.items() if isinstance(outcome, Unusable)}
+    assert all(refused.values())
+    assert not [name for name, reason in refused.items() if "ended its process" in reason or "took over" in reason]
+    for name in ("PNG of 169 megapixels", "PNG that claims 4 gigapixels", "JPEG that claims 65,500 x 65,500"):
+        assert "is over 40000000 pixels" in refused[name]
+    for name in ("HTML", "SVG", "PostScript", "PDF", "TIFF", "a pickle", "a URL", "a path", "random bytes"):
+        assert refused[name] == "image is none of JPEG, PNG, WEBP, GIF, BMP"
+    for name in ("CMYK JPEG", "16-bit PNG", "one pixel", "a line", "GIF of 3,000 frames", "broken EXIF"):
+        assert isinstance(outcomes[name], Decoded), name
+    hour = outcomes["an hour of silence"]
+    assert isinstance(hour, Decoded)
+    assert len(hour.arrays[0]) == 60 * 16_000
+
+
+def test_neighbours_keep_their_vectors_and_sums_reconcile(tmp_path: Path) -> None:
+    good = [{"item_id": f"good-{colour}", "title": f"{colour} mug", "image": picture(colour)} for colour in COLOURS]
+    bad = [
+        {"item_id": name, "title": None, "image": data} for name, data in hostile_images() if data  # empty is none
+    ]  # fmt: skip
+    mixed = [row for pair in zip(bad, good * len(bad), strict=False) for row in pair if row in bad or row in good]
+    rows = list({str(row["item_id"]): row for row in mixed}.values())
+    stores = {}
+    for name, table in (("alone", good), ("mixed", rows)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.Table.from_pylist(table), path)
+        stores[name] = EmbeddingStore(tmp_path / name, DIM)
+        report = encode_catalogue(Catalogue.from_parquet(path), ToyEncoder(), stores[name], config=EncodeConfig(8))
+        counted = report.encoded + report.copied + report.resumed + report.quarantined
+        assert counted == sum(row["title"] is not None for row in table) + len(table)
+    ids = ItemIds([str(row["item_id"]) for row in good])
+    for modality in (Modality.TEXT, Modality.IMAGE):
+        alone, mixed_in = (stores[name].collect(ids, modality)[0] for name in ("alone", "mixed"))
+        np.testing.assert_array_equal(alone, mixed_in)
+    everything = list(stores["mixed"].records([str(row["item_id"]) for row in rows]))
+    assert all((record.vector is None) == bool(record.reason) for record in everything)
+
+
+def test_odd_texts_are_texts(tmp_path: Path) -> None:
+    encoder = load_encoder(f"open_clip:local-dir:{tiny_open_clip(tmp_path / 'model')}")
+    for chosen in (encoder, load_encoder("pocket")):
+        started = time.monotonic()
+        vectors = chosen.encode_texts(list(HOSTILE_TEXTS.values()))
+        assert time.monotonic() - started < SECONDS * len(HOSTILE_TEXTS)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
