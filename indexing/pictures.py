@@ -73,6 +73,8 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
             return image
     except UnidentifiedImageError as error:
         raise UnusablePicture(f"image is none of {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, beyond which it does not even read the header
+        raise UnusablePicture(f"image is over {limits.pixels} pixels") from error
     except UnusablePicture:
         raise
     except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes

@@ -59,7 +59,7 @@ def test_each_file_is_decoded_or_refused_in_time_and_memory() -> None:
     assert all(refused.values())
     assert not [name for name, reason in refused.items() if "ended its process" in reason or "took over" in reason]
     for name in ("PNG of 169 megapixels", "PNG that claims 4 gigapixels", "JPEG that claims 65,500 x 65,500"):
-        assert "is over 40000000 pixels" in refused[name]
+        assert "over 40000000 pixels" in refused[name]
     for name in ("HTML", "SVG", "PostScript", "PDF", "TIFF", "a pickle", "a URL", "a path", "random bytes"):
         assert refused[name] == "image is none of JPEG, PNG, WEBP, GIF, BMP"
     for name in ("CMYK JPEG", "16-bit PNG", "one pixel", "a line", "GIF of 3,000 frames", "broken EXIF"):

@@ -19,7 +19,7 @@ from indexing.sounds import SoundLimits, UnusableSound, decode_sound
 MARGIN = 2
 # A model that prepares its pictures itself gets them no larger than this: it shrinks them anyway, and many wait.
 LARGEST_SIDE = 1024
-HUGE = 8_000_000  # pixels
+HUGE, STRIP = 8_000_000, 16  # pixels; lines of the result
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,15 @@ def _picture(data: bytes, task: Task) -> Decoded:
 
 
 def _less(image: Image.Image, wanted: int) -> Image.Image:
-    """Shrink a huge picture by a whole number before anything else makes a copy of it."""
+    """Shrink a huge picture by a whole number, in strips, before anything makes a whole copy of it."""
     factor = min(image.size) // wanted
-    if factor > 1 and image.width * image.height > HUGE and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
-        return image.reduce(factor)
-    return image
+    if factor < 2 or image.width * image.height < HUGE or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        return image
+    small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, STRIP * factor):
+        strip = image.crop((0, top, image.width, min(image.height, top + STRIP * factor)))
+        small.paste(strip.reduce(factor), (0, top // factor))
+    return small
 
 
 def _shaped(image: Image.Image, task: Task) -> NDArray[np.uint8]:
