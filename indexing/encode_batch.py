@@ -17,8 +17,9 @@ from indexing.catalogue import Item
 from indexing.decoding.decode import Decoded, Unusable
 from indexing.decoding.pool import DecodePool
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio
+from indexing.ledger import HASH_BYTES
 from indexing.media import Kind, Medium
-from indexing.store import HASH_BYTES, Embedding, EmbeddingStore, content_hash
+from indexing.store import Embedding, EmbeddingStore, content_hash
 from indexing.types import Modality, Vectors
 
 NO_VECTOR = "the encoder gave NaN, infinity or zero"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +20,12 @@ from indexing import fsops
 from indexing.cleaning import reason_kind
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
+from indexing.ledger import HASH_BYTES, Known, Ledger
 from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
-HASH_BYTES = 16
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
 POOLED_AT_ONCE = 65_536
-
-Key: TypeAlias = tuple[str, Modality, int]
 
 
 @dataclass(frozen=True)
@@ -75,10 +72,7 @@ class EmbeddingStore:
         self.folder, self.dim = folder, dim
         fsops.make_folder(folder)
         self._shards = sorted(folder.glob("*.parquet"))
-        self._state: dict[Key, _State] = {}
-        self._place: dict[tuple[str, str], tuple[int, int]] = {}
-        self._last: dict[tuple[str, Modality], int] = {}  # number of the last part, where there are several
-        self._run: set[Key] | None = None
+        self._ledger = Ledger()
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
         self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
@@ -87,45 +81,34 @@ class EmbeddingStore:
     def _remember(self, shard: int, table: pa.Table) -> None:
         columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
         for line, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
-            key = item_id, Modality(modality), part
-            self._state[key] = _State(digest, reason, label)
-            if part:
-                self._last[key[:2]] = max(part, self._last.get(key[:2], 0))
-            if self._run is not None:
-                self._run.add(key)
-            if not reason:
-                self._place[modality, digest] = (shard, line)
+            self._ledger.add(item_id, Modality(modality), part, Known(digest, reason, label), shard, line)
 
     def __len__(self) -> int:
-        return len(self._state)
+        return len(self._ledger)
 
     def begin_run(self) -> None:
         """Count from now on only what is settled or appended: what the items no longer have is forgotten."""
-        self._run = set()
+        self._ledger.begin_run()
 
     def settled(self, item_id: str, modality: Modality, digest: str, problem: str = "", part: int = 0) -> bool:
         """Whether this very content of an item was encoded or quarantined before.
 
         Content that could not be read has no hash; it counts as settled while its problem stays the same.
         """
-        key = item_id, modality, part
-        known = self._state.get(key)
+        known = self._ledger.ever(item_id, modality, part)
         same = known is not None and (known.reason == problem if digest == "" else known.digest == digest)
-        if same and self._run is not None:
-            self._run.add(key)
+        if same:
+            self._ledger.touch(item_id, modality, part)
         return same
 
     def reason(self, item_id: str, modality: Modality, part: int = 0) -> str | None:
         """Why a content of an item is quarantined: empty when it is encoded, None when it is unknown."""
-        known = self._known((item_id, modality, part))
+        known = self._ledger.now(item_id, modality, part)
         return None if known is None else known.reason
-
-    def _known(self, key: Key) -> "_State | None":
-        return self._state.get(key) if self._run is None or key in self._run else None
 
     def reasons(self) -> Counter[str]:
         """Count what is quarantined, by the kind of reason."""
-        return Counter(reason_kind(known.reason) for known in self._state.values() if known.reason)
+        return Counter(map(reason_kind, self._ledger.reasons()))
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
         """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
@@ -134,7 +117,7 @@ class EmbeddingStore:
 
     def found(self, modality: Modality, digest: str) -> tuple[NDArray[np.float16], str] | None:
         """Give vector and label of a content that was encoded before, for whichever item."""
-        place = self._place.get((modality, digest))
+        place = self._ledger.place(modality, digest)
         if place is None:
             return None
         vectors, labels = self._unpacked(self._shards[place[0]])
@@ -172,10 +155,9 @@ class EmbeddingStore:
         rows: list[int] = []
         labels: list[str] = []
         for row, item_id in enumerate(item_ids):
-            for part, known in self._contents(item_id, modality):
-                if not known.reason:
-                    shard, line = self._place[modality, known.digest]
-                    wanted.setdefault(shard, []).append((len(rows), line))
+            for part, known in self._ledger.of_item(item_id, modality):
+                if not known.reason and (place := self._ledger.place(modality, known.digest)):
+                    wanted.setdefault(place[0], []).append((len(rows), place[1]))
                     rows.append(row)
                     labels.append(_label(part, known.label))
         vectors = np.zeros((len(rows), self.dim), np.float16)
@@ -188,14 +170,9 @@ class EmbeddingStore:
         """Give what became of each content of the items, in the order of the ids."""
         for item_id in item_ids:
             for modality in Modality:
-                for part, known in self._contents(item_id, modality):
+                for part, known in self._ledger.of_item(item_id, modality):
                     vector = None if known.reason else self.vector(modality, known.digest)
                     yield Embedding(item_id, modality, known.digest, vector, known.reason, part, known.label)
-
-    def _contents(self, item_id: str, modality: Modality) -> Iterator[tuple[int, "_State"]]:
-        for part in range(self._last.get((item_id, modality), 0) + 1):
-            if (known := self._known((item_id, modality, part))) is not None:
-                yield part, known
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,12 +188,6 @@ class Parts:
     rows: Rows
     labels: list[str]
     vectors: NDArray[np.float16]
-
-
-class _State(NamedTuple):
-    digest: str
-    reason: str
-    label: str
 
 
 def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
