@@ -1,6 +1,6 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +32,7 @@ from indexing.bundle import (
     publish,
 )
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
+from indexing.encode import EncodeConfig, EncodeReport, Progressed, encode_catalogue
 from indexing.encoders.base import Encoder, HasBridge, unit
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
@@ -127,6 +127,7 @@ def _publish(
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
         "quarantined": sum(record.vector is None for record in records),
         "without_embedding": len(everything) - len(rows),
+        **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
     index = index_report.to_json() | {"config": asdict(config)}
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index)
@@ -176,8 +177,8 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
 
 
 @contextmanager
-def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show items encoded, rate and time left on standard error, when it is a terminal."""
+def _progress(total: int, shown: bool) -> Iterator[Progressed]:
+    """Show items encoded, rate, time left and where the time went on standard error, when it is a terminal."""
     columns = (
         SpinnerColumn(),
         TextColumn("encoding"),
@@ -186,13 +187,15 @@ def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[rate]} items/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[stages]}"),
     )
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("", total=total, rate="…")
+        task = bar.add_task("", total=total, rate="…", stages="")
 
-        def advance(items: int) -> None:
+        def advance(items: int, seconds: Mapping[str, float]) -> None:
             bar.update(task, advance=items)
             speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f}" if speed else "…")
+            stages = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items())
+            bar.update(task, rate=f"{speed:.0f}" if speed else "…", stages=stages)
 
         yield advance

@@ -7,11 +7,11 @@ brought before is copied; content that cannot be encoded is quarantined with a r
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 from indexing.catalogue import Catalogue
 from indexing.decoding.decode import Task
@@ -24,6 +24,7 @@ from indexing.sounds import SoundLimits
 from indexing.store import EmbeddingStore
 
 STAGES = ("read", "decode", "encode", "write")
+Progressed: TypeAlias = Callable[[int, Mapping[str, float]], None]
 AHEAD = 2
 
 
@@ -91,7 +92,7 @@ def encode_catalogue(
     store: EmbeddingStore,
     *,
     config: EncodeConfig | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progressed | None = None,
 ) -> EncodeReport:
     """Encode the texts and files of a catalogue into a store, skipping what is there already.
 
@@ -100,7 +101,7 @@ def encode_catalogue(
         encoder: Embeds them; a modality that it lacks is left out.
         store: Where embeddings are and go.
         config: Batches, workers and limits.
-        progress: Called after each batch with its number of items.
+        progress: Called after each batch with its number of items and the seconds so far in each stage.
 
     Returns:
         Counts, and seconds in each stage.
@@ -122,7 +123,7 @@ def encode_catalogue(
             if items is None or len(ahead) > AHEAD:
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
-                    progress(finished)
+                    progress(finished, report.seconds)
 
 
 def _task(encoder: Encoder, config: EncodeConfig) -> Task:

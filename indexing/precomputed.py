@@ -1,11 +1,9 @@
 """From a catalogue's own vectors to stored embeddings: what `encode_catalogue` is for models."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeReport
+from indexing.encode import EncodeReport, Progressed
 from indexing.store import Embedding, EmbeddingStore, content_hash
 from indexing.types import Modality
 from indexing.vectors import VectorBatch, half_units
@@ -13,9 +11,7 @@ from indexing.vectors import VectorBatch, half_units
 BATCH = 4096
 
 
-def store_vectors(
-    catalogue: Catalogue, store: EmbeddingStore, *, progress: Callable[[int], None] | None = None
-) -> EncodeReport:
+def store_vectors(catalogue: Catalogue, store: EmbeddingStore, *, progress: Progressed | None = None) -> EncodeReport:
     """Put the precomputed vectors of a catalogue into a store, at unit length, skipping what is there already.
 
     The content of a vector is its float32 bytes. One that cannot be used is quarantined with the reason.
@@ -23,7 +19,7 @@ def store_vectors(
     Args:
         catalogue: The items.
         store: Where the vectors go; its dimension is the one expected.
-        progress: Called after each batch with its number of items.
+        progress: Called after each batch with its number of items and the seconds so far in each stage.
 
     Returns:
         Counts, and seconds in each stage.
@@ -44,7 +40,7 @@ def store_vectors(
         with report.timed("write"):
             store.append(fresh)
         if progress is not None:
-            progress(len(batch.item_ids))
+            progress(len(batch.item_ids), report.seconds)
 
 
 def _embeddings(batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport) -> list[Embedding]:

@@ -73,6 +73,7 @@ def test_a_bridge_lives_in_its_bundle(sounds: Path, tmp_path: Path, monkeypatch:
     encoder = bridge_audio(ToyEncoder(), clap, texts)
     bundle = build_bundle(Catalogue.open(sounds), encoder, tmp_path / "bundle")
     assert bundle.has(BRIDGE)
+    assert bundle.manifest.counts["bridge"] == encoder.bridge.report.to_json()
 
     def load(name: str, *, precision: str, bridge: bytes | None) -> BridgedEncoder:
         assert (name, precision) == (encoder.info.name, "float32")

@@ -110,6 +110,10 @@ class AudioEncoder(Encoder, Protocol):
 class HasBridge(Protocol):
     """An encoder with a learned part that its bundle must keep."""
 
+    def bridge_report(self) -> dict[str, Any]:
+        """Say how well it takes texts from one space to the other, on texts that were held out."""
+        ...
+
     def bridge_bytes(self) -> bytes:
         """Give what `load_encoder` takes as ``bridge``, to have the same encoder again."""
         ...

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow.parquet as pq
 from PIL import Image
@@ -59,6 +60,10 @@ class BridgedEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures with the main encoder: (N, D) float32, unit length."""
         return self._main.encode_images(images)
+
+    def bridge_report(self) -> dict[str, Any]:
+        """Give how the bridge was fitted, and its scores on held-out texts."""
+        return self.bridge.report.to_json()
 
     def bridge_bytes(self) -> bytes:
         """Give the bridge as a file."""

@@ -19,7 +19,7 @@ from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, 
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.pixels import normaliser
-from indexing.encoders.precision import AUTO, EXACT, in_precision
+from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError
 from indexing.pictures import to_rgb
@@ -139,9 +139,9 @@ def _ends(tokens: torch.Tensor) -> torch.Tensor:
 def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """Do what ``model.encode_text`` does for tokens (B, L) that end before the context length."""
     if not isinstance(model, open_clip.CLIP):
-        whole: torch.Tensor = model.encode_text(tokens)
+        whole: torch.Tensor = model.encode_text(tokens.to(device_of(model)))
         return whole
-    length = tokens.shape[1]
+    length, tokens = tokens.shape[1], tokens.to(device_of(model))
     dtype = model.transformer.get_cast_dtype()
     x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
@@ -160,12 +160,12 @@ def _vectors(features: torch.Tensor) -> Vectors:
 
 @torch.inference_mode()
 def _text_vectors(model: Any, tokens: torch.Tensor) -> Vectors:  # noqa: ANN401
-    return _vectors(model.encode_text(tokens))
+    return _vectors(model.encode_text(tokens.to(device_of(model))))
 
 
 @torch.inference_mode()
 def _image_vectors(model: Any, pixels: torch.Tensor) -> Vectors:  # noqa: ANN401
-    return _vectors(model.encode_image(pixels.to(next(model.visual.parameters()).dtype)))
+    return _vectors(model.encode_image(pixels.to(device_of(model), next(model.visual.parameters()).dtype)))
 
 
 def load(rest: str, precision: str = AUTO) -> OpenClipEncoder:

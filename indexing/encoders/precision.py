@@ -22,7 +22,7 @@ Probe = Callable[[torch.nn.Module], Vectors]
 
 
 def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[torch.nn.Module, str]:
-    """Give a float32 model in the precision that is asked for, or in the fastest that keeps its vectors.
+    """Give a float32 model, on a GPU if there is one, in the precision asked for or the fastest that keeps its vectors.
 
     All weights take the low precision: autocast, which converts them again at every call, gains nothing on a CPU.
 
@@ -37,7 +37,8 @@ def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[
     if precision != AUTO:
         if precision not in DTYPES:
             raise EncoderError(f"there is no precision {precision!r}; choose {AUTO} or one of {', '.join(DTYPES)}")
-        return model.to(DTYPES[precision]), precision
+        return model.to(best_device(), DTYPES[precision]), precision
+    model = model.to(best_device())
     exact, slow = _timed(model, probe)
     if slow < FAST_ENOUGH:
         return model, EXACT
@@ -48,6 +49,16 @@ def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[
         if seconds < best[2] and np.nan_to_num((vectors * exact).sum(axis=1)).min() >= AT_LEAST:
             best = candidate, name, seconds
     return best[0], best[1]
+
+
+def best_device() -> torch.device:
+    """Give the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Give the device that a model's weights are on, where its inputs must be too."""
+    return next(model.parameters()).device
 
 
 def _timed(model: torch.nn.Module, probe: Probe) -> tuple[Vectors, float]:

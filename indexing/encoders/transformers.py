@@ -15,7 +15,7 @@ from indexing.encoders.batches import by_length, in_batches, pixels_in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.pixels import normaliser
-from indexing.encoders.precision import AUTO, EXACT, in_precision
+from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
@@ -125,13 +125,13 @@ class TransformersEncoder:
 
 @torch.inference_mode()
 def _texts(model: Any, tokens: Any) -> Vectors:  # noqa: ANN401
-    return pooled(model.get_text_features(**tokens))
+    return pooled(model.get_text_features(**tokens.to(device_of(model))))
 
 
 @torch.inference_mode()
 def _images(model: Any, pixels: Mapping[str, torch.Tensor]) -> Vectors:  # noqa: ANN401
-    dtype = next(model.vision_model.parameters()).dtype
-    cast = {name: part.to(dtype) if part.is_floating_point() else part for name, part in pixels.items()}
+    device, dtype = device_of(model), next(model.vision_model.parameters()).dtype
+    cast = {name: part.to(device, dtype if part.is_floating_point() else None) for name, part in pixels.items()}
     return pooled(model.get_image_features(**cast))
 
 

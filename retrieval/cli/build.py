@@ -1,7 +1,7 @@
 """`commonspace build` and `commonspace info`."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -72,43 +72,51 @@ def info(
 
 
 def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
-    size = sum(record.size for record in manifest.files)
-    cleaning, encoding = manifest.counts["cleaning"], manifest.counts["encoding"]
-    summary = {
+    if as_json:
+        show_json(_summary(manifest, folder))
+    else:
+        show_pairs(str(folder), _in_words(manifest))
+
+
+def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    counts = manifest.counts
+    return {
         "bundle": str(folder),
         "generation": manifest.generation,
         "items": manifest.items,
         "encoder": manifest.encoder.name,
+        "precision": manifest.encoder.precision,
         "fingerprint": manifest.encoder.fingerprint,
         "dim": manifest.encoder.dim,
-        "embeddings": manifest.counts["embeddings"],
-        "rows_rejected": cleaning["rejected"],
-        "quarantined": manifest.counts["quarantined"],
-        "encoding": encoding,
+        "embeddings": counts["embeddings"],
+        "rows_rejected": counts["cleaning"]["rejected"],
+        "quarantined": counts["quarantined"],
+        **({"bridge": counts["bridge"]} if "bridge" in counts else {}),
+        "encoding": counts["encoding"],
         "index": manifest.index,
         "learned": manifest.learned.get("measured", {}),
         "features": list(manifest.features),
-        "bytes": size,
+        "bytes": _bytes(manifest),
     }
-    if as_json:
-        show_json(summary)
-        return
-    index = manifest.index
+
+
+def _in_words(manifest: Manifest) -> dict[str, str]:
+    counts, encoder, index = manifest.counts, manifest.encoder, manifest.index
+    encoding = counts["encoding"]
     seconds = sum(encoding["seconds"].values())
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in index["recall"].items())
-    show_pairs(
-        str(folder),
-        {
-            "generation": manifest.generation,
-            "items": f"{manifest.items} ({sum(cleaning['rejected'].values())} rows rejected)",
-            "embeddings": ", ".join(f"{count} {modality}" for modality, count in summary["embeddings"].items()),
-            "quarantined": f"{summary['quarantined']} texts or pictures that could not be encoded",
-            "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, "
-            f"{encoding['resumed']} kept",
-            "encoder": f"{manifest.encoder.name}, {manifest.encoder.dim} dimensions",
-            "index": f"{index['kind']}, recall@{index['k']} {recall}"
-            + ("" if index["target_met"] else " (below target)"),
-            "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
-            "size": f"{size / 1e6:.1f} MB",
-        },
-    )
+    return {
+        "generation": manifest.generation,
+        "items": f"{manifest.items} ({sum(counts['cleaning']['rejected'].values())} rows rejected)",
+        "embeddings": ", ".join(f"{count} {modality}" for modality, count in counts["embeddings"].items()),
+        "quarantined": f"{counts['quarantined']} texts or files that could not be encoded",
+        "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
+        "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
+        "index": f"{index['kind']}, recall@{index['k']} {recall}" + ("" if index["target_met"] else " (below target)"),
+        "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
+        "size": f"{_bytes(manifest) / 1e6:.1f} MB",
+    }
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(record.size for record in manifest.files)
