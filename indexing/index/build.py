@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, get_args
 
 from indexing.errors import InputError
 from indexing.index.base import VectorIndex
 from indexing.index.flat import FlatIndex, recall
+from indexing.index.tune import Tuned, tuned_graph, tuned_lists
 from indexing.types import Vectors
 
-IndexKind = Literal["auto", "flat", "hnsw"]
+IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
 
-# Exact search over this many vectors takes about a millisecond on one core: no graph is worth its memory.
+# Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
 FLAT_UP_TO = 50_000
-FIRST_EF, LAST_EF = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class IndexConfig:
     Attributes:
         min_recall: Share of the exact best k that every kind of query must find.
         k: Depth at which recall is measured.
-        kind: ``"flat"``, ``"hnsw"``, or ``"auto"`` to take flat for small catalogues and HNSW beyond.
+        kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists of four-bit codes; or ``"auto"`` for flat in
+            small catalogues and lists beyond.
         m: Edges a node of the HNSW graph.
         sample: How many held-out queries of each kind to measure on.
     """
@@ -39,8 +40,8 @@ class IndexConfig:
     def __post_init__(self) -> None:
         if not 0 < self.min_recall <= 1:
             raise InputError(f"min_recall is {self.min_recall}, expected more than 0 and at most 1")
-        if self.kind not in ("auto", "flat", "hnsw"):
-            raise InputError(f"index kind {self.kind!r} is unknown; choose 'auto', 'flat' or 'hnsw'")
+        if self.kind not in (kinds := get_args(IndexKind)):
+            raise InputError(f"index kind {self.kind!r} is unknown; choose {' or '.join(map(repr, kinds))}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class IndexReport:
         recall: Measured recall@k for each kind of query, against exact search.
         target_met: Whether every recall reaches the target.
         k: Depth of the measurement.
-        ef_search: Search effort of a graph.
+        effort: How hard a search tries: ``ef_search`` of a graph; ``lists`` and ``candidates`` of inverted lists.
         build_seconds: Time to build it.
     """
 
@@ -60,7 +61,7 @@ class IndexReport:
     recall: Mapping[str, float]
     target_met: bool
     k: int
-    ef_search: int | None
+    effort: Mapping[str, int]
     build_seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -79,48 +80,45 @@ def build_index(
         queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones.
 
     Returns:
-        The index and what was measured. A graph that cannot reach the target at its highest effort is given up
-        for exact search when ``kind`` is ``"auto"``, and kept with ``target_met=False`` when it was asked for.
+        The index and what was measured. One that cannot reach the target at its highest effort is given up for exact
+        search when ``kind`` is ``"auto"``, and kept with ``target_met=False`` when it was asked for.
     """
     from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
 
     started = perf_counter()
+    oracle = FlatIndex(vectors)
+
+    exact = {kind: oracle.search(of_kind, config.k)[0] for kind, of_kind in queries.items()}
+
+    def measure(index: VectorIndex) -> dict[str, float]:
+        return {
+            kind: round(recall(index, oracle, of_kind, config.k, exact[kind]), 4) for kind, of_kind in queries.items()
+        }
+
+    tuned: Tuned
     match config.kind:
-        case "auto":
-            graph = len(vectors) > FLAT_UP_TO
-        case "flat":
-            graph = False
         case "hnsw":
-            graph = True
+            tuned = tuned_graph(vectors, config.m, config.min_recall, measure)
+        case "ivf":
+            tuned = tuned_lists(vectors, config.min_recall, measure)
+        case "auto" if len(vectors) > FLAT_UP_TO:
+            tuned = tuned_lists(vectors, config.min_recall, measure)
+        case "auto" | "flat":
+            tuned = Tuned(FaissIndex.flat(vectors), {}, {})
         case _:
             assert_never(config.kind)
-    index = FaissIndex.hnsw(vectors, config.m, FIRST_EF) if graph else FaissIndex.flat(vectors)
-    measured = _measure(index, vectors, config, queries)
-    if graph and config.kind == "auto" and min(measured.values(), default=1.0) < config.min_recall:
-        index = FaissIndex.flat(vectors)
-        measured = _measure(index, vectors, config, queries)
+    if config.kind == "auto" and min(tuned.recall.values(), default=1.0) < config.min_recall:
+        tuned = Tuned(FaissIndex.flat(vectors), {}, {})
+    measured = tuned.recall or measure(tuned.index)
     report = IndexReport(
-        kind=index.kind,
+        kind=tuned.index.kind,
         recall=measured,
         target_met=min(measured.values(), default=1.0) >= config.min_recall,
         k=config.k,
-        ef_search=index.ef_search,
+        effort=tuned.effort,
         build_seconds=round(perf_counter() - started, 3),
     )
-    return index, report
-
-
-def _measure(index: Any, vectors: Vectors, config: IndexConfig, queries: Mapping[str, Vectors]) -> dict[str, float]:  # noqa: ANN401
-    """Recall for each kind of query, raising a graph's effort until all of them reach the target."""
-    oracle = FlatIndex(vectors)
-    effort = FIRST_EF
-    while True:
-        measured = {kind: round(recall(index, oracle, of_kind, config.k), 4) for kind, of_kind in queries.items()}
-        enough = min(measured.values(), default=1.0) >= config.min_recall
-        if enough or index.ef_search is None or effort >= LAST_EF:
-            return measured
-        effort *= 2
-        index.with_ef_search(effort)
+    return tuned.index, report
 
 
 def load_index(path: Path, kind: str) -> VectorIndex:
@@ -137,5 +135,11 @@ def load_index(path: Path, kind: str) -> VectorIndex:
             from indexing.index.faiss import FaissIndex
 
             return FaissIndex.load(path)
+        case "faiss-ivf":
+            from indexing.index.ivf import IvfIndex
+
+            return IvfIndex.load(path)
         case _:
-            raise InputError(f"index kind {kind!r} is unknown; this version reads flat, faiss-flat and faiss-hnsw")
+            raise InputError(
+                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw and faiss-ivf"
+            )

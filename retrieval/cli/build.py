@@ -39,7 +39,7 @@ def build(
     vector: Annotated[
         list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
     ] = None,
-    index: Annotated[str, typer.Option(help="auto, flat or hnsw.")] = "auto",
+    index: Annotated[str, typer.Option(help="auto, flat, hnsw or ivf.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,

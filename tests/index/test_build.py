@@ -57,5 +57,5 @@ def test_a_target_out_of_reach_is_reported() -> None:
 def test_impossible_goals_are_refused() -> None:
     with pytest.raises(InputError, match=r"min_recall is 1\.5"):
         IndexConfig(min_recall=1.5)
-    with pytest.raises(InputError, match="index kind 'ivf' is unknown"):
-        IndexConfig(kind="ivf")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="index kind 'lsh' is unknown"):
+        IndexConfig(kind="lsh")  # type: ignore[arg-type]
