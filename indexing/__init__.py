@@ -9,10 +9,12 @@ from indexing.catalogue import Catalogue, Columns, Item
 from indexing.encode import EncodeConfig
 from indexing.encoders import Encoder, EncoderInfo, load_encoder
 from indexing.errors import CommonspaceError
+from indexing.films import FilmLimits
 from indexing.index import IndexConfig
 from indexing.item_ids import ItemIds
-from indexing.media import Medium
+from indexing.media import Kind, Medium
 from indexing.pictures import PictureLimits
+from indexing.sounds import SoundLimits
 from indexing.types import Modality
 
 __all__ = [
@@ -23,12 +25,15 @@ __all__ = [
     "EncodeConfig",
     "Encoder",
     "EncoderInfo",
+    "FilmLimits",
     "IndexConfig",
     "Item",
     "ItemIds",
+    "Kind",
     "Medium",
     "Modality",
     "PictureLimits",
+    "SoundLimits",
     "build_bundle",
     "load_encoder",
 ]

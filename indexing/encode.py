@@ -18,14 +18,18 @@ from indexing.decoding.decode import Task
 from indexing.decoding.pool import MEMORY, SECONDS, DecodePool
 from indexing.encode_batch import EncodingRun
 from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
+from indexing.errors import InputError
 from indexing.films import FilmLimits
 from indexing.pictures import PictureLimits
 from indexing.sounds import SoundLimits
 from indexing.store import EmbeddingStore
+from indexing.types import Modality
 
 STAGES = ("read", "decode", "encode", "write")
 Progressed: TypeAlias = Callable[[int, Mapping[str, float]], None]
 AHEAD = 2
+MOST_WORKERS = 16
+HEAVY_BATCH = 32  # items a batch where each may wait as ten megabytes
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class EncodeConfig:
     frames: int = 8
     seconds: float = SECONDS
     memory: int = MEMORY
+
+    def __post_init__(self) -> None:
+        least = {"batch_size": 1, "frames": 1, "workers": 0}
+        for name, limit in least.items():
+            if (value := getattr(self, name)) is not None and value < limit:
+                raise InputError(f"{name} is {value}, expected at least {limit}")
+        if self.seconds <= 0 or self.memory <= 0:
+            raise InputError(f"seconds is {self.seconds} and memory {self.memory}; both must be more than 0")
 
 
 @dataclass
@@ -109,10 +121,11 @@ def encode_catalogue(
     config = config or EncodeConfig()
     report = EncodeReport()
     store.begin_run()
-    workers = (os.cpu_count() or 1) if config.workers is None else config.workers
+    workers = min(MOST_WORKERS, _cores()) if config.workers is None else config.workers
     with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
         run = EncodingRun(encoder, store, report, pool)
-        batches, ahead = catalogue.batches(config.batch_size), deque[Any]()
+        size = config.batch_size if _is_light(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH)
+        batches, ahead = catalogue.batches(size), deque[Any]()
         while True:
             with report.timed("read"):
                 items = next(batches, None)
@@ -124,6 +137,18 @@ def encode_catalogue(
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
                     progress(finished, report.seconds)
+
+
+def _cores() -> int:
+    """Give how many cores this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_light(encoder: Encoder, catalogue: Catalogue) -> bool:
+    """Whether what waits for the model is small: squares of pixels, not sounds of a minute or whole pictures."""
+    heard = catalogue.columns.audio is not None and Modality.AUDIO in encoder.info.modalities
+    seen = not catalogue.columns.media or (isinstance(encoder, PixelEncoder) and encoder.image_form is not None)
+    return seen and not heard and catalogue.columns.video is None
 
 
 def _task(encoder: Encoder, config: EncodeConfig) -> Task:

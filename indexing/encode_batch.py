@@ -118,7 +118,11 @@ class EncodingRun:
         return batch
 
     def _begin_file(self, batch: Batch, item_id: str, part: int, medium: Medium) -> None:
-        digest, problem = _examined(medium, self._pool.task.most_bytes(medium.kind))
+        task = self._pool.task
+        digest, problem = _examined(medium, task.most_bytes(medium.kind))
+        if digest and medium.kind is not Kind.IMAGE:  # what is taken of it makes it another content
+            taken = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
+            digest = content_hash(f"{digest} {taken}")
         key = Key(medium.kind.modality, digest, medium.kind is Kind.VIDEO)
         if self._is_new(batch, Content(item_id, key, part, problem)) and medium.source is not None:
             batch.decoding[key] = self._pool.submit(medium.kind, medium.source)
@@ -134,6 +138,8 @@ class EncodingRun:
             batch.same[key].append(content)
         elif key in self._coming:
             batch.waiting.append(content)
+        elif key in self._unusable:
+            self._quarantine(batch, [content], self._unusable[key])
         elif not self._copied(batch, content):
             batch.same[key] = [content]
             self._coming.add(key)

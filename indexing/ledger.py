@@ -31,14 +31,12 @@ class Ledger:
         self._current = bytearray()
         self._notes: dict[int, Known] = {}  # what a digest alone does not say, of those few that need it
         self._last_part: dict[tuple[str, Modality], int] = {}
-        self._in_run = False
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def begin_run(self) -> None:
         """Forget for now what is known of items, until it is touched again; vectors stay known."""
-        self._in_run = True
         self._current = bytearray(len(self._slots))
 
     def add(self, item_id: str, modality: Modality, part: int, known: Known, shard: int, line: int) -> None:

@@ -7,8 +7,9 @@ is either whole or not there: a kill can lose at most the batch in flight, and d
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,12 @@ class EmbeddingStore:
         self._ledger.begin_run()
 
     def settled(self, item_id: str, modality: Modality, digest: str, problem: str = "", part: int = 0) -> bool:
-        """Whether this very content of an item was encoded or quarantined before.
+        """Whether this very content of an item was encoded before, or has the same problem as before.
 
-        Content that could not be read has no hash; it counts as settled while its problem stays the same.
+        What was refused while it was decoded is not settled: limits, packages and the machine may have changed.
         """
         known = self._ledger.ever(item_id, modality, part)
-        same = known is not None and (known.reason == problem if digest == "" else known.digest == digest)
+        same = known is not None and known.reason == problem and (not digest or known.digest == digest)
         if same:
             self._ledger.touch(item_id, modality, part)
         return same
@@ -121,7 +122,7 @@ class EmbeddingStore:
         if place is None:
             return None
         vectors, labels = self._unpacked(self._shards[place[0]])
-        return vectors[place[1]], labels[place[1]]
+        return vectors[place[1]].copy(), labels[place[1]]  # a view would keep the whole shard
 
     def append(self, embeddings: Sequence[Embedding]) -> None:
         """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
@@ -168,11 +169,26 @@ class EmbeddingStore:
 
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
         """Give what became of each content of the items, in the order of the ids."""
+        ids = iter(item_ids)
+        while chunk := list(islice(ids, POOLED_AT_ONCE)):
+            yield from self._records(chunk)
+
+    def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
+        """Give the records of some items; each shard is read once for all of them."""
+        records: list[Embedding] = []
+        wanted: dict[int, list[tuple[int, int]]] = {}
         for item_id in item_ids:
             for modality in Modality:
                 for part, known in self._ledger.of_item(item_id, modality):
-                    vector = None if known.reason else self.vector(modality, known.digest)
-                    yield Embedding(item_id, modality, known.digest, vector, known.reason, part, known.label)
+                    if not known.reason and (place := self._ledger.place(modality, known.digest)):
+                        wanted.setdefault(place[0], []).append((len(records), place[1]))
+                    records.append(Embedding(item_id, modality, known.digest, None, known.reason, part, known.label))
+        for shard, pairs in wanted.items():
+            places, lines = np.array(pairs).T
+            vectors = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
+            for place, vector in zip(places.tolist(), vectors, strict=True):
+                records[place] = replace(records[place], vector=vector)
+        return records
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,10 @@ from PIL import Image
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.encoders.base import unit
+from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.pictures import PictureLimits
-from indexing.store import EmbeddingStore
+from indexing.store import EmbeddingStore, read_shard
 from indexing.types import Modality, Vectors
 from tests.toy import COLOURS, DIM, ToyEncoder, picture, toy_file
 
@@ -95,7 +96,7 @@ def test_a_broken_picture_costs_its_row_only(tmp_path: Path, name: str) -> None:
     expected = unit(np.array([COLOURS["red"], COLOURS["blue"]]))
     np.testing.assert_allclose(vectors[[0, 2], :3], expected, atol=4e-3)
     again = encode_catalogue(catalogue, ToyEncoder(), store, config=EncodeConfig(limits=limits))
-    assert (again.resumed, settled(again)) == (6, 6)
+    assert (again.encoded, again.copied, settled(again)) == (0, 0, 6)
 
 
 def test_missing_files_and_paths_outside_are_quarantined(tmp_path: Path) -> None:
@@ -174,3 +175,40 @@ def test_what_an_item_no_longer_has_is_forgotten(tmp_path: Path) -> None:
     assert (report.resumed, settled(report)) == (1, 1)
     assert not again.collect(ItemIds(["a"]), Modality.IMAGE)[1].any()
     assert [record.modality for record in again.records(["a"])] == [Modality.TEXT]
+
+
+def test_what_was_refused_is_tried_again_under_other_limits(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"item_id": "a", "title": "mug", "image": picture("red", 200)}]
+    catalogue, store = catalogue_of(tmp_path, rows), EmbeddingStore(tmp_path / "store", DIM)
+    narrow = EncodeConfig(limits=PictureLimits(pixels=10_000))
+    assert encode_catalogue(catalogue, ToyEncoder(), store, config=narrow).quarantined == 1
+    again = encode_catalogue(catalogue, ToyEncoder(), store)
+    assert (again.encoded, again.resumed, store.reason("a", Modality.IMAGE)) == (1, 1, "")
+
+
+def test_records_of_shuffled_items_read_each_shard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, object]] = [{"item_id": str(n), "title": f"mug {n}"} for n in range(60)]
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    encode_catalogue(catalogue_of(tmp_path, rows), ToyEncoder(), store, config=EncodeConfig(3))
+    reads: list[Path] = []
+
+    def counted(path: Path) -> pa.Table:
+        reads.append(path)
+        return read_shard(path)
+
+    monkeypatch.setattr("indexing.store.read_shard", counted)
+    shuffled = [str(n) for n in np.random.default_rng(0).permutation(60)]
+    records = list(store.records(shuffled))
+    assert [record.item_id for record in records] == shuffled
+    assert len(reads) == len(set(reads)) == 20
+    expected = ToyEncoder().encode_texts([f"mug {n}" for n in shuffled])
+    np.testing.assert_allclose(
+        np.stack([record.vector for record in records if record.vector is not None]), expected, atol=1e-3
+    )
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(InputError, match="frames is 0, expected at least 1"):
+        EncodeConfig(frames=0)
+    with pytest.raises(InputError, match="seconds is 0"):
+        EncodeConfig(seconds=0)

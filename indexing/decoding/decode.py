@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexing.decoding.form import ImageForm
-from indexing.errors import MissingExtraError
 from indexing.films import FilmLimits, UnusableFilm, frames_of
 from indexing.media import Kind
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, to_rgb
@@ -92,7 +91,7 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
     """Decode one file; whatever is wrong with it becomes a reason."""
     try:
         return _DECODERS[kind](data, task)
-    except (UnusablePicture, UnusableSound, UnusableFilm, MissingExtraError) as problem:
+    except (UnusablePicture, UnusableSound, UnusableFilm) as problem:
         return Unusable(str(problem))
     except MemoryError:
         return Unusable(f"{kind} needs more memory than decoding may take")
@@ -107,6 +106,8 @@ def _picture(data: bytes, task: Task) -> Decoded:
 def _less(image: Image.Image, wanted: int) -> Image.Image:
     """Shrink a huge picture by a whole number, in strips, before anything makes a whole copy of it."""
     factor = min(image.size) // wanted
+    if image.has_transparency_data and image.mode not in ("RGBA", "LA"):
+        return image  # a colour that stands for transparency does not survive being mixed with others
     if factor < 2 or image.width * image.height < HUGE or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
         return image
     small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))

@@ -15,12 +15,14 @@ from typing import IO
 import numpy as np
 
 from indexing.decoding.decode import Decoded, Task, Unusable, decode
-from indexing.decoding.worker import HEADER, KINDS, REQUEST
+from indexing.decoding.worker import HEADER, KINDS, READY, REQUEST
+from indexing.extras import import_extra
 from indexing.media import Kind
 
 SECONDS = 10.0
 MEMORY = 1 << 30
 PACKAGES = Path(__file__).parents[2]
+_MODULES = {Kind.IMAGE: (), Kind.AUDIO: ("soundfile", "soxr"), Kind.VIDEO: ("av",)}
 
 
 class DecodePool:
@@ -41,6 +43,7 @@ class DecodePool:
         self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
         self._mine = threading.local()
         self._all: list[_Worker] = []
+        self._closing = False
         self._seconds, self._memory = seconds, memory
 
     def __enter__(self) -> "DecodePool":
@@ -49,12 +52,22 @@ class DecodePool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        self._closing = kind is not None
+        if self._closing:  # what is under way is not waited for
+            for worker in list(self._all):
+                worker.stop()
+        self._threads.shutdown(cancel_futures=True)
         for worker in self._all:
             worker.stop()
 
     def submit(self, kind: Kind, source: bytes | Path) -> "Future[Decoded | Unusable]":
-        """Begin to decode a file, given its bytes or its path."""
+        """Begin to decode a file, given its bytes or its path.
+
+        Raises:
+            MissingExtraError: When the packages that decode such files are not installed.
+        """
+        for module in _MODULES[kind]:
+            import_extra(module, kind)
         return self._threads.submit(self._decode, kind, source)
 
     def _decode(self, kind: Kind, source: bytes | Path) -> Decoded | Unusable:
@@ -62,6 +75,8 @@ class DecodePool:
             data = source if isinstance(source, bytes) else source.read_bytes()
         except OSError as error:
             return Unusable(f"{kind} file cannot be read: {error.strerror or error}")
+        if self._closing:
+            return Unusable("interrupted")
         if self._inside:
             return decode(kind, data, self.task)
         worker: _Worker | None = getattr(self._mine, "worker", None)
@@ -88,25 +103,34 @@ class _Worker:
         self._late = False
 
     def ask(self, kind: Kind, data: bytes) -> Decoded | Unusable:
-        process = self._process = self._process or self._start()
-        self._late = False
+        # A process may be gone before it is asked, and no file is to blame: what fails in time is tried once more.
+        first = self._try(kind, data)
+        return first or self._try(kind, data) or Unusable(f"decoding this {kind} ended its process")
+
+    def _try(self, kind: Kind, data: bytes) -> Decoded | Unusable | None:
         try:
+            process = self._process = self._process or self._start()
+            self._late = False
             with self._deadline(process):
-                return _exchange(process, kind, data)
+                outcome = _exchange(process, kind, data)
+            if self._late:  # it was killed between its answer and the end of the clock
+                self.stop()
+            return outcome
         except (OSError, EOFError):
             self.stop()
-            code = process.returncode
-            if self._late:
-                return Unusable(f"decoding this {kind} took over {self._seconds:g} s")
-            return Unusable(f"decoding this {kind} ended its process (exit code {code})")
+            return Unusable(f"decoding this {kind} took over {self._seconds:g} s") if self._late else None
 
     def _start(self) -> subprocess.Popen[bytes]:
         # One thread each: the processes share the cores with the model.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
-        return subprocess.Popen(  # noqa: S603 - our own program
+        process = subprocess.Popen(  # noqa: S603 - our own program
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
+        if process.stdout is None or process.stdout.read(1) != READY:  # its start does not count as decoding
+            process.kill()
+            raise EOFError
+        return process
 
     @contextmanager
     def _deadline(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:

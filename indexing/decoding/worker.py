@@ -20,6 +20,7 @@ from indexing.media import Kind
 
 REQUEST, HEADER = struct.Struct("<BQ"), struct.Struct("<Q")
 KINDS = tuple(Kind)
+READY = b"r"
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
     # A library that prints must not end up among the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers.write(READY)
+    answers.flush()
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         kind, length = REQUEST.unpack(head)
         answer(answers, decode(KINDS[kind], requests.read(length), task))

@@ -38,6 +38,8 @@ class SelfAttention(nn.Module):
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(batch, length, 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)
         mask = attn_mask.to(x.dtype) if attn_mask is not None and attn_mask.is_floating_point() else attn_mask
+        if mask is not None and mask.dim() == 3:  # one for each head of each text
+            mask = mask.view(batch, self.heads, length, length)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).reshape(batch, length, width)), None
 
@@ -45,7 +47,9 @@ class SelfAttention(nn.Module):
 def with_fast_attention(model: nn.Module) -> nn.Module:
     """Replace the attention of open_clip's own residual blocks, in place; other towers are left as they are."""
     for block in model.modules():
-        if isinstance(block, ResidualAttentionBlock) and type(block.attn) is nn.MultiheadAttention:
+        if not isinstance(block, ResidualAttentionBlock) or hasattr(block, "ln_1_kv"):
+            continue  # with `ln_1_kv` it attends to something else than itself
+        if type(block.attn) is nn.MultiheadAttention:
             attention = block.attn
             if attention.batch_first and attention.in_proj_weight is not None and attention.bias_k is None:
                 block.attn = SelfAttention(attention)

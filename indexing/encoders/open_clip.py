@@ -119,14 +119,9 @@ def _form(settings: dict[str, Any]) -> ImageForm | None:
 
 def _reads_its_end(model: Any) -> bool:  # noqa: ANN401
     """Whether each token sees only those before it, and the vector is read at the text's last one."""
-    if isinstance(model, open_clip.CLIP):
-        return model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
-    text = getattr(model, "text", None)
+    # Towers of other classes keep a mask of full length, and some have tokens of their own at the end.
     return (
-        isinstance(text, open_clip.transformer.TextTransformer)
-        and text.attn_mask is not None
-        and text.cls_emb is None
-        and text.pool_type in ("argmax", "eos")
+        isinstance(model, open_clip.CLIP) and model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
     )
 
 
@@ -138,9 +133,6 @@ def _ends(tokens: torch.Tensor) -> torch.Tensor:
 
 def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """Do what ``model.encode_text`` does for tokens (B, L) that end before the context length."""
-    if not isinstance(model, open_clip.CLIP):
-        whole: torch.Tensor = model.encode_text(tokens.to(device_of(model)))
-        return whole
     length, tokens = tokens.shape[1], tokens.to(device_of(model))
     dtype = model.transformer.get_cast_dtype()
     x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)

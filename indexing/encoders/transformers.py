@@ -139,7 +139,9 @@ def _form(settings: Mapping[str, Any]) -> ImageForm | None:
     """Give the preprocessing as data, where it is one that `ImageForm` knows; it rounds pixels its own way."""
     size, crop = settings.get("size") or {}, settings.get("crop_size") or {}
     interpolation = INTERPOLATIONS.get(settings.get("resample", -1))
-    if interpolation is None or not settings.get("do_resize") or not settings.get("do_normalize"):
+    plain = all(settings.get(step) for step in ("do_resize", "do_rescale", "do_normalize"))
+    scaled = abs(255 * settings.get("rescale_factor", 0) - 1) < 1e-6 and not settings.get("rescale_offset")
+    if interpolation is None or not plain or not scaled or settings.get("include_top"):  # which normalises twice
         return None
     if settings.get("do_center_crop") and size.get("shortest_edge") == crop.get("height") == crop.get("width"):
         return ImageForm(int(size["shortest_edge"]), "shortest", interpolation)

@@ -9,14 +9,16 @@ from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
-from indexing.decoding.pool import SECONDS
+from indexing.decoding.pool import MEMORY, SECONDS
 from indexing.encode import EncodeConfig
 from indexing.encoders import load_encoder
+from indexing.films import FilmLimits
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
 from indexing.manifest import Manifest
 from indexing.pictures import PictureLimits
 from indexing.sample import items_path
+from indexing.sounds import SoundLimits
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 
 SAMPLE = "sample"
@@ -28,7 +30,7 @@ def build(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     encoder: Annotated[
-        str, typer.Option(help="pocket, open_clip:ARCH/TAG, hf:NAME, or vectors: for your own.")
+        str, typer.Option(help="pocket, open_clip:ARCH/TAG, hf:NAME, st:NAME, clap:NAME, MAIN+clap:NAME or vectors:.")
     ] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
@@ -47,7 +49,9 @@ def build(
         int | None, typer.Option(help="Processes that decode files; one for each core if not given.")
     ] = None,
     max_pixels: Annotated[int, typer.Option(help="Most pixels of a picture.")] = PictureLimits.pixels,
-    max_bytes: Annotated[int, typer.Option(help="Most bytes of a file.")] = PictureLimits.file_bytes,
+    max_bytes: Annotated[int | None, typer.Option(help="Most bytes of a file, of whatever kind.")] = None,
+    max_memory: Annotated[int, typer.Option(help="Most bytes of memory to decode one file.")] = MEMORY,
+    frames: Annotated[int, typer.Option(help="Pictures taken from a film.")] = EncodeConfig.frames,
     max_seconds: Annotated[float, typer.Option(help="Longest time to decode one file.")] = SECONDS,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
@@ -57,7 +61,16 @@ def build(
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
-    encode = EncodeConfig(batch_size, workers, PictureLimits(max_pixels, max_bytes), seconds=max_seconds)
+    encode = EncodeConfig(
+        batch_size,
+        workers,
+        PictureLimits(max_pixels, max_bytes or PictureLimits.file_bytes),
+        SoundLimits(file_bytes=max_bytes or SoundLimits.file_bytes),
+        FilmLimits(pixels=max_pixels, file_bytes=max_bytes or FilmLimits.file_bytes),
+        frames,
+        max_seconds,
+        max_memory,
+    )
     model = load_encoder(encoder, precision=precision)
     bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=progress_wanted(as_json))
     _show(bundle.manifest, out, as_json)

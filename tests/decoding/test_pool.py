@@ -1,6 +1,7 @@
 """Files are decoded elsewhere as they would be here, and what happens there stays there."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from indexing.decoding.decode import Decoded, Task, Unusable, decode
 from indexing.decoding.form import ImageForm
 from indexing.decoding.pool import DecodePool
+from indexing.errors import MissingExtraError
 from indexing.media import Kind
 from indexing.pictures import PictureLimits
 
@@ -51,17 +53,14 @@ def test_decoding_small_changes_pixels_little() -> None:
 
 
 def test_a_file_that_takes_too_long_or_kills_costs_itself_only() -> None:
-    with DecodePool(TASK, workers=1, seconds=0.01) as pool:
+    with DecodePool(TASK, workers=1, seconds=1e-6) as pool:
         outcome = pool.submit(Kind.IMAGE, photo(64, 64)).result()
-    assert outcome == Unusable("decoding this image took over 0.01 s")
+    assert outcome == Unusable("decoding this image took over 1e-06 s")
     with DecodePool(TASK, workers=1) as pool:
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
         (worker,) = pool._all
         assert worker._process is not None
         worker._process.kill()
-        assert pool.submit(Kind.IMAGE, photo(64, 64)).result() == Unusable(
-            "decoding this image ended its process (exit code -9)"
-        )
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
 
 
@@ -84,3 +83,21 @@ def test_nobody_is_left_behind() -> None:
         processes = [worker._process for worker in pool._all if worker._process is not None]
     assert processes
     assert all(process.returncode is not None for process in processes)
+
+
+def test_a_file_that_ends_its_process_twice_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object) -> Decoded:
+        raise EOFError
+
+    with DecodePool(TASK, workers=1) as pool:
+        assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
+        monkeypatch.setattr("indexing.decoding.pool._exchange", dies)
+        assert pool.submit(Kind.IMAGE, photo(64, 64)).result() == Unusable("decoding this image ended its process")
+        monkeypatch.undo()
+        assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
+
+
+def test_without_its_package_a_sound_stops_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with DecodePool(TASK, workers=1) as pool, pytest.raises(MissingExtraError, match=r"commonspace\[audio\]"):
+        pool.submit(Kind.AUDIO, b"RIFF")

@@ -46,6 +46,29 @@ def test_open_clip(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_images(pictures()), unit(model.encode_image(pixels)), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["custom text", "coca"])
+@torch.inference_mode()
+def test_open_clip_with_other_text_towers(tmp_path: Path, kind: str) -> None:
+    folder = tiny_open_clip(tmp_path / "model")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    settings = config["model_cfg"]
+    if kind == "custom text":
+        model = open_clip.CustomTextCLIP(**settings)
+    else:
+        settings["text_cfg"] |= {"embed_cls": True, "context_length": 15, "output_tokens": True}
+        settings["vision_cfg"] |= {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+        settings["multimodal_cfg"] = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+        model = open_clip.CoCa(**settings)
+    settings["custom_text"] = True
+    model.eval()
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    weights = {name: part.clone().contiguous() for name, part in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    encoder = load_encoder(f"open_clip:local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), unit(model.encode_text(tokenizer(TEXTS))), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "padding"),
     [
@@ -83,6 +106,12 @@ def test_prepared_pictures_give_the_same_vectors(tmp_path: Path, make: Make) -> 
     pixels = np.stack([encoder.image_form.apply(picture) for picture in pictures()])
     tolerance = 1e-6 if make is tiny_open_clip else 5e-3
     np.testing.assert_allclose(encoder.encode_pixels(pixels), encoder.encode_images(pictures()), atol=tolerance)
+
+
+def test_preprocessing_that_no_form_can_say_stays_with_the_library(tmp_path: Path) -> None:
+    encoder = load_encoder(f"hf:{tiny_align(tmp_path / 'model')}")
+    assert isinstance(encoder, PixelEncoder)
+    assert encoder.image_form is None  # it normalises twice
 
 
 @pytest.mark.parametrize("make", [tiny_open_clip, tiny_clip, tiny_siglip])
