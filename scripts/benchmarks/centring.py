@@ -1,6 +1,6 @@
 """Does subtracting each modality's mean before fusing help? Search and cold recommendation, raw against centred.
 
-python -m scripts.benchmarks.centring [DATA]
+python -m scripts.benchmarks.centring DATA
 
 DATA holds openclip_vitb32_500 and movielens_100k, which are not shipped. A mean is always taken over other rows than
 those that are asked for. A gain is the difference to the first way of its table, with its 95 % bootstrap interval.
@@ -25,7 +25,6 @@ from retrieval.evaluation.intervals import bootstrap_intervals
 from retrieval.users import UserModel
 from scripts.benchmarks.record import keep
 
-DATA = Path("/work/shared/data")
 SEED = 0
 DEPTHS = (1, 5, 10)
 
@@ -51,7 +50,9 @@ class Cloud:
 
 def main() -> None:
     """Measure everything and keep it."""
-    data = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    data = Path(sys.argv[1])
     films = Films(data / "movielens_100k")
     result = {
         "openclip, text and image search": openclip(data / "openclip_vitb32_500"),

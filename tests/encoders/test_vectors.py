@@ -1,5 +1,6 @@
 """Vectors that users bring themselves: checked one by one, searched as they are, and never asked of a model."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from retrieval.interactions import Interactions
 from retrieval.retriever import Retriever
 from tests.toy import toy_table
 
-REAL = Path("/work/shared/data/openclip_vitb32_500")
+# A folder with `text_emb.npy` and `image_emb.npy` of 500 real pairs, which are not shipped.
+REAL = os.environ.get("COMMONSPACE_PAIRS", "")
 
 
 def catalogue(folder: Path, columns: Columns | NamedColumns | None = None, **arrays: Any) -> Catalogue:  # noqa: ANN401
@@ -125,9 +127,9 @@ def test_text_finds_its_picture_as_exact_search_does(tmp_path: Path, kind: pa.Da
     np.testing.assert_allclose(np.linalg.norm(stored.astype(np.float64), axis=1), 1, atol=1e-3)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no real vectors here")
+@pytest.mark.skipif(not REAL, reason="no real vectors here")
 def test_real_vectors_give_the_known_recall(tmp_path: Path) -> None:
-    texts, pictures = (np.load(REAL / f"{what}_emb.npy", allow_pickle=False) for what in ("text", "image"))
+    texts, pictures = (np.load(Path(REAL) / f"{what}_emb.npy", allow_pickle=False) for what in ("text", "image"))
     ids = [str(row) for row in range(len(pictures))]
     items = catalogue(tmp_path, item_id=ids, image_vector=lists(pictures, pa.list_(pa.float16())))
     build_bundle(items, load_encoder("vectors:512:openclip-b32"), tmp_path / "b")
