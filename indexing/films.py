@@ -13,6 +13,7 @@ from PIL import Image
 
 from indexing.errors import InputError
 from indexing.extras import import_extra
+from indexing.files import UnusableFile
 
 Frame: TypeAlias = tuple[float, Image.Image]
 """Seconds from the film's beginning, and an RGB picture."""
@@ -43,7 +44,7 @@ class FilmLimits:
     decoded_pixels: int = 4_000_000_000
 
 
-class UnusableFilm(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
+class UnusableFilm(UnusableFile):
     """A film that cannot be used, with the reason."""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from indexing.files import UnusableFile, read_file
+
 # Pillow's other decoders (EPS, FITS, PDF, TIFF, …) have a history of memory errors and are of no use here.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
@@ -26,7 +28,7 @@ class PictureLimits:
     file_bytes: int = 20_000_000
 
 
-class UnusablePicture(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
+class UnusablePicture(UnusableFile):
     """A picture that cannot be used, with the reason."""
 
 
@@ -36,16 +38,7 @@ def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
     Raises:
         UnusablePicture: When the file is missing, unreadable, empty or too large.
     """
-    try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if size > limits.file_bytes:
-            raise UnusablePicture(f"image file of {size} bytes is over the limit of {limits.file_bytes}")
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise UnusablePicture(f"image file cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise UnusablePicture("image file is empty")
-    return data
+    return read_file(source, limits.file_bytes, "image", UnusablePicture)
 
 
 def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = None) -> Image.Image:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.extras import import_extra
+from indexing.files import UnusableFile, read_file
 
 Sound: TypeAlias = NDArray[np.float32]
 """(S,) float32, mono, -1 to 1, at a rate that the context gives."""
@@ -40,7 +41,7 @@ class SoundLimits:
     channels: int = 8
 
 
-class UnusableSound(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
+class UnusableSound(UnusableFile):
     """A sound that cannot be used, with the reason."""
 
 
@@ -50,16 +51,7 @@ def read_sound(source: bytes | Path, limits: SoundLimits) -> bytes:
     Raises:
         UnusableSound: When the file is missing, unreadable, empty or too large.
     """
-    try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if size > limits.file_bytes:
-            raise UnusableSound(f"sound file of {size} bytes is over the limit of {limits.file_bytes}")
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise UnusableSound(f"sound file cannot be read: {error.strerror or error}") from error
-    if not data:
-        raise UnusableSound("sound file is empty")
-    return data
+    return read_file(source, limits.file_bytes, "sound", UnusableSound)
 
 
 def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:

@@ -152,20 +152,27 @@ class EmbeddingStore:
 
     def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
         """Give every vector of one modality by itself, in row order."""
-        wanted: dict[int, list[tuple[int, int]]] = {}
+        places: list[tuple[int, int]] = []
         rows: list[int] = []
         labels: list[str] = []
         for row, item_id in enumerate(item_ids):
             for part, known in self._ledger.of_item(item_id, modality):
                 if not known.reason and (place := self._ledger.place(modality, known.digest)):
-                    wanted.setdefault(place[0], []).append((len(rows), place[1]))
+                    places.append(place)
                     rows.append(row)
                     labels.append(_label(part, known.label))
-        vectors = np.zeros((len(rows), self.dim), np.float16)
+        return Parts(np.array(rows, np.int64), labels, self._vectors_at(places))
+
+    def _vectors_at(self, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+        """Give the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for position, (shard, line) in enumerate(places):
+            wanted.setdefault(shard, []).append((position, line))
+        vectors = np.zeros((len(places), self.dim), np.float16)
         for shard, pairs in wanted.items():
-            places, lines = np.array(pairs).T
-            vectors[places] = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
-        return Parts(np.array(rows, np.int64), labels, vectors)
+            positions, lines = np.array(pairs).T
+            vectors[positions] = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
+        return vectors
 
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
         """Give what became of each content of the items, in the order of the ids."""
@@ -174,20 +181,17 @@ class EmbeddingStore:
             yield from self._records(chunk)
 
     def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
-        """Give the records of some items; each shard is read once for all of them."""
+        """Give the records of some items."""
         records: list[Embedding] = []
-        wanted: dict[int, list[tuple[int, int]]] = {}
+        encoded: dict[int, tuple[int, int]] = {}  # where the vector of a record is
         for item_id in item_ids:
             for modality in Modality:
                 for part, known in self._ledger.of_item(item_id, modality):
                     if not known.reason and (place := self._ledger.place(modality, known.digest)):
-                        wanted.setdefault(place[0], []).append((len(records), place[1]))
+                        encoded[len(records)] = place
                     records.append(Embedding(item_id, modality, known.digest, None, known.reason, part, known.label))
-        for shard, pairs in wanted.items():
-            places, lines = np.array(pairs).T
-            vectors = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
-            for place, vector in zip(places.tolist(), vectors, strict=True):
-                records[place] = replace(records[place], vector=vector)
+        for number, vector in zip(encoded, self._vectors_at(list(encoded.values())), strict=True):
+            records[number] = replace(records[number], vector=vector)
         return records
 
 

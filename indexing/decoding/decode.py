@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexing.decoding.form import ImageForm
-from indexing.films import FilmLimits, UnusableFilm, frames_of
+from indexing.files import UnusableFile
+from indexing.films import FilmLimits, frames_of
 from indexing.media import Kind
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, to_rgb
-from indexing.sounds import SoundLimits, UnusableSound, decode_sound
+from indexing.pictures import PictureLimits, decode_picture, to_rgb
+from indexing.sounds import SoundLimits, decode_sound
 
 # A picture is decoded at no less than this many times the side that the model sees.
 MARGIN = 2
@@ -91,7 +92,7 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
     """Decode one file; whatever is wrong with it becomes a reason."""
     try:
         return _DECODERS[kind](data, task)
-    except (UnusablePicture, UnusableSound, UnusableFilm) as problem:
+    except UnusableFile as problem:
         return Unusable(str(problem))
     except MemoryError:
         return Unusable(f"{kind} needs more memory than decoding may take")

@@ -121,8 +121,7 @@ class FaissIndex:
 
     def to_bytes(self) -> bytes:
         """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
-        data: bytes = faiss.serialize_index(self._index).tobytes()
-        return data
+        return faiss_bytes(self._index)
 
     @classmethod
     def load(cls, path: Path) -> "FaissIndex":
@@ -132,6 +131,12 @@ class FaissIndex:
             DamagedFileError: When FAISS refuses the bytes.
         """
         return cls(read_faiss(path))
+
+
+def faiss_bytes(index: Any) -> bytes:  # noqa: ANN401 - FAISS ships no types
+    """Give an index in FAISS's own format."""
+    data: bytes = faiss.serialize_index(index).tobytes()
+    return data
 
 
 def read_faiss(path: Path) -> Any:  # noqa: ANN401 - FAISS ships no types

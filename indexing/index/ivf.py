@@ -14,7 +14,7 @@ import numpy as np
 from indexing import fsops
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, padded
-from indexing.index.faiss import SCAN_BELOW, read_faiss
+from indexing.index.faiss import SCAN_BELOW, faiss_bytes, read_faiss
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
 
@@ -175,8 +175,7 @@ class IvfIndex:
 
     def to_bytes(self) -> bytes:
         """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
-        data: bytes = faiss.serialize_index(self._index).tobytes()
-        return data
+        return faiss_bytes(self._index)
 
     @classmethod
     def load(cls, path: Path) -> "IvfIndex":
