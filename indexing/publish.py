@@ -71,8 +71,8 @@ def last_number(root: Path) -> int:
     try:
         state = read_state(root)
     except DamagedFileError:
-        return max(map(batch_number, (root / LOG).glob("*.arrow")), default=0)
-    return state.last if state else 0
+        state = None
+    return state.last if state else max(map(batch_number, (root / LOG).glob("*.arrow")), default=0)
 
 
 def collect_garbage(root: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from indexing.bundle import Bundle
 from indexing.compact import compact as compact_bundle
 from indexing.fusion import ModalityVectors
+from indexing.repair import RepairReport
+from indexing.repair import repair as repair_bundle
 from indexing.types import Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker, carried_over
@@ -47,3 +49,8 @@ class LearnedParts:
 def compact(root: Path | str) -> Bundle:
     """Fold the changes since the generation in force into a new one, as `indexing.compact.compact` says."""
     return compact_bundle(root, LearnedParts)
+
+
+def repair(root: Path | str, *, drop_changes: bool = False) -> RepairReport:
+    """Mend a bundle as far as its vectors allow, as `indexing.repair.repair` says."""
+    return repair_bundle(root, LearnedParts, drop_changes=drop_changes)

@@ -21,6 +21,7 @@ from indexing.errors import (
     InputError,
     UnknownItemError,
 )
+from indexing.index import build_index
 from indexing.rollback import generations, rollback
 from indexing.types import Modality
 from retrieval.learned import compact
@@ -154,16 +155,14 @@ def test_compaction_changes_no_answer(root: Path, tmp_path: Path) -> None:
 
 
 def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import indexing.compact as module
-
     changed(root, tmp_path)
-    real = module.build_index
+    real = build_index
 
     def slow(*arguments: object) -> object:
         add(root, items(tmp_path, {"item_id": "late", "title": "white kite"}), ToyEncoder())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "build_index", slow)
+    monkeypatch.setattr("indexing.compact.build_index", slow)
     compact(root)
     retriever = Retriever.load(root, ToyEncoder())
     assert [batch.number for batch in retriever.bundle.batches] == [4]
@@ -174,7 +173,7 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
         build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "build_index", rebuilt)
+    monkeypatch.setattr("indexing.compact.build_index", rebuilt)
     with pytest.raises(BundleError, match="another generation during compaction"):
         compact(root)
     assert len(Bundle.open(root).items) == 20
