@@ -40,6 +40,7 @@ from indexing.errors import CatalogueError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.index import IndexConfig, build_index
 from indexing.item_ids import ItemIds
+from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
 from indexing.precomputed import store_vectors
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
@@ -78,7 +79,7 @@ def build_bundle(
     root = Path(out)
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
-    with fsops.writing(root):
+    with writing(root):
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder)
         store = EmbeddingStore(work, encoder.info.dim)

@@ -203,4 +203,7 @@ def collect_garbage(root: Path) -> None:
         fsops.remove(folder)
     generations = sorted(folder for folder in root.glob("gen-*") if folder.name != current_generation(root))
     for folder in generations[: -(KEPT_GENERATIONS - 1)]:
-        fsops.remove(folder)
+        # Half removed it must not be taken for a generation, should this end in between.
+        unfinished = root / f"unfinished-{folder.name}"
+        fsops.rename_folder(folder, unfinished)
+        fsops.remove(unfinished)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing import fsops
 from indexing.build import held_out_queries
 from indexing.bundle import INDEX, Bundle, publish
 from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
 from indexing.index import FlatIndex, IndexConfig, build_index
+from indexing.lock import writing
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.candidates import Candidates
@@ -95,7 +95,7 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(bundle)
-    with fsops.writing(root):
+    with writing(root):
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
 
 
