@@ -6,6 +6,7 @@ shop/work-<fingerprint>/  embeddings of an unfinished build
 shop/gen-<id>/            manifest.json and every file that it lists
 """
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -41,8 +42,8 @@ ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
 )
 KEPT_GENERATIONS = 3
 
-Content: TypeAlias = bytes | Path | Callable[[Path], None]
-"""Bytes to write, an immutable file to link to, or a function that writes the path it is given."""
+Content: TypeAlias = bytes | Path | Callable[[Path], str]
+"""Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
 
 _GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
 
@@ -177,24 +178,28 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Bun
     generation = f"gen-{now:%Y%m%dt%H%M%Sz}-{secrets.token_hex(4)}"
     unfinished = root / f"unfinished-{generation}"
     fsops.make_folder(unfinished)
-    for name, content in files.items():
-        path = unfinished / name
-        fsops.make_folder(path.parent)
-        if isinstance(content, bytes):
-            fsops.write_bytes(path, content)
-        elif isinstance(content, Path):
-            fsops.link_or_copy(content, path)
-        else:
-            content(path)
-    records = tuple(
-        FileRecord(name, (unfinished / name).stat().st_size, fsops.sha256(unfinished / name)) for name in sorted(files)
-    )
+    records = tuple(_written(unfinished, name, files[name]) for name in sorted(files))
     complete = replace(manifest, generation=generation, created=now.isoformat(timespec="seconds"), files=records)
     fsops.write_bytes(unfinished / MANIFEST, complete.to_bytes())
     fsops.rename_folder(unfinished, root / generation)
     fsops.write_bytes(root / CURRENT, f"{generation}\n".encode())
     collect_garbage(root)
     return Bundle.open(root)
+
+
+def _written(folder: Path, name: str, content: Content) -> FileRecord:
+    """Write one file of a generation, and give its record."""
+    path = folder / name
+    fsops.make_folder(path.parent)
+    if isinstance(content, bytes):
+        fsops.write_bytes(path, content)
+        digest = hashlib.sha256(content).hexdigest()
+    elif isinstance(content, Path):
+        fsops.link_or_copy(content, path)
+        digest = fsops.sha256(path)
+    else:
+        digest = content(path)
+    return FileRecord(name, path.stat().st_size, digest)
 
 
 def collect_garbage(root: Path) -> None:

@@ -92,14 +92,18 @@ def write_stream(path: Path, produce: Callable[[Callable[[bytes | memoryview], N
     Returns:
         The hexadecimal sha256 of what was written.
     """
-    digest = hashlib.sha256()
+    digest, gathered = hashlib.sha256(), bytearray()
     with _new_file(path) as descriptor:
 
         def write(piece: bytes | memoryview) -> None:
             digest.update(piece)
-            disk.write(descriptor, piece)
+            gathered.extend(piece)
+            if len(gathered) >= CHUNK:
+                disk.write(descriptor, bytes(gathered))
+                gathered.clear()
 
         produce(write)
+        disk.write(descriptor, bytes(gathered))
     return digest.hexdigest()
 
 
@@ -179,9 +183,14 @@ def link_or_copy(source: Path, target: Path) -> None:
         disk.link(source, target)
         disk.fsync_folder(target.parent)
     except OSError:
-        with source.open("rb") as file, _new_file(target) as descriptor:
-            while piece := file.read(CHUNK):
-                disk.write(descriptor, piece)
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with source.open("rb") as file, _new_file(target) as descriptor:
+        while piece := file.read(CHUNK):
+            disk.write(descriptor, piece)
 
 
 def rename_folder(source: Path, target: Path) -> None:
