@@ -21,6 +21,7 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, INDEX, REJECTS, STORE, collected
 from indexing.index import IndexConfig, IndexReport, build_index
 from indexing.item_ids import ItemIds
+from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
 from indexing.precomputed import store_vectors
 from indexing.publish import Content, last_number, publish
@@ -62,7 +63,7 @@ def build_bundle(
     root = Path(out)
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
-    with fsops.writing(root):
+    with writing(root):
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)

@@ -17,6 +17,7 @@ from indexing.errors import BundleError
 from indexing.fusion import fuse
 from indexing.generation import ATTRIBUTES, INDEX, STORE
 from indexing.index import IndexConfig, build_index
+from indexing.lock import writing
 from indexing.manifest import Manifest
 from indexing.publish import COMPACTING, Content, prepare, put_in_force
 from indexing.state import read_state
@@ -53,14 +54,14 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
     root = Path(root)
-    with fsops.writing(root, name="COMPACTING"):
+    with writing(root, name="COMPACTING"):
         for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
             fsops.remove(left)
         bundle = Bundle.open(root)
         if not bundle.batches:
             return bundle
         folder = prepare(root, *folded(bundle, learned(bundle)), COMPACTING)
-        with fsops.writing(root, wait=WAIT):
+        with writing(root, wait=WAIT):
             state = read_state(root)
             if state is None or state.generation != bundle.state.generation:
                 fsops.remove(folder)

@@ -19,6 +19,7 @@ from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.generation import collected
 from indexing.item_ids import ItemIds
+from indexing.lock import writing
 from indexing.precomputed import store_vectors
 from indexing.state import write_state
 from indexing.store import EmbeddingStore, to_table
@@ -78,7 +79,7 @@ def add(
         EncoderMismatchError: When the encoder is another.
         BundleLockedError: When another process goes on writing to the bundle.
     """
-    with fsops.writing(Path(root), wait=WAIT):
+    with writing(Path(root), wait=WAIT):
         bundle = Bundle.open(root)
         if known := bundle.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
@@ -96,7 +97,7 @@ def upsert(
     progress: bool = False,
 ) -> EditReport:
     """Encode items and put them into a bundle, in place of those of the same item_id; see `add`."""
-    with fsops.writing(Path(root), wait=WAIT):
+    with writing(Path(root), wait=WAIT):
         return _put(Bundle.open(root), catalogue, encoder, encode, progress)
 
 
@@ -114,7 +115,7 @@ def delete(root: Path | str, item_ids: Sequence[str], *, missing_ok: bool = Fals
     """
     if isinstance(item_ids, str):
         raise InputError(f"item_ids is the single value {item_ids!r}; give a list, even of one: [{item_ids!r}]")
-    with fsops.writing(Path(root), wait=WAIT):
+    with writing(Path(root), wait=WAIT):
         bundle = Bundle.open(root)
         wanted = list(dict.fromkeys(item_ids))
         known = bundle.items.known(wanted)

@@ -1,105 +1,222 @@
 """The only module that writes to disk: whole files, flushed, then renamed into place.
 
-Nothing is ever visible half written: a file appears under its name complete, or not at all. Keeping every write
-here also gives tests one place in which each operation can be made to fail.
+Nothing is ever visible half written: a file appears under its name complete, or not at all; only `append` grows a
+file in place, for logs whose reader drops a torn tail. Every function is made of the operations of `Disk`, so that
+tests can make each of them fail, or let the power go, at any moment.
 """
 
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from indexing.errors import BundleLockedError
-
 TEMPORARY_SUFFIX = ".tmp"
+CHUNK = 1 << 20
+
+
+class Disk:
+    """The operations themselves, each one call to the operating system."""
+
+    def create(self, path: Path) -> int:
+        """Open an empty file for writing, and give its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    def open(self, path: Path, create: bool) -> int:
+        """Open a file for writing at its end, and give its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o666)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> None:
+        """Write all of the data; one call of the system may take less, at most 2 GiB."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cut a file to its first bytes."""
+        os.ftruncate(descriptor, size)
+
+    def fsync(self, descriptor: int) -> None:
+        """Make the bytes of a file durable."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor."""
+        os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename a file or folder."""
+        os.replace(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name."""
+        os.link(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove the name of a file."""
+        path.unlink()
+
+    def mkdir(self, path: Path) -> None:
+        """Create one folder; one that exists is fine."""
+        path.mkdir(exist_ok=True)
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty folder."""
+        path.rmdir()
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+disk = Disk()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file: temporary name, fsync, rename, fsync of the folder."""
+    with _new_file(path) as descriptor:
+        disk.write(descriptor, data)
+
+
+def write_stream(path: Path, produce: Callable[[Callable[[bytes | memoryview], None]], None]) -> str:
+    """Write a whole file as `write_bytes` does, from pieces, without ever holding all of it.
+
+    Args:
+        path: The file.
+        produce: Is given a function, and calls it with one piece of the content after another.
+
+    Returns:
+        The hexadecimal sha256 of what was written.
+    """
+    digest, gathered = hashlib.sha256(), bytearray()
+    with _new_file(path) as descriptor:
+
+        def write(piece: bytes | memoryview) -> None:
+            digest.update(piece)
+            gathered.extend(piece)
+            if len(gathered) >= CHUNK:
+                disk.write(descriptor, bytes(gathered))
+                gathered.clear()
+
+        produce(write)
+        disk.write(descriptor, bytes(gathered))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    """Give the descriptor of a new file, which takes its name when the block ends without an error."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    descriptor = disk.create(temporary)
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            yield descriptor
+            disk.fsync(descriptor)
+        finally:
+            disk.close(descriptor)
+        disk.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            disk.unlink(temporary)
         raise
-    fsync_folder(path.parent)
+    disk.fsync_folder(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file, which is created when missing; they are durable when this returns.
+
+    When it fails, the file is cut back to its old length if that is still possible. A kill can leave a part of the
+    bytes: a reader must recognise such a tail, and `truncate` it before anything else is appended.
+    """
+    descriptor = disk.open(path, create=True)
+    try:
+        length = os.fstat(descriptor).st_size
+        if length == 0:  # also when a killed process created it: its name may not be durable yet
+            disk.fsync_folder(path.parent)
+        try:
+            disk.write(descriptor, data)
+            disk.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                disk.truncate(descriptor, length)
+            raise
+    finally:
+        disk.close(descriptor)
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cut a file to its first bytes, durably."""
+    descriptor = disk.open(path, create=False)
+    try:
+        disk.truncate(descriptor, size)
+        disk.fsync(descriptor)
+    finally:
+        disk.close(descriptor)
 
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable (a rename is not, until its folder is flushed)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.fsync_folder(folder)
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents; one that exists is fine."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Create a folder and its parents, durably; one that exists is fine."""
+    if folder.is_dir():
+        with suppress(PermissionError):  # a killed process may have made it and not come to this
+            disk.fsync_folder(folder.parent)
+        return
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for each in reversed(missing):
+        disk.mkdir(each)
+        disk.fsync_folder(each.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Give an immutable file a second name, without copying its bytes where the file system allows."""
     try:
-        os.link(source, target)
-        fsync_folder(target.parent)
+        disk.link(source, target)
+        disk.fsync_folder(target.parent)
     except OSError:
-        write_bytes(target, source.read_bytes())
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with source.open("rb") as file, _new_file(target) as descriptor:
+        while piece := file.read(CHUNK):
+            disk.write(descriptor, piece)
 
 
 def rename_folder(source: Path, target: Path) -> None:
-    """Move a finished folder into place."""
-    fsync_folder(source)
-    os.replace(source, target)
-    fsync_folder(target.parent)
+    """Move a finished folder, whose files are durable, into place."""
+    for folder, _, _ in os.walk(source, topdown=False):
+        disk.fsync_folder(Path(folder))
+    disk.replace(source, target)
+    for parent in {target.parent, source.parent}:
+        disk.fsync_folder(parent)
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a whole folder; one that is gone already is fine."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a file, or as much of a folder as can be; one that is gone already is fine."""
+    if not path.is_dir() or path.is_symlink():
+        with suppress(FileNotFoundError):
+            disk.unlink(path)
+        return
+    for folder, _, files in os.walk(path, topdown=False):
+        for name in files:
+            with suppress(OSError):
+                disk.unlink(Path(folder, name))
+        with suppress(OSError):
+            disk.rmdir(Path(folder))
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK") -> Iterator[None]:
-    """Hold the single-writer lock of a bundle folder.
-
-    It is a lock of the operating system: it vanishes with the process, so a kill leaves nothing stale.
-
-    Args:
-        folder: Folder of the bundle.
-        wait: Seconds to wait for a writer that is soon done.
-        name: Of the lock.
-
-    Raises:
-        BundleLockedError: When another process, or another thread of this one, goes on holding it.
-    """
-    make_folder(folder)
-    lock = FileLock(folder / name)
-    try:
-        lock.acquire(timeout=wait)
-    except Timeout:
-        raise BundleLockedError(
-            f"another process is writing to {folder}; wait until it ends, or write to another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,5 +1,6 @@
 """Write a generation, put it in force, and collect those that nobody needs any more."""
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,8 +18,8 @@ from indexing.state import State, read_state, write_state
 KEPT_GENERATIONS = 3
 UNFINISHED, COMPACTING = "unfinished", "compacting"
 
-Content: TypeAlias = bytes | Path | Callable[[Path], None]
-"""Bytes to write, an immutable file to link to, or a function that writes the path it is given."""
+Content: TypeAlias = bytes | Path | Callable[[Path], str]
+"""Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
 
 
 def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
@@ -38,21 +39,25 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
     generation = f"gen-{now:%Y%m%dt%H%M%S%fz}-{secrets.token_hex(4)}"
     folder = root / f"{kind}-{generation}"
     fsops.make_folder(folder)
-    for name, content in files.items():
-        path = folder / name
-        fsops.make_folder(path.parent)
-        if isinstance(content, bytes):
-            fsops.write_bytes(path, content)
-        elif isinstance(content, Path):
-            fsops.link_or_copy(content, path)
-        else:
-            content(path)
-    records = tuple(
-        FileRecord(name, (folder / name).stat().st_size, fsops.sha256(folder / name)) for name in sorted(files)
-    )
+    records = tuple(_written(folder, name, files[name]) for name in sorted(files))
     complete = replace(manifest, generation=generation, created=now.isoformat(timespec="seconds"), files=records)
     fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
     return folder
+
+
+def _written(folder: Path, name: str, content: Content) -> FileRecord:
+    """Write one file of a generation, and give its record."""
+    path = folder / name
+    fsops.make_folder(path.parent)
+    if isinstance(content, bytes):
+        fsops.write_bytes(path, content)
+        digest = hashlib.sha256(content).hexdigest()
+    elif isinstance(content, Path):
+        fsops.link_or_copy(content, path)
+        digest = fsops.sha256(path)
+    else:
+        digest = content(path)
+    return FileRecord(name, path.stat().st_size, digest)
 
 
 def put_in_force(root: Path, folder: Path) -> None:
@@ -84,7 +89,10 @@ def collect_garbage(root: Path) -> None:
     others = sorted(folder for folder in root.glob("gen-*") if folder.name != current)
     for folder in others[: -(KEPT_GENERATIONS - 1)]:
         if not is_read(folder / MANIFEST):
-            fsops.remove(folder)
+            # Half removed it must not be taken for a generation, should this end in between.
+            unfinished = root / f"{UNFINISHED}-{folder.name}"
+            fsops.rename_folder(folder, unfinished)
+            fsops.remove(unfinished)
     contained = []
     for folder in root.glob("gen-*"):
         try:

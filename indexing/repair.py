@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from indexing import fsops
 from indexing.build import held_out_queries, index_section
 from indexing.bundle import Bundle
 from indexing.changes import LOG, digest_of, names_between, read_batch
@@ -14,6 +13,7 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import fuse
 from indexing.generation import INDEX, Generation
 from indexing.index import IndexConfig, build_index
+from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import Content, last_number, publish
 from indexing.rollback import generations
@@ -54,7 +54,7 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
         BundleLockedError: When another process is writing to it.
     """
     root = Path(root)
-    with fsops.writing(root):
+    with writing(root):
         done: list[str] = []
         if any(problem.way_out == REWRITTEN for problem in verify(root)):
             done += _put_newest_in_force(root)

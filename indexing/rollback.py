@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.changes import LOG, digest_of, names_between, read_batch
 from indexing.errors import BundleError
 from indexing.generation import Generation
+from indexing.lock import writing
 from indexing.publish import last_number
 from indexing.state import State, is_generation, read_state, write_state
 
@@ -33,7 +33,7 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
         DamagedFileError: When it is damaged.
     """
     root = Path(root)
-    with fsops.writing(root):
+    with writing(root):
         state = read_state(root)
         if state is None:
             raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing import fsops
 from indexing.build import held_out_queries, index_section
 from indexing.bundle import Bundle
 from indexing.compact import folded
@@ -26,6 +25,7 @@ from indexing.errors import TrainingError
 from indexing.fusion import fuse
 from indexing.generation import INDEX
 from indexing.index import FlatIndex, IndexConfig, build_index
+from indexing.lock import writing
 from indexing.publish import publish
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
@@ -101,7 +101,7 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(bundle)
-    with fsops.writing(root):
+    with writing(root):
         opened = Bundle.open(root)
         if opened.batches:
             publish(root, *folded(opened, LearnedParts(opened)))

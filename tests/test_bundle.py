@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing import fsops
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
@@ -217,41 +215,6 @@ def test_a_build_killed_twenty_times_loses_nothing_and_encodes_nothing_stored_tw
     encoded = sum(map(int, notes.read_text().split()))
     golden, in_flight = 8, 2 * 2  # a kill can cost the batch that was not stored yet: two texts and two pictures
     assert encoded <= 300 + golden + KILLS * in_flight
-
-
-WRITES = ("write_bytes", "make_folder", "link_or_copy", "rename_folder", "remove")
-
-
-def test_a_failure_at_any_single_write_leaves_old_or_new(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = {name: getattr(fsops, name) for name in WRITES}
-    fail_at = count = 0
-
-    def failing(name: str, *arguments: object) -> object:
-        nonlocal count
-        count += 1
-        if count == fail_at:
-            raise OSError(28, "No space left on device")
-        return real[name](*arguments)
-
-    for name in WRITES:
-        monkeypatch.setattr(fsops, name, partial(failing, name))
-    while count >= fail_at:
-        fail_at, count = fail_at + 1, 0
-        before = Bundle.open(root).manifest.generation
-        try:
-            build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
-        except OSError:
-            opened = Bundle.open(root)
-            assert opened.manifest.items == 20
-            assert opened.index.search(np.ones((1, 16), np.float32), 3)[1].min() >= 0
-        else:
-            assert Bundle.open(root).manifest.generation != before
-    monkeypatch.undo()
-    assert fail_at > 10
-    after = build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
-    assert after.manifest.counts["encoding"]["encoded"] == 0
 
 
 def test_index_settings_reach_the_manifest(tmp_path: Path) -> None:

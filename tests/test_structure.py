@@ -55,10 +55,12 @@ def test_torch_stays_where_it_must_be(path: Path) -> None:
 
 
 def test_only_fsops_writes() -> None:
-    forbidden = ("write_index", "os.replace(", "os.rename(", ".write_bytes(", ".write_text(", '.open("w')
+    forbidden = ("write_index(", "os.replace(", "os.rename(", ".write_bytes(", ".write_text(", '.open("w')
     for path in SOURCES:
         if path.relative_to(ROOT).parts[0] in PACKAGES and path.name != "fsops.py":
             code = path.read_text().replace("fsops.write_bytes(", "")
+            if path.name == "faiss_io.py":  # where FAISS writes through fsops
+                code = code.replace("faiss.write_index(index, faiss.PyCallbackIOWriter(write))", "")
             assert not [call for call in forbidden if call in code], path
 
 

@@ -83,8 +83,10 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     rows = pa.array(np.arange(report.items, dtype=np.int64))
     ids = pa.table({"row": rows, "item_id": pa.array(bundle.items, pa.string())})
     with new_folder(folder) as unfinished:
-        data = bundle.read(INDEX) if own else _flat_bytes(served_vectors(bundle))
-        fsops.write_bytes(unfinished / INDEX_FILE, data)
+        if own:
+            fsops.copy(bundle.folder / INDEX, unfinished / INDEX_FILE)
+        else:
+            _save_flat(served_vectors(bundle), unfinished / INDEX_FILE)
         fsops.write_bytes(unfinished / IDS, parquet_bytes(ids))
         fsops.write_bytes(unfinished / ABOUT, json.dumps(report.to_json(), indent=2).encode())
     return report
@@ -102,7 +104,7 @@ def served_vectors(bundle: Bundle) -> Vectors:
     raise InputError(f"index kind {index.kind!r} does not give its vectors back")
 
 
-def _flat_bytes(vectors: Vectors) -> bytes:
+def _save_flat(vectors: Vectors, path: Path) -> None:
     from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
 
-    return FaissIndex.flat(vectors).to_bytes()
+    FaissIndex.flat(vectors).save(path)

@@ -48,8 +48,8 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the index into one file."""
+    def save(self, path: Path) -> str:
+        """Write the index into one file, and give the hexadecimal sha256 of its bytes."""
         ...
 
 

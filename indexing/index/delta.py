@@ -49,6 +49,6 @@ class DeltaIndex:
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path) -> str:
         """Refuse: changes are kept by the bundle, and folded into a new index by compaction."""
         raise InputError(f"an index with changes is not written to {path}; compact the bundle, and save its index")

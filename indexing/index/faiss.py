@@ -6,9 +6,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing import fsops
-from indexing.errors import DamagedFileError
 from indexing.index.base import check_search, check_vectors, padded
+from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
 
@@ -17,8 +16,6 @@ from indexing.types import Mask, Rows, Vectors
 SCAN_BELOW = 0.2
 # Building with more candidates than this gained no recall on CLIP vectors.
 EF_CONSTRUCTION = 200
-# FAISS trusts the sizes written in a file: no vector inside may claim more bytes than this many times the file.
-DESERIALIZE_SLACK = 4
 
 
 class FaissIndex:
@@ -115,9 +112,9 @@ class FaissIndex:
         scores, found = FlatIndex(self._index.reconstruct_batch(among)).search(queries, k)
         return scores, np.where(found >= 0, among[found], -1)
 
-    def save(self, path: Path) -> None:
-        """Write the index into one file, in FAISS's own format."""
-        fsops.write_bytes(path, self.to_bytes())
+    def save(self, path: Path) -> str:
+        """Write the index into one file, in FAISS's own format, and give its sha256."""
+        return write_faiss(self._index, path)
 
     def to_bytes(self) -> bytes:
         """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
@@ -125,29 +122,9 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: Path) -> "FaissIndex":
-        """Read what `save` wrote. The caller has checked the file's sha256: FAISS itself does not notice damage.
+        """Open what `save` wrote, memory-mapped: see `read_faiss` for what the caller owes.
 
         Raises:
             DamagedFileError: When FAISS refuses the bytes.
         """
         return cls(read_faiss(path))
-
-
-def faiss_bytes(index: Any) -> bytes:  # noqa: ANN401 - FAISS ships no types
-    """Give an index in FAISS's own format."""
-    data: bytes = faiss.serialize_index(index).tobytes()
-    return data
-
-
-def read_faiss(path: Path) -> Any:  # noqa: ANN401 - FAISS ships no types
-    """Read a file in FAISS's own format, which claims no more memory than it may.
-
-    Raises:
-        DamagedFileError: When FAISS refuses the bytes.
-    """
-    data = np.fromfile(path, dtype=np.uint8)
-    faiss.set_deserialization_vector_byte_limit(DESERIALIZE_SLACK * max(len(data), 1 << 20))
-    try:
-        return faiss.deserialize_index(data)
-    except RuntimeError as error:
-        raise DamagedFileError(f"{path} is not a FAISS index: {error}; build the index again") from error

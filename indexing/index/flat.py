@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from indexing import fsops
+from indexing.errors import DamagedFileError
 from indexing.index.base import VectorIndex, check_search, check_vectors, padded
 from indexing.types import Mask, Rows, Vectors
 
@@ -49,14 +51,31 @@ class FlatIndex:
         rows = np.concatenate([part[1] for part in parts])
         return padded(scores, rows, k)
 
-    def save(self, path: Path) -> None:
-        """Write the vectors into one safetensors file."""
-        fsops.write_bytes(path, save({"vectors": self.vectors}))
+    def save(self, path: Path) -> str:
+        """Write the vectors into one safetensors file, and give its sha256."""
+        data = save({"vectors": self.vectors})
+        return fsops.write_stream(path, lambda write: write(data))
 
     @classmethod
     def load(cls, path: Path) -> "FlatIndex":
-        """Read what `save` wrote."""
-        return cls(load(path.read_bytes())["vectors"])
+        """Open what `save` wrote, memory-mapped: nothing may write into the file while the index lives.
+
+        Raises:
+            DamagedFileError: When it is no such file.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:  # checks the header against the size of the file
+                shape = file.get_slice("vectors").get_shape()
+                only = list(file.keys()) == ["vectors"] and file.get_slice("vectors").get_dtype() == "F32"
+            if not only or len(shape) != 2:
+                raise DamagedFileError(f"{path} holds something else than one matrix of vectors; build the index again")
+            with path.open("rb") as raw:
+                start = 8 + int.from_bytes(raw.read(8), "little")
+        except (OSError, SafetensorError) as error:
+            raise DamagedFileError(f"{path} cannot be read as vectors: {error}; build the index again") from error
+        if 0 in shape:
+            return cls(np.empty(shape, np.float32))
+        return cls(np.memmap(path, np.float32, "r", start, tuple(shape)))
 
 
 def _best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:

@@ -11,10 +11,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing import fsops
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, padded
-from indexing.index.faiss import SCAN_BELOW, faiss_bytes, read_faiss
+from indexing.index.faiss import SCAN_BELOW
+from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
 
@@ -169,9 +169,9 @@ class IvfIndex:
         matrix: Vectors = faiss.vector_to_array(turn.A).reshape(turn.d_out, turn.d_in)
         return matrix
 
-    def save(self, path: Path) -> None:
-        """Write the index into one file, in FAISS's own format."""
-        fsops.write_bytes(path, self.to_bytes())
+    def save(self, path: Path) -> str:
+        """Write the index into one file, in FAISS's own format, and give its sha256."""
+        return write_faiss(self._index, path)
 
     def to_bytes(self) -> bytes:
         """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
@@ -179,7 +179,7 @@ class IvfIndex:
 
     @classmethod
     def load(cls, path: Path) -> "IvfIndex":
-        """Read what `save` wrote. The caller has checked the file's sha256: FAISS itself does not notice damage.
+        """Open what `save` wrote, memory-mapped: see `read_faiss` for what the caller owes.
 
         Raises:
             DamagedFileError: When FAISS refuses the bytes, or they are another kind of index.
