@@ -3,11 +3,17 @@
 What a call has acknowledged by returning is there afterwards, whatever happens next.
 """
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
