@@ -50,10 +50,8 @@ def misses(rows: Rows, allow: Mask | None) -> Mask:
 
     FAISS has dropped selectors in places (its issues 5504 and 5584): nothing that it gives is believed unseen.
     """
-    wrong: Mask = (rows < 0).any(axis=1)
-    if allow is not None:
-        wrong |= ~allow[rows].all(axis=1)
-    return wrong
+    wrong: Mask = rows < 0 if allow is None else (rows < 0) | ~allow[rows]
+    return np.asarray(wrong.any(axis=1), np.bool_)
 
 
 def _gathered(stored: Any, queries: Vectors, k: int, allow: Mask) -> tuple[Vectors, Rows]:  # noqa: ANN401

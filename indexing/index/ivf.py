@@ -17,13 +17,15 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, padded
 from indexing.index.exact import misses, scan, selector
 from indexing.index.faiss import faiss_bytes, read_faiss
-from indexing.index.occupancy import Occupancy
+from indexing.index.occupancy import FEWER, Occupancy
 from indexing.types import Mask, Rows, Vectors
 
 TRAINED_ON = 100_000
 LISTS_PER_ROOT = 4
 # Up to so many queries FAISS's own filtered scan is faster than a product with decoded vectors.
 FEW = 8
+# A search of lists among allowed rows takes the time of scoring so many rows before it starts, and then twice its cost.
+SCAN_ROWS = 3000
 POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
 
 
@@ -136,8 +138,8 @@ class IvfIndex:
         if allowed == len(self):
             allow = None
         effort = self.effort
-        lists = min(self.lists, int(np.ceil(effort.lists * (len(self) / allowed) ** 0.5)))
-        if allow is not None and allowed <= Effort(lists, effort.candidates).cost(len(self), self.lists):
+        likely = Effort(min(self.lists, int(effort.lists * (len(self) / allowed) ** (1 - FEWER))), effort.candidates)
+        if allow is not None and allowed <= SCAN_ROWS + 2 * likely.cost(len(self), self.lists):
             return padded(*self._scan(queries, reachable, allow), k)
         scores, rows = self._search(queries, reachable, allow)
         wrong = misses(rows, allow)
