@@ -88,7 +88,7 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
-        allowed = len(self) if allow is None else int(allow.sum())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:
             return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)

@@ -131,7 +131,7 @@ class IvfIndex:
     def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
-        allowed = len(self) if allow is None else int(allow.sum())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:
             return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
@@ -153,7 +153,7 @@ class IvfIndex:
         probed = np.full(len(queries), effort.lists)
         chosen = {}
         if allow is not None:
-            probed = self._occupancy.lists(queries @ self._rotation().T, allow, effort.lists)
+            probed = self._occupancy.lists(self._turned(queries), allow, effort.lists)
             chosen["sel"] = selector(allow)
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for lists in np.unique(probed):
@@ -171,7 +171,12 @@ class IvfIndex:
         return Occupancy.of(self._codes)
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        return scan(self._exact, queries @ self._rotation().T, k, allow, FEW)
+        return scan(self._exact, self._turned(queries), k, allow, FEW)
+
+    def _turned(self, queries: Vectors) -> Vectors:
+        """Give queries as the codes and the exact vectors have them."""
+        turned: Vectors = self._index.chain.at(0).apply(queries)
+        return turned
 
     def _rotated(self, rows: Rows) -> Vectors:
         vectors: Vectors = self._exact.reconstruct_batch(rows)

@@ -44,9 +44,10 @@ class Occupancy:
         far from the query leads to as many lists more as it takes. Rounded up to powers of two, so that a batch needs
         few different searches.
         """
-        lists, share = len(self.centres), allow.mean()
-        wanted = min(unfiltered / lists * len(allow) * share**FEWER, allow.sum())
-        held = np.bincount(self.list_of[allow], minlength=lists)
+        lists, allowed = len(self.centres), np.flatnonzero(allow)
+        share = len(allowed) / len(allow)
+        wanted = min(unfiltered / lists * len(allow) * share**FEWER, len(allowed))
+        held = np.bincount(self.list_of[allowed], minlength=lists)
         needed = np.empty(len(queries), np.int64)
         for start in range(0, len(queries), TOGETHER):
             nearest_first = np.argsort(-(queries[start : start + TOGETHER] @ self.centres.T), axis=1)
