@@ -23,7 +23,7 @@ from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, rea
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import Adapter
 from retrieval.candidates import Candidates
-from retrieval.filters import Condition, matching
+from retrieval.filters import Where, matching
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
@@ -116,19 +116,20 @@ class Retriever:
             self._encoder = encoder
         return self._encoder
 
-    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each text.
 
         Args:
             texts: B texts, never read as a path or URL.
             k: Answers a query.
-            where: Conditions on attributes that every answer satisfies, as ``("year", ">=", 1990)``.
+            where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
+                as ``("year", ">=", 1990)`` that all hold.
         """
         _plural(texts, "texts")
         require(self.encoder, Modality.TEXT)
         return self.search_vectors(self.encoder.encode_texts(texts), k, where=where)
 
-    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
 
         Raises:
@@ -139,7 +140,7 @@ class Retriever:
         opened = [_open_picture(position, image) for position, image in enumerate(images)]
         return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
 
-    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
 
         Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
@@ -153,12 +154,12 @@ class Retriever:
         heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
         return self.search_vectors(encoder.encode_audio(heard), k, where=where)
 
-    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
         vectors = check_vectors(vectors, self.bundle.manifest.encoder.dim, "queries")
         return self._candidates(vectors, k, where)
 
-    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
         Raises:
@@ -174,7 +175,7 @@ class Retriever:
         histories: Sequence[Sequence[str]],
         k: int = 10,
         *,
-        where: Sequence[Condition] = (),
+        where: Where = (),
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
     ) -> Candidates:
@@ -183,7 +184,7 @@ class Retriever:
         Args:
             histories: For each of B users the item_ids of their history, oldest first.
             k: Answers a user.
-            where: Conditions on attributes that every answer satisfies.
+            where: What every answer satisfies.
             exclude_seen: Leave out the items of the history.
             user_ids: B names for the answers.
 
@@ -210,10 +211,8 @@ class Retriever:
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
 
-    def _candidates(
-        self, queries: Vectors, k: int, where: Sequence[Condition], exclude: Sequence[Rows] = ()
-    ) -> Candidates:
-        allow = matching(self.bundle.attributes, where) if where else None
+    def _candidates(self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = ()) -> Candidates:
+        allow = matching(self.bundle.attributes, where)
         scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 

@@ -24,7 +24,6 @@ class DeltaIndex:
     def __init__(self, base: VectorIndex, added: Vectors, alive: Mask) -> None:
         self._base, self._alive = base, alive
         self._added = FlatIndex(added) if len(added) else None
-        self._whole = bool(alive[: len(base)].all())
 
     @property
     def dim(self) -> int:
@@ -39,15 +38,30 @@ class DeltaIndex:
         queries = check_search(self, queries, k, allow)
         first = len(self._base)
         allowed = self._alive if allow is None else self._alive & allow
-        base_allowed = None if self._whole and allow is None else allowed[:first]
-        scores, rows = self._base.search(queries, min(k, max(first, 1)), base_allowed)
+        scores, rows = self._indexed(queries, k) if allow is None else self._base.search(queries, k, allowed[:first])
         if self._added is None:
-            return padded(scores, rows, k)
+            return scores, rows
         more_scores, more_rows = self._added.search(queries, min(k, len(self._added)), allowed[first:])
         scores = np.concatenate([scores, more_scores], axis=1)
         rows = np.concatenate([rows, np.where(more_rows >= 0, more_rows + first, -1)], axis=1)
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
+
+    def _indexed(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""
+        first = len(self._base)
+        gone = first - int(self._alive[:first].sum())
+        scores, rows = self._base.search(queries, k + min(gone, k))
+        if not gone:
+            return scores, rows
+        dead = (rows < 0) | ~self._alive[rows]
+        order = np.argsort(dead, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(np.where(dead, -np.inf, scores), order, axis=1)
+        rows = np.take_along_axis(np.where(dead, -1, rows), order, axis=1)
+        short = (rows < 0).any(axis=1)
+        if short.any():
+            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:first])
+        return scores, rows
 
     def save(self, path: Path) -> str:
         """Refuse: changes are kept by the bundle, and folded into a new index by compaction."""
