@@ -6,6 +6,7 @@
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue, Columns, Item
+from indexing.edit import EditReport, add, delete, upsert
 from indexing.encode import EncodeConfig
 from indexing.encoders import Encoder, EncoderInfo, load_encoder
 from indexing.errors import CommonspaceError
@@ -14,14 +15,17 @@ from indexing.index import IndexConfig
 from indexing.item_ids import ItemIds
 from indexing.media import Kind, Medium
 from indexing.pictures import PictureLimits
+from indexing.rollback import rollback
 from indexing.sounds import SoundLimits
 from indexing.types import Modality
+from indexing.verify import verify
 
 __all__ = [
     "Bundle",
     "Catalogue",
     "Columns",
     "CommonspaceError",
+    "EditReport",
     "EncodeConfig",
     "Encoder",
     "EncoderInfo",
@@ -34,6 +38,11 @@ __all__ = [
     "Modality",
     "PictureLimits",
     "SoundLimits",
+    "add",
     "build_bundle",
+    "delete",
     "load_encoder",
+    "rollback",
+    "upsert",
+    "verify",
 ]

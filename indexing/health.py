@@ -71,7 +71,7 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
-    count = len(bundle.items)
+    count = len(bundle.require_compacted().items)
     rows = np.arange(count)
     if count > MOST_ITEMS:
         rows = np.sort(rng.choice(count, MOST_ITEMS, replace=False))

@@ -7,6 +7,7 @@ from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation import Evaluation, evaluate
 from retrieval.fit import FitConfig, FitReport, fit
 from retrieval.interactions import Interactions
+from retrieval.learned import compact, repair
 from retrieval.rerank import Reranker
 from retrieval.retriever import Retriever
 
@@ -19,6 +20,8 @@ __all__ = [
     "Interactions",
     "Reranker",
     "Retriever",
+    "compact",
     "evaluate",
     "fit",
+    "repair",
 ]

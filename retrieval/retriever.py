@@ -109,11 +109,7 @@ class Retriever:
     def encoder(self) -> Encoder:
         """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
         if self._encoder is None:
-            built = self.bundle.manifest.encoder
-            bridge = self.bundle.read(BRIDGE) if self.bundle.has(BRIDGE) else None
-            encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
-            self.bundle.check_encoder(encoder)
-            self._encoder = encoder
+            self._encoder = encoder_of(self.bundle)
         return self._encoder
 
     def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
@@ -215,6 +211,15 @@ class Retriever:
         allow = matching(self.bundle.attributes, where)
         scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow)
         return Candidates(queries, rows, scores, self.items, "retrieve")
+
+
+def encoder_of(bundle: Bundle) -> Encoder:
+    """Load the encoder that built a bundle, and prove that it is the same."""
+    built = bundle.manifest.encoder
+    bridge = bundle.read(BRIDGE) if bundle.has(BRIDGE) else None
+    encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
+    bundle.check_encoder(encoder)
+    return encoder
 
 
 def _plural(values: object, name: str) -> None:

@@ -187,3 +187,40 @@ def test_wrong_usage_and_faults_have_their_own_exit_codes(
 
     monkeypatch.setattr("retrieval.retriever.fuse", interrupt)
     assert run("search", bundle, "x")[0] == 130
+
+
+def test_items_are_added_deleted_and_folded_in(bundle: Path, run: Run, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"item_id": "red-kite", "title": "red kite"}\n')
+    code, out, _ = run("add", bundle, more, "--json")
+    assert (code, json.loads(out)["added"], json.loads(out)["pending"]) == (0, 1, 1)
+    code, _, err = run("add", bundle, more)
+    assert code == 1
+    assert "use upsert" in err
+    assert json.loads(run("add", bundle, more, "--upsert", "--json")[1])["replaced"] == 1
+    assert json.loads(run("search", bundle, "red kite", "-k", 1, "--json")[1])[0]["item_id"] == "red-kite"
+    code, out, _ = run("delete", bundle, "red-mug", "red-shoe")
+    assert "removed" in out
+    assert "commonspace compact" in out
+    assert json.loads(run("info", bundle, "--json")[1])["changes_since"] == {"batches": 3, "items_now": 19}
+    code, _, err = run("export", bundle, "--format", "faiss", "--out", tmp_path / "faiss")
+    assert code == 1
+    assert "commonspace compact" in err
+    before = json.loads(run("compact", bundle, "--json")[1])
+    assert (before["items"], before["batches_since"], len(before["kept"])) == (19, 0, 2)
+    after = json.loads(run("rollback", bundle, "--json")[1])
+    assert (after["items"], after["batches_since"], after["generation"]) == (19, 3, before["kept"][0])
+    assert "is damaged" not in run("verify", bundle)[1]
+
+
+def test_damage_is_found_and_mended(bundle: Path, run: Run) -> None:
+    (index,) = bundle.glob("gen-*/index.bin")
+    index.write_bytes(b"damage")
+    code, out, _ = run("verify", bundle, "--json")
+    assert code == 1
+    assert [problem["path"] for problem in json.loads(out)["problems"]] == [str(index.relative_to(bundle))]
+    code, out, _ = run("repair", bundle)
+    assert code == 0
+    assert "built again" in out
+    assert run("verify", bundle)[0] == 0
+    assert run("search", bundle, "red mug")[0] == 0

@@ -158,7 +158,7 @@ def write_clip_retrieval(bundle: Bundle, folder: Path | str, *, rows: int = PART
     """
     if rows < 1:
         raise InputError(f"partitions of {rows} rows cannot be made; give at least 1")
-    frozen, count = bundle.modality_vectors, len(bundle.items)
+    frozen, count = bundle.require_compacted().modality_vectors, len(bundle.items)
     written = [m for m in FOLDERS if m in frozen.modalities]
     if not written:
         raise InputError(f"{bundle.root} holds only {', '.join(frozen.modalities)}: this layout has no place for it")

@@ -67,7 +67,7 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     """
     if kind not in ("own", "flat"):
         raise InputError(f"kind of index {kind!r} is unknown; choose 'own' or 'flat'")
-    built = bundle.manifest.index["kind"]
+    built = bundle.require_compacted().manifest.index["kind"]
     own = kind == "own" and built.startswith("faiss-")
     info = bundle.manifest.encoder
     report = FaissReport(

@@ -99,7 +99,7 @@ def write_mmrec(bundle: Bundle, interactions: pa.Table, folder: Path | str, *, n
         raise InputError(f"{name!r} cannot name the files of a data set; use letters, digits, - and _")
     if missing := [column for column in LOG if column not in interactions.column_names]:
         raise InputError(f"the interactions lack columns {missing}; read the log with retrieval.Interactions")
-    row_of = {item_id: row for row, item_id in enumerate(bundle.items)}
+    row_of = {item_id: row for row, item_id in enumerate(bundle.require_compacted().items)}
     found = np.array([row_of.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()], np.int64)
     known = found >= 0
     if not known.any():

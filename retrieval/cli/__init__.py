@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, doctor, export, inspect, learn, query
+from retrieval.cli import build, doctor, edit, export, inspect, learn, query, upkeep
 
 __all__ = ["app", "main"]
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit, learn.evaluate):
     app.command()(command)
+for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):
+    app.command()(changing)
 for told in (build.info, inspect.inspect, doctor.doctor, export.export):
     app.command()(told)
 

@@ -73,7 +73,7 @@ def build(
     )
     model = load_encoder(encoder, precision=precision)
     bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=progress_wanted(as_json))
-    _show(bundle.manifest, out, as_json)
+    _show(bundle, as_json)
 
 
 def info(
@@ -81,14 +81,16 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a bundle contains, what its index was measured to do, and what it has learned."""
-    _show(Bundle.open(bundle).manifest, bundle, as_json)
+    _show(Bundle.open(bundle), as_json)
 
 
-def _show(manifest: Manifest, folder: Path, as_json: bool) -> None:
+def _show(bundle: Bundle, as_json: bool) -> None:
+    since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
-        show_json(_summary(manifest, folder))
+        show_json(_summary(bundle.manifest, bundle.root) | {"changes_since": since})
     else:
-        show_pairs(str(folder), _in_words(manifest))
+        changes = {"changes since": f"{since['batches']} batches, {since['items_now']} items now"}
+        show_pairs(str(bundle.root), _in_words(bundle.manifest) | (changes if bundle.batches else {}))
 
 
 def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:

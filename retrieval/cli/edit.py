@@ -1,0 +1,67 @@
+"""`commonspace add` and `commonspace delete`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.columns import NamedColumns
+from indexing.edit import EditReport
+from indexing.edit import add as add_items
+from indexing.edit import delete as delete_items
+from indexing.edit import upsert as upsert_items
+from retrieval.cli.build import SOURCE_HELP, AllowUrls
+from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.query import BundleFolder
+from retrieval.retriever import encoder_of
+
+
+def add(
+    bundle: BundleFolder,
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+    upsert: Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")] = False,
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Column of sound bytes or paths.")] = None,
+    video: Annotated[str | None, typer.Option(help="Column of film bytes or paths.")] = None,
+    vector: Annotated[list[str] | None, typer.Option(help="Column of vectors; repeat for several.")] = None,
+    allow_urls: AllowUrls = False,
+    as_json: Json = False,
+) -> None:
+    """Encode items and put them into a bundle: they are found at once, without a rebuild."""
+    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
+    catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
+    put = upsert_items if upsert else add_items
+    report = put(bundle, catalogue, encoder_of(Bundle.open(bundle)), progress=progress_wanted(as_json))
+    _show(report, bundle, as_json)
+
+
+def delete(
+    bundle: BundleFolder,
+    item_ids: Annotated[list[str], typer.Argument(help="Items to take out.")],
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over items that the bundle lacks.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take items out of a bundle: they are not found any more, without a rebuild."""
+    _show(delete_items(bundle, item_ids, missing_ok=missing_ok), bundle, as_json)
+
+
+def _show(report: EditReport, bundle: Path, as_json: bool) -> None:
+    if as_json:
+        show_json({"bundle": str(bundle), **report.to_json()})
+        return
+    pairs: dict[str, object] = {
+        "added": report.added,
+        "replaced": report.replaced,
+        "removed": report.removed,
+        "rows rejected": ", ".join(f"{count} {reason}" for reason, count in report.rejected.items()) or "none",
+        **{f"not encoded: {item_id}": reason for item_id, reason in list(report.failed.items())[:5]},
+        "changes since the generation": report.pending,
+    }
+    if report.compaction_due:
+        pairs["due"] = f"commonspace compact {bundle}"
+    show_pairs(f"{bundle}: batch {report.batch}" if report.batch else f"{bundle}: nothing to change", pairs)
