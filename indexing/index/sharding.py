@@ -16,7 +16,7 @@ from indexing.errors import InputError
 from indexing.index.base import check_vectors
 from indexing.index.faiss_io import faiss_bytes, write_faiss
 from indexing.index.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
-from indexing.index.shards import ShardedIndex, shard_path
+from indexing.index.shards import ShardedIndex, clear, shard_path
 from indexing.sizes import parse_bytes
 from indexing.types import Vectors
 
@@ -101,6 +101,7 @@ def build_sharded(
     lists = max(1, min(int(LISTS_PER_ROOT * each**0.5), len(sample) // POINTS_PER_LIST))
     trained = _train(sample, lists, on_disk, rng)
     del sample
+    clear(path)
     _write_shards(blocks, path, trained, (size, each, plan.block))
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
     index.save_contents(path)

@@ -4,6 +4,7 @@ PATH          what the shards are, as JSON
 PATH.0000 …   one FAISS file each, memory-mapped when it is opened
 """
 
+import glob
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -89,6 +90,7 @@ class ShardedIndex:
 
     def save(self, path: Path) -> str:
         """Write the shards beside a path, then under it what they are; give the sha256 of the latter."""
+        clear(path)
         for number, shard in enumerate(self.shards):
             shard.save(shard_path(path, number))
         return self.save_contents(path)
@@ -118,6 +120,15 @@ class ShardedIndex:
 def shard_path(path: Path, number: int) -> Path:
     """Where a shard of the index at ``path`` is."""
     return path.with_name(f"{path.name}.{number:04d}")
+
+
+def clear(path: Path) -> None:
+    """Remove the index at ``path`` before another is written there, first what would make a whole of a mixture."""
+    fsops.remove(path)
+    if path.parent.exists():
+        fsops.fsync_folder(path.parent)
+    for file in sorted(path.parent.glob(f"{glob.escape(path.name)}.[0-9][0-9][0-9][0-9]")):
+        fsops.remove(file)
 
 
 def shard_files(path: Path) -> list[Path]:

@@ -15,7 +15,9 @@ from indexing.index.sharding import Plan, build_sharded
 from indexing.index.shards import ShardedIndex, exact_search, merged, shard_files
 from indexing.sizes import parse_bytes
 from indexing.types import Vectors
+from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered
+from tests.power import Mode
 
 COUNT, DIM = 12_000, 32
 MEMORY = 1_100_000  # a shard of half of it holds 6,875 rows of 80 bytes
@@ -185,6 +187,30 @@ def test_shards_that_are_damaged_missing_or_swapped_are_refused(vectors: Vectors
     path.write_bytes(b"\xff")
     with pytest.raises(DamagedFileError, match="does not say what shards there are"):
         opened(path)
+
+
+@pytest.mark.parametrize("mode", ["stop", "power", "names", "some", "torn"])
+def test_writing_over_an_index_never_mixes_two(mode: Mode, vectors: Vectors, tmp_path: Path) -> None:
+    old = ShardedIndex([FaissIndex.flat(part) for part in np.split(vectors[:300], [100, 200])])
+    new = ShardedIndex([FaissIndex.flat(part) for part in np.split(vectors[1000:1300], [150])])
+    fail_at, failed, outcomes = 0, True, set()
+    while failed:
+        fail_at += 1
+        (folder := tmp_path / f"{fail_at}").mkdir()
+        old.save(folder / "index.bin")
+        with FaultyDisk(folder, fail_at, mode) as disk:
+            new.save(folder / "index.bin")
+        failed = disk.failed
+        try:
+            found = opened(folder / "index.bin").vectors
+        except DamagedFileError:
+            outcomes.add("refused")
+        else:
+            np.testing.assert_array_equal(found, (old if len(shard_files(folder / "index.bin")) == 3 else new).vectors)
+            outcomes.add("whole")
+    assert outcomes == {"whole", "refused"}
+    np.testing.assert_array_equal(found, new.vectors)
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_sizes() -> None:
