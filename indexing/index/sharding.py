@@ -26,6 +26,8 @@ Blocks = Callable[[], Iterable[Vectors]]
 # Shares of the memory. The sample exists three times while it is trained on, a block four times while it is coded.
 SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
 FEWEST_ROWS = 2_000
+# Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
+BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS = 64, 10
 BYTE_CODE_POINTS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few
 
 
@@ -85,8 +87,8 @@ def build_sharded(
         max_memory: What the build may take beyond what the process has and a block that is given: bytes, or as
             ``"2G"``. The less, the more shards, each of which costs a search some time.
         on_disk: Leave the codes in the file as well, for machines whose memory cannot hold a quarter of a byte a
-            dimension and row: codes are then of 8 bits for 8 dimensions, and the lists that a search scans are
-            brought in by the operating system.
+            dimension and row: codes are then of 8 bits for 4 dimensions, and the lists that a search scans are
+            brought in by the operating system. A search takes several times as long.
         seed: Of the rotation and the sample.
 
     Raises:
@@ -157,8 +159,8 @@ def _pieces(blocks: Iterable[Vectors], most: int, each: int) -> Iterator[Vectors
 
 
 def _code_size(dim: int) -> int:
-    """Codes of a byte: the largest number of them that divides the dimension and is at most an eighth of it."""
-    return max(size for size in range(1, max(1, dim // 8) + 1) if dim % size == 0)
+    """Codes of a byte: the largest number of them that divides the dimension and is at most a quarter of it."""
+    return max(size for size in range(1, max(1, dim // 4) + 1) if dim % size == 0)
 
 
 def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator) -> _Trained:
@@ -172,6 +174,7 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator)
     quantizer, metric = faiss.IndexFlatIP(even), faiss.METRIC_INNER_PRODUCT
     if on_disk:  # lists as arrays, which FAISS can leave in the file; those of fast scan it cannot
         codes = faiss.IndexIVFPQ(quantizer, even, lists, _code_size(even), 8, metric)
+        codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS
     else:
         codes = faiss.IndexIVFPQFastScan(quantizer, even, lists, even // 2, 4, metric)
     codes.train(centred)
