@@ -100,14 +100,18 @@ def build_sharded(
     sample, size, plan = _sample(blocks, parse_bytes(max_memory), on_disk, rng)
     shards = -(-size // plan.shard)
     each = -(-size // shards)
-    lists = max(1, min(int(LISTS_PER_ROOT * each**0.5), len(sample) // POINTS_PER_LIST))
-    trained = _train(sample, lists, on_disk, rng)
+    trained = _train(sample, lists_for(len(sample), each), on_disk, rng)
     del sample
     clear(path)
     _write_shards(blocks, path, trained, (size, each, plan.block))
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
     index.save_contents(path)
     return index
+
+
+def lists_for(sample: int, rows: int) -> int:
+    """How many lists a shard of so many rows has, when so many vectors are trained on."""
+    return max(1, min(int(LISTS_PER_ROOT * rows**0.5), sample // POINTS_PER_LIST))
 
 
 def _write_shards(blocks: Blocks, path: Path, trained: _Trained, sizes: tuple[int, int, int]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from indexing.index.ivf import Effort
-from indexing.index.sharding import Plan, build_sharded
+from indexing.index.sharding import Plan, build_sharded, lists_for
 from indexing.index.shards import ShardedIndex, exact_search, shard_files
 from indexing.sizes import parse_bytes
 from indexing.types import Vectors
@@ -28,6 +28,7 @@ from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
 
 K, TARGET, QUERIES, BLOCK = 10, 0.95, 1000, 4096
+PROJECTED = 100_000_000
 LISTS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
 CANDIDATES = (25, 50, 100, 200)
 
@@ -56,6 +57,7 @@ def main() -> None:
                 for file in (*shard_files(path), path):
                     file.unlink()
     result = {"max_memory": given.max_memory, "dim": dim, "sizes": sizes, "growth": growth(sizes)}
+    result["projected"] = projected(sizes, dim, given.max_memory)
     keep("sharded", result, given.seed)
 
 
@@ -143,20 +145,47 @@ def share(scores: Vectors, exact: Vectors) -> float:
 
 
 def growth(sizes: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Fit value = factor * items ^ exponent to what was measured, for each way to keep codes."""
-    fits: dict[str, dict[str, float]] = {}
-    for on_disk in (False, True):
-        own = [size for size in sizes if size["codes on disk"] == on_disk]
-        for name in ("build CPU seconds", "ms a query", "CPU ms a query of a batch"):
-            if len(own) > 1:
-                exponent, log_factor = np.polyfit(
-                    np.log([size["items"] for size in own]), np.log([size[name] for size in own]), 1
-                )
-                fits[f"{name}, codes {'on disk' if on_disk else 'in memory'}"] = {
-                    "exponent": round(float(exponent), 3),
-                    "factor": float(np.exp(log_factor)),
-                }
-    return fits
+    """Fit value = factor * rows ^ exponent to what one shard was measured to cost, codes in memory."""
+    own = [size for size in sizes if not size["codes on disk"]]
+    if len(own) < 2:
+        return {}
+    rows = np.log([size["items"] / size["shards"] for size in own])
+    fits = {}
+    for name in ("ms a query", "CPU ms a query of a batch"):
+        exponent, log_factor = np.polyfit(rows, np.log([size[name] / size["shards"] for size in own]), 1)
+        fits[f"{name} and shard"] = {"exponent": round(float(exponent), 3), "factor": float(np.exp(log_factor))}
+    # From one size to the next the training is the same: what is left is what a vector costs.
+    seconds = (own[-1]["build CPU seconds"] - own[-2]["build CPU seconds"]) / (own[-1]["items"] - own[-2]["items"])
+    return fits | {"build": {"CPU ms a vector": round(1000 * seconds, 4)}}
+
+
+def projected(sizes: list[dict[str, Any]], dim: int, max_memory: str) -> list[dict[str, Any]]:
+    """What 100 million vectors would cost on one core, by these slopes, for some bounds of memory."""
+    fits = growth(sizes)
+    if not fits:
+        return []
+    measured = [size for size in sizes if not size["codes on disk"]][-1]
+    own_rows = measured["items"] // measured["shards"]
+    found = []
+    for memory_allowed in ("4G", "16G", "64G"):
+        plan = Plan.within(parse_bytes(memory_allowed), dim)
+        shards = -(-PROJECTED // plan.shard)
+        rows = PROJECTED // shards
+        dearer = lists_for(plan.sample, rows) / lists_for(Plan.within(parse_bytes(max_memory), dim).sample, own_rows)
+        query = fits["ms a query and shard"]
+        found.append(
+            {
+                "items": PROJECTED,
+                "max_memory": memory_allowed,
+                "shards": shards,
+                "rows a shard": rows,
+                "GB on disk": round(PROJECTED * measured["bytes a vector"] / 1e9, 1),
+                "GB in memory, codes": round(PROJECTED * (plan.entry - 2 * dim) / 1e9, 1),
+                "build CPU hours": round(PROJECTED * fits["build"]["CPU ms a vector"] * dearer / 3.6e6, 1),
+                "ms a query": round(shards * query["factor"] * rows ** query["exponent"], 1),
+            }
+        )
+    return found
 
 
 if __name__ == "__main__":

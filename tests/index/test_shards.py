@@ -218,3 +218,15 @@ def test_sizes() -> None:
     for wrong in ("", "G", "-1", "0", "1X", "1e9"):
         with pytest.raises(InputError, match="is not understood"):
             parse_bytes(wrong)
+
+
+def test_the_example_of_the_docs_runs(vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vectors").mkdir()
+    for number, part in enumerate(np.split(vectors, [3000, 7000])):
+        np.save(f"vectors/{number}.npy", part.astype(np.float16))
+    text = (Path(__file__).parent.parent.parent / "docs" / "large.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    names = {"np": np, "queries": vectors[[0, 5000, 11_999]]}
+    exec(compile(example, "large.md", "exec"), names)  # noqa: S102 - the document is ours
+    assert names["rows"][:, 0].tolist() == [0, 5000, 11_999]
