@@ -15,7 +15,7 @@ import numpy as np
 from indexing.errors import InputError
 from indexing.index.base import check_vectors
 from indexing.index.faiss_io import faiss_bytes, write_faiss
-from indexing.index.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
+from indexing.index.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, Effort, IvfIndex
 from indexing.index.shards import ShardedIndex, clear, shard_path
 from indexing.sizes import parse_bytes
 from indexing.types import Vectors
@@ -26,6 +26,8 @@ Blocks = Callable[[], Iterable[Vectors]]
 # Shares of the memory. The sample exists three times while it is trained on, a block four times while it is coded.
 SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
 FEWEST_ROWS = 2_000
+# Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/sharded.py).
+EFFORT = Effort(lists=128, candidates=200)
 # Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
 BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS = 64, 10
 BYTE_CODE_POINTS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few
@@ -81,6 +83,9 @@ def build_sharded(
 ) -> ShardedIndex:
     """Index vectors that need not fit in memory, into files beside ``path``, and open them memory-mapped.
 
+    The effort is one that sufficed elsewhere: measure (`exact_search` gives the truth), then `with_effort` and
+    `save_contents`.
+
     Args:
         blocks: Gives the vectors, twice. Blocks should be small against ``max_memory``.
         path: As for `ShardedIndex.load`.
@@ -88,7 +93,7 @@ def build_sharded(
             ``"2G"``. The less, the more shards, each of which costs a search some time.
         on_disk: Leave the codes in the file as well, for machines whose memory cannot hold a quarter of a byte a
             dimension and row: codes are then of 8 bits for 4 dimensions, and the lists that a search scans are
-            brought in by the operating system. A search takes several times as long.
+            brought in by the operating system. A search takes two to three times as long.
         seed: Of the rotation and the sample.
 
     Raises:
@@ -105,7 +110,7 @@ def build_sharded(
     clear(path)
     _write_shards(blocks, path, trained, (size, each, plan.block))
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
-    index.save_contents(path)
+    index.with_effort(EFFORT).save_contents(path)
     return index
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,6 +228,6 @@ def test_the_example_of_the_docs_runs(vectors: Vectors, tmp_path: Path, monkeypa
         np.save(f"vectors/{number}.npy", part.astype(np.float16))
     text = (Path(__file__).parent.parent.parent / "docs" / "large.md").read_text()
     example = text.split("```python\n")[1].split("```")[0]
-    names = {"np": np, "queries": vectors[[0, 5000, 11_999]]}
+    names: dict[str, Any] = {"np": np, "queries": vectors[[0, 5000, 11_999]]}
     exec(compile(example, "large.md", "exec"), names)  # noqa: S102 - the document is ours
     assert names["rows"][:, 0].tolist() == [0, 5000, 11_999]
