@@ -1,48 +1,31 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from safetensors.numpy import save
 
 from indexing import fsops
-from indexing.bundle import (
-    ATTRIBUTES,
-    BRIDGE,
-    GOLDEN,
-    INDEX,
-    REJECTS,
-    STORE,
-    Bundle,
-    Content,
-    current_generation,
-    publish,
-)
+from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, EncodeReport, Progressed, encode_catalogue
+from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
+from indexing.encode_progress import encode_progress
 from indexing.encoders.base import Encoder, HasBridge, unit
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
-from indexing.errors import CatalogueError
+from indexing.errors import BundleError, CatalogueError
 from indexing.fusion import ModalityVectors, fuse
-from indexing.index import IndexConfig, build_index
+from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, INDEX, REJECTS, STORE, collected
+from indexing.index import IndexConfig, IndexReport, build_index
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
 from indexing.precomputed import store_vectors
+from indexing.publish import Content, last_number, publish
+from indexing.state import read_state
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from indexing.types import Rows, Vectors
 
@@ -61,8 +44,9 @@ def build_bundle(
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
     A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
-    is taken from there. The generation in force stays untouched until the new one is complete. A new generation has
-    learned nothing yet: `retrieval.fit` adds an adapter and a reranker.
+    is taken from there. The generation in force stays untouched until the new one is complete. The catalogue says what
+    the new one holds: what was added to the bundle or deleted from it before is superseded. It has learned nothing yet:
+    `retrieval.fit` adds an adapter and a reranker.
 
     Args:
         catalogue: The items.
@@ -81,27 +65,31 @@ def build_bundle(
         encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
     with writing(root):
         work = root / f"work-{encoder.info.fingerprint[:16]}"
-        _seed(root, work, encoder)
+        _seed(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)
-        with _progress(len(catalogue), progress) as advance:
+        with encode_progress(len(catalogue), progress) as advance:
             if encoder.info.precomputed:
                 report = store_vectors(catalogue, store, progress=advance)
             else:
                 report = encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
-        bundle = _publish(root, catalogue, encoder, store, report, index or IndexConfig())
+        _publish(root, catalogue, encoder, store, report, index or IndexConfig())
         fsops.remove(work)
-    return bundle
+        return Bundle.open(root)
 
 
-def _seed(root: Path, work: Path, encoder: Encoder) -> None:
+def _seed(root: Path, work: Path, fingerprint: str) -> None:
     """Start from the embeddings of the generation in force, if the same encoder made them."""
-    generation = current_generation(root)
-    if work.exists() or generation is None:
+    if work.exists():
         return
-    if Manifest.read(root / generation / MANIFEST).encoder.fingerprint == encoder.info.fingerprint:
-        fsops.make_folder(work)
-        for shard in sorted((root / generation / STORE).glob("*.parquet")):
-            fsops.link_or_copy(shard, work / shard.name)
+    try:
+        state = read_state(root)
+        if state is None or Manifest.read(root / state.generation / MANIFEST).encoder.fingerprint != fingerprint:
+            return
+    except BundleError:  # what cannot be read is built anew
+        return
+    fsops.make_folder(work)
+    for shard in sorted((root / state.generation / STORE).glob("*.parquet")):
+        fsops.link_or_copy(shard, work / shard.name)
 
 
 def _publish(
@@ -111,7 +99,7 @@ def _publish(
     store: EmbeddingStore,
     report: EncodeReport,
     config: IndexConfig,
-) -> Bundle:
+) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
     records = list(store.records(everything))
@@ -130,8 +118,9 @@ def _publish(
         "without_embedding": len(everything) - len(rows),
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
-    index = index_report.to_json() | {"config": asdict(config)}
+    index = index_section(index_report, config)
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index)
+    manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
     files: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(catalogue.attributes.take(rows)),
         REJECTS: parquet_bytes(catalogue.rejects),
@@ -140,13 +129,17 @@ def _publish(
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
     }
-    return publish(root, manifest, files)
+    publish(root, manifest, files)
+
+
+def index_section(report: IndexReport, config: IndexConfig) -> dict[str, Any]:
+    """Say in a manifest what was asked of an index, and what it was measured to do."""
+    return report.to_json() | {"config": asdict(config)}
 
 
 def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
     """Give the positions of the items with any embedding, and their vectors."""
-    collected = {modality: store.collect(everything, modality) for modality in encoder.info.modalities}
-    items = ModalityVectors({m: v for m, (v, _) in collected.items()}, {m: e for m, (_, e) in collected.items()})
+    items = collected(store, everything, encoder.info.modalities)
     rows = np.flatnonzero(np.any(list(items.exists.values()), axis=0))
     return rows, items.take(rows)
 
@@ -175,28 +168,3 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
     histories = unit(vectors[pairs].sum(axis=1))
     queries["history"] = histories[histories.any(axis=1)]
     return queries
-
-
-@contextmanager
-def _progress(total: int, shown: bool) -> Iterator[Progressed]:
-    """Show items encoded, rate, time left and where the time went on standard error, when it is a terminal."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("encoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} items/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[stages]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("", total=total, rate="…", stages="")
-
-        def advance(items: int, seconds: Mapping[str, float]) -> None:
-            bar.update(task, advance=items)
-            speed = bar.tasks[0].speed
-            stages = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items())
-            bar.update(task, rate=f"{speed:.0f}" if speed else "…", stages=stages)
-
-        yield advance

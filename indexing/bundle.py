@@ -1,214 +1,168 @@
-"""A bundle: a folder of immutable generations, one of them in force.
+"""A bundle: a folder of immutable generations, one of them in force, and the changes since.
 
-shop/CURRENT              the generation in force, replaced atomically
+shop/CURRENT              the generation in force and the last acknowledged change, replaced atomically
 shop/LOCK                 single writer
 shop/work-<fingerprint>/  embeddings of an unfinished build
 shop/gen-<id>/            manifest.json and every file that it lists
+shop/log/<number>-…       batches of changes
 """
 
-import hashlib
-import re
-import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import load
 
-from indexing import fsops
+from indexing.changes import LOG, Batch, digest_of, names_between, read_batch
 from indexing.encoders.base import Encoder
-from indexing.encoders.golden import check_golden
-from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
+from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import ModalityVectors
-from indexing.index import VectorIndex, load_index
+from indexing.generation import Generation
+from indexing.index import VectorIndex
 from indexing.item_ids import ItemIds
-from indexing.manifest import MANIFEST, FileRecord, Manifest
-from indexing.store import EmbeddingStore, Parts
-from indexing.types import Modality
-
-CURRENT = "CURRENT"
-ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
-    "attributes.parquet",
-    "rejects.parquet",
-    "index.bin",
-    "golden.safetensors",
-    "store",
-    "bridge.safetensors",
-)
-KEPT_GENERATIONS = 3
-
-Content: TypeAlias = bytes | Path | Callable[[Path], str]
-"""Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
-
-_GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
+from indexing.manifest import Manifest
+from indexing.sealed import WAY_OUT
+from indexing.state import State, read_state
+from indexing.store import Parts
+from indexing.types import Mask, Modality
 
 
 class Bundle:
-    """One generation of a bundle, checked at opening and never changing afterwards.
+    """A generation with the changes since, checked at opening and never changing afterwards.
+
+    The generation's items keep their rows; every item put in since has a row after them. A row whose item was taken
+    out or put in again stays, but is no longer alive.
 
     Attributes:
         root: Folder of the bundle.
-        folder: Folder of this generation.
-        manifest: What it says about itself.
+        generation: The generation in force.
+        state: What was in force when this was opened.
+        batches: The changes since that generation, in order.
     """
 
-    def __init__(self, root: Path, folder: Path, manifest: Manifest) -> None:
-        self.root, self.folder, self.manifest = root, folder, manifest
+    def __init__(self, root: Path, generation: Generation, state: State, batches: tuple[Batch, ...]) -> None:
+        self.root, self.generation, self.state, self.batches = root, generation, state, batches
 
     @classmethod
     def open(cls, root: Path | str) -> "Bundle":
-        """Open the generation in force, and compare every file with its recorded size and sha256.
+        """Open what is in force, and compare every file with what was recorded of it.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
             DamagedFileError: When a file is missing or is not what was written.
         """
         root = Path(root)
-        generation = current_generation(root)
-        if generation is None:
-            raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
-        folder = root / generation
-        manifest = Manifest.read(folder / MANIFEST)
-        for record in manifest.files:
-            check_file(folder, record)
-        return cls(root, folder, manifest)
+        state = read_state(root)
+        while state is not None:
+            try:
+                generation = Generation.open(root / state.generation)
+                return cls(root, generation, state, _read(root, state, generation.manifest))
+            except (DamagedFileError, FileNotFoundError):
+                before, state = state, read_state(root)
+                if state == before:  # or else another was put in force meanwhile, and the old one collected
+                    raise
+        raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
 
-    @cached_property
-    def attributes(self) -> pa.Table:
-        """One line an item in row order: item_id, text columns and attributes."""
-        return pq.read_table(self.folder / ATTRIBUTES)
+    def latest(self) -> "Bundle":
+        """Give this bundle with what was put in force since: itself when that is nothing.
+
+        What a new state shares with this one is not read again.
+        """
+        state = read_state(self.root)
+        if state == self.state:
+            return self
+        if state is None or state.generation != self.state.generation or state.last < self.state.last:
+            return Bundle.open(self.root)
+        try:
+            return Bundle(
+                self.root, self.generation, state, _read(self.root, state, self.generation.manifest, self.batches)
+            )
+        except DamagedFileError:
+            return Bundle.open(self.root)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the generation."""
+        return self.generation.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the generation says about itself."""
+        return self.generation.manifest
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index over the generation's own items, without the changes since."""
+        return self.generation.index
 
     @cached_property
     def items(self) -> ItemIds:
         """The item_ids in row order."""
-        return ItemIds(self.attributes.column("item_id").to_pylist())
+        return self.generation.items.changed(*((batch.removed, batch.item_ids) for batch in self.batches))
+
+    @cached_property
+    def alive(self) -> Mask:
+        """(N,) bool: the rows that hold an item, all but those taken out or replaced since."""
+        return self.items.alive
+
+    @cached_property
+    def attributes(self) -> pa.Table:
+        """One line a row: item_id, text columns and attributes."""
+        tables = [self.generation.attributes, *(batch.attributes for batch in self.batches)]
+        return pa.concat_tables(tables, promote_options="default")
 
     @cached_property
     def modality_vectors(self) -> ModalityVectors:
-        """The frozen vectors of every item and modality."""
-        store = EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
-        collected = {m: store.collect(self.items, m) for m in self.manifest.encoder.modalities}
-        return ModalityVectors({m: v for m, (v, _) in collected.items()}, {m: e for m, (_, e) in collected.items()})
+        """The frozen vectors of every row and modality."""
+        return self.generation.grown(self.batches)
 
     @cached_property
     def parts(self) -> dict[Modality, Parts]:
         """The frozen vector of every text, picture, sound and frame by itself, by modality."""
-        store = EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
-        return {modality: store.parts(self.items, modality) for modality in self.manifest.encoder.modalities}
-
-    @cached_property
-    def index(self) -> VectorIndex:
-        """The index over the item vectors."""
-        return load_index(self.folder / INDEX, self.manifest.index["kind"])
+        found = {}
+        for modality, parts in self.generation.parts.items():
+            start, several = len(self.generation.items), [parts]
+            for batch in self.batches:
+                own = batch.parts(modality, self.manifest.encoder.dim)
+                several.append(Parts(own.rows + start, own.labels, own.vectors))
+                start += len(batch.item_ids)
+            found[modality] = Parts(
+                np.concatenate([one.rows for one in several]),
+                [label for one in several for label in one.labels],
+                np.concatenate([one.vectors for one in several]),
+            )
+        return found
 
     def has(self, name: str) -> bool:
-        """Whether this generation contains a file."""
-        return any(record.name == name for record in self.manifest.files)
+        """Whether the generation contains a file."""
+        return self.generation.has(name)
 
     def read(self, name: str) -> bytes:
-        """Give the bytes of a file of this generation."""
-        return (self.folder / name).read_bytes()
+        """Give the bytes of a file of the generation."""
+        return self.generation.read(name)
 
     def check_encoder(self, encoder: Encoder) -> None:
-        """Check that queries of this encoder live in the space of this bundle.
+        """Check that queries of this encoder live in the space of this bundle; see `Generation.check_encoder`."""
+        self.generation.check_encoder(encoder)
+
+    def require_compacted(self) -> "Bundle":
+        """Give this bundle, if its generation contains every change.
 
         Raises:
-            EncoderMismatchError: When it is not the encoder that built the bundle, or gives other vectors.
+            BundleError: When it does not.
         """
-        built, given = self.manifest.encoder, encoder.info
-        if built.fingerprint != given.fingerprint:
-            raise EncoderMismatchError(
-                f"{self.root} was built by encoder {built.name!r} (fingerprint {built.fingerprint[:12]}), not by "
-                f"{given.name!r} ({given.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
-                "as it was then, or build the bundle again"
+        if self.batches:
+            raise BundleError(
+                f"{self.root} has {len(self.batches)} batches of changes that its generation does not contain; run "
+                f"`commonspace compact {self.root}` first"
             )
-        check_golden(encoder, load(self.read(GOLDEN))["golden"])
+        return self
 
 
-def current_generation(root: Path) -> str | None:
-    """Name of the generation in force, or None when there is none.
-
-    Raises:
-        DamagedFileError: When CURRENT names something that is no generation.
-    """
-    try:
-        name = (root / CURRENT).read_text().strip()
-    except FileNotFoundError:
-        return None
-    if not _GENERATION.fullmatch(name):
-        raise DamagedFileError(f"{root / CURRENT} names {name[:60]!r}, which is no generation; build the bundle again")
-    return name
-
-
-def check_file(folder: Path, record: FileRecord) -> None:
-    """Compare one file with its record.
-
-    Raises:
-        DamagedFileError: When it is missing or differs.
-    """
-    path = folder / record.name
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DamagedFileError(f"{path} is missing; build the bundle again") from error
-    if size != record.size or fsops.sha256(path) != record.sha256:
-        raise DamagedFileError(
-            f"{path} is damaged: its bytes are not those that were written; build the bundle again "
-            "(what is encoded already is kept)"
-        )
-
-
-def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Bundle:
-    """Write a new generation and put it in force. The caller holds the lock of the bundle.
-
-    Args:
-        root: Folder of the bundle.
-        manifest: All but ``generation``, ``created`` and ``files``, which are filled in here.
-        files: For each name the bytes to write, an immutable file to link to, or a function that writes the path.
-
-    Returns:
-        The generation, opened again from disk.
-    """
-    now = datetime.now(UTC)
-    generation = f"gen-{now:%Y%m%dt%H%M%Sz}-{secrets.token_hex(4)}"
-    unfinished = root / f"unfinished-{generation}"
-    fsops.make_folder(unfinished)
-    records = tuple(_written(unfinished, name, files[name]) for name in sorted(files))
-    complete = replace(manifest, generation=generation, created=now.isoformat(timespec="seconds"), files=records)
-    fsops.write_bytes(unfinished / MANIFEST, complete.to_bytes())
-    fsops.rename_folder(unfinished, root / generation)
-    fsops.write_bytes(root / CURRENT, f"{generation}\n".encode())
-    collect_garbage(root)
-    return Bundle.open(root)
-
-
-def _written(folder: Path, name: str, content: Content) -> FileRecord:
-    """Write one file of a generation, and give its record."""
-    path = folder / name
-    fsops.make_folder(path.parent)
-    if isinstance(content, bytes):
-        fsops.write_bytes(path, content)
-        digest = hashlib.sha256(content).hexdigest()
-    elif isinstance(content, Path):
-        fsops.link_or_copy(content, path)
-        digest = fsops.sha256(path)
-    else:
-        digest = content(path)
-    return FileRecord(name, path.stat().st_size, digest)
-
-
-def collect_garbage(root: Path) -> None:
-    """Remove unfinished generations and all but the newest few."""
-    for folder in root.glob("unfinished-gen-*"):
-        fsops.remove(folder)
-    generations = sorted(folder for folder in root.glob("gen-*") if folder.name != current_generation(root))
-    for folder in generations[: -(KEPT_GENERATIONS - 1)]:
-        # Half removed it must not be taken for a generation, should this end in between.
-        unfinished = root / f"unfinished-{folder.name}"
-        fsops.rename_folder(folder, unfinished)
-        fsops.remove(unfinished)
+def _read(root: Path, state: State, manifest: Manifest, known: Sequence[Batch] = ()) -> tuple[Batch, ...]:
+    """Read the batches that a generation does not contain, but for those known."""
+    names = names_between(root, manifest.batches, state.last)
+    if digest_of(names) != state.digest:
+        raise DamagedFileError(f"{root / LOG} holds other changes than CURRENT names; {WAY_OUT}")
+    return (*known, *(read_batch(root / LOG / name) for name in names[len(known) :]))

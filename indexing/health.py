@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from indexing.bundle import STORE, Bundle
+from indexing.bundle import Bundle
 from indexing.encoders.base import unit
 from indexing.exchange.faiss_export import served_vectors
 from indexing.fusion import ModalityVectors
+from indexing.generation import STORE
 from indexing.geometry import (
     Occurrences,
     finite_units,

@@ -1,18 +1,18 @@
 """The two names of an item: its item_id (public, a string) and its row (internal, int64)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from copy import copy
 
 import numpy as np
 
 from indexing.errors import InputError, UnknownItemError, examples
-from indexing.types import Rows
+from indexing.types import Mask, Rows
 
 LONGEST_ITEM_ID = 512
 
 
 class ItemIds(Sequence[str]):
-    """The item_ids of a bundle in row order; row ``i`` is item ``ids[i]``.
+    """The item_ids of a bundle in row order; row ``i`` is item ``ids[i]``, and the length is the number of rows.
 
     >>> ids = ItemIds(["mug-1", "cup-7", "shoe-3"])
     >>> ids.rows(["shoe-3", "mug-1"])
@@ -23,16 +23,47 @@ class ItemIds(Sequence[str]):
 
     def __init__(self, item_ids: Iterable[str]) -> None:
         self._ids = tuple(item_ids)
-        if problems := [bad for bad in self._ids if item_id_problem(bad)]:
-            raise InputError(f"{item_id_problem(problems[0])}: {examples(problems)}; give each item a usable item_id")
-        if len(self._row_of) != len(self._ids):
-            seen: set[str] = set()
-            twice = [i for i in self._ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-            raise InputError(f"{len(twice)} item ids appear more than once, e.g. {examples(twice)}; make them unique")
+        _check(self._ids)
+        self._row_of = {item_id: row for row, item_id in enumerate(self._ids)}
+        self._moved: dict[str, int | None] = {}  # what has changed since; the large table is shared
 
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {item_id: row for row, item_id in enumerate(self._ids)}
+    def changed(self, *changes: tuple[Iterable[str], Sequence[str]]) -> "ItemIds":
+        """Give these items after changes, each of which takes some out and then puts others in at the end.
+
+        No row moves. An item that is put in again has its new row; the old one stays and is no longer alive.
+
+        >>> after = ItemIds(["a", "b"]).changed(([], ["a"]), (["b"], ["c"]))
+        >>> after.rows(["a", "c"]), after.alive.tolist(), "b" in after
+        (array([2, 3]), [False, False, True, True], False)
+        """
+        after = copy(self)
+        after._moved = dict(self._moved)
+        ids = list(self._ids)
+        for removed, added in changes:
+            _check(added)
+            after._moved.update(dict.fromkeys(removed))
+            after._moved.update({item_id: row for row, item_id in enumerate(added, start=len(ids))})
+            ids += added
+        after._ids = tuple(ids)
+        return after
+
+    @property
+    def alive(self) -> Mask:
+        """(N,) bool: the rows that hold an item, all but those taken out or put in again."""
+        alive: Mask = np.ones(len(self), np.bool_)
+        alive[len(self._row_of) :] = False
+        for item_id, row in self._moved.items():
+            if (before := self._row_of.get(item_id)) is not None:
+                alive[before] = False
+            if row is not None:
+                alive[row] = True
+        return alive
+
+    def row(self, item_id: object) -> int | None:
+        """Give the row of an item, or None when it is not among these."""
+        if not isinstance(item_id, str):
+            return None
+        return self._moved[item_id] if item_id in self._moved else self._row_of.get(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
         """Give the row of each item_id.
@@ -41,19 +72,21 @@ class ItemIds(Sequence[str]):
             UnknownItemError: When an id is not among these items.
         """
         wanted = list(item_ids)
-        if unknown := [item_id for item_id in wanted if item_id not in self._row_of]:
+        rows = [self.row(item_id) for item_id in wanted]
+        if None in rows:
+            unknown = [item_id for item_id, row in zip(wanted, rows, strict=True) if row is None]
             raise UnknownItemError(
                 f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}; "
                 "check their spelling, or add the items and build again"
             )
-        return np.fromiter((self._row_of[item_id] for item_id in wanted), dtype=np.int64, count=len(wanted))
+        return np.array(rows, np.int64)
 
     def known(self, item_ids: Iterable[str]) -> list[str]:
         """Keep those ids that are among these items, in the order given."""
-        return [item_id for item_id in item_ids if item_id in self._row_of]
+        return [item_id for item_id in item_ids if item_id in self]
 
     def __contains__(self, item_id: object) -> bool:
-        return item_id in self._row_of
+        return self.row(item_id) is not None
 
     def __getitem__(self, row):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 - int or slice, as in tuple
         return self._ids[row]
@@ -65,13 +98,22 @@ class ItemIds(Sequence[str]):
         return len(self._ids)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ItemIds) and self._ids == other._ids
+        return isinstance(other, ItemIds) and (self._ids, self._moved) == (other._ids, other._moved)
 
     def __hash__(self) -> int:
         return hash(self._ids)
 
     def __repr__(self) -> str:
         return f"ItemIds({len(self)} items: {examples(self._ids)})"
+
+
+def _check(item_ids: Sequence[str]) -> None:
+    if problems := [bad for bad in item_ids if item_id_problem(bad)]:
+        raise InputError(f"{item_id_problem(problems[0])}: {examples(problems)}; give each item a usable item_id")
+    if len(set(item_ids)) != len(item_ids):
+        seen: set[str] = set()
+        twice = [i for i in item_ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+        raise InputError(f"{len(twice)} item ids appear more than once, e.g. {examples(twice)}; make them unique")
 
 
 def item_id_problem(item_id: object) -> str | None:

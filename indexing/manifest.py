@@ -1,6 +1,5 @@
 """What a generation of a bundle says about itself: one JSON file, read with suspicion."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,10 +8,10 @@ from typing import Any
 
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import BundleError, DamagedFileError
+from indexing.sealed import WAY_OUT, seal, unseal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KNOWN_FEATURES = frozenset({"adapter", "reranker"})
-LARGEST_MANIFEST = 10_000_000
 MANIFEST = "manifest.json"
 
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)?")
@@ -42,6 +41,7 @@ class Manifest:
         learned: For each learned part what it was trained on and what it was measured to do.
         features: What a reader must understand to open this generation.
         files: Every file of the generation but this one.
+        batches: Number of the last batch of changes that it contains.
         format_version: Version of the layout.
     """
 
@@ -55,27 +55,26 @@ class Manifest:
     learned: Mapping[str, Any] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     files: tuple[FileRecord, ...] = ()
+    batches: int = 0
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """Give the manifest as JSON."""
-        return json.dumps(asdict(self) | {"encoder": self.encoder.to_json()}, indent=2, sort_keys=True).encode()
+        """Give the manifest as JSON with a checksum."""
+        return seal(asdict(self) | {"encoder": self.encoder.to_json()})
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Read a manifest and check that this version understands it.
 
         Raises:
-            DamagedFileError: When it is missing, too large, no JSON, or lacks a field.
+            DamagedFileError: When it is missing, not what was written, or lacks a field.
             BundleError: When it was written by a version that knows more.
         """
+        data = unseal(path)
         try:
-            if path.stat().st_size > LARGEST_MANIFEST:
-                raise DamagedFileError(f"{path} is over {LARGEST_MANIFEST} bytes: not a manifest")
-            data = json.loads(path.read_bytes())
             version, features = data["format_version"], set(data["features"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedFileError(f"{path} cannot be read as a manifest ({error}); build the bundle again") from error
+        except (KeyError, TypeError) as error:
+            raise DamagedFileError(f"{path} cannot be read as a manifest ({error}); {WAY_OUT}") from error
         if version != FORMAT_VERSION or not features <= KNOWN_FEATURES:
             raise BundleError(
                 f"{path} needs format {version} with features {sorted(features)}; this version reads format "
@@ -86,7 +85,7 @@ class Manifest:
             encoder = EncoderInfo.from_json(data.pop("encoder"))
             manifest = cls(encoder=encoder, files=files, **{**data, "features": tuple(data["features"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); build again") from error
+            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
         if unsafe := [record.name for record in files if not _FILE_NAME.fullmatch(record.name)]:
             raise DamagedFileError(f"{path} names files outside its folder: {unsafe[:3]}")
         return manifest

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -140,15 +141,7 @@ class EmbeddingStore:
 
         An item with several pictures or frames gets the mean of their vectors.
         """
-        total = np.zeros((len(item_ids), self.dim), np.float32)
-        count = np.zeros(len(item_ids), np.int64)
-        parts = self.parts(item_ids, modality)
-        for start in range(0, len(parts.rows), POOLED_AT_ONCE):
-            chosen = slice(start, start + POOLED_AT_ONCE)
-            np.add.at(total, parts.rows[chosen], parts.vectors[chosen].astype(np.float32))
-            np.add.at(count, parts.rows[chosen], 1)
-        total /= np.maximum(count, 1)[:, None]
-        return total.astype(np.float16), count > 0
+        return self.parts(item_ids, modality).pooled(len(item_ids))
 
     def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
         """Give every vector of one modality by itself, in row order."""
@@ -208,6 +201,27 @@ class Parts:
     rows: Rows
     labels: list[str]
     vectors: NDArray[np.float16]
+
+    @classmethod
+    def of_table(cls, table: pa.Table, item_ids: ItemIds, modality: Modality, dim: int) -> "Parts":
+        """Give the encoded contents of one modality in a table of the store's schema, whose items are all known."""
+        own = pc.and_(pc.equal(table.column("modality"), str(modality)), pc.equal(table.column("status"), ENCODED))
+        table = table.filter(own)
+        rows, part = item_ids.rows(table.column("item_id").to_pylist()), table.column("part").to_numpy()
+        order = np.lexsort((part, rows))
+        labels = [_label(*pair) for pair in zip(part.tolist(), table.column("label").to_pylist(), strict=True)]
+        return cls(rows[order], [labels[place] for place in order], vectors_of(table, dim)[order])
+
+    def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
+        """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
+        total = np.zeros((count, self.vectors.shape[1]), np.float32)
+        contents = np.zeros(count, np.int64)
+        for start in range(0, len(self.rows), POOLED_AT_ONCE):
+            chosen = slice(start, start + POOLED_AT_ONCE)
+            np.add.at(total, self.rows[chosen], self.vectors[chosen].astype(np.float32))
+            np.add.at(contents, self.rows[chosen], 1)
+        total /= np.maximum(contents, 1)[:, None]
+        return total.astype(np.float16), contents > 0
 
 
 def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:

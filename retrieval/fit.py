@@ -17,19 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.build import held_out_queries
-from indexing.bundle import INDEX, Bundle, publish
+from indexing.build import held_out_queries, index_section
+from indexing.bundle import Bundle
+from indexing.compact import folded
 from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
+from indexing.generation import INDEX
 from indexing.index import FlatIndex, IndexConfig, build_index
 from indexing.lock import writing
+from indexing.publish import publish
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.features import FeatureSource, log_popularity
 from retrieval.interactions import Interactions
+from retrieval.learned import LearnedParts
 from retrieval.prepare import histories
 from retrieval.rerank import RERANKER, HeadReranker
 from retrieval.retrieve import retrieve
@@ -85,6 +89,8 @@ class FitReport:
 def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None = None) -> FitReport:
     """Learn an adapter and a reranking head from interactions, and publish what helps as a new generation.
 
+    Changes since the generation in force are folded into one first; see `compact`.
+
     Args:
         bundle: Folder of the bundle.
         interactions: What users did; items that the bundle lacks are left out.
@@ -96,6 +102,9 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
     """
     root = Path(bundle)
     with writing(root):
+        opened = Bundle.open(root)
+        if opened.batches:
+            publish(root, *folded(opened, LearnedParts(opened)))
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
 
 
@@ -223,8 +232,9 @@ class _Fit:
         }
         manifest = replace(
             old.manifest,
-            index=report.to_json() | {"config": asdict(config)},
+            index=index_section(report, config),
             learned=learned,
             features=tuple(part for part, made in (("adapter", adapter), ("reranker", reranker)) if made is not None),
         )
-        return publish(old.root, manifest, files)
+        publish(old.root, manifest, files)
+        return Bundle.open(old.root)

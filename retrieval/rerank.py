@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.fusion import ModalityVectors
-from indexing.types import Vectors
+from indexing.types import Mask, Vectors
 from retrieval.candidates import Candidates
 from retrieval.features import FeatureSource
 from retrieval.users import UserModel
@@ -104,10 +104,31 @@ class HeadReranker:
         return save({**tensors, "popularity": self.source.popularity}, metadata)
 
     @classmethod
-    def from_bytes(cls, data: bytes, vectors: Vectors, frozen: ModalityVectors, users: UserModel) -> "HeadReranker":
-        """Read what `to_bytes` gave."""
+    def from_bytes(
+        cls, data: bytes, vectors: Vectors, frozen: ModalityVectors, users: UserModel, added: int = 0
+    ) -> "HeadReranker":
+        """Read what `to_bytes` gave, for vectors the last ``added`` of which were not there yet."""
         tensors = load(data)
-        popularity = tensors.pop("popularity")
+        popularity = _with_unmet(tensors.pop("popularity"), added)
         if len(popularity) != len(vectors):
             raise DamagedFileError(f"reranker knows {len(popularity)} items, the bundle {len(vectors)}: fit again")
         return cls(Head(**tensors), FeatureSource(vectors, frozen, popularity, users))
+
+
+def carried_over(data: bytes, added: int, rows: Mask) -> bytes:
+    """Give a stored reranker for other rows: those that it knows and ``added`` more, of which some are kept.
+
+    Args:
+        data: What `HeadReranker.to_bytes` gave for N items.
+        added: How many rows follow these.
+        rows: (N + added,) bool, the rows to keep.
+    """
+    tensors = load(data)
+    tensors["popularity"] = _with_unmet(tensors["popularity"], added)[rows]
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return save(tensors, header["__metadata__"])
+
+
+def _with_unmet(popularity: Vectors, added: int) -> Vectors:
+    """Give popularities with ``added`` more, as low as the lowest: nobody has met those items yet."""
+    return np.pad(popularity, (0, added), constant_values=popularity.min(initial=0.0))

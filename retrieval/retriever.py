@@ -2,25 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from indexing.bundle import BRIDGE, Bundle
+from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
 from indexing.fusion import fuse
+from indexing.generation import BRIDGE
+from indexing.growing import Growing
+from indexing.index import VectorIndex
 from indexing.index.base import check_vectors
+from indexing.index.delta import DeltaIndex
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
 from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, read_sound
 from indexing.types import Modality, Rows, Vectors
-from retrieval.adapter import ADAPTER, Adapter
+from retrieval.adapter import Adapter
 from retrieval.candidates import Candidates
-from retrieval.filters import Condition, matching
+from retrieval.filters import Where, matching
+from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
-from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker
 from retrieval.retrieve import retrieve
 from retrieval.users import UserModel
 
@@ -29,11 +34,12 @@ Recording = Sound | bytes | Path | str
 
 
 class Retriever:
-    """Answers queries from one generation of a bundle; safe to share between threads.
+    """Answers queries from one state of a bundle; safe to share between threads.
 
     Args:
-        bundle: The opened generation.
+        bundle: The opened bundle.
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
+        previous: A retriever of an earlier state, from which is taken what has not changed; see `latest`.
 
     Example:
         >>> retriever = Retriever.load("bundles/shop")  # doctest: +SKIP
@@ -41,22 +47,23 @@ class Retriever:
         Hit(item_id='shoe-3', score=0.71, rank=1)
     """
 
-    def __init__(self, bundle: Bundle, encoder: Encoder | None = None) -> None:
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
         self.bundle = bundle
         self.items = bundle.items
-        dim = bundle.manifest.encoder.dim
-        fused = fuse(bundle.modality_vectors)
-        self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
-        self.vectors = self.adapter.apply(fused) if self.adapter else fused
-        self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
-        self.reranker: Reranker = ExactReranker(self.vectors)
-        if bundle.has(RERANKER):
-            self.reranker = HeadReranker.from_bytes(
-                bundle.read(RERANKER), self.vectors, bundle.modality_vectors, self.users
-            )
+        first = known = len(bundle.generation.items)
+        if previous is not None and previous.bundle.generation is bundle.generation:
+            self.learned: LearnedParts = previous.learned
+            self._rows: Growing = previous._rows
+            known = len(previous.items)
+        else:
+            self.learned = LearnedParts(bundle)
+            self._rows = Growing(self.learned.project(fuse(bundle.generation.modality_vectors)))
+            if encoder is not None:
+                bundle.check_encoder(encoder)
+        new = bundle.modality_vectors.take(np.arange(known, len(self.items)))
+        self.vectors: Vectors = self._rows.extended(known, self.learned.project(fuse(new)))
+        self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, len(self.items) - first)
         self._encoder = encoder
-        if encoder is not None:
-            bundle.check_encoder(encoder)
 
     @classmethod
     def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -67,6 +74,36 @@ class Retriever:
             EncoderMismatchError: When the encoder given is not the one that built it.
         """
         return cls(Bundle.open(path), encoder)
+
+    def latest(self) -> "Retriever":
+        """Give a retriever of what was put in force since: this one when that is nothing.
+
+        This one goes on answering from what it was loaded from, so that threads may go over one by one; no answer is a
+        mixture. What both share, as the vectors of a generation, is in memory once.
+        """
+        bundle = self.bundle.latest()
+        if bundle is self.bundle:
+            return self
+        same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
+        return Retriever(bundle, self._encoder if same else None, previous=self)
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The index over all items, changes included."""
+        bundle = self.bundle
+        if not bundle.batches:
+            return bundle.index
+        return DeltaIndex(bundle.index, self.vectors[len(bundle.generation.items) :], bundle.alive)
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the item vectors were learned with, if anything."""
+        return self.learned.adapter
+
+    @property
+    def users(self) -> UserModel:
+        """The user model."""
+        return self.learned.users
 
     @property
     def encoder(self) -> Encoder:
@@ -79,19 +116,20 @@ class Retriever:
             self._encoder = encoder
         return self._encoder
 
-    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each text.
 
         Args:
             texts: B texts, never read as a path or URL.
             k: Answers a query.
-            where: Conditions on attributes that every answer satisfies, as ``("year", ">=", 1990)``.
+            where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
+                as ``("year", ">=", 1990)`` that all hold.
         """
         _plural(texts, "texts")
         require(self.encoder, Modality.TEXT)
         return self.search_vectors(self.encoder.encode_texts(texts), k, where=where)
 
-    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
 
         Raises:
@@ -102,7 +140,7 @@ class Retriever:
         opened = [_open_picture(position, image) for position, image in enumerate(images)]
         return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
 
-    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
 
         Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
@@ -116,12 +154,12 @@ class Retriever:
         heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
         return self.search_vectors(encoder.encode_audio(heard), k, where=where)
 
-    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
-        vectors = check_vectors(vectors, self.bundle.index.dim, "queries")
+        vectors = check_vectors(vectors, self.bundle.manifest.encoder.dim, "queries")
         return self._candidates(vectors, k, where)
 
-    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
+    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
         Raises:
@@ -137,7 +175,7 @@ class Retriever:
         histories: Sequence[Sequence[str]],
         k: int = 10,
         *,
-        where: Sequence[Condition] = (),
+        where: Where = (),
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
     ) -> Candidates:
@@ -146,7 +184,7 @@ class Retriever:
         Args:
             histories: For each of B users the item_ids of their history, oldest first.
             k: Answers a user.
-            where: Conditions on attributes that every answer satisfies.
+            where: What every answer satisfies.
             exclude_seen: Leave out the items of the history.
             user_ids: B names for the answers.
 
@@ -173,11 +211,9 @@ class Retriever:
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
 
-    def _candidates(
-        self, queries: Vectors, k: int, where: Sequence[Condition], exclude: Sequence[Rows] = ()
-    ) -> Candidates:
-        allow = matching(self.bundle.attributes, where) if where else None
-        scores, rows = retrieve(self.bundle.index, queries, k, exclude=exclude, allow=allow)
+    def _candidates(self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = ()) -> Candidates:
+        allow = matching(self.bundle.attributes, where)
+        scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 
 

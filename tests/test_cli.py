@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from indexing.bundle import Bundle
 from indexing.encoders import base
 from retrieval import cli
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
@@ -84,6 +85,12 @@ def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> N
         "search", bundle, "--image", tmp_path / "query.png", "-k", 1, "--where", "tags contains book", "--json"
     )
     assert [hit["item_id"] for hit in json.loads(out)] == ["green-book"]
+    attributes = Bundle.open(bundle).attributes.to_pylist()
+    wanted = {a["item_id"] for a in attributes if {"book", "lamp"} & set(a["tags"]) and a["price"] >= 24}
+    assert 0 < len(wanted) < 8
+    both = ("--where", "tags contains book or tags contains lamp", "--where", "not (price < 24)")
+    _, out, _ = run("search", bundle, "red shoe", "-k", 20, *both, "--json")
+    assert {hit["item_id"] for hit in json.loads(out)} == wanted
     _, out, _ = run("similar", bundle, "red-mug", "-k", 3, "--json")
     assert "red-mug" not in {hit["item_id"] for hit in json.loads(out)}
     code, out, _ = run("search", bundle, "red shoe", "-k", 1)

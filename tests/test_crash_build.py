@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.build import build_bundle
-from indexing.bundle import CURRENT, Bundle
+from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig
 from indexing.errors import BundleError
+from indexing.state import CURRENT
 from indexing.types import Modality
 from tests.faults import FaultyDisk
 from tests.power import Mode

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexing.build import build_bundle
-from indexing.bundle import BRIDGE, Bundle
+from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.encoders.bridged import BridgedEncoder, bridge_audio
 from indexing.errors import EncoderError, InputError
+from indexing.generation import BRIDGE
 from indexing.types import Modality
 from retrieval.retriever import Retriever
 from tests.test_films import film

@@ -11,6 +11,7 @@ from indexing.catalogue import Catalogue
 from indexing.errors import EncoderMismatchError, FilterError, InputError, ShapeError, UnknownItemError, VectorError
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
+from retrieval.filters import field
 from retrieval.retriever import Retriever
 from tests.toy import ToyEncoder, picture, toy_file
 
@@ -76,6 +77,9 @@ def test_filters_still_give_k_when_k_exist(retriever: Retriever) -> None:
     lamps = {"red-lamp", "green-lamp", "blue-lamp", "white-lamp"}
     assert set(ids(retriever.search_texts(["red mug"], k=4, where=where))) == lamps
     assert len(ids(retriever.search_texts(["red mug"], k=5, where=where))) == 4
+    for same in (field("tags").contains("lamp") & (field("price") > 22), "tags contains lamp and not price <= 22"):
+        assert set(ids(retriever.search_texts(["red mug"], k=5, where=same))) == lamps
+        assert set(ids(retriever.similar_items(["red-mug"], k=5, where=same))) == lamps
     history = ["green-lamp"]
     found = retriever.recommend([history], k=3, where=where)
     assert len(ids(found)) == 3

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from indexing import fsops
-from indexing.bundle import INDEX, Bundle
+from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.exchange.folders import new_folder
+from indexing.generation import INDEX
 from indexing.index.flat import FlatIndex
 from indexing.store import parquet_bytes
 from indexing.types import Vectors

@@ -1,5 +1,6 @@
 """Search with FAISS: exact over flat vectors, approximate over an HNSW graph."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,19 @@ import faiss
 import numpy as np
 
 from indexing.index.base import check_search, check_vectors, padded
+from indexing.index.exact import misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
-from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
 
-# Below this share of allowed rows a graph walks mostly through forbidden nodes: scanning the allowed ones is
-# exact and no slower.
-SCAN_BELOW = 0.2
+# One more candidate kept costs a graph search about as much as scoring this many rows costs a scan.
+ROWS_A_CANDIDATE = 10
+# The candidates kept grow with N / allowed by this power: with .5, filters that go with the vectors fell short of the
+# unfiltered recall.
+WIDER = 0.6
+# Rows by whose scores it is judged how deep in the whole catalogue a filtered answer lies.
+SAMPLE = 4096
+# Up to so many queries FAISS's own filtered scan of flat vectors is faster than a product with copied ones.
+FEW = 1
 # Building with more candidates than this gained no recall on CLIP vectors.
 EF_CONSTRUCTION = 200
 
@@ -81,36 +88,50 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
-        allowed = len(self) if allow is None else int(allow.sum())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:
             return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
-        if allow is not None and self._graph and allowed < SCAN_BELOW * len(self):
-            return self._scan(queries, k, allow)
-        scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, allow, allowed))
-        # A graph can lose its way, and FAISS has dropped selectors in places (issues 5504, 5584): what comes back is
-        # checked, and a line that is short or holds a forbidden row is searched again exactly.
-        wrong = (rows < 0).any(axis=1)
+        if allowed == len(self):
+            allow = None
+        effort = self._effort(reachable, allowed)
+        if allow is not None and (not self._graph or allowed <= ROWS_A_CANDIDATE * effort):
+            return padded(*self._scan(queries, reachable, allow), k)
+        scores, rows = self._index.search(queries, reachable, params=self._parameters(effort, allow))
+        # A graph can lose its way: a line that is short, or holds what is not allowed or lies deeper in the catalogue
+        # than the better half of what the graph kept, is searched again exactly.
+        wrong = misses(rows, allow)
         if allow is not None:
-            wrong |= ~allow[rows].all(axis=1)
+            wrong |= 2 * self._depth(queries, scores[:, -1:]) > effort
         if wrong.any():
             scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
         order = np.lexsort((rows, -scores), axis=1)
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
 
-    def _parameters(self, k: int, allow: Mask | None, allowed: int) -> Any:  # noqa: ANN401 - FAISS ships no types
-        selector: dict[str, Any] = {}
-        if allow is not None:
-            selector["sel"] = faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
-        if not self._graph:
-            return faiss.SearchParameters(**selector)
-        effort = max(self._index.hnsw.efSearch, k) * len(self) // max(allowed, 1)
-        return faiss.SearchParametersHNSW(efSearch=effort, **selector)
+    def _effort(self, k: int, allowed: int) -> int:
+        """Give how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""
+        if not self._graph or allowed == len(self):
+            return max(self.ef_search or 0, k)
+        spread = len(self) / allowed
+        return int(np.ceil(max(self._index.hnsw.efSearch * spread**WIDER, 4 * k * spread)))
+
+    def _parameters(self, effort: int, allow: Mask | None) -> Any:  # noqa: ANN401 - FAISS ships no types
+        chosen = {} if allow is None else {"sel": selector(allow)}
+        return faiss.SearchParametersHNSW(efSearch=effort, **chosen) if self._graph else faiss.SearchParameters()
+
+    def _depth(self, queries: Vectors, scores: Vectors) -> Vectors:
+        """Estimate how many rows of the whole catalogue score higher than (B, 1) scores: (B,)."""
+        above: Vectors = (queries @ self._sample.T > scores).mean(axis=1) * len(self)
+        return above
+
+    @cached_property
+    def _sample(self) -> Vectors:
+        rows = np.random.default_rng(0).permutation(len(self))[:SAMPLE]
+        vectors: Vectors = self._index.reconstruct_batch(rows)
+        return vectors
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        among = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
-        scores, found = FlatIndex(self._index.reconstruct_batch(among)).search(queries, k)
-        return scores, np.where(found >= 0, among[found], -1)
+        return scan(faiss.downcast_index(self._index.storage) if self._graph else self._index, queries, k, allow, FEW)
 
     def save(self, path: Path) -> str:
         """Write the index into one file, in FAISS's own format, and give its sha256."""

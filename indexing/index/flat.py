@@ -44,7 +44,7 @@ class FlatIndex:
         vectors = self.vectors if allow is None else self.vectors[candidates]
         block = max(1, MOST_SCORES // max(1, len(candidates)))
         parts = [
-            _best(queries[start : start + block] @ vectors.T, candidates, min(k, len(candidates)))
+            best(queries[start : start + block] @ vectors.T, candidates, min(k, len(candidates)))
             for start in range(0, max(1, len(queries)), block)
         ]
         scores = np.concatenate([part[0] for part in parts])
@@ -78,7 +78,7 @@ class FlatIndex:
         return cls(np.memmap(path, np.float32, "r", start, tuple(shape)))
 
 
-def _best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
+def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
     """Pick the k best columns of each line, equal scores in row order."""
     if k == 0:
         return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)

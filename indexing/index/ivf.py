@@ -5,6 +5,7 @@ each code carries as much as any other. Codes choose some hundred candidates; th
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ import numpy as np
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, padded
-from indexing.index.faiss import SCAN_BELOW
+from indexing.index.exact import misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
-from indexing.index.flat import FlatIndex
+from indexing.index.occupancy import FEWER, Occupancy
 from indexing.types import Mask, Rows, Vectors
 
 TRAINED_ON = 100_000
 LISTS_PER_ROOT = 4
+# Up to so many queries FAISS's own filtered scan is faster than a product with decoded vectors.
+FEW = 8
+# A search of lists among allowed rows takes the time of scoring so many rows before it starts, and then twice its cost.
+SCAN_ROWS = 3000
 POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
 
 
@@ -125,40 +130,52 @@ class IvfIndex:
     def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
-        allowed = len(self) if allow is None else int(allow.sum())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:
             return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
-        if allowed < SCAN_BELOW * len(self):
-            return self._scan(queries, k, allow)
-        scores, rows = self._search(queries, reachable, len(self) / allowed)
-        if allow is not None:
-            # Fast-scan codes know no selectors: more are asked for, and what is forbidden is dropped.
-            scores = np.where(allow[rows] & (rows >= 0), scores, -np.inf)
-            rows = np.where(np.isinf(scores), -1, rows)
-        order = np.lexsort((rows, -scores), axis=1)[:, :reachable]
-        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-        short = (rows < 0).any(axis=1)
-        if short.any():
-            scores[short], rows[short] = self._scan(queries[short], reachable, allow)
-        return padded(scores, rows, k)
-
-    def _search(self, queries: Vectors, k: int, spread: float) -> tuple[Vectors, Rows]:
-        """Search for k rows and, when only one in ``spread`` counts, for that many times as many."""
+        if allowed == len(self):
+            allow = None
         effort = self.effort
-        wanted = min(len(self), int(np.ceil(k * spread)) + (k if spread > 1 else 0))
-        candidates = min(len(self), max(int(effort.candidates * spread), wanted))
-        inner = faiss.SearchParametersIVF(nprobe=min(self.lists, int(np.ceil(effort.lists * spread))))
-        refining = faiss.IndexRefineSearchParameters(k_factor=candidates / wanted, base_index_params=inner)
-        found: tuple[Vectors, Rows] = self._index.search(
-            queries, wanted, params=faiss.SearchParametersPreTransform(index_params=refining)
-        )
-        return found
+        likely = Effort(min(self.lists, int(effort.lists * (len(self) / allowed) ** (1 - FEWER))), effort.candidates)
+        if allow is not None and allowed <= SCAN_ROWS + 2 * likely.cost(len(self), self.lists):
+            return padded(*self._scan(queries, reachable, allow), k)
+        scores, rows = self._search(queries, reachable, allow)
+        wrong = misses(rows, allow)
+        if wrong.any():
+            scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
+        order = np.lexsort((rows, -scores), axis=1)
+        return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
+
+    def _search(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
+        effort = self.effort
+        probed = np.full(len(queries), effort.lists)
+        chosen = {}
+        if allow is not None:
+            probed = self._occupancy.lists(self._turned(queries), allow, effort.lists)
+            chosen["sel"] = selector(allow)
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for lists in np.unique(probed):
+            inner = faiss.SearchParametersIVF(nprobe=int(lists), **chosen)
+            candidates = min(len(self), max(effort.candidates, k))
+            refining = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=inner)
+            lines = probed == lists
+            scores[lines], rows[lines] = self._index.search(
+                queries[lines], k, params=faiss.SearchParametersPreTransform(index_params=refining)
+            )
+        return scores, rows
+
+    @cached_property
+    def _occupancy(self) -> Occupancy:
+        return Occupancy.of(self._codes)
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        among = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
-        scores, found = FlatIndex(self._rotated(among)).search(queries @ self._rotation().T, k)
-        return scores, np.where(found >= 0, among[found], -1)
+        return scan(self._exact, self._turned(queries), k, allow, FEW)
+
+    def _turned(self, queries: Vectors) -> Vectors:
+        """Give queries as the codes and the exact vectors have them."""
+        turned: Vectors = self._index.chain.at(0).apply(queries)
+        return turned
 
     def _rotated(self, rows: Rows) -> Vectors:
         vectors: Vectors = self._exact.reconstruct_batch(rows)

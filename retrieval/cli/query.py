@@ -11,13 +11,14 @@ from indexing.errors import InputError
 from retrieval.batch import candidates_from_table, users_of
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
-from retrieval.filters import Condition, parse_condition
+from retrieval.filters import Expression, parse_filter
 from retrieval.retriever import Retriever
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
 Depth = Annotated[int, typer.Option("-k", min=1, max=10_000, help="Answers a query.")]
 Where = Annotated[
-    list[str] | None, typer.Option(help="Condition on an attribute, like 'year >= 1990'; repeat for several.")
+    list[str] | None,
+    typer.Option(help="Filter, like 'year >= 1990 and not (colour in red, blue)'; repeat for several that all hold."),
 ]
 
 
@@ -35,13 +36,13 @@ def search(
     if sum(map(bool, (texts, image, audio))) != 1:
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     retriever = Retriever.load(bundle)
-    conditions = _conditions(retriever, where)
+    filters = _filters(retriever, where)
     if texts:
-        found, names = retriever.search_texts(texts, k, where=conditions), tuple(texts)
+        found, names = retriever.search_texts(texts, k, where=filters), tuple(texts)
     elif image:
-        found, names = retriever.search_images(image, k, where=conditions), tuple(map(str, image))
+        found, names = retriever.search_images(image, k, where=filters), tuple(map(str, image))
     else:
-        found, names = retriever.search_audio(audio or [], k, where=conditions), tuple(map(str, audio or []))
+        found, names = retriever.search_audio(audio or [], k, where=filters), tuple(map(str, audio or []))
     show_candidates(found.named(names), retriever.bundle, as_json=as_json, out=out)
 
 
@@ -55,7 +56,7 @@ def similar(
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
     retriever = Retriever.load(bundle)
-    found = retriever.similar_items(item_ids, k, where=_conditions(retriever, where))
+    found = retriever.similar_items(item_ids, k, where=_filters(retriever, where))
     show_candidates(found, retriever.bundle, as_json=as_json, out=out)
 
 
@@ -90,7 +91,7 @@ def recommend(
     found = retriever.recommend(
         list(histories.values()),
         max(k, depth) if rerank else k,
-        where=_conditions(retriever, where),
+        where=_filters(retriever, where),
         user_ids=list(histories),
     )
     ranked = retriever.rerank(found, k) if rerank else found
@@ -118,5 +119,5 @@ def rerank(
     show_candidates(retriever.rerank(listed, k), retriever.bundle, as_json=as_json, out=out)
 
 
-def _conditions(retriever: Retriever, where: list[str] | None) -> list[Condition]:
-    return [parse_condition(text, retriever.bundle.attributes) for text in where or []]
+def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:
+    return [parse_filter(text, retriever.bundle.attributes) for text in where or []]

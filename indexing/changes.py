@@ -1,0 +1,171 @@
+"""Batches of changes to a bundle since its generation was made: whole files, numbered, named after their own bytes.
+
+shop/log/000000000017-<sha256>.arrow     the 17th batch: item_ids taken out, then items put in
+
+A batch counts once CURRENT says so; what lies beyond its last number was never acknowledged. CURRENT also holds a
+digest over the names of the batches in use, and a name holds the digest of the bytes: none can be damaged, lost or
+swapped unnoticed.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from indexing import fsops
+from indexing.errors import DamagedFileError
+from indexing.item_ids import ItemIds
+from indexing.sealed import WAY_OUT
+from indexing.store import Parts
+from indexing.types import Modality
+
+LOG = "log"
+
+_NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.arrow")
+_SCHEMA = pa.schema(
+    {
+        "number": pa.int64(),
+        "fingerprint": pa.string(),
+        "removed": pa.list_(pa.string()),
+        "embeddings": pa.large_binary(),
+        "attributes": pa.large_binary(),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Changes that take effect together.
+
+    Attributes:
+        number: Its place in the order, from 1.
+        fingerprint: Of the encoder that made the embeddings.
+        removed: The item_ids taken out first; every item that is put in is taken out before.
+        embeddings: What became of each content of the items put in, as a table of the store's schema.
+        attributes: One line an item put in: item_id, text columns and attributes.
+    """
+
+    number: int
+    fingerprint: str
+    removed: tuple[str, ...]
+    embeddings: pa.Table
+    attributes: pa.Table
+
+    @cached_property
+    def item_ids(self) -> ItemIds:
+        """The items put in, in order."""
+        return ItemIds(self.attributes.column("item_id").to_pylist())
+
+    def parts(self, modality: Modality, dim: int) -> Parts:
+        """Give the vectors of one modality of the items put in, their rows counted from 0."""
+        return Parts.of_table(self.embeddings, self.item_ids, modality, dim)
+
+    def to_bytes(self) -> bytes:
+        """Give the batch as an Arrow stream."""
+        line = {
+            "number": [self.number],
+            "fingerprint": [self.fingerprint],
+            "removed": [list(self.removed)],
+            "embeddings": [_packed(self.embeddings)],
+            "attributes": [_packed(self.attributes)],
+        }
+        return _packed(pa.table(line, _SCHEMA))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Batch":
+        """Read what `to_bytes` gave."""
+        (line,) = _unpacked(data).to_pylist()
+        return cls(
+            line["number"],
+            line["fingerprint"],
+            tuple(line["removed"]),
+            _unpacked(line["embeddings"]),
+            _unpacked(line["attributes"]),
+        )
+
+
+def write_batch(root: Path, batch: Batch) -> str:
+    """Write a batch durably, without acknowledging it, and give its name.
+
+    What an interrupted writer left under this number or beyond is removed. The caller holds the lock of the bundle.
+    """
+    folder = root / LOG
+    fsops.make_folder(folder)
+    for path in folder.iterdir():
+        if batch_number(path) >= batch.number:
+            fsops.remove(path)
+    data = batch.to_bytes()
+    name = f"{batch.number:012d}-{hashlib.sha256(data).hexdigest()[:32]}.arrow"
+    fsops.write_bytes(folder / name, data)
+    return name
+
+
+def names_between(root: Path, after: int, last: int) -> list[str]:
+    """Give the names of the batches with numbers beyond ``after`` up to ``last``, in order.
+
+    Raises:
+        DamagedFileError: When one is missing.
+    """
+    if last <= after:
+        return []
+    folder = root / LOG
+    listed = folder.iterdir() if folder.is_dir() else ()
+    found = {batch_number(path): path.name for path in listed}
+    if missing := [number for number in range(after + 1, last + 1) if number not in found]:
+        raise DamagedFileError(f"{folder} lacks batch {missing[0]} of the changes; {WAY_OUT}")
+    return [found[number] for number in range(after + 1, last + 1)]
+
+
+def batch_number(path: Path) -> int:
+    """Give the number in the name of a batch, 0 when it is none."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def digest_of(names: Sequence[str]) -> str:
+    """Give what the names of batches add up to.
+
+    >>> digest_of([]), digest_of(["a"]) == digest_of(["b"])
+    ('', False)
+    """
+    return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else ""
+
+
+def read_batch(path: Path) -> Batch:
+    """Read one batch after comparing its bytes with its name.
+
+    Raises:
+        DamagedFileError: When they differ, or it is missing.
+    """
+    match = _NAME.fullmatch(path.name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+    if match is None or hashlib.sha256(data).hexdigest()[:32] != match[2]:
+        raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {WAY_OUT}")
+    return Batch.from_bytes(data)
+
+
+def forget_batches(root: Path, up_to: int) -> None:
+    """Remove the batches that every kept generation contains."""
+    folder = root / LOG
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if 0 < batch_number(path) <= up_to:
+            fsops.remove(path)
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _unpacked(data: bytes) -> pa.Table:
+    return pa.ipc.open_stream(pa.py_buffer(data)).read_all()

@@ -1,0 +1,140 @@
+"""Fold the changes since a generation into a new one, while readers read on and writers go on adding."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from indexing import fsops
+from indexing.build import SHARD_ROWS, held_out_queries, index_section
+from indexing.bundle import Bundle
+from indexing.errors import BundleError
+from indexing.fusion import fuse
+from indexing.generation import ATTRIBUTES, INDEX, STORE
+from indexing.index import IndexConfig, build_index
+from indexing.lock import writing
+from indexing.manifest import Manifest
+from indexing.publish import COMPACTING, Content, prepare, put_in_force
+from indexing.state import read_state
+from indexing.store import parquet_bytes, shard_name
+from indexing.types import Vectors
+
+WAIT = 60.0
+
+
+class Learned(Protocol):
+    """What a bundle has learned, as far as compaction must know of it."""
+
+    def project(self, fused: Vectors) -> Vectors:
+        """Give the item vectors, (N, D) float32, of fused frozen ones."""
+        ...
+
+    def files(self, bundle: Bundle) -> dict[str, bytes]:
+        """Give the learned files for a generation that holds the living rows of a bundle."""
+        ...
+
+
+def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
+    """Write a new generation that contains every change acknowledged so far, and put it in force.
+
+    The index is built without the lock of the bundle: what is added meanwhile stays a change of the new generation.
+    With nothing to fold, nothing is done.
+
+    Args:
+        root: Folder of the bundle.
+        learned: Opens what a bundle has learned.
+
+    Raises:
+        BundleLockedError: When another compaction of the bundle is running.
+        BundleError: When another generation was put in force meanwhile; that one stays.
+    """
+    root = Path(root)
+    with writing(root, name="COMPACTING"):
+        for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
+            fsops.remove(left)
+        bundle = Bundle.open(root)
+        if not bundle.batches:
+            return bundle
+        folder = prepare(root, *folded(bundle, learned(bundle)), COMPACTING)
+        with writing(root, wait=WAIT):
+            state = read_state(root)
+            if state is None or state.generation != bundle.state.generation:
+                fsops.remove(folder)
+                raise BundleError(f"{root} has got another generation during compaction; run it again if it is due")
+            put_in_force(root, folder)
+    return Bundle.open(root)
+
+
+def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Content]]:
+    """Give manifest and files of a generation that holds what a bundle holds, changes included."""
+    alive, old = bundle.alive, bundle.manifest
+    frozen = bundle.modality_vectors.take(alive)
+    vectors = learned.project(fuse(frozen))
+    config = IndexConfig(**old.index["config"])
+    index, report = build_index(vectors, config, held_out_queries(frozen, vectors, config.sample))
+    rewritten: dict[str, Content] = {
+        ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
+        INDEX: index.save,
+        **learned.files(bundle),
+        **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
+    }
+    kept = {
+        record.name: bundle.folder / record.name
+        for record in old.files
+        if record.name not in rewritten and not record.name.startswith(f"{STORE}/")
+    }
+    counts = dict(old.counts) | {
+        "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},
+        "changes": _changes(bundle),
+    }
+    manifest = replace(
+        old, items=int(alive.sum()), counts=counts, index=index_section(report, config), batches=bundle.state.last
+    )
+    return manifest, {**kept, **rewritten}
+
+
+def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
+    """Give the shards of the store: those that no change touches as they are, the others without what is gone."""
+    touched = pa.array({item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)})
+    shards: list[tuple[str, Content]] = []
+    number = -1
+    for path in sorted((bundle.folder / STORE).glob("*.parquet")):
+        number = int(path.name.split("-")[0])
+        ids = pq.read_table(path, columns=["item_id"]).column("item_id")
+        gone = pc.is_in(ids, value_set=touched)
+        if not pc.any(gone).as_py():
+            shards.append((path.name, path))
+        elif not pc.all(gone).as_py():
+            data = parquet_bytes(pq.read_table(path).filter(pc.invert(gone)))
+            shards.append((shard_name(number, data), data))
+    added = _added(bundle)
+    for start in range(0, len(added), SHARD_ROWS):
+        number += 1
+        data = parquet_bytes(added.slice(start, SHARD_ROWS))
+        shards.append((shard_name(number, data), data))
+    return shards
+
+
+def _added(bundle: Bundle) -> pa.Table:
+    """Give what became of each content of the items put in, the last version of each."""
+    start, tables = len(bundle.generation.items), []
+    for batch in bundle.batches:
+        alive = bundle.alive[start : start + len(batch.item_ids)]
+        kept = pa.array([batch.item_ids[row] for row in np.flatnonzero(alive)], pa.string())
+        tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=kept)))
+        start += len(batch.item_ids)
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _changes(bundle: Bundle) -> dict[str, Any]:
+    """Count the changes folded in so far, over the life of the bundle."""
+    before = bundle.manifest.counts.get("changes", {"put": 0, "removed": 0})
+    return {
+        "put": before["put"] + sum(len(batch.item_ids) for batch in bundle.batches),
+        "removed": before["removed"] + sum(len(batch.removed) for batch in bundle.batches),
+    }

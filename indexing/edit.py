@@ -1,0 +1,206 @@
+"""Change a bundle in place: add, upsert and delete items by item_id. Each call counts whole or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexing import fsops
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.changes import Batch, digest_of, names_between, write_batch
+from indexing.encode import EncodeConfig, encode_catalogue
+from indexing.encode_progress import encode_progress
+from indexing.encoders.base import Encoder
+from indexing.encoders.vectors import VectorsEncoder
+from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
+from indexing.generation import collected
+from indexing.item_ids import ItemIds
+from indexing.lock import writing
+from indexing.precomputed import store_vectors
+from indexing.state import write_state
+from indexing.store import EmbeddingStore, to_table
+
+WAIT = 10.0
+COMPACT_BEYOND = 0.1
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """What became of a batch of changes.
+
+    Attributes:
+        added: Items that are new.
+        replaced: Items that were there and have been put in again.
+        removed: Items that were taken out.
+        rejected: Rows of the source that are no items, by reason.
+        failed: Items of which nothing could be encoded, with the reason; what there was of them stays.
+        batch: Number of the batch; 0 when nothing changed.
+        pending: Items put in or taken out since the generation was made.
+        compaction_due: Whether these are so many that `compact` pays.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    removed: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    batch: int = 0
+    pending: int = 0
+    compaction_due: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def add(
+    root: Path | str,
+    catalogue: Catalogue,
+    encoder: Encoder,
+    *,
+    encode: EncodeConfig | None = None,
+    progress: bool = False,
+) -> EditReport:
+    """Encode new items and put them into a bundle; when this returns, they are on disk and will be found.
+
+    Args:
+        root: Folder of the bundle.
+        catalogue: The items, none of which the bundle has.
+        encoder: The one that built the bundle.
+        encode: How many items at once, by how many processes, within which limits.
+        progress: Show a progress bar on standard error.
+
+    Raises:
+        InputError: When the bundle has one of the items; nothing is changed then.
+        EncoderMismatchError: When the encoder is another.
+        BundleLockedError: When another process goes on writing to the bundle.
+    """
+    with writing(Path(root), wait=WAIT):
+        bundle = Bundle.open(root)
+        if known := bundle.items.known(catalogue.attributes.column("item_id").to_pylist()):
+            raise InputError(
+                f"{len(known)} items are in {bundle.root} already: {examples(known)}; use upsert to replace them"
+            )
+        return _put(bundle, catalogue, encoder, encode, progress)
+
+
+def upsert(
+    root: Path | str,
+    catalogue: Catalogue,
+    encoder: Encoder,
+    *,
+    encode: EncodeConfig | None = None,
+    progress: bool = False,
+) -> EditReport:
+    """Encode items and put them into a bundle, in place of those of the same item_id; see `add`."""
+    with writing(Path(root), wait=WAIT):
+        return _put(Bundle.open(root), catalogue, encoder, encode, progress)
+
+
+def delete(root: Path | str, item_ids: Sequence[str], *, missing_ok: bool = False) -> EditReport:
+    """Take items out of a bundle; when this returns, they will not be found any more.
+
+    Args:
+        root: Folder of the bundle.
+        item_ids: Which items.
+        missing_ok: Pass over those that the bundle lacks.
+
+    Raises:
+        UnknownItemError: When the bundle lacks one and ``missing_ok`` is not set; nothing is changed then.
+        InputError: When nothing would be left.
+    """
+    if isinstance(item_ids, str):
+        raise InputError(f"item_ids is the single value {item_ids!r}; give a list, even of one: [{item_ids!r}]")
+    with writing(Path(root), wait=WAIT):
+        bundle = Bundle.open(root)
+        wanted = list(dict.fromkeys(item_ids))
+        known = bundle.items.known(wanted)
+        if len(known) < len(wanted) and not missing_ok:
+            unknown = [item_id for item_id in wanted if item_id not in bundle.items]
+            raise UnknownItemError(
+                f"{len(unknown)} of {len(wanted)} item ids are not in {bundle.root}: {examples(unknown)}; "
+                "check their spelling, or pass over them with missing_ok"
+            )
+        if len(known) == int(bundle.alive.sum()):
+            raise InputError(f"this would leave {bundle.root} without any item; remove the folder instead")
+        nothing = to_table([], bundle.manifest.encoder.dim)
+        batch = Batch(0, "", tuple(known), nothing, bundle.attributes.schema.empty_table())
+        return _commit(bundle, batch, EditReport(removed=len(known)))
+
+
+def _put(
+    bundle: Bundle, catalogue: Catalogue, encoder: Encoder, encode: EncodeConfig | None, progress: bool
+) -> EditReport:
+    if isinstance(encoder, VectorsEncoder):
+        encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
+    bundle.check_encoder(encoder)
+    attributes = _conformed(catalogue, bundle.attributes.schema)
+    # Apart from the work of a build, which starts from all that the bundle has.
+    work = bundle.root / f"work-edit-{encoder.info.fingerprint[:16]}"
+    store = EmbeddingStore(work, encoder.info.dim)
+    with encode_progress(len(catalogue), progress) as advance:
+        if encoder.info.precomputed:
+            store_vectors(catalogue, store, progress=advance)
+        else:
+            encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
+    everything = ItemIds(attributes.column("item_id").to_pylist())
+    exists = np.any(list(collected(store, everything, encoder.info.modalities).exists.values()), axis=0)
+    put = [everything[row] for row in np.flatnonzero(exists)]
+    records = list(store.records(put))
+    batch = Batch(
+        0, encoder.info.fingerprint, (), to_table(records, encoder.info.dim), attributes.filter(pa.array(exists))
+    )
+    replaced = len(bundle.items.known(put))
+    report = EditReport(len(put) - replaced, replaced, 0, dict(catalogue.report.rejected), _failed(store, everything))
+    report = _commit(bundle, batch, report)
+    fsops.remove(work)
+    return report
+
+
+def _failed(store: EmbeddingStore, items: ItemIds) -> dict[str, str]:
+    """Say of the items without any embedding what is wrong with the first of their contents."""
+    reasons: dict[str, str] = {}
+    usable = set()
+    for record in store.records(items):
+        if record.vector is None:
+            reasons.setdefault(record.item_id, record.reason)
+        else:
+            usable.add(record.item_id)
+    return {item_id: reason for item_id, reason in reasons.items() if item_id not in usable}
+
+
+def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
+    """Give the attributes of new items in the types that the bundle has; new columns stay as they are."""
+    table = catalogue.attributes
+    for place, field_ in enumerate(table.schema):
+        if field_.name not in schema.names or (wanted := schema.field(field_.name).type) == field_.type:
+            continue
+        try:
+            table = table.set_column(place, field_.name, table.column(place).cast(wanted))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise CatalogueError(
+                f"column {field_.name!r} of {catalogue.source} is {field_.type}, in the bundle {wanted}: {error}; "
+                "give values of that type, or name the column differently"
+            ) from error
+    return table
+
+
+def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
+    """Make a batch durable and then in force, if it changes anything."""
+    root, state = bundle.root, bundle.state
+    if not batch.removed and not len(batch.attributes):
+        return _with_pending(report, bundle)
+    batch = replace(batch, number=state.last + 1)
+    names = names_between(root, bundle.manifest.batches, state.last)
+    name = write_batch(root, batch)
+    write_state(root, replace(state, last=batch.number, digest=digest_of([*names, name])))
+    return _with_pending(replace(report, batch=batch.number), bundle.latest())
+
+
+def _with_pending(report: EditReport, bundle: Bundle) -> EditReport:
+    pending = sum(len(batch.removed) + len(batch.item_ids) for batch in bundle.batches)
+    return replace(report, pending=pending, compaction_due=pending > COMPACT_BEYOND * bundle.manifest.items)

@@ -1,0 +1,156 @@
+"""One immutable generation of a bundle: a folder with a manifest and every file that it lists."""
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load
+
+from indexing import fsops
+from indexing.changes import Batch
+from indexing.encoders.base import Encoder
+from indexing.encoders.golden import check_golden
+from indexing.errors import DamagedFileError, EncoderMismatchError
+from indexing.fusion import ModalityVectors
+from indexing.growing import Growing
+from indexing.index import VectorIndex, load_index
+from indexing.item_ids import ItemIds
+from indexing.manifest import MANIFEST, FileRecord, Manifest
+from indexing.reading import reading
+from indexing.sealed import WAY_OUT
+from indexing.store import EmbeddingStore, Parts
+from indexing.types import Modality
+
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
+    "attributes.parquet",
+    "rejects.parquet",
+    "index.bin",
+    "golden.safetensors",
+    "store",
+    "bridge.safetensors",
+)
+
+
+class Generation:
+    """A generation, checked at opening and kept on disk for as long as anybody has it open.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it says about itself.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def open(cls, folder: Path, *, trusting: Collection[str] = ()) -> "Generation":
+        """Compare every file, but for those trusted, with its recorded size and sha256.
+
+        Raises:
+            BundleError: When this version cannot read it.
+            DamagedFileError: When a file is missing or is not what was written.
+        """
+        manifest = Manifest.read(folder / MANIFEST)
+        if manifest.generation != folder.name:
+            raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {WAY_OUT}")
+        generation = cls(folder, manifest)
+        reading(generation, folder / MANIFEST)
+        for record in manifest.files:
+            if record.name not in trusting:
+                check_file(folder, record)
+        return generation
+
+    @cached_property
+    def attributes(self) -> pa.Table:
+        """One line an item in row order: item_id, text columns and attributes."""
+        return pq.read_table(self.folder / ATTRIBUTES)
+
+    @cached_property
+    def items(self) -> ItemIds:
+        """The item_ids in row order."""
+        return ItemIds(self.attributes.column("item_id").to_pylist())
+
+    @property
+    def modality_vectors(self) -> ModalityVectors:
+        """The frozen vectors of every item and modality."""
+        return self.grown(())
+
+    def grown(self, batches: Sequence[Batch]) -> ModalityVectors:
+        """Give the frozen vectors of every item and modality, and after them those of the items put in since."""
+        count, dim = len(self.items), self.manifest.encoder.dim
+        vectors = {modality: rows.first(count) for modality, (rows, _) in self._rows.items()}
+        exists = {modality: rows.first(count) for modality, (_, rows) in self._rows.items()}
+        for batch in batches:
+            for modality, (all_vectors, all_exist) in self._rows.items():
+                more, more_exist = batch.parts(modality, dim).pooled(len(batch.item_ids))
+                vectors[modality] = all_vectors.extended(count, more)
+                exists[modality] = all_exist.extended(count, more_exist)
+            count += len(batch.item_ids)
+        return ModalityVectors(vectors, exists)
+
+    @cached_property
+    def _rows(self) -> dict[Modality, tuple[Growing, Growing]]:
+        """Vectors and existence of each modality, shared by all that follow the changes."""
+        found = collected(self.store(), self.items, self.manifest.encoder.modalities)
+        return {m: (Growing(found.vectors[m]), Growing(found.exists[m])) for m in found.modalities}
+
+    @cached_property
+    def parts(self) -> dict[Modality, Parts]:
+        """The frozen vector of every text, picture, sound and frame by itself, by modality."""
+        store = self.store()
+        return {modality: store.parts(self.items, modality) for modality in self.manifest.encoder.modalities}
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The index over the item vectors."""
+        return load_index(self.folder / INDEX, self.manifest.index["kind"])
+
+    def store(self) -> EmbeddingStore:
+        """Open the store of its embeddings."""
+        return EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
+
+    def has(self, name: str) -> bool:
+        """Whether this generation contains a file."""
+        return any(record.name == name for record in self.manifest.files)
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of a file of this generation."""
+        return (self.folder / name).read_bytes()
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Check that queries of this encoder live in the space of this generation.
+
+        Raises:
+            EncoderMismatchError: When it is not the encoder that built it, or gives other vectors.
+        """
+        built, given = self.manifest.encoder, encoder.info
+        if built.fingerprint != given.fingerprint:
+            raise EncoderMismatchError(
+                f"{self.folder.parent} was built by encoder {built.name!r} (fingerprint {built.fingerprint[:12]}), not "
+                f"by {given.name!r} ({given.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
+                "as it was then, or build the bundle again"
+            )
+        check_golden(encoder, load(self.read(GOLDEN))["golden"])
+
+
+def collected(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
+    """Give the vectors of every item and modality in a store."""
+    found = {modality: store.collect(items, modality) for modality in modalities}
+    return ModalityVectors({m: v for m, (v, _) in found.items()}, {m: e for m, (_, e) in found.items()})
+
+
+def check_file(folder: Path, record: FileRecord) -> None:
+    """Compare one file with its record.
+
+    Raises:
+        DamagedFileError: When it is missing or differs.
+    """
+    path = folder / record.name
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DamagedFileError(f"{path} is missing; {WAY_OUT}") from error
+    if size != record.size or fsops.sha256(path) != record.sha256:
+        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")

@@ -1,0 +1,68 @@
+"""Exact search among the allowed rows of vectors that FAISS holds, with memory bounded whatever is asked."""
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from indexing.index.flat import MOST_SCORES, best
+from indexing.types import Mask, Rows, Vectors
+
+# Rows that are copied out of FAISS at a time: with 512 dimensions 32 MB, which stays near the processor.
+BLOCK = 16_384
+
+
+def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) -> tuple[Vectors, Rows]:  # noqa: ANN401
+    """Find the best k rows among those allowed.
+
+    A few queries go row by row through FAISS, which passes over forbidden rows without reading them. For more, copying
+    the allowed rows once and multiplying matrices is faster.
+
+    Args:
+        stored: A FAISS index that keeps one vector a row, in order.
+        queries: (B, D) float32, as that index has them.
+        k: Rows a query; at least as many must be allowed.
+        allow: (N,) bool; all when None.
+        few: How many queries are few, for that kind of index.
+
+    Returns:
+        Scores (B, k) float32 and rows (B, k) int64, the best first and ties by row.
+    """
+    if allow is None:
+        allow = np.ones(stored.ntotal, np.bool_)
+    if len(queries) > few:
+        return _gathered(stored, queries, k, allow)
+    scores, rows = stored.search(queries, k, params=faiss.SearchParameters(sel=selector(allow)))
+    wrong = misses(rows, allow)
+    if wrong.any():
+        scores[wrong], rows[wrong] = _gathered(stored, queries[wrong], k, allow)
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Give a mask (N,) in the form in which FAISS takes it."""
+    return faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
+
+
+def misses(rows: Rows, allow: Mask | None) -> Mask:
+    """Say which lines of (B, k) rows are short or hold a forbidden row.
+
+    FAISS has dropped selectors in places (its issues 5504 and 5584): nothing that it gives is believed unseen.
+    """
+    wrong: Mask = rows < 0 if allow is None else (rows < 0) | ~allow[rows]
+    return np.asarray(wrong.any(axis=1), np.bool_)
+
+
+def _gathered(stored: Any, queries: Vectors, k: int, allow: Mask) -> tuple[Vectors, Rows]:  # noqa: ANN401
+    among = np.flatnonzero(allow)
+    block = max(1, min(BLOCK, MOST_SCORES // max(1, len(queries))))
+    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(among), block):
+        candidates = among[start : start + block]
+        found = best(queries @ stored.reconstruct_batch(candidates).T, candidates, min(k, len(candidates)))
+        scores, rows = np.hstack((scores, found[0])), np.hstack((rows, found[1]))
+        # Stable, and blocks come in order of rows: of equal scores the lower row stays first.
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return scores, rows

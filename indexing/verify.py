@@ -1,0 +1,118 @@
+"""Look at every byte of a bundle that counts: one line for each thing that is wrong, with the way out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from indexing.bundle import Bundle
+from indexing.changes import LOG, digest_of, names_between, read_batch
+from indexing.errors import BundleError, DamagedFileError
+from indexing.generation import INDEX, check_file
+from indexing.manifest import MANIFEST, Manifest
+from indexing.publish import last_number
+from indexing.rollback import generations
+from indexing.state import CURRENT, State, read_state
+
+REBUILT = "`commonspace repair` builds the index again from the vectors"
+REWRITTEN = "`commonspace repair` puts the newest whole generation in force"
+BUILT = "`commonspace rollback` to a whole generation, or build (and fit) again"
+DROPPED = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a bundle.
+
+    Attributes:
+        path: The file, from the folder of the bundle.
+        what: What is wrong.
+        way_out: What to do.
+        serving: Whether what is in force needs the file.
+    """
+
+    path: str
+    what: str
+    way_out: str
+    serving: bool
+
+    def to_json(self) -> dict[str, str | bool]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> list[Problem]:
+    """Compare every file of every kept generation, and every change, with what was written.
+
+    Args:
+        root: Folder of the bundle.
+        progress: Called with the name of each file before it is read.
+
+    Returns:
+        What is wrong, what is in force first; nothing when all is well.
+
+    Raises:
+        BundleError: When there is no bundle at all.
+    """
+    root, told = Path(root), progress or (lambda _: None)
+    state: State | None = None
+    problems: list[Problem] = []
+    try:
+        state = read_state(root)
+        if state is None and not generations(root):
+            Bundle.open(root)  # says that there is no bundle
+    except DamagedFileError as error:
+        problems.append(Problem(CURRENT, str(error), REWRITTEN, True))
+    if state is None and not problems:
+        problems.append(Problem(CURRENT, "it is missing, though there are generations", REWRITTEN, True))
+    serving = state.generation if state else ""
+    if serving and serving not in generations(root):
+        problems.append(Problem(serving, "the generation in force is missing", REWRITTEN, True))
+    for name in sorted(generations(root), key=lambda name: (name != serving, name)):
+        problems += _of_generation(root, name, name == serving, told)
+    problems += _of_changes(root, state, told)
+    return problems
+
+
+def _of_generation(root: Path, name: str, serving: bool, told: Callable[[str], None]) -> Iterator[Problem]:
+    folder = root / name
+    told(f"{name}/{MANIFEST}")
+    try:
+        manifest = Manifest.read(folder / MANIFEST)
+    except BundleError as error:
+        yield Problem(f"{name}/{MANIFEST}", str(error), BUILT, serving)
+        return
+    if manifest.generation != name:
+        yield Problem(f"{name}/{MANIFEST}", f"it is that of {manifest.generation!r}", BUILT, serving)
+    for record in manifest.files:
+        told(f"{name}/{record.name}")
+        try:
+            check_file(folder, record)
+        except DamagedFileError as error:
+            yield Problem(f"{name}/{record.name}", str(error), REBUILT if record.name == INDEX else BUILT, serving)
+
+
+def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) -> Iterator[Problem]:
+    """Look at the batches that any kept generation lacks; those in force must be exactly the ones acknowledged."""
+    contained = {}
+    for name in generations(root):
+        try:
+            contained[name] = Manifest.read(root / name / MANIFEST).batches
+        except BundleError:
+            continue
+    after, last = min(contained.values(), default=0), last_number(root)
+    try:
+        names = names_between(root, after, last)
+        if state and state.generation in contained:
+            in_force = names_between(root, contained[state.generation], last)
+            if digest_of(in_force) != state.digest:
+                yield Problem(LOG, "it holds other changes than CURRENT names", DROPPED, True)
+    except DamagedFileError as error:
+        yield Problem(LOG, str(error), DROPPED, True)
+        return
+    for name in names:
+        told(f"{LOG}/{name}")
+        try:
+            read_batch(root / LOG / name)
+        except DamagedFileError as error:
+            serving = bool(state) and int(name[:12]) > contained.get(state.generation if state else "", 0)
+            yield Problem(f"{LOG}/{name}", str(error), DROPPED, serving)

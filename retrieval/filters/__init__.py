@@ -1,0 +1,19 @@
+"""Filters over attributes: expressions and their text form, evaluated once into a mask of rows."""
+
+from retrieval.filters.expressions import And, Compare, Condition, Expression, Field, Not, Or, Where, field
+from retrieval.filters.matching import matching
+from retrieval.filters.text import parse_filter
+
+__all__ = [
+    "And",
+    "Compare",
+    "Condition",
+    "Expression",
+    "Field",
+    "Not",
+    "Or",
+    "Where",
+    "field",
+    "matching",
+    "parse_filter",
+]

@@ -1,0 +1,113 @@
+"""Every flipped bit is found, and what is a cache is made again from what is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.edit import delete, upsert
+from indexing.errors import BundleError
+from indexing.rollback import generations
+from indexing.state import CURRENT
+from indexing.verify import verify
+from retrieval.learned import compact, repair
+from retrieval.retriever import Retriever
+from tests.toy import ToyEncoder, toy_file
+
+FLIPS = 200
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    source = toy_file(tmp_path)
+    build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "bundle")
+    upsert(tmp_path / "bundle", Catalogue.from_parquet(source), ToyEncoder())
+    compact(tmp_path / "bundle")
+    delete(tmp_path / "bundle", ["red-mug"])
+    delete(tmp_path / "bundle", ["red-shoe"])
+    return tmp_path / "bundle"
+
+
+def answers(root: Path) -> list[tuple[str, ...]]:
+    found = Retriever.load(root, ToyEncoder()).search_texts(["red book", "blue", "white chair"], 30)
+    return [tuple(hit.item_id for hit in line) for line in found]
+
+
+def test_a_whole_bundle_has_no_problem_and_is_not_repaired(root: Path) -> None:
+    names: list[str] = []
+    assert verify(root, names.append) == []
+    assert len(names) == len(set(names)) > 10
+    report = repair(root)
+    assert (report.done, report.left) == ((), ())
+    with pytest.raises(BundleError, match="holds no bundle"):
+        verify(root.parent / "nothing")
+
+
+def test_every_flipped_bit_of_every_file_is_found(root: Path) -> None:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.stat().st_size]
+    rng = np.random.default_rng(0)
+    seen = set()
+    for number in range(FLIPS):
+        path = files[number % len(files)]
+        whole = path.read_bytes()
+        bit = int(rng.integers(0, 8 * len(whole)))
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        problems = verify(root)
+        assert any(str(path.relative_to(root)) == problem.path for problem in problems), (path, bit, problems)
+        assert all(problem.way_out for problem in problems)
+        seen.add(path)
+        path.write_bytes(whole)
+    assert len(seen) == len(files)
+    assert verify(root) == []
+
+
+def test_a_damaged_index_is_built_again_and_answers_the_same(root: Path) -> None:
+    before = answers(root)
+    old = Bundle.open(root)
+    (old.folder / "index.bin").write_bytes(b"damage")
+    report = repair(root)
+    assert report.done == (f"index.bin was built again from the vectors, into {generations(root)[-1]}",)
+    assert [problem.path for problem in report.left] == [f"{old.manifest.generation}/index.bin"]
+    assert not report.left[0].serving
+    assert answers(root) == before
+    assert [batch.number for batch in Bundle.open(root).batches] == [2, 3]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_damaged_current_names_the_newest_whole_generation_again(root: Path, damage: bytes | None) -> None:
+    before, state = answers(root), Bundle.open(root).state
+    (root / CURRENT).unlink() if damage is None else (root / CURRENT).write_bytes(damage)
+    report = repair(root)
+    assert len(report.done) == 1
+    assert report.left == ()
+    assert Bundle.open(root).state == state
+    assert answers(root) == before
+
+
+def test_what_cannot_be_repaired_is_named_with_a_way_out(root: Path) -> None:
+    bundle = Bundle.open(root)
+    (bundle.folder / "attributes.parquet").unlink()
+    report = repair(root)
+    assert report.done == ()
+    assert [problem.path for problem in report.left] == [f"{bundle.manifest.generation}/attributes.parquet"]
+    assert "rollback" in report.left[0].way_out
+
+
+def test_changes_are_given_up_only_when_asked_to(root: Path) -> None:
+    last = max((root / "log").iterdir())
+    last.write_bytes(last.read_bytes()[:-1])
+    report = repair(root)
+    assert report.done == ()
+    assert [(problem.path, problem.serving) for problem in report.left] == [(f"log/{last.name}", True)]
+    report = repair(root, drop_changes=True)
+    assert report.done == ("the changes from number 3 to 3 are given up",)
+    assert report.left == ()
+    assert "red-mug" not in Bundle.open(root).items
+    assert "red-shoe" in Bundle.open(root).items
+    delete(root, ["blue-mug"])
+    assert verify(root) == []
