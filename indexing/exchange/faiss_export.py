@@ -22,6 +22,7 @@ from indexing.index.flat import FlatIndex
 from indexing.store import parquet_bytes
 from indexing.types import Vectors
 
+SHARDED = "faiss-sharded"
 INDEX_FILE, IDS, ABOUT = "index.faiss", "ids.parquet", "about.json"
 
 
@@ -69,6 +70,8 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
         raise InputError(f"kind of index {kind!r} is unknown; choose 'own' or 'flat'")
     built = bundle.require_compacted().manifest.index["kind"]
     own = kind == "own" and built.startswith("faiss-")
+    if own and built == SHARDED:
+        raise InputError(f"the index of {bundle.root} is in shards, no single file of FAISS; export kind 'flat'")
     info = bundle.manifest.encoder
     report = FaissReport(
         items=len(bundle.items),
@@ -93,13 +96,15 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
 
 
 def served_vectors(bundle: Bundle) -> Vectors:
-    """Give the item vectors that a bundle's index searches: (N, D) float32."""
+    """Give the item vectors that a bundle's index searches, as exact as it keeps them: (N, D) float32."""
     index = bundle.index
     if isinstance(index, FlatIndex):
         return index.vectors
     from indexing.index.faiss import FaissIndex
+    from indexing.index.ivf import IvfIndex
+    from indexing.index.shards import ShardedIndex
 
-    if isinstance(index, FaissIndex):
+    if isinstance(index, FaissIndex | IvfIndex | ShardedIndex):
         return index.vectors
     raise InputError(f"index kind {index.kind!r} does not give its vectors back")
 

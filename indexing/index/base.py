@@ -18,7 +18,7 @@ class VectorIndex(Protocol):
 
     @property
     def kind(self) -> str:
-        """What it is, for the manifest: ``"flat"``, ``"faiss-flat"``, ``"faiss-hnsw"``, ``"faiss-ivf"``."""
+        """What it is, for the manifest: ``"flat"``, ``"faiss-flat"``, ``-hnsw``, ``-ivf`` or ``-sharded``."""
         ...
 
     @property

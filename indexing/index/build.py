@@ -139,7 +139,12 @@ def load_index(path: Path, kind: str) -> VectorIndex:
             from indexing.index.ivf import IvfIndex
 
             return IvfIndex.load(path)
+        case "faiss-sharded":
+            from indexing.index.shards import ShardedIndex
+
+            return ShardedIndex.load(path)
         case _:
             raise InputError(
-                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw and faiss-ivf"
+                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf and "
+                "faiss-sharded"
             )

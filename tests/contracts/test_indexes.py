@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, VectorIndex, load_index
 from indexing.index.faiss import FaissIndex
+from indexing.index.shards import ShardedIndex
 from indexing.types import Rows, Vectors
 
 COUNT, DIM = 700, 24
@@ -19,6 +20,9 @@ MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
     "faiss-flat": FaissIndex.flat,
     # An effort as large as the catalogue makes the graph visit nearly everything: its answers must then be exact.
     "faiss-hnsw": lambda vectors: FaissIndex.hnsw(vectors, m=32, ef_search=1024),
+    "faiss-sharded": lambda vectors: ShardedIndex(
+        [FaissIndex.flat(part) for part in np.split(vectors, [len(vectors) // 3, len(vectors) // 2]) if len(part)]
+    ),
 }
 
 
@@ -162,7 +166,7 @@ def test_any_small_catalogue_agrees_with_brute_force(count: int, k: int, seed: i
     vectors[~vectors.any(axis=1), 0] = 1
     queries = rng.integers(1, 4, (3, 5)).astype(np.float32)
     allow = rng.random(count) < share
-    for make in (FlatIndex, FaissIndex.flat):
+    for make in (FlatIndex, FaissIndex.flat, MAKERS["faiss-sharded"]):
         scores, rows = make(vectors).search(queries, k, allow)
         for line in range(3):
             exact = sorted(-float(queries[line] @ vectors[row]) for row in np.flatnonzero(allow))[:k]

@@ -1,6 +1,7 @@
 """A plain FAISS file answers as the bundle does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,13 @@ from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.errors import InputError
 from indexing.exchange import export_faiss
+from indexing.exchange.faiss_export import served_vectors
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
+from indexing.index.faiss import FaissIndex
+from indexing.index.ivf import IvfIndex
+from indexing.index.shards import ShardedIndex
+from tests.index.test_ivf import clustered
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -62,3 +68,15 @@ def test_mistakes(tmp_path: Path) -> None:
     export_faiss(bundle, tmp_path / "out")
     with pytest.raises(InputError, match="exists and is not an empty folder"):
         export_faiss(bundle, tmp_path / "out")
+
+
+def test_lists_and_shards_give_their_vectors_too(tmp_path: Path) -> None:
+    bundle = built(tmp_path, "flat")
+    vectors = clustered(4000, 1, 16)
+    shards = ShardedIndex([FaissIndex.flat(vectors[:50]), IvfIndex.build(vectors[50:])])
+    for index in IvfIndex.build(vectors), shards:
+        bundle.__dict__["index"] = index
+        np.testing.assert_allclose(served_vectors(bundle), vectors, atol=1e-3)
+    in_shards = Bundle(bundle.root, bundle.folder, replace(bundle.manifest, index={"kind": "faiss-sharded"}))
+    with pytest.raises(InputError, match="is in shards, no single file of FAISS; export kind 'flat'"):
+        export_faiss(in_shards, tmp_path / "out")
