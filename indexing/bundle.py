@@ -7,7 +7,7 @@ shop/gen-<id>/            manifest.json and every file that it lists
 shop/log/<number>-…       batches of changes
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -45,8 +45,12 @@ class Bundle:
         self.root, self.generation, self.state, self.batches = root, generation, state, batches
 
     @classmethod
-    def open(cls, root: Path | str) -> "Bundle":
-        """Open what is in force, and compare every file with what was recorded of it.
+    def open(cls, root: Path | str, *, only: Collection[str] | None = None) -> "Bundle":
+        """Open what is in force, and compare its files with what was recorded of them.
+
+        Args:
+            root: Folder of the bundle.
+            only: Files of the generation that will be read, for who needs but a few; all when None.
 
         Raises:
             BundleError: When there is no bundle, or one that this version cannot read.
@@ -56,7 +60,7 @@ class Bundle:
         state = read_state(root)
         while state is not None:
             try:
-                generation = Generation.open(root / state.generation)
+                generation = Generation.open(root / state.generation, only=only)
                 return cls(root, generation, state, _read(root, state, generation.manifest))
             except (DamagedFileError, FileNotFoundError):
                 before, state = state, read_state(root)

@@ -1,6 +1,7 @@
 """Change a bundle in place: add, upsert and delete items by item_id. Each call counts whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from indexing.encode_progress import encode_progress
 from indexing.encoders.base import Encoder
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
-from indexing.generation import collected
+from indexing.generation import ATTRIBUTES, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.precomputed import store_vectors
@@ -58,7 +59,7 @@ class EditReport:
 
 
 def add(
-    root: Path | str,
+    bundle: Bundle | Path | str,
     catalogue: Catalogue,
     encoder: Encoder,
     *,
@@ -68,7 +69,7 @@ def add(
     """Encode new items and put them into a bundle; when this returns, they are on disk and will be found.
 
     Args:
-        root: Folder of the bundle.
+        bundle: The folder of the bundle, or, which is faster for many changes, the bundle opened.
         catalogue: The items, none of which the bundle has.
         encoder: The one that built the bundle.
         encode: How many items at once, by how many processes, within which limits.
@@ -79,17 +80,16 @@ def add(
         EncoderMismatchError: When the encoder is another.
         BundleLockedError: When another process goes on writing to the bundle.
     """
-    with writing(Path(root), wait=WAIT):
-        bundle = Bundle.open(root)
-        if known := bundle.items.known(catalogue.attributes.column("item_id").to_pylist()):
+    with _changing(bundle) as present:
+        if known := present.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
-                f"{len(known)} items are in {bundle.root} already: {examples(known)}; use upsert to replace them"
+                f"{len(known)} items are in {present.root} already: {examples(known)}; use upsert to replace them"
             )
-        return _put(bundle, catalogue, encoder, encode, progress)
+        return _put(present, catalogue, encoder, encode, progress)
 
 
 def upsert(
-    root: Path | str,
+    bundle: Bundle | Path | str,
     catalogue: Catalogue,
     encoder: Encoder,
     *,
@@ -97,15 +97,15 @@ def upsert(
     progress: bool = False,
 ) -> EditReport:
     """Encode items and put them into a bundle, in place of those of the same item_id; see `add`."""
-    with writing(Path(root), wait=WAIT):
-        return _put(Bundle.open(root), catalogue, encoder, encode, progress)
+    with _changing(bundle) as present:
+        return _put(present, catalogue, encoder, encode, progress)
 
 
-def delete(root: Path | str, item_ids: Sequence[str], *, missing_ok: bool = False) -> EditReport:
+def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: bool = False) -> EditReport:
     """Take items out of a bundle; when this returns, they will not be found any more.
 
     Args:
-        root: Folder of the bundle.
+        bundle: The folder of the bundle, or the bundle opened.
         item_ids: Which items.
         missing_ok: Pass over those that the bundle lacks.
 
@@ -115,21 +115,27 @@ def delete(root: Path | str, item_ids: Sequence[str], *, missing_ok: bool = Fals
     """
     if isinstance(item_ids, str):
         raise InputError(f"item_ids is the single value {item_ids!r}; give a list, even of one: [{item_ids!r}]")
-    with writing(Path(root), wait=WAIT):
-        bundle = Bundle.open(root)
+    with _changing(bundle) as present:
         wanted = list(dict.fromkeys(item_ids))
-        known = bundle.items.known(wanted)
+        known = present.items.known(wanted)
         if len(known) < len(wanted) and not missing_ok:
-            unknown = [item_id for item_id in wanted if item_id not in bundle.items]
+            unknown = [item_id for item_id in wanted if item_id not in present.items]
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in {bundle.root}: {examples(unknown)}; "
+                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}; "
                 "check their spelling, or pass over them with missing_ok"
             )
-        if len(known) == int(bundle.alive.sum()):
-            raise InputError(f"this would leave {bundle.root} without any item; remove the folder instead")
-        nothing = to_table([], bundle.manifest.encoder.dim)
-        batch = Batch(0, "", tuple(known), nothing, bundle.attributes.schema.empty_table())
-        return _commit(bundle, batch, EditReport(removed=len(known)))
+        if len(known) == int(present.alive.sum()):
+            raise InputError(f"this would leave {present.root} without any item; remove the folder instead")
+        nothing = to_table([], present.manifest.encoder.dim)
+        batch = Batch(0, "", tuple(known), nothing, present.attributes.schema.empty_table())
+        return _commit(present, batch, EditReport(removed=len(known)))
+
+
+@contextmanager
+def _changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
+    """Hold the lock of a bundle, and give what is in force."""
+    with writing(bundle.root if isinstance(bundle, Bundle) else Path(bundle), wait=WAIT):
+        yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, GOLDEN))
 
 
 def _put(
@@ -193,14 +199,14 @@ def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     """Make a batch durable and then in force, if it changes anything."""
     root, state = bundle.root, bundle.state
     if not batch.removed and not len(batch.attributes):
-        return _with_pending(report, bundle)
+        return _with_pending(report, bundle, bundle.batches)
     batch = replace(batch, number=state.last + 1)
     names = names_between(root, bundle.manifest.batches, state.last)
     name = write_batch(root, batch)
     write_state(root, replace(state, last=batch.number, digest=digest_of([*names, name])))
-    return _with_pending(replace(report, batch=batch.number), bundle.latest())
+    return _with_pending(replace(report, batch=batch.number), bundle, (*bundle.batches, batch))
 
 
-def _with_pending(report: EditReport, bundle: Bundle) -> EditReport:
-    pending = sum(len(batch.removed) + len(batch.item_ids) for batch in bundle.batches)
+def _with_pending(report: EditReport, bundle: Bundle, batches: Sequence[Batch]) -> EditReport:
+    pending = sum(len(batch.removed) + len(batch.attributes) for batch in batches)
     return replace(report, pending=pending, compaction_due=pending > COMPACT_BEYOND * bundle.manifest.items)

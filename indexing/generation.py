@@ -43,10 +43,16 @@ class Generation:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
+        self._proven: Encoder | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, trusting: Collection[str] = ()) -> "Generation":
-        """Compare every file, but for those trusted, with its recorded size and sha256.
+    def open(cls, folder: Path, *, only: Collection[str] | None = None, but: Collection[str] = ()) -> "Generation":
+        """Compare files with their recorded sizes and sha256.
+
+        Args:
+            folder: Where it is.
+            only: Names of those to compare; all when None.
+            but: Names of those not to compare.
 
         Raises:
             BundleError: When this version cannot read it.
@@ -58,7 +64,7 @@ class Generation:
         generation = cls(folder, manifest)
         reading(generation, folder / MANIFEST)
         for record in manifest.files:
-            if record.name not in trusting:
+            if record.name not in but and (only is None or record.name in only):
                 check_file(folder, record)
         return generation
 
@@ -125,6 +131,8 @@ class Generation:
         Raises:
             EncoderMismatchError: When it is not the encoder that built it, or gives other vectors.
         """
+        if encoder is self._proven:
+            return
         built, given = self.manifest.encoder, encoder.info
         if built.fingerprint != given.fingerprint:
             raise EncoderMismatchError(
@@ -133,6 +141,7 @@ class Generation:
                 "as it was then, or build the bundle again"
             )
         check_golden(encoder, load(self.read(GOLDEN))["golden"])
+        self._proven = encoder
 
 
 def collected(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:

@@ -68,7 +68,7 @@ def _put_newest_in_force(root: Path) -> list[str]:
     """Write CURRENT for the newest generation whose files are whole, its index apart."""
     for name in reversed(generations(root)):
         try:
-            manifest = Generation.open(root / name, trusting=(INDEX,)).manifest
+            manifest = Generation.open(root / name, but=(INDEX,)).manifest
         except BundleError:
             continue
         last = _last_whole(root, manifest.batches)
@@ -110,7 +110,7 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     if state is None or f"{state.generation}/{INDEX}" not in damaged:
         return []
     try:
-        generation = Generation.open(root / state.generation, trusting=(INDEX,))
+        generation = Generation.open(root / state.generation, but=(INDEX,))
     except BundleError:
         return []
     old, frozen = generation.manifest, generation.modality_vectors
