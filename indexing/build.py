@@ -24,6 +24,7 @@ from indexing.bundle import (
     BRIDGE,
     GOLDEN,
     INDEX,
+    PROMISE,
     REJECTS,
     STORE,
     Bundle,
@@ -33,17 +34,19 @@ from indexing.bundle import (
 )
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport, Progressed, encode_catalogue
-from indexing.encoders.base import Encoder, HasBridge, unit
+from indexing.encoders.base import Encoder, HasBridge
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError
 from indexing.fusion import ModalityVectors, fuse
+from indexing.held_out import held_out_queries
 from indexing.index import IndexConfig, build_index
+from indexing.index.promise import Promise
 from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, Manifest
 from indexing.precomputed import store_vectors
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
-from indexing.types import Rows, Vectors
+from indexing.types import Rows
 
 SHARD_ROWS = 50_000
 
@@ -119,7 +122,8 @@ def _publish(
         first = f"; the first: {records[0].item_id!r}: {records[0].reason}" if records else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
     vectors = fuse(items)
-    searchable, index_report = build_index(vectors, config, held_out_queries(items, vectors, config.sample))
+    queries = held_out_queries(items, vectors, config.sample)
+    searchable, index_report = build_index(vectors, config, queries)
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),
@@ -136,6 +140,7 @@ def _publish(
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         INDEX: searchable.save,
+        PROMISE: Promise.of(searchable, vectors, queries, config.k).to_bytes(),
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
     }
@@ -155,25 +160,6 @@ def _shards(records: list[Embedding], dim: int) -> Iterator[tuple[str, bytes]]:
     for number, start in enumerate(range(0, len(records), SHARD_ROWS)):
         data = parquet_bytes(to_table(records[start : start + SHARD_ROWS], dim))
         yield shard_name(number, data), data
-
-
-def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Vectors]:
-    """Give queries of every kind that are not in the index as themselves: (B, D) float32 each.
-
-    The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
-    is the mean of two items drawn at random.
-    """
-    rng = np.random.default_rng(seed)
-    queries = {}
-    several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
-    for modality in items.modalities:
-        if len(rows := np.flatnonzero(items.exists[modality] & several)):
-            chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
-            queries[str(modality)] = unit(items.vectors[modality][chosen])
-    pairs = rng.integers(0, len(vectors), (min(sample, len(vectors)), 2))
-    histories = unit(vectors[pairs].sum(axis=1))
-    queries["history"] = histories[histories.any(axis=1)]
-    return queries
 
 
 @contextmanager

@@ -31,13 +31,14 @@ from indexing.store import EmbeddingStore, Parts
 from indexing.types import Modality
 
 CURRENT = "CURRENT"
-ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
     "attributes.parquet",
     "rejects.parquet",
     "index.bin",
     "golden.safetensors",
     "store",
     "bridge.safetensors",
+    "promise.safetensors",
 )
 KEPT_GENERATIONS = 3
 
@@ -103,7 +104,8 @@ class Bundle:
     @cached_property
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
-        return load_index(self.folder / INDEX, self.manifest.index["kind"])
+        told = self.manifest.index
+        return load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
 
     def has(self, name: str) -> bool:
         """Whether this generation contains a file."""

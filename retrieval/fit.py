@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing import fsops
-from indexing.build import held_out_queries
-from indexing.bundle import INDEX, Bundle, publish
+from indexing.bundle import INDEX, PROMISE, Bundle, publish
 from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
+from indexing.held_out import held_out_queries
 from indexing.index import FlatIndex, IndexConfig, build_index
+from indexing.index.promise import Promise
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.candidates import Candidates
@@ -37,7 +38,7 @@ from retrieval.training.config import AdapterConfig, HeadConfig
 from retrieval.users import UserModel
 
 JUDGE = "ndcg@10"
-LEARNED_FILES = (ADAPTER, RERANKER, INDEX)
+LEARNED_FILES = (ADAPTER, RERANKER, INDEX, PROMISE)
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,11 @@ class _Fit:
         old = self.bundle
         vectors = adapter.apply(self.fused) if adapter else self.fused
         config = IndexConfig(**old.manifest.index["config"])
-        index, report = build_index(vectors, config, held_out_queries(self.frozen, vectors, config.sample))
+        queries = held_out_queries(self.frozen, vectors, config.sample)
+        index, report = build_index(vectors, config, queries)
+        promise = Promise.of(index, vectors, queries, config.k)
         kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
-        files: dict[str, Any] = {**kept, INDEX: index.save}
+        files: dict[str, Any] = {**kept, INDEX: index.save, PROMISE: promise.to_bytes()}
         if adapter is not None:
             files[ADAPTER] = adapter.to_bytes()
         if reranker is not None:

@@ -22,6 +22,7 @@ from retrieval.filters import Condition, matching
 from retrieval.parts import Part, nearest_parts
 from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker
 from retrieval.retrieve import retrieve
+from retrieval.status import measured_status, warn_if_degraded
 from retrieval.users import UserModel
 
 Picture = Image.Image | bytes | Path | str
@@ -34,6 +35,9 @@ class Retriever:
     Args:
         bundle: The opened generation.
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
+
+    Attributes:
+        status: What its index finds of the queries stored at build, measured when it was opened.
 
     Example:
         >>> retriever = Retriever.load("bundles/shop")  # doctest: +SKIP
@@ -57,6 +61,8 @@ class Retriever:
         self._encoder = encoder
         if encoder is not None:
             bundle.check_encoder(encoder)
+        self.status = measured_status(bundle, self.vectors)
+        warn_if_degraded(self.status, bundle)
 
     @classmethod
     def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -89,7 +95,7 @@ class Retriever:
         """
         _plural(texts, "texts")
         require(self.encoder, Modality.TEXT)
-        return self.search_vectors(self.encoder.encode_texts(texts), k, where=where)
+        return self._candidates(self.encoder.encode_texts(texts), k, where, kind="text")
 
     def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
@@ -100,7 +106,7 @@ class Retriever:
         _plural(images, "images")
         require(self.encoder, Modality.IMAGE)
         opened = [_open_picture(position, image) for position, image in enumerate(images)]
-        return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
+        return self._candidates(self.encoder.encode_images(opened), k, where, kind="image")
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
@@ -114,7 +120,7 @@ class Retriever:
         _plural(sounds, "sounds")
         encoder = with_audio(self.encoder)
         heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
-        return self.search_vectors(encoder.encode_audio(heard), k, where=where)
+        return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
 
     def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Sequence[Condition] = ()) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
@@ -129,7 +135,7 @@ class Retriever:
         """
         _plural(item_ids, "item_ids")
         rows = self.items.rows(item_ids)
-        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]))
+        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
         return replace(found, query_ids=tuple(item_ids))
 
     def recommend(
@@ -161,7 +167,7 @@ class Retriever:
                 raise InputError(f"the history of user {user} is empty; leave that user out, or show popular items")
         rows = [self.items.rows(history) for history in histories]
         tastes = self.users.taste(self.vectors, rows)
-        found = self._candidates(tastes, k, where, rows if exclude_seen else ())
+        found = self._candidates(tastes, k, where, rows if exclude_seen else (), kind="history")
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
 
     def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
@@ -174,10 +180,15 @@ class Retriever:
         return ranked if k is None else ranked.top(k)
 
     def _candidates(
-        self, queries: Vectors, k: int, where: Sequence[Condition], exclude: Sequence[Rows] = ()
+        self,
+        queries: Vectors,
+        k: int,
+        where: Sequence[Condition],
+        exclude: Sequence[Rows] = (),
+        kind: str | None = None,
     ) -> Candidates:
         allow = matching(self.bundle.attributes, where) if where else None
-        scores, rows = retrieve(self.bundle.index, queries, k, exclude=exclude, allow=allow)
+        scores, rows = retrieve(self.bundle.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 
 
