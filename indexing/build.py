@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -13,13 +12,14 @@ from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.encode_progress import encode_progress
-from indexing.encoders.base import Encoder, HasBridge, unit
+from indexing.encoders.base import Encoder, HasBridge
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError
 from indexing.fusion import ModalityVectors, fuse
-from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, INDEX, REJECTS, STORE, collected
-from indexing.index import IndexConfig, IndexReport, build_index
+from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, collected
+from indexing.index import IndexConfig
+from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
@@ -27,7 +27,7 @@ from indexing.precomputed import store_vectors
 from indexing.publish import Content, last_number, publish
 from indexing.state import read_state
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
-from indexing.types import Rows, Vectors
+from indexing.types import Rows
 
 SHARD_ROWS = 50_000
 
@@ -108,7 +108,7 @@ def _publish(
         first = f"; the first: {records[0].item_id!r}: {records[0].reason}" if records else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
     vectors = fuse(items)
-    searchable, index_report = build_index(vectors, config, held_out_queries(items, vectors, config.sample))
+    index_files, index_section = indexed(items, vectors, config)
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),
@@ -118,23 +118,17 @@ def _publish(
         "without_embedding": len(everything) - len(rows),
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
-    index = index_section(index_report, config)
-    manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index)
+    manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
     manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
     files: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(catalogue.attributes.take(rows)),
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
-        INDEX: searchable.save,
+        **index_files,
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
     }
     publish(root, manifest, files)
-
-
-def index_section(report: IndexReport, config: IndexConfig) -> dict[str, Any]:
-    """Say in a manifest what was asked of an index, and what it was measured to do."""
-    return report.to_json() | {"config": asdict(config)}
 
 
 def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
@@ -149,22 +143,3 @@ def _shards(records: list[Embedding], dim: int) -> Iterator[tuple[str, bytes]]:
     for number, start in enumerate(range(0, len(records), SHARD_ROWS)):
         data = parquet_bytes(to_table(records[start : start + SHARD_ROWS], dim))
         yield shard_name(number, data), data
-
-
-def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Vectors]:
-    """Give queries of every kind that are not in the index as themselves: (B, D) float32 each.
-
-    The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
-    is the mean of two items drawn at random.
-    """
-    rng = np.random.default_rng(seed)
-    queries = {}
-    several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
-    for modality in items.modalities:
-        if len(rows := np.flatnonzero(items.exists[modality] & several)):
-            chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
-            queries[str(modality)] = unit(items.vectors[modality][chosen])
-    pairs = rng.integers(0, len(vectors), (min(sample, len(vectors)), 2))
-    histories = unit(vectors[pairs].sum(axis=1))
-    queries["history"] = histories[histories.any(axis=1)]
-    return queries

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexing import fsops
-from indexing.build import SHARD_ROWS, held_out_queries, index_section
+from indexing.build import SHARD_ROWS
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
 from indexing.fusion import fuse
-from indexing.generation import ATTRIBUTES, INDEX, STORE
-from indexing.index import IndexConfig, build_index
+from indexing.generation import ATTRIBUTES, STORE
+from indexing.index import IndexConfig
+from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import Manifest
 from indexing.publish import COMPACTING, Content, prepare, put_in_force
@@ -76,10 +77,10 @@ def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Conten
     frozen = bundle.modality_vectors.take(alive)
     vectors = learned.project(fuse(frozen))
     config = IndexConfig(**old.index["config"])
-    index, report = build_index(vectors, config, held_out_queries(frozen, vectors, config.sample))
+    index_files, index_section = indexed(frozen, vectors, config)
     rewritten: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
-        INDEX: index.save,
+        **index_files,
         **learned.files(bundle),
         **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
     }
@@ -92,9 +93,7 @@ def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Conten
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},
         "changes": _changes(bundle),
     }
-    manifest = replace(
-        old, items=int(alive.sum()), counts=counts, index=index_section(report, config), batches=bundle.state.last
-    )
+    manifest = replace(old, items=int(alive.sum()), counts=counts, index=index_section, batches=bundle.state.last)
     return manifest, {**kept, **rewritten}
 
 

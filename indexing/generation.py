@@ -23,13 +23,14 @@ from indexing.sealed import WAY_OUT
 from indexing.store import EmbeddingStore, Parts
 from indexing.types import Modality
 
-ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE = (
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
     "attributes.parquet",
     "rejects.parquet",
     "index.bin",
     "golden.safetensors",
     "store",
     "bridge.safetensors",
+    "promise.safetensors",
 )
 
 
@@ -111,7 +112,8 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
-        return load_index(self.folder / INDEX, self.manifest.index["kind"])
+        told = self.manifest.index
+        return load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
 
     def store(self) -> EmbeddingStore:
         """Open the store of its embeddings."""

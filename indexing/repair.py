@@ -5,20 +5,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from indexing.build import held_out_queries, index_section
 from indexing.bundle import Bundle
 from indexing.changes import LOG, digest_of, names_between, read_batch
 from indexing.compact import Learned
 from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import fuse
 from indexing.generation import INDEX, Generation
-from indexing.index import IndexConfig, build_index
+from indexing.index import IndexConfig
+from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import Content, last_number, publish
 from indexing.rollback import generations
 from indexing.state import CURRENT, State, read_state, write_state
-from indexing.verify import REWRITTEN, Problem, verify
+from indexing.verify import REBUILDABLE, REWRITTEN, Problem, verify
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _put_newest_in_force(root: Path) -> list[str]:
     """Write CURRENT for the newest generation whose files are whole, its index apart."""
     for name in reversed(generations(root)):
         try:
-            manifest = Generation.open(root / name, but=(INDEX,)).manifest
+            manifest = Generation.open(root / name, but=REBUILDABLE).manifest
         except BundleError:
             continue
         last = _last_whole(root, manifest.batches)
@@ -107,18 +107,18 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     """Build the index of the generation in force again, if it is damaged and all else is whole."""
     state = read_state(root)
     damaged = {problem.path for problem in verify(root) if problem.serving}
-    if state is None or f"{state.generation}/{INDEX}" not in damaged:
+    if state is None or not damaged & {f"{state.generation}/{name}" for name in REBUILDABLE}:
         return []
     try:
-        generation = Generation.open(root / state.generation, but=(INDEX,))
+        generation = Generation.open(root / state.generation, but=REBUILDABLE)
     except BundleError:
         return []
     old, frozen = generation.manifest, generation.modality_vectors
     vectors = learned(Bundle(root, generation, state, ())).project(fuse(frozen))
     config = IndexConfig(**old.index["config"])
-    index, report = build_index(vectors, config, held_out_queries(frozen, vectors, config.sample))
+    index_files, index_section = indexed(frozen, vectors, config)
     files: dict[str, Content] = {record.name: generation.folder / record.name for record in old.files}
-    publish(root, replace(old, index=index_section(report, config)), {**files, INDEX: index.save})
+    publish(root, replace(old, index=index_section), {**files, **index_files})
     return [f"{INDEX} was built again from the vectors, into {_in_force(root)}"]
 
 

@@ -6,18 +6,20 @@ from indexing.errors import InputError
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:I?B)?", re.IGNORECASE)
+
 
 def parse_bytes(size: int | str) -> int:
-    """Give a size in bytes.
+    """Read a number of bytes; K, M, G and T are powers of 1,024.
 
-    >>> parse_bytes("256M"), parse_bytes("1.5g"), parse_bytes(1000)
-    (268435456, 1610612736, 1000)
+    >>> parse_bytes("2G"), parse_bytes("1.5 kB"), parse_bytes("3MiB"), parse_bytes(100)
+    (2147483648, 1536, 3145728, 100)
 
     Raises:
-        InputError: When it is no size, or not positive.
+        InputError: When it is not one, or less than one byte.
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?\s*", str(size).upper())
-    value = int(float(found[1]) * UNITS[found[2]]) if found else 0
+    found = _SIZE.fullmatch(str(size).strip()) if type(size) in (int, str) else None
+    value = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
     if value < 1:
-        raise InputError(f"size {size!r} is not understood; write a number of bytes such as 268435456, '256M' or '2G'")
+        raise InputError(f"{size!r} is no amount of memory; give bytes, or text such as '512M' or '2G'")
     return value

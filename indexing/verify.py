@@ -7,12 +7,13 @@ from pathlib import Path
 from indexing.bundle import Bundle
 from indexing.changes import LOG, digest_of, names_between, read_batch
 from indexing.errors import BundleError, DamagedFileError
-from indexing.generation import INDEX, check_file
+from indexing.generation import INDEX, PROMISE, check_file
 from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import last_number
 from indexing.rollback import generations
 from indexing.state import CURRENT, State, read_state
 
+REBUILDABLE = (INDEX, PROMISE)
 REBUILT = "`commonspace repair` builds the index again from the vectors"
 REWRITTEN = "`commonspace repair` puts the newest whole generation in force"
 BUILT = "`commonspace rollback` to a whole generation, or build (and fit) again"
@@ -88,7 +89,8 @@ def _of_generation(root: Path, name: str, serving: bool, told: Callable[[str], N
         try:
             check_file(folder, record)
         except DamagedFileError as error:
-            yield Problem(f"{name}/{record.name}", str(error), REBUILT if record.name == INDEX else BUILT, serving)
+            way_out = REBUILT if record.name in REBUILDABLE else BUILT
+            yield Problem(f"{name}/{record.name}", str(error), way_out, serving)
 
 
 def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) -> Iterator[Problem]:

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.build import held_out_queries, index_section
 from indexing.bundle import Bundle
 from indexing.compact import folded
 from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
-from indexing.generation import INDEX
-from indexing.index import FlatIndex, IndexConfig, build_index
+from indexing.generation import INDEX, PROMISE
+from indexing.index import FlatIndex, IndexConfig
+from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.publish import publish
 from indexing.types import Modality, Rows, Vectors
@@ -41,7 +41,7 @@ from retrieval.training.config import AdapterConfig, HeadConfig
 from retrieval.users import UserModel
 
 JUDGE = "ndcg@10"
-LEARNED_FILES = (ADAPTER, RERANKER, INDEX)
+LEARNED_FILES = (ADAPTER, RERANKER, INDEX, PROMISE)
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,9 @@ class _Fit:
         old = self.bundle
         vectors = adapter.apply(self.fused) if adapter else self.fused
         config = IndexConfig(**old.manifest.index["config"])
-        index, report = build_index(vectors, config, held_out_queries(self.frozen, vectors, config.sample))
+        index_files, index_section = indexed(self.frozen, vectors, config)
         kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
-        files: dict[str, Any] = {**kept, INDEX: index.save}
+        files: dict[str, Any] = {**kept, **index_files}
         if adapter is not None:
             files[ADAPTER] = adapter.to_bytes()
         if reranker is not None:
@@ -232,7 +232,7 @@ class _Fit:
         }
         manifest = replace(
             old.manifest,
-            index=index_section(report, config),
+            index=index_section,
             learned=learned,
             features=tuple(part for part, made in (("adapter", adapter), ("reranker", reranker)) if made is not None),
         )

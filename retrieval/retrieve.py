@@ -9,7 +9,13 @@ from indexing.types import Mask, Rows, Vectors
 
 
 def retrieve(
-    index: VectorIndex, queries: Vectors, k: int, *, exclude: Sequence[Rows] = (), allow: Mask | None = None
+    index: VectorIndex,
+    queries: Vectors,
+    k: int,
+    *,
+    exclude: Sequence[Rows] = (),
+    allow: Mask | None = None,
+    kind: str | None = None,
 ) -> tuple[Vectors, Rows]:
     """Find the best k rows for each query, without its excluded rows.
 
@@ -22,13 +28,14 @@ def retrieve(
         k: Rows a query; at most the number of items are given.
         exclude: B arrays of rows, or none at all.
         allow: (N,) bool, the rows that any query may have.
+        kind: What the queries are, see `VectorIndex.search`.
 
     Returns:
         Scores (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
     k = min(k, len(index))
     room = max((len(np.unique(rows)) for rows in exclude), default=0)
-    scores, rows = index.search(queries, k + room, allow)
+    scores, rows = index.search(queries, k + room, allow, kind)
     for line, excluded in enumerate(exclude):
         gone = np.isin(rows[line], excluded)
         if gone.any():

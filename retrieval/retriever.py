@@ -27,6 +27,7 @@ from retrieval.filters import Where, matching
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
+from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
 
 Picture = Image.Image | bytes | Path | str
@@ -40,6 +41,9 @@ class Retriever:
         bundle: The opened bundle.
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
         previous: A retriever of an earlier state, from which is taken what has not changed; see `latest`.
+
+    Attributes:
+        status: What its index finds of the queries stored at build, measured when it was opened.
 
     Example:
         >>> retriever = Retriever.load("bundles/shop")  # doctest: +SKIP
@@ -64,6 +68,11 @@ class Retriever:
         self.vectors: Vectors = self._rows.extended(known, self.learned.project(fuse(new)))
         self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, len(self.items) - first)
         self._encoder = encoder
+        if previous is not None and previous.bundle.generation is bundle.generation:
+            self.status: Status = previous.status
+        else:
+            self.status = measured_status(bundle, self.vectors)
+            warn_if_degraded(self.status, bundle)
 
     @classmethod
     def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -123,7 +132,7 @@ class Retriever:
         """
         _plural(texts, "texts")
         require(self.encoder, Modality.TEXT)
-        return self.search_vectors(self.encoder.encode_texts(texts), k, where=where)
+        return self._candidates(self.encoder.encode_texts(texts), k, where, kind="text")
 
     def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
@@ -134,7 +143,7 @@ class Retriever:
         _plural(images, "images")
         require(self.encoder, Modality.IMAGE)
         opened = [_open_picture(position, image) for position, image in enumerate(images)]
-        return self.search_vectors(self.encoder.encode_images(opened), k, where=where)
+        return self._candidates(self.encoder.encode_images(opened), k, where, kind="image")
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
@@ -148,7 +157,7 @@ class Retriever:
         _plural(sounds, "sounds")
         encoder = with_audio(self.encoder)
         heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
-        return self.search_vectors(encoder.encode_audio(heard), k, where=where)
+        return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
 
     def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
@@ -163,7 +172,7 @@ class Retriever:
         """
         _plural(item_ids, "item_ids")
         rows = self.items.rows(item_ids)
-        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]))
+        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
         return replace(found, query_ids=tuple(item_ids))
 
     def recommend(
@@ -195,7 +204,7 @@ class Retriever:
                 raise InputError(f"the history of user {user} is empty; leave that user out, or show popular items")
         rows = [self.items.rows(history) for history in histories]
         tastes = self.users.taste(self.vectors, rows)
-        found = self._candidates(tastes, k, where, rows if exclude_seen else ())
+        found = self._candidates(tastes, k, where, rows if exclude_seen else (), kind="history")
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
 
     def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
@@ -207,9 +216,11 @@ class Retriever:
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
 
-    def _candidates(self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = ()) -> Candidates:
+    def _candidates(
+        self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
+    ) -> Candidates:
         allow = matching(self.bundle.attributes, where)
-        scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow)
+        scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 
 

@@ -51,7 +51,7 @@ def test_a_bundle_knows_its_items_and_vectors(root: Path) -> None:
 
 def test_recall_is_measured_for_each_kind_of_query(root: Path) -> None:
     index = Bundle.open(root).manifest.index
-    assert index["recall"] == {"text": 1.0, "image": 1.0, "history": 1.0}
+    assert index["recall"] == {"text": 1.0, "image": 1.0, "history": 1.0, "item": 1.0}
     assert index["target_met"]
     assert index["kind"] == "faiss-flat"
 

@@ -4,13 +4,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle import Bundle
 from indexing.encoders import base
+from indexing.generation import PROMISE
+from indexing.index.promise import Promise
 from retrieval import cli
+from retrieval.retriever import Retriever
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
 
@@ -103,6 +107,10 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     report = json.loads(out)
     assert code == 0
     assert set(report["ndcg"]) == {"frozen", "adapter", "reranker"}
+    promised = Promise.from_bytes(Bundle.open(bundle).read(PROMISE)).asked["item"].queries
+    served = Retriever.load(bundle)
+    assert not served.status.degraded
+    np.testing.assert_allclose(promised.vectors, served.vectors[promised.own], atol=1e-6)  # not those before learning
     code, out, _ = run("recommend", bundle, "--history", "red-mug,red-shoe", "-k", 3, "--json")
     hits = json.loads(out)
     assert len(hits) == 3
@@ -118,6 +126,22 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     assert code == 0
     assert result["queries"] == 32
     assert 0 < result["means"]["recall@10"] <= 1
+
+
+def test_goals_that_are_missed_are_told(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "goods.csv").write_text("item_id,title\n" + "".join(f"{n},word{n} thing\n" for n in range(40)))
+    goals = ("--index-memory", "100", "--index-latency", 1e-6, "--index", "flat")
+    assert run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", *goals)[0] == 0
+    _, out, _ = run("info", tmp_path / "b", "--json")
+    index = json.loads(out)["index"]
+    assert not index["target_met"]
+    assert index["config"]["max_memory"] == "100"
+    assert any("latency of item" in line for line in index["unmet"])
+    assert any(line.startswith("memory 0.0 MB > ") for line in index["unmet"])
+    _, out, _ = run("info", tmp_path / "b")
+    assert "unmet" in out
+    code, _, error = run("build", tmp_path / "goods.csv", "--out", tmp_path / "c", "--index-memory", "much")
+    assert (code, "'much' is no amount of memory" in error) == (1, True)
 
 
 def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run) -> None:

@@ -162,7 +162,7 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
         add(root, items(tmp_path, {"item_id": "late", "title": "white kite"}), ToyEncoder())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("indexing.compact.build_index", slow)
+    monkeypatch.setattr("indexing.indexed.build_index", slow)
     compact(root)
     retriever = Retriever.load(root, ToyEncoder())
     assert [batch.number for batch in retriever.bundle.batches] == [4]
@@ -170,10 +170,11 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
     assert len(retriever.search_texts(["white kite"], 50)[0]) == 21
 
     def rebuilt(*arguments: object) -> object:
+        monkeypatch.setattr("indexing.indexed.build_index", real)
         build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("indexing.compact.build_index", rebuilt)
+    monkeypatch.setattr("indexing.indexed.build_index", rebuilt)
     with pytest.raises(BundleError, match="another generation during compaction"):
         compact(root)
     assert len(Bundle.open(root).items) == 20

@@ -33,7 +33,7 @@ class FaissReport:
     Attributes:
         items: Rows of the index.
         dim: Length of the vectors.
-        kind: ``faiss-flat`` or ``faiss-hnsw``.
+        kind: ``faiss-flat``, ``faiss-hnsw`` or ``faiss-ivf``.
         metric: Always ``inner_product``; the vectors have unit length, so that it is the cosine for unit queries.
         encoder: What queries must be embedded with.
         fingerprint: Its identity.

@@ -1,11 +1,12 @@
 """What an index is: vectors in, the rows with the highest inner products out."""
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from indexing.errors import InputError, ShapeError, VectorError, examples
+from indexing.index.effort import Efforts
 from indexing.types import Mask, Rows, Vectors
 
 
@@ -30,13 +31,17 @@ class VectorIndex(Protocol):
         """Give the number N of vectors."""
         ...
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query.
 
         Args:
             queries: (B, D) float32, any length but zero.
             k: How many rows to return a query; at least 1.
             allow: (N,) bool, the rows that may be returned; all when None.
+            kind: What the queries are (``"text"``, ``"image"``, …), for an index that was tuned for each kind. With
+                none, or one that it was not tuned for, it searches as hard as for the hardest.
 
         Returns:
             Scores (B, k) float32, and rows (B, k) int64. Where fewer than k rows exist or are allowed, the line
@@ -50,6 +55,29 @@ class VectorIndex(Protocol):
 
     def save(self, path: Path) -> str:
         """Write the index into one file, and give the hexadecimal sha256 of its bytes."""
+        ...
+
+
+@runtime_checkable
+class TunableIndex(VectorIndex, Protocol):
+    """An index that can be told how hard to try for each kind of query."""
+
+    @property
+    def efforts(self) -> Efforts:
+        """How hard it tries."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory."""
+        ...
+
+    def with_efforts(self, efforts: Efforts) -> Self:
+        """Give the same index, not a copy, that tries otherwise; this one stays as it is."""
+        ...
+
+    def keep_greatest(self) -> None:
+        """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
         ...
 
 

@@ -1,47 +1,22 @@
 """Choose an index by what it must achieve, and measure that it does."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, assert_never, get_args
+from typing import Any
 
-from indexing.errors import InputError
-from indexing.index.base import VectorIndex
-from indexing.index.flat import FlatIndex, recall
-from indexing.index.tune import Tuned, tuned_graph, tuned_lists
+from indexing.errors import DamagedFileError, InputError
+from indexing.index.base import TunableIndex, VectorIndex, check_vectors
+from indexing.index.effort import Efforts
+from indexing.index.families import shortlist
+from indexing.index.flat import FlatIndex
+from indexing.index.goals import IndexConfig, IndexKind
+from indexing.index.queries import Asked, judged
+from indexing.index.trial import Trial, attempt, choose
 from indexing.types import Vectors
 
-IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
-
-# Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
-FLAT_UP_TO = 50_000
-
-
-@dataclass(frozen=True)
-class IndexConfig:
-    """What the index must achieve.
-
-    Attributes:
-        min_recall: Share of the exact best k that every kind of query must find.
-        k: Depth at which recall is measured.
-        kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists of four-bit codes; or ``"auto"`` for flat in
-            small catalogues and lists beyond.
-        m: Edges a node of the HNSW graph.
-        sample: How many held-out queries of each kind to measure on.
-    """
-
-    min_recall: float = 0.95
-    k: int = 10
-    kind: IndexKind = "auto"
-    m: int = 16
-    sample: int = 500
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_recall <= 1:
-            raise InputError(f"min_recall is {self.min_recall}, expected more than 0 and at most 1")
-        if self.kind not in (kinds := get_args(IndexKind)):
-            raise InputError(f"index kind {self.kind!r} is unknown; choose {' or '.join(map(repr, kinds))}")
+__all__ = ["IndexConfig", "IndexKind", "IndexReport", "build_index", "load_index"]
 
 
 @dataclass(frozen=True)
@@ -50,83 +25,88 @@ class IndexReport:
 
     Attributes:
         kind: Kind of the index, as in `VectorIndex.kind`.
+        family: What it keeps and how: ``"ivf pq4 + fp16"``.
         recall: Measured recall@k for each kind of query, against exact search.
-        target_met: Whether every recall reaches the target.
+        target_met: Whether every goal is met.
+        unmet: Which are not, in words.
         k: Depth of the measurement.
-        effort: How hard a search tries: ``ef_search`` of a graph; ``lists`` and ``candidates`` of inverted lists.
-        build_seconds: Time to build it.
+        efforts: For each kind of query how hard a search tries: ``ef_search`` of a graph; ``lists`` and
+            ``candidates`` of inverted lists.
+        bytes: Memory that the index takes when it is loaded.
+        build_seconds: Time for everything, tuning and what was not chosen included.
+        tried: What was measured of each family that was built, see `Trial.to_json`.
     """
 
     kind: str
+    family: str
     recall: Mapping[str, float]
     target_met: bool
+    unmet: Sequence[str]
     k: int
-    effort: Mapping[str, int]
+    efforts: Mapping[str, Mapping[str, int]]
+    bytes: int
     build_seconds: float
+    tried: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
         return asdict(self)
 
 
-def build_index(
-    vectors: Vectors, config: IndexConfig, queries: Mapping[str, Vectors]
-) -> tuple[VectorIndex, IndexReport]:
-    """Index (N, D) vectors so that every kind of query reaches the recall asked for.
+def build_index(vectors: Vectors, config: IndexConfig, queries: Asked) -> tuple[VectorIndex, IndexReport]:
+    """Index (N, D) vectors so that every kind of query reaches the recall asked for, within memory and latency goals.
 
     Args:
         vectors: (N, D) float32.
         config: The goals.
-        queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones.
+        queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones, or `Queries` that say
+            which rows they are themselves.
 
     Returns:
-        The index and what was measured. One that cannot reach the target at its highest effort is given up for exact
-        search when ``kind`` is ``"auto"``, and kept with ``target_met=False`` when it was asked for.
+        The index and what was measured. The first family of the short list that meets every goal is taken, with
+        ``kind="best"`` the fastest of all families. When none does, the nearest is given with ``target_met=False`` and
+        what it misses in ``unmet``.
     """
-    from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
-
     started = perf_counter()
-    oracle = FlatIndex(vectors)
-
-    exact = {kind: oracle.search(of_kind, config.k)[0] for kind, of_kind in queries.items()}
-
-    def measure(index: VectorIndex) -> dict[str, float]:
-        return {
-            kind: round(recall(index, oracle, of_kind, config.k, exact[kind]), 4) for kind, of_kind in queries.items()
-        }
-
-    tuned: Tuned
-    match config.kind:
-        case "hnsw":
-            tuned = tuned_graph(vectors, config.m, config.min_recall, measure)
-        case "ivf":
-            tuned = tuned_lists(vectors, config.min_recall, measure)
-        case "auto" if len(vectors) > FLAT_UP_TO:
-            tuned = tuned_lists(vectors, config.min_recall, measure)
-        case "auto" | "flat":
-            tuned = Tuned(FaissIndex.flat(vectors), {}, {})
-        case _:
-            assert_never(config.kind)
-    if config.kind == "auto" and min(tuned.recall.values(), default=1.0) < config.min_recall:
-        tuned = Tuned(FaissIndex.flat(vectors), {}, {})
-    measured = tuned.recall or measure(tuned.index)
+    vectors = check_vectors(vectors)
+    asked = judged(vectors, queries, config.k, config.sample)
+    contenders: list[Trial] = []
+    tried: list[dict[str, Any]] = []
+    for family in shortlist(config, *vectors.shape):
+        trial = attempt(family, vectors, config, asked)
+        tried.append(trial.to_json())
+        contenders = choose([*contenders, trial])  # what cannot be chosen any more is let go: several would not fit
+        if config.kind != "best" and not trial.unmet:
+            break
+    chosen = contenders[0]
+    chosen.index.keep_greatest()
     report = IndexReport(
-        kind=tuned.index.kind,
-        recall=measured,
-        target_met=min(measured.values(), default=1.0) >= config.min_recall,
+        kind=chosen.index.kind,
+        family=chosen.family.name,
+        recall=chosen.recall,
+        target_met=not chosen.unmet,
+        unmet=[line for lines in chosen.unmet.values() for line in lines],
         k=config.k,
-        effort=tuned.effort,
+        efforts=chosen.index.efforts.to_json(),
+        bytes=chosen.index.nbytes,
         build_seconds=round(perf_counter() - started, 3),
+        tried=tried,
     )
-    return tuned.index, report
+    return chosen.index, report
 
 
-def load_index(path: Path, kind: str) -> VectorIndex:
+def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] | None = None) -> VectorIndex:
     """Open the file of an index of a kind named in a manifest.
+
+    Args:
+        path: The file.
+        kind: What it is.
+        efforts: How hard to search for each kind of query, as in `IndexReport.efforts`; without, as hard as the file
+            says, which is the greatest of them.
 
     Raises:
         InputError: For an unknown kind.
-        DamagedFileError: When the file cannot be read as that index.
+        DamagedFileError: When the file, or the efforts, cannot be read.
     """
     match kind:
         case "flat":
@@ -134,11 +114,11 @@ def load_index(path: Path, kind: str) -> VectorIndex:
         case "faiss-flat" | "faiss-hnsw":
             from indexing.index.faiss import FaissIndex
 
-            return FaissIndex.load(path)
+            index: TunableIndex = FaissIndex.load(path)
         case "faiss-ivf":
             from indexing.index.ivf import IvfIndex
 
-            return IvfIndex.load(path)
+            index = IvfIndex.load(path)
         case "faiss-sharded":
             from indexing.index.shards import ShardedIndex
 
@@ -148,3 +128,9 @@ def load_index(path: Path, kind: str) -> VectorIndex:
                 f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf and "
                 "faiss-sharded"
             )
+    if not efforts:
+        return index
+    try:
+        return index.with_efforts(Efforts.from_json(efforts, index.efforts.default))
+    except InputError as error:
+        raise DamagedFileError(f"the efforts of {path} cannot be used: {error}; build the bundle again") from error

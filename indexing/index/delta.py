@@ -33,12 +33,16 @@ class DeltaIndex:
     def __len__(self) -> int:
         return len(self._alive)
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
         first = len(self._base)
         allowed = self._alive if allow is None else self._alive & allow
-        scores, rows = self._indexed(queries, k) if allow is None else self._base.search(queries, k, allowed[:first])
+        scores, rows = (
+            self._indexed(queries, k, kind) if allow is None else self._base.search(queries, k, allowed[:first], kind)
+        )
         if self._added is None:
             return scores, rows
         more_scores, more_rows = self._added.search(queries, min(k, len(self._added)), allowed[first:])
@@ -47,11 +51,11 @@ class DeltaIndex:
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
 
-    def _indexed(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def _indexed(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
         """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""
         first = len(self._base)
         gone = first - int(self._alive[:first].sum())
-        scores, rows = self._base.search(queries, k + min(gone, k))
+        scores, rows = self._base.search(queries, k + min(gone, k), kind=kind)
         if not gone:
             return scores, rows
         dead = (rows < 0) | ~self._alive[rows]
@@ -60,7 +64,7 @@ class DeltaIndex:
         rows = np.take_along_axis(np.where(dead, -1, rows), order, axis=1)
         short = (rows < 0).any(axis=1)
         if short.any():
-            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:first])
+            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:first], kind)
         return scores, rows
 
     def save(self, path: Path) -> str:

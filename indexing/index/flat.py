@@ -37,7 +37,13 @@ class FlatIndex:
     def __len__(self) -> int:
         return int(self.vectors.shape[0])
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        allow: Mask | None = None,
+        kind: str | None = None,  # noqa: ARG002 - exact for every kind
+    ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
         candidates = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
@@ -91,17 +97,24 @@ def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
     return np.take_along_axis(scores, best, axis=1), candidates[best]
 
 
-def recall(index: VectorIndex, oracle: FlatIndex, queries: Vectors, k: int, exact: Vectors | None = None) -> float:
+def recall(
+    index: VectorIndex,
+    oracle: FlatIndex,
+    queries: Vectors,
+    k: int,
+    exact: Vectors | None = None,
+    kind: str | None = None,
+) -> float:
     """Share of the exact k best rows that an index finds, averaged over (B, D) queries.
 
     A row whose score equals the exact k-th best counts as found: which of two equal items comes first is no loss. The
     scores are the oracle's own, whatever the index says of its rows. Who measures often gives ``exact``, the oracle's
-    best scores (B, k), to have them computed once.
+    best scores (B, k), to have them computed once; ``kind`` is what the queries are.
     """
     if exact is None:
         exact, _ = oracle.search(queries, k)
     k = min(k, len(oracle))
-    rows = index.search(queries, k)[1]
+    rows = index.search(queries, k, kind=kind)[1]
     own = np.stack([oracle.vectors[line] @ query for line, query in zip(rows, queries, strict=True)])
     threshold = exact[:, k - 1 : k] - np.abs(exact[:, k - 1 : k]) * np.float32(1e-5)
     return float(((rows >= 0) & (own >= threshold)).mean())

@@ -1,10 +1,10 @@
-"""Inverted lists of four-bit codes, refined on half-precision vectors: the fastest FAISS index for text queries.
+"""Inverted lists of codes, for text queries the fastest FAISS index there is when codes are four bits and refined.
 
-The vectors are centred, which changes no order and frees the quantiser from the mean, and rotated at random, so that
-each code carries as much as any other. Codes choose some hundred candidates; their scores in half precision order them.
+The vectors are rotated at random, so that each code carries as much as any other. Short codes (four or one bit a
+dimension) are of centred vectors, which changes no order and frees the quantiser from the mean; they choose some
+hundred candidates, whose scores on finer vectors order them. Codes of eight bits and more are scores by themselves.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, padded
+from indexing.index.codecs import SHORT, Codec, Scalar, code_cost, flat_codes, list_codes, nbytes, scanning
+from indexing.index.effort import Effort, Efforts
 from indexing.index.exact import misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
 from indexing.index.occupancy import FEWER, Occupancy
@@ -28,75 +30,71 @@ SCAN_ROWS = 3000
 POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How hard a search tries.
-
-    Attributes:
-        lists: How many lists are scanned.
-        candidates: How many of the best codes get exact scores.
-    """
-
-    lists: int
-    candidates: int
-
-    def cost(self, size: int, lists: int) -> float:
-        """Give the relative cost of a query over so many vectors in so many lists.
-
-        A code costs about a sixteenth of an exact score: it is scanned, the vector is fetched from anywhere.
-        """
-        return self.lists * size / lists / 16 + self.candidates
-
-
 class IvfIndex:
-    """A FAISS index behind the `VectorIndex` protocol: ``faiss-ivf``."""
+    """A FAISS index behind the `VectorIndex` protocol: ``faiss-ivf``.
+
+    Args:
+        index: A rotation of inverted lists, refined or not.
+        efforts: How hard to try; as hard as the file says when None.
+    """
 
     kind = "faiss-ivf"
     ef_search = None
 
-    def __init__(self, index: Any) -> None:  # noqa: ANN401 - FAISS ships no types
+    def __init__(self, index: Any, efforts: Efforts | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
         self._index = index
-        self._refined = faiss.downcast_index(index.index)
-        self._codes = faiss.downcast_index(self._refined.base_index)
-        self._exact = faiss.downcast_index(self._refined.refine_index)
+        inner = faiss.downcast_index(index.index)
+        self._refined = isinstance(inner, faiss.IndexRefine)
+        self._codes = faiss.downcast_index(inner.base_index) if self._refined else inner
+        self._exact = faiss.downcast_index(inner.refine_index) if self._refined else inner
+        candidates = round(inner.k_factor) if self._refined else 0
+        self.efforts = efforts or Efforts(default=Effort(lists=int(self._codes.nprobe), candidates=candidates))
 
     @classmethod
-    def build(cls, vectors: Vectors, seed: int = 0) -> "IvfIndex":
+    def build(cls, vectors: Vectors, seed: int = 0, codec: Codec = "pq4", refine: Scalar | None = "fp16") -> "IvfIndex":
         """Index (N, D) vectors.
 
         Args:
             vectors: (N, D) float32.
             seed: Of the rotation and the sample that is trained on.
+            codec: What the lists hold.
+            refine: What candidates are scored on; None for the codes themselves, which short ones are too coarse for.
 
         Raises:
-            InputError: When there are too few to train four-bit codes.
+            InputError: When there are too few to train codes, or short codes are not refined.
         """
         vectors = check_vectors(vectors)
         size, dim = vectors.shape
-        lists = min(int(LISTS_PER_ROOT * size**0.5), size // POINTS_PER_LIST)
+        lists = list_count(size)
         if lists < 1:
             raise InputError(f"{size} vectors are too few for inverted lists; build kind 'flat'")
+        if refine is None and codec in SHORT:
+            raise InputError(f"codes {codec!r} are too coarse to be scores; refine them with 'fp16', 'sq8' or 'sq4'")
         rng = np.random.default_rng(seed)
         even = dim + dim % 2
         rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
         rotated = vectors @ rotation.T
-        centred = rotated - rotated.mean(axis=0)
-        quantizer = faiss.IndexFlatIP(even)
-        codes = faiss.IndexIVFPQFastScan(quantizer, even, lists, even // 2, 4, faiss.METRIC_INNER_PRODUCT)
-        codes.train(centred[rng.permutation(size)[:TRAINED_ON]])
-        codes.add(centred)
-        exact = faiss.IndexScalarQuantizer(even, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-        exact.train(rotated[:1])
-        exact.add(rotated)
-        refined = faiss.IndexRefine(codes, exact)
-        refined.ntotal = size
+        coded = rotated - rotated.mean(axis=0) if codec in SHORT else rotated
+        coarse = faiss.IndexFlatIP(even)
+        codes = list_codes(coarse, even, lists, codec)
+        codes.train(coded[rng.permutation(size)[:TRAINED_ON]])
+        codes.add(coded)
+        inner, kept = codes, [coarse, codes]  # FAISS points into these without owning them
+        if refine is None:
+            codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
+        else:
+            exact = flat_codes(even, refine)
+            exact.train(rotated)
+            exact.add(rotated)
+            inner = faiss.IndexRefine(codes, exact)
+            inner.ntotal = size
+            kept += [exact, inner]
         turn = faiss.LinearTransform(dim, even, False)
         faiss.copy_array_to_vector(rotation.ravel(), turn.A)
         turn.is_trained = True
-        whole = faiss.IndexPreTransform(turn, refined)
+        whole = faiss.IndexPreTransform(turn, inner)
         whole.ntotal = size
-        kept = (quantizer, codes, exact, refined, turn)  # FAISS points into these without owning them
-        whole.referenced_objects = kept
+        whole.referenced_objects = (*kept, turn)
         return cls(whole)
 
     @property
@@ -111,13 +109,31 @@ class IvfIndex:
 
     @property
     def effort(self) -> Effort:
-        """How hard a search tries."""
-        return Effort(int(self._codes.nprobe), round(self._refined.k_factor))
+        """How hard a search tries for a kind of query that it was not tuned for."""
+        return self.efforts.greatest
+
+    @property
+    def code_cost(self) -> float:
+        """What a code that is scanned costs, where one is a vector that is scored."""
+        return code_cost(self._codes)
+
+    @property
+    def refined(self) -> bool:
+        """Whether the best codes are scored anew on finer vectors."""
+        return self._refined
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory."""
+        return nbytes(self._index)
+
+    def with_efforts(self, efforts: Efforts) -> "IvfIndex":
+        """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
+        return IvfIndex(self._index, efforts)
 
     def with_effort(self, effort: Effort) -> "IvfIndex":
-        """Set the effort of an index that nobody is searching yet; it is saved with the index."""
-        self._codes.nprobe, self._refined.k_factor = effort.lists, float(effort.candidates)
-        return self
+        """Give the same index that tries so hard for every kind of query."""
+        return self.with_efforts(Efforts(default=effort))
 
     @property
     def vectors(self) -> Vectors:
@@ -127,7 +143,9 @@ class IvfIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
         allowed = len(self) if allow is None else int(np.count_nonzero(allow))
@@ -136,32 +154,34 @@ class IvfIndex:
             return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
         if allowed == len(self):
             allow = None
-        effort = self.effort
-        likely = Effort(min(self.lists, int(effort.lists * (len(self) / allowed) ** (1 - FEWER))), effort.candidates)
-        if allow is not None and allowed <= SCAN_ROWS + 2 * likely.cost(len(self), self.lists):
+        effort = self.efforts.of(kind)
+        if allow is not None and allowed <= SCAN_ROWS + 2 * self._likely_cost(effort, len(self) / allowed):
             return padded(*self._scan(queries, reachable, allow), k)
-        scores, rows = self._search(queries, reachable, allow)
+        scores, rows = self._search(queries, reachable, allow, effort)
         wrong = misses(rows, allow)
         if wrong.any():
             scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
         order = np.lexsort((rows, -scores), axis=1)
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
 
-    def _search(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        effort = self.effort
-        probed = np.full(len(queries), effort.lists)
-        chosen = {}
+    def _likely_cost(self, effort: Effort, spread: float) -> float:
+        """Give about how many rows could be scored in the time of a search in which one of ``spread`` rows counts."""
+        lists = min(self.lists, int(effort.lists * spread ** (1 - FEWER)))
+        return lists * len(self) / self.lists * self.code_cost + effort.candidates
+
+    def _search(self, queries: Vectors, k: int, allow: Mask | None, effort: Effort) -> tuple[Vectors, Rows]:
+        probed = np.full(len(queries), max(1, effort.lists))
         if allow is not None:
             probed = self._occupancy.lists(self._turned(queries), allow, effort.lists)
-            chosen["sel"] = selector(allow)
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for lists in np.unique(probed):
-            inner = faiss.SearchParametersIVF(nprobe=int(lists), **chosen)
-            candidates = min(len(self), max(effort.candidates, k))
-            refining = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=inner)
+            inner = scanning(self._codes, min(self.lists, int(lists)), None if allow is None else selector(allow))
+            if self._refined:
+                candidates = min(len(self), max(effort.candidates, k))
+                inner = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=inner)
             lines = probed == lists
             scores[lines], rows[lines] = self._index.search(
-                queries[lines], k, params=faiss.SearchParametersPreTransform(index_params=refining)
+                queries[lines], k, params=faiss.SearchParametersPreTransform(index_params=inner)
             )
         return scores, rows
 
@@ -186,6 +206,13 @@ class IvfIndex:
         matrix: Vectors = faiss.vector_to_array(turn.A).reshape(turn.d_out, turn.d_in)
         return matrix
 
+    def keep_greatest(self) -> None:
+        """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
+        greatest = self.efforts.greatest
+        self._codes.nprobe = greatest.lists
+        if self._refined:
+            faiss.downcast_index(self._index.index).k_factor = float(max(1, greatest.candidates))
+
     def save(self, path: Path) -> str:
         """Write the index into one file, in FAISS's own format, and give its sha256."""
         return write_faiss(self._index, path)
@@ -202,8 +229,16 @@ class IvfIndex:
             DamagedFileError: When FAISS refuses the bytes, or they are another kind of index.
         """
         index = read_faiss(path)
-        if not isinstance(index, faiss.IndexPreTransform) or not isinstance(
-            faiss.downcast_index(index.index), faiss.IndexRefine
-        ):
+        if not isinstance(index, faiss.IndexPreTransform) or not _is_lists(faiss.downcast_index(index.index)):
             raise DamagedFileError(f"{path} is a FAISS index of another kind; build the index again")
         return cls(index)
+
+
+def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types
+    base = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+    return isinstance(base, faiss.IndexIVF)
+
+
+def list_count(size: int) -> int:
+    """Give the number of lists for so many vectors; 0 when they are too few."""
+    return min(int(LISTS_PER_ROOT * size**0.5), size // POINTS_PER_LIST)

@@ -14,8 +14,9 @@ import numpy as np
 
 from indexing.errors import InputError
 from indexing.index.base import check_vectors
+from indexing.index.effort import Effort
 from indexing.index.faiss_io import faiss_bytes, write_faiss
-from indexing.index.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, Effort, IvfIndex
+from indexing.index.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
 from indexing.index.shards import ShardedIndex, clear, shard_path
 from indexing.sizes import parse_bytes
 from indexing.types import Vectors

@@ -17,9 +17,10 @@ import numpy as np
 from indexing import fsops
 from indexing.errors import DamagedFileError, InputError, ShapeError
 from indexing.index.base import VectorIndex, check_search, padded
+from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
 from indexing.index.flat import FlatIndex
-from indexing.index.ivf import Effort, IvfIndex
+from indexing.index.ivf import IvfIndex
 from indexing.types import Mask, Rows, Vectors
 
 KIND = "faiss-sharded"
@@ -66,20 +67,26 @@ class ShardedIndex:
         return np.concatenate([shard.vectors for shard in self.shards if isinstance(shard, FaissIndex | IvfIndex)])
 
     def with_effort(self, effort: Effort) -> "ShardedIndex":
-        """Set the effort of each shard of an index that nobody is searching yet; shards without effort stay exact."""
-        for shard in self.shards:
-            if isinstance(shard, IvfIndex):
+        """Give the same index with another effort in each shard; shards without effort stay exact."""
+        return ShardedIndex(
+            [
                 shard.with_effort(Effort(min(effort.lists, shard.lists), effort.candidates))
-        return self
+                if isinstance(shard, IvfIndex)
+                else shard
+                for shard in self.shards
+            ]
+        )
 
-    def search(self, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries = check_search(self, queries, k, allow)
         best = nothing(len(queries))
         for shard, start in zip(self.shards, self._starts[:-1], strict=True):
             own = None if allow is None else allow[start : start + len(shard)]
             if own is None or own.any():
-                scores, rows = shard.search(queries, min(k, len(shard)), own)
+                scores, rows = shard.search(queries, min(k, len(shard)), own, kind)
                 best = merged(best, (scores, np.where(rows >= 0, rows + start, -1)), k)
         return padded(*best, k)
 

@@ -1,84 +1,83 @@
-"""The least effort at which every kind of query finds what it must, measured on queries that are not in the index."""
+"""The least effort at which a kind of query finds what it must, measured on queries that are not in the index."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
-from indexing.index.base import VectorIndex
-from indexing.types import Vectors
+from indexing.index.base import TunableIndex
+from indexing.index.effort import Effort, Efforts
+from indexing.index.families import Family
 
-if TYPE_CHECKING:  # FAISS is loaded only by those who build
-    from indexing.index.ivf import Effort
+LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
+EF_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
-FIRST_EF, LAST_EF = 16, 1024
-LISTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-CANDIDATES = (50, 75, 100, 150, 200, 300, 400)
-
-Measure = Callable[[VectorIndex], dict[str, float]]
-"""Gives an index's recall for each kind of query."""
+Ladder = Sequence[Effort]
+Measure = Callable[[TunableIndex], tuple[float, float]]
+"""Gives the recall of an index for one kind of query, and queries a second."""
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """An index at the effort that was chosen.
+class Point:
+    """An effort, what it was measured to find, and how fast."""
 
-    Attributes:
-        index: The index.
-        recall: What it was measured to find, for each kind of query; empty when that was not needed.
-        effort: The effort, by its names.
+    effort: Effort
+    recall: float
+    queries_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the point as plain JSON values."""
+        return {
+            "effort": self.effort.to_json(),
+            "recall": round(self.recall, 4),
+            "queries_per_second": round(self.queries_per_second),
+        }
+
+
+def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
+    """Give the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
+    from indexing.index.ivf import IvfIndex  # FAISS is loaded only by those who build
+
+    if isinstance(index, IvfIndex):
+        lists = [*(each for each in LISTS if each < index.lists), index.lists]
+        numbers = [each for each in CANDIDATES if each < len(index)] or [len(index)]
+        return [[Effort(lists=each, candidates=number) for each in lists] for number in numbers if index.refined] or [
+            [Effort(lists=each) for each in lists]
+        ]
+    if family.kind == "hnsw":
+        return [[Effort(ef_search=each) for each in EF_SEARCH]]
+    return [[Effort()]]
+
+
+def cost(index: TunableIndex, effort: Effort) -> float:
+    """Give the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
+    from indexing.index.ivf import IvfIndex
+
+    scanned = effort.lists * len(index) / index.lists * index.code_cost if isinstance(index, IvfIndex) else 0.0
+    return scanned + effort.candidates + effort.ef_search
+
+
+def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) -> tuple[Point, list[Point]]:
+    """Find the cheapest effort at which one kind of query reaches the target, and give all that was measured.
+
+    Cost is counted, not timed, so that the same catalogue gives the same efforts on a busy machine. On each ladder the
+    effort is raised until the target is reached. With fewer candidates a search never finds more, so that each ladder
+    starts where the one before it stopped, and what costs no less than the best so far is not measured. When nothing
+    reaches the target, what finds most is taken.
     """
-
-    index: VectorIndex
-    recall: Mapping[str, float]
-    effort: Mapping[str, int]
-
-
-class _Tried(NamedTuple):
-    least: float
-    cost: float
-    effort: "Effort"
-    recall: Mapping[str, float]
-
-
-def tuned_graph(vectors: Vectors, m: int, target: float, measure: Measure) -> Tuned:
-    """Build an HNSW graph over (N, D) vectors; double its effort until every kind of query reaches the target."""
-    from indexing.index.faiss import FaissIndex
-
-    effort = FIRST_EF
-    graph = FaissIndex.hnsw(vectors, m, effort)
-    recall = measure(graph)
-    while _least(recall) < target and effort < LAST_EF:
-        effort *= 2
-        recall = measure(graph.with_ef_search(effort))
-    return Tuned(graph, recall, {"ef_search": effort})
-
-
-def tuned_lists(vectors: Vectors, target: float, measure: Measure) -> Tuned:
-    """Build inverted lists over (N, D) vectors, and take the cheapest effort that reaches the target.
-
-    For each number of candidates the number of lists is raised until the target is reached; what costs more than the
-    best so far is not tried. When nothing reaches it, the effort with the best recall is taken.
-    """
-    from indexing.index.ivf import Effort, IvfIndex
-
-    index = IvfIndex.build(vectors)
-    tried: list[_Tried] = []
-    for candidates in CANDIDATES:
-        for lists in LISTS:
-            effort = Effort(min(lists, index.lists), candidates)
-            cost = effort.cost(len(index), index.lists)
-            if any(cost >= other.cost for other in tried if other.least >= target):
+    points: list[Point] = []
+    best: Point | None = None
+    rung = 0
+    for ladder in ladders(family, index):
+        while rung < len(ladder):
+            effort = ladder[rung]
+            if best is not None and cost(index, effort) >= cost(index, best.effort):
                 break
-            recall = measure(index.with_effort(effort))
-            tried.append(_Tried(_least(recall), cost, effort, recall))
-            if tried[-1].least >= target or lists >= index.lists:
+            points.append(Point(effort, *measure(index.with_efforts(Efforts(default=effort)))))
+            if points[-1].recall >= target:
+                best = points[-1]
                 break
-    reaching = [one for one in tried if one.least >= target]
-    chosen = min(reaching, key=lambda one: one.cost) if reaching else max(tried, key=lambda one: one.least)
-    effort = chosen.effort
-    index.with_effort(effort)
-    return Tuned(index, chosen.recall, {"lists": effort.lists, "candidates": effort.candidates})
-
-
-def _least(recall: Mapping[str, float]) -> float:
-    return min(recall.values(), default=1.0)
+            rung += 1
+        else:
+            break  # not even the whole ladder reaches it
+    return best or max(points, key=lambda point: point.recall), points

@@ -1,5 +1,7 @@
 """`commonspace build` and `commonspace info`."""
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -19,7 +21,10 @@ from indexing.manifest import Manifest
 from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
+from retrieval.cli.curve import write_curve
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.retriever import Retriever
+from retrieval.status import DegradedIndexWarning, Status
 
 SAMPLE = "sample"
 SOURCE_HELP = "A .parquet, .csv, .jsonl or .tar file, a folder of pictures or tars, dataset:FOLDER, a URL, or 'sample'."
@@ -41,8 +46,10 @@ def build(
     vector: Annotated[
         list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
     ] = None,
-    index: Annotated[str, typer.Option(help="auto, flat, hnsw or ivf.")] = "auto",
+    index: Annotated[str, typer.Option(help="auto, best, flat, hnsw or ivf.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
+    index_memory: Annotated[str | None, typer.Option(help="Most memory of the index, as 512M or 2G.")] = None,
+    index_latency: Annotated[float | None, typer.Option(help="Longest time of one query, in ms.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,
     workers: Annotated[
@@ -60,7 +67,7 @@ def build(
     path = items_path() if source == SAMPLE else source
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    config = IndexConfig(min_recall=min_recall, kind=cast(IndexKind, index))
+    config = IndexConfig(min_recall, kind=cast(IndexKind, index), max_memory=index_memory, max_latency_ms=index_latency)
     encode = EncodeConfig(
         batch_size,
         workers,
@@ -78,19 +85,39 @@ def build(
 
 def info(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    curve: Annotated[
+        Path | None, typer.Option(help="Draw recall against queries/s into this .html, .svg or .png file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a bundle contains, what its index was measured to do, and what it has learned."""
-    _show(Bundle.open(bundle), as_json)
+    """Say what a bundle contains, what its index was measured to do and does now, and what it has learned."""
+    opened = Bundle.open(bundle)
+    if curve is not None:
+        write_curve(opened.manifest.index, curve, str(bundle))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegradedIndexWarning)  # which is shown below
+        status = Retriever(opened).status
+    _show(opened, as_json, status)
 
 
-def _show(bundle: Bundle, as_json: bool) -> None:
+def _show(bundle: Bundle, as_json: bool, status: Status | None = None) -> None:
     since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
-        show_json(_summary(bundle.manifest, bundle.root) | {"changes_since": since})
-    else:
-        changes = {"changes since": f"{since['batches']} batches, {since['items_now']} items now"}
-        show_pairs(str(bundle.root), _in_words(bundle.manifest) | (changes if bundle.batches else {}))
+        measured = {} if status is None else {"status": status.to_json()}
+        show_json(_summary(bundle.manifest, bundle.root) | {"changes_since": since} | measured)
+        return
+    pairs = _in_words(bundle.manifest) | ({} if status is None else {"now": _now(status)})
+    if bundle.batches:
+        pairs["changes since"] = f"{since['batches']} batches, {since['items_now']} items now"
+    show_pairs(str(bundle.root), pairs)
+
+
+def _now(status: Status) -> str:
+    """Say in words what was measured at opening."""
+    if status.degraded:
+        return "degraded: " + "; ".join(status.reasons)
+    recall = ", ".join(f"{kind} {value:.3f}" for kind, value in status.recall.items())
+    return f"recall of stored queries {recall}" if recall else "nothing was stored to measure"
 
 
 def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
@@ -127,10 +154,20 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "quarantined": f"{counts['quarantined']} texts or files that could not be encoded",
         "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
         "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
-        "index": f"{index['kind']}, recall@{index['k']} {recall}" + ("" if index["target_met"] else " (below target)"),
+        "index": f"{index.get('family', index['kind'])}, recall@{index['k']} {recall}",
+        **_goals_and_efforts(index),
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",
     }
+
+
+def _goals_and_efforts(index: Mapping[str, Any]) -> dict[str, str]:
+    efforts = [
+        f"{kind} {' '.join(f'{value} {name}' for name, value in effort.items())}"
+        for kind, effort in index.get("efforts", {}).items()
+    ]
+    unmet = index.get("unmet", ())
+    return ({"effort": ", ".join(efforts)} if efforts else {}) | ({"unmet": "; ".join(unmet)} if unmet else {})
 
 
 def _bytes(manifest: Manifest) -> int:

@@ -46,7 +46,7 @@ def main() -> None:
     result: dict[str, Any] = {"items": len(drawn.items), "fit of the vectors": drawn.fit}
     for kind in given.kinds:
         index, told = build_index(drawn.items, IndexConfig(min_recall=TARGET, k=K, kind=kind), tune)
-        result[kind] = {"effort": dict(told.effort), "recall that it promises": dict(told.recall)}
+        result[kind] = {"efforts": dict(told.efforts), "recall that it promises": dict(told.recall)}
         for query, queries in asked.items():
             rows = {name: measured(index, drawn.items, queries, allow, exact[query, name]) for name, allow in masks}
             result[kind][query] = rows

@@ -1,175 +1,174 @@
-"""Queries a second at a recall promised to text queries, against hnswlib, usearch and FAISS's HNSW, in one run.
+"""Queries a second at a recall promised to text queries, against others and against an exhaustive search, in one run.
 
     pip install hnswlib usearch
-    python -m scripts.benchmarks.index PAIRS [--count 200000] [--seed 0]
+    python -m scripts.benchmarks.index --pairs PAIRS [--count 200000] [--autofaiss ENVIRONMENT/bin/python]
+    python -m scripts.benchmarks.index --vectors BUNDLE_OR_NPZ --name index_fashion
 
 PAIRS is a folder with `image_emb.npy` and `text_emb.npy` of some hundred real pairs; items and queries are drawn from
 their geometry (`scripts.benchmarks.geometry`). Half of the queries tune, the other half is reported. Every index is
 taken at the least effort at which text queries reach recall@10 .95; "on itself" is the effort at which the indexed
-vectors, asked as queries, reach it.
+vectors, asked as queries, reach it. Every family of this project is measured at every effort, to say how near its
+tuner comes to the best of them for each kind of query.
 """
 
 import argparse
-from collections.abc import Callable
+import os
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import faiss
-import hnswlib
 import numpy as np
-from usearch.index import Index as Usearch
 
-from indexing.index import IndexConfig, build_index
-from indexing.index.ivf import IvfIndex
-from indexing.types import Rows, Vectors
-from scripts.benchmarks.geometry import draw, read_pairs
+from indexing.index import IndexConfig, Queries
+from indexing.index.families import EVERY, FLAT_UP_TO, LARGE, SMALL
+from indexing.index.queries import Judged
+from indexing.index.trial import Trial, choose
+from indexing.types import Vectors
+from scripts.benchmarks.catalogues import Catalogue, K, drawn_catalogue, real_catalogue
+from scripts.benchmarks.exhaustive import swept
+from scripts.benchmarks.peers import Built, Search, peers
 from scripts.benchmarks.record import keep
 
-K, TARGET, M, QUERIES = 10, 0.95, 16, 2000
-EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 400, 512, 640, 800, 1024)
-OURS = "commonspace"
-Search = Callable[[Vectors], Rows]
-
-
-class Built(NamedTuple):
-    """An index: how to set its effort, how to search, its bytes, and the time to build it."""
-
-    set_effort: Callable[[int], None]
-    search: Search
-    size: int
-    seconds: float
+TARGET, QUERIES, ROUNDS = 0.95, 2000, 3
+EFFORTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 400, 512, 640, 800, 1024, 1536, 2048, 4096)
 
 
 def main() -> None:
     """Measure and keep."""
+    given = _arguments()
+    faiss.omp_set_num_threads(given.threads)
+    if given.pairs:
+        catalogue = drawn_catalogue(given.pairs, given.count, QUERIES, given.seed)
+    else:
+        catalogue = real_catalogue(given.vectors, QUERIES, given.seed)
+    result: dict[str, Any] = {**catalogue.told, "target": TARGET, "threads": given.threads, "peers": {}}
+    for name, build in peers(given.autofaiss).items():
+        try:
+            result["peers"][name] = against(build(catalogue.items, given.threads), catalogue, given.seed)
+        except (ImportError, RuntimeError) as error:
+            result["peers"][name] = {"could not run": str(error)[:500]}
+        print(name, result["peers"][name], flush=True)
+    result["families"], trials = families(catalogue)
+    result |= verdict(result["families"], trials, len(catalogue.items))
+    exact = faiss.IndexFlatIP(catalogue.items.shape[1])
+    exact.add(catalogue.items)
+    asked = catalogue.report["text"]
+    result["exact queries/s"] = speed(lambda queries: exact.search(queries, K)[1], asked.queries.vectors)
+    result["tuned our way and on itself"] = table(result)
+    ran = [row for row in result["peers"].values() if "tuned on texts" in row]
+    fastest = max((row["tuned on texts"]["text queries/s"] for row in ran), default=0)
+    if fastest and (ours := result["choice of auto"].get("text")):
+        result["times the best peer"] = round(ours["queries/s"] / fastest, 2)
+    keep(given.name, result, given.seed, "index")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=Path)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pairs", type=Path)
+    source.add_argument("--vectors", type=Path)
     parser.add_argument("--count", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    drawn = draw(*read_pairs(given.pairs), given.count, QUERIES, given.seed)
-    items, half = drawn.items, QUERIES // 2
-    tune = {"text": drawn.texts[:half], "image": drawn.images[:half]}
-    report = {"text": drawn.texts[half:], "image": drawn.images[half:]}
-    exact = faiss.IndexFlatIP(items.shape[1])
-    exact.add(items)
-    truth = {name: exact.search(queries, K)[1] for name, queries in report.items()}
-    tuning_truth = exact.search(tune["text"], K)[1]
-    own = items[np.random.default_rng(given.seed).choice(len(items), half, replace=False)]
-    own_truth = exact.search(own, K)[1]
-    result: dict[str, Any] = {}
-    for name, build in PEERS.items():
-        built = build(items)
-        row: dict[str, Any] = {
-            "bytes a vector": round(built.size / len(items)),
-            "build seconds": round(built.seconds, 1),
-        }
-        for tuned_on, queries, answers in (("texts", tune["text"], tuning_truth), ("itself", own, own_truth)):
-            row[f"effort tuned on {tuned_on}"] = least_effort(built, queries, answers)
-            row[f"tuned on {tuned_on}"] = measured(built.search, report, truth)
-        result[name] = row
-        print(name, row, flush=True)
-    result[OURS] = ours(items, tune, report, truth)
-    print(OURS, result[OURS], flush=True)
-    result["exact"] = {"queries/s": speed(lambda queries: exact.search(queries, K)[1], report["text"])}
-    fastest = max(row["tuned on texts"]["text queries/s"] for name, row in result.items() if name in PEERS)
-    result["times the best peer"] = round(result[OURS]["tuned on texts"]["text queries/s"] / fastest, 2)
-    keep("index", {"items": len(items), "fit of the vectors": drawn.fit, **result}, given.seed)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--autofaiss", type=Path, help="interpreter of an environment with autofaiss")
+    parser.add_argument("--name", default="index", help="of the file of results")
+    return parser.parse_args()
 
 
-def ours(
-    items: Vectors, tune: dict[str, Vectors], report: dict[str, Vectors], truth: dict[str, Rows]
-) -> dict[str, Any]:
-    """Let this project build and tune."""
-    index, told = build_index(items, IndexConfig(min_recall=TARGET, k=K, kind="ivf"), tune)
-    if not isinstance(index, IvfIndex):
-        raise SystemExit(f"expected inverted lists, got {index.kind}")
-    size = len(index.to_bytes())
-    halves = 2 * items.shape[1]
-    return {
-        "bytes a vector": round(size / len(items)),
-        "of these for refinement": halves,
-        "build seconds, tuning included": told.build_seconds,
-        "effort": told.effort,
-        "recall that it promises": told.recall,
-        "tuned on texts": measured(lambda queries: index.search(queries, K)[1], report, truth),
-    }
+def against(built: Built, catalogue: Catalogue, seed: int) -> dict[str, Any]:
+    """Tune a peer on text queries and on its own vectors; measure it both ways."""
+    items = catalogue.items
+    chosen = np.random.default_rng(seed).choice(len(items), min(1000, len(items)), replace=False)
+    own = Judged.by(items, Queries(items[chosen]), K)  # each finds itself, as whoever tunes on own vectors has it
+    row: dict[str, Any] = {"bytes a vector": round(built.size / len(items)), "build seconds": round(built.seconds, 1)}
+    if built.note:
+        row |= {"note": built.note, "as it comes": measured(built.search, catalogue)}
+    for name, queries in (("texts", catalogue.tune["text"]), ("itself", own)):
+        row[f"effort tuned on {name}"] = least_effort(built, queries, items)
+        row[f"tuned on {name}"] = measured(built.search, catalogue)
+    return row
 
 
-def least_effort(built: Built, queries: Vectors, answers: Rows) -> int:
+def least_effort(built: Built, queries: Judged, items: Vectors) -> int:
     """Find the least effort that reaches the target, and set it."""
     for effort in EFFORTS:
         built.set_effort(effort)
-        if overlap(built.search(queries), answers) >= TARGET:
+        if queries.recall(built.search(queries.queries.vectors), items) >= TARGET:
             break
     return effort
 
 
-def measured(search: Search, report: dict[str, Vectors], truth: dict[str, Rows]) -> dict[str, float]:
+def measured(search: Search, catalogue: Catalogue) -> dict[str, float]:
     """Recall and speed for each kind of query."""
     found: dict[str, float] = {}
-    for name, queries in report.items():
-        found[f"{name} recall"] = round(overlap(search(queries), truth[name]), 4)
-        found[f"{name} queries/s"] = speed(search, queries)
+    for name, asked in catalogue.report.items():
+        found[f"{name} recall"] = round(asked.recall(search(asked.queries.vectors), catalogue.items), 4)
+        found[f"{name} queries/s"] = speed(search, asked.queries.vectors)
     return found
-
-
-def overlap(found: Rows, answers: Rows) -> float:
-    """Share of the exact best that was found."""
-    return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), answers.tolist(), strict=True)]))
 
 
 def speed(search: Search, queries: Vectors) -> float:
     """Queries a second in one batch, the median of three."""
     times = []
-    for _ in range(3):
+    for _ in range(ROUNDS):
         started = perf_counter()
         search(queries)
         times.append(perf_counter() - started)
     return round(len(queries) / median(times))
 
 
-def _faiss_hnsw(items: Vectors) -> Built:
-    started = perf_counter()
-    index = faiss.IndexHNSWFlat(items.shape[1], M, faiss.METRIC_INNER_PRODUCT)
-    index.add(items)
-    seconds = perf_counter() - started
-
-    def set_effort(effort: int) -> None:
-        index.hnsw.efSearch = effort
-
-    return Built(set_effort, lambda q: index.search(q, K)[1], len(faiss.serialize_index(index)), seconds)
-
-
-def _hnswlib(items: Vectors) -> Built:
-    started = perf_counter()
-    index = hnswlib.Index("ip", items.shape[1])
-    index.init_index(len(items), ef_construction=200, M=M, random_seed=0)
-    index.add_items(items)
-    seconds = perf_counter() - started
-    size = index.index_file_size()
-
-    def search(queries: Vectors) -> Rows:
-        return np.asarray(index.knn_query(queries, K)[0], np.int64)
-
-    return Built(index.set_ef, search, size, seconds)
+def families(catalogue: Catalogue) -> tuple[dict[str, Any], list[Trial]]:
+    """Build, tune and sweep every family; give what may be chosen of all, and of the short list."""
+    rows: dict[str, Any] = {}
+    contenders: list[Trial] = []
+    for family in EVERY:
+        trial, rows[family.name] = swept(family, catalogue, IndexConfig(min_recall=TARGET, k=K))
+        contenders = choose([*contenders, trial])
+        rows[family.name]["meets the goal"] = not trial.unmet
+        print(family.name, rows[family.name], flush=True)
+    return rows, contenders
 
 
-def _usearch(items: Vectors) -> Built:
-    started = perf_counter()
-    index = Usearch(ndim=items.shape[1], metric="ip", dtype="bf16", connectivity=M)
-    index.add(np.arange(len(items)), items)
-    seconds = perf_counter() - started
+def verdict(rows: dict[str, Any], contenders: list[Trial], size: int) -> dict[str, Any]:
+    """Compare what ``auto`` and ``best`` choose with the best configuration of all, for each kind of query."""
+    names = [family.name for family in (SMALL if size <= FLAT_UP_TO else LARGE)]
+    auto = next((name for name in names if rows[name]["meets the goal"]), names[0])
+    found: dict[str, Any] = {}
+    for way, family in (("auto", auto), ("best", contenders[0].family.name)):
+        found[f"choice of {way}"] = {"family": family}
+        for kind in [kind for kind in ("text", "image") if "chosen" in rows[family].get(kind, ())]:
+            best = max(
+                (name for name in rows if "best" in rows[name].get(kind, ())),
+                key=lambda name: float(rows[name][kind]["best"]["queries/s"]),
+            )
+            fastest, own = rows[best][kind]["best"], rows[family][kind]["chosen"]
+            found[f"choice of {way}"][kind] = own | {
+                "of the best effort of this family": _share(own, rows[family][kind]["best"]),
+                "of the best of all": _share(own, fastest),
+                "the best of all": f"{best} at {rows[best][kind]['best effort']}: {fastest['queries/s']} queries/s",
+            }
+    return found
 
-    def set_effort(effort: int) -> None:
-        index.expansion_search = effort
 
-    return Built(set_effort, lambda q: np.asarray(index.search(q, K).keys, np.int64), index.serialized_length, seconds)
+def _share(own: dict[str, float], best: dict[str, float]) -> float:
+    return round(own["queries/s"] / best["queries/s"], 3)
 
 
-PEERS: dict[str, Callable[[Vectors], Built]] = {"FAISS HNSW": _faiss_hnsw, "hnswlib": _hnswlib, "usearch": _usearch}
+def table(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Recall of text queries by what each index was tuned on."""
+    rows = {
+        name: {"on texts": row["tuned on texts"]["text recall"], "on itself": row["tuned on itself"]["text recall"]}
+        | ({"as it comes": row["as it comes"]["text recall"]} if "as it comes" in row else {})
+        for name, row in result["peers"].items()
+        if "tuned on texts" in row
+    }
+    chosen = result["choice of auto"]
+    return rows | (
+        {f"this project ({chosen['family']})": {"on texts": chosen["text"]["recall"]}} if "text" in chosen else {}
+    )
+
 
 if __name__ == "__main__":
     main()

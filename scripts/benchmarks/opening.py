@@ -17,9 +17,10 @@ import numpy as np
 
 from indexing import fsops
 from indexing.encoders.base import unit
+from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
 from indexing.index.faiss_io import read_faiss
-from indexing.index.ivf import Effort, IvfIndex
+from indexing.index.ivf import IvfIndex
 from indexing.types import Vectors
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.index.ivf import Effort
+from indexing.index.effort import Effort
 from indexing.index.sharding import Plan, build_sharded, lists_for
 from indexing.index.shards import ShardedIndex, exact_search, shard_files
 from indexing.sizes import parse_bytes
@@ -100,7 +100,7 @@ def search(path: Path, texts: Vectors, exact: Vectors) -> dict[str, Any]:
     opened = perf_counter() - started
     half = len(texts) // 2
     effort = cheapest(index, texts[:half], exact[:half])
-    index.with_effort(effort)
+    index = index.with_effort(effort)
     found = index.search(texts[half:], K)[0]
     times = []
     for query in texts[half:]:

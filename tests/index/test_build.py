@@ -30,7 +30,7 @@ def test_a_graph_reaches_the_target_for_every_kind_of_query() -> None:
     assert report.kind == "faiss-hnsw"
     assert report.target_met
     for kind, of_kind in queries.items():
-        measured = recall(index, FlatIndex(vectors), of_kind, 10)
+        measured = recall(index, FlatIndex(vectors), of_kind, 10, kind=kind)
         assert measured >= 0.97
         assert report.recall[kind] == pytest.approx(measured, abs=1e-4)
 
@@ -40,7 +40,9 @@ def test_recall_is_the_share_of_the_exact_best() -> None:
     queries = np.array([[4, 3, 2, 1]], np.float32)
 
     class Half(FlatIndex):
-        def search(self, queries: Vectors, k: int, allow: object = None) -> tuple[Vectors, Rows]:
+        def search(
+            self, queries: Vectors, k: int, allow: object = None, kind: str | None = None
+        ) -> tuple[Vectors, Rows]:
             return np.array([[4, 1]], np.float32), np.array([[0, 3]], np.int64)
 
     assert recall(Half(vectors), FlatIndex(vectors), queries, 2) == 0.5

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from indexing.encoders.base import unit
 from indexing.index import FlatIndex, VectorIndex
+from indexing.index.effort import Effort
 from indexing.index.exact import scan
 from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import Effort, IvfIndex
+from indexing.index.ivf import IvfIndex
 from indexing.index.occupancy import Occupancy
 from indexing.types import Mask, Rows, Vectors
 

@@ -10,11 +10,11 @@ import pytest
 
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, load_index, recall
+from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import Effort, IvfIndex
+from indexing.index.ivf import IvfIndex
 from indexing.index.sharding import Plan, build_sharded
 from indexing.index.shards import ShardedIndex, exact_search, merged, shard_files
-from indexing.sizes import parse_bytes
 from indexing.types import Vectors
 from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered
@@ -212,13 +212,6 @@ def test_writing_over_an_index_never_mixes_two(mode: Mode, vectors: Vectors, tmp
     assert outcomes == {"whole", "refused"}
     np.testing.assert_array_equal(found, new.vectors)
     assert len(list(folder.iterdir())) == 3
-
-
-def test_sizes() -> None:
-    assert [parse_bytes(size) for size in ("1", "2K", "3 MB", "1GiB", 7)] == [1, 2048, 3 << 20, 1 << 30, 7]
-    for wrong in ("", "G", "-1", "0", "1X", "1e9"):
-        with pytest.raises(InputError, match="is not understood"):
-            parse_bytes(wrong)
 
 
 def test_the_example_of_the_docs_runs(vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

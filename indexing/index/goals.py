@@ -1,0 +1,51 @@
+"""What the user wants of an index."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from indexing.errors import InputError
+from indexing.sizes import parse_bytes
+
+IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf"]
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """What the index must achieve.
+
+    Attributes:
+        min_recall: Share of the exact best k that every kind of query must find.
+        k: Depth at which recall is measured.
+        kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a short list by
+            size that meets the goals; or ``"best"`` to build every family there is and take the fastest that does.
+        m: Edges a node of the HNSW graph.
+        sample: How many held-out queries of each kind to measure on.
+        max_memory: Most memory the loaded index may take: bytes, or text such as ``"512M"`` or ``"2G"``.
+        max_latency_ms: Longest median time of one query by itself on this machine, for every kind of query.
+    """
+
+    min_recall: float = 0.95
+    k: int = 10
+    kind: IndexKind = "auto"
+    m: int = 16
+    sample: int = 500
+    max_memory: int | str | None = None
+    max_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_recall <= 1:
+            raise InputError(f"min_recall is {self.min_recall}, expected more than 0 and at most 1")
+        if self.kind not in (kinds := get_args(IndexKind)):
+            raise InputError(f"index kind {self.kind!r} is unknown; choose {' or '.join(map(repr, kinds))}")
+        for name in ("k", "m", "sample"):
+            if isinstance(value := getattr(self, name), bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+        if self.max_latency_ms is not None and not self.max_latency_ms > 0:
+            raise InputError(f"max_latency_ms is {self.max_latency_ms}, expected more than 0")
+        if self.max_memory is not None:
+            parse_bytes(self.max_memory)
+
+    @property
+    def memory(self) -> float:
+        """Most bytes that the loaded index may take; infinite without a goal."""
+        return float("inf") if self.max_memory is None else parse_bytes(self.max_memory)

@@ -1,0 +1,71 @@
+"""Whether an index that was opened still keeps what was promised when it was built."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from indexing.bundle import Bundle
+from indexing.generation import PROMISE
+from indexing.index.promise import Promise
+from indexing.types import Vectors
+
+# Of the recall on some dozen stored queries: another processor rounds otherwise, and may order equals otherwise.
+SLACK = 0.02
+
+
+class DegradedIndexWarning(UserWarning):
+    """An index finds less than was promised."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an index was measured to find when it was opened.
+
+    Attributes:
+        recall: Recall on the stored queries of each kind; empty for a bundle without any.
+        degraded: Whether any kind of query finds less than was promised.
+        reasons: Which, and how much less.
+    """
+
+    recall: Mapping[str, float] = field(default_factory=dict)
+    degraded: bool = False
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
+    """Measure the index of a bundle over its (N, D) vectors with the queries stored at build.
+
+    A few queries say less than the many that it was tuned on: they count as below the promise only where they find less
+    than they did when the index was built.
+    """
+    told = bundle.manifest.index
+    target = told["config"]["min_recall"]
+    below = [
+        f"recall of {kind} was {built:.3f} < {target} when it was built"
+        for kind, built in told["recall"].items()
+        if built < target
+    ]
+    recall: dict[str, float] = {}
+    if bundle.has(PROMISE):
+        promise = Promise.from_bytes(bundle.read(PROMISE))
+        recall = promise.measure(bundle.index, vectors)
+        below += [
+            f"recall of {kind} is {now:.3f} on {len(promise.asked[kind].queries)} stored queries, "
+            f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
+            for kind, now in recall.items()
+            if now < min(target, promise.recall[kind]) - SLACK
+        ]
+    return Status(recall, bool(below), tuple(below))
+
+
+def warn_if_degraded(status: Status, bundle: Bundle) -> None:
+    """Warn once when an index finds less than was promised."""
+    if status.degraded:
+        reasons = "; ".join(status.reasons)
+        message = f"the index of {bundle.root} is degraded: {reasons}; build the bundle again"
+        warnings.warn(message, DegradedIndexWarning, stacklevel=4)

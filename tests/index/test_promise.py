@@ -1,0 +1,58 @@
+"""What was promised is kept with its exact answers, and measured again."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from indexing.encoders.base import unit
+from indexing.errors import DamagedFileError
+from indexing.index import FlatIndex, IndexConfig, Queries, build_index
+from indexing.index.effort import Effort
+from indexing.index.ivf import IvfIndex
+from indexing.index.promise import LEAST, MOST, Promise
+from indexing.types import Vectors
+
+DIM = 24
+
+
+def clustered(count: int, seed: int) -> Vectors:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(60, DIM))
+    return unit(centres[rng.integers(0, 60, count)] + 0.7 * rng.normal(size=(count, DIM)) + 1.0)
+
+
+def test_it_survives_its_bytes_and_sees_what_was_lost() -> None:
+    vectors = clustered(4000, 1)
+    rows = np.arange(50)
+    texts = Queries(unit(np.random.default_rng(3).normal(size=(60, DIM))))
+    asked = {"text": texts, "item": Queries(vectors[rows], rows)}
+    index, _ = build_index(vectors, IndexConfig(kind="ivf"), asked)
+    assert isinstance(index, IvfIndex)
+    promise = Promise.from_bytes(Promise.of(index, vectors, asked, 10).to_bytes())
+    assert {kind: len(one.queries) for kind, one in promise.asked.items()} == {"text": MOST, "item": MOST}
+    exact, _ = FlatIndex(vectors).search(promise.asked["text"].queries.vectors, 10)
+    np.testing.assert_allclose(promise.asked["text"].exact, exact, rtol=1e-5)
+    np.testing.assert_array_equal(promise.asked["item"].queries.own, rows[:MOST])
+    assert promise.measure(index, vectors) == promise.recall
+    assert min(promise.recall.values()) > 0.9
+    lazy = promise.measure(index.with_effort(Effort(1, 20)), vectors)
+    assert lazy["text"] < 0.6
+    assert promise.measure(FlatIndex(vectors), vectors) == {"text": 1.0, "item": 1.0}
+
+
+def test_of_what_scans_everything_little_is_kept() -> None:
+    vectors = np.random.default_rng(0).normal(size=(30_000, 512)).astype(np.float32)
+    asked = {kind: vectors[:40] for kind in ("text", "image", "history")}
+    index, _ = build_index(vectors[:100], IndexConfig(), {})
+    kept = Promise.of(index, vectors[:100], asked, 10)
+    assert [len(one.queries) for one in kept.asked.values()] == [MOST] * 3
+    large, _ = build_index(vectors, IndexConfig(), {})
+    kept = Promise.of(large, vectors, asked, 10)
+    assert [len(one.queries) for one in kept.asked.values()] == [400_000_000 // (30_000 * 512 * 3)] * 3
+    assert LEAST <= 8
+
+
+def test_what_is_no_promise_is_refused() -> None:
+    for data in (b"", b"x" * 40, save({"text.vectors": np.zeros((2, 3), np.float32)})):
+        with pytest.raises(DamagedFileError, match="stored sample of queries cannot be read"):
+            Promise.from_bytes(data)

@@ -1,0 +1,133 @@
+"""The tuner takes the cheapest effort for each kind of query, and each kind is searched with its own."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from indexing.encoders.base import unit
+from indexing.errors import InputError
+from indexing.index import IndexConfig, Queries, build_index
+from indexing.index.effort import Effort, Efforts
+from indexing.index.families import EVERY, GRAPH, LISTS_BIT, LISTS_BYTE, LISTS_PQ, Family
+from indexing.index.ivf import IvfIndex
+from indexing.index.queries import Judged
+from indexing.index.tune import cost, ladders, tuned
+from indexing.types import Vectors
+
+COUNT, DIM = 4000, 24
+
+
+def clustered(count: int, seed: int) -> Vectors:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(60, DIM))
+    return unit(centres[rng.integers(0, 60, count)] + 0.7 * rng.normal(size=(count, DIM)) + 1.0)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    return clustered(COUNT, 1)
+
+
+@pytest.fixture(scope="module")
+def asked(vectors: Vectors) -> dict[str, Judged]:
+    far = unit(np.random.default_rng(9).normal(size=(80, DIM)))
+    rows = np.arange(80)
+    queries = {"text": Queries(far), "image": Queries(clustered(80, 2)), "item": Queries(vectors[rows], rows)}
+    return {kind: Judged.by(vectors, one, 10) for kind, one in queries.items()}
+
+
+@pytest.mark.parametrize("family", [LISTS_PQ, LISTS_BIT, LISTS_BYTE, GRAPH], ids=lambda family: family.name)
+def test_the_cheapest_effort_of_the_whole_grid(
+    family: Family, vectors: Vectors, asked: dict[str, Judged], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexing.index.tune.LISTS", (2, 4, 8, 24, 48, 96))
+    monkeypatch.setattr("indexing.index.tune.CANDIDATES", (400, 150, 50, 20))
+    index = family.build(vectors, 8)
+    for target in (0.8, 0.95):
+        for queries in (one.first(30) for one in asked.values()):
+
+            def measure(one: object, queries: Judged = queries) -> tuple[float, float]:
+                return queries.measure(one, vectors)  # type: ignore[arg-type]
+
+            point, points = tuned(family, index, target, measure)
+            grid = {
+                effort: measure(index.with_efforts(Efforts(default=effort)))[0]
+                for ladder in ladders(family, index)
+                for effort in ladder
+            }
+            reaching = [effort for effort, recall in grid.items() if recall >= target]
+            assert reaching
+            least = min(cost(index, effort) for effort in reaching)
+            assert (point.recall, cost(index, point.effort)) == (grid[point.effort], least)
+            assert point.recall >= target
+            assert len(points) <= len(grid)
+            assert {one.effort: one.recall for one in points}.items() <= grid.items()
+
+
+def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, Judged]) -> None:
+    recalls = iter([0.5, 0.7, 0.6])
+    tried: list[Effort] = []
+
+    def measure(one: object) -> tuple[float, float]:
+        assert isinstance(one, IvfIndex)
+        tried.append(one.effort)
+        return next(recalls, 0.1), 1.0
+
+    point, points = tuned(LISTS_PQ, LISTS_PQ.build(vectors, 8), 0.9, measure)
+    assert (point.recall, point.effort) == (0.7, tried[1])
+    assert len(points) == len(tried) == len(ladders(LISTS_PQ, LISTS_PQ.build(vectors, 8))[0])
+
+
+def test_every_kind_is_promised_and_searched_with_its_own_effort(vectors: Vectors, asked: dict[str, Judged]) -> None:
+    config = IndexConfig(kind="ivf", min_recall=0.9)
+    index, report = build_index(vectors, config, {kind: one.queries for kind, one in asked.items()})
+    assert isinstance(index, IvfIndex)
+    assert set(report.efforts) == set(report.recall) == {"text", "image", "item"}
+    assert report.efforts["text"]["lists"] > report.efforts["image"]["lists"]
+    for kind, queries in asked.items():
+        got, _ = queries.measure(index, vectors, kind)
+        assert got >= 0.9
+        assert report.recall[kind] == pytest.approx(got, abs=1e-4)
+    text = asked["text"]
+    assert text.measure(index, vectors, "image")[0] < 0.8  # a text that is searched as a picture loses
+    assert text.measure(index, vectors, "text")[0] <= text.measure(index, vectors, None)[0]
+    np.testing.assert_array_equal(
+        index.search(text.queries.vectors, 10, kind="unheard of")[1], index.search(text.queries.vectors, 10)[1]
+    )
+
+
+@pytest.mark.parametrize("family", [LISTS_PQ, GRAPH], ids=lambda family: family.name)
+def test_searches_of_different_kinds_at_once_do_not_touch_each_other(family: Family, vectors: Vectors) -> None:
+    efforts = Efforts({"low": Effort(1, 20, 10), "high": Effort(60, 400, 600)})
+    index = family.build(vectors, 8).with_efforts(efforts)
+    queries = unit(np.random.default_rng(5).normal(size=(20, DIM)))
+    alone = {kind: index.search(queries, 10, kind=kind)[1] for kind in ("low", "high")}
+    assert (alone["low"] != alone["high"]).any()
+    kinds = ["low", "high"] * 60
+    with ThreadPoolExecutor(4) as pool:
+        for kind, rows in zip(
+            kinds, pool.map(lambda kind: index.search(queries, 10, kind=kind)[1], kinds), strict=True
+        ):
+            np.testing.assert_array_equal(rows, alone[kind])
+
+
+def test_the_same_catalogue_gives_the_same_index(vectors: Vectors, asked: dict[str, Judged]) -> None:
+    queries = {kind: one.queries for kind, one in asked.items()}
+    first, second = (build_index(vectors, IndexConfig(kind="ivf", min_recall=0.9), queries) for _ in range(2))
+    assert isinstance(first[0], IvfIndex)
+    assert isinstance(second[0], IvfIndex)
+    assert first[0].to_bytes() == second[0].to_bytes()
+    assert (first[1].efforts, first[1].recall) == (second[1].efforts, second[1].recall)
+
+
+def test_efforts() -> None:
+    efforts = Efforts({"text": Effort(lists=96, candidates=100), "image": Effort(lists=8, candidates=150)})
+    assert efforts.of("image") == Effort(8, 150)
+    assert efforts.of(None) == efforts.of("audio") == Effort(96, 150)
+    assert Efforts(default=Effort(3)).of("text") == Effort(3)
+    assert Efforts.from_json(efforts.to_json()) == efforts
+    for wrong in (-1, True, 1.5, 10**9):
+        with pytest.raises(InputError, match="effort lists is"):
+            Effort(lists=wrong)  # type: ignore[arg-type]
+    assert len({family.name for family in EVERY}) == len(EVERY)
