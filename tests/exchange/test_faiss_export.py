@@ -75,8 +75,8 @@ def test_lists_and_shards_give_their_vectors_too(tmp_path: Path) -> None:
     vectors = clustered(4000, 1, 16)
     shards = ShardedIndex([FaissIndex.flat(vectors[:50]), IvfIndex.build(vectors[50:])])
     for index in IvfIndex.build(vectors), shards:
-        bundle.__dict__["index"] = index
+        bundle.generation.__dict__["index"] = index
         np.testing.assert_allclose(served_vectors(bundle), vectors, atol=1e-3)
-    in_shards = Bundle(bundle.root, bundle.folder, replace(bundle.manifest, index={"kind": "faiss-sharded"}))
+    bundle.generation.manifest = replace(bundle.manifest, index={"kind": "faiss-sharded"})
     with pytest.raises(InputError, match="is in shards, no single file of FAISS; export kind 'flat'"):
-        export_faiss(in_shards, tmp_path / "out")
+        export_faiss(bundle, tmp_path / "out")
