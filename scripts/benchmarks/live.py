@@ -1,0 +1,125 @@
+"""What changes cost as a bundle grows: adding, deleting, following, searching and compaction, with fitted exponents.
+
+    python -m scripts.benchmarks.live --pairs PAIRS [--largest 200000]
+
+Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index`), put in by the encoder
+``vectors:``, so that no model's time is in the figures. Every add and delete is durable when it returns.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.edit import add, delete
+from indexing.encoders import Encoder, load_encoder
+from indexing.types import Vectors
+from retrieval.learned import compact
+from retrieval.retriever import Retriever
+from scripts.benchmarks.geometry import draw, read_pairs
+from scripts.benchmarks.index_curves import exponent
+from scripts.benchmarks.record import keep
+
+SIZES = (10_000, 30_000, 100_000, 200_000, 1_000_000)
+BATCHES = (1, 100, 10_000)
+REPEATS = 5
+SLOPES = (
+    "add 100 items, s",
+    "delete 100 items, s",
+    "follow 100 items, s",
+    "open, s",
+    "compact, s",
+    "search ms, nothing pending",
+)
+
+
+def main() -> None:
+    """Measure and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--largest", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    faiss.omp_set_num_threads(given.threads)
+    rows = []
+    for size in sorted({min(size, given.largest) for size in SIZES}):
+        drawn = draw(*read_pairs(given.pairs), size + REPEATS * sum(BATCHES), 200, given.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measured(Path(folder), drawn.items, drawn.images, size))
+        print(rows[-1], flush=True)
+    exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}
+    keep("live", {"threads": given.threads, "sizes": rows, "exponents": exponents}, given.seed)
+
+
+def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dict[str, Any]:
+    """Build a bundle of so many items, then add the others in batches, delete some of them, and compact."""
+    root, encoder = folder / "bundle", load_encoder("vectors:")
+    build_bundle(catalogue(folder, vectors[:size], 0), encoder, root)
+    row: dict[str, Any] = {"items": size}
+    row["open, s"], retriever = timed(lambda: Retriever.load(root))
+    row["index"] = retriever.bundle.manifest.index["family"]
+    row["search ms, nothing pending"] = latency(retriever, queries)
+    bundle, start = Bundle.open(root), size
+    for batch in BATCHES:
+        spent = []
+        for _ in range(REPEATS):
+            more = catalogue(folder, vectors[start : start + batch], start)
+            spent.append(timed(lambda more=more: add(bundle, more, encoder))[0])  # type: ignore[misc]
+            start += batch
+        row[f"add {batch} items, s"] = round(median(spent), 4)
+        row[f"items added a second, {batch} at once"] = round(batch / median(spent))
+        seconds, retriever = timed(retriever.latest)
+        row[f"follow {batch} items, s"] = round(seconds / REPEATS, 4)
+        row[f"search ms, {start - size} added"] = latency(retriever, queries)
+    for batch in (1, 100):
+        spent = []
+        for number in range(REPEATS):
+            first = number * batch
+            gone = [f"item-{row}" for row in range(first, first + batch)]
+            spent.append(timed(lambda gone=gone: delete(bundle, gone, missing_ok=True))[0])  # type: ignore[misc]
+        row[f"delete {batch} items, s"] = round(median(spent), 4)
+    retriever = retriever.latest()
+    row["search ms, some deleted too"] = latency(retriever, queries)
+    row["compact, s"] = round(timed(lambda: compact(root))[0], 2)
+    return row
+
+
+def catalogue(folder: Path, vectors: Vectors, start: int) -> Catalogue:
+    """Give vectors as a catalogue of items without text or picture."""
+    path = folder / f"items-{start}.parquet"
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    names = [f"item-{start + row}" for row in range(len(vectors))]
+    pq.write_table(pa.table({"item_id": names, "image_vector": column, "place": np.arange(len(vectors))}), path)
+    return Catalogue.from_parquet(path)
+
+
+def latency(retriever: Retriever, queries: Vectors) -> float:
+    """Give the median milliseconds of one query, searched as an item is."""
+    index = retriever.index
+    index.search(queries[:1], 10, kind="item")
+    spent = [timed(lambda query=query: index.search(query[None], 10, kind="item"))[0] for query in queries]  # type: ignore[misc]
+    return round(1000 * median(spent), 3)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Give the seconds that some work takes, and what it gives."""
+    started = perf_counter()
+    result = work()
+    return perf_counter() - started, result
+
+
+if __name__ == "__main__":
+    main()
