@@ -132,9 +132,9 @@ def _publish(
 
 
 def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
-    """Give the positions of the items with any embedding, and their vectors."""
+    """Give the positions of the items that have a direction, and their vectors."""
     items = collected(store, everything, encoder.info.modalities)
-    rows = np.flatnonzero(np.any(list(items.exists.values()), axis=0))
+    rows = np.flatnonzero(fuse(items).any(axis=1))  # opposite vectors leave an item without a direction
     return rows, items.take(rows)
 
 

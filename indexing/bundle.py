@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from indexing.changes import LOG, Batch, digest_of, names_between, read_batch
+from indexing.changes import LOG, Batch, acknowledged, read_batch
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import ModalityVectors
@@ -22,10 +22,9 @@ from indexing.generation import Generation
 from indexing.index import VectorIndex
 from indexing.item_ids import ItemIds
 from indexing.manifest import Manifest
-from indexing.sealed import WAY_OUT
 from indexing.state import State, read_state
 from indexing.store import Parts
-from indexing.types import Mask, Modality
+from indexing.types import Mask, Modality, Rows
 
 
 class Bundle:
@@ -76,14 +75,13 @@ class Bundle:
         state = read_state(self.root)
         if state == self.state:
             return self
-        if state is None or state.generation != self.state.generation or state.last < self.state.last:
+        if state is None or state.generation != self.state.generation:
             return Bundle.open(self.root)
         try:
-            return Bundle(
-                self.root, self.generation, state, _read(self.root, state, self.generation.manifest, self.batches)
-            )
+            batches = _read(self.root, state, self.generation.manifest, self.batches)
         except DamagedFileError:
             return Bundle.open(self.root)
+        return Bundle(self.root, self.generation, state, batches)
 
     @property
     def folder(self) -> Path:
@@ -114,7 +112,19 @@ class Bundle:
     def attributes(self) -> pa.Table:
         """One line a row: item_id, text columns and attributes."""
         tables = [self.generation.attributes, *(batch.attributes for batch in self.batches)]
-        return pa.concat_tables(tables, promote_options="default")
+        try:
+            return pa.concat_tables(tables, promote_options="default")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BundleError(
+                f"the attributes of {self.root} and of changes since have other types: {error}; build the bundle again"
+            ) from error
+
+    @cached_property
+    def origins(self) -> Rows:
+        """(M,) int64: for each row added since, the generation's row of the same item, or -1."""
+        known = self.generation.items.row
+        rows = (known(item_id) for batch in self.batches for item_id in batch.item_ids)
+        return np.array([-1 if row is None else row for row in rows], np.int64)
 
     @cached_property
     def modality_vectors(self) -> ModalityVectors:
@@ -166,7 +176,21 @@ class Bundle:
 
 def _read(root: Path, state: State, manifest: Manifest, known: Sequence[Batch] = ()) -> tuple[Batch, ...]:
     """Read the batches that a generation does not contain, but for those known."""
-    names = names_between(root, manifest.batches, state.last)
-    if digest_of(names) != state.digest:
-        raise DamagedFileError(f"{root / LOG} holds other changes than CURRENT names; {WAY_OUT}")
-    return (*known, *(read_batch(root / LOG / name) for name in names[len(known) :]))
+    names = acknowledged(root, state, manifest.batches)
+    batches = (*known, *(read_batch(root / LOG / name) for name in names[len(known) :]))
+    check_encoders(root, manifest, batches)
+    return batches
+
+
+def check_encoders(root: Path, manifest: Manifest, batches: Sequence[Batch]) -> None:
+    """Check that changes were encoded as a generation was.
+
+    Raises:
+        BundleError: When they were not.
+    """
+    for batch in batches:
+        if batch.fingerprint not in ("", manifest.encoder.fingerprint):
+            raise BundleError(
+                f"batch {batch.number} of the changes to {root} was encoded by another encoder than "
+                f"{manifest.generation}: build the bundle again with the encoder that is wanted"
+            )

@@ -20,6 +20,7 @@ from indexing import fsops
 from indexing.errors import DamagedFileError
 from indexing.item_ids import ItemIds
 from indexing.sealed import WAY_OUT
+from indexing.state import CURRENT, State
 from indexing.store import Parts
 from indexing.types import Modality
 
@@ -118,6 +119,19 @@ def names_between(root: Path, after: int, last: int) -> list[str]:
     if missing := [number for number in range(after + 1, last + 1) if number not in found]:
         raise DamagedFileError(f"{folder} lacks batch {missing[0]} of the changes; {WAY_OUT}")
     return [found[number] for number in range(after + 1, last + 1)]
+
+
+def acknowledged(root: Path, state: State, after: int) -> list[str]:
+    """Give the names of the acknowledged batches with numbers beyond ``after``, in order.
+
+    Raises:
+        DamagedFileError: When one is missing, or is not the one that was acknowledged.
+    """
+    first = min(after, state.contains)
+    names = names_between(root, first, state.last)
+    if digest_of(names[state.contains - first :]) != state.digest:
+        raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {WAY_OUT}")
+    return names[after - first :]
 
 
 def batch_number(path: Path) -> int:

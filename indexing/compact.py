@@ -25,7 +25,7 @@ from indexing.state import read_state
 from indexing.store import parquet_bytes, shard_name
 from indexing.types import Vectors
 
-WAIT = 60.0
+FOR_EVER = -1.0
 
 
 class Learned(Protocol):
@@ -62,12 +62,15 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         if not bundle.batches:
             return bundle
         folder = prepare(root, *folded(bundle, learned(bundle)), COMPACTING)
-        with writing(root, wait=WAIT):
-            state = read_state(root)
-            if state is None or state.generation != bundle.state.generation:
-                fsops.remove(folder)
-                raise BundleError(f"{root} has got another generation during compaction; run it again if it is due")
-            put_in_force(root, folder)
+        try:
+            with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
+                state = read_state(root)
+                if state is None or state.generation != bundle.state.generation:
+                    raise BundleError(f"{root} has got another generation during compaction; run it again if it is due")
+                put_in_force(root, folder)
+        except BaseException:
+            fsops.remove(folder)
+            raise
     return Bundle.open(root)
 
 

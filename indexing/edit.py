@@ -8,25 +8,28 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.changes import Batch, digest_of, names_between, write_batch
+from indexing.changes import Batch, acknowledged, digest_of, write_batch
 from indexing.encode import EncodeConfig, encode_catalogue
 from indexing.encode_progress import encode_progress
 from indexing.encoders.base import Encoder
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
+from indexing.fusion import fuse
 from indexing.generation import ATTRIBUTES, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.precomputed import store_vectors
 from indexing.state import write_state
-from indexing.store import EmbeddingStore, to_table
+from indexing.store import EmbeddingStore, parquet_bytes, to_table
 
 WAIT = 10.0
 COMPACT_BEYOND = 0.1
+NOTHING = "nothing of it gives a vector in the modalities of this bundle"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class EditReport:
         removed: Items that were taken out.
         rejected: Rows of the source that are no items, by reason.
         failed: Items of which nothing could be encoded, with the reason; what there was of them stays.
+        partly: Items of which some content could not be encoded, with the reason; they are put in without it.
         batch: Number of the batch; 0 when nothing changed.
         pending: Items put in or taken out since the generation was made.
         compaction_due: Whether these are so many that `compact` pays.
@@ -49,6 +53,7 @@ class EditReport:
     removed: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    partly: dict[str, str] = field(default_factory=dict)
     batch: int = 0
     pending: int = 0
     compaction_due: bool = False
@@ -154,34 +159,26 @@ def _put(
         else:
             encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
     everything = ItemIds(attributes.column("item_id").to_pylist())
-    exists = np.any(list(collected(store, everything, encoder.info.modalities).exists.values()), axis=0)
-    put = [everything[row] for row in np.flatnonzero(exists)]
+    # A direction by the modalities that the bundle has, or the item could not be found.
+    usable = fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1)
+    put = [everything[row] for row in np.flatnonzero(usable)]
     records = list(store.records(put))
     batch = Batch(
-        0, encoder.info.fingerprint, (), to_table(records, encoder.info.dim), attributes.filter(pa.array(exists))
+        0, encoder.info.fingerprint, (), to_table(records, encoder.info.dim), attributes.filter(pa.array(usable))
     )
     replaced = len(bundle.items.known(put))
-    report = EditReport(len(put) - replaced, replaced, 0, dict(catalogue.report.rejected), _failed(store, everything))
+    reasons = {record.item_id: record.reason for record in store.records(everything) if record.vector is None}
+    failed = {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
+    partly = {item_id: reason for item_id, reason in reasons.items() if item_id not in failed}
+    report = EditReport(len(put) - replaced, replaced, 0, dict(catalogue.report.rejected), failed, partly)
     report = _commit(bundle, batch, report)
     fsops.remove(work)
     return report
 
 
-def _failed(store: EmbeddingStore, items: ItemIds) -> dict[str, str]:
-    """Say of the items without any embedding what is wrong with the first of their contents."""
-    reasons: dict[str, str] = {}
-    usable = set()
-    for record in store.records(items):
-        if record.vector is None:
-            reasons.setdefault(record.item_id, record.reason)
-        else:
-            usable.add(record.item_id)
-    return {item_id: reason for item_id, reason in reasons.items() if item_id not in usable}
-
-
 def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
-    """Give the attributes of new items in the types that the bundle has; new columns stay as they are."""
-    table = catalogue.attributes
+    """Give the attributes of new items in the types that the bundle has, new columns in those that a file keeps."""
+    table = pq.read_table(pa.BufferReader(parquet_bytes(catalogue.attributes)))
     for place, field_ in enumerate(table.schema):
         if field_.name not in schema.names or (wanted := schema.field(field_.name).type) == field_.type:
             continue
@@ -201,7 +198,7 @@ def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     if not batch.removed and not len(batch.attributes):
         return _with_pending(report, bundle, bundle.batches)
     batch = replace(batch, number=state.last + 1)
-    names = names_between(root, bundle.manifest.batches, state.last)
+    names = acknowledged(root, state, state.contains)
     name = write_batch(root, batch)
     write_state(root, replace(state, last=batch.number, digest=digest_of([*names, name])))
     return _with_pending(replace(report, batch=batch.number), bundle, (*bundle.batches, batch))

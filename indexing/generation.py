@@ -101,7 +101,8 @@ class Generation:
     def _rows(self) -> dict[Modality, tuple[Growing, Growing]]:
         """Vectors and existence of each modality, shared by all that follow the changes."""
         found = collected(self.store(), self.items, self.manifest.encoder.modalities)
-        return {m: (Growing(found.vectors[m]), Growing(found.exists[m])) for m in found.modalities}
+        # Of every modality that the encoder has, also of one that no item has yet.
+        return {m: (Growing(found.vectors[m]), Growing(found.exists[m])) for m in self.manifest.encoder.modalities}
 
     @cached_property
     def parts(self) -> dict[Modality, Parts]:

@@ -18,7 +18,7 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK") -> Iterator[
 
     Args:
         folder: Folder of the bundle.
-        wait: Seconds to wait for a writer that is soon done.
+        wait: Seconds to wait for a writer that is soon done; as long as it takes when negative.
         name: Of the lock.
 
     Raises:

@@ -3,16 +3,17 @@
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
 from indexing import fsops
-from indexing.changes import LOG, batch_number, digest_of, forget_batches, names_between
+from indexing.changes import LOG, acknowledged, batch_number, digest_of, forget_batches
 from indexing.errors import BundleError, DamagedFileError
 from indexing.manifest import MANIFEST, FileRecord, Manifest
-from indexing.reading import is_read
+from indexing.reading import unread
 from indexing.state import State, read_state, write_state
 
 KEPT_GENERATIONS = 3
@@ -64,39 +65,51 @@ def put_in_force(root: Path, folder: Path) -> None:
     """Give what `prepare` wrote its name and put it in force. The caller holds the lock of the bundle."""
     generation = folder.name.split("-", 1)[1]
     batches = Manifest.read(folder / MANIFEST).batches
-    last = max(batches, last_number(root))
-    state = State(generation, last, digest_of(names_between(root, batches, last)))
+    before = _known_state(root)
+    # A generation that contains everything, as a new build does, needs nothing of the log: it may be damaged.
+    pending = acknowledged(root, before, batches) if before and batches < before.last else []
+    if before is None:
+        state = State(generation, batches, batches)
+    else:
+        state = replace(before, last=max(batches, before.last)).succeeded_by(generation, batches, digest_of(pending))
     fsops.rename_folder(folder, root / generation)
     write_state(root, state)
-    collect_garbage(root)
+    collect_garbage(root, state)
+
+
+def _known_state(root: Path) -> State | None:
+    try:
+        return read_state(root)
+    except DamagedFileError:
+        return None
 
 
 def last_number(root: Path) -> int:
-    """Give the number of the last acknowledged batch of changes, or the largest there is when nobody can say."""
-    try:
-        state = read_state(root)
-    except DamagedFileError:
-        state = None
-    return state.last if state else max(map(batch_number, (root / LOG).glob("*.arrow")), default=0)
+    """Give the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
+    if state := _known_state(root):
+        return state.last
+    return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained(root)], default=0)
 
 
-def collect_garbage(root: Path) -> None:
-    """Remove unfinished generations, all but the newest few that nobody reads, and batches that all contain."""
-    for folder in root.glob(f"{UNFINISHED}-gen-*"):
-        fsops.remove(folder)
-    state = read_state(root)
-    current = state.generation if state else ""
-    others = sorted(folder for folder in root.glob("gen-*") if folder.name != current)
-    for folder in others[: -(KEPT_GENERATIONS - 1)]:
-        if not is_read(folder / MANIFEST):
-            # Half removed it must not be taken for a generation, should this end in between.
-            unfinished = root / f"{UNFINISHED}-{folder.name}"
-            fsops.rename_folder(folder, unfinished)
-            fsops.remove(unfinished)
+def _contained(root: Path) -> list[int]:
+    """Give the last batch that each generation contains, but for those that cannot be opened."""
     contained = []
     for folder in root.glob("gen-*"):
-        try:
+        with suppress(BundleError):
             contained.append(Manifest.read(folder / MANIFEST).batches)
-        except BundleError:  # one that cannot be opened needs no changes
-            continue
-    forget_batches(root, min(contained, default=0))
+    return contained
+
+
+def collect_garbage(root: Path, state: State) -> None:
+    """Remove what is unfinished, what was not in force lately and nobody reads, and batches that all contain."""
+    for folder in root.glob(f"{UNFINISHED}-gen-*"):
+        fsops.remove(folder)
+    kept = {state.generation, *state.history[-(KEPT_GENERATIONS - 1) :]}
+    for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in kept):
+        with unread(folder / MANIFEST) as free:
+            if free:
+                # Half removed it must not be taken for a generation, should this end in between.
+                unfinished = root / f"{UNFINISHED}-{folder.name}"
+                fsops.rename_folder(folder, unfinished)
+                fsops.remove(unfinished)
+    forget_batches(root, min(_contained(root), default=0))

@@ -1,23 +1,24 @@
-"""Mend what can be mended of a bundle: which generation is in force, and its index, which is a cache of the vectors."""
+"""Mend what can be mended of a bundle: which state is in force, and its index, which is a cache of the vectors."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from indexing.bundle import Bundle
-from indexing.changes import LOG, digest_of, names_between, read_batch
-from indexing.compact import Learned
+from indexing.bundle import Bundle, check_encoders
+from indexing.changes import LOG, Batch, digest_of, names_between, read_batch
+from indexing.compact import Learned, folded
 from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import fuse
-from indexing.generation import INDEX, Generation
+from indexing.generation import Generation
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
-from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import Content, last_number, publish
 from indexing.rollback import generations
-from indexing.state import CURRENT, State, read_state, write_state
+from indexing.state import COPY, CURRENT, State, read_state, write_state
 from indexing.verify import REBUILDABLE, REWRITTEN, Problem, verify
 
 
@@ -41,8 +42,9 @@ class RepairReport:
 def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_changes: bool = False) -> RepairReport:
     """Mend a bundle as far as its vectors allow.
 
-    A damaged CURRENT is written again for the newest whole generation; a damaged index is built again from the vectors,
-    into a new generation. Of damaged vectors, attributes or learned parts it says what to do.
+    A damaged CURRENT is written again from its copy, or else for the newest whole generation with every change; a
+    damaged index is built again from the vectors, into a new generation. Of damaged vectors, attributes or learned
+    parts it says what to do.
 
     Args:
         root: Folder of the bundle.
@@ -56,51 +58,71 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
     root = Path(root)
     with writing(root):
         done: list[str] = []
-        if any(problem.way_out == REWRITTEN for problem in verify(root)):
-            done += _put_newest_in_force(root)
+        steps = [partial(_put_in_force, root), partial(_index_rebuilt, root, learned)]
         if drop_changes:
-            done += _dropped(root)
-        done += _index_rebuilt(root, learned)
+            steps.insert(1, partial(_changes_dropped, root, learned))
+        for step in steps:
+            with suppress(BundleError):  # `verify` says below what is left
+                done += step()
         return RepairReport(tuple(done), tuple(verify(root)))
 
 
-def _put_newest_in_force(root: Path) -> list[str]:
-    """Write CURRENT for the newest generation whose files are whole, its index apart."""
-    for name in reversed(generations(root)):
+def _put_in_force(root: Path) -> list[str]:
+    """Write CURRENT again if it is damaged, or names a generation that is gone."""
+    if not any(problem.way_out == REWRITTEN for problem in verify(root)):
+        return []
+    for state in _candidates(root):
         try:
-            manifest = Generation.open(root / name, but=REBUILDABLE).manifest
+            manifest = Generation.open(root / state.generation, but=REBUILDABLE).manifest
+            batches = _whole(root, manifest.batches, state.last)
+            check_encoders(root, manifest, batches)
         except BundleError:
             continue
-        last = _last_whole(root, manifest.batches)
-        write_state(root, State(name, last, digest_of(names_between(root, manifest.batches, last))))
-        return [f"{CURRENT} names {name}, the newest whole generation, and the changes up to number {last}"]
+        names = names_between(root, manifest.batches, state.last)
+        write_state(root, replace(state, contains=manifest.batches, digest=digest_of(names)))
+        return [f"{CURRENT} names {state.generation} and the changes up to number {state.last}"]
     return []
 
 
-def _last_whole(root: Path, after: int) -> int:
-    """Give the number up to which all changes are whole."""
-    last = after
-    for number in range(after + 1, last_number(root) + 1):
+def _candidates(root: Path) -> list[State]:
+    """Give the states that may have been in force: that of the copy, and one for each generation, the newest first."""
+    last, found = last_number(root), []
+    with suppress(DamagedFileError):
+        if copy := read_state(root, COPY):
+            found.append(replace(copy, last=max(last, copy.last)))
+    return [*found, *(State(name, 0, last) for name in reversed(generations(root)))]
+
+
+def _whole(root: Path, after: int, last: int) -> tuple[Batch, ...]:
+    """Read the batches up to the first that is damaged or lost."""
+    batches: list[Batch] = []
+    for number in range(after + 1, last + 1):
         try:
             (name,) = names_between(root, number - 1, number)
-            read_batch(root / LOG / name)
+            batches.append(read_batch(root / LOG / name))
         except DamagedFileError:
             break
-        last = number
-    return last
+    return tuple(batches)
 
 
-def _dropped(root: Path) -> list[str]:
+def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
+    """Fold the changes before the first damaged one into a new generation, which then needs none of the others.
+
+    Their numbers are not used again: whoever followed them sees another generation, never other changes.
+    """
     state = read_state(root)
-    if state is None:
+    if state is None or not any(problem.path.startswith(LOG) and problem.serving for problem in verify(root)):
         return []
-    batches = Manifest.read(root / state.generation / MANIFEST).batches
-    last = _last_whole(root, batches)
-    digest = digest_of(names_between(root, batches, last))
-    if (last, digest) == (state.last, state.digest):
-        return []
-    write_state(root, replace(state, last=last, digest=digest))
-    return [f"the changes from number {last + 1} to {max(state.last, last + 1)} are given up"]
+    generation = Generation.open(root / state.generation)
+    batches = _whole(root, state.contains, state.last)
+    kept = Bundle(root, generation, state, batches)
+    if batches:
+        manifest, files = folded(kept, learned(kept))
+    else:
+        manifest = generation.manifest
+        files = {record.name: generation.folder / record.name for record in manifest.files}
+    publish(root, replace(manifest, batches=state.last), files)
+    return [f"the changes from number {state.contains + len(batches) + 1} to {state.last} are given up"]
 
 
 def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
@@ -109,17 +131,13 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     damaged = {problem.path for problem in verify(root) if problem.serving}
     if state is None or not damaged & {f"{state.generation}/{name}" for name in REBUILDABLE}:
         return []
-    try:
-        generation = Generation.open(root / state.generation, but=REBUILDABLE)
-    except BundleError:
-        return []
+    generation = Generation.open(root / state.generation, but=REBUILDABLE)
     old, frozen = generation.manifest, generation.modality_vectors
     vectors = learned(Bundle(root, generation, state, ())).project(fuse(frozen))
-    config = IndexConfig(**old.index["config"])
-    index_files, index_section = indexed(frozen, vectors, config)
+    index_files, index_section = indexed(frozen, vectors, IndexConfig(**old.index["config"]))
     files: dict[str, Content] = {record.name: generation.folder / record.name for record in old.files}
     publish(root, replace(old, index=index_section), {**files, **index_files})
-    return [f"{INDEX} was built again from the vectors, into {_in_force(root)}"]
+    return [f"the index was built again from the vectors, into {_in_force(root)}"]
 
 
 def _in_force(root: Path) -> str:

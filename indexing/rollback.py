@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from indexing.bundle import Bundle
-from indexing.changes import LOG, digest_of, names_between, read_batch
+from indexing.bundle import Bundle, check_encoders
+from indexing.changes import LOG, acknowledged, digest_of, read_batch
 from indexing.errors import BundleError
 from indexing.generation import Generation
 from indexing.lock import writing
-from indexing.publish import last_number
 from indexing.state import State, is_generation, read_state, write_state
 
 
@@ -23,45 +22,46 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
 
     Args:
         root: Folder of the bundle.
-        to: Name of the generation; the newest before the present one if not given. A later one may be named too.
+        to: Name of the generation; the one in force before the present one if not given. A later one may be named too,
+            as long as it is kept.
 
     Returns:
         The bundle as it is now.
 
     Raises:
         BundleError: When there is no such generation, or it cannot take a change that came after it.
-        DamagedFileError: When it is damaged.
+        DamagedFileError: When it, or a change, is damaged.
     """
     root = Path(root)
     with writing(root):
         state = read_state(root)
         if state is None:
             raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
-        name = to or max((name for name in generations(root) if name < state.generation), default="")
-        if name not in generations(root):
+        kept = generations(root)
+        name = to or next((name for name in reversed(state.history) if name in kept), "")
+        if name not in kept:
             raise BundleError(
-                f"{root} keeps no generation {to!r}; it keeps {', '.join(generations(root))}"
+                f"{root} keeps no generation {to!r}; it keeps {', '.join(kept)}"
                 if to
-                else f"{root} keeps no generation before {state.generation}"
+                else f"{root} keeps no generation that was in force before {state.generation}"
             )
-        write_state(root, restored(root, name))
+        if name != state.generation:
+            write_state(root, restored(root, name, state))
     return Bundle.open(root)
 
 
-def restored(root: Path, name: str) -> State:
-    """Give the state in which a generation is in force with every change since.
+def restored(root: Path, name: str, state: State) -> State:
+    """Give the state after another, in which a generation is in force with every change that it lacks.
 
     Raises:
         BundleError: When it cannot take one of the changes.
         DamagedFileError: When it, or one of the changes, is damaged.
     """
-    manifest = Generation.open(root / name).manifest
-    last = last_number(root)
-    names = names_between(root, manifest.batches, last)
-    for batch in (read_batch(root / LOG / name) for name in names):
-        if batch.fingerprint not in ("", manifest.encoder.fingerprint):
-            raise BundleError(
-                f"batch {batch.number} of the changes was encoded by another encoder than {name}: build the bundle "
-                "again with the encoder that is wanted"
-            )
-    return State(name, last, digest_of(names))
+    generation = Generation.open(root / name)
+    manifest = generation.manifest
+    names = acknowledged(root, state, manifest.batches)
+    batches = tuple(read_batch(root / LOG / each) for each in names)
+    check_encoders(root, manifest, batches)
+    after = state.succeeded_by(name, manifest.batches, digest_of(names))
+    _ = Bundle(root, generation, after, batches).attributes  # which must fit together
+    return after

@@ -1,9 +1,11 @@
 """What is in force: one generation and the changes since, named by one small file that is replaced as a whole.
 
-Whoever reads CURRENT once knows everything that belongs together, so an answer never mixes two states.
+Whoever reads CURRENT once knows everything that belongs together, so an answer never mixes two states. A copy beside
+it, written afterwards, is for `repair` alone.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from indexing import fsops
 from indexing.errors import DamagedFileError
 from indexing.sealed import WAY_OUT, seal, unseal
 
-CURRENT = "CURRENT"
+CURRENT, COPY = "CURRENT", "CURRENT.copy"
+LONGEST_HISTORY = 20
 
 _GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
 
@@ -22,36 +25,55 @@ class State:
 
     Attributes:
         generation: The generation in force.
-        last: Number of the last acknowledged batch of changes, counted from 1 over the life of the bundle; 0 for none.
-        digest: What the names of the batches that this generation does not contain yet add up to; see `changes`.
+        contains: Number of the last batch of changes that it contains.
+        last: Number of the last acknowledged batch, counted from 1 over the life of the bundle and never used again;
+            0 for none.
+        digest: What the names of the batches between the two add up to; see `changes`.
+        history: The generations that were in force before, oldest first.
     """
 
     generation: str
+    contains: int = 0
     last: int = 0
     digest: str = ""
+    history: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", tuple(self.history))  # JSON gives a list
+
+    def succeeded_by(self, generation: str, contains: int, digest: str) -> "State":
+        """Give the state in which another generation is in force, which has this one in its history.
+
+        One that is in the history already is gone back to: what came after it is forgotten.
+        """
+        past = list(self.history)
+        past = past[: past.index(generation)] if generation in past else [*past, self.generation]
+        return State(generation, contains, self.last, digest, past[-LONGEST_HISTORY:])
 
 
-def read_state(root: Path) -> State | None:
+def read_state(root: Path, name: str = CURRENT) -> State | None:
     """Give the state in force, or None when there is no bundle.
 
     Raises:
         DamagedFileError: When CURRENT is not what was written.
     """
-    path = root / CURRENT
+    path = root / name
     if not path.exists():
         return None
     try:
         state = State(**unseal(path))
     except TypeError as error:
         raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
-    if not is_generation(state.generation):
+    if not all(map(is_generation, (state.generation, *state.history))) or state.contains > state.last:
         raise DamagedFileError(f"{path} names {state.generation[:60]!r}, which is no generation; {WAY_OUT}")
     return state
 
 
 def write_state(root: Path, state: State) -> None:
     """Put a state in force: this is the moment at which a generation or a batch of changes counts."""
-    fsops.write_bytes(root / CURRENT, seal(asdict(state)))
+    data = seal(asdict(state))
+    fsops.write_bytes(root / CURRENT, data)
+    fsops.write_bytes(root / COPY, data)
 
 
 def is_generation(name: str) -> bool:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from indexing.bundle import Bundle
-from indexing.changes import LOG, digest_of, names_between, read_batch
+from indexing.changes import LOG, acknowledged, names_between, read_batch
 from indexing.errors import BundleError, DamagedFileError
 from indexing.generation import INDEX, PROMISE, check_file
 from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import last_number
 from indexing.rollback import generations
-from indexing.state import CURRENT, State, read_state
+from indexing.state import COPY, CURRENT, State, read_state
 
 REBUILDABLE = (INDEX, PROMISE)
 REBUILT = "`commonspace repair` builds the index again from the vectors"
@@ -65,6 +65,10 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         problems.append(Problem(CURRENT, str(error), REWRITTEN, True))
     if state is None and not problems:
         problems.append(Problem(CURRENT, "it is missing, though there are generations", REWRITTEN, True))
+    try:
+        read_state(root, COPY)
+    except DamagedFileError as error:
+        problems.append(Problem(COPY, str(error), "the next change writes it again", False))
     serving = state.generation if state else ""
     if serving and serving not in generations(root):
         problems.append(Problem(serving, "the generation in force is missing", REWRITTEN, True))
@@ -104,10 +108,8 @@ def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) ->
     after, last = min(contained.values(), default=0), last_number(root)
     try:
         names = names_between(root, after, last)
-        if state and state.generation in contained:
-            in_force = names_between(root, contained[state.generation], last)
-            if digest_of(in_force) != state.digest:
-                yield Problem(LOG, "it holds other changes than CURRENT names", DROPPED, True)
+        if state:
+            acknowledged(root, state, state.contains)
     except DamagedFileError as error:
         yield Problem(LOG, str(error), DROPPED, True)
         return
@@ -116,5 +118,5 @@ def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) ->
         try:
             read_batch(root / LOG / name)
         except DamagedFileError as error:
-            serving = bool(state) and int(name[:12]) > contained.get(state.generation if state else "", 0)
+            serving = state is None or int(name[:12]) > state.contains
             yield Problem(f"{LOG}/{name}", str(error), DROPPED, serving)

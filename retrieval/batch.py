@@ -63,5 +63,5 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[
     rows[line, place] = found
     scores[line, place] = table.column("score").to_numpy()
     pasts = tuple(retriever.items.rows(users[name]) for name in query_ids.tolist())
-    tastes = retriever.users.taste(retriever.vectors, pasts)
+    tastes = retriever.users.taste(retriever.vectors, pasts, retriever.centre)
     return Candidates(tastes, rows, scores, retriever.items, "retrieve", tuple(query_ids.tolist()), pasts)

@@ -30,21 +30,25 @@ class FeatureSource:
         frozen: The frozen vectors of each modality.
         popularity: (N,) float32 from `log_popularity`, counted over the past of the queries only.
         users: The user model.
+        modalities: Those that features are made of, if not those that any item has: what was learned with a modality
+            goes on reading it when the last item with it is gone.
     """
 
     vectors: Vectors
     frozen: ModalityVectors
     popularity: Vectors
     users: UserModel
+    modalities: tuple[Modality, ...] = ()
     _units: dict[Modality, Vectors] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._units.update({m: unit(self.frozen.vectors[m]) for m in self.frozen.modalities})
+        object.__setattr__(self, "modalities", self.modalities or self.frozen.modalities)
+        self._units.update({m: unit(self.frozen.vectors[m]) for m in self.modalities})
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the F features, in order."""
-        by_modality = [f"{m}_{what}" for m in self.frozen.modalities for what in ("cosine", "missing")]
+        by_modality = [f"{m}_{what}" for m in self.modalities for what in ("cosine", "missing")]
         return ("score", "reciprocal_rank", "last_item", "nearest_item", "popularity", *by_modality)
 
     def of(self, candidates: Candidates) -> Vectors:

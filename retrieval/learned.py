@@ -7,7 +7,7 @@ from indexing.compact import compact as compact_bundle
 from indexing.fusion import ModalityVectors
 from indexing.repair import RepairReport
 from indexing.repair import repair as repair_bundle
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker, carried_over
 from retrieval.users import UserModel
@@ -26,24 +26,24 @@ class LearnedParts:
         """Give the item vectors, (N, D) float32, of fused frozen ones."""
         return self.adapter.apply(fused) if self.adapter else fused
 
-    def reranker(self, vectors: Vectors, frozen: ModalityVectors, added: int) -> Reranker:
+    def reranker(self, vectors: Vectors, frozen: ModalityVectors, origins: Rows) -> Reranker:
         """Give what orders candidates: the learned head if there is one.
 
         Args:
             vectors: (N, D) float32, the item vectors.
             frozen: The frozen vectors of the same rows.
-            added: How many of the rows were added after learning.
+            origins: (M,) int64, for each of the last M rows, added after learning, the one that had the same item
+                before, or -1.
         """
         if self._reranker is None:
             return ExactReranker(vectors)
-        return HeadReranker.from_bytes(self._reranker, vectors, frozen, self.users, added)
+        return HeadReranker.from_bytes(self._reranker, vectors, frozen, self.users, origins)
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
         """Give the learned files that have a line for each row, for the living rows of a bundle."""
         if self._reranker is None:
             return {}
-        added = len(bundle.items) - len(bundle.generation.items)
-        return {RERANKER: carried_over(self._reranker, added, bundle.alive)}
+        return {RERANKER: carried_over(self._reranker, bundle.origins, bundle.alive)}
 
 
 def compact(root: Path | str) -> Bundle:

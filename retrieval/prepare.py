@@ -51,9 +51,11 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     [('a', [0]), ('b', [1, 0])]
     """
     table = interactions.table
-    found = pc.index_in(table["item_id"], value_set=pa.array(items, pa.string()))
-    here = pc.is_valid(found).to_numpy()
-    rows = pc.fill_null(found, -1).to_numpy().astype(np.int64)[here]
+    ids = table["item_id"].combine_chunks().dictionary_encode()
+    known = (items.row(item_id) for item_id in ids.dictionary.to_pylist())
+    rows = np.array([-1 if row is None else row for row in known], np.int64)[ids.indices.to_numpy()]
+    here = rows >= 0
+    rows = rows[here]
     users, names = _user_numbers(table["user_id"])
     users = users[here]
     # The log is in time order, so the first of equal keys is the earliest.

@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.fusion import ModalityVectors
-from indexing.types import Mask, Vectors
+from indexing.types import Mask, Modality, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.features import FeatureSource
 from retrieval.users import UserModel
@@ -18,6 +18,7 @@ RERANKER = "reranker.safetensors"
 STAGE = "rerank"
 # Queries scored at once: 256 x 200 candidates x 512 dimensions of float32 are 100 MB.
 BLOCK = 256
+NO_ROWS: Rows = np.empty(0, np.int64)
 
 
 class Reranker(Protocol):
@@ -105,30 +106,39 @@ class HeadReranker:
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, vectors: Vectors, frozen: ModalityVectors, users: UserModel, added: int = 0
+        cls, data: bytes, vectors: Vectors, frozen: ModalityVectors, users: UserModel, origins: Rows = NO_ROWS
     ) -> "HeadReranker":
-        """Read what `to_bytes` gave, for vectors the last ``added`` of which were not there yet."""
+        """Read what `to_bytes` gave, for its items and M more, which replace those at ``origins`` or none (-1)."""
         tensors = load(data)
-        popularity = _with_unmet(tensors.pop("popularity"), added)
+        popularity = _carried(tensors.pop("popularity"), origins)
         if len(popularity) != len(vectors):
             raise DamagedFileError(f"reranker knows {len(popularity)} items, the bundle {len(vectors)}: fit again")
-        return cls(Head(**tensors), FeatureSource(vectors, frozen, popularity, users))
+        read = json.loads(_metadata(data).get("features", "[]"))
+        modalities = tuple(modality for modality in Modality if f"{modality}_cosine" in read)
+        return cls(Head(**tensors), FeatureSource(vectors, frozen, popularity, users, modalities))
 
 
-def carried_over(data: bytes, added: int, rows: Mask) -> bytes:
-    """Give a stored reranker for other rows: those that it knows and ``added`` more, of which some are kept.
+def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
+    """Give a stored reranker for other rows: those that it knows and M more, of which some are kept.
 
     Args:
         data: What `HeadReranker.to_bytes` gave for N items.
-        added: How many rows follow these.
-        rows: (N + added,) bool, the rows to keep.
+        origins: (M,) int64, for each row after these the one that had the same item, or -1.
+        rows: (N + M,) bool, the rows to keep.
     """
     tensors = load(data)
-    tensors["popularity"] = _with_unmet(tensors["popularity"], added)[rows]
+    tensors["popularity"] = _carried(tensors["popularity"], origins)[rows]
+    return save(tensors, _metadata(data))
+
+
+def _carried(popularity: Vectors, origins: Rows) -> Vectors:
+    """Give popularities with those of M more rows: of a new item the lowest there is, for nobody has met it yet."""
+    unmet = popularity.min(initial=0.0)
+    return np.concatenate([popularity, np.where(origins >= 0, popularity[origins], unmet).astype(np.float32)])
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Give the metadata in the header of safetensors."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return save(tensors, header["__metadata__"])
-
-
-def _with_unmet(popularity: Vectors, added: int) -> Vectors:
-    """Give popularities with ``added`` more, as low as the lowest: nobody has met those items yet."""
-    return np.pad(popularity, (0, added), constant_values=popularity.min(initial=0.0))
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata

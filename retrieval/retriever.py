@@ -54,7 +54,7 @@ class Retriever:
     def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
         self.bundle = bundle
         self.items = bundle.items
-        first = known = len(bundle.generation.items)
+        known = len(bundle.generation.items)
         if previous is not None and previous.bundle.generation is bundle.generation:
             self.learned: LearnedParts = previous.learned
             self._rows: Growing = previous._rows
@@ -66,7 +66,7 @@ class Retriever:
                 bundle.check_encoder(encoder)
         new = bundle.modality_vectors.take(np.arange(known, len(self.items)))
         self.vectors: Vectors = self._rows.extended(known, self.learned.project(fuse(new)))
-        self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, len(self.items) - first)
+        self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, bundle.origins)
         self._encoder = encoder
         if previous is not None and previous.bundle.generation is bundle.generation:
             self.status: Status = previous.status
@@ -103,6 +103,13 @@ class Retriever:
         if not bundle.batches:
             return bundle.index
         return DeltaIndex(bundle.index, self.vectors[len(bundle.generation.items) :], bundle.alive)
+
+    @cached_property
+    def centre(self) -> Vectors:
+        """The mean vector of all items: (D,) float32."""
+        alive = self.bundle.alive
+        mean: Vectors = (self.vectors if alive.all() else self.vectors[alive]).mean(axis=0)
+        return mean
 
     @property
     def adapter(self) -> Adapter | None:
@@ -203,7 +210,7 @@ class Retriever:
             if not len(history):
                 raise InputError(f"the history of user {user} is empty; leave that user out, or show popular items")
         rows = [self.items.rows(history) for history in histories]
-        tastes = self.users.taste(self.vectors, rows)
+        tastes = self.users.taste(self.vectors, rows, self.centre)
         found = self._candidates(tastes, k, where, rows if exclude_seen else (), kind="history")
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
 

@@ -35,14 +35,15 @@ class UserModel:
         shares: Vectors = (weights / weights.sum()).astype(np.float32)
         return shares
 
-    def taste(self, vectors: Vectors, histories: Sequence[Rows]) -> Vectors:
+    def taste(self, vectors: Vectors, histories: Sequence[Rows], centre: Vectors | None = None) -> Vectors:
         """Give the query vector of each history: (B, D) float32, unit length.
 
         Args:
             vectors: (N, D) float32, the item vectors.
             histories: B arrays of rows, oldest first, none of them empty.
+            centre: (D,) float32, the catalogue's mean vector; that of ``vectors`` when None.
         """
-        centre = vectors.mean(axis=0)
+        centre = vectors.mean(axis=0) if centre is None else centre
         tastes = np.empty((len(histories), vectors.shape[1]), np.float32)
         for line, history in enumerate(histories):
             tastes[line] = self.weights(len(history)) @ vectors[history[-self.longest :]]

@@ -1,18 +1,22 @@
 """Items are added, replaced and deleted without a rebuild, and what is acknowledged is found at once."""
 
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.changes import LOG
 from indexing.edit import add, delete, upsert
+from indexing.encoders import load_encoder
 from indexing.errors import (
     BundleError,
     CatalogueError,
@@ -35,13 +39,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def items(folder: Path, *rows: dict[str, object]) -> Catalogue:
+def items(folder: Path, *rows: Mapping[str, object]) -> Catalogue:
     path = folder / f"more-{len(list(folder.iterdir()))}.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return Catalogue.from_jsonl(path)
 
 
-def pictured(folder: Path, *rows: dict[str, object]) -> Catalogue:
+def pictured(folder: Path, *rows: Mapping[str, object]) -> Catalogue:
     path = folder / f"more-{len(list(folder.iterdir()))}.parquet"
     pq.write_table(pa.Table.from_pylist(list(rows)), path)
     return Catalogue.from_parquet(path)
@@ -120,6 +124,7 @@ def test_items_that_cannot_be_encoded_are_named_and_what_there_was_stays(root: P
     report = upsert(root, broken, ToyEncoder())
     assert (report.added, report.replaced) == (1, 0)
     assert list(report.failed) == ["red-mug"]
+    assert report.partly == {}
     assert "picture" in report.failed["red-mug"] or "image" in report.failed["red-mug"]
     assert found(Retriever.load(root, ToyEncoder()), "red mug", 1) == ["red-mug"]
 
@@ -183,7 +188,7 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
 
 def test_rollback_undoes_builds_and_compactions_but_no_change(root: Path, tmp_path: Path) -> None:
     first = Bundle.open(root).manifest.generation
-    with pytest.raises(BundleError, match="keeps no generation before"):
+    with pytest.raises(BundleError, match="keeps no generation that was in force before"):
         rollback(root)
     changed(root, tmp_path)
     before = Retriever.load(root, ToyEncoder())
@@ -239,3 +244,136 @@ def test_damaged_lost_and_swapped_batches_are_refused(root: Path, tmp_path: Path
     (root / LOG / f"000000000002{first.name[12:]}").write_bytes(a)
     with pytest.raises(DamagedFileError, match="other changes than CURRENT names"):
         Bundle.open(root)
+
+
+def test_an_item_of_which_a_part_cannot_be_encoded_is_named(root: Path, tmp_path: Path) -> None:
+    half: dict[str, object] = {"item_id": "red-mug", "title": "red mug", "image": b"no picture"}
+    report = upsert(root, pictured(tmp_path, half), ToyEncoder())
+    assert (report.replaced, report.failed, list(report.partly)) == (1, {}, ["red-mug"])
+
+
+def text_only(folder: Path, *names: str) -> Path:
+    (folder / "texts.jsonl").write_text("\n".join(f'{{"item_id": "{name}", "title": "{name}"}}' for name in names))
+    build_bundle(Catalogue.from_jsonl(folder / "texts.jsonl"), ToyEncoder(), folder / "texts")
+    return folder / "texts"
+
+
+def test_a_modality_that_no_item_had_before_counts_at_once(tmp_path: Path) -> None:
+    root = text_only(tmp_path, "red mug", "blue shoe")
+    add(root, pictured(tmp_path, {"item_id": "picture", "image": picture("green")}), ToyEncoder())
+    retriever = Retriever.load(root, ToyEncoder())
+    images = [Image.open(io.BytesIO(picture("green")))]
+    assert retriever.search_images(images, 1)[0][0].item_id == "picture"
+    scores = retriever.search_images(images, 3).scores
+    compact(root)
+    np.testing.assert_allclose(retriever.latest().search_images(images, 3).scores, scores, atol=1e-5)
+    assert retriever.latest().bundle.manifest.counts["embeddings"] == {"text": 2, "image": 1}
+
+
+def vectors_of(folder: Path, *rows: tuple[str, list[float] | None, list[float] | None]) -> Catalogue:
+    path = folder / f"vectors-{len(list(folder.iterdir()))}.parquet"
+    kind = pa.list_(pa.float32())
+    ids, texts, images = zip(*rows, strict=True)
+    columns = {"item_id": ids, "text_vector": pa.array(texts, kind), "image_vector": pa.array(images, kind)}
+    pq.write_table(pa.table(columns), path)
+    return Catalogue.from_parquet(path)
+
+
+def test_an_item_without_a_direction_is_not_put_in(tmp_path: Path) -> None:
+    encoder, root = load_encoder("vectors:2:own"), tmp_path / "b"
+    start = vectors_of(tmp_path, ("a", [1, 0], [1, 0]), ("b", [0, 1], None), ("c", [1, 0], [-1, 0]))
+    assert list(build_bundle(start, encoder, root).items) == ["a", "b"]
+    report = add(root, vectors_of(tmp_path, ("d", [0, 1], [0, -1]), ("e", [-1, 0], None)), encoder)
+    assert (report.added, list(report.failed)) == (1, ["d"])
+    found = Retriever.load(root).search_vectors(np.array([[-1, 0]], np.float32), 5)[0]
+    assert [hit.item_id for hit in found] == ["e", "b", "a"]
+
+
+def test_types_that_only_memory_has_survive_compaction_and_rollback(root: Path, tmp_path: Path) -> None:
+    def dated(name: str, year: int) -> Catalogue:
+        path = tmp_path / f"{name}.csv"
+        path.write_text(f"item_id,title,since\n{name},red {name},{year}-01-01T00:00:00\n")
+        return Catalogue.from_csv(path)
+
+    add(root, dated("k1", 2001), ToyEncoder())
+    compact(root)
+    add(root, dated("k2", 2002), ToyEncoder())
+    rollback(root)
+    retriever = Retriever.load(root, ToyEncoder())
+    assert {"k1", "k2"} <= set(found(retriever, "red", 30))
+    compact(root)
+    assert {"k1", "k2"} <= set(found(retriever.latest(), "red", 30))
+
+
+def test_a_rollback_to_other_types_is_refused_before_it_counts(root: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"item_id": "x", "title": "red x", "price": "dear"},
+        {"item_id": "y", "title": "y", "price": "cheap"},
+    ]
+    build_bundle(items(tmp_path, *rows), ToyEncoder(), root)
+    add(root, items(tmp_path, {"item_id": "z", "title": "blue z", "price": "free"}), ToyEncoder())
+    state = Bundle.open(root).state
+    with pytest.raises(BundleError, match="have other types"):
+        rollback(root)
+    assert Bundle.open(root).state == state
+    assert found(Retriever.load(root, ToyEncoder()), "blue z", 1) == ["z"]
+
+
+def test_rollback_goes_back_in_time_not_in_names(root: Path, tmp_path: Path) -> None:
+    first = Bundle.open(root).state.generation
+    for _ in range(2):
+        build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
+    second = Bundle.open(root).state.history[-1]
+    assert rollback(root).state.generation == second
+    assert rollback(root).state.generation == first
+    add(root, items(tmp_path, {"item_id": "k", "title": "red kite"}), ToyEncoder())
+    compact(root)
+    add(root, items(tmp_path, {"item_id": "l", "title": "red lamp"}), ToyEncoder())
+    compact(root)
+    assert rollback(root).state.history == (first,)
+    assert rollback(root).state.generation == first
+    assert "k" in Bundle.open(root).items
+
+
+def test_a_build_that_never_came_into_force_is_never_gone_back_to(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("indexing.publish.write_state", failing)
+        with pytest.raises(OSError, match="No space"):
+            build_bundle(items(tmp_path, {"item_id": "other", "title": "other"}), ToyEncoder(), root)
+    assert len(generations(root)) == 2
+    add(root, items(tmp_path, {"item_id": "k", "title": "red kite"}), ToyEncoder())
+    compact(root)
+    assert len(generations(root)) == 2
+    assert "other" not in rollback(root).items
+
+
+def test_numbers_are_never_used_again(root: Path, tmp_path: Path) -> None:
+    changed(root, tmp_path)
+    source = Catalogue.from_parquet(tmp_path / "items.parquet")
+    for _ in range(3):
+        build_bundle(source, ToyEncoder(), root)
+    assert not list((root / LOG).iterdir())
+    for name in ("CURRENT", "CURRENT.copy"):
+        (root / name).write_bytes(b"damage")
+    build_bundle(source, ToyEncoder(), root)
+    assert add(root, items(tmp_path, {"item_id": "k", "title": "red kite"}), ToyEncoder()).batch == 4
+    assert "k" in Bundle.open(root).items
+
+
+def test_other_changes_than_acknowledged_are_never_taken(root: Path, tmp_path: Path) -> None:
+    compact(root)
+    build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), tmp_path / "other")
+    delete(tmp_path / "other", ["blue-mug"])
+    changed(root, tmp_path)
+    (foreign,) = (tmp_path / "other" / LOG).iterdir()
+    first = min((root / LOG).iterdir())
+    (root / LOG / foreign.name).write_bytes(foreign.read_bytes())
+    first.unlink()
+    for attempt in (Bundle.open, lambda root: rollback(root, generations(root)[0]), compact):
+        with pytest.raises(DamagedFileError, match="other changes than CURRENT names"):
+            attempt(root)

@@ -133,3 +133,9 @@ def test_what_is_held_out_is_the_last_of_each_user(rows: list[Row], percent: int
 def test_a_senseless_share_is_refused(share: float) -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         hold_out_last(made_of(LOG), share)
+
+
+def test_an_item_that_was_put_in_again_has_its_new_row() -> None:
+    log = Interactions.from_arrow(pa.table({"user": ["a", "a", "a"], "item": ["mug", "cup", "gone"]}))
+    items = ItemIds(["mug", "cup", "gone"]).changed((["gone"], ["mug"]))
+    assert [history.rows.tolist() for history in histories(log, items)] == [[3, 1]]

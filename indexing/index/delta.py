@@ -23,7 +23,9 @@ class DeltaIndex:
 
     def __init__(self, base: VectorIndex, added: Vectors, alive: Mask) -> None:
         self._base, self._alive = base, alive
-        self._added = FlatIndex(added) if len(added) else None
+        self._rows = len(base) + np.flatnonzero(alive[len(base) :])
+        living = added if len(self._rows) == len(added) else added[self._rows - len(base)]
+        self._added = FlatIndex(living) if len(living) else None
 
     @property
     def dim(self) -> int:
@@ -45,9 +47,9 @@ class DeltaIndex:
         )
         if self._added is None:
             return scores, rows
-        more_scores, more_rows = self._added.search(queries, min(k, len(self._added)), allowed[first:])
+        more_scores, more = self._added.search(queries, min(k, len(self._added)), allowed[self._rows])
         scores = np.concatenate([scores, more_scores], axis=1)
-        rows = np.concatenate([rows, np.where(more_rows >= 0, more_rows + first, -1)], axis=1)
+        rows = np.concatenate([rows, np.where(more >= 0, self._rows[more], -1)], axis=1)
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
 

@@ -1,5 +1,6 @@
 """`commonspace add` and `commonspace delete`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,11 +34,21 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Encode items and put them into a bundle: they are found at once, without a rebuild."""
+    opened = Bundle.open(bundle)
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
+    if text is None and (texts := _as_built(catalogue, opened)) != catalogue.columns.text:
+        named = replace(named, text=texts)
+        catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
     put = upsert_items if upsert else add_items
-    report = put(bundle, catalogue, encoder_of(Bundle.open(bundle)), progress=progress_wanted(as_json))
+    report = put(opened, catalogue, encoder_of(opened), progress=progress_wanted(as_json))
     _show(report, bundle, as_json)
+
+
+def _as_built(catalogue: Catalogue, bundle: Bundle) -> tuple[str, ...]:
+    """Give the columns that texts are made of: of those that the bundle was built from, the ones that are there."""
+    built = bundle.manifest.columns.get("text") or ()
+    return tuple(name for name in built if name in catalogue.reader.schema.names) or catalogue.columns.text
 
 
 def delete(
@@ -60,6 +71,7 @@ def _show(report: EditReport, bundle: Path, as_json: bool) -> None:
         "removed": report.removed,
         "rows rejected": ", ".join(f"{count} {reason}" for reason, count in report.rejected.items()) or "none",
         **{f"not encoded: {item_id}": reason for item_id, reason in list(report.failed.items())[:5]},
+        **{f"in part: {item_id}": reason for item_id, reason in list(report.partly.items())[:5]},
         "changes since the generation": report.pending,
     }
     if report.compaction_due:

@@ -24,7 +24,7 @@ from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.edit import add, delete
-from indexing.encoders import Encoder, load_encoder
+from indexing.encoders import load_encoder
 from indexing.types import Vectors
 from retrieval.learned import compact
 from retrieval.retriever import Retriever
