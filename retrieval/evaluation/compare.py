@@ -116,8 +116,7 @@ def compare(
     if not names:
         raise InputError(f"no measure was taken of both: {examples(a.per_query)} and {examples(b.per_query)}")
     first, second = (
-        np.column_stack([one.per_query[name] for name in names])[lines]
-        for one, lines in ((a, lines_a), (b, lines_b))
+        np.column_stack([one.per_query[name] for name in names])[lines] for one, lines in ((a, lines_a), (b, lines_b))
     )
     both = ~np.isnan(first) & ~np.isnan(second)
     first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)

@@ -43,9 +43,9 @@ def evaluate_pairs(queries: Side, targets: Side, *, ks: Sequence[int] = (1, 5, 1
 
     For each query there is the ``rank`` of the best of its own lines, counting from 1. Ties are taken pessimistically:
     what scores the same as the query's own and belongs to another stands before it, so that vectors which are all alike
-    find nothing. From the rank follow ``hit_rate@k``, whether it is at most k, which papers on cross-modal retrieval call
-    R@k, also with several captions a picture; and ``mrr``, 1 / rank. The median rank is ``catalogue["median_rank"]``;
-    `median_rank` gives its interval.
+    find nothing. From the rank follow ``hit_rate@k``, whether it is at most k, which papers on cross-modal retrieval
+    call R@k, also with several captions a picture; and ``mrr``, 1 / rank. The lower the rank the better. The median
+    rank is ``catalogue["median_rank"]``; `median_rank` gives its interval.
 
     Args:
         queries: What asks.
@@ -57,7 +57,7 @@ def evaluate_pairs(queries: Side, targets: Side, *, ks: Sequence[int] = (1, 5, 1
         ShapeError: When the two have vectors of different lengths.
 
     >>> texts = Side(np.array([[1, 0.1], [0.1, 1]], np.float32), ("cat", "dog"))
-    >>> images = Side(np.array([[1, 0], [1, 0.2], [0, 1]], np.float32), ("cow", "cat", "dog"))
+    >>> images = Side(np.array([[1, 0], [1, 0.3], [0, 1]], np.float32), ("cow", "cat", "dog"))
     >>> evaluate_pairs(texts, images, ks=[1, 2]).per_query["rank"]
     array([2., 1.])
     """
@@ -102,9 +102,7 @@ def cross_modal(sides: Mapping[str, Side], *, ks: Sequence[int] = (1, 5, 10)) ->
     }
 
 
-def median_rank(
-    evaluation: Evaluation, *, level: float = 0.95, seed: int = 0, resamples: int = 2000
-) -> Estimate:
+def median_rank(evaluation: Evaluation, *, level: float = 0.95, seed: int = 0, resamples: int = 2000) -> Estimate:
     """Give the median of an evaluation's ranks, and its bootstrap interval."""
     ranks = evaluation.per_query["rank"]
     rng = np.random.default_rng(seed)

@@ -153,9 +153,7 @@ def evaluate(
     return Evaluation(
         query_ids=asked.query_ids,
         per_query=per_query(asked.rows, wanted, asked.items, depths) | more,
-        coverage={
-            f"coverage@{k}": coverage(asked.rows, len(asked.items), k) for k in sorted(set(depths.values()))
-        },
+        coverage={f"coverage@{k}": coverage(asked.rows, len(asked.items), k) for k in sorted(set(depths.values()))},
         skipped=len(relevant) - len(judged),
         catalogue=catalogue,
     )

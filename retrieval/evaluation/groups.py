@@ -31,9 +31,7 @@ def user_groups(past: Interactions) -> Groups:
     return {"history": {"light": frozenset(names[~heavy]), "heavy": frozenset(names[heavy])}}
 
 
-def item_groups(
-    bundle: Bundle, past: Interactions, *, attributes: Sequence[str] = (), popular: float = 0.5
-) -> Groups:
+def item_groups(bundle: Bundle, past: Interactions, *, attributes: Sequence[str] = (), popular: float = 0.5) -> Groups:
     """Tell the items of a bundle apart.
 
     - ``item``: ``warm`` with, ``cold`` without interactions in the past;

@@ -24,13 +24,14 @@ class Loss(NamedTuple):
         kind: What the queries are, as ``"text"`` or ``"history"``.
         measure: Which.
         queries: How many were measured.
-        perfect: Mean of a ranking with all that is relevant and may be shown on top; below 1 where more is relevant than
-            fits in k, is not in the catalogue, or is excluded.
+        perfect: Mean of a ranking with all that is relevant and may be shown on top; below 1 where more is relevant
+            than fits in k, or is not in the catalogue, or is excluded.
         exact: Mean of exact search over the same vectors.
         served: Mean of the index.
-        model: ``perfect - exact``: only another model can win it.
+        lost_by_model: ``perfect - exact``: only another model can win it.
         model_interval: Its paired bootstrap interval, low and high.
-        index: ``exact - served``: a greater effort or a larger index can win it; below 0 where missing the nearest was luck.
+        lost_by_index: ``exact - served``: a greater effort or a larger index can win it; below 0 where to miss the
+            nearest was luck.
         index_interval: Its paired bootstrap interval, low and high.
     """
 
@@ -40,9 +41,9 @@ class Loss(NamedTuple):
     perfect: float
     exact: float
     served: float
-    model: float
+    lost_by_model: float
     model_interval: tuple[float, float]
-    index: float
+    lost_by_index: float
     index_interval: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -64,13 +65,13 @@ def losses(
 ) -> list[Loss]:
     """Tell what the model lost from what the index lost, in the first stage.
 
-    Each query is searched anew, exactly and by the index, as deep as the measures look, without the rows of its history;
-    an item query (kind ``"item"``) without its own. Filters and reranking that the candidates went through are not
-    repeated. Between equal scores both take the lower row.
+    Each query is searched anew, exactly and by the index, as deep as the measures look, without the rows of its
+    history; an item query (kind ``"item"``) without its own. Filters and reranking that the candidates went through are
+    not repeated. Between equal scores both take the lower row.
 
     Args:
         retriever: What is measured: its vectors, and its index.
-        asked: Whose queries (B, D) and histories to take, as given by `Retriever.search_texts` or `Retriever.recommend`.
+        asked: Whose queries (B, D) and histories to take, as `Retriever.search_texts` or `Retriever.recommend` gives.
         relevant: For each query the item_ids that should be found; queries with none are left out.
         kind: What the queries are: the index tries as hard as it was tuned to for this kind.
         measures: Any of ``KNOWN_MEASURES``, with a number for k.
@@ -108,9 +109,7 @@ def losses(
     ]
 
 
-def _perfect(
-    retriever: Retriever, wanted: Sequence[Collection[str]], hidden: Sequence[Rows], depth: int
-) -> Rows:
+def _perfect(retriever: Retriever, wanted: Sequence[Collection[str]], hidden: Sequence[Rows], depth: int) -> Rows:
     """Rank what is relevant, is in the catalogue and may be shown: (B, depth) rows, -1 where nothing else is."""
     rows = np.full((len(wanted), depth), -1, np.int64)
     for line, (ids, gone) in enumerate(zip(wanted, hidden, strict=True)):

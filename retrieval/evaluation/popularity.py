@@ -154,4 +154,5 @@ def _mean_shown(top: Rows, values: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = first.sum(axis=1)
     sums = np.where(first, values[np.where(first, top, 0)], 0).sum(axis=1) if values.size else np.zeros(len(top))
     means: NDArray[np.float64] = np.full(len(top), np.nan)
-    return np.divide(sums, counts, out=means, where=counts > 0)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means

@@ -13,11 +13,10 @@ def randomisation_test(
     """Give the two-sided p-value of the mean of each column: how often random signs give as large a mean.
 
     Were two systems equal, the sign of each query's difference would be a coin's: Fisher's randomisation test, the one
-    that Smucker, Allan and Carterette (2007) recommend for retrieval. All columns see the same signs. Where there are no
-    more sign patterns than resamples, every one is tried and p is exact; else p is (1 + as large) / (1 + resamples),
-    which is never 0.
-
-    It is what ``scipy.stats.permutation_test`` does with pairs, for many measures at once and without a loop over queries.
+    that Smucker, Allan and Carterette (2007) recommend for retrieval. All columns see the same signs. Where there are
+    no more sign patterns than resamples, every one is tried and p is exact; else p is (1 + as large) / (1 + resamples),
+    which is never 0. It is what ``scipy.stats.permutation_test`` does with pairs, for many measures at once and without
+    a loop over queries.
 
     Args:
         differences: (n, M) float64; NaN for a query that says nothing of a measure.

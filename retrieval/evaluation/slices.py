@@ -72,10 +72,10 @@ def slices(
     ids, rows = evaluation.query_ids, []
     for name, group in groups.items():
         if not isinstance(group, Mapping) and len(group) != len(ids):
-            raise ShapeError(f"{name!r} has {len(group)} values for {len(ids)} queries with relevant items; one a query")
-        of_query = (
-            _values_of(ids, group) if isinstance(group, Mapping) else [(value,) for value in group]
-        )
+            raise ShapeError(
+                f"{name!r} has {len(group)} values for {len(ids)} queries with relevant items; one a query"
+            )
+        of_query = _values_of(ids, group) if isinstance(group, Mapping) else [(value,) for value in group]
         for value in _ordered(group, of_query):
             lines = np.array([line for line, values in enumerate(of_query) if value in values], np.int64)
             columns = {measure: one[lines] for measure, one in evaluation.per_query.items()}
@@ -95,9 +95,9 @@ def item_slices(
     """Measure how well the relevant items of each group are found, among all items as before.
 
     Only the relevant set is cut, never the list; each query with relevant items in a slice counts there once. Only
-    recall and hit rate keep their meaning: a query's recall is the mean of its slices' recalls weighted by their relevant
-    items. The others do not: relevant items of other slices take up places, so that no list could reach an ndcg, map or
-    precision of 1, and mrr would punish a good answer for standing before another.
+    recall and hit rate keep their meaning: a query's recall is the mean of its slices' recalls weighted by their
+    relevant items. The others do not: relevant items of other slices take up places, so that no list could reach an
+    ndcg, map or precision of 1, and mrr would punish a good answer for standing before another.
 
     Args:
         candidates: Ranked items for B queries.

@@ -57,7 +57,8 @@ class Attribute:
         weights = 1 / np.repeat(lengths, lengths)
         total = np.bincount(cells, weights, minlength=len(lists) * len(self.values))
         total = total.reshape(len(lists), len(self.values))
-        return total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        shares: NDArray[np.float64] = total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        return shares
 
 
 def values_in(value: object) -> list[str]:

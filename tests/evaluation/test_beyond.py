@@ -27,7 +27,7 @@ ITEMS = ItemIds("abcdef")
 NAN = float("nan")
 # Of four users all met a, two met b (one of them twice), one met c; d, e and f are new; one met what is not here.
 LOG = Interactions.from_arrow(
-    pa.table({"user": list("uvwxuvvw") + ["x"], "item": [*"aaaabbbc", "gone"]}),
+    pa.table({"user": [*"uvwxuvvwx"], "item": [*"aaaabbbc", "gone"]}),
 )
 PAST = Past.of(LOG, ITEMS)
 
@@ -126,7 +126,7 @@ GENRES = Attribute.of([["drama"], ["drama", "war"], None, ["war"], [], ["comedy"
 def test_attributes_are_divided_evenly() -> None:
     assert GENRES.values == ("comedy", "drama", "war")
     lists = [np.array([0, 1]), np.array([2, 4]), np.array([1, 2, 5, 3]), np.empty(0, np.int64)]
-    expected = [[0, 0.75, 0.25], [0, 0, 0], [1 / 3, 1 / 6, 1 / 2], [0, 0, 0]]
+    expected = np.array([[0, 0.75, 0.25], [0, 0, 0], [1 / 3, 1 / 6, 1 / 2], [0, 0, 0]])
     np.testing.assert_allclose(GENRES.shares(lists), expected, atol=1e-12)
     assert Attribute.of(pa.chunked_array([["x", None], ["y"]])).shares([np.arange(3)]).tolist() == [[0.5, 0.5]]
     assert Attribute.of([None, None]).shares([np.arange(2)]).shape == (1, 0)
@@ -153,9 +153,7 @@ def some() -> Candidates:
 def test_an_evaluation_has_what_it_was_told_enough_for() -> None:
     vectors, genres = np.eye(6, dtype=np.float32), [["drama"], ["drama", "war"], None, ["war"], None, None]
     relevant = [{"c"}, {"d"}, {"a"}, set()]
-    found = evaluate(
-        some(), relevant, measures=["recall@2", "mrr@3"], beyond=Beyond(LOG, vectors, genres)
-    )
+    found = evaluate(some(), relevant, measures=["recall@2", "mrr@3"], beyond=Beyond(LOG, vectors, genres))
     names = ["novelty", "popularity", "serendipity", "diversity", "calibration"]
     assert list(found.per_query) == ["recall@2", "mrr@3", *(f"{name}@{k}" for name in names for k in (2, 3))]
     np.testing.assert_allclose(found.per_query["novelty@2"], [0.5, 2, NAN])
@@ -165,13 +163,20 @@ def test_an_evaluation_has_what_it_was_told_enough_for() -> None:
     assert found.undefined == {
         name: count
         for name, count in [
-            ("novelty@2", 1), ("novelty@3", 1), ("popularity@2", 1), ("popularity@3", 1),
-            ("diversity@2", 2), ("diversity@3", 2), ("calibration@2", 1), ("calibration@3", 1),
+            ("novelty@2", 1),
+            ("novelty@3", 1),
+            ("popularity@2", 1),
+            ("popularity@3", 1),
+            ("diversity@2", 2),
+            ("diversity@3", 2),
+            ("calibration@2", 1),
+            ("calibration@3", 1),
         ]
     }
-    assert found.catalogue == {"gini@2": pytest.approx(gini(some().rows[:3], 6, 2)), "gini@3": pytest.approx(
-        gini(some().rows[:3], 6, 3)
-    )}
+    assert found.catalogue == {
+        "gini@2": pytest.approx(gini(some().rows[:3], 6, 2)),
+        "gini@3": pytest.approx(gini(some().rows[:3], 6, 3)),
+    }
     assert "gini@2" in str(found)
     assert "diversity@3 not defined for 2" in str(found)
     only = evaluate(some(), relevant, measures=["recall@2"], beyond=Beyond())
@@ -180,7 +185,9 @@ def test_an_evaluation_has_what_it_was_told_enough_for() -> None:
 
 
 def test_what_is_not_defined_is_null_in_json() -> None:
-    found = evaluate(some().take([1, 2]), [{"d"}, {"a"}], measures=["recall@3"], beyond=Beyond(vectors=np.eye(6, dtype=np.float32)))
+    found = evaluate(
+        some().take([1, 2]), [{"d"}, {"a"}], measures=["recall@3"], beyond=Beyond(vectors=np.eye(6, dtype=np.float32))
+    )
     as_json = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert as_json["means"] == {"recall@3": 0.5, "diversity@3": None}
     assert as_json["intervals"]["diversity@3"] == [None, None]

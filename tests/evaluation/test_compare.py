@@ -124,19 +124,40 @@ def test_text_and_json() -> None:
     found = compare(a, b)
     as_json = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert {name: as_json[name] for name in ("queries", "only_a", "only_b", "level")} == {
-        "queries": 3, "only_a": 0, "only_b": 0, "level": 0.95,
+        "queries": 3,
+        "only_a": 0,
+        "only_b": 0,
+        "level": 0.95,
     }
     assert [row["queries"] for row in as_json["rows"]] == [3, 1, 0]
     assert as_json["rows"][1] == {
-        "measure": "novelty@5", "mean_a": 1.0, "mean_b": 2.0, "difference": 1.0, "low": 1.0, "high": 1.0,
-        "p": 1.0, "p_corrected": 1.0, "queries": 1,
+        "measure": "novelty@5",
+        "mean_a": 1.0,
+        "mean_b": 2.0,
+        "difference": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+        "p": 1.0,
+        "p_corrected": 1.0,
+        "queries": 1,
     }
     assert as_json["rows"][2]["difference"] is None
     lines = shown(found)
     assert lines[0][:7] == ["measure", "a", "b", "b", "-", "a", "95"]
     assert lines[1][:4] == ["mrr@5", "0.5000", "0.6667", "+0.1667"]
     assert lines[-1] == ["3", "queries"]
-    assert shown(compare(a, evaluation({"mrr@5": [1.0]}, "a")))[-1] == "1 queries; 2 only in a, 0 only in b".split()
+    assert shown(compare(a, evaluation({"mrr@5": [1.0]}, "a")))[-1] == [
+        "1",
+        "queries;",
+        "2",
+        "only",
+        "in",
+        "a,",
+        "0",
+        "only",
+        "in",
+        "b",
+    ]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -147,5 +168,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(a, evaluation({"mrr@9": [1.0, 0.0]}, "ab"))
     with pytest.raises(InputError, match=r"'recall@5' was not measured of both; 'mrr@5' were"):
         compare(a, a, measures=["mrr@5", "recall@5"])
-    with pytest.raises(InputError, match="1 query ids appear more than once, e.g. 'a'"):
+    with pytest.raises(InputError, match="1 query ids appear more than once"):
         compare(a, evaluation({"mrr@5": [1.0, 0.0]}, "aa"))

@@ -1,12 +1,11 @@
 """What the model lost and what the index lost, where both are known by construction."""
 
-from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pytest
 
 from indexing.build import build_bundle
+from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.errors import InputError, ShapeError
 from indexing.index import FlatIndex, VectorIndex
@@ -37,10 +36,15 @@ class Forgetful:
         return (scores[:, 1:], rows[:, 1:]) if kind == "text" else (scores[:, :k], rows[:, :k])
 
 
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("toy")
+    return build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
+
+
 @pytest.fixture
-def retriever(tmp_path: Path) -> Retriever:
-    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
-    return Retriever.load(tmp_path / "bundle", ToyEncoder())
+def retriever(bundle: Bundle) -> Retriever:
+    return Retriever(bundle, ToyEncoder())
 
 
 def forgetful(retriever: Retriever) -> Forgetful:
@@ -55,17 +59,19 @@ TEXTS = ["red mug", "green shoe", "blue lamp"]
 def test_an_exact_index_loses_nothing(retriever: Retriever) -> None:
     asked = retriever.search_texts(TEXTS, k=5)
     relevant = [{"red-mug"}, {"white-book", "green-shoe"}, {"blue-chair", "gone"}]
-    found = {row.measure: row for row in losses(retriever, asked, relevant, kind="text", measures=["recall@1", "mrr@5"])}
+    found = {
+        row.measure: row for row in losses(retriever, asked, relevant, kind="text", measures=["recall@1", "mrr@5"])
+    }
     for row in found.values():
-        assert (row.kind, row.queries, row.index, row.index_interval) == ("text", 3, 0, (0, 0))
+        assert (row.kind, row.queries, row.lost_by_index, row.index_interval) == ("text", 3, 0, (0, 0))
     # Perfect at 1: all of one, half of two, and half of two of which one does not exist.
     assert found["recall@1"].perfect == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
     assert found["recall@1"].exact == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert found["recall@1"].model == pytest.approx((0 + 0 + 1 / 2) / 3)
+    assert found["recall@1"].lost_by_model == pytest.approx((0 + 0 + 1 / 2) / 3)
     assert found["mrr@5"].perfect == 1
     assert found["mrr@5"].exact == evaluate(asked, relevant, measures=["mrr@5"]).means["mrr@5"]
     low, high = found["recall@1"].model_interval
-    assert low == 0 < found["recall@1"].model < high
+    assert low == 0 < found["recall@1"].lost_by_model < high
     assert found["recall@1"].to_json()["model_interval"] == [low, high]
 
 
@@ -74,10 +80,10 @@ def test_what_the_index_misses_is_its_own_loss(retriever: Retriever) -> None:
     index = forgetful(retriever)
     (row,) = losses(retriever, asked, [{"red-mug"}, {"green-shoe"}, {"blue-lamp"}], kind="text", measures=["recall@5"])
     assert (row.perfect, row.exact, row.served) == (1, 1, 0)
-    assert (row.model, row.index, row.index_interval) == (0, 1, (1, 1))
+    assert (row.lost_by_model, row.lost_by_index, row.index_interval) == (0, 1, (1, 1))
     assert index.asked == ["text"]
     (row,) = losses(retriever, asked, [{"red-mug"}, {"green-shoe"}, {"blue-lamp"}], kind="image", measures=["recall@5"])
-    assert (row.exact, row.served, row.index) == (1, 1, 0)
+    assert (row.exact, row.served, row.lost_by_index) == (1, 1, 0)
 
 
 def test_queries_without_relevant_items_are_left_out(retriever: Retriever) -> None:

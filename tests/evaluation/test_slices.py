@@ -1,7 +1,6 @@
 """Slices of queries and of items, by hand; and the groups that a bundle and a log make."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -71,9 +70,17 @@ def test_slices_of_items() -> None:
     relevant = [{"a", "d", "gone"}, {"d", "e", "a"}, {"b"}]
     groups = {"item": {"warm": {"a", "b"}, "cold": {"d", "e"}, "lonely": {"f"}}}
     rows = item_slices(found, relevant, groups, measures=["recall@1", "recall@3", "hit_rate@3"])
-    assert [(row.value, row.queries, row.relevant) for row in rows] == [("warm", 3, 3), ("cold", 2, 3), ("(none)", 1, 1)]
+    assert [(row.value, row.queries, row.relevant) for row in rows] == [
+        ("warm", 3, 3),
+        ("cold", 2, 3),
+        ("(none)", 1, 1),
+    ]
     # Warm: a found at rank 1; a not found; b found at rank 3. Cold: d not found; d at rank 1 and e at rank 2.
-    assert rows[0].means == {"recall@1": pytest.approx(1 / 3), "recall@3": pytest.approx(2 / 3), "hit_rate@3": pytest.approx(2 / 3)}
+    assert rows[0].means == {
+        "recall@1": pytest.approx(1 / 3),
+        "recall@3": pytest.approx(2 / 3),
+        "hit_rate@3": pytest.approx(2 / 3),
+    }
     assert rows[1].means == {"recall@1": 0.25, "recall@3": 0.5, "hit_rate@3": 0.5}
     assert rows[2].means == {"recall@1": 0, "recall@3": 0, "hit_rate@3": 0}
 

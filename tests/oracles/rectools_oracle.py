@@ -1,6 +1,7 @@
 """Write what RecTools says of a small case: an independent judge for our measures.
 
-RecTools does not live beside our own packages, so that this runs in an environment of its own and imports nothing of ours:
+RecTools wants an older numpy than ours on some Pythons: this runs in an environment of its own, and imports nothing of
+ours:
 
     python3 -m venv oracle && oracle/bin/pip install "rectools==0.19.*"
     oracle/bin/python tests/oracles/rectools_oracle.py tests/evaluation/rectools.json
