@@ -62,7 +62,8 @@ def item_groups(bundle: Bundle, past: Interactions, *, attributes: Sequence[str]
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
     head = np.zeros(len(counts), np.bool_)
-    head[order] = before < popular * counts.sum()
+    # A share of 0.07 of 100 is a hair above 7 in floating point, and seven are enough.
+    head[order] = before < popular * counts.sum() - 1e-9
     groups: Groups = {
         "item": group(warm=counts > 0, cold=counts == 0),
         "popularity": group(popular=head & (counts > 0), tail=~head & (counts > 0)),

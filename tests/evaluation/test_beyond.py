@@ -71,6 +71,7 @@ def test_serendipity() -> None:
     expected = [0, ((6 - 4) / 6 + 5 / 6) / 3, (6 / 6) / 3, 0]
     np.testing.assert_allclose(serendipity(lists, hits, PAST, 3), expected, atol=1e-12)
     np.testing.assert_allclose(serendipity(lists, hits, PAST, 1), [0, 2 / 6, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(serendipity(lists, hits, PAST, 12), np.array(expected) / 4, atol=1e-12)
 
 
 def test_items_met_equally_often_share_a_popularity_rank() -> None:

@@ -130,6 +130,8 @@ def test_items_are_told_apart_by_past_modality_and_attribute(bundle: Bundle) -> 
     assert groups["item"] == {"warm": warm, "cold": set(bundle.items) - warm}
     # Half of seven is 3.5: red-mug with 3 is not enough, with red-shoe it is 5.
     assert groups["popularity"] == {"popular": {"red-mug", "red-shoe"}, "tail": {"blue-mug", "white-mug"}}
+    exactly = item_groups(bundle, past, popular=3 / 7)["popularity"]
+    assert exactly == {"popular": {"red-mug"}, "tail": {"red-shoe", "blue-mug", "white-mug"}}
     white = {item for item in bundle.items if item.startswith("white")}
     assert groups["image"] == {"with image": set(bundle.items) - white, "without image": white}
     assert groups["text"] == {"with text": set(bundle.items), "without text": set()}
