@@ -90,12 +90,12 @@ def test_the_interval_of_a_random_ranker_covers_the_expected_value_about_as_ofte
     """Of a random order of N items, each relevant one is in the top k with chance k / N: recall k / N on average."""
     rng = np.random.default_rng(12)
     items = ItemIds([f"item-{number}" for number in range(20)])
-    lines = rng.permuted(np.tile(np.arange(20), (200 * 60, 1)), axis=1)[:, :5]
+    lines = rng.permuted(np.tile(np.arange(20), (200 * 40, 1)), axis=1)[:, :5]
     relevant = [{items[row] for row in rng.choice(20, 3, replace=False).tolist()} for _ in lines]
     values = evaluate(ranked(lines.tolist(), items), relevant, measures=["recall@5"]).per_query["recall@5"]
     covered = 0
-    for repetition, some in enumerate(values.reshape(200, 60)):
-        one = Evaluation(tuple(map(str, range(60))), {"recall@5": some}, {}, 0)
+    for repetition, some in enumerate(values.reshape(200, 40)):
+        one = Evaluation(tuple(map(str, range(40))), {"recall@5": some}, {}, 0)
         low, high = one.interval("recall@5", seed=repetition, resamples=300)
         covered += low <= 5 / 20 <= high
     assert 0.90 * 200 <= covered <= 0.99 * 200
