@@ -1,7 +1,7 @@
 """The judge: candidates and relevant items in, values per query out; means and intervals follow."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, ShapeError, examples
 from retrieval.candidates import Candidates
-from retrieval.evaluation.intervals import bootstrap_intervals
+from retrieval.evaluation.beyond import Beyond
+from retrieval.evaluation.intervals import bootstrap_intervals, defined_mean
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
 
 DEFAULT_MEASURES = ("recall@10", "recall@20", "ndcg@10", "ndcg@20", "mrr@10", "precision@10")
@@ -30,21 +31,30 @@ class Evaluation:
 
     Attributes:
         query_ids: The n queries that have relevant items, in the order they were asked.
-        per_query: For each measure, (n,) float64, aligned with ``query_ids``.
+        per_query: For each measure, (n,) float64, aligned with ``query_ids``. NaN where a measure is not defined for a
+            query, as the diversity of a list of one item is: means and intervals are over the others.
         coverage: For each k among the measures, ``coverage@k``: the share of the catalogue that is in the
             top k of any of the n queries.
         skipped: How many queries were left out because nothing is relevant to them.
+        catalogue: Further measures of all lists together, as ``gini@k``.
     """
 
     query_ids: tuple[str, ...]
     per_query: dict[str, NDArray[np.float64]]
     coverage: dict[str, float]
     skipped: int
+    catalogue: dict[str, float] = field(default_factory=dict)
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean of each measure over the queries."""
-        return {measure: float(values.mean()) for measure, values in self.per_query.items()}
+        """The mean of each measure over the queries for which it is defined; NaN where that is none."""
+        return {measure: defined_mean(values) for measure, values in self.per_query.items()}
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """For each measure that is not defined for some queries, for how many."""
+        missing = {measure: int(np.isnan(values).sum()) for measure, values in self.per_query.items()}
+        return {measure: count for measure, count in missing.items() if count}
 
     def interval(
         self, measure: str, *, level: float = 0.95, seed: int = 0, resamples: int = 2000
@@ -69,21 +79,24 @@ class Evaluation:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Give means, 95 % intervals, coverage and counts as an object that ``json.dumps`` takes."""
+        """Give means, 95 % intervals, coverage and counts as an object that ``json.dumps`` takes; null for NaN."""
         rows = self.table()
         return {
             "queries": len(self.query_ids),
             "skipped": self.skipped,
-            "means": {row.measure: row.mean for row in rows},
-            "intervals": {row.measure: [row.low, row.high] for row in rows},
+            "means": {row.measure: number(row.mean) for row in rows},
+            "intervals": {row.measure: [number(row.low), number(row.high)] for row in rows},
+            "undefined": self.undefined,
             "coverage": dict(self.coverage),
+            "catalogue": {name: number(value) for name, value in self.catalogue.items()},
         }
 
     def __str__(self) -> str:
         lines = [f"{'measure':<14} {'mean':>6}  95 % interval"]
         lines += [f"{row.measure:<14} {row.mean:6.4f}  {row.low:.4f} to {row.high:.4f}" for row in self.table()]
-        lines += [f"{name:<14} {share:6.4f}" for name, share in self.coverage.items()]
+        lines += [f"{name:<14} {value:6.4f}" for name, value in (self.coverage | self.catalogue).items()]
         left_out = f"; {self.skipped} without relevant items left out" if self.skipped else ""
+        left_out += "".join(f"; {name} not defined for {count}" for name, count in self.undefined.items())
         return "\n".join([*lines, f"{len(self.query_ids)} queries{left_out}"])
 
     def __repr__(self) -> str:
@@ -91,8 +104,17 @@ class Evaluation:
         return f"<Evaluation {len(self.query_ids)} queries: {means}>"
 
 
+def number(value: float) -> float | None:
+    """Give a number as JSON has it: None for NaN."""
+    return None if np.isnan(value) else value
+
+
 def evaluate(
-    candidates: Candidates, relevant: Sequence[Collection[str]], *, measures: Sequence[str] = DEFAULT_MEASURES
+    candidates: Candidates,
+    relevant: Sequence[Collection[str]],
+    *,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    beyond: Beyond | None = None,
 ) -> Evaluation:
     """Measure how well candidates find what is relevant.
 
@@ -105,10 +127,11 @@ def evaluate(
         candidates: Ranked items for B queries.
         relevant: For each query the item_ids that should be found.
         measures: Any of ``KNOWN_MEASURES``, with a number for k.
+        beyond: What else is known, for measures beyond accuracy at each k among the measures.
 
     Raises:
         InputError: For an unknown measure, or when no query has anything relevant.
-        ShapeError: When there are not as many collections as queries.
+        ShapeError: When there are not as many collections as queries, or vectors as items.
 
     >>> from indexing import ItemIds
     >>> queries, rows = np.zeros((2, 4), np.float32), np.array([[0, 1], [2, -1]])
@@ -125,10 +148,12 @@ def evaluate(
     judged = [query for query, ids in enumerate(relevant) if len(ids)]
     if not judged:
         raise InputError(f"none of {len(relevant)} queries has relevant items, so nothing can be measured")
-    rows = candidates.rows[judged]
+    asked, wanted = candidates.take(judged), [relevant[query] for query in judged]
+    more, catalogue = beyond.measure(asked, wanted, depths.values()) if beyond is not None else ({}, {})
     return Evaluation(
-        query_ids=tuple(candidates.query_ids[query] for query in judged),
-        per_query=per_query(rows, [relevant[query] for query in judged], candidates.items, depths),
-        coverage={f"coverage@{k}": coverage(rows, len(candidates.items), k) for k in sorted(set(depths.values()))},
+        query_ids=asked.query_ids,
+        per_query=per_query(asked.rows, wanted, asked.items, depths) | more,
+        coverage={f"coverage@{k}": coverage(asked.rows, len(asked.items), k) for k in sorted(set(depths.values()))},
         skipped=len(relevant) - len(judged),
+        catalogue=catalogue,
     )

@@ -11,16 +11,18 @@ def bootstrap_intervals(
 ) -> NDArray[np.float64]:
     """Give percentile intervals of the means of columns, drawing lines with replacement.
 
-    All columns see the same draws, so intervals of several measures belong together.
+    All columns see the same draws, so intervals of several measures belong together. A column of differences
+    between two systems gives the paired interval of the difference of their means.
 
     Args:
-        values: (n, M) float64, one line a query, one column a measure; n at least 1.
+        values: (n, M) float64, one line a query, one column a measure; n at least 1. NaN marks a query for
+            which a measure is not defined: the mean is over the others.
         level: The share of resamples inside the interval.
         seed: Makes the draws repeatable.
         resamples: How many times n queries are drawn.
 
     Returns:
-        (M, 2) float64, low and high.
+        (M, 2) float64, low and high; NaN for a column without any value.
 
     Raises:
         InputError: For a level outside 0 to 1, or no resamples.
@@ -31,11 +33,27 @@ def bootstrap_intervals(
         raise InputError(f"{resamples} resamples give no interval; 2000 is a good number")
     rng = np.random.default_rng(seed)
     count = len(values)
-    means = np.empty((resamples, values.shape[1]))
+    defined = ~np.isnan(values)
+    filled, weight = np.where(defined, values, 0), defined.astype(np.float64)
+    means = np.full((resamples, values.shape[1]), np.nan)
     for one in range(resamples):
         # How often each query was drawn says all: (n,) counts need far less memory than (n, M) drawn values.
         drawn = np.bincount(rng.integers(count, size=count), minlength=count)
-        means[one] = drawn @ values / count
+        there = drawn @ weight
+        np.divide(drawn @ filled, there, out=means[one], where=there > 0)
     tail = (1 - level) / 2
-    intervals: NDArray[np.float64] = np.quantile(means, [tail, 1 - tail], axis=0).T
+    intervals: NDArray[np.float64] = np.full((values.shape[1], 2), np.nan)
+    some = defined.any(axis=0)
+    if some.any():
+        intervals[some] = np.nanquantile(means[:, some], [tail, 1 - tail], axis=0).T
     return intervals
+
+
+def defined_mean(values: NDArray[np.float64]) -> float:
+    """Give the mean of the values that are defined (not NaN); NaN when none is.
+
+    >>> defined_mean(np.array([0.5, np.nan, 1.0]))
+    0.75
+    """
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

@@ -46,8 +46,15 @@ def test_coverage_is_of_the_judged_queries_for_every_k() -> None:
 def test_the_order_of_equal_scores_is_kept() -> None:
     even = np.zeros((1, 5), np.float32)
     for line in ([4, 3, 2, 1, 0], [0, 1, 2, 3, 4], [2, 0, 4, 1, 3]):
-        found = evaluate(ranked([line], scores=even), [{ITEMS[line[3]]}], measures=["mrr@5"])
-        assert found.means["mrr@5"] == pytest.approx(1 / 4)
+        # Relevant are the second, the fourth and one that is not there.
+        found = evaluate(
+            ranked([line], scores=even),
+            [{ITEMS[line[1]], ITEMS[line[3]], "gone"}],
+            measures=["mrr@5", "recall@3", "precision@3", "hit_rate@1", "ndcg@3", "map@5"],
+        )
+        third = 1 / np.log2(3)
+        expected = [1 / 2, 1 / 3, 1 / 3, 0, third / (1 + third + 1 / 2), (1 / 2 + 2 / 4) / 3]
+        np.testing.assert_allclose(list(found.means.values()), expected, atol=1e-12)
 
 
 def test_query_ids_that_look_alike_are_kept_apart() -> None:
@@ -79,6 +86,21 @@ def test_a_random_rankers_interval_covers_the_expected_value() -> None:
         assert high - low < 0.06
 
 
+def test_the_interval_of_a_random_ranker_covers_the_expected_value_about_as_often_as_it_says() -> None:
+    """Of a random order of N items, each relevant one is in the top k with chance k / N: recall k / N on average."""
+    rng = np.random.default_rng(12)
+    items = ItemIds([f"item-{number}" for number in range(20)])
+    lines = rng.permuted(np.tile(np.arange(20), (200 * 40, 1)), axis=1)[:, :5]
+    relevant = [{items[row] for row in rng.choice(20, 3, replace=False).tolist()} for _ in lines]
+    values = evaluate(ranked(lines.tolist(), items), relevant, measures=["recall@5"]).per_query["recall@5"]
+    covered = 0
+    for repetition, some in enumerate(values.reshape(200, 40)):
+        one = Evaluation(tuple(map(str, range(40))), {"recall@5": some}, {}, 0)
+        low, high = one.interval("recall@5", seed=repetition, resamples=300)
+        covered += low <= 5 / 20 <= high
+    assert 0.90 * 200 <= covered <= 0.99 * 200
+
+
 def some_evaluation() -> Evaluation:
     rng = np.random.default_rng(0)
     lines = [rng.permutation(5)[:3].tolist() for _ in range(40)]
@@ -98,7 +120,9 @@ def test_table_json_and_intervals_agree() -> None:
         "skipped": 1,
         "means": found.means,
         "intervals": {measure: list(found.interval(measure)) for measure in found.means},
+        "undefined": {},
         "coverage": {"coverage@3": 1.0},
+        "catalogue": {},
     }
 
 

@@ -82,6 +82,24 @@ def test_a_repeated_row_takes_its_place_and_counts_once() -> None:
     assert measure("mrr@3", [2, 2, 1], {"b"}) == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "short", "repeated"),
+    [
+        # Relevant are a, c and h. The short list is d, a and nothing more; the repeated one b, c, c, a.
+        ("recall@4", 1 / 3, 2 / 3),
+        ("precision@4", 1 / 4, 2 / 4),
+        ("hit_rate@4", 1, 1),
+        ("mrr@4", 1 / 2, 1 / 2),
+        ("ndcg@4", (1 / LOG2_3) / (1 + 1 / LOG2_3 + 1 / 2), (1 / LOG2_3 + 1 / LOG2_5) / (1 + 1 / LOG2_3 + 1 / 2)),
+        ("map@4", (1 / 2) / 3, (1 / 2 + 2 / 4) / 3),
+    ],
+)
+def test_short_lists_and_repeats_by_hand(name: str, short: float, repeated: float) -> None:
+    assert measure(name, [3, 0, -1, -1], {"a", "c", "h"}) == pytest.approx(short, abs=1e-12)
+    assert measure(name, [3, 0], {"a", "c", "h"}) == pytest.approx(short, abs=1e-12)
+    assert measure(name, [1, 2, 2, 0], {"a", "c", "h"}) == pytest.approx(repeated, abs=1e-12)
+
+
 def test_a_relevant_item_named_twice_counts_once() -> None:
     assert per_query(np.array([[0, 1]]), [["a", "a", "c"]], ITEMS, ["recall@2"])["recall@2"].tolist() == [0.5]
 
