@@ -53,7 +53,7 @@ class Popularity:
         ages = (times[-1:].max(initial=0) - times) / _DAY
         counted = np.ones(len(times)) if decay_days is None else np.exp(-ages / decay_days)
         rows = pc.fill_null(found, 0).to_numpy()[known]
-        return cls(np.bincount(rows, counted[known], minlength=len(items)))
+        return cls(np.bincount(rows, counted[known], minlength=len(items)).astype(np.float64))
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`. New users get the same as everybody."""

@@ -168,10 +168,10 @@ def rolling_windows(interactions: Interactions, windows: int, length: int) -> li
         raise InputError(f"{len(empty)} of {windows} windows are empty, e.g. {examples(empty)}; take longer ones")
     splits = []
     for number, (start, stop) in enumerate(pairwise(places), start=1):
-        parts = (Interactions(interactions.table.slice(*part)) for part in ((0, start), (start, stop - start)))
+        past, future = (Interactions(interactions.table.slice(*part)) for part in ((0, start), (start, stop - start)))
         later = {"after the window": len(times) - stop} if stop < len(times) else {}
         name = f"window-{number:0{len(str(windows))}d}"
-        splits.append(Split(name, *parts, cut=edges[number - 1], left_out=later))
+        splits.append(Split(name, past, future, cut=edges[number - 1], left_out=later))
     return splits
 
 

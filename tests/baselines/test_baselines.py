@@ -162,7 +162,7 @@ def test_all_give_what_candidates_take(past: Interactions, asked: list[Rows]) ->
     queries = np.zeros((len(asked), 0), np.float32)
     for model in recommenders(past):
         whole = model.recommend(asked, 25)
-        assert (whole.rows.dtype, whole.scores.dtype, whole.rows.shape) == (np.int64, np.float32, (60, 25))
+        assert (str(whole.rows.dtype), str(whole.scores.dtype), whole.rows.shape) == ("int64", "float32", (60, 25))
         Candidates(queries, whole.rows, whole.scores, ITEMS, "baseline")
         for line, history in enumerate(asked):
             shown = whole.rows[line, : 20 - len(history)]

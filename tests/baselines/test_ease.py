@@ -1,5 +1,7 @@
 """EASE against a case solved by hand, and against one ridge regression for each item."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -68,7 +70,7 @@ def test_each_item_is_a_ridge_regression_on_the_others(weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("wishes", [{"regularisation": 0.0}, {"regularisation": float("nan")}, {"half_life": -1.0}])
-def test_senseless_wishes_are_refused(wishes: dict[str, float]) -> None:
+def test_senseless_wishes_are_refused(wishes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be positive"):
         EASE.fit(log("1a"), ITEMS, **wishes)
 
