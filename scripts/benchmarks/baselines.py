@@ -101,9 +101,9 @@ def split_user(films: Films) -> dict[str, Any]:
     asked = ask(split, films)
     table: dict[str, Any] = {"split": split.to_json(), "users": len(asked)}
     for name, answer in systems(split.past, films.items, films.texts).items():
-        table[name] = told(judged([(asked, answer)]))
+        table[name] = told(judged(asked, answer))
     for name, answer in chosen(films, split.past).items():
-        table[name] = told(judged([(asked, answer)]))
+        table[name] = told(judged(asked, answer))
     return table
 
 
@@ -134,9 +134,9 @@ def in_time(splits: Sequence[Split], films: Films) -> dict[str, Any]:
         "answers a query": round(float(np.mean([len(ids) for one in asked for ids in one.relevant])), 2),
     }
     for name in answers[0]:
-        found = judged([(one, answer[name]) for one, answer in zip(asked, answers, strict=True)])
+        found = Judged([(one, answer[name]) for one, answer in zip(asked, answers, strict=True)])
         table[name] = {
-            who: told(among(found, mask), [user for user, kept in zip(users, mask, strict=True) if kept])
+            who: told(found.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
             for who, mask in (("all", np.ones_like(new)), ("with a history", ~new), ("new", new))
         }
     return table
@@ -164,7 +164,7 @@ def cold(films: Films) -> dict[str, Any]:
         "recall@20 of chance": round(K / int(is_cold.sum()), 4),
     }
     for name, model in ways.items():
-        table[name] = told(judged([(asked, partial(by_liked, model, warm))]))
+        table[name] = told(judged(asked, partial(by_liked, model, warm)))
     return table
 
 
@@ -181,7 +181,7 @@ def chosen(films: Films, past: Interactions) -> dict[str, Answer]:
     asked = ask(Split("valid", train, films.part("split_user", "valid")), films)
 
     def best(tried: dict[Any, Answer]) -> Any:  # noqa: ANN401 - whatever the answers were named by
-        return max(tried, key=lambda one: judged([(asked, tried[one])]).means["ndcg@20"])
+        return max(tried, key=lambda one: judged(asked, tried[one]).means["ndcg@20"])
 
     ease = {
         lam: EASE.fit(worth(train), films.items, weighted=True, regularisation=lam) for lam in (100.0, 200.0, 400.0)
@@ -190,35 +190,36 @@ def chosen(films: Films, past: Interactions) -> dict[str, Answer]:
     lam, life = best(
         {(lam, life): partial(by_worth, replace(ease[lam], half_life=life)) for lam in ease for life in lives}
     )
-    alpha = best(
-        {alpha: by_factors(train, films.items, ALSConfig(alpha=alpha)) for alpha in (0.5, 1.0, 2.0, 5.0, 10.0)}
-    )
+    alpha = best({alpha: by_factors(train, films.items, ALSConfig(alpha=alpha)) for alpha in (0.2, 0.5, 1.0, 2.0, 5.0)})
     model = EASE.fit(worth(past), films.items, weighted=True, regularisation=lam, half_life=life)
     factors = by_factors(past, films.items, ALSConfig(alpha=alpha))
     return {
         f"EASE (ratings as weights), chosen on valid: lambda {lam:g}, half-life {life:g}": partial(by_worth, model),
-        f"iALS (all, 32 factors), chosen on valid: alpha {alpha:g}": by_factors(
-            past, films.items, ALSConfig(alpha=alpha)
-        ),
+        f"iALS (all, 32 factors), chosen on valid: alpha {alpha:g}": factors,
     }
 
 
-def judged(parts: Sequence[tuple[Questions, Answer]]) -> Evaluation:
-    """Evaluate the pooled answers, and average over seeds, query by query."""
-    relevant = [ids for asked, _ in parts for ids in asked.relevant]
-    seeds: list[list[Candidates]] = []
-    for asked, answer in parts:
-        seeds.append([asked.candidates(*ranked, "baseline") for ranked in answer(asked)])
-    found = [evaluate(pooled(of_seed), relevant, measures=MEASURES) for of_seed in zip(*seeds, strict=True)]
-    means = {name: np.mean([one.per_query[name] for one in found], axis=0) for name in MEASURES}
-    coverage = {name: float(np.mean([one.coverage[name] for one in found])) for name in found[0].coverage}
-    return replace(found[0], per_query=means, coverage=coverage)
+class Judged:
+    """The answers to several splits as if they were one, for each seed."""
+
+    def __init__(self, parts: Sequence[tuple[Questions, Answer]]) -> None:
+        self.relevant = [ids for asked, _ in parts for ids in asked.relevant]
+        answers = [[asked.candidates(*ranked, "baseline") for ranked in answer(asked)] for asked, answer in parts]
+        self.seeds: list[Candidates] = [pooled(of_seed) for of_seed in zip(*answers, strict=True)]
+
+    def among(self, mask: Mask) -> Evaluation:
+        """Evaluate some of the queries, averaged over seeds query by query."""
+        lines = np.flatnonzero(mask)
+        relevant = [self.relevant[line] for line in lines]
+        found = [evaluate(of_seed.take(lines), relevant, measures=MEASURES) for of_seed in self.seeds]
+        means = {name: np.mean([one.per_query[name] for one in found], axis=0) for name in MEASURES}
+        coverage = {name: float(np.mean([one.coverage[name] for one in found])) for name in found[0].coverage}
+        return replace(found[0], per_query=means, coverage=coverage)
 
 
-def among(found: Evaluation, mask: Mask) -> Evaluation:
-    """Keep some of the queries; coverage stays that of all."""
-    ids = tuple(name for name, kept in zip(found.query_ids, mask, strict=True) if kept)
-    return replace(found, query_ids=ids, per_query={name: values[mask] for name, values in found.per_query.items()})
+def judged(asked: Questions, answer: Answer) -> Evaluation:
+    """Evaluate all queries of one split."""
+    return Judged([(asked, answer)]).among(np.ones(len(asked), np.bool_))
 
 
 def told(found: Evaluation, users: Sequence[str] | None = None) -> dict[str, Any]:
