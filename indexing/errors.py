@@ -14,6 +14,7 @@
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   └── BundleLockedError  another process is writing to the bundle
     ├── TrainingError          learning that cannot start or must stop
+    ├── LeakError              an evaluation in which the past knows something of the future
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
 
 A message says what is wrong, with which value (at most three examples), and what to do about it.
@@ -76,6 +77,10 @@ class BundleLockedError(BundleError):
 
 class TrainingError(CommonspaceError):
     """Learning that cannot start, or had to stop."""
+
+
+class LeakError(CommonspaceError):
+    """An evaluation in which the past knows something of the future, or asks what cannot be answered."""
 
 
 class MissingExtraError(CommonspaceError, ImportError):

@@ -28,8 +28,8 @@ SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
 )
 _ALIASES = {
-    "user_id": ("user",),
-    "item_id": ("item",),
+    "user_id": ("user", "userID"),
+    "item_id": ("item", "itemID"),
     "timestamp": ("datetime", "time"),
     "weight": ("rating",),
 }
@@ -43,7 +43,8 @@ Only = tuple[str, tuple[str, ...]]
 class InteractionColumns:
     """Which columns of a log hold what.
 
-    A name left at its default may also be an alias: ``user``, ``item``, ``datetime`` or ``time``, ``rating``.
+    A name left at its default may also be an alias: ``user`` or ``userID``, ``item`` or ``itemID``, ``datetime`` or
+    ``time``, ``rating``.
 
     Attributes:
         user_id: Who.

@@ -1,7 +1,5 @@
 """What users did: one clean table in time order, whatever the log looked like."""
 
-import csv
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.errors import InteractionsError
+from retrieval.interaction_files import read_delimited
 from retrieval.interaction_log import SCHEMA, InteractionColumns, Only, Wish
 
 __all__ = ["InteractionColumns", "Interactions"]
@@ -55,15 +54,17 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
     ) -> "Interactions":
-        """Read a Parquet, CSV or tab-separated file, told apart by the suffix; see ``from_parquet``."""
+        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix; see ``from_parquet``."""
         match Path(path).suffix.lower():
             case ".parquet" | ".pq":
                 return cls.from_parquet(path, columns=columns, min_weight=min_weight, only=only)
             case ".csv" | ".tsv":
                 return cls.from_csv(path, columns=columns, min_weight=min_weight, only=only)
+            case ".inter":
+                return cls.from_inter(path, columns=columns, min_weight=min_weight, only=only)
             case suffix:
                 raise InteractionsError(
-                    f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv and .tsv files"
+                    f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv, .tsv and .inter files"
                 )
 
     @classmethod
@@ -107,32 +108,26 @@ class Interactions:
         only: Only | None = None,
     ) -> "Interactions":
         """Read a UTF-8 CSV file with a header, or a ``.tsv`` file with tabs; see ``from_parquet``."""
-        from pyarrow import csv as arrow_csv
-
         wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
-        separator = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-        ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
+        return cls(*wish.clean(*read_delimited(path, wish)))
 
-        def skip(_row: object) -> str:
-            ragged.append("wrong number of columns")
-            return "skip"
+    @classmethod
+    def from_inter(
+        cls,
+        path: Path | str,
+        *,
+        columns: InteractionColumns | None = None,
+        min_weight: float | None = None,
+        only: Only | None = None,
+    ) -> "Interactions":
+        """Read an .inter file of MMRec or RecBole: tabs, and a header as in ``userID`` or ``user_id:token``.
 
-        try:
-            with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                needed = wish.needed(next(csv.reader(file, delimiter=separator), []))
-            table = arrow_csv.read_csv(
-                path,
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=separator, newlines_in_values=True, invalid_row_handler=skip
-                ),
-                # Everything as text: an id such as 007 must not become a number.
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=dict.fromkeys(needed, pa.string()), include_columns=needed
-                ),
-            )
-        except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-            raise InteractionsError(f"{path} cannot be read as CSV: {error}") from error
-        return cls(*wish.clean(table, Counter(ragged)))
+        Ids stay as they are written. Where MMRec numbers them, `indexing.exchange.read_mmrec` gives their names.
+        The parts of MMRec are asked for by ``only=("x_label", ("0", "1"))``: 0 is train, 1 valid, 2 test. See
+        ``from_parquet``.
+        """
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        return cls(*wish.clean(*read_delimited(path, wish, inter=True)))
 
     @classmethod
     def from_arrow(

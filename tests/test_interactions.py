@@ -217,7 +217,9 @@ def test_only_rows_with_these_values_are_read(part: object, wanted: tuple[str, .
 
 def test_missing_columns_are_named_with_those_there_are() -> None:
     table = pa.table({"customer": ["u"], "item": ["i"], "stars": [5]})
-    with pytest.raises(InteractionsError, match=r"no column 'user_id' or 'user'; the columns are \['customer', 'item'"):
+    with pytest.raises(
+        InteractionsError, match=r"no column 'user_id' or 'user' or 'userID'; the columns are \['customer', 'item'"
+    ):
         Interactions.from_arrow(table)
     with pytest.raises(InteractionsError, match=r"no column 'who'; .*InteractionColumns\(user_id=…\)"):
         Interactions.from_arrow(table, columns=InteractionColumns(user_id="who"))
@@ -305,12 +307,12 @@ def test_a_folder_of_parquet_files_is_one_log(tmp_path: Path) -> None:
     [
         ("log.parquet", b"PAR1 but not really", "cannot be read as Parquet"),
         ("log.parquet", b"", "cannot be read as Parquet"),
-        ("log.csv", b"", r"no column 'user_id' or 'user'; the columns are \[\]"),
+        ("log.csv", b"", r"no column 'user_id' or 'user' or 'userID'; the columns are \[\]"),
         ("log.csv", b"user_id,item_id\n", "leaves no interactions"),
         ("log.csv", b"user_id,item_id\n\xff\xfe,\xff\n", "cannot be read as CSV"),
         ("log.csv", b"\xff\xfeuser_id", "cannot be read as CSV"),
         ("log.csv", b"\x00\x01\x02", "cannot be read as CSV|no column"),
-        ("log.xlsx", b"", r"ends in '.xlsx'; interactions are read from .parquet, .csv and .tsv"),
+        ("log.xlsx", b"", r"ends in '.xlsx'; interactions are read from .parquet, .csv, .tsv and .inter files"),
         ("log", b"", "ends in ''"),
     ],
 )

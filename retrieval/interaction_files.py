@@ -1,0 +1,80 @@
+"""Logs as text: comma- and tab-separated files, and the .inter files of RecBole and MMRec."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from indexing.errors import InteractionsError, examples
+from retrieval.interaction_log import Wish
+
+# What RecBole writes behind a column's name, as in ``user_id:token``.
+_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tuple[pa.Table, Counter[str]]:
+    """Read what is wanted of a UTF-8 file with a header, as text, and count the rows that do not fit the header.
+
+    Args:
+        path: Where it is; a ``.tsv`` file has tabs, others have commas.
+        wish: What is wanted.
+        inter: It is an .inter file: tabs, and perhaps types behind the names.
+
+    Raises:
+        InteractionsError: When it cannot be read, or lacks a column.
+    """
+    from pyarrow import csv as arrow_csv
+
+    separator = "\t" if inter or Path(path).suffix.lower() == ".tsv" else ","
+    ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
+
+    def skip(_row: object) -> str:
+        ragged.append("wrong number of columns")
+        return "skip"
+
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            written = next(csv.reader(file, delimiter=separator), [])
+        names = plain_names(written, path) if inter else written
+        needed = {name: written[names.index(name)] for name in wish.needed(names)}
+        table = arrow_csv.read_csv(
+            path,
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, invalid_row_handler=skip
+            ),
+            # Everything as text: an id such as 007 must not become a number.
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(needed.values(), pa.string()), include_columns=list(needed.values())
+            ),
+        )
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise InteractionsError(f"{path} cannot be read as {'an .inter file' if inter else 'CSV'}: {error}") from error
+    return table.rename_columns(list(needed)), Counter(ragged)
+
+
+def plain_names(header: Sequence[str], path: Path | str) -> list[str]:
+    """Give the names of a header of an .inter file without their types.
+
+    Raises:
+        InteractionsError: When it is no such header.
+
+    >>> plain_names(["user_id:token", "item_id:token", "rating:float"], "ml.inter")
+    ['user_id', 'item_id', 'rating']
+    """
+    if len(header) < 2:
+        raise InteractionsError(
+            f"{path} has one column {examples(header)}; an .inter file is separated by tabs and has a header such as "
+            "userID itemID rating timestamp, or user_id:token item_id:token timestamp:float"
+        )
+    parts = [name.partition(":") for name in header]
+    if strange := [name for name, (_, colon, kind) in zip(header, parts, strict=True) if colon and kind not in _TYPES]:
+        raise InteractionsError(f"{path} has columns {examples(strange)}; types are {', '.join(_TYPES)}")
+    if several := [
+        name
+        for name, (plain, _, kind) in zip(header, parts, strict=True)
+        if kind.endswith("_seq") and plain in ("user_id", "item_id", "timestamp", "rating")
+    ]:
+        raise InteractionsError(f"{path} has several values a row in {examples(several)}; give one interaction a row")
+    return [plain for plain, _, _ in parts]

@@ -1,0 +1,80 @@
+"""EASE against a case solved by hand, and against one ridge regression for each item."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.errors import InputError, ShapeError
+from indexing.item_ids import ItemIds
+from retrieval.baselines import EASE
+from retrieval.interactions import Interactions
+
+ITEMS = ItemIds("abc")
+
+
+def log(*pairs: str, weights: list[float] | None = None) -> Interactions:
+    """Two letters an interaction, the user and the item."""
+    table = {"user": [pair[0] for pair in pairs], "item": [pair[1] for pair in pairs]}
+    return Interactions.from_arrow(pa.table(table | ({"weight": weights} if weights else {})))
+
+
+@pytest.fixture
+def small() -> EASE:
+    return EASE.fit(log("1a", "1b", "2b", "2c", "2x"), ITEMS, regularisation=1.0)
+
+
+def test_three_items_by_hand(small: EASE) -> None:
+    # X'X + I = [[2,1,0],[1,3,1],[0,1,2]]; its inverse is [[5,-2,1],[-2,4,-2],[1,-2,5]] / 8.
+    np.testing.assert_allclose(small.weights, [[0, 0.5, -0.2], [0.4, 0, 0.4], [-0.2, 0.5, 0]], atol=1e-12)
+    np.testing.assert_array_equal(np.diag(small.weights), 0)
+
+
+def test_histories_are_summed_up(small: EASE) -> None:
+    rows = [np.array([0]), np.array([2, 0]), np.array([], np.int64)]
+    found = small.recommend(rows, 2)
+    assert found.rows.tolist() == [[1, 2], [1, -1], [-1, -1]]
+    np.testing.assert_allclose(found.scores, [[0.5, -0.2], [1.0, -np.inf], [-np.inf, -np.inf]], atol=1e-6)
+    everything = small.recommend(rows[1:2], 5, exclude=[np.array([], np.int64)])
+    assert everything.rows.tolist() == [[1, 0, 2, -1, -1]]  # a and c tie at -0.2
+    np.testing.assert_allclose(everything.scores[0, :3], [1.0, -0.2, -0.2], atol=1e-6)
+
+
+def test_late_and_heavy_items_count_more(small: EASE) -> None:
+    recent = EASE(small.weights, half_life=1.0)
+    nothing = [np.array([], np.int64)]
+    found = recent.recommend([np.array([2, 1])], 3, exclude=nothing)  # half of c's line, all of b's
+    assert found.rows.tolist() == [[2, 0, 1]]
+    np.testing.assert_allclose(found.scores, [[0.4, 0.4 - 0.1, 0.25]], atol=1e-6)
+    heavy = small.recommend([np.array([2, 1])], 3, exclude=nothing, weights=[np.array([0.5, 1], np.float32)])
+    np.testing.assert_array_equal(heavy.rows, found.rows)
+    np.testing.assert_allclose(heavy.scores, found.scores, atol=1e-6)
+    with pytest.raises(ShapeError, match="weights and histories differ in length"):
+        small.recommend([np.array([2, 1])], 3, weights=[np.array([1], np.float32)])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_item_is_a_ridge_regression_on_the_others(weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((30, 8)) < 0.4)
+    weights = rng.random(len(users)).astype(np.float32)
+    past = Interactions.from_arrow(pa.table({"user": users.astype(str), "item": items.astype(str), "weight": weights}))
+    matrix = np.zeros((30, 8))
+    matrix[users, items] = weights if weighted else 1
+    model = EASE.fit(past, ItemIds("01234567"), regularisation=3.0, weighted=weighted)
+    for item in range(8):
+        others = np.delete(matrix, item, axis=1)
+        solved = np.linalg.solve(others.T @ others + 3 * np.eye(7), others.T @ matrix[:, item])
+        np.testing.assert_allclose(model.weights[:, item], np.insert(solved, item, 0), atol=1e-9)
+
+
+@pytest.mark.parametrize("wishes", [{"regularisation": 0.0}, {"regularisation": float("nan")}, {"half_life": -1.0}])
+def test_senseless_wishes_are_refused(wishes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="must be positive"):
+        EASE.fit(log("1a"), ITEMS, **wishes)
+
+
+def test_too_many_items_are_refused() -> None:
+    with pytest.raises(InputError, match="20001 items are too many to invert"):
+        EASE.fit(log("1a"), ItemIds(map(str, range(20_001))))
