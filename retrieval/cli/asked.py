@@ -42,7 +42,9 @@ class Asked:
     warm: Collection[str] | None = None
 
 
-def ask_users(retriever: Retriever, past: Interactions, future: Interactions, depth: int, rerank: bool) -> Asked:
+def ask_users(
+    retriever: Retriever, past: Interactions, future: Interactions, depth: int, rerank: bool, split: str
+) -> Asked:
     """Recommend to every user of a log who has both a history and something to be found.
 
     Raises:
@@ -57,7 +59,10 @@ def ask_users(retriever: Retriever, past: Interactions, future: Interactions, de
     return Asked(
         retriever.rerank(found) if rerank else found,
         [wanted[user] for user in users],
-        about={"queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found"},
+        about={
+            "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
+            "split": split,
+        },
         extra={"without_history": len(wanted.keys() - histories.keys())},
         warm=set(past.table["item_id"].unique().to_pylist()),
     )

@@ -76,10 +76,10 @@ def evaluate(
     if queries is not None:
         asked = ask_pairs(retriever, queries, depth)
     else:
-        parts = _parts(str(interactions), history, relevant, hold_out, min_weight)
-        asked = ask_users(retriever, *parts, depth, rerank)
+        parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
+        asked = ask_users(retriever, *parts, depth, rerank, split)
     found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures)
-    source = {"asked": str(queries or interactions), **asked.about}
+    source = {"asked": Path(queries or str(interactions)).name, **asked.about}
     written = _written(found, source, save_to, metrics_out)
     if html is not None:
         report = gather(
@@ -87,7 +87,7 @@ def evaluate(
             asked.candidates,
             asked.relevant,
             found,
-            title=f"{bundle.resolve().name}: {Path(source['asked']).name}",
+            title=f"{bundle.resolve().name}: {source['asked']}",
             about=source,
             catalogue=catalogue,
             warm=asked.warm,
@@ -145,9 +145,13 @@ def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> C
 
 def _parts(
     source: str, history: str | None, relevant: str | None, hold_out: float, min_weight: float | None
-) -> tuple[Interactions, Interactions]:
+) -> tuple[tuple[Interactions, Interactions], str]:
+    """Give what is history and what is to be found, and say in words what was asked for."""
+    weight = "" if min_weight is None else f", of weight {min_weight:g} and more"
     if (history is None) != (relevant is None):
         raise InputError("give both --history and --relevant, or neither")
     if history is not None and relevant is not None:
-        return open_log(source, only=history), open_log(source, only=relevant, min_weight=min_weight)
-    return hold_out_last(open_log(source, min_weight=min_weight), hold_out)
+        past, future = open_log(source, only=history), open_log(source, only=relevant, min_weight=min_weight)
+        return (past, future), f"history where {history}; to be found where {relevant}{weight}"
+    parts = hold_out_last(open_log(source, min_weight=min_weight), hold_out)
+    return parts, f"to be found: the last {hold_out:.0%} of each user's interactions{weight}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.errors import examples as named
-from indexing.types import Modality
+from indexing.types import Mask, Modality, Vectors
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation.evaluation import Evaluation
 from retrieval.retriever import Retriever
@@ -97,6 +97,28 @@ def examples_of(
     return Examples(measure, tuple(map(example, best)), tuple(map(example, worst)))
 
 
+class _Exact:
+    """The ranks that exact search gives the items for one query, without those left out because they were seen."""
+
+    def __init__(self, vectors: Vectors, alive: Mask, candidates: Candidates, query: int) -> None:
+        self._scores = vectors @ candidates.queries[query]
+        history = candidates.histories[query]
+        left_out = not np.isin(history, candidates.rows[query]).any()
+        self.seen = set(history.tolist()) if left_out else set[int]()
+        rivals = alive.copy()
+        rivals[list(self.seen)] = False
+        self.rivals = self._scores[rivals]
+
+    def rank(self, row: int) -> int:
+        """Give the rank of an item."""
+        return 1 + int(np.sum(self.rivals > self._scores[row]))
+
+    def rank_at_worst(self, row: int) -> int:
+        """Give its rank if rounding went against it."""
+        near = NEAR * float(np.abs(self._scores).max())
+        return int(np.sum(self.rivals >= self._scores[row] - near))
+
+
 class _Explainer:
     """Says for a query what became of its relevant items."""
 
@@ -114,15 +136,20 @@ class _Explainer:
         if absent:
             lines.append(f"{len(absent)} not in the bundle, so no list can hold them: {named(absent)}")
         here = [item_id for item_id in missed if item_id in self.candidates.items]
-        below = [rank_of[item_id] for item_id in here if item_id in rank_of]
+        below = sorted((rank_of[item_id], item_id) for item_id in here if item_id in rank_of)
+        exact = _Exact(self.vectors, self.alive, self.candidates, query)
         if below:
-            lines.append(f"{len(below)} listed below rank {self.k}, the nearest at rank {min(below)}")
-        lines += self._unlisted(query, [item_id for item_id in here if item_id not in rank_of], len(hits))
+            rank, item_id = below[0]
+            before = exact.rank(int(self.candidates.items.rows([item_id])[0]))
+            stage = "" if self.candidates.stage == "retrieve" else f" ({before} before the {self.candidates.stage})"
+            lines.append(f"{len(below)} listed below rank {self.k}, the nearest at rank {rank}{stage}")
+        lines += self._unlisted([item_id for item_id in here if item_id not in rank_of], len(hits), exact)
         return lines + self._traits(here)
 
     def _first(self, hits: Sequence[Hit], found: Sequence[str], count: int, rank_of: dict[str, int]) -> str:
         if not found:
-            return f"none of {count} relevant items is among the {len(hits)} listed"
+            which = "the one relevant item is not" if count == 1 else f"none of {count} relevant items is"
+            return f"{which} among the {len(hits)} listed"
         first = hits[min(rank_of[item_id] for item_id in found) - 1]
         top = "the top itself" if first.rank == 1 else f"the top has {hits[0].score:.3f}"
         return (
@@ -130,27 +157,22 @@ class _Explainer:
             f"with score {first.score:.3f} ({top})"
         )
 
-    def _unlisted(self, query: int, item_ids: Sequence[str], listed: int) -> list[str]:
+    def _unlisted(self, item_ids: Sequence[str], listed: int, exact: "_Exact") -> list[str]:
         """Say of items that are not listed at all where exact search puts them."""
-        seen = set(self.candidates.histories[query].tolist())
         rows = self.candidates.items.rows(item_ids)
-        excluded = [item_id for item_id, row in zip(item_ids, rows.tolist(), strict=True) if row in seen]
+        excluded = [item_id for item_id, row in zip(item_ids, rows.tolist(), strict=True) if row in exact.seen]
         lines = [f"{len(excluded)} left out of the list because they were seen: {named(excluded)}"] if excluded else []
-        scores = self.vectors @ self.candidates.queries[query]
-        near = NEAR * float(np.abs(scores).max())
-        open_to = self.alive.copy()
-        open_to[self.candidates.histories[query]] = False
         lost, beyond = list[int](), list[int]()
         for row in rows.tolist():
-            if row not in seen:
-                rank = 1 + int(np.sum(scores[open_to] > scores[row]))
-                within = int(np.sum(scores[open_to] >= scores[row] - near))  # its rank, if rounding went against it
-                (lost if within <= listed else beyond).append(rank)
+            if row not in exact.seen:
+                (lost if exact.rank_at_worst(row) <= listed else beyond).append(exact.rank(row))
         if lost:
             lines.append(f"{len(lost)} lost by the index: by exact search the nearest would be at rank {min(lost)}")
         if beyond:
-            total = int(open_to.sum())
-            lines.append(f"{len(beyond)} too far from the query: the nearest at rank {min(beyond)} of {total}, exactly")
+            total = len(exact.rivals)
+            lines.append(
+                f"{len(beyond)} too far from the query: by exact search the nearest is at rank {min(beyond)} of {total}"
+            )
         return lines
 
     def _traits(self, missed: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.page import quoted, shown
 
-COLOURS = 9  # the last is for what has no colour of its own
+COLOURS = 9
+GREY = COLOURS - 1  # for what has no colour of its own
 LABELS, VALUES, PLOT, LINE = 170, 190, 420, 26  # pixels: left of the plot, right of it, the plot, a line of it
 LEFT, TOP, WIDE, TALL = 64, 12, 300, 210  # pixels of a panel of curves
 SLOWEST = 1e-3  # queries a second that the scale can show
@@ -60,7 +61,9 @@ def whiskers(rows: Sequence[Row], title: str) -> str:
     return _svg(LABELS + PLOT + VALUES, bottom + 22, title, parts)
 
 
-def curve_panel(kind: str, families: Mapping[str, Curve], used: str, target: float, k: int) -> str:
+def curve_panel(
+    kind: str, families: Mapping[str, Curve], colours: Mapping[str, int], used: str, target: float, k: int
+) -> str:
     """Draw recall against queries a second, one line a family of index, the one in use thick; its legend is apart."""
     points = [point for curve in families.values() for point in curve]
     if not points:
@@ -69,10 +72,10 @@ def curve_panel(kind: str, families: Mapping[str, Curve], used: str, target: flo
     parts = plane.grid()
     goal = plane.at(target, 1)[0]
     parts.append(f"<path class='axis goal' d='M{goal:.1f} {TOP}V{TOP + TALL}'/>")
-    for colour, (family, curve) in enumerate(families.items()):
+    for family, curve in families.items():
         places = [plane.at(*point) for point in curve]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f"<g class='c{min(colour, COLOURS - 1)}'><title>{quoted(family)}</title>")
+        parts.append(f"<g class='c{colours[family]}'><title>{quoted(family)}</title>")
         parts.append(f"<polyline class='curve{' used' if family == used else ''}' points='{line}'/>")
         parts += [f"<circle class='dot' cx='{x:.1f}' cy='{y:.1f}' r='3'/>" for x, y in places]
         parts.append("</g>")
@@ -125,9 +128,9 @@ def scatter(points: NDArray[np.float64], colours: Sequence[int], titles: Sequenc
 _SIDES = (MAP_WIDTH, MAP_HEIGHT)
 
 
-def legend(names: Sequence[str]) -> str:
-    """Name the colours, in their order."""
-    entries = (f"<li class='c{min(n, COLOURS - 1)}'><i></i>{shown(name)}</li>" for n, name in enumerate(names))
+def legend(colours: Mapping[str, int]) -> str:
+    """Name the colours."""
+    entries = (f"<li class='c{colour}'><i></i>{shown(name)}</li>" for name, colour in colours.items())
     return f"<ul class='legend'>{''.join(entries)}</ul>"
 
 

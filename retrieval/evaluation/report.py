@@ -8,7 +8,7 @@ from retrieval.evaluation.cards import Card
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.evaluation import Evaluation
 from retrieval.evaluation.examples import WANTED, Example, Examples
-from retrieval.evaluation.figures import COLOURS, curve_panel, legend, scatter, whiskers
+from retrieval.evaluation.figures import GREY, curve_panel, legend, scatter, whiskers
 from retrieval.evaluation.map import MISSING, MODALITY, OTHER, Map
 from retrieval.evaluation.page import estimate, number, page, pairs, quoted, section, shown, table
 from retrieval.evaluation.saved import overall
@@ -125,11 +125,12 @@ def _index(index: Mapping[str, Any], curves: Curves) -> str:
     if not curves:
         return ""
     used, k, target = str(index["family"]), int(index["k"]), float(index["config"]["min_recall"])
-    panels = "".join(curve_panel(kind, families, used, target, k) for kind, families in curves.items())
-    names = list(dict.fromkeys(family for families in curves.values() for family in families))
+    names = dict.fromkeys(family for families in curves.values() for family in families)
+    colour = {family: min(place, GREY) for place, family in enumerate(names)}
+    panels = "".join(curve_panel(kind, families, colour, used, target, k) for kind, families in curves.items())
     served: Mapping[str, Any] = next((trial for trial in index["tried"] if trial["family"] == used), {})
     lines = [
-        (kind, number(recall), *(f"{served.get(what, {}).get(kind, float('nan')):,.4g}" for what in _SPEEDS))
+        (kind, number(recall), *(_measured(served, what, kind, form) for what, form in _SPEEDS.items()))
         for kind, recall in index.get("recall", {}).items()
     ]
     head = ("kind of query", f"recall@{k}", "queries/s in one batch", "ms of one query")
@@ -138,24 +139,30 @@ def _index(index: Mapping[str, Any], curves: Curves) -> str:
         f"Dashed: the recall that was asked for, {target:g}."
     )
     return section(
-        "What the index finds", f"<div class='panels'>{panels}</div>", legend(names), table(head, lines), note=note
+        "What the index finds", f"<div class='panels'>{panels}</div>", legend(colour), table(head, lines), note=note
     )
 
 
-_SPEEDS = ("queries_per_second", "latency_ms")
+_SPEEDS = {"queries_per_second": ",.0f", "latency_ms": ".3f"}
+
+
+def _measured(served: Mapping[str, Any], what: str, kind: str, form: str) -> str:
+    value = served.get(what, {}).get(kind)
+    return "-" if value is None else format(value, form)
 
 
 def _map(found: Map) -> str:
-    common = [group for group in sorted(set(found.groups)) if group not in (OTHER, MISSING)]
-    names = common + [group for group in (OTHER, MISSING) if group in found.groups]
-    colour = {name: min(place, COLOURS - 1) for place, name in enumerate(names)}
+    groups = dict.fromkeys(sorted(found.groups))  # the rest comes last, and is grey
+    common = [group for group in groups if group not in (OTHER, MISSING)]
+    colour = {name: min(place, GREY) for place, name in enumerate(common)}
+    colour |= {group: GREY for group in (OTHER, MISSING) if group in groups}
     titles = [f"{name} ({group})" for name, group in zip(found.names, found.groups, strict=True)]
     drawn = scatter(found.points, [colour[group] for group in found.groups], titles, "The space in two dimensions")
     what = "vectors of each modality" if found.coloured_by == MODALITY else "item vectors"
     kept = "" if found.kept is None else f" {found.kept:.0%} of the variance is left, so what lies apart is apart, "
     kept += "but what lies together need not be." if kept else ""
     note = f"{len(found.points)} {what}, by {found.method.upper()}, coloured by {found.coloured_by}.{kept}"
-    return section("Map of the space", legend(names), drawn, note=note)
+    return section("Map of the space", legend(colour), drawn, note=note)
 
 
 def _examples(title: str, measure: str, examples: Sequence[Example], cards: Mapping[str, Card]) -> str:

@@ -15,9 +15,9 @@ from tests.evaluation.shop import Shop
 K = 10
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))
 
 
 def order_of(retriever: Retriever, query: int) -> list[int]:
@@ -60,8 +60,11 @@ def test_every_way_to_miss_is_named(shop: Shop) -> None:
         "1 listed below rank 10, the nearest at rank 15",  # 16th but for the one that is lost
         f"1 left out of the list because they were seen: '{seen}'",
         "1 lost by the index: by exact search the nearest would be at rank 5",
-        "1 too far from the query: the nearest at rank 60 of 99, exactly",  # 61st but for the one that was seen
+        "1 too far from the query: by exact search the nearest is at rank 60 of 99",
     ]
+    # The 61st, but for the one that was seen; where seen items are shown, nothing counts as left out.
+    kept = listed(retriever, 40, [*order[:20], order[29]], history)
+    assert reasons(retriever, kept, [beyond])[1].endswith("by exact search the nearest is at rank 61 of 100")
     missed = [lost, below, beyond, seen]
     without = sum(name.startswith("white") for name in missed)
     expected = [f"of those missed, {without} without a picture that could be encoded"] if without else []
@@ -83,13 +86,26 @@ def test_all_found_leaves_nothing_to_explain(shop: Shop) -> None:
     assert said == ["1 of 1 relevant items among the 10 listed; the first at rank 1 with score 1.000 (the top itself)"]
 
 
-def test_what_was_deleted_is_no_rival(shop: Shop) -> None:
+def test_what_reranking_did_is_told(shop: Shop) -> None:
+    """The ninth by retrieval becomes the last: rank 20."""
+    rows = order_of(shop.retriever, 3)[:20]
+    found = listed(shop.retriever, 3, rows, [])
+    scores = np.where(np.arange(20) == 8, -1, found.scores).astype(np.float32)
+    said = reasons(shop.retriever, found.reordered(scores, "rerank"), [shop.retriever.items[rows[8]]])
+    assert said[0].startswith("1 of 1 relevant items among the 20 listed; the first at rank 20 with score -1.000")
+    assert said[1] == "1 listed below rank 10, the nearest at rank 20 (9 before the rerank)"
+    (gone,) = reasons(shop.retriever, listed(shop.retriever, 3, rows, []), ["gone"])[:1]
+    assert gone == "the one relevant item is not among the 20 listed"
+
+
+def test_what_was_deleted_is_no_rival(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
     order = order_of(shop.retriever, 12)
     wanted = shop.retriever.items[order[30]]
     delete(shop.retriever.bundle.root, [shop.retriever.items[row] for row in order[20:25]])
     retriever = Retriever.load(shop.retriever.bundle.root)
     said = reasons(retriever, listed(retriever, 12, order[:K], []), [wanted])
-    assert said[1] == "1 too far from the query: the nearest at rank 26 of 95, exactly"
+    assert said[1] == "1 too far from the query: by exact search the nearest is at rank 26 of 95"
 
 
 def test_best_and_worst_are_drawn_among_equals_and_skip_what_has_no_value(shop: Shop) -> None:

@@ -40,12 +40,12 @@ def test_what_has_no_value_is_not_drawn() -> None:
     assert whiskers([("a", nan, nan, nan)], "x") == ""
     assert whiskers([("a", nan, nan, nan), ("b", 0.1, 0.1, 0.1)], "x").count("<circle") == 1
     assert scatter(np.zeros((0, 2)), [], [], "x") == ""
-    assert curve_panel("text", {}, "flat", 0.95, 10) == ""
+    assert curve_panel("text", {}, {}, "flat", 0.95, 10) == ""
 
 
 def test_curves_are_to_scale_and_the_one_in_use_is_thick() -> None:
     families = {"flat <fp32>": [(0.5, 1000.0), (1.0, 100.0)], "ivf": [(0.75, 10.0)]}
-    drawn = curve_panel("text", families, "ivf", 0.9, 10)
+    drawn = curve_panel("text", families, {"flat <fp32>": 3, "ivf": 0}, "ivf", 0.9, 10)
 
     def across(recall: float) -> float:
         return LEFT + WIDE * (recall - 0.4) / 0.6  # 0.4 is the first round number below what there is
@@ -58,7 +58,7 @@ def test_curves_are_to_scale_and_the_one_in_use_is_thick() -> None:
     assert second == f"{across(0.75):.1f},{TOP + TALL:.1f}"
     assert re.findall(r"class='(curve[^']*)'", drawn) == ["curve", "curve used"]
     assert f"class='axis goal' d='M{across(0.9):.1f} " in drawn
-    assert "flat &lt;fp32&gt;" in drawn
+    assert "<g class='c3'><title>flat &lt;fp32&gt;</title>" in drawn
 
 
 def test_points_keep_their_proportions() -> None:

@@ -16,9 +16,9 @@ from retrieval.retriever import Retriever
 from tests.evaluation.shop import Shop
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))
 
 
 def test_two_dimensions_of_a_plane_keep_all_distances() -> None:
@@ -68,7 +68,8 @@ def test_modalities_lie_where_their_vectors_are(shop: Shop) -> None:
     assert drawn.points[red[3]] == pytest.approx(first, abs=1e-3)  # pictures of one colour share a vector
 
 
-def test_attributes_of_living_items_only(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_of_living_items_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(tmp_path)
     delete(shop.retriever.bundle.root, ["red-1"])
     retriever = Retriever.load(shop.retriever.bundle.root)
     drawn = map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")

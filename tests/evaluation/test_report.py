@@ -124,7 +124,7 @@ def test_the_index_is_shown_as_it_was_measured(page: Page, html: str, shop: Shop
     start = page.rows.index(["kind of query", "recall@10", "queries/s in one batch", "ms of one query"]) + 1
     (trial,) = index["tried"]
     assert page.rows[start : start + len(index["recall"])] == [
-        [kind, f"{recall:.4f}", f"{trial['queries_per_second'][kind]:,.4g}", f"{trial['latency_ms'][kind]:,.4g}"]
+        [kind, f"{recall:.4f}", f"{trial['queries_per_second'][kind]:,.0f}", f"{trial['latency_ms'][kind]:.3f}"]
         for kind, recall in index["recall"].items()
     ]
     assert html.count("class='curve used'") == len(index["recall"])
