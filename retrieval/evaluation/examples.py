@@ -152,10 +152,10 @@ class _Explainer:
             return f"{which} among the {len(hits)} listed"
         first = hits[min(rank_of[item_id] for item_id in found) - 1]
         top = "the top itself" if first.rank == 1 else f"the top has {hits[0].score:.3f}"
-        return (
-            f"{len(found)} of {count} relevant items among the {len(hits)} listed; the first at rank {first.rank} "
-            f"with score {first.score:.3f} ({top})"
-        )
+        at = f"at rank {first.rank} with score {first.score:.3f} ({top})"
+        if count == 1:
+            return f"the one relevant item is listed {at}"
+        return f"{len(found)} of {count} relevant items among the {len(hits)} listed; the first {at}"
 
     def _unlisted(self, item_ids: Sequence[str], listed: int, exact: "_Exact") -> list[str]:
         """Say of items that are not listed at all where exact search puts them."""

@@ -83,7 +83,7 @@ def test_missing_pictures_are_named(shop: Shop) -> None:
 def test_all_found_leaves_nothing_to_explain(shop: Shop) -> None:
     rows = order_of(shop.retriever, 7)[:K]
     said = reasons(shop.retriever, listed(shop.retriever, 7, rows, []), [shop.retriever.items[rows[0]]], warm=set())
-    assert said == ["1 of 1 relevant items among the 10 listed; the first at rank 1 with score 1.000 (the top itself)"]
+    assert said == ["the one relevant item is listed at rank 1 with score 1.000 (the top itself)"]
 
 
 def test_what_reranking_did_is_told(shop: Shop) -> None:
@@ -92,7 +92,7 @@ def test_what_reranking_did_is_told(shop: Shop) -> None:
     found = listed(shop.retriever, 3, rows, [])
     scores = np.where(np.arange(20) == 8, -1, found.scores).astype(np.float32)
     said = reasons(shop.retriever, found.reordered(scores, "rerank"), [shop.retriever.items[rows[8]]])
-    assert said[0].startswith("1 of 1 relevant items among the 20 listed; the first at rank 20 with score -1.000")
+    assert said[0].startswith("the one relevant item is listed at rank 20 with score -1.000")
     assert said[1] == "1 listed below rank 10, the nearest at rank 20 (9 before the rerank)"
     (gone,) = reasons(shop.retriever, listed(shop.retriever, 3, rows, []), ["gone"])[:1]
     assert gone == "the one relevant item is not among the 20 listed"
