@@ -160,12 +160,13 @@ def test_two_evaluations_are_compared(
     module = ModuleType("retrieval.evaluation.compare")
     module.compare = fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "retrieval.evaluation.compare", module)
-    bundle, a, b = shop.retriever.bundle.root, tmp_path / "a.json", tmp_path / "b[1].json"
+    monkeypatch.chdir(tmp_path)
+    bundle, a, b = shop.retriever.bundle.root, "a.json", "b[1].json"
     assert run("evaluate", bundle, log, *SPLIT, "--save", a)[0] == 0
     assert run("evaluate", bundle, log, "--hold-out", 0.5, "--save", b)[0] == 0
-    code, out, _ = run("compare", a, b, "--html", tmp_path / "c.html")
+    code, out, _ = run("compare", a, b, "--html", "c.html")
     assert code == 0
-    assert "b[1].json: 10 queries" in out.replace("\n", "")
+    assert "A a.json, B b[1].json: 10 queries" in out
     assert re.findall(r"[\d.]+\d", out.split("recall@10")[1].splitlines()[0]) == [
         *("0.2500", "0.5000", "0.2500", "0.1000", "0.4000", "0.0001", "0.0300")
     ]
@@ -174,5 +175,5 @@ def test_two_evaluations_are_compared(
     assert "on the same 10 queries" in page
     assert "40 interactions as history" in page
     assert json.loads(run("compare", a, b, "--json")[1])["rows"][0]["p_corrected"] == 0.03
-    code, _, err = run("compare", a, tmp_path / "nothing.json")
+    code, _, err = run("compare", a, "nothing.json")
     assert (code, "nothing.json cannot be read" in err) == (1, True)
