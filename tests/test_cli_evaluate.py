@@ -72,6 +72,8 @@ def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run:
     for measure, values in expected.per_query.items():
         np.testing.assert_array_equal(back.evaluation.per_query[measure], values)
     assert back.about["queries"] == "10 users; 40 interactions as history, 40 to be found"
+    assert back.about["split"] == "history where part=past; to be found where part=later"
+    assert back.about["ordered by"] == "rerank, lists of 20"
     assert json.loads(metrics.read_text())["recall_at_10"] == expected.means["recall@10"]
     page = html.read_text()
     assert page.count("<img") > 50
@@ -146,7 +148,7 @@ def test_two_evaluations_are_compared(
     def fake(a: Evaluation, b: Evaluation) -> Any:  # noqa: ANN401
         given.extend((a, b))
         row = SimpleNamespace(
-            measure="recall@10",
+            measure="precision@10",
             mean_a=0.25,
             mean_b=0.5,
             difference=0.25,
@@ -164,10 +166,12 @@ def test_two_evaluations_are_compared(
     bundle, a, b = shop.retriever.bundle.root, "a.json", "b[1].json"
     assert run("evaluate", bundle, log, *SPLIT, "--save", a)[0] == 0
     assert run("evaluate", bundle, log, "--hold-out", 0.5, "--save", b)[0] == 0
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run("compare", a, b, "--html", "c.html")
     assert code == 0
+    assert ("p corr." in out, "…" in out) == (True, False)
     assert "A a.json, B b[1].json: 10 queries" in out
-    assert re.findall(r"[\d.]+\d", out.split("recall@10")[1].splitlines()[0]) == [
+    assert re.findall(r"[\d.]+\d", out.split("precision@10")[1].splitlines()[0]) == [
         *("0.2500", "0.5000", "0.2500", "0.1000", "0.4000", "0.0001", "0.0300")
     ]
     assert [one.query_ids for one in given] == [tuple(f"user {n}" for n in range(10))] * 2

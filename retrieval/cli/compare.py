@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,14 +32,15 @@ def compare(
     rows = [ComparedRow.of(row) for row in found.rows]
     queries = len(set(first.evaluation.query_ids) & set(second.evaluation.query_ids))
     if html is not None:
-        page = comparison_page(rows, Side(str(a), first.about), Side(str(b), second.about), queries)
+        page = comparison_page(rows, Side(a.name, first.about), Side(b.name, second.about), queries)
         fsops.make_folder(html.parent)
         fsops.write_bytes(html, page.encode())
     if as_json:
         show_json(found.to_json())
         return
     title = f"A {a}, B {b}: {queries} queries"
-    table = Table(*HEAD, title=escape(title), title_justify="left")
+    # Without rules between columns it fits 80 characters, so that no name is cut.
+    table = Table(*HEAD, title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*map(escape, cells(row)))
     Console().print(table)

@@ -23,7 +23,7 @@ from retrieval.cli.output import Json, show_json
 from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation import evaluate as evaluate_candidates
-from retrieval.evaluation.gather import gather
+from retrieval.evaluation.gather import described, gather
 from retrieval.evaluation.map import MODALITY, Method
 from retrieval.evaluation.report import report_page
 from retrieval.evaluation.saved import Saved, save
@@ -79,7 +79,7 @@ def evaluate(
         parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
         asked = ask_users(retriever, *parts, depth, rerank, split)
     found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures)
-    source = {"asked": Path(queries or str(interactions)).name, **asked.about}
+    source = {"asked": Path(queries or str(interactions)).name, **asked.about, **described(retriever, asked.candidates)}
     written = _written(found, source, save_to, metrics_out)
     if html is not None:
         report = gather(

@@ -34,7 +34,7 @@ class Side:
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-HEAD = ("measure", "A", "B", "B - A", "low", "high", "p", "p corrected")
+HEAD = ("measure", "A", "B", "B - A", "low", "high", "p", "p corr.")
 
 
 def cells(row: ComparedRow) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def comparison_page(rows: Sequence[ComparedRow], a: Side, b: Side, queries: int)
                 whiskers(drawn, "Differences with their intervals"),
                 table(HEAD, (cells(row) for row in rows)),
                 note=f"A is {a.name}, B is {b.name}, on the same {queries} queries. Drawn are the mean differences "
-                "with their 95 % intervals; one that holds zero may be chance. p corrected allows for "
+                "with their 95 % intervals; one that holds zero may be chance. p corr. allows for "
                 "how many measures were looked at.",
             ),
             *(section(f"{letter}: {side.name}", pairs(side.about.items())) for letter, side in (("A", a), ("B", b))),

@@ -46,7 +46,7 @@ def whiskers(rows: Sequence[Row], title: str) -> str:
     parts = []
     for mark in marks:
         x = LABELS + (mark - marks[0]) * scale
-        parts.append(f"<path class='axis' d='M{x:.1f} 4V{bottom}'/>")
+        parts.append(f"<path class='axis{'' if mark else ' zero'}' d='M{x:.1f} 4V{bottom}'/>")
         parts.append(f"<text class='faint' x='{x:.1f}' y='{bottom + 16}' text-anchor='middle'>{mark:g}</text>")
     for line, (label, mean, low, high) in enumerate(rows):
         y = LINE * line + LINE / 2 + 4

@@ -14,6 +14,19 @@ from retrieval.retriever import Retriever
 from retrieval.titles import titles_of
 
 
+def described(retriever: Retriever, candidates: Candidates) -> dict[str, str]:
+    """Say in words what answered: the bundle, its encoder, what it learned, and what ordered the lists."""
+    bundle = retriever.bundle
+    encoder = bundle.manifest.encoder
+    return {
+        "bundle": f"{bundle.root.resolve().name}, generation {bundle.manifest.generation}",
+        "items": str(int(bundle.alive.sum())),
+        "encoder": f"{encoder.name}, {encoder.dim} dimensions",
+        "learned": ", ".join(bundle.manifest.features) or "nothing",
+        "ordered by": f"{candidates.stage}, lists of {candidates.rows.shape[1]}",
+    }
+
+
 def gather(
     retriever: Retriever,
     candidates: Candidates,
@@ -48,7 +61,7 @@ def gather(
         seed: Of everything that is drawn by chance.
     """
     bundle, titles = retriever.bundle, titles_of(retriever.bundle)
-    index, encoder = bundle.manifest.index, bundle.manifest.encoder
+    index = bundle.manifest.index
     examples = examples_of(
         retriever,
         candidates,
@@ -58,19 +71,11 @@ def gather(
         warm=warm,
         seed=seed,
     )
-    facts = {
-        "bundle": f"{bundle.root.name}, generation {bundle.manifest.generation}",
-        "items": str(int(bundle.alive.sum())),
-        "encoder": f"{encoder.name}, {encoder.dim} dimensions",
-        "learned": ", ".join(bundle.manifest.features) or "nothing",
-        "ordered by": f"{candidates.stage}, lists of {candidates.rows.shape[1]}",
-        "seed": str(seed),
-    }
     names = [titles.get(item_id) or item_id for item_id in retriever.items]
     space = map_of(bundle, retriever.vectors, names, colour_by=colour_by, method=method, seed=seed)
     return Report(
         title=title,
-        about={**(about or {}), **facts},
+        about={**(about or {}), **described(retriever, candidates), "seed": str(seed)},
         evaluation=evaluation,
         slices=slices,
         index=index,
