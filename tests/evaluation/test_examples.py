@@ -1,5 +1,6 @@
 """The best and the worst queries are those, and each reason is true."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_all_found_leaves_nothing_to_explain(shop: Shop) -> None:
     rows = order_of(shop.retriever, 7)[:K]
     said = reasons(shop.retriever, listed(shop.retriever, 7, rows, []), [shop.retriever.items[rows[0]]], warm=set())
     assert said == ["the one relevant item is listed at rank 1 with score 1.000 (the top itself)"]
+
+
+def test_the_last_of_the_top_is_found_and_equals_share_a_rank(shop: Shop) -> None:
+    retriever = shop.retriever
+    rows = order_of(retriever, 7)
+    said = reasons(retriever, listed(retriever, 7, rows[:20], []), [retriever.items[rows[K - 1]]])
+    assert said[1:] == []
+    twins = copy(retriever)
+    twins.vectors = retriever.vectors.copy()
+    twins.vectors[rows[30:33]] = twins.vectors[rows[30]]
+    said = reasons(twins, listed(twins, 7, rows[:K], []), [retriever.items[rows[32]]])
+    assert said[1] == "1 too far from the query: by exact search the nearest is at rank 31 of 100"
 
 
 def test_what_reranking_did_is_told(shop: Shop) -> None:
