@@ -101,23 +101,29 @@ def _measures(evaluation: Evaluation) -> str:
 
 
 def _slices(rows: Sequence[Sliced], order: Sequence[str]) -> str:
-    if not rows:
+    measures = [measure for measure in order if any(measure in row.means for row in rows)]
+    if not measures:
         return ""
-    measures = [measure for measure in order if all(measure in row.means for row in rows)]
+    first = measures[0]
     lines = [
-        (row.name, row.value, str(row.queries), *(estimate(row.means[m], *row.intervals[m]) for m in measures))
+        (
+            row.name,
+            row.value,
+            str(row.queries),
+            *(estimate(row.means[m], *row.intervals[m]) if m in row.means else "" for m in measures),
+        )
         for row in rows
     ]
     drawn = [
-        (f"{row.name}: {row.value}", row.means[m], row.intervals[m][0], row.intervals[m][1])
+        (f"{row.name}: {row.value}", row.means[first], row.intervals[first][0], row.intervals[first][1])
         for row in rows
-        for m in measures[:1]
+        if first in row.means
     ]
     return section(
         "Slices",
-        whiskers(drawn, f"{measures[0]} of each slice") if measures else "",
+        whiskers(drawn, f"{first} of each slice"),
         table(("slice", "value", "queries", *measures), lines, words=2),
-        note=f"The same measures over some of the queries; drawn is {measures[0]}." if measures else "",
+        note=f"The same measures over some of the queries, or of some of the relevant items; drawn is {first}.",
     )
 
 

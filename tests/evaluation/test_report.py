@@ -80,6 +80,7 @@ def html(shop: Shop) -> str:
     sliced = [
         Row("history", HOSTILE[0], 7, light, {"recall@10": (0.1, 0.4), "ndcg@10": (0, 1)}),
         Row("history", "heavy", 1, heavy, {"recall@10": nan, "ndcg@10": nan}),
+        Row("item", "cold", 3, {"recall@10": 0.125}, {"recall@10": (0, 0.25)}),
     ]
     report = gather(
         shop.retriever,
@@ -112,9 +113,10 @@ def test_values_are_those_of_the_evaluation(page: Page, shop: Shop) -> None:
 
 def test_slices_stand_in_their_table(page: Page) -> None:
     start = page.rows.index(["slice", "value", "queries", "recall@10", "ndcg@10"]) + 1
-    assert page.rows[start : start + 2] == [
+    assert page.rows[start : start + 3] == [
         ["history", HOSTILE[0], "7", "0.2500 (0.1000 to 0.4000)", "0.5000 (0.0000 to 1.0000)"],
         ["history", "heavy", "1", "0.7500 (- to -)", "- (- to -)"],
+        ["item", "cold", "3", "0.1250 (0.0000 to 0.2500)", ""],
     ]
 
 
