@@ -68,5 +68,5 @@ def number(value: float) -> str:
 
 
 def estimate(mean: float, low: float, high: float) -> str:
-    """Give a mean with its interval."""
-    return f"{number(mean)} ({number(low)} to {number(high)})"
+    """Give a mean, and below it its interval."""
+    return f"{number(mean)}\n{number(low)} to {number(high)}"

@@ -1,6 +1,8 @@
 """A shop of 100 things, three quarters with a picture, some with titles that mean harm; users like one colour each."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +42,16 @@ def shop_table() -> pa.Table:
         for colour in COLOURS
     ]
     return pa.Table.from_pylist(rows)
+
+
+class Row(NamedTuple):
+    """A slice as a report takes it."""
+
+    name: str
+    value: str
+    queries: int
+    means: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
 
 
 class Shop:

@@ -7,13 +7,15 @@ import pytest
 from retrieval.evaluation.gather import gather
 from retrieval.evaluation.report import report_page
 from tests.browser import CHROMIUM, Browser
-from tests.evaluation.shop import HOSTILE, Shop
+from tests.evaluation.shop import HOSTILE, Row, Shop
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 PICTURES = "[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width, i.complete])"
 FRAMES = "[...document.querySelectorAll('figure.relevant')].map(f => getComputedStyle(f).outlineStyle)"
 DOTS = "[...document.querySelectorAll('.map circle')].map(c => getComputedStyle(c).fill)"
+# Words may go to several lines, but are never broken into letters: nobody reads downwards.
+NARROW = "[...document.querySelectorAll('td, th')].filter(c => c.innerText && c.getBoundingClientRect().width < 40)"
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 
 
@@ -21,14 +23,17 @@ WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.client
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     shop = Shop(folder)
+    measured = shop.measured()
+    means, intervals = measured.means, {row.measure: (row.low, row.high) for row in measured.table()}
     report = gather(
         shop.retriever,
         shop.found(),
         shop.relevant,
-        shop.measured(),
+        measured,
         title=HOSTILE[3],
         about={"asked": HOSTILE[1]},
         catalogue=shop.catalogue,
+        slices=[Row("popularity", value, 10, means, intervals) for value in ("popular", "tail", HOSTILE[3])],
         colour_by="colour",
     )
     (folder / "report.html").write_text(report_page(report))
@@ -54,6 +59,7 @@ def test_a_report_is_quiet_and_whole(dark: bool, path: Path, browser: Browser) -
     assert browser.evaluate("window.pwned") is None
     assert set(browser.evaluate(FRAMES)) == {"solid"}
     assert len(set(browser.evaluate(DOTS))) == 4  # colours
+    assert browser.evaluate(f"{NARROW}.map(c => c.innerText)") == []
     scroll, client = browser.evaluate(WIDTHS)
     assert scroll <= client
     assert browser.complaints == []
