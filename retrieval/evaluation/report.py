@@ -7,10 +7,11 @@ from typing import Any, Protocol
 from retrieval.evaluation.cards import Card
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.evaluation import Evaluation
-from retrieval.evaluation.examples import WANTED, Example, Examples
+from retrieval.evaluation.examples import Examples
+from retrieval.evaluation.examples_page import examples_section
 from retrieval.evaluation.figures import GREY, curve_panel, legend, scatter, whiskers
 from retrieval.evaluation.map import MISSING, MODALITY, OTHER, Map
-from retrieval.evaluation.page import estimate, number, page, pairs, quoted, section, shown, table
+from retrieval.evaluation.page import estimate, number, page, pairs, section, table
 from retrieval.evaluation.saved import overall
 
 Curves = Mapping[str, Mapping[str, Curve]]  # kind of query, family of index
@@ -83,8 +84,8 @@ def report_page(report: Report) -> str:
             _slices(report.slices, list(report.evaluation.per_query)),
             _index(report.index, report.curves),
             _map(report.map) if report.map else "",
-            _examples("Worst queries", examples.measure, examples.worst, report.cards) if examples else "",
-            _examples("Best queries", examples.measure, examples.best, report.cards) if examples else "",
+            examples_section("Worst queries", examples.measure, examples.worst, report.cards) if examples else "",
+            examples_section("Best queries", examples.measure, examples.best, report.cards) if examples else "",
         ],
     )
 
@@ -169,37 +170,3 @@ def _map(found: Map) -> str:
     kept += "but what lies together need not be." if kept else ""
     note = f"{len(found.points)} {what}, by {found.method.upper()}, coloured by {found.coloured_by}.{kept}"
     return section("Map of the space", legend(colour), drawn, note=note)
-
-
-def _examples(title: str, measure: str, examples: Sequence[Example], cards: Mapping[str, Card]) -> str:
-    return section(f"{title} by {measure}", *(_example(example, measure, cards) for example in examples))
-
-
-def _example(example: Example, measure: str, cards: Mapping[str, Card]) -> str:
-    relevant = set(example.relevant)
-    found = "".join(
-        _card(hit.item_id, cards).figure(f"{hit.rank} · {hit.score:.3f}", relevant=hit.item_id in relevant)
-        for hit in example.hits
-    )
-    reasons = "".join(f"<li>{shown(reason)}</li>" for reason in example.reasons)
-    more = len(example.relevant) - WANTED
-    return (
-        f"<article><h3>{shown(example.query_id)} <span>{quoted(measure)} {example.value:.4f}</span></h3>"
-        f"<ul>{reasons}</ul>"
-        + _row("history", "".join(_card(item_id, cards).figure() for item_id in example.history), small=True)
-        + _row("found", found or "nothing")
-        + _row(
-            "relevant" + (f" ({more} more)" if more > 0 else ""),
-            "".join(_card(item_id, cards).figure() for item_id in example.relevant[:WANTED]),
-            small=True,
-        )
-        + "</article>"
-    )
-
-
-def _card(item_id: str, cards: Mapping[str, Card]) -> Card:
-    return cards.get(item_id) or Card(item_id, "")
-
-
-def _row(name: str, content: str, *, small: bool = False) -> str:
-    return f"<div class='row{' small' if small else ''}'><b>{quoted(name)}</b>{content}</div>" if content else ""
