@@ -1,12 +1,10 @@
 """One self-contained HTML page of what a source holds: no script, nothing fetched, every text escaped."""
 
-import io
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -14,7 +12,7 @@ from indexing.catalogue import Catalogue
 from indexing.cleaning import clean_text
 from indexing.inspect import Groups, Inspection, numbered_rows
 from indexing.media import Kind, media_in
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture, to_rgb
+from indexing.pictures import PictureLimits, thumbnail
 
 SIDE = 112  # pixels of a thumbnail
 SHOWN_TEXT = 120  # characters
@@ -122,21 +120,10 @@ def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: Pi
             pictures = (m.source for m in media_in(values, columns, root) if m.kind is Kind.IMAGE and m.source)
             picture = next(pictures, None)
             item_id = str(values[columns.item_id])
-            cards[row] = Card(item_id, text[:SHOWN_TEXT], _thumbnail(picture, limits) if picture else None)
+            cards[row] = Card(item_id, text[:SHOWN_TEXT], thumbnail(picture, limits, SIDE) if picture else None)
         if len(cards) == len(wanted):
             break
     return cards
-
-
-def _thumbnail(source: bytes | Path, limits: PictureLimits) -> bytes | None:
-    try:
-        image = to_rgb(decode_picture(read_picture(source, limits), limits))
-    except UnusablePicture:
-        return None
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()
 
 
 def _section(title: str, rows: Iterable[str]) -> str:

@@ -99,3 +99,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
         return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:
+    """Give a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
+    try:
+        image = to_rgb(decode_picture(read_picture(source, limits), limits, at_least=side))
+    except UnusablePicture:
+        return None
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()

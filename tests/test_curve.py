@@ -9,7 +9,8 @@ from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
 from indexing.errors import InputError, MissingExtraError
 from retrieval.cli import main
-from retrieval.cli.curve import curves, write_curve
+from retrieval.cli.curve import write_curve
+from retrieval.evaluation.curves import curves
 from tests.toy import ToyEncoder, toy_file
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, doctor, edit, export, inspect, learn, query, upkeep
+from retrieval.cli import build, compare, doctor, edit, evaluate, export, inspect, learn, query, upkeep
 
 __all__ = ["app", "main"]
 
@@ -25,8 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit, learn.evaluate):
+for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit):
     app.command()(command)
+for judging in (evaluate.evaluate, compare.compare):
+    app.command()(judging)
 for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):
     app.command()(changing)
 for told in (build.info, inspect.inspect, doctor.doctor, export.export):

@@ -16,6 +16,7 @@ from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.store import parquet_bytes
 from retrieval.candidates import Candidates
+from retrieval.titles import titles_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option(help="Write the answers to this Parquet file instead.")]
@@ -64,12 +65,3 @@ def write_table(table: pa.Table, out: Path) -> None:
     """Write a whole Parquet file, or leave what was there."""
     fsops.make_folder(out.parent)
     fsops.write_bytes(out, parquet_bytes(table))
-
-
-def titles_of(bundle: Bundle) -> dict[str, str]:
-    """Give each item's first text field, to show beside its id."""
-    text_columns = bundle.manifest.columns.get("text") or ()
-    if not text_columns:
-        return {}
-    titles = bundle.attributes.column(text_columns[0]).to_pylist()
-    return {item_id: str(title or "") for item_id, title in zip(bundle.items, titles, strict=True)}

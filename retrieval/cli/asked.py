@@ -1,0 +1,130 @@
+"""What `commonspace evaluate` asks a bundle: the users of a log, or texts with the item that each means."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.cleaning import clean_text
+from indexing.errors import InputError
+from retrieval.batch import relevant_items, users_of
+from retrieval.candidates import Candidates
+from retrieval.evaluation.evaluation import DEFAULT_MEASURES
+from retrieval.interactions import Interactions
+from retrieval.retriever import Retriever
+
+TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries with their answers and what is relevant to each.
+
+    Attributes:
+        candidates: The answers.
+        relevant: For each query the item_ids that should be found.
+        measures: What to measure.
+        about: What was asked, by name, for people.
+        extra: More numbers beside the measures.
+        warm: The items that somebody touched in what is history; None when nobody did.
+    """
+
+    candidates: Candidates
+    relevant: Sequence[Collection[str]]
+    measures: Sequence[str] = DEFAULT_MEASURES
+    about: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    warm: Collection[str] | None = None
+
+
+def ask_users(
+    retriever: Retriever, past: Interactions, future: Interactions, depth: int, rerank: bool, split: str
+) -> Asked:
+    """Recommend to every user of a log who has both a history and something to be found.
+
+    Raises:
+        InputError: When there is none.
+    """
+    histories = users_of(past, retriever.items)
+    wanted = relevant_items(future, histories)
+    users = [user for user in histories if wanted.get(user)]
+    if not users:
+        raise InputError("no user has both a history and interactions to be found; check --history and --relevant")
+    found = retriever.recommend([histories[user] for user in users], depth, user_ids=users)
+    return Asked(
+        retriever.rerank(found) if rerank else found,
+        [wanted[user] for user in users],
+        about={
+            "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
+            "split": split,
+        },
+        extra={"without_history": len(wanted.keys() - histories.keys())},
+        warm=set(past.table["item_id"].unique().to_pylist()),
+    )
+
+
+def ask_pairs(retriever: Retriever, path: Path, depth: int) -> Asked:
+    """Search for every text of a Parquet file with ``text`` and ``item_id``; relevant is that item alone.
+
+    Raises:
+        InputError: When it is no such file, a row is incomplete, or no item is in the bundle.
+    """
+    texts, item_ids = _pairs(path)
+    if not retriever.items.known(item_ids):
+        raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
+    found = retriever.search_texts(texts, depth).named(_distinct(texts))
+    wanted = np.array([-2 if (row := retriever.items.row(item_id)) is None else row for item_id in item_ids])
+    hit = found.rows == wanted[:, None]
+    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
+    median = float(np.median(ranks))
+    own = _own_texts(retriever, texts, item_ids)
+    about = {"queries": f"{len(texts)} texts, each with one item to be found"}
+    about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {found.rows.shape[1]}"
+    if own:
+        about["caution"] = f"{own} texts are those that their items were encoded with, and find them for that reason"
+    extra = {"median_rank": median if np.isfinite(median) else None, "depth": found.rows.shape[1], "own_texts": own}
+    return Asked(found, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
+
+
+def _pairs(path: Path) -> tuple[list[str], list[str]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    if missing := [name for name in ("text", "item_id") if table.column_names.count(name) != 1]:
+        raise InputError(f"{path} lacks {missing}; there are {table.column_names}; give texts with their item_id")
+    columns = [table.column(name).cast(pa.string()).to_pylist() for name in ("text", "item_id")]
+    lines = list(zip(*columns, strict=True))
+    if bad := [line for line, (text, item_id) in enumerate(lines) if not (text or "").strip() or not item_id]:
+        raise InputError(f"{len(bad)} rows of {path} lack a text or an item_id, the first is row {bad[0]}; drop them")
+    if not lines:
+        raise InputError(f"{path} has no rows; give texts with their item_id")
+    return [text for text, _ in lines], [item_id for _, item_id in lines]
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    """Name each query by its text; a text that was there before gets a number, so that queries can be paired."""
+    seen = Counter[str]()
+    names = []
+    for text in texts:
+        seen[text] += 1
+        names.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return names
+
+
+def _own_texts(retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str]) -> int:
+    """Count the texts that the item they mean was encoded with."""
+    names = [name for name in retriever.bundle.manifest.columns.get("text") or () if name]
+    fields = [retriever.bundle.attributes.column(name) for name in names]
+    count = 0
+    for text, item_id in zip(texts, item_ids, strict=True):
+        if fields and (row := retriever.items.row(item_id)) is not None:
+            values = [column[row].as_py() for column in fields]
+            own = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
+            count += clean_text([text], Counter()) in own
+    return count

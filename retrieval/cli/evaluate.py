@@ -1,0 +1,157 @@
+"""`commonspace evaluate`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from indexing import fsops
+from indexing.catalogue import Catalogue
+from indexing.columns import NamedColumns
+from indexing.errors import InputError
+from indexing.sample import items_path
+from retrieval.cli.asked import Asked, ask_pairs, ask_users
+from retrieval.cli.build import SAMPLE
+from retrieval.cli.learn import HoldOut
+from retrieval.cli.log import MinWeight, open_log
+from retrieval.cli.output import Json, show_json
+from retrieval.cli.query import BundleFolder
+from retrieval.evaluation import Evaluation
+from retrieval.evaluation import evaluate as evaluate_candidates
+from retrieval.evaluation.gather import described, gather
+from retrieval.evaluation.map import MODALITY, Method
+from retrieval.evaluation.report import report_page
+from retrieval.evaluation.saved import Saved, save
+from retrieval.evaluation.tracking import flat_metrics
+from retrieval.interactions import Interactions
+from retrieval.prepare import hold_out_last
+from retrieval.retriever import Retriever
+
+Html = Annotated[Path | None, typer.Option(help="Write a page to this file, too.")]
+
+
+def evaluate(
+    bundle: BundleFolder,
+    interactions: Annotated[
+        str | None, typer.Argument(help="A .parquet or .csv file with user_id, item_id, timestamp; or 'sample'.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Instead of a log: a .parquet file with text and the item_id that it means.")
+    ] = None,
+    history: Annotated[str | None, typer.Option(help="Rows that are history, like 'split=train,valid'.")] = None,
+    relevant: Annotated[str | None, typer.Option(help="Rows that should be found, like 'split=test'.")] = None,
+    hold_out: HoldOut = 0.2,
+    min_weight: MinWeight = None,
+    depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 200,
+    rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
+    html: Html = None,
+    items: Annotated[str | None, typer.Option(help="Source of the items' pictures for the page, or 'sample'.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths of --items start from.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id in --items.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths in --items.")] = None,
+    colour_by: Annotated[str, typer.Option(help="What colours the map: 'modality' or an attribute.")] = MODALITY,
+    map_by: Annotated[str, typer.Option("--map", help="How the map is drawn: pca, or umap (extra 'map').")] = "pca",
+    save_to: Annotated[
+        Path | None, typer.Option("--save", help="Write every query's values to this .json file, for `compare`.")
+    ] = None,
+    metrics_out: Annotated[
+        Path | None, typer.Option(help="Write flat names and numbers, for MLflow or TensorBoard, to this .json file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure answers: recommendations for held-out interactions, or texts that each mean one item.
+
+    The whole catalogue is ranked, without what a user has seen. Without --history and --relevant, each user's last
+    interactions are to be found; fit the bundle with the same --hold-out then, or it has seen the answers.
+    """
+    if (interactions is None) == (queries is None):
+        raise InputError("give either a log of interactions or --queries FILE")
+    catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
+    retriever = Retriever.load(bundle)
+    if queries is not None:
+        asked = ask_pairs(retriever, queries, depth)
+    else:
+        parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
+        asked = ask_users(retriever, *parts, depth, rerank, split)
+    found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures)
+    source = {"asked": Path(queries or str(interactions)).name, **asked.about, **described(retriever, asked.candidates)}
+    written = _written(found, source, save_to, metrics_out)
+    if html is not None:
+        report = gather(
+            retriever,
+            asked.candidates,
+            asked.relevant,
+            found,
+            title=f"{bundle.resolve().name}: {source['asked']}",
+            about=source,
+            catalogue=catalogue,
+            warm=asked.warm,
+            colour_by=colour_by,
+            method=cast(Method, map_by),
+        )
+        _write(html, report_page(report))
+        written["page"] = html
+    if as_json:
+        show_json(found.to_json() | dict(asked.extra))
+        return
+    _show(found, asked)
+    for what, path in written.items():
+        typer.echo(f"{what} written to {path}")
+
+
+def _show(found: Evaluation, asked: Asked) -> None:
+    title = f"{asked.about['queries'].partition(';')[0]} ({asked.candidates.stage})"
+    table = Table("measure", "mean", "95 % interval", title=escape(title), title_justify="left")
+    for measure, mean, low, high in found.table():
+        table.add_row(measure, f"{mean:.4f}", f"{low:.4f} to {high:.4f}")
+    for measure, share in found.coverage.items():
+        table.add_row(measure, f"{share:.4f}", "")
+    if "median rank" in asked.about:
+        table.add_row("median rank", asked.about["median rank"], "")
+    Console().print(table)
+    if "caution" in asked.about:
+        typer.echo(f"caution: {asked.about['caution']}")
+
+
+def _written(
+    found: Evaluation, about: Mapping[str, str], save_to: Path | None, metrics_out: Path | None
+) -> dict[str, Path]:
+    """Write what programs read, and say what was written where."""
+    written: dict[str, Path] = {}
+    if save_to is not None:
+        save(Saved(found, about), save_to)
+        written["values of every query"] = save_to
+    if metrics_out is not None:
+        _write(metrics_out, json.dumps(flat_metrics(found), indent=2) + "\n")
+        written["metrics"] = metrics_out
+    return written
+
+
+def _write(path: Path, text: str) -> None:
+    fsops.make_folder(path.parent)
+    fsops.write_bytes(path, text.encode())
+
+
+def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> Catalogue | None:
+    if items is None:
+        return None
+    return Catalogue.open(items_path() if items == SAMPLE else items, images=images, columns=named)
+
+
+def _parts(
+    source: str, history: str | None, relevant: str | None, hold_out: float, min_weight: float | None
+) -> tuple[tuple[Interactions, Interactions], str]:
+    """Give what is history and what is to be found, and say in words what was asked for."""
+    weight = "" if min_weight is None else f", of weight {min_weight:g} and more"
+    if (history is None) != (relevant is None):
+        raise InputError("give both --history and --relevant, or neither")
+    if history is not None and relevant is not None:
+        past, future = open_log(source, only=history), open_log(source, only=relevant, min_weight=min_weight)
+        return (past, future), f"history where {history}; to be found where {relevant}{weight}"
+    parts = hold_out_last(open_log(source, min_weight=min_weight), hold_out)
+    return parts, f"to be found: the last {hold_out:.0%} of each user's interactions{weight}"
