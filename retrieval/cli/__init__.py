@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, doctor, edit, export, inspect, learn, query, upkeep
+from retrieval.cli import build, doctor, edit, encoders, export, inspect, learn, query, upkeep
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,7 @@ for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.
     app.command()(changing)
 for told in (build.info, inspect.inspect, doctor.doctor, export.export):
     app.command()(told)
+app.add_typer(encoders.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
