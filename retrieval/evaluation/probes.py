@@ -74,7 +74,8 @@ class LinearProbe:
     def classes(self, vectors: Vectors) -> Labels:
         """Give the class of each of (B, D) vectors; equal scores go to the smaller class."""
         scores = vectors.astype(np.float64) @ self.weights + self.bias
-        return scores.argmax(axis=1)
+        found: Labels = scores.argmax(axis=1)
+        return found
 
 
 def fit_linear(

@@ -68,7 +68,7 @@ class SeedNetwork(nn.Module):
 
     def __init__(self, classes: int, *, text: bool, image: bool) -> None:
         super().__init__()
-        self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean") if text else None
+        self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", sparse=True) if text else None
         self.look = nn.Conv2d(3, FILTERS, 5, stride=2, padding=2) if image else None
         self.fusion = nn.Linear(WIDTH * text + FILTERS * GRID**2 * image, WIDTH)
         self.classes = nn.Linear(WIDTH, classes)
@@ -120,16 +120,20 @@ def _epochs(inputs: Inputs, labels: Rows, rows: Rows, classes: int, seed: int) -
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = SeedNetwork(classes, text=inputs.texts is not None, image=inputs.pixels is not None)
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
+    rest = [weights for name, weights in network.named_parameters() if not name.startswith("words")]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=RATE)]
+    if network.words is not None:  # a step moves only the words that its batch has, or it would take most of the time
+        optimisers.append(torch.optim.SparseAdam(list(network.words.parameters()), lr=RATE))
     while True:
         network.train()
         shuffled = rng.permutation(rows)
         for start in range(0, len(shuffled), BATCH):
             batch = shuffled[start : start + BATCH]
             loss = F.cross_entropy(network(*_tensors(inputs.take(batch))), torch.from_numpy(labels[batch]))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            network.zero_grad()
+            loss.backward()
+            for optimiser in optimisers:
+                optimiser.step()
         yield network
 
 

@@ -253,16 +253,19 @@ def test_precomputed_vectors_are_ranked_too(tmp_path: Path) -> None:
 
 
 def test_the_pocket_encoder_on_the_shipped_sample(tmp_path: Path) -> None:
-    catalogue = Catalogue.from_parquet(items_path())
-    config = RankConfig(sample=40, seed=3, encode=ALONE)
-    ranking = rank_encoders(catalogue, ["pocket"], tmp_path / "kept", config=config)
+    pq.write_table(pq.read_table(items_path()).slice(0, 60), tmp_path / "some.parquet")
+    catalogue, encoder = Catalogue.from_parquet(tmp_path / "some.parquet"), PocketEncoder()
+    config = RankConfig(sample=24, seed=3, encode=ALONE)
+    ranking = rank_encoders(catalogue, ["pocket"], tmp_path / "kept", config=config, load=lambda name: encoder)
     (result,) = ranking.results
-    items = [item for batch in draw(catalogue, 40, seed=3).batches(40) for item in batch]
-    encoder = PocketEncoder()
+    items = [item for batch in draw(catalogue, 24, seed=3).batches(24) for item in batch]
     sources = [item.media[0].source for item in items]
     texts = halves(encoder.encode_texts([item.text or "" for item in items]))
     seen = halves(encoder.encode_images([decode_picture(s, PictureLimits()) for s in sources if isinstance(s, bytes)]))
     ranks = 1 + ((texts @ seen.T) > (texts * seen).sum(axis=1)[:, None] + 1e-6).sum(axis=1)
-    assert len(ranks) == ranking.items == result.retrieval["pairs"] == 40
-    assert result.retrieval["text to image"]["recall@5"]["value"] == pytest.approx(np.mean(ranks <= 5), abs=0.026)
-    assert np.mean(ranks <= 5) > 0.5  # 0.125 by chance
+    assert len(ranks) == ranking.items == result.retrieval["pairs"] == 24
+    # Decoding at a reduced size may swap two pictures of nearly equal score.
+    assert result.retrieval["text to image"]["recall@5"]["value"] == pytest.approx(
+        np.mean(ranks <= 5), abs=1 / 24 + 1e-4
+    )
+    assert np.mean(ranks <= 5) > 0.5  # 5 / 24 by chance

@@ -40,7 +40,7 @@ def test_neighbours_agree_with_a_loop(k: int) -> None:
         cosines = [float(query @ t / np.linalg.norm(query) / np.linalg.norm(t)) for t in train.astype(np.float64)]
         votes = Counter[int]()
         for place in sorted(range(len(train)), key=lambda place: -cosines[place])[:k]:
-            votes[int(labels[place])] += np.exp(cosines[place] / TEMPERATURE)  # type: ignore[assignment]
+            votes[int(labels[place])] += np.exp(cosines[place] / TEMPERATURE)
         assert found[line] == max(votes, key=lambda label: votes[label])
 
 

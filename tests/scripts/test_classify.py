@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scripts.benchmarks import classify
-from scripts.benchmarks.products import names_own, spelled, without
+from scripts.benchmarks.products import names_own, read, spelled, without
 from scripts.benchmarks.seed_network import Inputs, SeedNetwork, train_and_ask
 from tests.toy import COLOURS, ToyEncoder, picture
 
@@ -35,7 +35,8 @@ def products(tmp_path: Path) -> Path:
 
 
 def test_each_input_tells_what_it_can(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.benchmarks.seed_network.BATCH", 8)
+    monkeypatch.setattr("scripts.benchmarks.seed_network.BATCH", 16)
+    monkeypatch.setattr("scripts.benchmarks.seed_network.RATE", 1e-2)
     report = classify.measured(products, ToyEncoder(), seed=0, cache=tmp_path / "cache")
     assert report["items"] == 120
     by_colour = report["by"]["masterCategory"]
@@ -60,9 +61,9 @@ def test_each_input_tells_what_it_can(products: Path, tmp_path: Path, monkeypatc
 
 def test_the_cache_spares_the_pictures(products: Path, tmp_path: Path) -> None:
     encoder = ToyEncoder()
-    first = classify.read(products, classify.LABELS, encoder, tmp_path / "cache")
+    first = read(products, classify.LABELS, encoder, tmp_path / "cache")
     assert encoder.pictures == 120
-    again = classify.read(products, classify.LABELS, encoder, tmp_path / "cache")
+    again = read(products, classify.LABELS, encoder, tmp_path / "cache")
     assert encoder.pictures == 120
     np.testing.assert_array_equal(first.images, again.images)
     assert [row["item_id"] for row in again.rows] == [str(number) for number in range(120)]
