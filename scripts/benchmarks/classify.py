@@ -1,6 +1,6 @@
 """The classifier this project grew from, against probes of frozen vectors and no training at all: accuracy, seconds.
 
-    python -m scripts.benchmarks.classify ITEMS [--seed 0] [--cache FOLDER] [--encoder pocket]
+    python -m scripts.benchmarks.classify ITEMS [--sample 6000] [--seed 0] [--cache FOLDER] [--encoder pocket]
 
 ITEMS is a Parquet file of products with `title`, `description`, `image` (bytes), `masterCategory` and `articleType`.
 Of each of the two the 10 most frequent classes with at least 10 items are told apart; a fifth of each class is the
@@ -51,15 +51,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("items", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sample", type=int, help="most items, drawn at random; all when not given")
     parser.add_argument("--cache", type=Path, help="folder that keeps the pictures' vectors")
     parser.add_argument("--encoder", default="pocket")
     given = parser.parse_args()
-    keep("classify", measured(given.items, load_encoder(given.encoder), given.seed, given.cache), given.seed)
+    keep(
+        "classify",
+        measured(given.items, load_encoder(given.encoder), given.seed, given.cache, given.sample),
+        given.seed,
+        "classify",
+    )
 
 
-def measured(path: Path, encoder: Encoder, seed: int, cache: Path | None = None) -> dict[str, Any]:
+def measured(
+    path: Path, encoder: Encoder, seed: int, cache: Path | None = None, sample: int | None = None
+) -> dict[str, Any]:
     """Give what is reported, for each label."""
-    items = read(path, LABELS, encoder, cache)
+    items = read(path, LABELS, encoder, cache, drawn=(sample, seed))
     return {
         "encoder": encoder.info.name,
         "items": len(items.rows),

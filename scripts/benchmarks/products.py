@@ -1,5 +1,6 @@
 """Products with a title, a description and a picture, as benchmarks of classification take them."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,30 @@ class Items:
     seconds: dict[str, float]
 
 
-def read(path: Path, labels: Sequence[str], encoder: Encoder, cache: Path | None) -> Items:
-    """Decode the pictures, and encode them unless the cache has their vectors; few are in memory at a time."""
+def read(
+    path: Path,
+    labels: Sequence[str],
+    encoder: Encoder,
+    cache: Path | None,
+    *,
+    drawn: tuple[int | None, int] = (None, 0),
+) -> Items:
+    """Decode the pictures, and encode them unless the cache has their vectors; few are in memory at a time.
+
+    Args:
+        path: A Parquet file.
+        labels: Columns to read beside title, description and image.
+        encoder: Embeds the pictures.
+        cache: Folder of vectors from before.
+        drawn: How many products, and the seed of the draw; all when there is no number.
+    """
     table = pq.read_table(path, columns=["item_id", TITLE, DESCRIPTION, IMAGE, *labels]).to_pylist()
     rows = [row for row in table if row[TITLE] and row[DESCRIPTION] and row[IMAGE]]
-    kept = cache / f"{path.stem}-{encoder.info.fingerprint[:16]}-{len(rows)}.npz" if cache else None
+    size, seed = drawn
+    if size is not None and size < len(rows):
+        rows = [rows[place] for place in np.sort(np.random.default_rng(seed).choice(len(rows), size, replace=False))]
+    ids = hashlib.sha256(repr([row["item_id"] for row in rows]).encode()).hexdigest()[:16]
+    kept = cache / f"{encoder.info.fingerprint[:16]}-{ids}.npz" if cache else None
     known = np.load(kept, allow_pickle=False) if kept and kept.exists() else None
     usable, pixels, vectors = [], [], []
     spent = {"decoding": 0.0, "encoding": 0.0}
