@@ -86,11 +86,23 @@ def opened(data: bytes) -> Image.Image | None:
         return None
 
 
-def encoded(encoder: Encoder, texts: Sequence[str]) -> Vectors:
-    """Embed texts, equal ones once: (N, D) float32."""
-    distinct = list(dict.fromkeys(texts))
-    place = {text: number for number, text in enumerate(distinct)}
-    return encoder.encode_texts(distinct)[[place[text] for text in texts]]
+class TextMemo:
+    """Embeds texts, each only once, and counts them and their seconds."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder, self._known = encoder, dict[str, Vectors]()
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """Give the vectors of N texts: (N, D) float32."""
+        begun = perf_counter()
+        if fresh := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known.update(zip(fresh, self._encoder.encode_texts(fresh), strict=True))
+        self.seconds += perf_counter() - begun
+        return np.stack([self._known[text] for text in texts])
 
 
 def spelled(text: str) -> list[str]:
