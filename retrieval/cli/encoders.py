@@ -76,8 +76,9 @@ def _show(ranking: EncoderRanking) -> None:
         for name, value in _lines(result).items():
             rows.setdefault(name, ["-"] * len(ranking.results))[number] = value
     if ranking.results:
-        title = f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]"
-        table = Table(*columns, title=escape(title), title_justify="left")
+        label = f"; probes tell the column {ranking.label}" if ranking.label else "; no column for probes was found"
+        typer.echo(f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]{label}")
+        table = Table(*columns)
         for name, values in rows.items():
             table.add_row(escape(name), *(escape(value) for value in values))
         console.print(table)
@@ -96,6 +97,7 @@ def _lines(result: EncoderResult) -> dict[str, str]:
     for block, found in result.probes.get("from", {}).items():
         for probe in ("linear", "knn"):
             lines[f"{result.probes['label']} from {block}, {probe}"] = _estimate(found[probe])
+        lines[f"{result.probes['label']} from {block}, test items"] = str(found["test"])
     if result.probes:
         lines[f"{result.probes['label']}, always the largest class"] = f"{result.probes['largest_class']:.3f}"
     lines |= _health(result.health)

@@ -109,6 +109,7 @@ def probes(frozen: ModalityVectors, label: LabelColumn, *, seed: int = 0) -> dic
         known, asked = vectors[train], vectors[test]
         labels, truth = label.of_item[train], label.of_item[test]
         held_out = np.flatnonzero(np.isin(train, valid))
+        held_out = held_out if len(held_out) < len(train) else held_out[:0]  # so few that nothing can be chosen
         linear = fit_linear(known, labels, valid=held_out, classes=len(label.classes))
         blocks[name] = {
             "train": len(train),

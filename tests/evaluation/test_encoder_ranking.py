@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ from indexing.pictures import PictureLimits, decode_picture
 from indexing.sample import items_path
 from indexing.sampling import draw
 from indexing.types import Modality, Vectors
-from retrieval.evaluation.encoder_measures import first_right
+from retrieval.evaluation.encoder_measures import first_right, probes
 from retrieval.evaluation.encoder_ranking import EncoderRanking, RankConfig, rank_encoders
 from retrieval.evaluation.encoder_trial import DIRECTIONS
+from retrieval.evaluation.labels import LabelColumn
 from tests.toy import COLOURS, DIM, SHAPES, ToyEncoder, picture
 
 ALONE = EncodeConfig(workers=0)
@@ -45,6 +47,17 @@ class Failing(ToyEncoder):
         raise RuntimeError("out of\nmemory")
 
 
+class Reader(ToyEncoder):
+    """Who cannot see."""
+
+    def __init__(self) -> None:
+        super().__init__("reader", salt="5")
+        self.info = replace(self.info, modalities=(Modality.TEXT,))
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        raise AssertionError("asked for pictures")
+
+
 class Encoders:
     """Loads toy encoders, each once, by names that tests give them."""
 
@@ -54,6 +67,7 @@ class Encoders:
             "other": ToyEncoder("other", salt="2"),
             "blind": Blind("blind", salt="3"),
             "failing": Failing("failing", salt="4"),
+            "reader": Reader(),
         }
 
     def __call__(self, name: str) -> Encoder:
@@ -237,6 +251,38 @@ def test_failures_are_told_and_end_nothing(catalogue: Catalogue, tmp_path: Path,
         ranked(catalogue, [], tmp_path / "kept", load)
     with pytest.raises(InputError, match="there is no column 'hue'"):
         ranked(catalogue, ["plain"], tmp_path / "kept", load, label="hue")
+
+
+def test_an_encoder_of_texts_alone_has_its_probes_and_comes_last(
+    catalogue: Catalogue, tmp_path: Path, load: Encoders
+) -> None:
+    ranking = ranked(catalogue, ["reader", "plain"], tmp_path / "kept", load, label="colour")
+    assert not ranking.failed
+    assert [result.name for result in ranking.results] == ["plain", "reader"]
+    reader = ranking.results[1]
+    assert (reader.retrieval, reader.against_first) == ({}, None)
+    assert list(reader.probes["from"]) == ["text"]
+    assert reader.probes["from"]["text"]["linear"]["value"] == 1
+    assert reader.bytes_per_item == 2 * DIM
+    assert set(reader.items_per_second) == {"text"}
+
+
+def test_few_pictures_end_no_probe() -> None:
+    rng = np.random.default_rng(0)
+    label = LabelColumn("x", ("a", "b"), np.arange(40) % 2)
+    vectors = rng.normal(size=(40, 4)).astype(np.float16)
+    sizes = []
+    for _ in range(40):  # two pictures: in the test, in what is fitted on, or held out for the choice
+        seen = np.zeros(40, np.bool_)
+        seen[rng.choice(40, 2, replace=False)] = True
+        frozen = ModalityVectors(
+            {Modality.TEXT: vectors, Modality.IMAGE: vectors},
+            {Modality.TEXT: np.ones(40, np.bool_), Modality.IMAGE: seen},
+        )
+        found = probes(frozen, label)["from"]
+        sizes.append(found["image"]["train"] if "image" in found else 0)
+        assert (found["text"]["train"], found["text"]["test"]) == (30, 10)
+    assert set(sizes) == {0, 1}
 
 
 def test_precomputed_vectors_are_ranked_too(tmp_path: Path) -> None:
