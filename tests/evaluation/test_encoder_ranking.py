@@ -267,12 +267,13 @@ def test_an_encoder_of_texts_alone_has_its_probes_and_comes_last(
     assert set(reader.items_per_second) == {"text"}
 
 
-def test_few_pictures_end_no_probe() -> None:
+def test_few_pictures_end_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.evaluation.encoder_measures.RESAMPLES", 5)
     rng = np.random.default_rng(0)
     label = LabelColumn("x", ("a", "b"), np.arange(40) % 2)
     vectors = rng.normal(size=(40, 4)).astype(np.float16)
     sizes = []
-    for _ in range(40):  # two pictures: in the test, in what is fitted on, or held out for the choice
+    for _ in range(200):  # two pictures: in the test, in what is fitted on, or held out for the choice
         seen = np.zeros(40, np.bool_)
         seen[rng.choice(40, 2, replace=False)] = True
         frozen = ModalityVectors(
