@@ -1,6 +1,6 @@
 """How healthy a bundle's vectors are: one finding a question, each with a verdict and a way out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -77,11 +77,25 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
         rows = np.sort(rng.choice(count, MOST_ITEMS, replace=False))
     frozen = bundle.modality_vectors.take(rows)
     items = unit(served_vectors(bundle)[rows])
-    findings = [_damage(frozen), _quarantine(bundle), *_gaps(frozen, rng), _anisotropy(frozen, items)]
-    if count > 1:
+    names = [bundle.items[row] for row in rows]
+    return [_damage(frozen), _quarantine(bundle), *examine_vectors(frozen, items, names, rng)]
+
+
+def examine_vectors(
+    frozen: ModalityVectors, items: Vectors, item_ids: Sequence[str], rng: np.random.Generator
+) -> list[Finding]:
+    """Look at the geometry of vectors: gaps, spread, hubs and duplicates.
+
+    Args:
+        frozen: What N items are made from.
+        items: (N, D) float32, unit length: what is served.
+        item_ids: Their N names.
+        rng: Draws pairs and queries.
+    """
+    findings = [*_gaps(frozen, rng), _anisotropy(frozen, items)]
+    if len(items) > 1:
         lists = _lists(frozen, items, rng)
-        names = [bundle.items[row] for row in rows]
-        findings += [_hubness(f"{kind} to item", found, names) for kind, found in lists.items()]
+        findings += [_hubness(f"{kind} to item", found, item_ids) for kind, found in lists.items()]
         findings.append(_duplicates(items, lists["item"]))
     return findings
 
@@ -179,7 +193,7 @@ def _some(rows: Rows, rng: np.random.Generator) -> Rows:
     return rows if len(rows) <= MOST_QUERIES else np.sort(rng.choice(rows, MOST_QUERIES, replace=False))
 
 
-def _hubness(name: str, found: Occurrences, item_ids: list[str]) -> Finding:
+def _hubness(name: str, found: Occurrences, item_ids: Sequence[str]) -> Finding:
     largest = int(found.counts.argmax())
     hubs = int((found.counts > found.counts.mean() + 2 * found.counts.std()).sum())
     values = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, compare, doctor, edit, evaluate, export, inspect, learn, query, upkeep
+from retrieval.cli import build, compare, doctor, edit, encoders, evaluate, export, inspect, learn, query, upkeep
 
 __all__ = ["app", "main"]
 
@@ -33,6 +33,7 @@ for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.
     app.command()(changing)
 for told in (build.info, inspect.inspect, doctor.doctor, export.export):
     app.command()(told)
+app.add_typer(encoders.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

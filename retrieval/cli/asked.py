@@ -31,7 +31,9 @@ class Asked:
         measures: What to measure.
         about: What was asked, by name, for people.
         extra: More numbers beside the measures.
-        warm: The items that somebody touched in what is history; None when nobody did.
+        past: What is history; None where nobody has one.
+        kind: What the queries are: ``"history"`` or ``"text"``.
+        retrieved: The answers before they were reranked.
     """
 
     candidates: Candidates
@@ -39,7 +41,14 @@ class Asked:
     measures: Sequence[str] = DEFAULT_MEASURES
     about: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
-    warm: Collection[str] | None = None
+    past: Interactions | None = None
+    kind: str = "text"
+    retrieved: Candidates | None = None
+
+    @property
+    def warm(self) -> Collection[str] | None:
+        """The items that somebody touched in what is history; None when nobody did."""
+        return None if self.past is None else set(self.past.table["item_id"].unique().to_pylist())
 
 
 def ask_users(
@@ -64,7 +73,9 @@ def ask_users(
             "split": split,
         },
         extra={"without_history": len(wanted.keys() - histories.keys())},
-        warm=set(past.table["item_id"].unique().to_pylist()),
+        past=past,
+        kind="history",
+        retrieved=found,
     )
 
 

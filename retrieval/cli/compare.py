@@ -12,6 +12,7 @@ from rich.table import Table
 from indexing import fsops
 from retrieval.cli.evaluate import Html
 from retrieval.cli.output import Json, show_json
+from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.compare_page import HEAD, ComparedRow, Side, cells, comparison_page
 from retrieval.evaluation.saved import load
 
@@ -23,10 +24,6 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two evaluations query by query: how much more B has than A, with intervals and tests."""
-    from retrieval.evaluation.compare import (  # type: ignore[import-not-found, unused-ignore]
-        compare as compare_evaluations,
-    )
-
     first, second = load(a), load(b)
     found = compare_evaluations(first.evaluation, second.evaluation)
     rows = [ComparedRow.of(row) for row in found.rows]

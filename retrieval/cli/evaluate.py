@@ -21,9 +21,10 @@ from retrieval.cli.learn import HoldOut
 from retrieval.cli.log import MinWeight, open_log
 from retrieval.cli.output import Json, show_json
 from retrieval.cli.query import BundleFolder
-from retrieval.evaluation import Evaluation
+from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
 from retrieval.evaluation import evaluate as evaluate_candidates
 from retrieval.evaluation.gather import described, gather
+from retrieval.evaluation.losses import Loss
 from retrieval.evaluation.map import MODALITY, Method
 from retrieval.evaluation.report import report_page
 from retrieval.evaluation.saved import Saved, save
@@ -62,6 +63,8 @@ def evaluate(
     metrics_out: Annotated[
         Path | None, typer.Option(help="Write flat names and numbers, for MLflow or TensorBoard, to this .json file.")
     ] = None,
+    beyond: Annotated[bool, typer.Option("--beyond", help="Measure novelty, diversity and the like too.")] = False,
+    loss: Annotated[bool, typer.Option("--losses", help="Say what the model lost, and what the index.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure answers: recommendations for held-out interactions, or texts that each mean one item.
@@ -78,7 +81,10 @@ def evaluate(
     else:
         parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
         asked = ask_users(retriever, *parts, depth, rerank, split)
-    found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures)
+    more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
+    found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
+    sliced = _sliced(retriever, asked, found) if html is not None or as_json else []
+    lost = _lost(retriever, asked) if loss else []
     source = {"asked": Path(queries or str(interactions)).name, **asked.about, **described(retriever, asked.candidates)}
     written = _written(found, source, save_to, metrics_out)
     if html is not None:
@@ -91,17 +97,34 @@ def evaluate(
             about=source,
             catalogue=catalogue,
             warm=asked.warm,
+            slices=sliced,
             colour_by=colour_by,
             method=cast(Method, map_by),
         )
         _write(html, report_page(report))
         written["page"] = html
     if as_json:
-        show_json(found.to_json() | dict(asked.extra))
+        parts_of = {"slices": [row.to_json() for row in sliced], "losses": [row.to_json() for row in lost]}
+        show_json(found.to_json() | dict(asked.extra) | parts_of)
         return
     _show(found, asked)
+    for row in lost:
+        typer.echo(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
     for what, path in written.items():
         typer.echo(f"{what} written to {path}")
+
+
+def _sliced(retriever: Retriever, asked: Asked, found: Evaluation) -> list[SliceRow]:
+    """Slice by users and by the items to be found, where there is a past to tell them apart."""
+    if asked.past is None:
+        return []
+    groups = item_groups(retriever.bundle, asked.past)
+    return [*slices(found, user_groups(asked.past)), *item_slices(asked.candidates, asked.relevant, groups)]
+
+
+def _lost(retriever: Retriever, asked: Asked) -> list[Loss]:
+    answered = asked.retrieved or asked.candidates
+    return losses(retriever, answered, asked.relevant, kind=asked.kind, measures=asked.measures)
 
 
 def _show(found: Evaluation, asked: Asked) -> None:

@@ -1,0 +1,128 @@
+"""`commonspace encoders`: which there are, and which suits one's own data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from indexing.catalogue import Catalogue
+from indexing.columns import NamedColumns
+from indexing.encode import EncodeConfig, Progressed
+from indexing.encode_progress import encode_progress
+from indexing.encoders import KNOWN, load_encoder
+from indexing.sample import items_path
+from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
+from retrieval.cli.output import Json, progress_wanted, show_json
+from retrieval.evaluation.encoder_ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
+
+app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_encoders(as_json: Json = False) -> None:
+    """List the forms of name that encoders have."""
+    names = KNOWN.split(", ")
+    show_json(names) if as_json else typer.echo("\n".join(names))
+
+
+@app.command()
+def rank(
+    on: Annotated[str, typer.Option("--on", help=SOURCE_HELP)],
+    encoder: Annotated[list[str] | None, typer.Option(help="Name of an encoder; repeat for several.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column that probes tell; found if not given.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that keeps vectors and results.")] = Path("encoders"),
+    sample: Annotated[int, typer.Option(min=1, help="Most items, drawn at random.")] = RankConfig.sample,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the split and the intervals.")] = RankConfig.seed,
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = EncodeConfig.batch_size,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode files.")] = None,
+    allow_urls: AllowUrls = False,
+    as_json: Json = False,
+) -> None:
+    """Measure encoders on your own items; what is done is kept, so that the same command goes on where it stopped."""
+    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    path = items_path() if on == SAMPLE else on
+    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
+    config = RankConfig(sample, label, seed, EncodeConfig(batch_size, workers))
+    shown = progress_wanted(as_json)
+
+    @contextmanager
+    def begun(name: str, contents: int) -> Iterator[Progressed]:
+        if shown:
+            typer.echo(name, err=True)
+        with encode_progress(contents, shown) as advance:
+            yield advance
+
+    ranking = rank_encoders(catalogue, encoder or ["pocket"], out, config=config, load=load_encoder, begun=begun)
+    show_json(ranking.to_json()) if as_json else _show(ranking)
+    if not ranking.results:
+        raise typer.Exit(1)
+
+
+def _show(ranking: EncoderRanking) -> None:
+    """Print what was found, each figure with its interval, and why an encoder is missing."""
+    console = Console()
+    columns = ["", *(escape(result.name) for result in ranking.results)]
+    rows: dict[str, list[str]] = {}
+    for number, result in enumerate(ranking.results):
+        for name, value in _lines(result).items():
+            rows.setdefault(name, ["-"] * len(ranking.results))[number] = value
+    if ranking.results:
+        label = f"; probes tell the column {ranking.label}" if ranking.label else "; no column for probes was found"
+        typer.echo(f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]{label}")
+        table = Table(*columns)
+        for name, values in rows.items():
+            table.add_row(escape(name), *(escape(value) for value in values))
+        console.print(table)
+    for name, reason in ranking.failed.items():
+        typer.echo(f"{name}: {reason}", err=True)
+
+
+def _lines(result: EncoderResult) -> dict[str, str]:
+    """Give name and value of each line of a result's column."""
+    lines: dict[str, str] = {}
+    for way, found in result.retrieval.items():
+        if isinstance(found, dict):
+            lines |= {f"{way}, {name}": _estimate(one) for name, one in found.items() if name != "ranks"}
+    if result.against_first:
+        lines["recall@10 against the first"] = _estimate(result.against_first)
+    for block, found in result.probes.get("from", {}).items():
+        for probe in ("linear", "knn"):
+            lines[f"{result.probes['label']} from {block}, {probe}"] = _estimate(found[probe])
+        lines[f"{result.probes['label']} from {block}, test items"] = str(found["test"])
+    if result.probes:
+        lines[f"{result.probes['label']}, always the largest class"] = f"{result.probes['largest_class']:.3f}"
+    lines |= _health(result.health)
+    lines |= {f"{modality}s/s": _speed(speed) for modality, speed in result.items_per_second.items()}
+    return lines | {"dimensions": str(result.dim), "bytes an item": f"{result.bytes_per_item:.0f}"}
+
+
+def _health(findings: dict[str, Any]) -> dict[str, str]:
+    """Give the figure of each finding that tells encoders apart, marked where its verdict is bad."""
+    lines = {}
+    for name, one in findings.items():
+        values, mark = one["values"], "" if one["good"] else " (!)"
+        if name.startswith("gap"):
+            lines[f"{name}, share of a pair's distance"] = f"{values['share']:.2f}{mark}"
+        elif name == "anisotropy":
+            lines["participation ratio of items"] = f"{values['item']['participation_ratio']:.1f}{mark}"
+        elif name.startswith("hubness"):
+            lines[f"{name}, skewness"] = f"{values['skewness']:.1f}{mark}"
+    return lines
+
+
+def _estimate(one: dict[str, Any]) -> str:
+    form = ".3f" if abs(one["value"]) <= 1 and abs(one["high"]) <= 1 else ".1f"
+    return f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]"
+
+
+def _speed(speed: float | None) -> str:
+    return "kept from before" if speed is None else f"{speed:.0f}"
