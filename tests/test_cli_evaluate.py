@@ -2,10 +2,9 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -176,9 +175,7 @@ def test_two_evaluations_are_compared(
         )
         return SimpleNamespace(rows=(row,), to_json=lambda: {"rows": [vars(row)]})
 
-    module = ModuleType("retrieval.evaluation.compare")
-    module.compare = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "retrieval.evaluation.compare", module)
+    monkeypatch.setattr("retrieval.cli.compare.compare_evaluations", fake)
     monkeypatch.chdir(tmp_path)
     bundle, a, b = shop.retriever.bundle.root, "a.json", "b[1].json"
     assert run("evaluate", bundle, log, *SPLIT, "--save", a)[0] == 0
