@@ -13,6 +13,7 @@ tuner comes to the best of them for each kind of query.
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -50,7 +51,7 @@ def main() -> None:
         except (ImportError, RuntimeError) as error:
             result["peers"][name] = {"could not run": str(error)[:500]}
         print(name, result["peers"][name], flush=True)
-    result["families"], trials = families(catalogue)
+    result["families"], trials = families(catalogue, given.families)
     result |= verdict(result["families"], trials, len(catalogue.items))
     exact = faiss.IndexFlatIP(catalogue.items.shape[1])
     exact.add(catalogue.items)
@@ -73,6 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--autofaiss", type=Path, help="interpreter of an environment with autofaiss")
+    parser.add_argument(
+        "--families", nargs="+", metavar="FAMILY", help="which to sweep, as 'ivf sq8'; all if not given"
+    )
     parser.add_argument("--name", default="index", help="of the file of results")
     return parser.parse_args()
 
@@ -119,11 +123,11 @@ def speed(search: Search, queries: Vectors) -> float:
     return round(len(queries) / median(times))
 
 
-def families(catalogue: Catalogue) -> tuple[dict[str, Any], list[Trial]]:
+def families(catalogue: Catalogue, only: Sequence[str] | None) -> tuple[dict[str, Any], list[Trial]]:
     """Build, tune and sweep every family; give what may be chosen of all, and of the short list."""
     rows: dict[str, Any] = {}
     contenders: list[Trial] = []
-    for family in EVERY:
+    for family in (family for family in EVERY if only is None or family.name in only):
         trial, rows[family.name] = swept(family, catalogue, IndexConfig(min_recall=TARGET, k=K))
         contenders = choose([*contenders, trial])
         rows[family.name]["meets the goal"] = not trial.unmet
@@ -133,7 +137,7 @@ def families(catalogue: Catalogue) -> tuple[dict[str, Any], list[Trial]]:
 
 def verdict(rows: dict[str, Any], contenders: list[Trial], size: int) -> dict[str, Any]:
     """Compare what ``auto`` and ``best`` choose with the best configuration of all, for each kind of query."""
-    names = [family.name for family in (SMALL if size <= FLAT_UP_TO else LARGE)]
+    names = [family.name for family in (SMALL if size <= FLAT_UP_TO else LARGE) if family.name in rows]
     auto = next((name for name in names if rows[name]["meets the goal"]), names[0])
     found: dict[str, Any] = {}
     for way, family in (("auto", auto), ("best", contenders[0].family.name)):
