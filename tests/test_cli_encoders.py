@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import cli
-from tests.evaluation.test_encoder_ranking import Encoders, items_file
+from tests.evaluation.encoders.test_ranking import Encoders, items_file
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,7 +10,7 @@ from indexing.catalogue import Catalogue
 from indexing.errors import InputError, MissingExtraError
 from retrieval.cli import main
 from retrieval.cli.curve import write_curve
-from retrieval.evaluation.curves import curves
+from retrieval.evaluation.pages.curves import curves
 from tests.toy import ToyEncoder, toy_file
 
 

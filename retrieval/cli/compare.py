@@ -13,7 +13,7 @@ from indexing import fsops
 from retrieval.cli.evaluate import Html
 from retrieval.cli.output import Json, show_json
 from retrieval.evaluation.compare import compare as compare_evaluations
-from retrieval.evaluation.compare_page import HEAD, ComparedRow, Side, cells, comparison_page
+from retrieval.evaluation.pages.compare_page import HEAD, ComparedRow, Side, cells, comparison_page
 from retrieval.evaluation.saved import load
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from indexing import fsops
 from indexing.errors import InputError
 from indexing.extras import import_extra
-from retrieval.evaluation.curves import Curve, curves
+from retrieval.evaluation.pages.curves import Curve, curves
 
 FORMATS = (".html", ".svg", ".png")
 WIDTH, HEIGHT = 4.8, 4.2  # inches of the panel of one kind of query

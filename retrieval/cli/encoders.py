@@ -18,7 +18,7 @@ from indexing.encoders import KNOWN, load_encoder
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
 from retrieval.cli.output import Json, progress_wanted, show_json
-from retrieval.evaluation.encoder_ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
+from retrieval.evaluation.encoders.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
 
 app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
 

@@ -23,10 +23,10 @@ from retrieval.cli.output import Json, show_json
 from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
 from retrieval.evaluation import evaluate as evaluate_candidates
-from retrieval.evaluation.gather import described, gather
 from retrieval.evaluation.losses import Loss
-from retrieval.evaluation.map import MODALITY, Method
-from retrieval.evaluation.report import report_page
+from retrieval.evaluation.pages.gather import described, gather
+from retrieval.evaluation.pages.map import MODALITY, Method
+from retrieval.evaluation.pages.report import report_page
 from retrieval.evaluation.saved import Saved, save
 from retrieval.evaluation.tracking import flat_metrics
 from retrieval.interactions import Interactions

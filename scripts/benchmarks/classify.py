@@ -24,8 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, unit
 from indexing.types import Rows, Vectors
-from retrieval.evaluation.encoder_measures import Estimate, estimate
-from retrieval.evaluation.probes import fit_linear, knn_classes, stratified
+from retrieval.evaluation.encoders.measures import Estimate, estimate
+from retrieval.evaluation.encoders.probes import fit_linear, knn_classes, stratified
 from scripts.benchmarks.products import DESCRIPTION, IMAGE, TITLE, Items, TextMemo, names_own, read, without
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.seed_network import Inputs, train_and_ask

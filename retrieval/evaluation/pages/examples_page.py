@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from retrieval.evaluation.cards import Card
-from retrieval.evaluation.examples import WANTED, Example
-from retrieval.evaluation.page import quoted, section, shown
+from retrieval.evaluation.pages.cards import Card
+from retrieval.evaluation.pages.examples import WANTED, Example
+from retrieval.evaluation.pages.page import quoted, section, shown
 
 
 def examples_section(title: str, measure: str, examples: Sequence[Example], cards: Mapping[str, Card]) -> str:

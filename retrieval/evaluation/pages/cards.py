@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from indexing.catalogue import Catalogue
 from indexing.media import Kind
 from indexing.pictures import PictureLimits, thumbnail
-from retrieval.evaluation.page import quoted, shown
+from retrieval.evaluation.pages.page import quoted, shown
 
 SIDE = 120  # pixels of a thumbnail
 AT_ONCE = 64  # items, since their pictures are read with them

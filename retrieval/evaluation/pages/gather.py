@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from indexing.catalogue import Catalogue
 from retrieval.candidates import Candidates
-from retrieval.evaluation.cards import cards_of
-from retrieval.evaluation.curves import curves
 from retrieval.evaluation.evaluation import Evaluation
-from retrieval.evaluation.examples import examples_of
-from retrieval.evaluation.map import MODALITY, Method, map_of
-from retrieval.evaluation.report import Report, Sliced
+from retrieval.evaluation.pages.cards import cards_of
+from retrieval.evaluation.pages.curves import curves
+from retrieval.evaluation.pages.examples import examples_of
+from retrieval.evaluation.pages.map import MODALITY, Method, map_of
+from retrieval.evaluation.pages.report import Report, Sliced
 from retrieval.retriever import Retriever
 from retrieval.titles import titles_of
 

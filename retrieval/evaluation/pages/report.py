@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from retrieval.evaluation.cards import Card
-from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.evaluation import Evaluation
-from retrieval.evaluation.examples import Examples
-from retrieval.evaluation.examples_page import examples_section
-from retrieval.evaluation.figures import GREY, curve_panel, legend, scatter, whiskers
-from retrieval.evaluation.map import MISSING, MODALITY, OTHER, Map
-from retrieval.evaluation.page import estimate, number, page, pairs, section, table
+from retrieval.evaluation.pages.cards import Card
+from retrieval.evaluation.pages.curves import Curve
+from retrieval.evaluation.pages.examples import Examples
+from retrieval.evaluation.pages.examples_page import examples_section
+from retrieval.evaluation.pages.figures import GREY, curve_panel, legend, scatter, whiskers
+from retrieval.evaluation.pages.map import MISSING, MODALITY, OTHER, Map
+from retrieval.evaluation.pages.page import estimate, number, page, pairs, section, table
 from retrieval.evaluation.saved import overall
 
 Curves = Mapping[str, Mapping[str, Curve]]  # kind of query, family of index
@@ -56,7 +56,7 @@ class Report:
         evaluation: What was measured.
         slices: The same for some of the queries.
         index: The section on the index of the bundle's manifest.
-        curves: What its build measured, see `retrieval.evaluation.curves`.
+        curves: What its build measured, see `retrieval.evaluation.pages.curves`.
         map: Points of the space.
         examples: The best and the worst queries.
         cards: How the items of the examples are shown.

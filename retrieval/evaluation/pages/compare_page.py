@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from retrieval.evaluation.figures import whiskers
-from retrieval.evaluation.page import number, page, pairs, section, table
+from retrieval.evaluation.pages.figures import whiskers
+from retrieval.evaluation.pages.page import number, page, pairs, section, table
 
 
 class ComparedRow(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.errors import InputError
-from retrieval.evaluation.probes import Labels
+from retrieval.evaluation.encoders.probes import Labels
 
 FEWEST_OF_A_CLASS = 10
 MOST_CLASSES = 50

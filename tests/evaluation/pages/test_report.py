@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.compare_page import ComparedRow, Side, comparison_page
-from retrieval.evaluation.curves import curves
-from retrieval.evaluation.gather import gather
-from retrieval.evaluation.report import report_page
+from retrieval.evaluation.pages.compare_page import ComparedRow, Side, comparison_page
+from retrieval.evaluation.pages.curves import curves
+from retrieval.evaluation.pages.gather import gather
+from retrieval.evaluation.pages.report import report_page
 from tests.evaluation.shop import HOSTILE, RIGHT_TO_LEFT, Row, Shop
 
 TEXT = {"h1", "h2", "h3", "section", "article", "p", "div", "bdi", "span", "b", "i", "em", "ul", "li"}
@@ -189,7 +189,7 @@ def test_a_comparison_says_what_was_compared() -> None:
 
 
 def test_measures_of_other_scales_are_in_the_table_alone() -> None:
-    from retrieval.evaluation.report import Report
+    from retrieval.evaluation.pages.report import Report
 
     values = {"recall@10": np.array([0.5, 0.5]), "novelty@10": np.array([12.0, 12.0])}
     html = report_page(Report("x", {}, Evaluation(("a", "b"), values, {}, 0)))

@@ -23,10 +23,10 @@ from indexing.pictures import PictureLimits, decode_picture
 from indexing.sample import items_path
 from indexing.sampling import draw
 from indexing.types import Modality, Vectors
-from retrieval.evaluation.encoder_measures import first_right, probes
-from retrieval.evaluation.encoder_ranking import EncoderRanking, RankConfig, rank_encoders
-from retrieval.evaluation.encoder_trial import DIRECTIONS
-from retrieval.evaluation.labels import LabelColumn
+from retrieval.evaluation.encoders.labels import LabelColumn
+from retrieval.evaluation.encoders.measures import first_right, probes
+from retrieval.evaluation.encoders.ranking import EncoderRanking, RankConfig, rank_encoders
+from retrieval.evaluation.encoders.trial import DIRECTIONS
 from tests.toy import COLOURS, DIM, SHAPES, ToyEncoder, picture
 
 ALONE = EncodeConfig(workers=0)
@@ -268,7 +268,7 @@ def test_an_encoder_of_texts_alone_has_its_probes_and_comes_last(
 
 
 def test_few_pictures_end_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.evaluation.encoder_measures.RESAMPLES", 5)
+    monkeypatch.setattr("retrieval.evaluation.encoders.measures.RESAMPLES", 5)
     rng = np.random.default_rng(0)
     label = LabelColumn("x", ("a", "b"), np.arange(40) % 2)
     vectors = rng.normal(size=(40, 4)).astype(np.float16)

@@ -13,9 +13,9 @@ from indexing.encoders import Encoder, load_encoder
 from indexing.errors import InputError
 from indexing.lock import writing
 from indexing.sampling import contents, draw
-from retrieval.evaluation.encoder_measures import Estimate, estimate
-from retrieval.evaluation.encoder_trial import DIRECTIONS, Begun, EncoderResult, K, RankConfig, Trial
-from retrieval.evaluation.labels import find_label, label_column
+from retrieval.evaluation.encoders.labels import find_label, label_column
+from retrieval.evaluation.encoders.measures import Estimate, estimate
+from retrieval.evaluation.encoders.trial import DIRECTIONS, Begun, EncoderResult, K, RankConfig, Trial
 
 __all__ = ["EncoderRanking", "EncoderResult", "RankConfig", "rank_encoders"]
 

@@ -9,7 +9,7 @@ import pytest
 from indexing.edit import delete
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.evaluation.examples import examples_of
+from retrieval.evaluation.pages.examples import examples_of
 from retrieval.retriever import Retriever
 from tests.evaluation.shop import Shop
 

@@ -5,7 +5,18 @@ import re
 import numpy as np
 import pytest
 
-from retrieval.evaluation.figures import LABELS, LEFT, PLOT, TALL, TOP, WIDE, curve_panel, scatter, ticks, whiskers
+from retrieval.evaluation.pages.figures import (
+    LABELS,
+    LEFT,
+    PLOT,
+    TALL,
+    TOP,
+    WIDE,
+    curve_panel,
+    scatter,
+    ticks,
+    whiskers,
+)
 
 
 @pytest.mark.parametrize(

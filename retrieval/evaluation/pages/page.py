@@ -11,7 +11,7 @@ LONGEST = 160  # characters of a text that are shown
 
 @cache
 def _frame() -> Template:
-    return Template(files("retrieval.evaluation").joinpath("report.html").read_text("utf-8"))
+    return Template(files("retrieval.evaluation.pages").joinpath("report.html").read_text("utf-8"))
 
 
 def page(title: str, sections: Iterable[str]) -> str:

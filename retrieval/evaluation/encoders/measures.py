@@ -11,9 +11,9 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.health import examine_vectors
 from indexing.sampling import Contents
 from indexing.types import Mask, Modality, Rows, Vectors
+from retrieval.evaluation.encoders.labels import NO_CLASS, LabelColumn
+from retrieval.evaluation.encoders.probes import fit_linear, knn_classes, stratified
 from retrieval.evaluation.intervals import bootstrap_intervals
-from retrieval.evaluation.labels import NO_CLASS, LabelColumn
-from retrieval.evaluation.probes import fit_linear, knn_classes, stratified
 
 CUTOFFS = (1, 5, 10)
 TEST_SHARE, VALID_SHARE = 0.25, 0.2

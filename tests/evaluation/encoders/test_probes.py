@@ -7,7 +7,7 @@ import pytest
 
 from indexing.errors import InputError, ShapeError
 from indexing.types import Vectors
-from retrieval.evaluation.probes import STRENGTHS, TEMPERATURE, Labels, fit_linear, knn_classes, stratified
+from retrieval.evaluation.encoders.probes import STRENGTHS, TEMPERATURE, Labels, fit_linear, knn_classes, stratified
 
 
 def clouds(seed: int, count: int = 120, dim: int = 12, classes: int = 4, noise: float = 1.0) -> tuple[Vectors, Labels]:

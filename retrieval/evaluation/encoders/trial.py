@@ -23,8 +23,8 @@ from indexing.precomputed import store_vectors
 from indexing.sampling import Contents
 from indexing.store import EmbeddingStore
 from indexing.types import Modality
-from retrieval.evaluation import encoder_measures as measures
-from retrieval.evaluation.labels import LabelColumn
+from retrieval.evaluation.encoders import measures
+from retrieval.evaluation.encoders.labels import LabelColumn
 
 VERSION = 1  # of what is measured: results of another are measured anew
 DIRECTIONS = ("text to image", "image to text")
@@ -59,8 +59,8 @@ class EncoderResult:
         dim: Length of its vectors.
         bytes_per_item: Of the stored vectors, two a component and modality.
         items_per_second: Texts and pictures a second through the model alone; None when all were kept from before.
-        retrieval: See `encoder_measures.retrieval`.
-        probes: See `encoder_measures.probes`; empty without a label.
+        retrieval: See `measures.retrieval`.
+        probes: See `measures.probes`; empty without a label.
         health: Findings by name.
         seconds: Loading apart, from the first item to the last number.
         against_first: How much its recall@10 over both directions differs from that of the encoder ranked first, over

@@ -10,8 +10,8 @@ import pytest
 
 from indexing.edit import delete
 from indexing.errors import InputError, MissingExtraError
-from retrieval.evaluation import map as maps
-from retrieval.evaluation.map import groups_of, in_two_dimensions, map_of
+from retrieval.evaluation.pages import map as maps
+from retrieval.evaluation.pages.map import groups_of, in_two_dimensions, map_of
 from retrieval.retriever import Retriever
 from tests.evaluation.shop import Shop
 

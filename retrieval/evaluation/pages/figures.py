@@ -9,8 +9,8 @@ from math import ceil, floor, isfinite, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.curves import Curve
-from retrieval.evaluation.page import quoted, shown
+from retrieval.evaluation.pages.curves import Curve
+from retrieval.evaluation.pages.page import quoted, shown
 
 COLOURS = 9
 GREY = COLOURS - 1  # for what has no colour of its own
