@@ -117,9 +117,7 @@ class Behaviour:
         """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""
         return np.concatenate([content, self.items[rows]], axis=1)
 
-    def asked(
-        self, tastes: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
-    ) -> Vectors:
+    def asked(self, tastes: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D)."""
         return np.concatenate([np.float32(self.content) * tastes, self.queries(histories, weights)], axis=1)
 

@@ -1,14 +1,15 @@
 """Learn the behaviour block: a tower in closed form, a learned one, popularity, and predictions for new items."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from indexing.errors import TrainingError
 from indexing.types import Rows, Vectors
-from retrieval.behaviour import Behaviour, Tower
+from retrieval.behaviour import Behaviour, Predictor, Tower
 from retrieval.prepare import History
-from retrieval.training.closed_form import Doubles, low_rank_ease, ridge, whitened
+from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease, ridge
 from retrieval.training.config import BehaviourConfig
 from retrieval.training.next_items import NextItems, learn_next_items
 
@@ -40,21 +41,18 @@ def learn_behaviour(
         raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
     levels = levels_of(pasts)
     worth = levels / np.mean(np.concatenate([past.weights for past in pasts]))
-    towers, sides = [], []
-    for tower, side in _towers(pasts, levels, worth.astype(np.float32), counts, config, progress):
-        towers.append(tower)
-        sides.append(side)
+    found = _towers(pasts, levels, worth.astype(np.float32), described, config, progress)
     popular = popularity(pasts, len(described), config.decay_days)
-    popular = (popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9)
-    own = np.concatenate([*sides, popular[:, None]], axis=1)
-    predictor = ridge(described, own, np.log1p(counts), config.ridge)
+    popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]
+    own = np.concatenate([*(items for _, items, _ in found), popular], axis=1)
+    predictor = together([*(one for _, _, one in found), ridge(described, popular, np.log1p(counts), config.ridge)])
     confidence = counts / (counts + config.doubt)
     blended = confidence[:, None] * own + (1 - confidence[:, None]) * predictor.predict(described)
     return Behaviour(
         blended.astype(np.float32),
         confidence.astype(np.float32),
         levels,
-        tuple(towers),
+        tuple(tower for tower, _, _ in found),
         predictor,
         config.popular,
         config.content,
@@ -65,23 +63,33 @@ def _towers(
     pasts: Sequence[History],
     levels: Vectors,
     worth: Vectors,
-    counts: Doubles,
+    described: Vectors,
     config: BehaviourConfig,
     progress: Callable[[int, NextItems], None] | None,
-) -> list[tuple[Tower, Doubles]]:
+) -> list[tuple[Tower, Doubles, Predictor]]:
+    counts = touched(pasts, len(described))
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
     values = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
     said, items = low_rank_ease(pasts, values, kept, len(counts), config.closed, config.regularisation)
-    white, back = whitened(items, kept)
+    white = Whitening.of(items[kept])
+    side = white.apply(items)
     half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
-    closed = Tower((said @ back)[None].astype(np.float32), half_life, worth[None], np.zeros(config.closed, np.float32))
-    found = [(closed, white)]
+    start = np.zeros(config.closed, np.float32)
+    closed = Tower((said @ white.back)[None].astype(np.float32), half_life, worth[None], start)
+    taking_part = np.isin(np.arange(len(counts)), kept)
+    found = [(closed, side, ridge(described, side, taking_part * np.log1p(counts), config.ridge))]
     if config.next_items is not None:
-        state = learn_next_items(pasts, levels, worth, warm, len(counts), config.next_items, progress)
-        tower, side = state.tower(warm)
-        found.append((Tower(tower.said, tower.half_lives, tower.worth, tower.start, config.share), side))
+        state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
+        tower, side, predictor = state.tower(warm)
+        found.append((replace(tower, share=config.share), side, predictor))
     return found
+
+
+def together(predictors: Sequence[Predictor]) -> Predictor:
+    """Predict what several predictors do, side by side."""
+    weights = np.concatenate([one.weights for one in predictors], axis=1)
+    return Predictor(weights, np.concatenate([one.offset for one in predictors]))
 
 
 def touched(pasts: Sequence[History], count: int) -> Doubles:

@@ -1,6 +1,7 @@
 """What needs no training: EASE at low rank, whitening, and ridge regression."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,21 +64,33 @@ def first_eigenvectors(matrix: Doubles, rank: int, rounds: int = 12) -> Doubles:
     return vectors
 
 
-def whitened(items: Doubles, rows: Rows) -> tuple[Doubles, Doubles]:
-    """Let the scores of all items for a query have the query's length as their standard deviation.
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """A change of basis after which the scores of all items for a query have its length as their standard deviation.
 
-    Args:
-        items: (N, r), the item side.
-        rows: The items that count.
+    Inner products change by a constant for each query only.
 
-    Returns:
-        The new item side (N, r), its mean over ``rows`` zero, and (r, r) that new queries are multiplied by: inner
-        products change by a constant for each query only.
+    Attributes:
+        mean: (r,), of the items.
+        forward: (r, r), that item vectors are multiplied by once the mean is taken from them.
+        back: (r, r), that queries are multiplied by.
     """
-    centred = items - items[rows].mean(axis=0)
-    values, vectors = np.linalg.eigh(centred[rows].T @ centred[rows] / len(rows))
-    scale = np.sqrt(np.maximum(values, max(values[-1] * 1e-9, 1e-30)))
-    return centred @ (vectors / scale), vectors * scale
+
+    mean: Doubles
+    forward: Doubles
+    back: Doubles
+
+    @classmethod
+    def of(cls, items: Doubles) -> "Whitening":
+        """Find it for an item side, (N, r)."""
+        mean = items.mean(axis=0)
+        values, vectors = np.linalg.eigh((items - mean).T @ (items - mean) / len(items))
+        scale = np.sqrt(np.maximum(values, max(values[-1] * 1e-9, 1e-30)))
+        return cls(mean, vectors / scale, vectors * scale)
+
+    def apply(self, items: Doubles) -> Doubles:
+        """Give the item side in the new basis."""
+        return (items - self.mean) @ self.forward
 
 
 def ridge(described: Vectors, wanted: Doubles, trust: Doubles, regularisation: float) -> Predictor:

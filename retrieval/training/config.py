@@ -61,6 +61,9 @@ class NextItemsConfig:
         batch_size: Histories a batch.
         learning_rate: Of Adam.
         dropout: Share of a history's items that are left out of it.
+        id_dropout: Share of items that have to do with what is predicted from content, in each batch.
+        feature_dropout: Share of the description's columns that are left out of each batch.
+        predicting: Learning rate of that prediction, as a multiple.
         seed: Of initialisation, cuts and dropout.
     """
 
@@ -71,6 +74,9 @@ class NextItemsConfig:
     batch_size: int = 128
     learning_rate: float = 3e-3
     dropout: float = 0.5
+    id_dropout: float = 0.3
+    feature_dropout: float = 0.5
+    predicting: float = 0.03
     seed: int = 0
 
 
@@ -99,7 +105,7 @@ class BehaviourConfig:
     popular: float = 0.0
     content: float = 0.0
     decay_days: float = 30.0
-    ridge: float = 5.0
+    ridge: float = 20.0
     doubt: float = 1.0
     most_items: int = 10_000
     next_items: NextItemsConfig | None = NextItemsConfig()

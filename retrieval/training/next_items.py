@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
 from indexing.types import Rows, Vectors
-from retrieval.behaviour import Tower
+from retrieval.behaviour import Predictor, Tower
 from retrieval.prepare import History
-from retrieval.training.closed_form import Doubles, whitened
+from retrieval.training.closed_form import Doubles, Whitening
 from retrieval.training.config import NextItemsConfig
 
 # The history as a whole, what was done just now, and what was disliked; half-lives at the start.
@@ -24,7 +24,7 @@ def learn_next_items(
     levels: Vectors,
     worth: Vectors,
     warm: Rows,
-    count: int,
+    described: Vectors,
     config: NextItemsConfig,
     progress: Callable[[int, "NextItems"], None] | None = None,
 ) -> "NextItems":
@@ -35,7 +35,8 @@ def learn_next_items(
         levels: (V,) rising weights; an interaction counts by the nearest in learning.
         worth: (V,) what each level counts, as a history's item at the start and as a target.
         warm: Rows that somebody touched; only they are negatives, for of the others nothing is known.
-        count: N.
+        described: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
+            and now and then left out, so that the prediction learns to stand alone.
         config: How.
         progress: Called after each epoch with its number, from 1, and the state.
 
@@ -46,8 +47,8 @@ def learn_next_items(
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = NextItems(count, levels, worth, config, rng)
-    shut = torch.ones(count, dtype=torch.bool)
+    state = NextItems(described, levels, worth, config, rng)
+    shut = torch.ones(len(described), dtype=torch.bool)
     shut[torch.from_numpy(warm)] = False
     for epoch in range(config.epochs):
         samples = [(past, int(at)) for past in usable for at in _cuts(len(past), config.cuts, rng)]
@@ -67,13 +68,16 @@ class NextItems:
     """The torch side of a `Tower` and its items."""
 
     def __init__(
-        self, count: int, levels: Vectors, worth: Vectors, config: NextItemsConfig, rng: np.random.Generator
+        self, described: Vectors, levels: Vectors, worth: Vectors, config: NextItemsConfig, rng: np.random.Generator
     ) -> None:
-        self.levels, self.config, self.count = levels, config, count
+        self.levels, self.config, self.count = levels, config, len(described)
+        count = self.count
+        self.described = torch.from_numpy(described)
+        self.predicting = torch.zeros(described.shape[1], config.dims + 1)
         self.targets = torch.from_numpy(worth.astype(np.float32))
         self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
         self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
-        self.bias, self.scale = torch.zeros(count), torch.zeros(())
+        self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
         self.half_lives = torch.tensor(np.log(_HALF_LIVES), dtype=torch.float32)
         disliked = (levels < levels.max() / 2).astype(np.float32)
         self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
@@ -81,7 +85,12 @@ class NextItems:
         large, small = [self.items, *self.said, self.bias], [self.half_lives, self.worth, self.scale]
         for part in (*large, *small):
             part.requires_grad_()
-        groups = [{"params": large, "lr": config.learning_rate}, {"params": small, "lr": 1e-2}]
+        self.predicting.requires_grad_()
+        groups = [
+            {"params": large, "lr": config.learning_rate},
+            {"params": small, "lr": 1e-2},
+            {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
+        ]
         self.optimizer = torch.optim.Adam(groups)
         self.fixed = self.worth.detach().clone()
 
@@ -120,19 +129,32 @@ class NextItems:
         for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
             counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
             queries = queries + F.embedding_bag(rows, said, starts, mode="sum", per_sample_weights=counts)
-        return self.scale.exp() * (queries @ self.items.T) + self.bias
+        has_own = torch.from_numpy((rng.random((self.count, 1)) >= self.config.id_dropout).astype(np.float32))
+        vectors, bias = self._predicted(rng)
+        vectors, bias = vectors + has_own * self.items, bias + has_own * self.bias
+        return self.scale.exp() * (queries @ vectors.T) + bias.T
+
+    def _predicted(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        keep = 1 - self.config.feature_dropout
+        kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
+        predicted = self.described @ (kept[:, None] * self.predicting)
+        return predicted[:, :-1], predicted[:, -1:]
 
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Doubles]:
-        """Give what was learned for use in numpy, and the item side, (N, dims + 1): the bias is a dimension too."""
+    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Predictor]:
+        """Give what was learned for use in numpy: the tower, (N, dims + 1) item vectors, and what predicts them.
+
+        The bias is a dimension like others.
+        """
         with torch.no_grad():
-            items = torch.cat([self.items, self.bias[:, None]], dim=1).double().numpy()
-            white, back = whitened(items, warm)
-            scale = float(self.scale.exp())
-            said = np.stack([scale * part.double().numpy() @ back[:-1] for part in self.said])
-            tower = Tower(
-                said.astype(np.float32), self.half_lives.exp().numpy(), self._worth().numpy(), back[-1].astype(np.float32)
-            )
-        return tower, white
+            own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
+            items, scale = own.double().numpy(), float(self.scale.exp())
+            white = Whitening.of(items[warm])
+            said = np.stack([scale * part.double().numpy() @ white.back[:-1] for part in self.said])
+            start = white.back[-1].astype(np.float32)
+            tower = Tower(said.astype(np.float32), self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            weights = self.predicting.double().numpy() @ white.forward
+        offset = -white.mean @ white.forward
+        return tower, white.apply(items), Predictor(weights.astype(np.float32), offset.astype(np.float32))

@@ -15,7 +15,7 @@ With --split one part is measured and printed, without all of them are kept.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from retrieval.training.behaviour import learn_behaviour, touched
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
-from scripts.benchmarks.film_content import described_by
+from scripts.benchmarks.film_content import centred, described_by
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, given.data)
+    content = Content(films, films.texts, described_by(given.data, films.items), given.data)
     result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
     for name, table in result.items():
         show(name, table)
@@ -67,22 +67,29 @@ def main() -> None:
         keep("learning", result, seed=given.seeds[0], script="learning")
 
 
+@dataclass(frozen=True, eq=False)
 class Content:
-    """The films, and what is known of them without users."""
+    """The films, and what is known of them without users.
 
-    def __init__(self, films: Films, folder: Path) -> None:
-        self.films = films
-        self.folder = folder
-        self.described = described_by(folder, films.items)
-        self.centre: Vectors = films.texts.mean(axis=0)
+    Attributes:
+        films: Log and catalogue.
+        vectors: (N, D) float32, the content block.
+        described: (N, F) float32, what behaviour is predicted from.
+        folder: Where from.
+    """
 
-    def fit(self, past: Interactions, seed: int, described: Vectors | None = None) -> Behaviour:
+    films: Films
+    vectors: Vectors
+    described: Vectors
+    folder: Path
+
+    def fit(self, past: Interactions, seed: int) -> Behaviour:
         """Learn from a past, after checking that nothing but the past is counted."""
         pasts = histories(past, self.films.items)
         counts = touched(pasts, len(self.films.items))
         check_past_only(dict(zip(self.films.items, counts.tolist(), strict=True)), past)
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return learn_behaviour(pasts, self.described if described is None else described, config)
+        return learn_behaviour(pasts, self.described, config)
 
     def served(self, behaviour: Behaviour, choice: Choice) -> Behaviour:
         """Set what is chosen for serving."""
@@ -93,21 +100,23 @@ class Content:
 
     def answer(self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank by one inner product over content and behaviour."""
-        joined = behaviour.joined(self.films.texts)
+        joined = behaviour.joined(self.vectors)
         everyone = UserModel(half_life=1e9, longest=1_000_000)
-        tastes = np.zeros((len(asked), len(self.centre)), np.float32)
+        tastes = np.zeros((len(asked), self.vectors.shape[1]), np.float32)
         if there := [line for line, rows in enumerate(asked.histories) if len(rows)]:
-            tastes[there] = everyone.taste(self.films.texts, [asked.histories[line] for line in there], self.centre)
+            tastes[there] = everyone.taste(self.vectors, [asked.histories[line] for line in there])
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
         return rank(lambda part: queries[part] @ joined.T, asked.histories, K, exclude, needs_history=False)
 
-    def choose(self, split: Split, exclude: Sequence[Rows] | None = None) -> Choice:
+    def choose(self, split: Split, exclude: Rows | None = None) -> Choice:
         """Choose what is done at serving, one value after the other, twice around."""
         asked, behaviour = ask(split, self.films), self.fit(split.past, SEEDS[0])
         known = [line for line, rows in enumerate(asked.histories) if len(rows)]
 
         def ndcg(choice: Choice) -> float:
-            rows, scores = self.answer(self.served(behaviour, choice), asked, exclude and exclude[:1] * len(asked))
+            rows, scores = self.answer(
+                self.served(behaviour, choice), asked, None if exclude is None else [exclude] * len(asked)
+            )
             found: Candidates = asked.candidates(rows, scores, "retrieve").take(np.array(known))
             means = evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).means
             return means["ndcg@20"]
@@ -179,15 +188,16 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     warm_ids = sorted(set(split.past.table["item_id"].to_pylist()))
     hidden = np.random.default_rng(0).permutation(len(warm_ids))[: len(warm_ids) // 10]
     valid = cold_items(split.past, {warm_ids[n] for n in hidden})
-    choice = content.choose(valid, exclude=[others(films, {warm_ids[n] for n in hidden})])
     asked = ask(split, films)
-    exclude = [others(films, cold_ids)] * len(asked)
-    result: dict[str, Any] = {"chosen on hidden warm films": choice, "users": len(asked)}
-    for name, described in ways(content).items():
-        models = [content.served(content.fit(split.past, seed, described), choice) for seed in seeds]
-        answers = [content.answer(model, asked, exclude) for model in models]
+    ranked, ranked_valid = others(films, cold_ids), others(films, {warm_ids[n] for n in hidden})
+    result: dict[str, Any] = {"users": len(asked)}
+    for name, (vectors, described) in ways(content).items():
+        known = replace(content, vectors=vectors, described=described)
+        choice = known.choose(valid, exclude=ranked_valid)
+        models = [known.served(known.fit(split.past, seed), choice) for seed in seeds]
+        answers = [known.answer(model, asked, [ranked] * len(asked)) for model in models]
         found = Judged([(asked, lambda _, answers=answers: answers)])  # type: ignore[misc]
-        result[name] = told(found.among(np.ones(len(asked), np.bool_)))
+        result[name] = told(found.among(np.ones(len(asked), np.bool_))) | {"chosen on hidden films": choice}
     return result
 
 
@@ -196,19 +206,25 @@ def others(films: Films, item_ids: set[str]) -> Rows:
     return np.setdiff1d(np.arange(len(films.items)), films.items.rows(sorted(item_ids)))
 
 
-def ways(content: Content) -> dict[str, Vectors]:
-    """Give what is known of the films when parts of it are missing."""
-    folder, items = content.folder, content.films.items
+def ways(content: Content) -> dict[str, tuple[Vectors, Vectors]]:
+    """Give content block and description of the films when parts of what is known are missing."""
+    folder, items, texts = content.folder, content.films.items, content.films.texts
+    pictures = centred(folder, items, "image_vector")
+    nothing = np.zeros((len(items), 1), np.float32)
+    fewer = {name: (name, 0.3) for name in ("text_vector", "image_vector")}
     return {
-        "text, image, genres, year": content.described,
-        "text, genres, year": described_by(folder, items, image=False),
-        "image, genres, year": described_by(folder, items, text=False),
-        "genres, year": described_by(folder, items, text=False, image=False),
-        "text, image": described_by(folder, items, attributes=False),
-        "text": described_by(folder, items, image=False, attributes=False),
-        "image": described_by(folder, items, text=False, attributes=False),
-        "all, 30 % of texts removed": described_by(folder, items, lost=("text_vector", 0.3)),
-        "all, 30 % of images removed": described_by(folder, items, lost=("image_vector", 0.3)),
+        "text, image, genres, year": (texts, content.described),
+        "text, genres, year": (texts, described_by(folder, items, image=False)),
+        "image, genres, year": (pictures, described_by(folder, items, text=False)),
+        "genres, year": (nothing, described_by(folder, items, text=False, image=False)),
+        "text and image": (texts, described_by(folder, items, attributes=False)),
+        "text alone": (texts, described_by(folder, items, image=False, attributes=False)),
+        "image alone": (pictures, described_by(folder, items, text=False, attributes=False)),
+        "all, 30 % of texts removed": (
+            centred(folder, items, "text_vector", fewer["text_vector"]),
+            described_by(folder, items, lost=fewer["text_vector"]),
+        ),
+        "all, 30 % of images removed": (texts, described_by(folder, items, lost=fewer["image_vector"])),
     }
 
 
