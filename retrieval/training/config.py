@@ -68,7 +68,7 @@ class NextItemsConfig:
     """
 
     dims: int = 63
-    epochs: int = 11
+    epochs: int = 16
     cuts: int = 3
     ahead: int = 10
     batch_size: int = 128
@@ -76,7 +76,7 @@ class NextItemsConfig:
     dropout: float = 0.5
     id_dropout: float = 0.3
     feature_dropout: float = 0.5
-    predicting: float = 0.03
+    predicting: float = 0.02
     seed: int = 0
 
 

@@ -1,6 +1,6 @@
 """The behaviour block on MovieLens 100k: every split, with 95 % bootstrap intervals over users, three seeds.
 
-python -m scripts.benchmarks.learning DATA [--split split_user|split_time|rolling|cold] [--seeds 0 1 2]
+python -m scripts.benchmarks.learning DATA [--split split_user|split_time|rolling|cold] [--seeds 0 1 2] [--row NAME]
 
 DATA as for scripts.benchmarks.baselines. Retrieval alone: one exact inner product over content (384 dimensions of text)
 and behaviour (128). What is done at serving (half-life of the tower in closed form, weights of the learned tower, of
@@ -10,7 +10,7 @@ popularity and of content) is chosen by ndcg@20 on a part that is valid to each 
     rolling                  the last 14 days before the first window, for all windows
     cold                     a tenth of the warm films, hidden from the log (seed 0)
 
-With --split one part is measured and printed, without all of them are kept.
+With --split one part is measured and printed, without all of them are kept; --row takes one row of the cold split.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import centred, described_by
 from scripts.benchmarks.record import keep
-from scripts.benchmarks.systems import LIKED, SEEDS, K
+from scripts.benchmarks.systems import SEEDS, K, liked
 
 _LENGTH = WINDOW_DAYS * 86_400
 GRID: dict[str, tuple[float, ...]] = {
@@ -57,9 +57,10 @@ def main() -> None:
     parts = {"split_user": split_user, "split_time": split_time, "rolling": rolling, "cold": cold}
     parser.add_argument("--split", choices=parts)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--row")
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, described_by(given.data, films.items), given.data)
+    content = Content(films, films.texts, described_by(given.data, films.items), given.data, given.row)
     result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
     for name, table in result.items():
         show(name, table)
@@ -76,12 +77,14 @@ class Content:
         vectors: (N, D) float32, the content block.
         described: (N, F) float32, what behaviour is predicted from.
         folder: Where from.
+        row: The only row of the cold split to be measured, all when None.
     """
 
     films: Films
     vectors: Vectors
     described: Vectors
     folder: Path
+    row: str | None = None
 
     def fit(self, past: Interactions, seed: int) -> Behaviour:
         """Learn from a past, after checking that nothing but the past is counted."""
@@ -103,8 +106,9 @@ class Content:
         joined = behaviour.joined(self.vectors)
         everyone = UserModel(half_life=1e9, longest=1_000_000)
         tastes = np.zeros((len(asked), self.vectors.shape[1]), np.float32)
-        if there := [line for line, rows in enumerate(asked.histories) if len(rows)]:
-            tastes[there] = everyone.taste(self.vectors, [asked.histories[line] for line in there])
+        seen = liked(asked)
+        if there := [line for line, rows in enumerate(seen) if len(rows)]:
+            tastes[there] = everyone.taste(self.vectors, [seen[line] for line in there])
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
         return rank(lambda part: queries[part] @ joined.T, asked.histories, K, exclude, needs_history=False)
 
@@ -192,6 +196,8 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     ranked, ranked_valid = others(films, cold_ids), others(films, {warm_ids[n] for n in hidden})
     result: dict[str, Any] = {"users": len(asked)}
     for name, (vectors, described) in ways(content).items():
+        if content.row not in (None, name):
+            continue
         known = replace(content, vectors=vectors, described=described)
         choice = known.choose(valid, exclude=ranked_valid)
         models = [known.served(known.fit(split.past, seed), choice) for seed in seeds]
