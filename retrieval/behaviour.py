@@ -15,6 +15,7 @@ from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Rows, Vectors
 
 BEHAVIOUR = "behaviour.safetensors"
+_TOWER = ("said", "half_lives", "worth", "start")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class Tower:
         for said, half_life, worth in zip(self.said, self.half_lives, self.worth, strict=True):
             counts = np.interp(weights, levels, worth) * 0.5 ** (ages / half_life)
             total = total + counts.astype(np.float32) @ said[history]
-        return np.float32(self.share) * unit(total[None])[0]
+        query: Vectors = np.float32(self.share) * unit(total[None])[0]
+        return query
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ class Behaviour:
         tensors |= {f"predictor.{one.name}": getattr(self.predictor, one.name) for one in fields(Predictor)}
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         for number, tower in enumerate(self.towers):
-            for name in ("said", "half_lives", "worth", "start"):
+            for name in _TOWER:
                 tensors[f"tower{number}.{name}"] = getattr(tower, name)
         return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
 
@@ -146,8 +148,8 @@ class Behaviour:
         try:
             popular, content, *shares = tensors["weights"].tolist()
             towers = tuple(
-                Tower(*(tensors[f"tower{n}.{name}"] for name in ("said", "half_lives", "worth", "start")), share)
-                for n, share in enumerate(shares)
+                Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
+                for number, share in enumerate(shares)
             )
             predictor = Predictor(tensors["predictor.weights"], tensors["predictor.offset"])
             items, confidence, levels = (tensors[name] for name in ("items", "confidence", "levels"))

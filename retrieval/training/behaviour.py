@@ -77,8 +77,8 @@ def _towers(
     half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
     start = np.zeros(config.closed, np.float32)
     closed = Tower((said @ white.back)[None].astype(np.float32), half_life, worth[None], start)
-    taking_part = np.isin(np.arange(len(counts)), kept)
-    found = [(closed, side, ridge(described, side, taking_part * np.log1p(counts), config.ridge))]
+    trust = np.where(np.isin(np.arange(len(counts)), kept), np.log1p(counts), 0.0)
+    found = [(closed, side, ridge(described, side, trust, config.ridge))]
     if config.next_items is not None:
         state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
         tower, side, predictor = state.tower(warm)

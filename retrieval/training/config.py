@@ -84,6 +84,9 @@ class NextItemsConfig:
 class BehaviourConfig:
     """How the behaviour block is learned.
 
+    Half-life and weights are what a cut in time chose on MovieLens; a split by user chooses a half-life of 10 items,
+    a share of 2.5 and hardly any popularity, because what it holds out goes on with the same sitting.
+
     Attributes:
         closed: Dimensions of the tower in closed form, a linear autoencoder of histories (EASE) at this rank.
         regularisation: Of EASE.
@@ -100,9 +103,9 @@ class BehaviourConfig:
 
     closed: int = 64
     regularisation: float = 200.0
-    half_life: float | None = 20.0
-    share: float = 1.0
-    popular: float = 0.0
+    half_life: float | None = None
+    share: float = 0.3
+    popular: float = 1.6
     content: float = 0.0
     decay_days: float = 30.0
     ridge: float = 20.0

@@ -126,7 +126,7 @@ def test_numpy_scores_as_torch_did() -> None:
     pasts = histories(log_of(), ITEMS)
     config = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
     levels = levels_of(pasts)
-    state = learn_next_items(pasts, levels, levels / 3, np.arange(COUNT), DESCRIBED, config)
+    state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, config)
     tower, items, _ = state.tower(np.arange(COUNT))
     with torch.no_grad():
         expected = state._scores([(past, len(past)) for past in pasts[:9]], np.random.default_rng(0)).numpy()
@@ -142,7 +142,7 @@ def test_training_brings_up_what_comes_next() -> None:
     shares = []
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
-        state = learn_next_items(pasts, levels, levels / 3, np.arange(COUNT), 0 * DESCRIBED, config)
+        state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * DESCRIBED, config)
         tower, items, _ = state.tower(np.arange(COUNT))
         best = [np.argsort(-(items @ tower.query(p.rows[:3], p.weights[:3], levels)))[:SIZE] for p in others]
         shares.append(
@@ -180,7 +180,9 @@ def test_too_little_is_refused() -> None:
     with pytest.raises(TrainingError, match="touched 1"):
         learn_behaviour(single, DESCRIBED, SMALL)
     with pytest.raises(TrainingError, match="two or more"):
-        learn_next_items(single, np.ones(1), np.ones(1), np.array([0]), DESCRIBED, NextItemsConfig())
+        learn_next_items(
+            single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), DESCRIBED, NextItemsConfig()
+        )
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:
@@ -188,4 +190,6 @@ def test_a_loss_that_is_not_finite_stops() -> None:
     levels = levels_of(pasts)
     broken = np.full_like(DESCRIBED, np.nan)
     with pytest.raises(TrainingError, match="finite"):
-        learn_next_items(pasts, levels, levels / 3, np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1))
+        learn_next_items(
+            pasts, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)
+        )
