@@ -51,7 +51,7 @@ def test_a_stretch_is_the_ridges_and_few_texts_are_the_turns() -> None:
     source, target, _ = spaces(noise=0.01)
     stretched = unit(target * np.geomspace(0.05, 20, 24).astype(np.float32))
     assert Bridge.fit(source, stretched).report.method == "ridge"
-    source, target, _ = spaces(count=2_000, dims=(64, 64), noise=0.04)
+    source, target, _ = spaces(count=2_000, dims=(64, 64), noise=0.1)
     few = Bridge.fit(source[:60], target[:60])
     turned = few if few.report.method == "orthogonal" else Bridge.fit(source[:60], target[:60], method="orthogonal")
     ridge = Bridge.fit(source[:60], target[:60], method="ridge")

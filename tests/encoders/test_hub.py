@@ -108,8 +108,8 @@ def test_a_cached_transformers_model_needs_no_network(cache: Path, tmp_path: Pat
 
 def test_a_cached_open_clip_model_needs_no_network(cache: Path, tmp_path: Path) -> None:
     put_into_cache(cache, "someone/tiny", tiny_open_clip(tmp_path / "made"))
-    encoder = load_encoder("open_clip:hf-hub:someone/tiny")
-    local = load_encoder(f"open_clip:local-dir:{tiny_open_clip(tmp_path / 'again')}")
+    encoder = load_encoder("open_clip:hf-hub:someone/tiny", precision="float32")
+    local = load_encoder(f"open_clip:local-dir:{tiny_open_clip(tmp_path / 'again')}", precision="float32")
     assert encoder.info.fingerprint == local.info.fingerprint
     np.testing.assert_array_equal(encoder.encode_texts(["a red mug"]), local.encode_texts(["a red mug"]))
 

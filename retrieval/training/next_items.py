@@ -1,0 +1,160 @@
+"""Learn a tower by the softmax over all items of what comes next in a history."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from indexing.errors import TrainingError
+from indexing.types import Rows, Vectors
+from retrieval.behaviour import Predictor, Tower
+from retrieval.prepare import History
+from retrieval.training.closed_form import Doubles, Whitening
+from retrieval.training.config import NextItemsConfig
+
+# The history as a whole, what was done just now, and what was disliked; half-lives at the start.
+_HALF_LIVES = (15.0, 3.0, 15.0)
+_SPREAD = 0.05  # of random factors: scores start near zero
+
+
+def learn_next_items(
+    pasts: Sequence[History],
+    levels: Vectors,
+    worth: Vectors,
+    warm: Rows,
+    described: Vectors,
+    config: NextItemsConfig,
+    progress: Callable[[int, "NextItems"], None] | None = None,
+) -> "NextItems":
+    """Learn from random cuts of each history.
+
+    Args:
+        pasts: Those shorter than 2 teach nothing.
+        levels: (V,) rising weights; an interaction counts by the nearest in learning.
+        worth: (V,) what each level counts, as a history's item at the start and as a target.
+        warm: Rows that somebody touched; only they are negatives, for of the others nothing is known.
+        described: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
+            and now and then left out, so that the prediction learns to stand alone.
+        config: How.
+        progress: Called after each epoch with its number, from 1, and the state.
+
+    Raises:
+        TrainingError: When no history has two items, or the loss is no longer finite.
+    """
+    usable = [past for past in pasts if len(past) >= 2]
+    if not usable:
+        raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
+    rng = np.random.default_rng(config.seed)
+    state = NextItems(described, levels, worth, config, rng)
+    shut = torch.ones(len(described), dtype=torch.bool)
+    shut[torch.from_numpy(warm)] = False
+    for epoch in range(config.epochs):
+        samples = [(past, int(at)) for past in usable for at in _cuts(len(past), config.cuts, rng)]
+        order = rng.permutation(len(samples))
+        for begin in range(0, len(order), config.batch_size):
+            state.step([samples[n] for n in order[begin : begin + config.batch_size]], shut, rng)
+        if progress is not None:
+            progress(epoch + 1, state)
+    return state
+
+
+def _cuts(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.integers(max(1, length // 4), length, wanted if length > 4 else 1)
+
+
+class NextItems:
+    """The torch side of a `Tower` and its items."""
+
+    def __init__(
+        self, described: Vectors, levels: Vectors, worth: Vectors, config: NextItemsConfig, rng: np.random.Generator
+    ) -> None:
+        self.levels, self.config, self.count = levels, config, len(described)
+        count = self.count
+        self.described = torch.from_numpy(described)
+        self.predicting = torch.zeros(described.shape[1], config.dims + 1)
+        self.targets = torch.from_numpy(worth.astype(np.float32))
+        self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
+        self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
+        self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
+        self.half_lives = torch.tensor(np.log(_HALF_LIVES), dtype=torch.float32)
+        disliked = (levels < levels.max() / 2).astype(np.float32)
+        self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
+        self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays
+        large, small = [self.items, *self.said, self.bias], [self.half_lives, self.worth, self.scale]
+        for part in (*large, *small):
+            part.requires_grad_()
+        self.predicting.requires_grad_()
+        groups = [
+            {"params": large, "lr": config.learning_rate},
+            {"params": small, "lr": 1e-2},
+            {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
+        ]
+        self.optimizer = torch.optim.Adam(groups)
+        self.fixed = self.worth.detach().clone()
+
+    @staticmethod
+    def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.normal(0, _SPREAD, (count, dims)).astype(np.float32))
+
+    def step(self, batch: Sequence[tuple[History, int]], shut: torch.Tensor, rng: np.random.Generator) -> None:
+        """Take one step of Adam."""
+        closed = shut.repeat(len(batch), 1)
+        wanted = torch.zeros(len(batch), self.count)
+        for line, (past, at) in enumerate(batch):
+            after = slice(at, at + self.config.ahead)
+            closed[line, torch.from_numpy(past.rows[:at])] = True
+            wanted[line, torch.from_numpy(past.rows[after])] = self.targets[self._level(past.weights[after])]
+        likely = F.log_softmax(self._scores(batch, rng).masked_fill(closed, -1e9), dim=1)
+        # The root: who did much teaches more than who did little, but not in proportion.
+        loss = -((likely * wanted).sum(dim=1) / wanted.sum(dim=1).clamp(min=1e-6).sqrt()).mean()
+        if not torch.isfinite(loss):
+            raise TrainingError("the loss is no longer finite; lower the learning rate or look for broken weights")
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def _level(self, weights: Vectors) -> torch.Tensor:
+        return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
+
+    def _scores(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
+        rows = torch.from_numpy(np.concatenate([past.rows[:at] for past, at in batch]))
+        level = self._level(np.concatenate([past.weights[:at] for past, at in batch]))
+        ages = torch.from_numpy(np.concatenate([np.arange(at)[::-1] for _, at in batch]).astype(np.float32))
+        starts = torch.from_numpy(np.cumsum([0, *(at for _, at in batch[:-1])]))
+        keep = 1 - self.config.dropout
+        kept = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
+        queries: torch.Tensor = torch.zeros(())
+        for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
+            counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
+            queries = queries + F.embedding_bag(rows, said, starts, mode="sum", per_sample_weights=counts)
+        has_own = torch.from_numpy((rng.random((self.count, 1)) >= self.config.id_dropout).astype(np.float32))
+        vectors, bias = self._predicted(rng)
+        vectors, bias = vectors + has_own * self.items, bias + has_own * self.bias
+        return self.scale.exp() * (queries @ vectors.T) + bias.T
+
+    def _predicted(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        keep = 1 - self.config.feature_dropout
+        kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
+        predicted = self.described @ (kept[:, None] * self.predicting)
+        return predicted[:, :-1], predicted[:, -1:]
+
+    def _worth(self) -> torch.Tensor:
+        return self.learned * self.worth + (1 - self.learned) * self.fixed
+
+    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Predictor]:
+        """Give what was learned for use in numpy: the tower, (N, dims + 1) item vectors, and what predicts them.
+
+        The bias is a dimension like others.
+        """
+        with torch.no_grad():
+            own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
+            items, scale = own.double().numpy(), float(self.scale.exp())
+            white = Whitening.of(items[warm])
+            said = np.stack([scale * part.double().numpy() @ white.back[:-1] for part in self.said])
+            start = white.back[-1].astype(np.float32)
+            tower = Tower(said.astype(np.float32), self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            weights = self.predicting.double().numpy() @ white.forward
+        offset = -white.mean @ white.forward
+        return tower, white.apply(items), Predictor(weights.astype(np.float32), offset.astype(np.float32))

@@ -1,0 +1,238 @@
+"""The behaviour block on MovieLens 100k: every split, with 95 % bootstrap intervals over users, three seeds.
+
+python -m scripts.benchmarks.learning DATA [--split split_user|split_time|rolling|cold] [--seeds 0 1 2] [--row NAME]
+
+DATA as for scripts.benchmarks.baselines. Retrieval alone: one exact inner product over content (384 dimensions of text)
+and behaviour (128). What is done at serving (half-life of the tower in closed form, weights of the learned tower, of
+popularity and of content) is chosen by ndcg@20 on a part that is valid to each split, with seed 0:
+
+    split_user, split_time   the split's own valid, fitted on its train; then fitted on both
+    rolling                  the last 14 days before the first window, for all windows
+    cold                     a tenth of the warm films, hidden from the log (seed 0)
+
+With --split one part is measured and printed, without all of them are kept; --row takes one row of the cold split.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.types import Rows, Vectors
+from retrieval.baselines import Ranked
+from retrieval.baselines.recommender import rank
+from retrieval.behaviour import Behaviour
+from retrieval.candidates import Candidates
+from retrieval.evaluation import evaluate
+from retrieval.evaluation.leaks import check_past_only
+from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits import Split, at_time, cold_items, rolling_windows
+from retrieval.interactions import Interactions
+from retrieval.prepare import histories
+from retrieval.training.behaviour import learn_behaviour, touched
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.users import UserModel
+from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
+from scripts.benchmarks.film_content import centred, described_by
+from scripts.benchmarks.record import keep
+from scripts.benchmarks.systems import SEEDS, K, liked
+
+_LENGTH = WINDOW_DAYS * 86_400
+GRID: dict[str, tuple[float, ...]] = {
+    "half_life": (20.0, 5.0, 10.0, 50.0, np.inf),
+    "share": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5),
+    "popular": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
+    "content": (0.0, 1.0, 2.0, 4.0, 8.0, 16.0),
+}
+Choice = dict[str, float]
+
+
+def main() -> None:
+    """Measure every split, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parts = {"split_user": split_user, "split_time": split_time, "rolling": rolling, "cold": cold}
+    parser.add_argument("--split", choices=parts)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--row")
+    given = parser.parse_args()
+    films = Films(given.data)
+    content = Content(films, films.texts, described_by(given.data, films.items), given.data, given.row)
+    result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
+    for name, table in result.items():
+        show(name, table)
+    if given.split is None:
+        keep("learning", result, seed=given.seeds[0], script="learning")
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The films, and what is known of them without users.
+
+    Attributes:
+        films: Log and catalogue.
+        vectors: (N, D) float32, the content block.
+        described: (N, F) float32, what behaviour is predicted from.
+        folder: Where from.
+        row: The only row of the cold split to be measured, all when None.
+    """
+
+    films: Films
+    vectors: Vectors
+    described: Vectors
+    folder: Path
+    row: str | None = None
+
+    def fit(self, past: Interactions, seed: int) -> Behaviour:
+        """Learn from a past, after checking that nothing but the past is counted."""
+        pasts = histories(past, self.films.items)
+        counts = touched(pasts, len(self.films.items))
+        check_past_only(dict(zip(self.films.items, counts.tolist(), strict=True)), past)
+        config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
+        return learn_behaviour(pasts, self.described, config)
+
+    def served(self, behaviour: Behaviour, choice: Choice) -> Behaviour:
+        """Set what is chosen for serving."""
+        closed, learned = behaviour.towers
+        life = np.full_like(closed.half_lives, choice["half_life"])
+        towers = (replace(closed, half_lives=life), replace(learned, share=choice["share"]))
+        return replace(behaviour, towers=towers, popular=choice["popular"], content=choice["content"])
+
+    def answer(self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None) -> Ranked:
+        """Rank by one inner product over content and behaviour."""
+        joined = behaviour.joined(self.vectors)
+        everyone = UserModel(half_life=1e9, longest=1_000_000)
+        tastes = np.zeros((len(asked), self.vectors.shape[1]), np.float32)
+        seen = liked(asked)
+        if there := [line for line, rows in enumerate(seen) if len(rows)]:
+            tastes[there] = everyone.taste(self.vectors, [seen[line] for line in there])
+        queries = behaviour.asked(tastes, asked.histories, asked.weights)
+        return rank(lambda part: queries[part] @ joined.T, asked.histories, K, exclude, needs_history=False)
+
+    def choose(self, split: Split, exclude: Rows | None = None) -> Choice:
+        """Choose what is done at serving, one value after the other, twice around."""
+        asked, behaviour = ask(split, self.films), self.fit(split.past, SEEDS[0])
+        known = [line for line, rows in enumerate(asked.histories) if len(rows)]
+
+        def ndcg(choice: Choice) -> float:
+            rows, scores = self.answer(
+                self.served(behaviour, choice), asked, None if exclude is None else [exclude] * len(asked)
+            )
+            found: Candidates = asked.candidates(rows, scores, "retrieve").take(np.array(known))
+            means = evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).means
+            return means["ndcg@20"]
+
+        choice = {name: values[0] for name, values in GRID.items()}
+        for name in (*GRID, *GRID):
+            tried = [choice | {name: value} for value in GRID[name]]
+            choice = max(tried, key=ndcg)
+        return choice
+
+    def seeds(self, split: Split, choice: Choice, seeds: Sequence[int]) -> tuple[Questions, Any]:
+        """Fit once a seed, and give questions with the answers of all."""
+        asked = ask(split, self.films)
+        models = [self.served(self.fit(split.past, seed), choice) for seed in seeds]
+        return asked, lambda questions: [self.answer(model, questions) for model in models]
+
+
+def valid_of(films: Films, name: str) -> Split:
+    """Fit on train, judge on valid."""
+    return Split("valid", films.part(name, "train"), films.part(name, "valid"))
+
+
+def split_user(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
+    """Hold out the last tenth of each user."""
+    choice = content.choose(valid_of(content.films, "split_user"))
+    return table([content.seeds(content.films.cut("split_user"), choice, seeds)], choice)
+
+
+def split_time(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
+    """Cut once for everybody."""
+    choice = content.choose(valid_of(content.films, "split_time"))
+    return table([content.seeds(content.films.cut("split_time"), choice, seeds)], choice)
+
+
+def rolling(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
+    """Cut several times, and judge all windows as one."""
+    log = content.films.part("split_user", "train", "valid", "test")
+    splits = rolling_windows(log, WINDOWS, _LENGTH)
+    choice = content.choose(at_time(splits[0].past, (splits[0].cut or 0) - _LENGTH))
+    return table([content.seeds(split, choice, seeds) for split in splits], choice)
+
+
+def table(parts: list[tuple[Questions, Any]], choice: Choice) -> dict[str, Any]:
+    """Judge all users, those with a history, and new ones; each seed alone too."""
+    new = np.concatenate([asked.new for asked, _ in parts])
+    users = [user for asked, _ in parts for user in asked.user_ids]
+    found = Judged([(asked, answer) for asked, answer in parts])
+    masks = {"all": np.ones_like(new)} | ({"with a history": ~new, "new": new} if new.any() else {})
+    rows = {
+        who: told(found.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
+        for who, mask in masks.items()
+    }
+    result: dict[str, Any] = {"chosen on valid": choice, "content and behaviour": rows}
+    known = np.flatnonzero(~new)
+    relevant = [found.relevant[line] for line in known]
+    measured = [evaluate(one.take(known), relevant, measures=["recall@20", "ndcg@20"]).means for one in found.seeds]
+    result["each seed, with a history"] = [
+        {name: round(value, 4) for name, value in means.items()} for means in measured
+    ]
+    return result
+
+
+def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
+    """Rank films that nobody has seen, for users who liked one of them."""
+    films = content.films
+    cold_ids = set(Interactions.from_parquet(films.log, only=("cold_item", ("true",))).table["item_id"].to_pylist())
+    everything = cold_items(films.part("split_user", "train", "valid", "test"), cold_ids)
+    split = replace(everything, past=cold_items(films.part("split_user", "train", "valid"), cold_ids).past)
+    warm_ids = sorted(set(split.past.table["item_id"].to_pylist()))
+    hidden = np.random.default_rng(0).permutation(len(warm_ids))[: len(warm_ids) // 10]
+    valid = cold_items(split.past, {warm_ids[n] for n in hidden})
+    asked = ask(split, films)
+    ranked, ranked_valid = others(films, cold_ids), others(films, {warm_ids[n] for n in hidden})
+    result: dict[str, Any] = {"users": len(asked)}
+    for name, (vectors, described) in ways(content).items():
+        if content.row not in (None, name):
+            continue
+        known = replace(content, vectors=vectors, described=described)
+        choice = known.choose(valid, exclude=ranked_valid)
+        models = [known.served(known.fit(split.past, seed), choice) for seed in seeds]
+        answers = [known.answer(model, asked, [ranked] * len(asked)) for model in models]
+        found = Judged([(asked, lambda _, answers=answers: answers)])  # type: ignore[misc]
+        result[name] = told(found.among(np.ones(len(asked), np.bool_))) | {"chosen on hidden films": choice}
+    return result
+
+
+def others(films: Films, item_ids: set[str]) -> Rows:
+    """Rows of all films but these."""
+    return np.setdiff1d(np.arange(len(films.items)), films.items.rows(sorted(item_ids)))
+
+
+def ways(content: Content) -> dict[str, tuple[Vectors, Vectors]]:
+    """Give content block and description of the films when parts of what is known are missing."""
+    folder, items, texts = content.folder, content.films.items, content.films.texts
+    pictures = centred(folder, items, "image_vector")
+    nothing = np.zeros((len(items), 1), np.float32)
+    fewer = {name: (name, 0.3) for name in ("text_vector", "image_vector")}
+    return {
+        "text, image, genres, year": (texts, content.described),
+        "text, genres, year": (texts, described_by(folder, items, image=False)),
+        "image, genres, year": (pictures, described_by(folder, items, text=False)),
+        "genres, year": (nothing, described_by(folder, items, text=False, image=False)),
+        "text and image": (texts, described_by(folder, items, attributes=False)),
+        "text alone": (texts, described_by(folder, items, image=False, attributes=False)),
+        "image alone": (pictures, described_by(folder, items, text=False, attributes=False)),
+        "all, 30 % of texts removed": (
+            centred(folder, items, "text_vector", fewer["text_vector"]),
+            described_by(folder, items, lost=fewer["text_vector"]),
+        ),
+        "all, 30 % of images removed": (texts, described_by(folder, items, lost=fewer["image_vector"])),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The behaviour block is served as one inner product, and is the same after saving."""
+
+import numpy as np
+import pytest
+
+from indexing.encoders.base import unit
+from indexing.errors import DamagedFileError, ShapeError
+from retrieval.behaviour import Behaviour, Predictor, Tower
+from retrieval.users import UserModel
+
+
+def random_block(seed: int = 0, items: int = 30) -> Behaviour:
+    rng = np.random.default_rng(seed)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    levels = np.array([1, 3, 5], np.float32)
+    towers = (
+        Tower(drawn(1, items, 4), np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
+        Tower(drawn(2, items, 3), np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
+    )
+    predictor = Predictor(drawn(5, 8), drawn(8))
+    return Behaviour(drawn(items, 8), np.full(items, 0.5, np.float32), levels, towers, predictor, 0.25, 2.0)
+
+
+def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
+    block, rng = random_block(), np.random.default_rng(1)
+    content = unit(rng.normal(size=(30, 6)).astype(np.float32))
+    history, weights = np.array([4, 9, 2]), np.array([5, 2, 1], np.float32)
+    taste = UserModel().taste(content, [history])
+    scores = block.asked(taste, [history], [weights]) @ block.joined(content).T
+
+    expected = 2.0 * taste[0] @ content.T + 0.25 * block.items[:, 7]
+    first, second = block.towers
+    # By hand: worth 5 is the last level, 2 half-way between the first two, 1 the first.
+    worth = [np.array([row[2], (row[0] + row[1]) / 2, row[0]]) for row in (first.worth[0], *second.worth)]
+    told = sum(worth[0][place] * first.said[0, row] for place, row in enumerate(history))
+    expected += block.items[:, :4] @ (told / np.linalg.norm(told))
+    told = second.start.astype(np.float64)
+    for channel, half_life in enumerate((2, 8)):
+        for place, row in enumerate(history):
+            told = told + worth[channel + 1][place] * 0.5 ** ((2 - place) / half_life) * second.said[channel, row]
+    expected += 0.5 * block.items[:, 4:7] @ (told / np.linalg.norm(told))
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_text_search_scores_are_those_without_the_block() -> None:
+    block, rng = random_block(), np.random.default_rng(1)
+    content, texts = (unit(rng.normal(size=(n, 6)).astype(np.float32)) for n in (30, 7))
+    np.testing.assert_allclose(block.padded(texts) @ block.joined(content).T, texts @ content.T, atol=1e-6)
+
+
+def test_without_a_history_popularity_alone_decides() -> None:
+    block = random_block()
+    query = block.queries([np.empty(0, np.int64)])
+    np.testing.assert_array_equal(query @ block.items.T, block.items[:, 7][None])
+
+
+def test_order_matters_only_where_a_half_life_is_finite() -> None:
+    block, forth, back = random_block(), np.array([1, 2, 3]), np.array([3, 2, 1])
+    there, again = block.queries([forth, back])
+    np.testing.assert_allclose(there[:4], again[:4], atol=1e-5)
+    assert np.abs(there[4:7] - again[4:7]).max() > 0.01
+
+
+def test_weights_must_fit() -> None:
+    with pytest.raises(ShapeError, match="differ in length"):
+        random_block().queries([np.array([1, 2])], [np.ones(3, np.float32)])
+
+
+def test_saved_and_loaded_it_is_the_same() -> None:
+    block = random_block()
+    again = Behaviour.from_bytes(block.to_bytes())
+    assert (again.popular, again.content) == (0.25, 2.0)
+    histories, weights = [np.array([4, 9, 2])], [np.array([5, 2, 1], np.float32)]
+    np.testing.assert_array_equal(again.items, block.items)
+    np.testing.assert_array_equal(again.confidence, block.confidence)
+    np.testing.assert_array_equal(again.queries(histories, weights), block.queries(histories, weights))
+    described = np.ones((2, 5), np.float32)
+    np.testing.assert_array_equal(again.predictor.predict(described), block.predictor.predict(described))
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    from safetensors.numpy import load, save
+
+    tensors = load(random_block().to_bytes())
+    with pytest.raises(DamagedFileError, match="7 dimensions"):
+        Behaviour.from_bytes(save(tensors | {"items": np.ascontiguousarray(tensors["items"][:, :5])}))
+    del tensors["tower1.said"]
+    with pytest.raises(DamagedFileError, match="behaviour block has no"):
+        Behaviour.from_bytes(save(tensors))

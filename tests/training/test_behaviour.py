@@ -1,0 +1,195 @@
+"""Learning the behaviour block: closed forms against oracles, a planted world, the same from the same seed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from indexing.errors import LeakError, TrainingError
+from indexing.item_ids import ItemIds
+from retrieval.baselines import EASE
+from retrieval.evaluation.leaks import check_past_only
+from retrieval.evaluation.splits import at_time
+from retrieval.interactions import Interactions
+from retrieval.prepare import History, histories
+from retrieval.training.behaviour import learn_behaviour, levels_of, popularity, touched
+from retrieval.training.closed_form import Whitening, first_eigenvectors, low_rank_ease, ridge
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.next_items import learn_next_items
+
+GROUPS, SIZE = 5, 12
+COUNT = GROUPS * SIZE
+SMALL = BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=2))
+
+
+def log_of(users: int = 80, seed: int = 0, hidden: int = 0) -> Interactions:
+    """Users stay within a group of items; the last ``hidden`` items of each group are never touched."""
+    rng, lines = np.random.default_rng(seed), []
+    for user in range(users):
+        group = rng.integers(GROUPS)
+        for place, item in enumerate(rng.permutation(SIZE - hidden)[:7]):
+            lines.append((f"u{user:03}", f"i{group * SIZE + item:03}", user + 1000 * place, float(rng.integers(1, 6))))
+    names = ("user", "item", "time", "weight")
+    return Interactions.from_arrow(pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))))
+
+
+ITEMS = ItemIds([f"i{number:03}" for number in range(COUNT)])
+DESCRIBED = np.repeat(np.eye(GROUPS, dtype=np.float32), SIZE, axis=0) - 1 / GROUPS
+
+
+def test_low_rank_ease_is_the_svd_of_what_ease_predicts() -> None:
+    log = log_of()
+    pasts = histories(log, ITEMS)
+    x = np.zeros((len(pasts), COUNT))
+    for line, past in enumerate(pasts):
+        x[line, past.rows] = 1
+    weights = EASE.fit(log, ITEMS, regularisation=5.0).weights
+    _, _, right = np.linalg.svd(x @ weights)
+    worth = [np.ones(len(past), np.float32) for past in pasts]
+    said, items = low_rank_ease(pasts, worth, np.arange(COUNT), COUNT, 10, 5.0)
+    np.testing.assert_allclose(said @ items.T, weights @ right[:10].T @ right[:10], atol=1e-6)
+
+
+def test_left_out_items_say_nothing_and_the_others_as_if_they_were_not_there() -> None:
+    pasts = histories(log_of(), ITEMS)
+    kept = np.arange(0, COUNT, 2)
+    worth = [past.weights for past in pasts]
+    said, items = low_rank_ease(pasts, worth, kept, COUNT, 8, 5.0)
+    assert not said[1::2].any()
+    assert not items[1::2].any()
+    mask = [np.isin(past.rows, kept) for past in pasts]
+    fewer = [
+        History(past.user_id, past.rows[there] // 2, past.timestamps[there], past.weights[there])
+        for past, there in zip(pasts, mask, strict=True)
+    ]
+    alone = low_rank_ease(fewer, [past.weights for past in fewer], np.arange(len(kept)), len(kept), 8, 5.0)
+    np.testing.assert_allclose((said @ items.T)[::2, ::2], alone[0] @ alone[1].T, atol=1e-6)
+
+
+def test_eigenvectors_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(120, 120)))[0]
+    matrix = (basis * 0.8 ** np.arange(120)) @ basis.T
+    found = first_eigenvectors(matrix, 10)
+    np.testing.assert_allclose(found @ found.T, basis[:, :10] @ basis[:, :10].T, atol=1e-8)
+
+
+def test_whitening_keeps_differences_of_scores_and_makes_length_their_spread() -> None:
+    rng = np.random.default_rng(0)
+    items, query = rng.normal(size=(500, 6)) @ rng.normal(size=(6, 6)) + 3, rng.normal(size=6)
+    white = Whitening.of(items)
+    before, after = items @ query, white.apply(items) @ (query @ white.back)
+    np.testing.assert_allclose(before - before.mean(), after, atol=1e-9)
+    assert after.std() == pytest.approx(np.linalg.norm(query @ white.back))
+
+
+def test_ridge_recovers_a_planted_map_and_ignores_what_it_does_not_trust() -> None:
+    rng = np.random.default_rng(0)
+    described, planted = rng.normal(size=(300, 7)).astype(np.float32), rng.normal(size=(7, 4))
+    wanted = described @ planted + 2.0
+    wanted[200:] = 1e6
+    predictor = ridge(described, wanted, np.r_[np.ones(200), np.zeros(100)], 1e-9)
+    np.testing.assert_allclose(predictor.weights, planted, atol=1e-4)
+    np.testing.assert_allclose(predictor.offset, 2.0, atol=1e-4)
+
+
+def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
+    log = log_of(hidden=3)
+    block = learn_behaviour(histories(log, ITEMS), DESCRIBED, SMALL)
+    never = np.arange(COUNT) % SIZE >= SIZE - 3
+    assert (block.confidence[never] == 0).all()
+    np.testing.assert_allclose(block.items[never], block.predictor.predict(DESCRIBED[never]), atol=1e-6)
+    assert (block.confidence[~never] > 0.5).all()
+    scores = block.queries([np.arange(4) + group * SIZE for group in range(GROUPS)])[:, :-1] @ block.items[:, :-1].T
+    best = np.flatnonzero(never)[np.argsort(-scores[:, never], axis=1)[:, :3]]
+    np.testing.assert_array_equal(best // SIZE, np.repeat(np.arange(GROUPS)[:, None], 3, axis=1))
+
+
+def test_confidence_grows_with_interactions() -> None:
+    pasts = histories(log_of(), ITEMS)
+    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, doubt=2.0))
+    counts = touched(pasts, COUNT)
+    np.testing.assert_allclose(block.confidence, counts / (counts + 2), rtol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_block() -> None:
+    pasts = histories(log_of(), ITEMS)
+    first, second = (learn_behaviour(pasts, DESCRIBED, SMALL) for _ in range(2))
+    assert first.to_bytes() == second.to_bytes()
+    other = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=2, seed=1)))
+    assert np.abs(first.items - other.items).max() > 1e-3
+
+
+def test_numpy_scores_as_torch_did() -> None:
+    pasts = histories(log_of(), ITEMS)
+    config = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
+    levels = levels_of(pasts)
+    state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, config)
+    tower, items, _ = state.tower(np.arange(COUNT))
+    with torch.no_grad():
+        expected = state._scores([(past, len(past)) for past in pasts[:9]], np.random.default_rng(0)).numpy()
+    for past, line in zip(pasts, expected, strict=False):
+        query = tower.query(past.rows, past.weights, levels)
+        standard = (line - line.mean()) / line.std()  # a whitened tower's scores come with this spread
+        np.testing.assert_allclose(query @ items.T, standard, atol=1e-3)
+
+
+def test_training_brings_up_what_comes_next() -> None:
+    pasts, others = histories(log_of(200), ITEMS), histories(log_of(50, seed=1), ITEMS)
+    levels = levels_of(pasts)
+    shares = []
+    for epochs in (0, 8):
+        config = NextItemsConfig(dims=8, epochs=epochs)
+        state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * DESCRIBED, config)
+        tower, items, _ = state.tower(np.arange(COUNT))
+        best = [np.argsort(-(items @ tower.query(p.rows[:3], p.weights[:3], levels)))[:SIZE] for p in others]
+        shares.append(
+            np.mean([(line // SIZE == p.rows[0] // SIZE).mean() for line, p in zip(best, others, strict=True)])
+        )
+    assert shares[0] < 0.5
+    assert shares[1] > 0.9
+
+
+def test_popularity_fades_with_time() -> None:
+    day = 86_400
+    past = History("ann", np.array([0, 1]), np.array([0, 30 * day]), np.ones(2, np.float32))
+    np.testing.assert_allclose(popularity([past], 3, 30.0), np.log1p([np.exp(-1), 1.0, 0.0]))
+
+
+def test_a_count_that_knows_the_future_is_found() -> None:
+    split = at_time(log_of(), share=0.3)
+    whole = Interactions(pa.concat_tables([split.past.table, split.future.table]))
+    honest, leaking = (touched(histories(log, ITEMS), COUNT).tolist() for log in (split.past, whole))
+    check_past_only(dict(zip(ITEMS, honest, strict=True)), split.past)
+    with pytest.raises(LeakError, match="known only from the future"):
+        check_past_only(dict(zip(ITEMS, leaking, strict=True)), split.past)
+
+
+def test_popularity_and_confidence_are_those_of_the_past() -> None:
+    split = at_time(log_of(), share=0.3)
+    pasts = histories(split.past, ITEMS)
+    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, doubt=1.0))
+    counts = block.confidence / (1 - block.confidence.astype(np.float64))
+    check_past_only(dict(zip(ITEMS, np.round(counts).tolist(), strict=True)), split.past)
+
+
+def test_too_little_is_refused() -> None:
+    single = [History("ann", np.array([0]), np.array([0]), np.ones(1, np.float32))]
+    with pytest.raises(TrainingError, match="touched 1"):
+        learn_behaviour(single, DESCRIBED, SMALL)
+    with pytest.raises(TrainingError, match="two or more"):
+        learn_next_items(
+            single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), DESCRIBED, NextItemsConfig()
+        )
+
+
+def test_a_loss_that_is_not_finite_stops() -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels = levels_of(pasts)
+    broken = np.full_like(DESCRIBED, np.nan)
+    with pytest.raises(TrainingError, match="finite"):
+        learn_next_items(
+            pasts, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)
+        )
