@@ -10,8 +10,8 @@ from safetensors.numpy import save
 from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
-from indexing.encode_progress import encode_progress
+from indexing.encode import EncodeConfig, EncodeReport
+from indexing.encode_progress import embed
 from indexing.encoders.base import Encoder, HasBridge
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
@@ -23,7 +23,6 @@ from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
-from indexing.precomputed import store_vectors
 from indexing.publish import Content, last_number, publish
 from indexing.state import read_state
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
@@ -67,11 +66,7 @@ def build_bundle(
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)
-        with encode_progress(len(catalogue), progress) as advance:
-            if encoder.info.precomputed:
-                report = store_vectors(catalogue, store, progress=advance)
-            else:
-                report = encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
+        report = embed(catalogue, encoder, store, encode, shown=progress)
         _publish(root, catalogue, encoder, store, report, index or IndexConfig())
         fsops.remove(work)
         return Bundle.open(root)

@@ -14,8 +14,8 @@ from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.changes import Batch, acknowledged, digest_of, write_batch
-from indexing.encode import EncodeConfig, encode_catalogue
-from indexing.encode_progress import encode_progress
+from indexing.encode import EncodeConfig
+from indexing.encode_progress import embed
 from indexing.encoders.base import Encoder
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
@@ -23,7 +23,6 @@ from indexing.fusion import fuse
 from indexing.generation import ATTRIBUTES, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
-from indexing.precomputed import store_vectors
 from indexing.state import write_state
 from indexing.store import EmbeddingStore, parquet_bytes, to_table
 
@@ -153,21 +152,16 @@ def _put(
     # Apart from the work of a build, which starts from all that the bundle has.
     work = bundle.root / f"work-edit-{encoder.info.fingerprint[:16]}"
     store = EmbeddingStore(work, encoder.info.dim)
-    with encode_progress(len(catalogue), progress) as advance:
-        if encoder.info.precomputed:
-            store_vectors(catalogue, store, progress=advance)
-        else:
-            encode_catalogue(catalogue, encoder, store, config=encode, progress=advance)
+    embed(catalogue, encoder, store, encode, shown=progress)
     everything = ItemIds(attributes.column("item_id").to_pylist())
     # A direction by the modalities that the bundle has, or the item could not be found.
     usable = fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1)
-    put = [everything[row] for row in np.flatnonzero(usable)]
-    records = list(store.records(put))
-    batch = Batch(
-        0, encoder.info.fingerprint, (), to_table(records, encoder.info.dim), attributes.filter(pa.array(usable))
-    )
+    put = dict.fromkeys(everything[row] for row in np.flatnonzero(usable))
+    records = list(store.records(everything))
+    embeddings = to_table([record for record in records if record.item_id in put], encoder.info.dim)
+    batch = Batch(0, encoder.info.fingerprint, (), embeddings, attributes.filter(pa.array(usable)))
     replaced = len(bundle.items.known(put))
-    reasons = {record.item_id: record.reason for record in store.records(everything) if record.vector is None}
+    reasons = {record.item_id: record.reason for record in records if record.vector is None}
     failed = {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
     partly = {item_id: reason for item_id, reason in reasons.items() if item_id not in failed}
     report = EditReport(len(put) - replaced, replaced, 0, dict(catalogue.report.rejected), failed, partly)

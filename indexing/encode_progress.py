@@ -1,4 +1,4 @@
-"""What a person sees while a catalogue is encoded."""
+"""From a catalogue into a store, by a model or from its own vectors, with what a person sees meanwhile."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from indexing.encode import Progressed
+from indexing.catalogue import Catalogue
+from indexing.encode import EncodeConfig, EncodeReport, Progressed, encode_catalogue
+from indexing.encoders.base import Encoder
+from indexing.precomputed import store_vectors
+from indexing.store import EmbeddingStore
+
+
+def embed(
+    catalogue: Catalogue, encoder: Encoder, store: EmbeddingStore, config: EncodeConfig | None, *, shown: bool
+) -> EncodeReport:
+    """Put the embeddings of a catalogue into a store, skipping what is there; see `encode_catalogue`."""
+    with encode_progress(len(catalogue), shown) as advance:
+        if encoder.info.precomputed:
+            return store_vectors(catalogue, store, progress=advance)
+        return encode_catalogue(catalogue, encoder, store, config=config, progress=advance)
 
 
 @contextmanager

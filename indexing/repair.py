@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.bundle import Bundle, check_encoders
-from indexing.changes import LOG, Batch, digest_of, names_between, read_batch
+from indexing.changes import LOG, Batch, acknowledged, digest_of, names_between, read_batch
 from indexing.compact import Learned, folded
 from indexing.errors import BundleError, DamagedFileError
 from indexing.fusion import fuse
@@ -19,7 +19,7 @@ from indexing.lock import writing
 from indexing.publish import Content, last_number, publish
 from indexing.rollback import generations
 from indexing.state import COPY, CURRENT, State, read_state, write_state
-from indexing.verify import REBUILDABLE, REWRITTEN, Problem, verify
+from indexing.verify import REBUILDABLE, Problem, verify
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
 
 def _put_in_force(root: Path) -> list[str]:
     """Write CURRENT again if it is damaged, or names a generation that is gone."""
-    if not any(problem.way_out == REWRITTEN for problem in verify(root)):
-        return []
+    with suppress(DamagedFileError):
+        if (state := read_state(root)) and state.generation in generations(root):
+            return []
     for state in _candidates(root):
         try:
             manifest = Generation.open(root / state.generation, but=REBUILDABLE).manifest
@@ -111,10 +112,13 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     Their numbers are not used again: whoever followed them sees another generation, never other changes.
     """
     state = read_state(root)
-    if state is None or not any(problem.path.startswith(LOG) and problem.serving for problem in verify(root)):
+    if state is None:
         return []
-    generation = Generation.open(root / state.generation)
     batches = _whole(root, state.contains, state.last)
+    with suppress(DamagedFileError):
+        if len(acknowledged(root, state, state.contains)) == len(batches):
+            return []
+    generation = Generation.open(root / state.generation)
     kept = Bundle(root, generation, state, batches)
     if batches:
         manifest, files = folded(kept, learned(kept))
@@ -128,8 +132,10 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
 def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
     """Build the index of the generation in force again, if it is damaged and all else is whole."""
     state = read_state(root)
-    damaged = {problem.path for problem in verify(root) if problem.serving}
-    if state is None or not damaged & {f"{state.generation}/{name}" for name in REBUILDABLE}:
+    if state is None:
+        return []
+    with suppress(DamagedFileError):
+        Generation.open(root / state.generation, only=REBUILDABLE)
         return []
     generation = Generation.open(root / state.generation, but=REBUILDABLE)
     old, frozen = generation.manifest, generation.modality_vectors

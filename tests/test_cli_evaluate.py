@@ -173,7 +173,7 @@ def test_two_evaluations_are_compared(
             p=0.00001,
             p_corrected=0.03,
         )
-        return SimpleNamespace(rows=(row,), to_json=lambda: {"rows": [vars(row)]})
+        return SimpleNamespace(rows=(row,), queries=10, to_json=lambda: {"rows": [vars(row)]})
 
     monkeypatch.setattr("retrieval.cli.compare.compare_evaluations", fake)
     monkeypatch.chdir(tmp_path)

@@ -120,3 +120,24 @@ def padded(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
         np.pad(scores, width, constant_values=-np.inf),
         np.pad(rows, width, constant_values=-1),
     )
+
+
+def ordered(scores: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
+    """Order each line of (B, j) answers by score, the best first and equal scores in row order."""
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def merged(one: tuple[Vectors, Rows], other: tuple[Vectors, Rows], k: int) -> tuple[Vectors, Rows]:
+    """Merge the answers of two searches over different rows: the best k of both, equal scores in row order.
+
+    (`faiss.merge_knn_results` gives equal scores in any order.)
+
+    >>> left = np.array([[2.0, 1.0]], np.float32), np.array([[5, 0]])
+    >>> right = np.array([[2.0, -np.inf]], np.float32), np.array([[3, -1]])
+    >>> merged(left, right, 3)[1].tolist()
+    [[3, 5, 0]]
+    """
+    scores, rows = np.concatenate([one[0], other[0]], axis=1), np.concatenate([one[1], other[1]], axis=1)
+    scores, rows = ordered(scores, rows)
+    return scores[:, :k], rows[:, :k]

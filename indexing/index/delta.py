@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from indexing.errors import InputError
-from indexing.index.base import VectorIndex, check_search, padded
+from indexing.index.base import VectorIndex, check_search, merged, padded
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
 
@@ -48,10 +48,8 @@ class DeltaIndex:
         if self._added is None:
             return scores, rows
         more_scores, more = self._added.search(queries, min(k, len(self._added)), allowed[self._rows])
-        scores = np.concatenate([scores, more_scores], axis=1)
-        rows = np.concatenate([rows, np.where(more >= 0, self._rows[more], -1)], axis=1)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
+        more_rows = np.where(more >= 0, self._rows[more], -1)
+        return padded(*merged((scores, rows), (more_scores, more_rows), k), k)
 
     def _indexed(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
         """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""

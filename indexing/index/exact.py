@@ -5,6 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from indexing.index.base import ordered
 from indexing.index.flat import MOST_SCORES, best
 from indexing.types import Mask, Rows, Vectors
 
@@ -36,8 +37,7 @@ def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) ->
     wrong = misses(rows, allow)
     if wrong.any():
         scores[wrong], rows[wrong] = _gathered(stored, queries[wrong], k, allow)
-    order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return ordered(scores, rows)
 
 
 def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing.index.base import check_search, check_vectors, padded
+from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import Scalar, flat_codes, nbytes, quantizer
 from indexing.index.effort import Effort, Efforts
 from indexing.index.exact import misses, scan, selector
@@ -131,8 +131,7 @@ class FaissIndex:
             wrong |= 2 * self._depth(queries, scores[:, -1:]) > effort
         if wrong.any():
             scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
-        order = np.lexsort((rows, -scores), axis=1)
-        return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
+        return padded(*ordered(scores, rows), k)
 
     def _effort(self, k: int, allowed: int, kind: str | None) -> int:
         """Give how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""

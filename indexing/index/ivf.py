@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from indexing.errors import DamagedFileError, InputError
-from indexing.index.base import check_search, check_vectors, padded
+from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import SHORT, Codec, Scalar, code_cost, flat_codes, list_codes, nbytes, scanning
 from indexing.index.effort import Effort, Efforts
 from indexing.index.exact import misses, scan, selector
@@ -161,8 +161,7 @@ class IvfIndex:
         wrong = misses(rows, allow)
         if wrong.any():
             scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
-        order = np.lexsort((rows, -scores), axis=1)
-        return padded(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), k)
+        return padded(*ordered(scores, rows), k)
 
     def _likely_cost(self, effort: Effort, spread: float) -> float:
         """Give about how many rows could be scored in the time of a search in which one of ``spread`` rows counts."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from indexing import fsops
 from indexing.errors import DamagedFileError, InputError, ShapeError
-from indexing.index.base import VectorIndex, check_search, padded
+from indexing.index.base import VectorIndex, check_search, merged, padded
 from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
 from indexing.index.flat import FlatIndex
@@ -176,21 +176,6 @@ def _load_shard(path: Path, record: dict[str, Any]) -> VectorIndex:
 def nothing(queries: int) -> tuple[Vectors, Rows]:
     """Give answers without a row, to merge others into."""
     return np.empty((queries, 0), np.float32), np.empty((queries, 0), np.int64)
-
-
-def merged(one: tuple[Vectors, Rows], other: tuple[Vectors, Rows], k: int) -> tuple[Vectors, Rows]:
-    """Merge the answers of two searches over different rows: the best k of both, equal scores in row order.
-
-    (`faiss.merge_knn_results` gives equal scores in any order.)
-
-    >>> left = np.array([[2.0, 1.0]], np.float32), np.array([[5, 0]])
-    >>> right = np.array([[2.0, -np.inf]], np.float32), np.array([[3, -1]])
-    >>> merged(left, right, 3)[1].tolist()
-    [[3, 5, 0]]
-    """
-    scores, rows = np.concatenate([one[0], other[0]], axis=1), np.concatenate([one[1], other[1]], axis=1)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def exact_search(blocks: Iterable[Vectors], queries: Vectors, k: int) -> tuple[Vectors, Rows]:

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from indexing import fsops
 from retrieval.cli.evaluate import Html
-from retrieval.cli.output import Json, show_json
+from retrieval.cli.output import Json, show_json, write_file
 from retrieval.evaluation.compare import compare as compare_evaluations
-from retrieval.evaluation.pages.compare_page import HEAD, ComparedRow, Side, cells, comparison_page
+from retrieval.evaluation.pages.compare_page import HEAD, Side, cells, comparison_page
 from retrieval.evaluation.saved import load
 
 
@@ -26,19 +25,16 @@ def compare(
     """Compare two evaluations query by query: how much more B has than A, with intervals and tests."""
     first, second = load(a), load(b)
     found = compare_evaluations(first.evaluation, second.evaluation)
-    rows = [ComparedRow.of(row) for row in found.rows]
-    queries = len(set(first.evaluation.query_ids) & set(second.evaluation.query_ids))
     if html is not None:
-        page = comparison_page(rows, Side(a.name, first.about), Side(b.name, second.about), queries)
-        fsops.make_folder(html.parent)
-        fsops.write_bytes(html, page.encode())
+        page = comparison_page(found.rows, Side(a.name, first.about), Side(b.name, second.about), found.queries)
+        write_file(html, page.encode())
     if as_json:
         show_json(found.to_json())
         return
-    title = f"A {a}, B {b}: {queries} queries"
+    title = f"A {a}, B {b}: {found.queries} queries"
     # Without rules between columns it fits 80 characters, so that no name is cut.
     table = Table(*HEAD, title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
+    for row in found.rows:
         table.add_row(*map(escape, cells(row)))
     Console().print(table)
     if html is not None:

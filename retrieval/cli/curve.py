@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from indexing import fsops
 from indexing.errors import InputError
 from indexing.extras import import_extra
+from retrieval.cli.output import write_file
 from retrieval.evaluation.pages.curves import Curve, curves
 
 FORMATS = (".html", ".svg", ".png")
@@ -32,8 +32,7 @@ def write_curve(index: Mapping[str, Any], path: Path, title: str) -> None:
         svg = image[image.index(b"<svg") :]  # without the XML declaration, which HTML does not know
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         image = head.encode() + svg + b"</html>"
-    fsops.make_folder(path.parent)
-    fsops.write_bytes(path, image)
+    write_file(path, image)
 
 
 def _drawing(index: Mapping[str, Any], drawn: Mapping[str, Mapping[str, Curve]], title: str, form: str) -> bytes:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from indexing import fsops
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
 from indexing.errors import InputError
@@ -19,7 +18,7 @@ from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
 from retrieval.cli.learn import HoldOut
 from retrieval.cli.log import MinWeight, open_log
-from retrieval.cli.output import Json, show_json
+from retrieval.cli.output import Json, show_json, write_file
 from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
 from retrieval.evaluation import evaluate as evaluate_candidates
@@ -101,7 +100,7 @@ def evaluate(
             colour_by=colour_by,
             method=cast(Method, map_by),
         )
-        _write(html, report_page(report))
+        write_file(html, report_page(report).encode())
         written["page"] = html
     if as_json:
         parts_of = {"slices": [row.to_json() for row in sliced], "losses": [row.to_json() for row in lost]}
@@ -150,14 +149,9 @@ def _written(
         save(Saved(found, about), save_to)
         written["values of every query"] = save_to
     if metrics_out is not None:
-        _write(metrics_out, json.dumps(flat_metrics(found), indent=2) + "\n")
+        write_file(metrics_out, (json.dumps(flat_metrics(found), indent=2) + "\n").encode())
         written["metrics"] = metrics_out
     return written
-
-
-def _write(path: Path, text: str) -> None:
-    fsops.make_folder(path.parent)
-    fsops.write_bytes(path, text.encode())
 
 
 def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> Catalogue | None:

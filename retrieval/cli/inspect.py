@@ -9,14 +9,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from indexing import fsops
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
 from indexing.inspect import inspect_catalogue
 from indexing.inspect_page import inspection_page, overview
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs, write_file
 
 
 def inspect(
@@ -37,8 +36,7 @@ def inspect(
     with _progress(limit, progress_wanted(as_json)) as advance:
         found = inspect_catalogue(catalogue, limit=limit, progress=advance)
     if html is not None:
-        fsops.make_folder(html.parent)
-        fsops.write_bytes(html, inspection_page(found, catalogue).encode())
+        write_file(html, inspection_page(found, catalogue).encode())
     if as_json:
         show_json(found.to_json())
         return

@@ -63,5 +63,10 @@ def show_candidates(candidates: Candidates, bundle: Bundle, *, as_json: bool, ou
 
 def write_table(table: pa.Table, out: Path) -> None:
     """Write a whole Parquet file, or leave what was there."""
-    fsops.make_folder(out.parent)
-    fsops.write_bytes(out, parquet_bytes(table))
+    write_file(out, parquet_bytes(table))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file, into a folder that is made when it is missing, or leave what was there."""
+    fsops.make_folder(path.parent)
+    fsops.write_bytes(path, data)

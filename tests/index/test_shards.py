@@ -10,11 +10,12 @@ import pytest
 
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, load_index, recall
+from indexing.index.base import merged
 from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
 from indexing.index.ivf import IvfIndex
 from indexing.index.sharding import Plan, build_sharded
-from indexing.index.shards import ShardedIndex, exact_search, merged, shard_files
+from indexing.index.shards import ShardedIndex, exact_search, shard_files
 from indexing.types import Vectors
 from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered

@@ -2,28 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.pages.figures import whiskers
 from retrieval.evaluation.pages.page import number, page, pairs, section, table
-
-
-class ComparedRow(NamedTuple):
-    """One measure of two systems on the same queries."""
-
-    measure: str
-    mean_a: float
-    mean_b: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_corrected: float
-
-    @classmethod
-    def of(cls, row: object) -> "ComparedRow":
-        """Take what is shown of whatever a comparison gives as a row."""
-        return cls(*(getattr(row, name) for name in cls._fields))
 
 
 @dataclass(frozen=True)
@@ -37,7 +19,7 @@ class Side:
 HEAD = ("measure", "A", "B", "B - A", "low", "high", "p", "p corr.")
 
 
-def cells(row: ComparedRow) -> tuple[str, ...]:
+def cells(row: Difference) -> tuple[str, ...]:
     """Give a row as texts, in the order of ``HEAD``."""
     means = (number(value) for value in (row.mean_a, row.mean_b, row.difference, row.low, row.high))
     return (row.measure, *means, probability(row.p), probability(row.p_corrected))
@@ -52,7 +34,7 @@ def probability(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else number(p)
 
 
-def comparison_page(rows: Sequence[ComparedRow], a: Side, b: Side, queries: int) -> str:
+def comparison_page(rows: Sequence[Difference], a: Side, b: Side, queries: int) -> str:
     """Give the whole page as HTML."""
     drawn = [(row.measure, row.difference, row.low, row.high) for row in rows]
     return page(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.pages.compare_page import ComparedRow, Side, comparison_page
+from retrieval.evaluation.compare import Difference
+from retrieval.evaluation.pages.compare_page import Side, comparison_page
 from retrieval.evaluation.pages.curves import curves
 from retrieval.evaluation.pages.gather import gather
 from retrieval.evaluation.pages.report import report_page
@@ -180,7 +181,7 @@ def test_without_a_catalogue_there_are_titles(shop: Shop) -> None:
 
 
 def test_a_comparison_says_what_was_compared() -> None:
-    row = ComparedRow("recall@10", 0.25, 0.5, 0.25, 0.1, 0.4, 0.00001, 0.03)
+    row = Difference("recall@10", 0.25, 0.5, 0.25, 0.1, 0.4, 0.00001, 0.03, 12)
     html = comparison_page([row], Side("a<b>.json", {"asked": HOSTILE[0]}), Side("b.json"), 12)
     page = Page(html)
     assert page.rows[1] == ["recall@10", "0.2500", "0.5000", "0.2500", "0.1000", "0.4000", "< 0.0001", "0.0300"]
