@@ -101,7 +101,7 @@ class BehaviourConfig:
         next_items: The learned tower; None goes without.
     """
 
-    closed: int = 64
+    closed: int = 63
     regularisation: float = 200.0
     half_life: float | None = None
     share: float = 0.3

@@ -143,8 +143,10 @@ class NextItems:
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Predictor]:
-        """Give what was learned for use in numpy: the tower, (N, dims + 1) item vectors, and what predicts them.
+    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Doubles, Predictor]:
+        """Give what was learned for use in numpy.
+
+        The tower, (N, dims + 1) item vectors, (N, 3 (dims + 1)) what items say, and what predicts the item vectors.
 
         The bias is a dimension like others.
         """
@@ -152,9 +154,9 @@ class NextItems:
             own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
             items, scale = own.double().numpy(), float(self.scale.exp())
             white = Whitening.of(items[warm])
-            said = np.stack([scale * part.double().numpy() @ white.back[:-1] for part in self.said])
+            said = np.concatenate([scale * part.double().numpy() @ white.back[:-1] for part in self.said], axis=1)
             start = white.back[-1].astype(np.float32)
-            tower = Tower(said.astype(np.float32), self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
             weights = self.predicting.double().numpy() @ white.forward
         offset = -white.mean @ white.forward
-        return tower, white.apply(items), Predictor(weights.astype(np.float32), offset.astype(np.float32))
+        return tower, white.apply(items), said, Predictor(weights.astype(np.float32), offset.astype(np.float32))
