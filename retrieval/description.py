@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from indexing.encoders.base import unit
@@ -147,7 +148,7 @@ class Description:
             told: list[dict[str, Any]] = json.loads(tensors.pop("columns").tobytes())
             means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
             return cls({m: means[m] for m in Modality if m in means}, tuple(map(_read, told)))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, SafetensorError) as error:
             raise DamagedFileError(f"how items are described cannot be read ({error}); learn again") from error
 
 

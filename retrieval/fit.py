@@ -99,7 +99,7 @@ class _Fit:
         listed = self.judging.listed(space)
         reranker = self._reranker_that_helps(space, listed, ndcg)
         shown = exposure(listed, self.judging.pasts, self.config.exposure_growth, self.config.exposure_floor)
-        refused = pushed(shown) or no_better(self.bundle, self.judging, listed, ndcg)
+        refused = (pushed(shown) if adapter or block else "") or no_better(self.bundle, self.judging, listed, ndcg)
         users = len(self.judging.cuts)
         measured = {JUDGE: ndcg, "text_search_recall@10": search, "users": users, "exposure": asdict(shown)}
         generation, published = self.bundle.manifest.generation, self.bundle.manifest.features

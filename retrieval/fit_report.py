@@ -21,7 +21,8 @@ class FitConfig:
         way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
         depth: Candidates a user that the head learns to order.
         search_loss: How much recall@10 of text search (each item from its own text) an adapter may cost.
-        exposure_growth: So many times its share of users may an item's share of top-10 lists be.
+        exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
+            `retrieval.gate.exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
     """
 

@@ -39,14 +39,16 @@ def exposure(candidates: Candidates, pasts: Sequence[History], growth: float, fl
     Args:
         candidates: The lists of some users.
         pasts: The histories that were learned from, of all users.
-        growth: So many times its share of users may an item's share of lists be.
+        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
+            all were shown alike, where that is more.
         floor: A share that any item may have.
     """
     count = len(candidates.items)
     top = candidates.rows[:, :LISTED]
     shares = np.bincount(top[top >= 0], minlength=count) / max(len(top), 1)
     audience = np.bincount(np.concatenate([past.rows for past in pasts]), minlength=count) / max(len(pasts), 1)
-    allowed = np.maximum(growth * audience, floor)
+    even = LISTED / count  # what each would have if all were shown alike
+    allowed = np.maximum(growth * np.maximum(audience, even), floor)
     row = int(np.argmax(shares / allowed))
     return Exposure(candidates.items[row], round(float(shares[row]), 4), round(float(min(allowed[row], 1.0)), 4))
 
