@@ -14,7 +14,7 @@ from indexing import fsops
 from indexing.build import SHARD_ROWS
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
-from indexing.fusion import fuse
+from indexing.fusion import ModalityVectors
 from indexing.generation import ATTRIBUTES, STORE
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
@@ -31,8 +31,8 @@ FOR_EVER = -1.0
 class Learned(Protocol):
     """What a bundle has learned, as far as compaction must know of it."""
 
-    def project(self, fused: Vectors) -> Vectors:
-        """Give the item vectors, (N, D) float32, of fused frozen ones."""
+    def project(self, items: ModalityVectors) -> Vectors:
+        """Give the item vectors, (N, D) float32, of frozen ones."""
         ...
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Conten
     """Give manifest and files of a generation that holds what a bundle holds, changes included."""
     alive, old = bundle.alive, bundle.manifest
     frozen = bundle.modality_vectors.take(alive)
-    vectors = learned.project(fuse(frozen))
+    vectors = learned.project(frozen)
     config = IndexConfig(**old.index["config"])
     index_files, index_section = indexed(frozen, vectors, config)
     rewritten: dict[str, Content] = {

@@ -140,6 +140,7 @@ class _Fit:
         self.all = [history.rows for history in histories(interactions, bundle.items)]
         self.cuts = [cut(rows) for rows in self.all]
         self.judged = [part for part in self.cuts if len(part.last)]
+        self.curves: dict[str, Any] = {}
         if len(self.judged) < 10:
             raise TrainingError(
                 f"only {len(self.judged)} users have five or more known items; learning and judging need at least 10"
@@ -147,7 +148,7 @@ class _Fit:
 
     def run(self) -> FitReport:
         adapter = self._adapter([part.early for part in self.cuts])
-        vectors = adapter.apply(self.fused)
+        vectors = adapter.apply(self.frozen)
         pasts = [np.concatenate([part.early, part.middle]) for part in self.judged]
         frozen_list = self._recommend(self.fused, pasts, self.config.depth)
         adapted_list = self._recommend(vectors, pasts, self.config.depth)
@@ -171,7 +172,9 @@ class _Fit:
     def _adapter(self, pasts: Sequence[Rows]) -> Adapter:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
 
-        return train_adapter(self.fused, pasts, self.config.users, self.config.adapter)
+        adapter, curve = train_adapter(self.frozen, pasts, self.config.users, self.config.adapter)
+        self.curves["adapter"] = curve.to_json()
+        return adapter
 
     def _reranker(self, vectors: Vectors) -> HeadReranker:
         """Learn the head from candidates and counts of the early part, to find what came in the middle."""
@@ -214,7 +217,7 @@ class _Fit:
 
     def _publish(self, adapter: Adapter | None, reranker: HeadReranker | None, measured: dict[str, Any]) -> Bundle:
         old = self.bundle
-        vectors = adapter.apply(self.fused) if adapter else self.fused
+        vectors = adapter.apply(self.frozen) if adapter else self.fused
         config = IndexConfig(**old.manifest.index["config"])
         index_files, index_section = indexed(self.frozen, vectors, config)
         kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
@@ -229,6 +232,7 @@ class _Fit:
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
             "measured": measured,
+            "training": self.curves,
         }
         manifest = replace(
             old.manifest,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from indexing.bundle import Bundle
 from indexing.compact import compact as compact_bundle
-from indexing.fusion import ModalityVectors
+from indexing.fusion import ModalityVectors, fuse
 from indexing.repair import RepairReport
 from indexing.repair import repair as repair_bundle
 from indexing.types import Rows, Vectors
@@ -22,9 +22,9 @@ class LearnedParts:
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
-    def project(self, fused: Vectors) -> Vectors:
-        """Give the item vectors, (N, D) float32, of fused frozen ones."""
-        return self.adapter.apply(fused) if self.adapter else fused
+    def project(self, items: ModalityVectors) -> Vectors:
+        """Give the item vectors, (N, D) float32, of frozen ones."""
+        return self.adapter.apply(items) if self.adapter else fuse(items)
 
     def reranker(self, vectors: Vectors, frozen: ModalityVectors, origins: Rows) -> Reranker:
         """Give what orders candidates: the learned head if there is one.

@@ -12,7 +12,6 @@ from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
-from indexing.fusion import fuse
 from indexing.generation import BRIDGE
 from indexing.growing import Growing
 from indexing.index import VectorIndex
@@ -61,11 +60,11 @@ class Retriever:
             known = len(previous.items)
         else:
             self.learned = LearnedParts(bundle)
-            self._rows = Growing(self.learned.project(fuse(bundle.generation.modality_vectors)))
+            self._rows = Growing(self.learned.project(bundle.generation.modality_vectors))
             if encoder is not None:
                 bundle.check_encoder(encoder)
         new = bundle.modality_vectors.take(np.arange(known, len(self.items)))
-        self.vectors: Vectors = self._rows.extended(known, self.learned.project(fuse(new)))
+        self.vectors: Vectors = self._rows.extended(known, self.learned.project(new))
         self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, bundle.origins)
         self._encoder = encoder
         if previous is not None and previous.bundle.generation is bundle.generation:

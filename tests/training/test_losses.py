@@ -82,7 +82,7 @@ def test_expected_counts_are_those_of_drawing() -> None:
         for item in (*rng.choice(5, 3, p=share), *rng.integers(0, 5, 4)):
             drawn[item] += 1
     items = np.array([4, 0, 1, 2, 3, 0])
-    found = log_expected_counts(*tensors(share, items), targets=3, uniform=4).exp().numpy()
+    found = log_expected_counts(torch.from_numpy(share), torch.from_numpy(items), 3, 4).exp().numpy()
     np.testing.assert_allclose(found, drawn[items] / rounds, rtol=0.03)
     np.testing.assert_allclose(found, [0.8, 2.3, 1.7, 1.4, 0.8, 2.3], rtol=1e-12)
 
@@ -107,9 +107,10 @@ def test_next_item_loss_is_that_of_plain_loops() -> None:
                 if hard_items[i, h] >= 0:
                     total += np.exp(hard_logits[i, h])
             losses.append(-np.log(np.exp(logits[i, i]) / total))
-        given = tensors(logits, items, log_expected, seen)
-        mined = tuple(tensors(hard_logits, hard_items)) if with_hard else None
-        assert next_item_loss(*given, mined).item() == pytest.approx(np.mean(losses), rel=1e-12)  # type: ignore[arg-type]
+        given, of, expected, known_to = tensors(logits, items, log_expected, seen)
+        mined = (torch.from_numpy(hard_logits), torch.from_numpy(hard_items)) if with_hard else None
+        found = next_item_loss(given, of, expected, known_to, mined).item()
+        assert found == pytest.approx(np.mean(losses), rel=1e-12)
 
 
 SHARE = np.array([0.4, 0.2, 0.15, 0.1, 0.06, 0.04, 0.03, 0.02, 0.0, 0.0])
