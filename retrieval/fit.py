@@ -186,7 +186,8 @@ class _Fit:
             vectors, self.frozen, self._popularity([part.early for part in self.cuts]), self.config.users
         )
         relevant = np.array([np.isin(line, part.middle) for line, part in zip(listed.rows, self.judged, strict=True)])
-        head = train_head(source.of(listed), relevant, listed.rows >= 0, self.config.head)
+        head, curve = train_head(source.of(listed), relevant, listed.rows >= 0, self.config.head)
+        self.curves["reranker"] = curve.to_json()
         return HeadReranker(head, source)
 
     def _recommend(self, vectors: Vectors, pasts: Sequence[Rows], k: int) -> Candidates:
