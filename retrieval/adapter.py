@@ -14,7 +14,7 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
-from retrieval.gate import Gate
+from retrieval.modality_gate import ModalityGate
 
 ADAPTER = "adapter.safetensors"
 CONFIG = "config.json"
@@ -40,7 +40,7 @@ class Adapter:
     w1: Vectors
     b1: Vectors
     w2: Vectors
-    gate: Gate
+    gate: ModalityGate
 
     @classmethod
     def identity(
@@ -56,7 +56,7 @@ class Adapter:
         [[1.0, 0.0, 0.0, 0.0]]
         """
         w1 = rng.normal(size=(dim, hidden)).astype(np.float32)  # inputs have length 1, so f w1 has variance 1
-        gate = Gate(
+        gate = ModalityGate(
             {modality: np.zeros(dim, np.float32) for modality in modalities},
             {modality: np.zeros(1, np.float32) for modality in modalities},
         )
@@ -99,7 +99,7 @@ class Adapter:
             tensors = load(data)
             w1, b1, w2 = (tensors[name] for name in ("w1", "b1", "w2"))
             known = [modality for modality in Modality if f"gate.{modality}.slope" in tensors]
-            gate = Gate(
+            gate = ModalityGate(
                 {modality: tensors[f"gate.{modality}.slope"] for modality in known},
                 {modality: tensors[f"gate.{modality}.offset"] for modality in known},
             )

@@ -15,7 +15,7 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.types import Modality, Vectors
 from retrieval import adapter as module
 from retrieval.adapter import ADAPTER, CONFIG, Adapter
-from retrieval.gate import Gate
+from retrieval.modality_gate import ModalityGate
 
 DIM = 12
 ALL = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)
@@ -40,7 +40,7 @@ def learned(seed: int = 0, modalities: tuple[Modality, ...] = ALL) -> Adapter:
     def drawn(*shape: int) -> Vectors:
         return rng.normal(size=shape).astype(np.float32)
 
-    gate = Gate({m: 3 * drawn(DIM) for m in modalities}, {m: 5 * drawn(1) for m in modalities})
+    gate = ModalityGate({m: 3 * drawn(DIM) for m in modalities}, {m: 5 * drawn(1) for m in modalities})
     return Adapter(drawn(DIM, 5), drawn(5), drawn(5, DIM), gate)
 
 
@@ -89,7 +89,7 @@ def test_weights_add_up_to_one_over_what_is_there() -> None:
 
 def test_a_missing_modality_has_no_say_however_high_its_level_would_be() -> None:
     items = some_items()
-    loud = Gate({Modality.IMAGE: np.zeros(DIM, np.float32)}, {Modality.IMAGE: np.array([500], np.float32)})
+    loud = ModalityGate({Modality.IMAGE: np.zeros(DIM, np.float32)}, {Modality.IMAGE: np.array([500], np.float32)})
     fused, weights = loud.weigh(items)
     without = ~items.exists[Modality.IMAGE]
     np.testing.assert_array_equal(fused[without], fuse(items)[without])
@@ -101,7 +101,7 @@ def test_a_modality_that_came_after_learning_stands_at_zero() -> None:
     known = learned(modalities=(Modality.TEXT,))
     zeros = np.zeros(DIM, np.float32)
     others = {Modality.IMAGE: zeros, Modality.AUDIO: zeros}
-    spelled = Gate({**known.gate.slopes, **others}, {**known.gate.offsets, **{m: zeros[:1] for m in others}})
+    spelled = ModalityGate({**known.gate.slopes, **others}, {**known.gate.offsets, **{m: zeros[:1] for m in others}})
     np.testing.assert_array_equal(known.apply(items), Adapter(known.w1, known.b1, known.w2, spelled).apply(items))
 
 

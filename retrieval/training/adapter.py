@@ -15,7 +15,7 @@ from indexing.fusion import ModalityVectors
 from indexing.index import FlatIndex
 from indexing.types import Rows
 from retrieval.adapter import Adapter
-from retrieval.gate import Gate
+from retrieval.modality_gate import ModalityGate
 from retrieval.training.config import AdapterConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.held_out import hold_out
@@ -98,7 +98,9 @@ class AdapterLearner:
     def adapter(self) -> Adapter:
         """Give what was learned so far, for use in numpy."""
         slopes, offsets = (part.detach().numpy().copy() for part in self.gate)
-        gate = Gate(dict(zip(self.modalities, slopes, strict=True)), dict(zip(self.modalities, offsets, strict=True)))
+        gate = ModalityGate(
+            dict(zip(self.modalities, slopes, strict=True)), dict(zip(self.modalities, offsets, strict=True))
+        )
         w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
         return Adapter(w1, b1, w2, gate)
 

@@ -11,7 +11,7 @@ from indexing.types import Modality, Vectors
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class ModalityGate:
     """A softmax over the modalities that an item has, linear in the vector of each.
 
     A modality that it does not know, and each one before any training, stands at 0: then all count alike, as in
