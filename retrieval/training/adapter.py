@@ -97,10 +97,8 @@ class AdapterLearner:
 
     def adapter(self) -> Adapter:
         """Give what was learned so far, for use in numpy."""
-        slopes, offsets = (part.detach().numpy().copy() for part in self.gate)
-        gate = ModalityGate(
-            dict(zip(self.modalities, slopes, strict=True)), dict(zip(self.modalities, offsets, strict=True))
-        )
+        parts = (part.detach().numpy().copy() for part in self.gate)
+        gate = ModalityGate(*(dict(zip(self.modalities, part, strict=True)) for part in parts))
         w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
         return Adapter(w1, b1, w2, gate)
 
