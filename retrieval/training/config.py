@@ -12,7 +12,8 @@ class AdapterConfig:
         epochs: Most passes over the users.
         targets: Targets drawn from a user in each pass.
         batch_size: Targets, and so negatives, a batch.
-        uniform: Further negatives a batch, drawn from the whole catalogue alike.
+        uniform: Further negatives a batch, drawn from the whole catalogue alike. Without them a rare target stands for
+            so much of the catalogue when it is drawn that learning is unsteady.
         hard: Negatives of each target's own, found by searching the vectors as they were before the pass; searching is
             exact, and costs more than all else.
         margin: How much less than the target a hard negative scores at least; what scores more may be no negative.
@@ -29,7 +30,7 @@ class AdapterConfig:
     epochs: int = 20
     targets: int = 4
     batch_size: int = 512
-    uniform: int = 0
+    uniform: int = 512
     hard: int = 0
     margin: float = 0.05
     learning_rate: float = 1e-3
@@ -37,7 +38,7 @@ class AdapterConfig:
     stay: float = 1.0
     modality_dropout: float = 0.1
     held_out: float = 0.1
-    patience: int = 4
+    patience: int = 8
     seed: int = 0
 
 

@@ -156,3 +156,18 @@ def test_log_q_has_the_sign_with_which_sampling_matches_the_full_softmax(uniform
         shares, true = wrong[others] / wrong[others].sum(), gradient[others] / gradient[others].sum()
         assert np.abs(shares - true).max() > 0.08
         np.testing.assert_allclose(right[others] / right[others].sum(), true, atol=0.01)
+
+
+def test_a_target_that_is_corrected_too_takes_the_loss_elsewhere() -> None:
+    """What is certain to be in the sample does not stand for more than itself."""
+    scores = np.random.default_rng(0).normal(size=len(SHARE))
+    loss, gradient = full_softmax(scores)
+    rng = np.random.default_rng(7)
+    for draws in (1_000, 60_000):
+        items = np.concatenate([[TARGET], rng.choice(8, draws, p=SHARE[:8])])
+        negatives = items[1:][items[1:] != TARGET]
+        corrected = np.exp(scores[negatives]) / SHARE[negatives]
+        target = np.exp(scores[TARGET]) / SHARE[TARGET]
+        share = target / (target + corrected.sum())
+        assert -np.log(share) > loss + 2
+        assert 1 - share > -gradient[TARGET] + 0.05  # it is pulled harder than by the softmax over all items
