@@ -81,6 +81,10 @@ class Adapter:
             weights[block] = self.gate.weigh(items.take(block))[1]
         return weights
 
+    def softened(self, strength: float) -> "Adapter":
+        """Give what lies between the frozen model (0) and this adapter (1)."""
+        return Adapter(self.w1, self.b1, self.w2 * np.float32(strength), self.gate.softened(strength))
+
     def to_bytes(self) -> bytes:
         """Give the weights as safetensors."""
         tensors = {"w1": self.w1, "b1": self.b1, "w2": self.w2}

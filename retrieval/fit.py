@@ -53,7 +53,8 @@ class FitConfig:
         head: The reranking head.
         users: The user model.
         depth: Candidates a user that the head learns to order.
-        search_loss: How much recall@10 of text search (each item from its own text) an adapter may cost.
+        search_loss: How much recall@10 of search (each item by its own text, picture or sound) an adapter may cost; it
+            is softened as far as that needs.
     """
 
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -171,10 +172,12 @@ class _Fit:
 
     def _adapter(self, pasts: Sequence[Rows]) -> Adapter:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
+        from retrieval.training.search_floor import keeping_search
 
         adapter, curve = train_adapter(self.frozen, pasts, self.config.users, self.config.adapter)
-        self.curves["adapter"] = curve.to_json()
-        return adapter
+        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        self.curves["adapter"] = curve.to_json() | kept.to_json()
+        return kept.adapter
 
     def _reranker(self, vectors: Vectors) -> HeadReranker:
         """Learn the head from candidates and counts of the early part, to find what came in the middle."""

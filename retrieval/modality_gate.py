@@ -44,6 +44,12 @@ class ModalityGate:
         weights: Vectors = odds / np.maximum(odds.sum(axis=1, keepdims=True), np.float32(1))
         return unit(fused), weights
 
+    def softened(self, strength: float) -> "ModalityGate":
+        """Give what lies between equal weights (0) and this gate (1)."""
+        by = np.float32(strength)
+        slopes = {modality: slope * by for modality, slope in self.slopes.items()}
+        return ModalityGate(slopes, {modality: offset * by for modality, offset in self.offsets.items()})
+
     def _level(self, modality: Modality, vectors: Vectors) -> Vectors:
         if modality not in self.slopes:
             return np.zeros(len(vectors), np.float32)
