@@ -164,11 +164,10 @@ class AdapterLearner:
 
     def _tastes(self, pasts: Sequence[Rows], places: NDArray[np.int64], vectors: torch.Tensor) -> torch.Tensor:
         """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
-        weights = np.concatenate([self.users.weights(len(past)) for past in pasts])
-        starts = np.cumsum([0, *map(len, pasts[:-1])])
-        tables = (torch.from_numpy(part) for part in (places, starts, weights))
-        rows, begins, counts = tables
-        tastes = F.embedding_bag(rows, vectors, begins, mode="sum", per_sample_weights=counts)
+        weights = torch.from_numpy(np.concatenate([self.users.weights(len(past)) for past in pasts]))
+        starts = torch.from_numpy(np.cumsum([0, *map(len, pasts[:-1])]))
+        rows = torch.from_numpy(places)
+        tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
         return F.normalize(tastes - self.centre, dim=1)
 
     def valid(self) -> float | None:

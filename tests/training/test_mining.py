@@ -1,20 +1,25 @@
 """Hard negatives are the best of the index that were not taken, without those too good to be wrong."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError
-from indexing.index import FlatIndex
+from indexing.index import FlatIndex, VectorIndex
+from indexing.index.faiss import FaissIndex
+from indexing.types import Vectors
 from retrieval.training.mining import hard_negatives
 
 
-def test_they_are_those_of_plain_loops() -> None:
+@pytest.mark.parametrize("make", [FlatIndex, FaissIndex.flat])
+def test_they_are_those_of_plain_loops(make: Callable[[Vectors], VectorIndex]) -> None:
     rng = np.random.default_rng(0)
     vectors, queries = (unit(rng.normal(size=(n, 5))) for n in (60, 12))
     known = [rng.choice(60, n, replace=False) for n in rng.integers(1, 9, 12)]
     positive = np.array([queries[n] @ vectors[rows[-1]] for n, rows in enumerate(known)], np.float32)
-    found = hard_negatives(FlatIndex(vectors), queries, known, positive, 4, depth=10, margin=0.1)
+    found = hard_negatives(make(vectors), queries, known, positive, 4, depth=10, margin=0.1)
     short = 0
     for line, query in enumerate(queries):
         looked = [row for row in np.argsort(-(vectors @ query), kind="stable") if row not in known[line]][:10]
