@@ -40,7 +40,7 @@ from retrieval.fit_report import FitConfig, FitReport
 from retrieval.gate import FEWEST, exposure, no_better, pushed
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
-from retrieval.judging import JUDGE, Judging, text_search
+from retrieval.judging import JUDGE, Judging
 from retrieval.learned import LearnedParts, behaviour_queries
 from retrieval.prepare import History, histories
 from retrieval.rerank import RERANKER, HeadReranker
@@ -80,6 +80,7 @@ class _Fit:
         self.fused = fuse(self.frozen)
         self.all = histories(interactions, bundle.items)
         self.cuts = cut(self.all, config.way) if self.all else []
+        self.curves: dict[str, Any] = {}
         judged = [part for part in self.cuts if len(part.last) and len(part.past)]
         self.judging = Judging(bundle.items, judged, config.depth)
         if len(judged) < FEWEST:
@@ -93,7 +94,7 @@ class _Fit:
         listed = self.judging.listed(frozen)
         ndcg = {"frozen": self.judging.ndcg(listed)}
         adapter, search = self._adapter_that_helps(ndcg)
-        space = ItemSpace.of(adapter.apply(self.fused) if adapter else self.fused, self.config.users)
+        space = ItemSpace.of(adapter.apply(self.frozen) if adapter else self.fused, self.config.users)
         block = self._block_that_helps(space, ndcg)
         space = ItemSpace.of(space.content, self.config.users, block.behaviour if block else None)
         listed = self.judging.listed(space)
@@ -101,7 +102,7 @@ class _Fit:
         shown = exposure(listed, self.judging.pasts, self.config.exposure_growth, self.config.exposure_floor)
         refused = (pushed(shown) if adapter or block else "") or no_better(self.bundle, self.judging, listed, ndcg)
         users = len(self.judging.cuts)
-        measured = {JUDGE: ndcg, "text_search_recall@10": search, "users": users, "exposure": asdict(shown)}
+        measured = {JUDGE: ndcg, "search_recall@10": search, "users": users, "exposure": asdict(shown)}
         generation, published = self.bundle.manifest.generation, self.bundle.manifest.features
         if not refused:
             made = self._publish(adapter, block, reranker, measured)
@@ -109,22 +110,26 @@ class _Fit:
         serving = block.serving if block else {}
         return FitReport(generation, published, users, ndcg, search, refused, shown, serving)
 
-    def _adapter_that_helps(self, ndcg: dict[str, float]) -> tuple[Adapter | None, dict[str, float]]:
+    def _adapter_that_helps(self, ndcg: dict[str, float]) -> tuple[Adapter | None, dict[str, dict[str, float]]]:
         if self.config.adapter is None:
             return None, {}
         adapter = self._adapter([part.early for part in self.cuts])
-        space = ItemSpace.of(adapter.apply(self.fused), self.config.users)
+        space = ItemSpace.of(adapter.apply(self.frozen), self.config.users)
         ndcg["adapter"] = self.judging.ndcg(self.judging.listed(space))
-        search = text_search(self.frozen, {"frozen": self.fused, "adapter": space.content})
-        keeps_search = not search or search["adapter"] >= search["frozen"] - self.config.search_loss
-        return adapter if ndcg["adapter"] > ndcg["frozen"] and keeps_search else None, search
+        search = self.curves["adapter"]["search_recall@10"]
+        return adapter if ndcg["adapter"] > ndcg["frozen"] else None, search
 
     def _adapter(self, pasts: Sequence[History]) -> Adapter:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
+        from retrieval.training.search_floor import keeping_search
 
         if self.config.adapter is None:
             raise TrainingError("no adapter was asked for")
-        return train_adapter(self.fused, [past.rows for past in pasts], self.config.users, self.config.adapter)
+        rows = [past.rows for past in pasts]
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, self.config.adapter)
+        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        self.curves["adapter"] = curve.to_json() | kept.to_json()
+        return kept.adapter
 
     def _block_that_helps(self, space: ItemSpace, ndcg: dict[str, float]) -> Block | None:
         """Learn the behaviour block from the early part, serve it as the middle wants it, and judge it on the last."""
@@ -147,7 +152,8 @@ class _Fit:
         early = self._popularity([part.early for part in self.cuts])
         source = FeatureSource(space.content, self.frozen, early, self.config.users)
         relevant = np.array([np.isin(line, part.middle.rows) for line, part in zip(found.rows, users, strict=True)])
-        head = train_head(source.of(found), relevant, found.rows >= 0, self.config.head)
+        head, curve = train_head(source.of(found), relevant, found.rows >= 0, self.config.head)
+        self.curves["reranker"] = curve.to_json()
         past = self._popularity([part.past for part in self.cuts])
         reranker = HeadReranker(head, replace(source, popularity=past), space.indexed)
         best = max(ndcg.values())
@@ -172,7 +178,7 @@ class _Fit:
         content = self.fused
         if adapter is not None:
             adapter = self._adapter(self.all)
-            content, files[ADAPTER] = adapter.apply(self.fused), adapter.to_bytes()
+            content, files[ADAPTER] = adapter.apply(self.frozen), adapter.to_bytes()
         if block is not None and self.config.behaviour is not None:
             behaviour = learned_again(self.bundle, block, self.all, self.config.behaviour)
             files |= {BEHAVIOUR: behaviour.to_bytes(), DESCRIPTION: block.description.to_bytes()}
@@ -188,6 +194,7 @@ class _Fit:
             "interactions": sum(map(len, self.all)),
             "until": max(int(history.timestamps[-1]) for history in self.all),
             "measured": measured,
+            "training": self.curves,
         }
         parts = {"adapter": adapter, "behaviour": behaviour, "reranker": reranker}
         manifest = replace(

@@ -20,7 +20,8 @@ class FitConfig:
         users: The user model.
         way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
         depth: Candidates a user that the head learns to order.
-        search_loss: How much recall@10 of text search (each item from its own text) an adapter may cost.
+        search_loss: How much recall@10 of search (each item by its own text, picture or sound) an adapter may cost; it
+            is softened as far as that needs.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
             `retrieval.gate.exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
@@ -47,7 +48,8 @@ class FitReport:
         users: How many users could be judged.
         ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
             parts in force were learned, present and new on those alone.
-        text_search: recall@10 of finding each item by its own text: frozen, adapter; empty without texts.
+        search: For each modality recall@10 of finding items by their own vector of it: frozen, adapter; empty when no
+            adapter was learned.
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
@@ -57,7 +59,7 @@ class FitReport:
     published: tuple[str, ...]
     users: int
     ndcg: dict[str, float]
-    text_search: dict[str, float]
+    search: dict[str, dict[str, float]]
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)

@@ -1,15 +1,12 @@
 """Recommending to the users of a log at a point in its past, and judging by what they did next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from indexing.fusion import ModalityVectors
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
-from indexing.types import Modality, Vectors
 from retrieval.candidates import Candidates
 from retrieval.cut import Cut
 from retrieval.evaluation import evaluate
@@ -67,20 +64,3 @@ class Judging:
         """Give the mean of a measure, with what each user did next as relevant."""
         ids = [[self.items[row] for row in history.rows] for history in wanted]
         return round(evaluate(candidates, ids, measures=[measure]).means[measure], 4)
-
-
-def text_search(frozen: ModalityVectors, spaces: Mapping[str, Vectors], sample: int = 1000) -> dict[str, float]:
-    """Say how often an item is among the ten nearest to its own text, in several spaces; nothing without texts.
-
-    Args:
-        frozen: The frozen vectors of N items.
-        spaces: For each name (N, D) float32.
-        sample: So many items at most, drawn by seed 0.
-    """
-    if Modality.TEXT not in frozen.modalities:
-        return {}
-    rows = np.flatnonzero(frozen.exists[Modality.TEXT])
-    rows = np.random.default_rng(0).choice(rows, min(sample, len(rows)), replace=False)
-    texts = unit(frozen.vectors[Modality.TEXT][rows])
-    found = {name: FlatIndex(space).search(texts, min(10, len(space)))[1] for name, space in spaces.items()}
-    return {name: round(float((hits == rows[:, None]).any(axis=1).mean()), 4) for name, hits in found.items()}

@@ -38,14 +38,14 @@ class LearnedParts:
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
-    def project(self, fused: Vectors) -> Vectors:
-        """Give the item vectors, (N, D) float32, of fused frozen ones."""
-        return self.adapter.apply(fused) if self.adapter else fused
+    def project(self, items: ModalityVectors) -> Vectors:
+        """Give the content, (N, D) float32, of frozen vectors."""
+        return self.adapter.apply(items) if self.adapter else fuse(items)
 
     def content(self, bundle: Bundle, start: int = 0) -> Vectors:
         """Give the content of the rows of a bundle from one on: (M, D) float32."""
         frozen = bundle.modality_vectors
-        return self.project(fuse(frozen.take(np.arange(start, len(bundle.items))) if start else frozen))
+        return self.project(frozen.take(slice(start, None)) if start else frozen)
 
     def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
         """Give the behaviour block of the rows of a bundle from one on, if there is one."""

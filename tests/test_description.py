@@ -41,9 +41,9 @@ def test_each_part_stands_beside_the_others() -> None:
     np.testing.assert_allclose(np.linalg.norm(found[[0, 2, 3, 4, 5], 4:8], axis=1), 0.5, atol=1e-6)
     half = 2**-0.5
     # Western and War name one film each: they say nothing of others.
-    expected = [[half, half], [0, 1], [1, 0], [0, 0], [1, 0], [0, 0]]
-    np.testing.assert_allclose(found[:, 8:10], expected, atol=1e-6)
-    np.testing.assert_allclose(found[:, 10:12], [[half, half], [1, 0], [0, 0], [0, 0], [0, 1], [0, 0]], atol=1e-6)
+    genres = np.array([[half, half], [0, 1], [1, 0], [0, 0], [1, 0], [0, 0]])
+    tags = np.array([[half, half], [1, 0], [0, 0], [0, 0], [0, 1], [0, 0]])
+    np.testing.assert_allclose(found[:, 8:12], np.concatenate([genres, tags], axis=1), atol=1e-6)
     assert not found[1, 12:].any()
 
 

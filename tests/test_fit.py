@@ -177,7 +177,9 @@ def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) 
         assert [effect for _, effect in told.history] == sorted((e for _, e in told.history), reverse=True)
         assert told.history[-1][0] == "i080"  # of another group
     for told in second:
-        assert told.history == ((("i000"), pytest.approx(told.content + told.behaviour, abs=1e-6)),)
+        ((item_id, effect),) = told.history
+        assert item_id == "i000"
+        assert effect == pytest.approx(told.content + told.behaviour, abs=1e-6)
     with pytest.raises(InputError, match="only recommendations"):
         retriever.explain(retriever.similar_items(["i000"]))
 

@@ -1,6 +1,7 @@
 """Learning the behaviour block: closed forms against oracles, a planted world, the same from the same seed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from retrieval.prepare import History, histories
 from retrieval.training.behaviour import learn_behaviour, levels_of, popularity, touched
 from retrieval.training.closed_form import Whitening, first_eigenvectors, low_rank_ease, ridge
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.next_items import learn_next_items
+from retrieval.training.next_items import NextItems, learn_next_items
 
 GROUPS, SIZE = 5, 12
 COUNT = GROUPS * SIZE
@@ -187,6 +188,28 @@ def test_too_little_is_refused() -> None:
         learn_next_items(
             single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), DESCRIBED, NextItemsConfig()
         )
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels = levels_of(pasts)
+    given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, NextItemsConfig(dims=4, epochs=4))
+    whole = learn_next_items(*given)
+
+    def kill(epoch: int, _: NextItems) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn_next_items(*given, kill, work=tmp_path)
+    done: list[int] = []
+    resumed = learn_next_items(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
+    assert done == [3, 4]
+    assert resumed.curve == whole.curve
+    assert len(resumed.curve.train) == 4
+    with torch.no_grad():
+        for first, second in zip((whole.items, *whole.said), (resumed.items, *resumed.said), strict=True):
+            np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:
