@@ -27,7 +27,7 @@ from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.fusion import fuse
 from indexing.index import IndexConfig
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.prepare import histories
 from retrieval.training.config import NextItemsConfig
@@ -88,7 +88,7 @@ def measured(items: int, count: int, dim: int, seed: int) -> dict[str, Any]:
     return row
 
 
-def simulated(clusters: Vectors, users: int, rng: np.random.Generator) -> Interactions:
+def simulated(clusters: Rows, users: int, rng: np.random.Generator) -> Interactions:
     """Give a log in which each user takes popular items of a few clusters."""
     order = np.argsort(clusters, kind="stable")
     starts = np.searchsorted(clusters[order], np.arange(CLUSTERS + 1))
