@@ -16,6 +16,7 @@ from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
 PRECOMPUTED = "vectors:"
+SEPARATE = f"{PRECOMPUTED}separate"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class EncoderInfo:
     def precomputed(self) -> bool:
         """Whether the vectors come with the catalogue, so that there is no model to ask."""
         return self.name.startswith(PRECOMPUTED)
+
+    @property
+    def separate(self) -> bool:
+        """Whether each modality has a space of its own, so that no two modalities can be compared."""
+        return self.name.split(":")[:2] == SEPARATE.split(":")
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -108,10 +114,10 @@ class AudioEncoder(Encoder, Protocol):
 
 @runtime_checkable
 class HasBridge(Protocol):
-    """An encoder with a learned part that its bundle must keep."""
+    """An encoder with a learned part that its bundle must keep: a map between spaces, or one for each modality."""
 
     def bridge_report(self) -> dict[str, Any]:
-        """Say how well it takes texts from one space to the other, on texts that were held out."""
+        """Say what was learned, and how well."""
         ...
 
     def bridge_bytes(self) -> bytes:

@@ -1,0 +1,94 @@
+"""Search where each modality has a space of its own: a query of one modality meets that part of items only."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.encoders.base import Encoder, EncoderInfo, unit
+from indexing.encoders.spaces import SpacesEncoder
+from indexing.errors import EncoderError, InputError, SeparateSpacesError
+from indexing.fusion import ModalityVectors
+from indexing.index import VectorIndex
+from indexing.index.base import merged, ordered
+from indexing.types import Mask, Modality, Rows, Vectors
+from retrieval.retrieve import retrieve
+
+
+def modality_of(modality: str | None, built: EncoderInfo) -> Modality | None:
+    """Give what queries are of, if it was said; where each modality has its own space, it must be.
+
+    Args:
+        modality: What was said.
+        built: The encoder of the bundle.
+
+    Raises:
+        InputError: For a modality that the bundle lacks.
+        SeparateSpacesError: When it must be said and was not.
+    """
+    known = ", ".join(built.modalities)
+    if modality is None and built.separate:
+        raise SeparateSpacesError(
+            f"the modalities of these items ({known}) are different spaces, and a query can only be compared with its "
+            f"own: say what the vectors are of with modality=, one of {known}"
+        )
+    if modality is not None and modality not in built.modalities:
+        raise InputError(f"the bundle has no modality {modality!r}, only {known}; name one of these")
+    return None if modality is None else Modality(modality)
+
+
+def query_vectors(encoder: Encoder, modality: Modality, vectors: Vectors) -> Vectors:
+    """Map queries of a modality into its part: (B, D) float32, unit length; see `SpacesEncoder.encode_vectors`.
+
+    Raises:
+        EncoderError: When the encoder has no such maps.
+    """
+    if not isinstance(encoder, SpacesEncoder):
+        raise EncoderError(f"encoder {encoder.info.name!r} has no maps of separate spaces; load the bundle without it")
+    return encoder.encode_vectors(modality, vectors)
+
+
+def search_own_part(
+    index: VectorIndex,
+    items: ModalityVectors,
+    queries: Vectors,
+    k: int,
+    *,
+    modality: Modality,
+    allow: Mask | None = None,
+) -> tuple[Vectors, Rows]:
+    """Find the k items whose part of a modality is nearest to each mapped query of that modality.
+
+    An item of m modalities has its part at 1 / √m of the length: as inner products, items with fewer would stand before
+    items with more. So items are searched apart by their number of modalities, and then merged by the cosine itself.
+
+    Args:
+        index: Over the item vectors.
+        items: The frozen vectors of its N items.
+        queries: (B, D) float32, unit length, zero outside the part.
+        k: Rows a query; at most the number of items are given.
+        modality: What the queries are of. An item that lacks it is no answer.
+        allow: (N,) bool, the rows that any query may have.
+
+    Returns:
+        Cosines (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
+    """
+    k = min(k, len(index))
+    having = items.exists[modality] if allow is None else items.exists[modality] & allow
+    numbers = np.sum([exists for exists in items.exists.values()], axis=0)
+    found: tuple[Vectors, Rows] | None = None
+    for number in np.unique(numbers[having]).tolist():
+        group = having & (numbers == number)
+        _, rows = retrieve(index, queries, k, allow=None if group.all() else group, kind=str(modality))
+        scored = ordered(_cosines(queries, items.vectors[modality], rows), rows)
+        found = scored if found is None else merged(found, scored, k)
+    if found is None:
+        return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+    return found
+
+
+def _cosines(queries: Vectors, vectors: NDArray[np.float16], rows: Rows) -> Vectors:
+    """Give the cosine of each of (B, D) unit queries with the (B, k) rows found for it; -inf where there is none."""
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    for line, (query, found) in enumerate(zip(queries, rows, strict=True)):
+        there = found >= 0
+        scores[line, there] = unit(vectors[found[there]]) @ query
+    return scores
