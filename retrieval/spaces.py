@@ -8,9 +8,11 @@ from indexing.encoders.spaces import SpacesEncoder
 from indexing.errors import EncoderError, InputError, SeparateSpacesError
 from indexing.fusion import ModalityVectors
 from indexing.index import VectorIndex
-from indexing.index.base import merged, ordered
+from indexing.index.base import check_search, merged, padded
 from indexing.types import Mask, Modality, Rows, Vectors
 from retrieval.retrieve import retrieve
+
+DEEPER = 50  # answers more than are asked for, of which the best by cosine are kept
 
 
 def modality_of(modality: str | None, built: EncoderInfo) -> Modality | None:
@@ -58,7 +60,8 @@ def search_own_part(
     """Find the k items whose part of a modality is nearest to each mapped query of that modality.
 
     An item of m modalities has its part at 1 / √m of the length: as inner products, items with fewer would stand before
-    items with more. So items are searched apart by their number of modalities, and then merged by the cosine itself.
+    items with more. So items are searched apart by their number of modalities, deeper than asked for because learning
+    has moved them, and then merged by the cosine itself, which is that of the frozen vectors.
 
     Args:
         index: Over the item vectors.
@@ -71,17 +74,16 @@ def search_own_part(
     Returns:
         Cosines (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
+    check_search(index, queries, k, allow)
     k = min(k, len(index))
     having = items.exists[modality] if allow is None else items.exists[modality] & allow
     numbers = np.sum([exists for exists in items.exists.values()], axis=0)
-    found: tuple[Vectors, Rows] | None = None
+    nothing = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    found = padded(*nothing, k)
     for number in np.unique(numbers[having]).tolist():
         group = having & (numbers == number)
-        _, rows = retrieve(index, queries, k, allow=None if group.all() else group, kind=str(modality))
-        scored = ordered(_cosines(queries, items.vectors[modality], rows), rows)
-        found = scored if found is None else merged(found, scored, k)
-    if found is None:
-        return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        _, rows = retrieve(index, queries, k + DEEPER, allow=None if group.all() else group, kind=str(modality))
+        found = merged(found, (_cosines(queries, items.vectors[modality], rows), rows), k)
     return found
 
 

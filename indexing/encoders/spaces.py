@@ -57,7 +57,7 @@ class SpacesEncoder:
         mapped = self.spaces.apply(modality, check_vectors(vectors, None, f"{modality} queries"))
         if lost := np.flatnonzero((mapped == 0).all(axis=1)).tolist():
             raise VectorError(
-                f"{modality} queries at rows {examples(lost)} have no direction left in the dimensions that were learned; "
+                f"{modality} queries at rows {examples(lost)} have no direction left in the dimensions learned; "
                 "leave them out"
             )
         return mapped

@@ -50,7 +50,8 @@ class Things:
 def scaled(vectors: NDArray[Any]) -> Matrix:
     """Lines of unit length in float64."""
     wide = vectors.astype(np.float64)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    units: Matrix = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return units
 
 
 def centred(vectors: NDArray[Any], has: Mask, others: Vectors | None = None) -> Matrix:
