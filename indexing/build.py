@@ -129,7 +129,7 @@ def _publish(
 
 def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
     """Give the positions of the items that have a direction, and their vectors."""
-    items = collected(store, everything, encoder.info.modalities)
+    items = replace(collected(store, everything, encoder.info.modalities), weights=encoder.info.weighed)
     rows = np.flatnonzero(fuse(items).any(axis=1))  # opposite vectors leave an item without a direction
     return rows, items.take(rows)
 

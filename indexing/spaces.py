@@ -9,6 +9,7 @@ of two vectors of one modality is the cosine of what is left of them after centr
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from indexing.errors import DamagedFileError, SeparateSpacesError, ShapeError
 from indexing.types import Modality, Vectors
 from indexing.vectors import units
 
+LEAST_SPREAD = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
 SMALLEST = 1e-5  # what is shorter after centring is rounding, beside a vector of length 1
 
 
@@ -34,14 +36,24 @@ class Space:
     Attributes:
         mean: (S,) float32, taken away from a vector of unit length.
         axes: (S, K) float32, orthonormal columns; which span everything where K is S.
+        spread: Mean square of what the axes keep of a vector of length 1, after its mean was taken away.
         kept: Share of the vectors' variance around their mean that the axes keep.
         learned_from: Number of vectors that it was learned from.
     """
 
     mean: Vectors
     axes: Vectors
+    spread: float
     kept: float
     learned_from: int
+
+    @property
+    def weight(self) -> float:
+        """How much it counts in an item: the length that is left of a vector, its mean taken away.
+
+        So that an item is, but for each vector's own length, what centring makes of the vectors side by side.
+        """
+        return math.sqrt(max(self.spread, LEAST_SPREAD))
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Map (N, S) finite vectors, none of them zero: (N, K) float32 of unit length; zero if nothing is left."""
@@ -57,7 +69,7 @@ class Spaces:
     Args:
         spaces: The map of each modality.
 
-    >>> half = Space(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1.0, 5)
+    >>> half = Space(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1.0, 1.0, 5)
     >>> spaces = Spaces({Modality.TEXT: half, Modality.IMAGE: half})
     >>> spaces.apply(Modality.IMAGE, np.array([[0, 3]], np.float32)).tolist()
     [[0.0, 0.0, 0.0, 1.0]]
@@ -78,6 +90,11 @@ class Spaces:
     def lengths(self) -> dict[Modality, int]:
         """Length S of the vectors of each modality, before they are mapped."""
         return {modality: len(space.mean) for modality, space in self._spaces.items()}
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How much each modality counts in an item, in their order."""
+        return tuple(space.weight for space in self._spaces.values())
 
     def part(self, modality: Modality) -> slice:
         """Where a modality's K numbers are in a vector of length D."""
@@ -111,12 +128,13 @@ class Spaces:
         return ", ".join(f"{modality} has {length} numbers" for modality, length in self.lengths.items())
 
     def report(self) -> dict[str, Any]:
-        """Give for each modality the lengths before and after, the share of variance kept, and what it learned from."""
+        """Give for each modality the lengths before and after, the variance kept, the weight, and what it learned from."""
         return {
             str(modality): {
                 "length": len(space.mean),
                 "kept_dimensions": space.axes.shape[1],
                 "kept_variance": round(space.kept, 4),
+                "weight": round(space.weight, 4),
                 "learned_from": space.learned_from,
             }
             for modality, space in self._spaces.items()
@@ -132,7 +150,10 @@ class Spaces:
         arrays: dict[str, NDArray[Any]] = {}
         for modality, space in self._spaces.items():
             arrays |= {f"{modality}.mean": space.mean, f"{modality}.axes": np.ascontiguousarray(space.axes)}
-        about = {str(m): {"kept": space.kept, "learned_from": space.learned_from} for m, space in self._spaces.items()}
+        about = {
+            str(modality): {"spread": space.spread, "kept": space.kept, "learned_from": space.learned_from}
+            for modality, space in self._spaces.items()
+        }
         return save({**arrays, "about": np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)})
 
     @classmethod
@@ -149,6 +170,7 @@ class Spaces:
                 Modality(name): Space(
                     arrays.pop(f"{name}.mean"),
                     arrays.pop(f"{name}.axes"),
+                    float(told["spread"]),
                     float(told["kept"]),
                     int(told["learned_from"]),
                 )
@@ -162,7 +184,11 @@ class Spaces:
 
 
 def _fits(space: Space) -> bool:
-    """Whether mean and axes are numbers of the shapes that belong together."""
+    """Whether mean, axes and spread are numbers that belong together."""
     shaped = space.axes.ndim == 2 and space.mean.shape == space.axes.shape[:1] and space.axes.shape[1] > 0
     arrays = space.mean, space.axes
-    return shaped and all(one.dtype == np.float32 and bool(np.isfinite(one).all()) for one in arrays)
+    return (
+        shaped
+        and 0 <= space.spread <= 1
+        and all(one.dtype == np.float32 and bool(np.isfinite(one).all()) for one in arrays)
+    )

@@ -42,7 +42,7 @@ def learn_spaces(
         for batch in catalogue.vectors(ROWS, lengths):
             yield {modality: batch.vectors[modality][batch.exists[modality]] for modality in lengths}
 
-    means, counts = _means(usable, lengths)
+    means, spreads, counts = _means(usable, lengths)
     if lacking := [str(modality) for modality, count in counts.items() if not count]:
         raise CatalogueError(
             f"{catalogue.source} has no usable vector of {' or '.join(lacking)}: mend that column, or choose others "
@@ -50,19 +50,19 @@ def learn_spaces(
         )
     long = {modality: means[modality] for modality, length in lengths.items() if length > most}
     axes = _principal(usable, long, counts, most, seed) if long else {}
-    return Spaces(
-        {
-            modality: Space(
-                means[modality].astype(np.float32),
-                *axes.get(modality, (np.eye(length, dtype=np.float32), 1.0, counts[modality])),
-            )
-            for modality, length in lengths.items()
-        }
-    )
+    spaces = {}
+    for modality, length in lengths.items():
+        whole = np.eye(length, dtype=np.float32), 1.0, counts[modality]
+        kept_axes, kept, learned_from = axes.get(modality, whole)
+        mean = means[modality].astype(np.float32)
+        spaces[modality] = Space(mean, kept_axes, spreads[modality] * kept, kept, learned_from)
+    return Spaces(spaces)
 
 
-def _means(usable: Source, lengths: Mapping[Modality, int]) -> tuple[dict[Modality, Matrix], dict[Modality, int]]:
-    """Give the mean of the unit vectors of each modality, and their number.
+def _means(
+    usable: Source, lengths: Mapping[Modality, int]
+) -> tuple[dict[Modality, Matrix], dict[Modality, float], dict[Modality, int]]:
+    """Give the mean of the unit vectors of each modality, their variance around it, and their number.
 
     Vectors that are all alike keep what they are: nothing would be left of them after centring.
     """
@@ -73,7 +73,8 @@ def _means(usable: Source, lengths: Mapping[Modality, int]) -> tuple[dict[Modali
             sums[modality] += units(vectors).sum(axis=0)
             counts[modality] += len(vectors)
     means = {modality: total / max(counts[modality], 1) for modality, total in sums.items()}
-    return {m: mean if 1 - mean @ mean > ALIKE else np.zeros_like(mean) for m, mean in means.items()}, counts
+    spreads = {modality: max(1 - float(mean @ mean), 0.0) for modality, mean in means.items()}
+    return {m: mean if spreads[m] > ALIKE else np.zeros_like(mean) for m, mean in means.items()}, spreads, counts
 
 
 def _principal(

@@ -59,9 +59,9 @@ def search_own_part(
 ) -> tuple[Vectors, Rows]:
     """Find the k items whose part of a modality is nearest to each mapped query of that modality.
 
-    An item of m modalities has its part at 1 / √m of the length: as inner products, items with fewer would stand before
-    items with more. So items are searched apart by their number of modalities, deeper than asked for because learning
-    has moved them, and then merged by the cosine itself, which is that of the frozen vectors.
+    What else an item has shortens its part: as inner products, items with fewer modalities would stand before those with
+    more. So items are searched apart by the modalities that they have, deeper than asked for because learning has moved
+    them, and then merged by the cosine itself, which is that of the frozen vectors.
 
     Args:
         index: Over the item vectors.
@@ -77,11 +77,11 @@ def search_own_part(
     check_search(index, queries, k, allow)
     k = min(k, len(index))
     having = items.exists[modality] if allow is None else items.exists[modality] & allow
-    numbers = np.sum([exists for exists in items.exists.values()], axis=0)
+    kinds = np.sum([exists * 2**place for place, exists in enumerate(items.exists.values())], axis=0)
     nothing = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     found = padded(*nothing, k)
-    for number in np.unique(numbers[having]).tolist():
-        group = having & (numbers == number)
+    for one in np.unique(kinds[having]).tolist():
+        group = having & (kinds == one)
         _, rows = retrieve(index, queries, k + DEEPER, allow=None if group.all() else group, kind=str(modality))
         found = merged(found, (_cosines(queries, items.vectors[modality], rows), rows), k)
     return found

@@ -36,7 +36,7 @@ class SpacesEncoder:
         self.spaces = spaces
         name = separate_name(most, label)
         fingerprint = hashlib.sha256(f"{name} {spaces.digest}".encode()).hexdigest()
-        self.info = EncoderInfo(name, spaces.dim, spaces.modalities, fingerprint)
+        self.info = EncoderInfo(name, spaces.dim, spaces.modalities, fingerprint, weights=spaces.weights)
 
     def bridge_report(self) -> dict[str, Any]:
         """Give for each modality how long its vectors are, how many numbers are kept, and how much that keeps."""

@@ -27,7 +27,7 @@ from retrieval import cli
 from retrieval.learned import compact, repair
 from retrieval.retriever import Retriever, encoder_of
 from retrieval.spaces import search_own_part
-from tests.spaces.things import IMAGE, TEXT, Matrix, Things, centred
+from tests.spaces.things import IMAGE, TEXT, Matrix, Things, centred, side_by_side
 
 SPEC = "vectors:separate:10"
 
@@ -191,9 +191,7 @@ def test_a_lost_index_is_mended_and_lost_maps_are_noticed(tmp_path: Path) -> Non
 def test_similar_items_and_recommendations_are_those_of_the_concatenation(tmp_path: Path) -> None:
     things = Things()
     retriever = built(tmp_path, things)
-    several = np.sqrt(1.0 * things.has_text + things.has_image)[:, None]
-    text, image = centred(things.texts, things.has_text), centred(things.images, things.has_image)
-    items = np.concatenate([text, image], axis=1) / several
+    items = side_by_side(things)
     scores = items @ items.T
     np.fill_diagonal(scores, -np.inf)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
@@ -218,3 +216,21 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert stopped.value.code == 1
     assert "modality='text'" in capsys.readouterr().err
     assert IMAGE + TEXT == 94
+
+
+def test_weights_are_kept_with_the_encoder_and_go_through_changes(tmp_path: Path) -> None:
+    things = Things()
+    retriever = built(tmp_path, things, range(50))
+    weights = Spaces.from_bytes(retriever.bundle.read(BRIDGE)).weights
+    assert len(set(weights)) == 2
+    assert retriever.bundle.manifest.encoder.weights == weights
+    add(tmp_path / "b", things.catalogue(tmp_path, range(50, 60)), load_encoder(SPEC))
+    changed = Retriever.load(tmp_path / "b")
+    compacted = Retriever(compact(tmp_path / "b"))
+    scores, rows = compacted.index.search(changed.vectors, 1)
+    np.testing.assert_allclose(scores, 1, atol=1e-5)
+    assert rows[:, 0].tolist() == list(range(60))
+    np.testing.assert_array_equal(compacted.vectors, changed.vectors)
+    whole = things.has_text[50:] & things.has_image[50:]
+    lengths = [np.linalg.norm(part, axis=1) for part in np.split(changed.vectors[50:][whole], 2, axis=1)]
+    np.testing.assert_allclose(lengths[0] / lengths[1], weights[0] / weights[1], rtol=1e-3)

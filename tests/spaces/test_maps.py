@@ -23,7 +23,7 @@ from indexing.spaces import Spaces
 from indexing.spaces_learned import learn_spaces
 from indexing.store import EmbeddingStore
 from indexing.types import Modality
-from tests.spaces.things import IMAGE, TEXT, Things, centred, scaled
+from tests.spaces.things import IMAGE, TEXT, Things, centred, scaled, side_by_side, spread
 
 LENGTHS = {Modality.TEXT: TEXT, Modality.IMAGE: IMAGE}
 
@@ -47,14 +47,14 @@ def test_cosines_within_a_part_are_those_of_the_centred_vectors(tmp_path: Path) 
     np.testing.assert_allclose(stored[Modality.IMAGE] @ stored[Modality.IMAGE].T, image @ image.T, atol=2e-3)
     assert not (stored[Modality.TEXT] @ stored[Modality.IMAGE].T).any()
     assert bundle.modality_vectors.exists[Modality.TEXT].tolist() == things.has_text.tolist()
-    several = np.sqrt(1.0 * things.has_text + things.has_image)[:, None]
-    fused = fuse(bundle.modality_vectors)
-    np.testing.assert_allclose(fused @ fused.T, (text @ text.T + image @ image.T) / (several * several.T), atol=2e-3)
+    fused, items = fuse(bundle.modality_vectors), side_by_side(things)
+    np.testing.assert_allclose(fused @ fused.T, items @ items.T, atol=2e-3)
     told = bundle.manifest.counts["bridge"]
     assert told["text"] == {
         "length": TEXT,
         "kept_dimensions": 10,
         "kept_variance": 1.0,
+        "weight": pytest.approx(spread(things.texts, things.has_text) ** 0.5, abs=1e-4),
         "learned_from": int(things.has_text.sum()),
     }
 
@@ -75,6 +75,8 @@ def test_what_is_cut_off_is_what_principal_axes_cut_off(tmp_path: Path) -> None:
         share = (sizes[:3] ** 2).sum() / (sizes**2).sum()
         assert 0.4 < share < 0.95
         assert spaces.report()[str(modality)]["kept_variance"] == pytest.approx(share, abs=1e-4)
+        length = np.sqrt(((left @ axes[:3].T) ** 2).sum(axis=1).mean())
+        assert spaces.report()[str(modality)]["weight"] == pytest.approx(length, abs=1e-4)
 
 
 def test_short_vectors_are_centred_and_lose_nothing(tmp_path: Path) -> None:
@@ -154,6 +156,12 @@ def test_maps_as_a_file(tmp_path: Path) -> None:
         save({**arrays, "text.mean": arrays["text.mean"] * np.float32("nan")}),
         save({**arrays, "text.mean": arrays["text.mean"].astype(np.float64)}),
         save({**arrays, "more": arrays["text.mean"]}),
+        save(
+            {
+                **arrays,
+                "about": np.frombuffer(arrays["about"].tobytes().replace(b'"spread": 0', b'"spread": 9'), np.uint8),
+            }
+        ),
         save({"about": np.frombuffer(b"{}", np.uint8)}),
         save({"about": np.frombuffer(b'{"smell": {"kept": 1, "learned_from": 1}}', np.uint8)}),
     ]
@@ -218,6 +226,11 @@ def test_vectors_that_are_all_alike_are_not_centred(tmp_path: Path) -> None:
     images: list[list[float] | None] = [[1.0, 0.0, 0.0], [0.0, 5.0, 0.0], None]
     bundle = build_bundle(written(tmp_path, [[3.0, 4.0]] * 3, images), load_encoder("vectors:"), tmp_path / "b")
     np.testing.assert_allclose(bundle.modality_vectors.vectors[Modality.TEXT][:, :2], [[0.6, 0.8]] * 3, atol=1e-3)
+    fused = fuse(bundle.modality_vectors)
+    np.testing.assert_allclose(fused[2, :2], [0.6, 0.8], atol=1e-3)
+    assert np.linalg.norm(fused[:2, :2], axis=1) == pytest.approx(
+        [0.01 / 0.5**0.5] * 2, rel=0.01
+    )  # says next to nothing
     expected = scaled(np.array([[1.0, -1, 0], [-1, 1, 0]]))
     np.testing.assert_allclose(bundle.modality_vectors.vectors[Modality.IMAGE][:2, 2:], expected, atol=1e-3)
 

@@ -47,6 +47,19 @@ class Things:
         return Catalogue.from_parquet(path)
 
 
+def spread(vectors: NDArray[Any], has: Mask) -> float:
+    """Mean square of what is left of unit vectors after taking away their mean."""
+    left = scaled(vectors[has]) - scaled(vectors[has]).mean(axis=0)
+    return float((left**2).sum(axis=1).mean())
+
+
+def side_by_side(things: Things) -> Matrix:
+    """What an item is: its centred text and picture, each weighed by the length that centring leaves on average."""
+    text = centred(things.texts, things.has_text) * spread(things.texts, things.has_text) ** 0.5
+    image = centred(things.images, things.has_image) * spread(things.images, things.has_image) ** 0.5
+    return scaled(np.concatenate([text, image], axis=1))
+
+
 def scaled(vectors: NDArray[Any]) -> Matrix:
     """Lines of unit length in float64."""
     wide = vectors.astype(np.float64)
