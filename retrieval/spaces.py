@@ -59,7 +59,7 @@ def search_own_part(
 ) -> tuple[Vectors, Rows]:
     """Find the k items whose part of a modality is nearest to each mapped query of that modality.
 
-    What else an item has shortens its part: as inner products, items with fewer modalities would stand before those with
+    What else an item has shortens its part: by inner product, items with fewer modalities would stand before those with
     more. So items are searched apart by the modalities that they have, deeper than asked for because learning has moved
     them, and then merged by the cosine itself, which is that of the frozen vectors.
 
