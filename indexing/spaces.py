@@ -128,7 +128,7 @@ class Spaces:
         return ", ".join(f"{modality} has {length} numbers" for modality, length in self.lengths.items())
 
     def report(self) -> dict[str, Any]:
-        """Give for each modality lengths before and after, variance kept, weight, and number of vectors learned from."""
+        """Give for each modality lengths before and after, variance kept, weight, and of how many vectors."""
         return {
             str(modality): {
                 "length": len(space.mean),
