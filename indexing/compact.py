@@ -14,9 +14,9 @@ from indexing import fsops
 from indexing.build import SHARD_ROWS
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
-from indexing.fusion import fuse
 from indexing.generation import ATTRIBUTES, STORE
 from indexing.index import IndexConfig
+from indexing.index.queries import Asked
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import Manifest
@@ -31,8 +31,12 @@ FOR_EVER = -1.0
 class Learned(Protocol):
     """What a bundle has learned, as far as compaction must know of it."""
 
-    def project(self, fused: Vectors) -> Vectors:
-        """Give the item vectors, (N, D) float32, of fused frozen ones."""
+    def item_vectors(self, bundle: Bundle) -> Vectors:
+        """Give what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
+        ...
+
+    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> Asked:
+        """Give held-out queries for an index over the living rows of a bundle, (N, E) float32."""
         ...
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
@@ -78,9 +82,9 @@ def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Conten
     """Give manifest and files of a generation that holds what a bundle holds, changes included."""
     alive, old = bundle.alive, bundle.manifest
     frozen = bundle.modality_vectors.take(alive)
-    vectors = learned.project(fuse(frozen))
+    vectors = learned.item_vectors(bundle)[alive]
     config = IndexConfig(**old.index["config"])
-    index_files, index_section = indexed(frozen, vectors, config)
+    index_files, index_section = indexed(frozen, vectors, config, learned.queries(bundle, vectors, config.sample))
     rewritten: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
         **index_files,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
-from indexing.types import Mask, Modality, Vectors
+from indexing.types import Mask, Modality, Rows, Vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,12 @@ class ModalityVectors:
         """The modalities that any item has."""
         return tuple(modality for modality, exists in self.exists.items() if exists.any())
 
-    def take(self, rows: NDArray[np.int64] | Mask) -> "ModalityVectors":
+    @property
+    def count(self) -> int:
+        """The number N of items."""
+        return max(map(len, self.exists.values()), default=0)
+
+    def take(self, rows: Rows | Mask | slice) -> "ModalityVectors":
         """Keep some of the items."""
         return ModalityVectors(
             {modality: vectors[rows] for modality, vectors in self.vectors.items()},

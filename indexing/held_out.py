@@ -5,7 +5,7 @@ import numpy as np
 from indexing.encoders.base import unit
 from indexing.fusion import ModalityVectors
 from indexing.index import Queries
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 
 
 def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Queries]:
@@ -22,9 +22,16 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
             chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
             queries[str(modality)] = Queries(unit(items.vectors[modality][chosen]))
     if len(vectors) > 1:
-        first, step = rng.integers(0, len(vectors), sample), rng.integers(1, len(vectors), sample)
-        histories = unit(vectors[first] + vectors[(first + step) % len(vectors)])
+        first, second = random_pairs(len(vectors), sample, rng).T
+        histories = unit(vectors[first] + vectors[second])
         queries["history"] = Queries(histories[histories.any(axis=1)])
         rows = rng.choice(len(vectors), min(sample, len(vectors)), replace=False)
         queries["item"] = Queries(vectors[rows], rows)
     return queries
+
+
+def random_pairs(count: int, pairs: int, rng: np.random.Generator | None = None) -> Rows:
+    """Draw pairs of two different rows of so many, by seed 0 when there is no generator: (pairs, 2) int64."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    first, step = rng.integers(0, count, pairs), rng.integers(1, count, pairs)
+    return np.stack([first, (first + step) % count], axis=1)

@@ -11,7 +11,6 @@ from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, Batch, acknowledged, digest_of, names_between, read_batch
 from indexing.compact import Learned, folded
 from indexing.errors import BundleError, DamagedFileError
-from indexing.fusion import fuse
 from indexing.generation import Generation
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
@@ -138,9 +137,11 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
         Generation.open(root / state.generation, only=REBUILDABLE)
         return []
     generation = Generation.open(root / state.generation, but=REBUILDABLE)
-    old, frozen = generation.manifest, generation.modality_vectors
-    vectors = learned(Bundle(root, generation, state, ())).project(fuse(frozen))
-    index_files, index_section = indexed(frozen, vectors, IndexConfig(**old.index["config"]))
+    bundle, old = Bundle(root, generation, state, ()), generation.manifest
+    known, config = learned(bundle), IndexConfig(**old.index["config"])
+    vectors = known.item_vectors(bundle)
+    queries = known.queries(bundle, vectors, config.sample)
+    index_files, index_section = indexed(bundle.modality_vectors, vectors, config, queries)
     files: dict[str, Content] = {record.name: generation.folder / record.name for record in old.files}
     publish(root, replace(old, index=index_section), {**files, **index_files})
     return [f"the index was built again from the vectors, into {_in_force(root)}"]

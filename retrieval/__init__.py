@@ -5,7 +5,8 @@
 
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.fit import FitConfig, FitReport, fit
+from retrieval.fit import fit
+from retrieval.fit_report import FitConfig, FitReport
 from retrieval.interactions import Interactions
 from retrieval.learned import compact, repair
 from retrieval.rerank import Reranker

@@ -51,8 +51,8 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[
     if missing := [name for name in ("query_id", "item_id", "score") if name not in table.column_names]:
         raise InputError(f"the candidates lack {missing}; there are {table.column_names}")
     table = table.sort_by([("query_id", "ascending"), ("score", "descending")])
-    names = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
-    query_ids, starts, lengths = np.unique(names, return_index=True, return_counts=True)
+    ids = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+    query_ids, starts, lengths = np.unique(ids, return_index=True, return_counts=True)
     if unknown := [name for name in query_ids.tolist() if name not in users]:
         raise InputError(f"{len(unknown)} query_ids have no history in the log, e.g. {examples(unknown)}")
     found = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
@@ -63,5 +63,5 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[
     rows[line, place] = found
     scores[line, place] = table.column("score").to_numpy()
     pasts = tuple(retriever.items.rows(users[name]) for name in query_ids.tolist())
-    tastes = retriever.users.taste(retriever.vectors, pasts, retriever.centre)
-    return Candidates(tastes, rows, scores, retriever.items, "retrieve", tuple(query_ids.tolist()), pasts)
+    queries, names = retriever.user_queries(pasts), tuple(query_ids.tolist())
+    return Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts)

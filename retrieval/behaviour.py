@@ -5,47 +5,59 @@ query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from safetensors.numpy import load, save
 
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 
 BEHAVIOUR = "behaviour.safetensors"
-_TOWER = ("said", "half_lives", "worth", "start")
+_TOWER = ("half_lives", "worth", "start")
+_TABLES = ("items", "said", "confidence", "levels")
 
 
 @dataclass(frozen=True, eq=False)
 class Tower:
     """One way of reading a history: a sum of what each of its items says, in several channels.
 
-    The item side it belongs to has been whitened: the scores of all items for a query have a standard deviation of
-    that query's length. So a query of length ``share`` weighs ``share`` in a sum of towers, whatever the history.
+    The item side it belongs to has been whitened: the scores of all items for a query have a standard deviation in
+    proportion to that query's length. So a query of length ``share`` weighs ``share`` in a sum of towers, whatever
+    the history.
 
     Attributes:
-        said: (S, N, r) float32, what item i says of the next ones in each of S channels.
         half_lives: (S,) float32, an item this many positions before the last counts half; inf: all alike.
         worth: (S, V) float32, how much an interaction counts, at each of V levels of weight.
         start: (r,) float32, what is said before any history.
         share: Length of the query.
     """
 
-    said: Vectors
     half_lives: Vectors
     worth: Vectors
     start: Vectors
     share: float = 1.0
 
-    def query(self, history: Rows, weights: Vectors, levels: Vectors) -> Vectors:
-        """Give (r,) float32 for one history, oldest first, with the weight of each interaction."""
-        ages = np.arange(len(history))[::-1]
+    @property
+    def width(self) -> int:
+        """How many numbers an item says to it: S channels of r."""
+        return len(self.half_lives) * len(self.start)
+
+    def query(self, said: Vectors, weights: Vectors, levels: Vectors) -> Vectors:
+        """Give (r,) float32 for one history.
+
+        Args:
+            said: (H, S r) float32, what each of its items says of the next ones, oldest first.
+            weights: (H,), of each interaction.
+            levels: (V,), at which ``worth`` is given.
+        """
+        ages = np.arange(len(said))[::-1]
         total = self.start.astype(np.float32)
-        for said, half_life, worth in zip(self.said, self.half_lives, self.worth, strict=True):
+        channels = np.split(said, len(self.half_lives), axis=1)
+        for channel, half_life, worth in zip(channels, self.half_lives, self.worth, strict=True):
             counts = np.interp(weights, levels, worth) * 0.5 ** (ages / half_life)
-            total = total + counts.astype(np.float32) @ said[history]
+            total = total + counts.astype(np.float32) @ channel
         query: Vectors = np.float32(self.share) * unit(total[None])[0]
         return query
 
@@ -76,15 +88,17 @@ class Behaviour:
 
     Attributes:
         items: (N, R) float32, ``c``: learned where there is something to learn from, else predicted.
-        confidence: (N,) float32 from 0 to 1, how much of ``c`` was learned and how much predicted.
+        said: (N, C) float32, what each item says to the towers as part of a history, one tower after the other.
+        confidence: (N,) float32 from 0 to 1, how much of an item was learned and how much predicted.
         levels: (V,) float32, rising: weights of interactions between which ``worth`` is interpolated.
-        towers: Their dimensions follow each other; together R - 1.
-        predictor: For items that come later.
+        towers: Their dimensions follow each other; together R - 1, and C.
+        predictor: Of ``items`` and ``said`` side by side, for items that come later.
         popular: How much popularity counts beside a history.
         content: How much a unit content taste counts, ``alpha``.
     """
 
     items: Vectors
+    said: Vectors
     confidence: Vectors
     levels: Vectors
     towers: tuple[Tower, ...]
@@ -107,11 +121,13 @@ class Behaviour:
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         made = np.zeros((len(histories), self.items.shape[1]), np.float32)
+        ends = np.cumsum([tower.width for tower in self.towers])[:-1]
         for line, (rows, of_rows) in enumerate(zip(histories, weights, strict=True)):
             if not len(rows):
                 made[line, -1] = 1.0
                 continue
-            parts = [tower.query(rows, of_rows, self.levels) for tower in self.towers]
+            told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
+            parts = [tower.query(said, of_rows, self.levels) for tower, said in told]
             made[line] = np.concatenate([*parts, [np.float32(self.popular)]])
         return made
 
@@ -127,9 +143,39 @@ class Behaviour:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
+    def later(self, described: Vectors, origins: Rows) -> "Behaviour":
+        """Give the block of M items that come later.
+
+        Args:
+            described: (M, F) float32, what is known of them without users.
+            origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
+                what it is liked with is predicted.
+        """
+        items, said = np.split(self.predictor.predict(described), [self.items.shape[1]], axis=1)
+        known = (origins >= 0)[:, None]
+        return replace(
+            self,
+            items=np.where(known, self.items[origins], items),
+            said=np.where(known, self.said[origins], said),
+            confidence=np.where(known[:, 0], self.confidence[origins], np.float32(0)),
+        )
+
+    def followed_by(self, later: "Behaviour") -> "Behaviour":
+        """Give the block of this one's items and then those of another."""
+        return replace(
+            self,
+            items=np.concatenate([self.items, later.items]),
+            said=np.concatenate([self.said, later.said]),
+            confidence=np.concatenate([self.confidence, later.confidence]),
+        )
+
+    def take(self, rows: Rows | Mask) -> "Behaviour":
+        """Keep some of the items."""
+        return replace(self, items=self.items[rows], said=self.said[rows], confidence=self.confidence[rows])
+
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
-        tensors = {name: getattr(self, name) for name in ("items", "confidence", "levels")}
+        tensors = {name: getattr(self, name) for name in _TABLES}
         tensors |= {f"predictor.{one.name}": getattr(self.predictor, one.name) for one in fields(Predictor)}
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         for number, tower in enumerate(self.towers):
@@ -152,10 +198,13 @@ class Behaviour:
                 for number, share in enumerate(shares)
             )
             predictor = Predictor(tensors["predictor.weights"], tensors["predictor.offset"])
-            items, confidence, levels = (tensors[name] for name in ("items", "confidence", "levels"))
+            items, said, confidence, levels = (tensors[name] for name in _TABLES)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
-        width = sum(len(tower.start) for tower in towers) + 1
-        if items.shape != (len(confidence), width) or len(predictor.offset) != width:
-            raise DamagedFileError(f"behaviour block of shape {items.shape} with towers of {width - 1} dimensions")
-        return cls(items, confidence, levels, towers, predictor, popular, content)
+        widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
+        shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
+        if (items.shape, said.shape) != shapes or len(predictor.offset) != sum(widths):
+            raise DamagedFileError(
+                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions"
+            )
+        return cls(items, said, confidence, levels, towers, predictor, popular, content)

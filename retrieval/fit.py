@@ -2,15 +2,16 @@
 
 Each user's history is cut in time into three parts:
 
-    early   teaches the adapter
-    middle  teaches the reranker, on candidates from a retriever that has seen only the early part
+    early   teaches the adapter and the behaviour block
+    middle  teaches how much each part of a query counts, and the reranker, on candidates from a retriever that has seen
+            only the early part
     last    decides: a learned part is published only if it does better here than going without it
 
 What passes is trained once more on everything before it is published.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +20,39 @@ from numpy.typing import NDArray
 
 from indexing.bundle import Bundle
 from indexing.compact import folded
-from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
 from indexing.generation import INDEX, PROMISE
-from indexing.index import FlatIndex, IndexConfig
+from indexing.held_out import held_out_queries
+from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.publish import publish
-from indexing.types import Modality, Rows, Vectors
+from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
+from retrieval.behaviour import BEHAVIOUR, Behaviour
+from retrieval.block import Block, learned_again, learned_block, taught
 from retrieval.candidates import Candidates
-from retrieval.evaluation import evaluate
+from retrieval.cut import cut
+from retrieval.description import DESCRIPTION
 from retrieval.features import FeatureSource, log_popularity
+from retrieval.fit_report import FitConfig, FitReport
+from retrieval.gate import FEWEST, exposure, no_better, pushed
 from retrieval.interactions import Interactions
-from retrieval.learned import LearnedParts
-from retrieval.prepare import histories
+from retrieval.item_space import ItemSpace
+from retrieval.judging import JUDGE, Judging
+from retrieval.learned import LearnedParts, behaviour_queries
+from retrieval.prepare import History, histories
 from retrieval.rerank import RERANKER, HeadReranker
-from retrieval.retrieve import retrieve
-from retrieval.training.config import AdapterConfig, HeadConfig
-from retrieval.users import UserModel
 
-JUDGE = "ndcg@10"
-LEARNED_FILES = (ADAPTER, RERANKER, INDEX, PROMISE)
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to learn.
-
-    Attributes:
-        adapter: The item side.
-        head: The reranking head.
-        users: The user model.
-        depth: Candidates a user that the head learns to order.
-        search_loss: How much recall@10 of text search (each item from its own text) an adapter may cost.
-    """
-
-    adapter: AdapterConfig = field(default_factory=AdapterConfig)
-    head: HeadConfig = field(default_factory=HeadConfig)
-    users: UserModel = field(default_factory=UserModel)
-    depth: int = 200
-    search_loss: float = 0.01
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What was learned and what it did on the last part of each history.
-
-    Attributes:
-        generation: The generation that was published.
-        published: Which parts passed: ``"adapter"``, ``"reranker"``.
-        users: How many users could be judged.
-        ndcg: ndcg@10 on the last part: frozen, adapter, reranker.
-        text_search: recall@10 of finding each item by its own text: frozen, adapter; empty without texts.
-    """
-
-    generation: str
-    published: tuple[str, ...]
-    users: int
-    ndcg: Mapping[str, float]
-    text_search: Mapping[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
-        return asdict(self)
+LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
 
 
 def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None = None) -> FitReport:
-    """Learn an adapter and a reranking head from interactions, and publish what helps as a new generation.
+    """Learn from interactions, and publish what helps as a new generation.
 
-    Changes since the generation in force are folded into one first; see `compact`.
+    Changes since the generation in force are folded into one first; see `compact`. When what was learned is no better
+    than what is in force, or shows one item out of proportion, the generation in force stays.
 
     Args:
         bundle: Folder of the bundle.
@@ -108,28 +71,6 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
 
 
-@dataclass(frozen=True)
-class Cut:
-    """One user's rows cut in time, oldest first."""
-
-    early: Rows
-    middle: Rows
-    last: Rows
-
-
-def cut(rows: Rows) -> Cut:
-    """Cut a history: the last tenth decides, the fifth before it teaches the reranker; short ones are all early.
-
-    >>> cut(np.arange(10)).middle.tolist(), cut(np.arange(10)).last.tolist()
-    ([7, 8], [9])
-    """
-    if len(rows) < 5:
-        return Cut(rows, rows[:0], rows[:0])
-    last = -(-len(rows) // 10)
-    middle = -(-len(rows) // 5)
-    return Cut(rows[: -last - middle], rows[-last - middle : -last], rows[-last:])
-
-
 class _Fit:
     """One run of learning over one bundle."""
 
@@ -137,104 +78,140 @@ class _Fit:
         self.bundle, self.config = bundle, config
         self.frozen = bundle.modality_vectors
         self.fused = fuse(self.frozen)
-        self.all = [history.rows for history in histories(interactions, bundle.items)]
-        self.cuts = [cut(rows) for rows in self.all]
-        self.judged = [part for part in self.cuts if len(part.last)]
-        if len(self.judged) < 10:
+        self.all = histories(interactions, bundle.items)
+        self.cuts = cut(self.all, config.way) if self.all else []
+        self.curves: dict[str, Any] = {}
+        judged = [part for part in self.cuts if len(part.last) and len(part.past)]
+        self.judging = Judging(bundle.items, judged, config.depth)
+        if len(judged) < FEWEST:
             raise TrainingError(
-                f"only {len(self.judged)} users have five or more known items; learning and judging need at least 10"
+                f"only {len(judged)} users have five or more known items before and after the cut; learning and "
+                f"judging need at least {FEWEST}"
             )
 
     def run(self) -> FitReport:
+        frozen = ItemSpace.of(self.fused, self.config.users)
+        listed = self.judging.listed(frozen)
+        ndcg = {"frozen": self.judging.ndcg(listed)}
+        adapter, search = self._adapter_that_helps(ndcg)
+        space = ItemSpace.of(adapter.apply(self.frozen) if adapter else self.fused, self.config.users)
+        block = self._block_that_helps(space, ndcg)
+        space = ItemSpace.of(space.content, self.config.users, block.behaviour if block else None)
+        listed = self.judging.listed(space)
+        reranker = self._reranker_that_helps(space, listed, ndcg)
+        shown = exposure(listed, self.judging.pasts, self.config.exposure_growth, self.config.exposure_floor)
+        refused = (pushed(shown) if adapter or block else "") or no_better(self.bundle, self.judging, listed, ndcg)
+        users = len(self.judging.cuts)
+        measured = {JUDGE: ndcg, "search_recall@10": search, "users": users, "exposure": asdict(shown)}
+        generation, published = self.bundle.manifest.generation, self.bundle.manifest.features
+        if not refused:
+            made = self._publish(adapter, block, reranker, measured)
+            generation, published = made.manifest.generation, made.manifest.features
+        serving = block.serving if block else {}
+        return FitReport(generation, published, users, ndcg, search, refused, shown, serving)
+
+    def _adapter_that_helps(self, ndcg: dict[str, float]) -> tuple[Adapter | None, dict[str, dict[str, float]]]:
+        if self.config.adapter is None:
+            return None, {}
         adapter = self._adapter([part.early for part in self.cuts])
-        vectors = adapter.apply(self.fused)
-        pasts = [np.concatenate([part.early, part.middle]) for part in self.judged]
-        frozen_list = self._recommend(self.fused, pasts, self.config.depth)
-        adapted_list = self._recommend(vectors, pasts, self.config.depth)
-        ndcg = {"frozen": self._judge(frozen_list), "adapter": self._judge(adapted_list)}
-        search = self._text_search(vectors)
-        keeps_search = not search or search["adapter"] >= search["frozen"] - self.config.search_loss
-        use_adapter = ndcg["adapter"] > ndcg["frozen"] and keeps_search
-        vectors, listed = (vectors, adapted_list) if use_adapter else (self.fused, frozen_list)
+        space = ItemSpace.of(adapter.apply(self.frozen), self.config.users)
+        ndcg["adapter"] = self.judging.ndcg(self.judging.listed(space))
+        search = self.curves["adapter"]["search_recall@10"]
+        return adapter if ndcg["adapter"] > ndcg["frozen"] else None, search
 
-        reranker = self._reranker(vectors)
-        seen = FeatureSource(vectors, self.frozen, self._popularity(pasts), self.config.users)
-        ndcg["reranker"] = self._judge(HeadReranker(reranker.head, seen).rerank(listed))
-        use_reranker = ndcg["reranker"] > max(ndcg["adapter"] if use_adapter else 0, ndcg["frozen"])
-        published = self._publish(
-            self._adapter(self.all) if use_adapter else None,
-            reranker if use_reranker else None,
-            {"ndcg@10": ndcg, "text_search_recall@10": search, "users": len(self.judged)},
-        )
-        return FitReport(published.manifest.generation, published.manifest.features, len(self.judged), ndcg, search)
-
-    def _adapter(self, pasts: Sequence[Rows]) -> Adapter:
+    def _adapter(self, pasts: Sequence[History]) -> Adapter:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
+        from retrieval.training.search_floor import keeping_search
 
-        return train_adapter(self.fused, pasts, self.config.users, self.config.adapter)
+        if self.config.adapter is None:
+            raise TrainingError("no adapter was asked for")
+        rows = [past.rows for past in pasts]
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, self.config.adapter)
+        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        self.curves["adapter"] = curve.to_json() | kept.to_json()
+        return kept.adapter
 
-    def _reranker(self, vectors: Vectors) -> HeadReranker:
+    def _block_that_helps(self, space: ItemSpace, ndcg: dict[str, float]) -> Block | None:
+        """Learn the behaviour block from the early part, serve it as the middle wants it, and judge it on the last."""
+        if self.config.behaviour is None:
+            return None
+        block = learned_block(self.bundle, space, self.cuts, self.judging, self.config.behaviour)
+        best = max(ndcg.values())
+        joined = ItemSpace.of(space.content, self.config.users, block.behaviour)
+        ndcg["behaviour"] = self.judging.ndcg(self.judging.listed(joined))
+        return block if ndcg["behaviour"] > best else None
+
+    def _reranker_that_helps(self, space: ItemSpace, listed: Candidates, ndcg: dict[str, float]) -> HeadReranker | None:
         """Learn the head from candidates and counts of the early part, to find what came in the middle."""
         from retrieval.training.head import train_head
 
-        pasts = [part.early for part in self.judged]
-        listed = self._recommend(vectors, pasts, self.config.depth)
-        source = FeatureSource(
-            vectors, self.frozen, self._popularity([part.early for part in self.cuts]), self.config.users
-        )
-        relevant = np.array([np.isin(line, part.middle) for line, part in zip(listed.rows, self.judged, strict=True)])
-        head = train_head(source.of(listed), relevant, listed.rows >= 0, self.config.head)
-        return HeadReranker(head, source)
+        if self.config.head is None:
+            return None
+        users = taught(self.cuts)
+        found = self.judging.recommend(space, [part.early for part in users])
+        early = self._popularity([part.early for part in self.cuts])
+        source = FeatureSource(space.content, self.frozen, early, self.config.users)
+        relevant = np.array([np.isin(line, part.middle.rows) for line, part in zip(found.rows, users, strict=True)])
+        head, curve = train_head(source.of(found), relevant, found.rows >= 0, self.config.head)
+        self.curves["reranker"] = curve.to_json()
+        past = self._popularity([part.past for part in self.cuts])
+        reranker = HeadReranker(head, replace(source, popularity=past), space.indexed)
+        best = max(ndcg.values())
+        ndcg["reranker"] = self.judging.ndcg(reranker.rerank(listed))
+        return reranker if ndcg["reranker"] > best else None
 
-    def _recommend(self, vectors: Vectors, pasts: Sequence[Rows], k: int) -> Candidates:
-        tastes = self.config.users.taste(vectors, pasts)
-        scores, rows = retrieve(FlatIndex(vectors), tastes, k, exclude=pasts)
-        return Candidates(tastes, rows, scores, self.bundle.items, "retrieve", histories=tuple(pasts))
-
-    def _judge(self, candidates: Candidates) -> float:
-        relevant = [[self.bundle.items[row] for row in part.last] for part in self.judged]
-        return round(evaluate(candidates, relevant, measures=[JUDGE]).means[JUDGE], 4)
-
-    def _text_search(self, vectors: Vectors) -> dict[str, float]:
-        """How often an item is among the ten nearest to its own text, before and after."""
-        if Modality.TEXT not in self.frozen.modalities:
-            return {}
-        rows = np.flatnonzero(self.frozen.exists[Modality.TEXT])
-        rows = np.random.default_rng(0).choice(rows, min(1000, len(rows)), replace=False)
-        texts = unit(self.frozen.vectors[Modality.TEXT][rows])
-        found = {
-            name: FlatIndex(space).search(texts, min(10, len(space)))[1]
-            for name, space in (("frozen", self.fused), ("adapter", vectors))
-        }
-        return {name: round(float((hits == rows[:, None]).any(axis=1).mean()), 4) for name, hits in found.items()}
-
-    def _popularity(self, pasts: Sequence[Rows]) -> Vectors:
-        counts: NDArray[np.int64] = np.bincount(np.concatenate(pasts), minlength=len(self.fused))
+    def _popularity(self, pasts: Sequence[History]) -> Vectors:
+        rows: Rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
+        counts: NDArray[np.int64] = np.bincount(rows, minlength=len(self.fused))
         return log_popularity(counts)
 
-    def _publish(self, adapter: Adapter | None, reranker: HeadReranker | None, measured: dict[str, Any]) -> Bundle:
-        old = self.bundle
-        vectors = adapter.apply(self.fused) if adapter else self.fused
-        config = IndexConfig(**old.manifest.index["config"])
-        index_files, index_section = indexed(self.frozen, vectors, config)
-        kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
-        files: dict[str, Any] = {**kept, **index_files}
+    def _publish(
+        self,
+        adapter: Adapter | None,
+        block: Block | None,
+        reranker: HeadReranker | None,
+        measured: dict[str, Any],
+    ) -> Bundle:
+        """Learn on everything what has passed, and put it in force."""
+        old, files = self.bundle, dict[str, Any]()
+        behaviour: Behaviour | None = None
+        content = self.fused
         if adapter is not None:
-            files[ADAPTER] = adapter.to_bytes()
+            adapter = self._adapter(self.all)
+            content, files[ADAPTER] = adapter.apply(self.frozen), adapter.to_bytes()
+        if block is not None and self.config.behaviour is not None:
+            behaviour = learned_again(self.bundle, block, self.all, self.config.behaviour)
+            files |= {BEHAVIOUR: behaviour.to_bytes(), DESCRIPTION: block.description.to_bytes()}
+        space = ItemSpace.of(content, self.config.users, behaviour)
         if reranker is not None:
-            latest = replace(reranker.source, vectors=vectors, popularity=self._popularity(self.all))
-            files[RERANKER] = HeadReranker(reranker.head, latest).to_bytes()
+            latest = replace(reranker.source, vectors=space.content, popularity=self._popularity(self.all))
+            files[RERANKER] = HeadReranker(reranker.head, latest, space.indexed).to_bytes()
+        index_files, index_section = self._indexed(space)
+        kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
         learned = {
             "user_model": asdict(self.config.users),
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
+            "until": max(int(history.timestamps[-1]) for history in self.all),
             "measured": measured,
+            "training": self.curves,
         }
+        parts = {"adapter": adapter, "behaviour": behaviour, "reranker": reranker}
         manifest = replace(
             old.manifest,
             index=index_section,
             learned=learned,
-            features=tuple(part for part, made in (("adapter", adapter), ("reranker", reranker)) if made is not None),
+            features=tuple(name for name, made in parts.items() if made is not None),
         )
-        publish(old.root, manifest, files)
+        publish(old.root, manifest, {**kept, **files, **index_files})
         return Bundle.open(old.root)
+
+    def _indexed(self, space: ItemSpace) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Index to the goals of the bundle, which real histories are now among the queries for."""
+        config = IndexConfig(**self.bundle.manifest.index["config"])
+        asked = held_out_queries(self.frozen, space.content, config.sample)
+        if space.behaviour is not None:
+            rows = [history.rows for history in self.all]
+            chosen = np.random.default_rng(0).permutation(len(rows))[: config.sample]
+            asked = behaviour_queries(space, asked, [rows[line] for line in chosen])
+        return indexed(self.frozen, space.indexed, config, asked)

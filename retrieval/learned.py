@@ -1,36 +1,82 @@
 """What a bundle has learned, opened from its files, and carried over when its rows change."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.compact import compact as compact_bundle
-from indexing.fusion import ModalityVectors
+from indexing.fusion import ModalityVectors, fuse
+from indexing.held_out import held_out_queries, random_pairs
+from indexing.index import Queries
 from indexing.repair import RepairReport
 from indexing.repair import repair as repair_bundle
 from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
+from retrieval.behaviour import BEHAVIOUR, Behaviour
+from retrieval.description import DESCRIPTION, Description
+from retrieval.item_space import ItemSpace
 from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker, carried_over
 from retrieval.users import UserModel
 
 
 class LearnedParts:
-    """Adapter, user model and reranker of a bundle's generation."""
+    """Adapter, behaviour block, user model and reranker of a bundle's generation.
+
+    Attributes:
+        dim: D, the dimensions of content.
+        width: D + R, those of content and behaviour, which are indexed.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
-        dim = bundle.manifest.encoder.dim
+        self.dim = dim = bundle.manifest.encoder.dim
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
+        self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
+        self._description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.width = dim + (self.behaviour.items.shape[1] if self.behaviour else 0)
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
-    def project(self, fused: Vectors) -> Vectors:
-        """Give the item vectors, (N, D) float32, of fused frozen ones."""
-        return self.adapter.apply(fused) if self.adapter else fused
+    def project(self, items: ModalityVectors) -> Vectors:
+        """Give the content, (N, D) float32, of frozen vectors."""
+        return self.adapter.apply(items) if self.adapter else fuse(items)
+
+    def content(self, bundle: Bundle, start: int = 0) -> Vectors:
+        """Give the content of the rows of a bundle from one on: (M, D) float32."""
+        frozen = bundle.modality_vectors
+        return self.project(frozen.take(slice(start, None)) if start else frozen)
+
+    def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
+        """Give the behaviour block of the rows of a bundle from one on, if there is one."""
+        if self.behaviour is None or self._description is None:
+            return None
+        known = len(bundle.generation.items)
+        if not bundle.batches:
+            return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
+        new = np.arange(max(start, known), len(bundle.items))
+        described = self._description.of(bundle.modality_vectors.take(new), bundle.attributes.take(new))
+        later = self.behaviour.later(described, bundle.origins[new - known])
+        return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
+
+    def item_vectors(self, bundle: Bundle, start: int = 0) -> Vectors:
+        """Give what is indexed of the rows of a bundle from one on: (M, D + R) float32, content and behaviour."""
+        content, block = self.content(bundle, start), self.block(bundle, start)
+        return block.joined(content) if block else content
+
+    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> dict[str, Queries]:
+        """Give held-out queries for an index over the living rows of a bundle, (N, D + R) float32."""
+        frozen = bundle.modality_vectors.take(bundle.alive)
+        asked = held_out_queries(frozen, vectors[:, : self.dim], sample)
+        if (block := self.block(bundle)) is None:
+            return asked
+        return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.alive)), asked)
 
     def reranker(self, vectors: Vectors, frozen: ModalityVectors, origins: Rows) -> Reranker:
         """Give what orders candidates: the learned head if there is one.
 
         Args:
-            vectors: (N, D) float32, the item vectors.
+            vectors: (N, D + R) float32, the item vectors.
             frozen: The frozen vectors of the same rows.
             origins: (M,) int64, for each of the last M rows, added after learning, the one that had the same item
                 before, or -1.
@@ -41,9 +87,30 @@ class LearnedParts:
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
         """Give the learned files that have a line for each row, for the living rows of a bundle."""
-        if self._reranker is None:
-            return {}
-        return {RERANKER: carried_over(self._reranker, bundle.origins, bundle.alive)}
+        files = {}
+        if self._reranker is not None:
+            files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.alive)
+        if block := self.block(bundle):
+            files[BEHAVIOUR] = block.take(bundle.alive).to_bytes()
+        return files
+
+
+def behaviour_queries(
+    space: ItemSpace, asked: dict[str, Queries], histories: Sequence[Rows] = ()
+) -> dict[str, Queries]:
+    """Make queries for content and behaviour of queries for content, (B, D + R) float32.
+
+    Args:
+        space: Of N items, with behaviour.
+        asked: Queries for content; those of histories are made anew.
+        histories: What users did; pairs of items drawn at random when there are none.
+    """
+    found = {kind: Queries(space.searched(one.vectors), one.own) for kind, one in asked.items()}
+    if "history" in asked:
+        count = len(asked["history"].vectors)
+        rows = list(histories)[:count] or list(random_pairs(len(space.indexed), count))
+        found["history"] = Queries(space.asked(rows))
+    return found
 
 
 def compact(root: Path | str) -> Bundle:

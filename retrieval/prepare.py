@@ -32,6 +32,22 @@ class History:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, part: slice) -> "History":
+        return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
+
+    def after(self, time: int) -> "History":
+        """Give what was done later than at a time in seconds since 1970."""
+        return self[int(np.searchsorted(self.timestamps, time, side="right")) :]
+
+    def joined(self, later: "History") -> "History":
+        """Give this history and then what the same user did later."""
+        return History(
+            self.user_id,
+            np.concatenate([self.rows, later.rows]),
+            np.concatenate([self.timestamps, later.timestamps]),
+            np.concatenate([self.weights, later.weights]),
+        )
+
 
 def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
     """Gather each user's interactions with the items of a bundle; users sorted by id.

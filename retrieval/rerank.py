@@ -82,16 +82,18 @@ class Head:
 class HeadReranker:
     """Orders recommendations by a learned head, and queries without a history by exact score."""
 
-    def __init__(self, head: Head, source: FeatureSource) -> None:
+    def __init__(self, head: Head, source: FeatureSource, vectors: Vectors | None = None) -> None:
+        """Take a head, what it reads, and (N, E) what queries are compared with, if that is more than content."""
         if len(head.mean) != len(source.names):
             raise DamagedFileError(
                 f"reranker reads {len(head.mean)} features, the bundle has {source.names}: fit again"
             )
         self.head, self.source = head, source
+        self.vectors = source.vectors if vectors is None else vectors
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in the order of the head."""
-        scores = exact_scores(candidates, self.source.vectors)
+        scores = exact_scores(candidates, self.vectors)
         learned = np.flatnonzero([len(history) > 0 for history in candidates.histories])
         for start in range(0, len(learned), BLOCK):
             block = learned[start : start + BLOCK]
@@ -108,14 +110,18 @@ class HeadReranker:
     def from_bytes(
         cls, data: bytes, vectors: Vectors, frozen: ModalityVectors, users: UserModel, origins: Rows = NO_ROWS
     ) -> "HeadReranker":
-        """Read what `to_bytes` gave, for its items and M more, which replace those at ``origins`` or none (-1)."""
+        """Read what `to_bytes` gave, for its items and M more, which replace those at ``origins`` or none (-1).
+
+        Of the (N + M, D + R) vectors the first D are content.
+        """
         tensors = load(data)
         popularity = _carried(tensors.pop("popularity"), origins)
         if len(popularity) != len(vectors):
             raise DamagedFileError(f"reranker knows {len(popularity)} items, the bundle {len(vectors)}: fit again")
         read = json.loads(_metadata(data).get("features", "[]"))
         modalities = tuple(modality for modality in Modality if f"{modality}_cosine" in read)
-        return cls(Head(**tensors), FeatureSource(vectors, frozen, popularity, users, modalities))
+        content = vectors[:, : next(iter(frozen.vectors.values())).shape[1]]
+        return cls(Head(**tensors), FeatureSource(content, frozen, popularity, users, modalities), vectors)
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

@@ -12,9 +12,7 @@ from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
-from indexing.fusion import fuse
 from indexing.generation import BRIDGE
-from indexing.growing import Growing
 from indexing.index import VectorIndex
 from indexing.index.base import check_vectors
 from indexing.index.delta import DeltaIndex
@@ -22,8 +20,11 @@ from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, re
 from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, read_sound
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import Adapter
+from retrieval.behaviour import Behaviour
 from retrieval.candidates import Candidates
+from retrieval.explain import Explanation, explain
 from retrieval.filters import Where, matching
+from retrieval.item_rows import ItemRows
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
@@ -55,24 +56,16 @@ class Retriever:
     def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
         self.bundle = bundle
         self.items = bundle.items
-        known = len(bundle.generation.items)
-        if previous is not None and previous.bundle.generation is bundle.generation:
-            self.learned: LearnedParts = previous.learned
-            self._rows: Growing = previous._rows
-            known = len(previous.items)
-        else:
-            self.learned = LearnedParts(bundle)
-            self._rows = Growing(self.learned.project(fuse(bundle.generation.modality_vectors)))
-            if encoder is not None:
-                bundle.check_encoder(encoder)
-        new = bundle.modality_vectors.take(np.arange(known, len(self.items)))
-        self.vectors: Vectors = self._rows.extended(known, self.learned.project(fuse(new)))
-        self.reranker = self.learned.reranker(self.vectors, bundle.modality_vectors, bundle.origins)
+        if previous is not None and previous.bundle.generation is not bundle.generation:
+            previous = None
+        self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
+        if encoder is not None and previous is None:
+            bundle.check_encoder(encoder)
         self._encoder = encoder
-        if previous is not None and previous.bundle.generation is bundle.generation:
-            self.status: Status = previous.status
-        else:
-            self.status = measured_status(bundle, self.vectors)
+        self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
+        self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
+        self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
+        if previous is None:
             warn_if_degraded(self.status, bundle)
 
     @classmethod
@@ -103,11 +96,26 @@ class Retriever:
         bundle = self.bundle
         if not bundle.batches:
             return bundle.index
-        return DeltaIndex(bundle.index, self.vectors[len(bundle.generation.items) :], bundle.alive)
+        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive)
+
+    @property
+    def vectors(self) -> Vectors:
+        """The content of every row: (N, D) float32."""
+        return self._rows.space.content
+
+    @property
+    def indexed(self) -> Vectors:
+        """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
+        return self._rows.space.indexed
+
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """What was learned of users, if anything."""
+        return self._rows.space.behaviour
 
     @cached_property
     def centre(self) -> Vectors:
-        """The mean vector of all items: (D,) float32."""
+        """The mean content of all items: (D,) float32."""
         alive = self.bundle.alive
         mean: Vectors = (self.vectors if alive.all() else self.vectors[alive]).mean(axis=0)
         return mean
@@ -196,6 +204,8 @@ class Retriever:
     def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
+        Near is what looks and reads alike. What users take together is ``recommend([[item_id]])``.
+
         Raises:
             UnknownItemError: When an id is not in the bundle.
         """
@@ -212,33 +222,56 @@ class Retriever:
         where: Where = (),
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
+        weights: Sequence[Sequence[float]] | None = None,
     ) -> Candidates:
         """Recommend k items to each user.
 
         Args:
-            histories: For each of B users the item_ids of their history, oldest first.
+            histories: For each of B users the item_ids of their history, oldest first; one click will do. Where
+                interactions were learned from, an empty history is answered with what is popular.
             k: Answers a user.
             where: What every answer satisfies.
             exclude_seen: Leave out the items of the history.
             user_ids: B names for the answers.
+            weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
+                speaks against what a rating of 5 speaks for. All alike when None.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
-            InputError: When a history is empty.
+            InputError: When a history is empty and nothing was learned from interactions.
+            ShapeError: When weights and histories do not fit.
         """
         _plural(histories, "histories")
         for user, history in enumerate(histories):
             _plural(history, f"histories[{user}]")
-            if not len(history):
-                raise InputError(f"the history of user {user} is empty; leave that user out, or show popular items")
         rows = [self.items.rows(history) for history in histories]
-        tastes = self.users.taste(self.vectors, rows, self.centre)
-        found = self._candidates(tastes, k, where, rows if exclude_seen else (), kind="history")
+        queries = self.user_queries(rows, weights)
+        found = self._found(queries, k, where, rows if exclude_seen else (), kind="history")
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
+
+    def user_queries(self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None = None) -> Vectors:
+        """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
+
+        Args:
+            histories: B arrays of rows, oldest first.
+            weights: How much each was liked.
+        """
+        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
+        return self._rows.space.asked(histories, given, self.centre)
 
     def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
-        return nearest_parts(candidates, self.bundle)
+        queries = candidates.queries[:, : self.vectors.shape[1]]
+        if not queries.any() and all(map(len, candidates.histories)) and candidates.histories:
+            queries = self.users.taste(self.vectors, candidates.histories, self.centre)
+        return nearest_parts(replace(candidates, queries=queries), self.bundle)
+
+    def explain(
+        self, candidates: Candidates, *, weights: Sequence[Sequence[float]] | None = None, most: int = 5
+    ) -> list[list[Explanation]]:
+        """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`."""
+        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
+        return explain(candidates, self._rows.space, self.centre, given, most)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
@@ -246,6 +279,12 @@ class Retriever:
         return ranked if k is None else ranked.top(k)
 
     def _candidates(
+        self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
+    ) -> Candidates:
+        """Find by content alone."""
+        return self._found(self._rows.space.searched(queries), k, where, exclude, kind)
+
+    def _found(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         allow = matching(self.bundle.attributes, where)

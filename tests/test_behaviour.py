@@ -17,11 +17,12 @@ def random_block(seed: int = 0, items: int = 30) -> Behaviour:
 
     levels = np.array([1, 3, 5], np.float32)
     towers = (
-        Tower(drawn(1, items, 4), np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
-        Tower(drawn(2, items, 3), np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
+        Tower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
+        Tower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
     )
-    predictor = Predictor(drawn(5, 8), drawn(8))
-    return Behaviour(drawn(items, 8), np.full(items, 0.5, np.float32), levels, towers, predictor, 0.25, 2.0)
+    predictor = Predictor(drawn(5, 8 + 10), drawn(8 + 10))
+    confidence = np.full(items, 0.5, np.float32)
+    return Behaviour(drawn(items, 8), drawn(items, 10), confidence, levels, towers, predictor, 0.25, 2.0)
 
 
 def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
@@ -35,12 +36,17 @@ def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
     first, second = block.towers
     # By hand: worth 5 is the last level, 2 half-way between the first two, 1 the first.
     worth = [np.array([row[2], (row[0] + row[1]) / 2, row[0]]) for row in (first.worth[0], *second.worth)]
-    told = sum(worth[0][place] * first.said[0, row] for place, row in enumerate(history))
+    told = sum(worth[0][place] * block.said[row, :4] for place, row in enumerate(history))
     expected += block.items[:, :4] @ (told / np.linalg.norm(told))
     told = second.start.astype(np.float64)
     for channel, half_life in enumerate((2, 8)):
         for place, row in enumerate(history):
-            told = told + worth[channel + 1][place] * 0.5 ** ((2 - place) / half_life) * second.said[channel, row]
+            told = (
+                told
+                + worth[channel + 1][place]
+                * 0.5 ** ((2 - place) / half_life)
+                * block.said[row, 4 + 3 * channel : 7 + 3 * channel]
+            )
     expected += 0.5 * block.items[:, 4:7] @ (told / np.linalg.norm(told))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-4)
 
@@ -87,6 +93,21 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     tensors = load(random_block().to_bytes())
     with pytest.raises(DamagedFileError, match="7 dimensions"):
         Behaviour.from_bytes(save(tensors | {"items": np.ascontiguousarray(tensors["items"][:, :5])}))
-    del tensors["tower1.said"]
+    del tensors["said"]
     with pytest.raises(DamagedFileError, match="behaviour block has no"):
         Behaviour.from_bytes(save(tensors))
+
+
+def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() -> None:
+    block, described = random_block(), np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32)
+    whole = block.followed_by(block.later(described, np.array([-1, 7, -1])))
+    predicted = described @ block.predictor.weights + block.predictor.offset
+    np.testing.assert_array_equal(whole.items[31], block.items[7])
+    np.testing.assert_array_equal(whole.said[31], block.said[7])
+    np.testing.assert_allclose(whole.items[[30, 32]], predicted[[0, 2], :8], atol=1e-5)
+    np.testing.assert_allclose(whole.said[[30, 32]], predicted[[0, 2], 8:], atol=1e-5)
+    np.testing.assert_array_equal(whole.confidence[30:], np.array([0, 0.5, 0], np.float32))
+    history = [np.array([3, 31])]
+    np.testing.assert_array_equal(whole.queries(history), block.queries([np.array([3, 7])]))
+    kept = whole.take(np.arange(33) != 7)
+    np.testing.assert_array_equal(kept.queries([np.array([3, 30])]), whole.queries(history))

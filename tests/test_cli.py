@@ -199,7 +199,7 @@ def test_wrong_usage_and_faults_have_their_own_exit_codes(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("retrieval.retriever.fuse", fail)
+    monkeypatch.setattr("retrieval.learned.fuse", fail)
     code, _, err = run("search", bundle, "x")
     assert (code, len(err.strip().splitlines())) == (70, 1)
     assert "internal error: ZeroDivisionError: a fault of ours" in err
@@ -209,7 +209,7 @@ def test_wrong_usage_and_faults_have_their_own_exit_codes(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.retriever.fuse", interrupt)
+    monkeypatch.setattr("retrieval.learned.fuse", interrupt)
     assert run("search", bundle, "x")[0] == 130
 
 

@@ -34,9 +34,15 @@ def fit(
     show_pairs(
         f"{bundle}: learned from {len(log)} interactions",
         {
-            "published": ", ".join(report.published) or "nothing: what was learned did not help on later interactions",
+            "published": report.refused
+            or ", ".join(report.published)
+            or "nothing: what was learned did not help on later interactions",
             "ndcg@10 on later interactions": ", ".join(f"{part} {value:.4f}" for part, value in report.ndcg.items()),
-            "text search, recall@10": ", ".join(f"{part} {value:.4f}" for part, value in report.text_search.items()),
+            "search by own vector, recall@10": "; ".join(
+                f"{modality}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
+                for modality, found in report.search.items()
+            ),
+            "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
             "generation": report.generation,
         },
     )

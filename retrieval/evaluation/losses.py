@@ -124,7 +124,7 @@ def _exact(retriever: Retriever, asked: Candidates, hidden: Sequence[Rows], dept
     position = np.full(len(retriever.items), -1, np.int64)
     position[there] = np.arange(len(there))
     exclude = [position[rows][position[rows] >= 0] for rows in hidden]
-    oracle: VectorIndex = FlatIndex(retriever.vectors[there])
+    oracle: VectorIndex = FlatIndex(retriever.indexed[there])
     rows = retrieve(oracle, asked.queries, depth, exclude=exclude)[1]
     return np.where(rows >= 0, there[rows], -1)
 

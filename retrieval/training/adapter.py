@@ -1,119 +1,187 @@
-"""Train the adapter: in-batch softmax of each user's next item, with logQ correction and masked accidental hits.
+"""Train the adapter, gate and residual together, by what users did next; `losses` says how a batch is judged."""
 
-The sampled softmax over the targets of a batch prefers rare items, because popular ones appear as negatives more
-often; subtracting the log of the sampling probability from each logit takes that back (Yi et al., RecSys 2019).
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
+from indexing.encoders.base import unit
 from indexing.errors import TrainingError
-from indexing.types import Rows, Vectors
+from indexing.fusion import ModalityVectors
+from indexing.index import FlatIndex
+from indexing.types import Rows
 from retrieval.adapter import Adapter
+from retrieval.modality_gate import ModalityGate
 from retrieval.training.config import AdapterConfig
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.held_out import hold_out
+from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
+from retrieval.training.mining import hard_negatives
+from retrieval.training.sampling import dropped, mean_fused, seen_by, target_share
 from retrieval.users import UserModel
 
 
 def train_adapter(
-    fused: Vectors,
+    items: ModalityVectors,
     histories: Sequence[Rows],
     users: UserModel,
     config: AdapterConfig,
     progress: Callable[[int], None] | None = None,
-) -> Adapter:
+    work: Path | None = None,
+) -> tuple[Adapter, TrainingCurve]:
     """Learn an adapter from what users did next.
 
+    The last interaction of some users is held out, to stop when it is predicted no better; the best state is kept.
+
     Args:
-        fused: (N, D) float32, the frozen item vectors.
+        items: The frozen vectors of the N items.
         histories: For each user the rows of their items, oldest first; those shorter than 2 teach nothing.
         users: Makes the query vectors.
         config: How to learn.
-        progress: Called with 1 after each epoch.
+        progress: Called after each epoch with how many more are done: 1, or more when it goes on after a kill.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
     Raises:
-        TrainingError: When no history has two items, or the loss is no longer finite.
+        TrainingError: When no history has two items, or the loss is not finite from the start.
     """
     usable = [history for history in histories if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    start = Adapter.identity(fused.shape[1], config.hidden, rng)
-    weights = [torch.from_numpy(part.copy()).requires_grad_() for part in (start.w1, start.b1, start.w2)]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=1e-4)
-    frozen = torch.from_numpy(fused)
-    log_q = torch.from_numpy(_log_target_share(usable, len(fused)))
-    for _ in range(config.epochs):
-        samples = [(history, int(t)) for history in usable for t in rng.integers(1, len(history), config.targets)]
-        rng.shuffle(samples)
-        for begin in range(0, len(samples), config.batch_size):
-            batch = samples[begin : begin + config.batch_size]
-            loss = _loss(weights, frozen, batch, users, log_q, config)
-            if not torch.isfinite(loss):
-                raise TrainingError("the loss is no longer finite; lower the learning rate or look for broken vectors")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    learner = AdapterLearner(items, usable, users, config, rng)
+    checkpoint = None if work is None else work / f"adapter-{_name(items, histories, users, config)}.safetensors"
+    done = 0
+
+    def after(epoch: int) -> None:
+        nonlocal done
         if progress is not None:
-            progress(1)
-    return Adapter(*(weight.detach().numpy() for weight in weights))
+            progress(epoch - done)
+        done = epoch
+
+    curve = learn(learner, rng, Schedule(config.epochs, config.patience, checkpoint), after)
+    return learner.adapter(), curve
 
 
-def _loss(
-    weights: Sequence[torch.Tensor],
-    frozen: torch.Tensor,
-    batch: Sequence[tuple[Rows, int]],
-    users: UserModel,
-    log_q: torch.Tensor,
-    config: AdapterConfig,
-) -> torch.Tensor:
-    pasts = [history[max(0, t - users.longest) : t] for history, t in batch]
-    targets = np.array([history[t] for history, t in batch])
-    rows, places = np.unique(np.concatenate([*pasts, targets]), return_inverse=True)
-    w1, b1, w2 = weights
-    fused = frozen[torch.from_numpy(rows)]
-    vectors = F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1)
+def _name(items: ModalityVectors, histories: Sequence[Rows], users: UserModel, config: AdapterConfig) -> str:
+    arrays = [part for m in items.modalities for part in (items.vectors[m], items.exists[m])]
+    settings = {"config": asdict(config), "users": asdict(users), "modalities": list(items.modalities)}
+    return digest(settings, *arrays, np.array([len(history) for history in histories]), np.concatenate(histories))
 
-    mixing = np.zeros((len(batch), len(rows)), np.float32)
-    begin = 0
-    for line, past in enumerate(pasts):
-        np.add.at(mixing[line], places[begin : begin + len(past)], users.weights(len(past)))
-        begin += len(past)
-    tastes = F.normalize(torch.from_numpy(mixing) @ vectors - frozen.mean(dim=0), dim=1)
-    wanted = torch.from_numpy(places[begin:])
-    return (
-        next_item_loss(
-            tastes @ vectors[wanted].T / config.temperature,
-            torch.from_numpy(targets),
-            log_q[torch.from_numpy(targets)],
-            seen=torch.from_numpy(mixing[:, places[begin:]] > 0),
+
+class AdapterLearner:
+    """The torch side of `Adapter`."""
+
+    def __init__(
+        self,
+        items: ModalityVectors,
+        histories: Sequence[Rows],
+        users: UserModel,
+        config: AdapterConfig,
+        rng: np.random.Generator,
+    ) -> None:
+        self.items, self.users, self.config = items, users, config
+        self.modalities, dim = items.modalities, next(iter(items.vectors.values())).shape[1]
+        start = Adapter.identity(dim, config.hidden, rng)
+        self.centre = torch.from_numpy(mean_fused(items))
+        self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
+        self.gate = [torch.zeros(len(self.modalities), dim), torch.zeros(len(self.modalities), 1)]
+        parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
+        self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
+        self.histories, self.held_out = hold_out(histories, items.count, config.held_out, rng)
+        self.share = torch.from_numpy(target_share(self.histories, items.count))
+
+    def adapter(self) -> Adapter:
+        """Give what was learned so far, for use in numpy."""
+        parts = (part.detach().numpy().copy() for part in self.gate)
+        gate = ModalityGate(*(dict(zip(self.modalities, part, strict=True)) for part in parts))
+        w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
+        return Adapter(w1, b1, w2, gate)
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the users; see `Learner`."""
+        index = FlatIndex(self.adapter().apply(self.items)) if self.config.hard else None
+        drawn = [(history, int(t)) for history in self.histories for t in self._targets(history, rng)]
+        rng.shuffle(drawn)
+        for begin in range(0, len(drawn), self.config.batch_size):
+            yield self._loss(drawn[begin : begin + self.config.batch_size], index, rng)
+
+    def _targets(self, history: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.integers(1, len(history), self.config.targets)
+
+    def _loss(
+        self, batch: Sequence[tuple[Rows, int]], index: FlatIndex | None, rng: np.random.Generator
+    ) -> torch.Tensor:
+        pasts = [history[max(0, t - self.users.longest) : t] for history, t in batch]
+        targets = np.array([history[t] for history, t in batch])
+        candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.uniform)])
+        rows, places = np.unique(np.concatenate([*pasts, candidates]), return_inverse=True)
+        vectors, frozen = self.project(rows, rng)
+        read = len(places) - len(candidates)
+        tastes = self._tastes(pasts, places[:read], vectors)
+        drawn = torch.from_numpy(candidates)
+        loss = next_item_loss(
+            tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature,
+            drawn,
+            log_expected_counts(self.share, drawn, len(batch) - 1, self.config.uniform),
+            seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
+            hard=None if index is None else self._hard(index, tastes, batch, rng),
         )
-        + config.stay * (1 - (vectors * fused).sum(dim=1)).mean()
-    )
+        return loss + self.config.stay * (1 - (vectors * frozen).sum(dim=1)).mean()
 
+    def _hard(
+        self, index: FlatIndex, tastes: torch.Tensor, batch: Sequence[tuple[Rows, int]], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        queries, targets = tastes.detach().numpy(), np.array([history[t] for history, t in batch])
+        positive = (queries * index.vectors[targets]).sum(axis=1)
+        known = [history for history, _ in batch]
+        found = hard_negatives(index, queries, known, positive, self.config.hard, margin=self.config.margin)
+        rows, places = np.unique(np.maximum(found, 0), return_inverse=True)
+        vectors, _ = self.project(rows, rng)
+        chosen = vectors[torch.from_numpy(places.reshape(found.shape))]
+        return torch.einsum("bd,bhd->bh", tastes, chosen) / self.config.temperature, torch.from_numpy(found)
 
-def next_item_loss(
-    logits: torch.Tensor, targets: torch.Tensor, log_q: torch.Tensor, seen: torch.Tensor
-) -> torch.Tensor:
-    """In-batch softmax loss with logQ correction.
+    def project(self, rows: Rows, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the vectors of some items as learned so far, and the frozen ones: two times (R, D).
 
-    Args:
-        logits: (B, B) float32, score of query i for the target of query j.
-        targets: (B,) int64, which item each target is.
-        log_q: (B,) float32, log of the probability with which each target is drawn into a batch.
-        seen: (B, B) bool, whether the target of query j is in the history of query i: no negative for it.
-    """
-    same = targets[:, None] == targets[None, :]
-    itself = torch.eye(len(targets), dtype=torch.bool)
-    corrected = (logits - log_q[None, :]).masked_fill((same | seen) & ~itself, -torch.inf)
-    return F.cross_entropy(corrected, torch.arange(len(targets)))
+        With a generator, now and then one modality of an item that has several is taken from both.
+        """
+        taken = self.items.take(rows)
+        exists = np.stack([taken.exists[modality] for modality in self.modalities])
+        if rng is not None:
+            exists = dropped(exists, self.config.modality_dropout, rng)
+        units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
+        (slopes, offsets), (w1, b1, w2) = self.gate, self.residual
+        levels = torch.einsum("mrd,md->mr", units, slopes) + offsets
+        # Not -inf: an item without any modality would be no number.
+        weights = torch.softmax(levels.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
+        fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
+        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), F.normalize(units.sum(dim=0), dim=1)
 
+    def _tastes(self, pasts: Sequence[Rows], places: NDArray[np.int64], vectors: torch.Tensor) -> torch.Tensor:
+        """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
+        weights = torch.from_numpy(np.concatenate([self.users.weights(len(past)) for past in pasts]))
+        starts = torch.from_numpy(np.cumsum([0, *map(len, pasts[:-1])]))
+        rows = torch.from_numpy(places)
+        tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
+        return F.normalize(tastes - self.centre, dim=1)
 
-def _log_target_share(histories: Sequence[Rows], count: int) -> Vectors:
-    """Log of the share of drawn targets that each of N items has: every position but the first is drawn alike."""
-    share = np.zeros(count)
-    for history in histories:
-        np.add.at(share, history[1:], 1 / (len(history) - 1))
-    return np.log(np.maximum(share / len(histories), 1e-12)).astype(np.float32)
+    def valid(self) -> float | None:
+        """Give the loss of the softmax over the catalogue on what is held out; see `Learner`."""
+        held = self.held_out
+        if held is None:
+            return None
+        pasts = [past[-self.users.longest :] for past in held.pasts]
+        rows, places = np.unique(np.concatenate([*pasts, held.candidates]), return_inverse=True)
+        read = len(places) - len(held.candidates)
+        with torch.no_grad():
+            vectors, _ = self.project(rows)
+            tastes = self._tastes(pasts, places[:read], vectors)
+            logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature
+            wanted = torch.from_numpy(held.candidates == held.targets[:, None]).float()
+            seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
+            return float(sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen).mean())

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from indexing.errors import TrainingError
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.behaviour import Behaviour, Predictor, Tower
 from retrieval.prepare import History
 from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease, ridge
@@ -17,6 +18,16 @@ _DAY = 86_400
 _MOST_LEVELS = 8
 
 
+class _Side(NamedTuple):
+    """A tower with its (N, r) items, what they say (N, S r), what predicts the items, and (N,) bool which it knows."""
+
+    tower: Tower
+    items: Doubles
+    said: Doubles
+    predictor: Predictor
+    known: Mask
+
+
 def learn_behaviour(
     pasts: Sequence[History],
     described: Vectors,
@@ -24,6 +35,9 @@ def learn_behaviour(
     progress: Callable[[int, NextItems], None] | None = None,
 ) -> Behaviour:
     """Learn from what users did.
+
+    Items are scaled to a root mean square length of 1, as content has it, so that an index gives both their due; no
+    order of items depends on it.
 
     Args:
         pasts: The histories up to the cut.
@@ -41,32 +55,57 @@ def learn_behaviour(
         raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
     levels = levels_of(pasts)
     worth = levels / np.mean(np.concatenate([past.weights for past in pasts]))
-    found = _towers(pasts, levels, worth.astype(np.float32), described, config, progress)
+    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, progress)
     popular = popularity(pasts, len(described), config.decay_days)
     popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]
-    own = np.concatenate([*(items for _, items, _ in found), popular], axis=1)
-    predictor = together([*(one for _, _, one in found), ridge(described, popular, np.log1p(counts), config.ridge)])
+    said = np.concatenate([side.said for side in sides], axis=1)
+    trust = np.log1p(counts)
+    predictor = together(
+        [side.predictor for side in sides]
+        + [ridge(described, popular, trust, config.ridge), ridge(described, said, trust, config.ridge)]
+    )
+    own = np.concatenate([*(side.items for side in sides), popular, said], axis=1)
+    predicted = predictor.predict(described)
     confidence = counts / (counts + config.doubt)
-    blended = confidence[:, None] * own + (1 - confidence[:, None]) * predictor.predict(described)
+    blended = _known(sides, confidence) * (own - predicted) + predicted
+    items, said = np.split(blended, [own.shape[1] - said.shape[1]], axis=1)
+    scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1)))), 1e-9)
+    predictor = _scaled(predictor, scale, items.shape[1])
     return Behaviour(
-        blended.astype(np.float32),
+        (scale * items).astype(np.float32),
+        said.astype(np.float32),
         confidence.astype(np.float32),
         levels,
-        tuple(tower for tower, _, _ in found),
+        tuple(side.tower for side in sides),
         predictor,
         config.popular,
-        config.content,
+        scale * config.content,
     )
 
 
-def _towers(
+def _known(sides: Sequence[_Side], confidence: Doubles) -> Doubles:
+    """Give how much of each number of an item is its own: those of sides, of popularity, and what is said."""
+    of_side = [confidence * side.known for side in sides]
+    columns = [np.repeat(one[:, None], side.items.shape[1], axis=1) for one, side in zip(of_side, sides, strict=True)]
+    told = [np.repeat(one[:, None], side.said.shape[1], axis=1) for one, side in zip(of_side, sides, strict=True)]
+    return np.concatenate([*columns, confidence[:, None], *told], axis=1)
+
+
+def _scaled(predictor: Predictor, scale: float, columns: int) -> Predictor:
+    """Scale the first so many columns of what is predicted."""
+    factors = np.ones(len(predictor.offset), np.float32)
+    factors[:columns] = scale
+    return Predictor(predictor.weights * factors, predictor.offset * factors)
+
+
+def _sides(
     pasts: Sequence[History],
     levels: Vectors,
     worth: Vectors,
     described: Vectors,
     config: BehaviourConfig,
     progress: Callable[[int, NextItems], None] | None,
-) -> list[tuple[Tower, Doubles, Predictor]]:
+) -> list[_Side]:
     counts = touched(pasts, len(described))
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
@@ -75,14 +114,14 @@ def _towers(
     white = Whitening.of(items[kept])
     side = white.apply(items)
     half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
-    start = np.zeros(config.closed, np.float32)
-    closed = Tower((said @ white.back)[None].astype(np.float32), half_life, worth[None], start)
-    trust = np.where(np.isin(np.arange(len(counts)), kept), np.log1p(counts), 0.0)
-    found = [(closed, side, ridge(described, side, trust, config.ridge))]
+    closed = Tower(half_life, worth[None], np.zeros(config.closed, np.float32))
+    known = np.isin(np.arange(len(counts)), kept)
+    trust = np.where(known, np.log1p(counts), 0.0)
+    found = [_Side(closed, side, said @ white.back, ridge(described, side, trust, config.ridge), known)]
     if config.next_items is not None:
         state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
-        tower, side, predictor = state.tower(warm)
-        found.append((replace(tower, share=config.share), side, predictor))
+        tower, side, said, predictor = state.tower(warm)
+        found.append(_Side(replace(tower, share=config.share), side, said, predictor, counts > 0))
     return found
 
 

@@ -9,12 +9,20 @@ class AdapterConfig:
 
     Attributes:
         hidden: Width H of the residual.
-        epochs: Passes over the users.
+        epochs: Most passes over the users.
         targets: Targets drawn from a user in each pass.
         batch_size: Targets, and so negatives, a batch.
+        uniform: Further negatives a batch, drawn from the whole catalogue alike. Without them a rare target stands for
+            so much of the catalogue when it is drawn that learning is unsteady.
+        hard: Negatives of each target's own, found by searching the vectors as they were before the pass; searching is
+            exact, and costs more than all else.
+        margin: How much less than the target a hard negative scores at least; what scores more may be no negative.
         learning_rate: Of Adam.
         temperature: Divides the cosines before the softmax.
         stay: Weight of staying near the frozen vectors, which keeps text and image search.
+        modality_dropout: Share of the items with several modalities that are seen without one, in each batch.
+        held_out: Share of the users whose last interaction is held out, to stop early and keep the best state.
+        patience: Passes without a better loss on what is held out before it stops.
         seed: Of initialisation and sampling.
     """
 
@@ -22,9 +30,15 @@ class AdapterConfig:
     epochs: int = 20
     targets: int = 4
     batch_size: int = 512
+    uniform: int = 512
+    hard: int = 0
+    margin: float = 0.05
     learning_rate: float = 1e-3
     temperature: float = 0.07
     stay: float = 1.0
+    modality_dropout: float = 0.1
+    held_out: float = 0.1
+    patience: int = 8
     seed: int = 0
 
 
@@ -101,7 +115,7 @@ class BehaviourConfig:
         next_items: The learned tower; None goes without.
     """
 
-    closed: int = 64
+    closed: int = 63
     regularisation: float = 200.0
     half_life: float | None = None
     share: float = 0.3

@@ -1,6 +1,8 @@
 """Learn a tower by the softmax over all items of what comes next in a history."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from retrieval.behaviour import Predictor, Tower
 from retrieval.prepare import History
 from retrieval.training.closed_form import Doubles, Whitening
 from retrieval.training.config import NextItemsConfig
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import Schedule, digest, learn
 
 # The history as a whole, what was done just now, and what was disliked; half-lives at the start.
 _HALF_LIVES = (15.0, 3.0, 15.0)
@@ -27,6 +31,7 @@ def learn_next_items(
     described: Vectors,
     config: NextItemsConfig,
     progress: Callable[[int, "NextItems"], None] | None = None,
+    work: Path | None = None,
 ) -> "NextItems":
     """Learn from random cuts of each history.
 
@@ -39,24 +44,24 @@ def learn_next_items(
             and now and then left out, so that the prediction learns to stand alone.
         config: How.
         progress: Called after each epoch with its number, from 1, and the state.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
     Raises:
-        TrainingError: When no history has two items, or the loss is no longer finite.
+        TrainingError: When no history has two items, or the loss is not finite in the first epoch.
     """
     usable = [past for past in pasts if len(past) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = NextItems(described, levels, worth, config, rng)
-    shut = torch.ones(len(described), dtype=torch.bool)
-    shut[torch.from_numpy(warm)] = False
-    for epoch in range(config.epochs):
-        samples = [(past, int(at)) for past in usable for at in _cuts(len(past), config.cuts, rng)]
-        order = rng.permutation(len(samples))
-        for begin in range(0, len(order), config.batch_size):
-            state.step([samples[n] for n in order[begin : begin + config.batch_size]], shut, rng)
-        if progress is not None:
-            progress(epoch + 1, state)
+    state = NextItems(usable, described, levels, worth, warm, config, rng)
+    checkpoint = None
+    if work is not None:
+        lengths = np.array([len(past) for past in pasts])
+        done = [np.concatenate([getattr(past, name) for past in pasts]) for name in ("rows", "weights")]
+        name = digest(asdict(config), levels, worth, warm, described, lengths, *done)
+        checkpoint = work / f"next-items-{name}.safetensors"
+    after = None if progress is None else lambda epoch: progress(epoch, state)
+    state.curve = learn(state, rng, Schedule(config.epochs, checkpoint=checkpoint), after)
     return state
 
 
@@ -67,9 +72,21 @@ def _cuts(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int6
 class NextItems:
     """The torch side of a `Tower` and its items."""
 
+    curve: TrainingCurve
+
     def __init__(
-        self, described: Vectors, levels: Vectors, worth: Vectors, config: NextItemsConfig, rng: np.random.Generator
+        self,
+        pasts: Sequence[History],
+        described: Vectors,
+        levels: Vectors,
+        worth: Vectors,
+        warm: Rows,
+        config: NextItemsConfig,
+        rng: np.random.Generator,
     ) -> None:
+        self.pasts = pasts
+        self.shut = torch.ones(len(described), dtype=torch.bool)
+        self.shut[torch.from_numpy(warm)] = False
         self.levels, self.config, self.count = levels, config, len(described)
         count = self.count
         self.described = torch.from_numpy(described)
@@ -91,16 +108,25 @@ class NextItems:
             {"params": small, "lr": 1e-2},
             {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
         ]
-        self.optimizer = torch.optim.Adam(groups)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups)
         self.fixed = self.worth.detach().clone()
 
     @staticmethod
     def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.normal(0, _SPREAD, (count, dims)).astype(np.float32))
 
-    def step(self, batch: Sequence[tuple[History, int]], shut: torch.Tensor, rng: np.random.Generator) -> None:
-        """Take one step of Adam."""
-        closed = shut.repeat(len(batch), 1)
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the users; see `Learner`."""
+        samples = [(past, int(at)) for past in self.pasts for at in _cuts(len(past), self.config.cuts, rng)]
+        order = rng.permutation(len(samples))
+        for begin in range(0, len(order), self.config.batch_size):
+            yield self._loss([samples[n] for n in order[begin : begin + self.config.batch_size]], rng)
+
+    def valid(self) -> None:
+        """Nothing is held out: how long to learn is chosen by who calls."""
+
+    def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
+        closed = self.shut.repeat(len(batch), 1)
         wanted = torch.zeros(len(batch), self.count)
         for line, (past, at) in enumerate(batch):
             after = slice(at, at + self.config.ahead)
@@ -108,12 +134,7 @@ class NextItems:
             wanted[line, torch.from_numpy(past.rows[after])] = self.targets[self._level(past.weights[after])]
         likely = F.log_softmax(self._scores(batch, rng).masked_fill(closed, -1e9), dim=1)
         # The root: who did much teaches more than who did little, but not in proportion.
-        loss = -((likely * wanted).sum(dim=1) / wanted.sum(dim=1).clamp(min=1e-6).sqrt()).mean()
-        if not torch.isfinite(loss):
-            raise TrainingError("the loss is no longer finite; lower the learning rate or look for broken weights")
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        return -((likely * wanted).sum(dim=1) / wanted.sum(dim=1).clamp(min=1e-6).sqrt()).mean()
 
     def _level(self, weights: Vectors) -> torch.Tensor:
         return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
@@ -143,8 +164,10 @@ class NextItems:
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Predictor]:
-        """Give what was learned for use in numpy: the tower, (N, dims + 1) item vectors, and what predicts them.
+    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Doubles, Predictor]:
+        """Give what was learned for use in numpy.
+
+        The tower, (N, dims + 1) item vectors, (N, 3 (dims + 1)) what items say, and what predicts the item vectors.
 
         The bias is a dimension like others.
         """
@@ -152,9 +175,9 @@ class NextItems:
             own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
             items, scale = own.double().numpy(), float(self.scale.exp())
             white = Whitening.of(items[warm])
-            said = np.stack([scale * part.double().numpy() @ white.back[:-1] for part in self.said])
+            said = np.concatenate([scale * part.double().numpy() @ white.back[:-1] for part in self.said], axis=1)
             start = white.back[-1].astype(np.float32)
-            tower = Tower(said.astype(np.float32), self.half_lives.exp().numpy(), self._worth().numpy(), start)
+            tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
             weights = self.predicting.double().numpy() @ white.forward
         offset = -white.mean @ white.forward
-        return tower, white.apply(items), Predictor(weights.astype(np.float32), offset.astype(np.float32))
+        return tower, white.apply(items), said, Predictor(weights.astype(np.float32), offset.astype(np.float32))

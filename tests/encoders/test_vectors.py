@@ -288,6 +288,12 @@ def test_learning_needs_no_model(tmp_path: Path) -> None:
     assert set(report.ndcg) == {"frozen", "adapter", "reranker"}
     retriever = Retriever.load(tmp_path / "b")
     assert retriever.bundle.manifest.encoder.name == "vectors:24"
+    curves = retriever.bundle.manifest.learned["training"]
+    assert len(curves["adapter"]["train"]) == 20  # too few users to hold something out
+    assert set(curves["adapter"]["search_recall@10"]) == {"text", "image"}
+    for found in curves["adapter"]["search_recall@10"].values():
+        assert found["adapter"] >= found["frozen"] - 0.01
+    assert min(curves["reranker"]["valid"]) == curves["reranker"]["valid"][curves["reranker"]["best"]]
     recommended = retriever.rerank(retriever.recommend([ids[:5]], k=10), k=3)
     assert not set(ids[:5]) & {hit.item_id for hit in recommended[0]}
     assert retriever.similar_items(ids[:1], k=2)[0][0].item_id != ids[0]

@@ -1,23 +1,38 @@
-"""The adapter starts as the frozen model, learns what there is to learn, and its loss is the right one."""
+"""The adapter starts as the frozen model, learns what there is to learn, and its batches are the right ones."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from indexing.encoders.base import unit
-from indexing.errors import DamagedFileError, TrainingError
-from indexing.types import Rows, Vectors
+from indexing.errors import TrainingError
+from indexing.fusion import ModalityVectors, fuse
+from indexing.index import FlatIndex
+from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import Adapter
-from retrieval.training.adapter import next_item_loss, train_adapter
+from retrieval.training.adapter import AdapterLearner, train_adapter
 from retrieval.training.config import AdapterConfig
+from retrieval.training.mining import hard_negatives
+from retrieval.training.sampling import dropped, mean_fused, seen_by, target_share
 from retrieval.users import UserModel
 
 GROUPS, SIZE, DIM = 6, 10, 24
+COUNT = GROUPS * SIZE
+ALL = (Modality.TEXT, Modality.IMAGE)
+SHORT = AdapterConfig(epochs=3)
+USERS = UserModel()
 
 
-def fused_vectors(seed: int = 0) -> Vectors:
+def frozen_items(seed: int = 0, missing: float = 0.0) -> ModalityVectors:
     """Items whose frozen vectors say nothing of the group that users stay within."""
-    return unit(np.random.default_rng(seed).normal(size=(GROUPS * SIZE, DIM)))
+    rng = np.random.default_rng(seed)
+    exists = {modality: np.ones(COUNT, np.bool_) for modality in ALL}
+    exists[Modality.IMAGE] = rng.random(COUNT) >= missing
+    vectors = {m: (unit(rng.normal(size=(COUNT, DIM))) * exists[m][:, None]).astype(np.float16) for m in ALL}
+    return ModalityVectors(vectors, exists)
 
 
 def group_histories(count: int, seed: int = 0) -> list[Rows]:
@@ -25,8 +40,12 @@ def group_histories(count: int, seed: int = 0) -> list[Rows]:
     return [rng.integers(0, GROUPS) * SIZE + rng.permutation(SIZE)[:6] for _ in range(count)]
 
 
+def learned(histories: list[Rows], config: AdapterConfig, items: ModalityVectors | None = None) -> Adapter:
+    return train_adapter(frozen_items() if items is None else items, histories, USERS, config)[0]
+
+
 def share_in_group(vectors: Vectors, histories: list[Rows]) -> float:
-    tastes = UserModel().taste(vectors, [history[:3] for history in histories])
+    tastes = USERS.taste(vectors, [history[:3] for history in histories])
     best = np.argsort(-(tastes @ vectors.T), axis=1)[:, :SIZE]
     return float(
         np.mean([(line // SIZE == history[0] // SIZE).mean() for line, history in zip(best, histories, strict=True)])
@@ -34,78 +53,173 @@ def share_in_group(vectors: Vectors, histories: list[Rows]) -> float:
 
 
 def test_untrained_it_is_the_frozen_model() -> None:
-    fused = fused_vectors()
-    adapter = Adapter.identity(DIM, 8, np.random.default_rng(0))
-    np.testing.assert_allclose(adapter.apply(fused), fused, atol=1e-6)
-    untrained = train_adapter(fused, group_histories(20), UserModel(), AdapterConfig(epochs=0))
-    np.testing.assert_allclose(untrained.apply(fused), fused, atol=1e-6)
+    items = frozen_items(missing=0.3)
+    untrained = learned(group_histories(20), replace(SHORT, epochs=0), items)
+    np.testing.assert_array_equal(untrained.apply(items), fuse(items))
 
 
-def test_it_learns_what_users_did_and_generalises_to_other_users() -> None:
-    fused = fused_vectors()
-    config = AdapterConfig(epochs=40, learning_rate=5e-3, stay=0.1)
-    adapter = train_adapter(fused, group_histories(300), UserModel(), config)
+@pytest.mark.parametrize("more", [{}, {"uniform": 0}, {"uniform": 30, "hard": 5}])
+def test_it_learns_what_users_did_and_generalises_to_other_users(more: dict[str, int]) -> None:
+    items = frozen_items(missing=0.3)
+    config = AdapterConfig(epochs=25, learning_rate=1e-2, stay=0.1, **more)
+    adapter, curve = train_adapter(items, group_histories(200), USERS, config)
     others = group_histories(100, seed=1)
-    before, after = share_in_group(fused, others), share_in_group(adapter.apply(fused), others)
+    before, after = share_in_group(fuse(items), others), share_in_group(adapter.apply(items), others)
     assert before < 0.45  # three of ten are the history's own
     assert after > before + 0.25
+    assert curve.valid[curve.best] == min(curve.valid) < curve.valid[0] - 0.2
+    assert curve.train[-1] < curve.train[0]
 
 
-def test_the_same_seed_gives_the_same_weights_and_numpy_agrees_with_torch() -> None:
-    fused = fused_vectors()
-    first, second = (train_adapter(fused, group_histories(50), UserModel(), AdapterConfig(epochs=3)) for _ in range(2))
-    np.testing.assert_array_equal(first.w2, second.w2)
-    other = train_adapter(fused, group_histories(50), UserModel(), AdapterConfig(epochs=3, seed=1))
+def test_the_gate_learns_which_modality_tells_what_goes_with_what() -> None:
+    """Pictures are of the group, texts are noise: pictures must come to count more, for every item that has one."""
+    items = frozen_items(missing=0.2)
+    groups = np.repeat(unit(np.random.default_rng(5).normal(size=(GROUPS, DIM))), SIZE, axis=0)
+    pictures = (groups * items.exists[Modality.IMAGE][:, None]).astype(np.float16)
+    items = ModalityVectors({**items.vectors, Modality.IMAGE: pictures}, items.exists)
+    adapter = learned(group_histories(300), AdapterConfig(epochs=20, learning_rate=1e-2, stay=0.1), items)
+    weights = adapter.modality_weights(items)
+    both = items.exists[Modality.IMAGE]
+    assert (weights[both, 1] > 0.55).all()
+    np.testing.assert_array_equal(weights[~both], np.tile(np.array([1, 0], np.float32), ((~both).sum(), 1)))
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, second = (learned(group_histories(50), SHORT) for _ in range(2))
+    assert first.to_bytes() == second.to_bytes()
+    other = learned(group_histories(50), replace(SHORT, seed=1))
     assert np.abs(first.w2 - other.w2).max() > 1e-4
-    w1, b1, w2, f = (torch.from_numpy(part) for part in (first.w1, first.b1, first.w2, fused))
-    expected = torch.nn.functional.normalize(f + torch.tanh(f @ w1 + b1) @ w2, dim=1).numpy()
-    np.testing.assert_allclose(first.apply(fused), expected, atol=1e-6)
 
 
-def test_log_q_has_the_sign_that_makes_sampling_match_the_full_softmax() -> None:
-    """With targets drawn by q, the corrected in-batch gradient must point where the full softmax's does."""
+def test_numpy_agrees_with_torch() -> None:
+    items = frozen_items(missing=0.3)
     rng = np.random.default_rng(0)
-    items, draws = 8, 60_000
-    q = np.array([0.4, 0.2, 0.15, 0.1, 0.06, 0.04, 0.03, 0.02])
-    scores = rng.normal(size=items).astype(np.float32)
-    negatives = rng.choice(items, draws, p=q)
-    logits = np.concatenate([[scores[3]], scores[negatives]])
-    corrected = logits - np.log(np.concatenate([[q[3]], q[negatives]]))
-    uncorrected_mass, sampled_mass = np.zeros(items), np.zeros(items)
-    np.add.at(sampled_mass, negatives, np.exp(corrected[1:]))
-    np.add.at(uncorrected_mass, negatives, np.exp(logits[1:]))
-    full = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(sampled_mass / sampled_mass.sum(), full, atol=0.02)
-    assert np.abs(uncorrected_mass / uncorrected_mass.sum() - full).max() > 0.05
-
-    # and the loss subtracts exactly that
-    targets = torch.tensor([0, 1, 2])
-    given = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
-    log_q = torch.log(torch.tensor([0.5, 0.3, 0.2]))
-    by_hand = -torch.log_softmax(given - log_q, dim=1).diagonal().mean()
-    loss = next_item_loss(given, targets, log_q, torch.zeros(3, 3, dtype=torch.bool))
-    torch.testing.assert_close(loss, by_hand)
+    learner = AdapterLearner(items, group_histories(20), USERS, SHORT, rng)
+    with torch.no_grad():
+        for part in (*learner.residual, *learner.gate):
+            part.copy_(torch.from_numpy(rng.normal(size=tuple(part.shape)).astype(np.float32)))
+        vectors, frozen = learner.project(np.arange(COUNT))
+    np.testing.assert_allclose(learner.adapter().apply(items), vectors.numpy(), atol=1e-5)
+    np.testing.assert_allclose(fuse(items), frozen.numpy(), atol=1e-6)
 
 
-def test_accidental_hits_and_seen_items_are_no_negatives() -> None:
-    logits = torch.tensor([[1.0, 5.0, 9.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
-    targets = torch.tensor([7, 8, 7])  # queries 0 and 2 have the same target
-    seen = torch.tensor([[False, True, False], [False] * 3, [False] * 3])  # query 0 has seen item 8
-    loss = next_item_loss(logits, targets, torch.zeros(3), seen)
-    first = torch.tensor(0.0)  # nothing is left to confuse it with
-    second = -torch.log_softmax(logits[1], dim=0)[1]
-    third = -torch.log_softmax(logits[2, 1:], dim=0)[1]
-    torch.testing.assert_close(loss, (first + second + third) / 3)
+@pytest.mark.parametrize(("uniform", "hard"), [(0, 0), (7, 0), (7, 3)])
+def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, hard: int) -> None:
+    """Everything together, in float64: tastes, draws, corrections, masks, hard negatives, and staying near."""
+    config = AdapterConfig(uniform=uniform, hard=hard, modality_dropout=0.0, stay=0.5, held_out=0.0, margin=0.1)
+    items, histories = frozen_items(missing=0.3), group_histories(12)
+    learner = AdapterLearner(items, histories, USERS, config, np.random.default_rng(0))
+    with torch.no_grad():
+        learner.residual[2].copy_(torch.randn(config.hidden, DIM, generator=torch.Generator().manual_seed(0)) * 0.2)
+    z, frozen = learner.adapter().apply(items).astype(np.float64), fuse(items).astype(np.float64)
+    batch = [(history, 2 + n % 4) for n, history in enumerate(histories)]
+    index = FlatIndex(z.astype(np.float32)) if hard else None
+    found = learner._loss(batch, index, np.random.default_rng(4)).item()
+
+    drawn = np.random.default_rng(4).integers(0, COUNT, uniform)
+    share, candidates = np.zeros(COUNT), [*(history[t] for history, t in batch), *drawn]
+    for history in histories:
+        for row in history[1:]:
+            share[row] += 1 / 5 / len(histories)
+    losses, met = [], {int(row) for row in candidates}
+    for place, (history, t) in enumerate(batch):
+        weights = np.array([0.5 ** ((t - 1 - n) / USERS.half_life) for n in range(t)])
+        taste = weights @ z[history[:t]] / weights.sum() - frozen.mean(axis=0)
+        taste /= np.linalg.norm(taste)
+        met |= set(history[:t].tolist())
+        own: list[int] = []
+        if index is not None:
+            score = np.array([taste @ z[history[t]]])
+            own = hard_negatives(index, taste[None].astype(np.float32), [history], score, 3, margin=0.1)[0].tolist()
+        total = target = np.exp(taste @ z[history[t]] / config.temperature)
+        for row in own:
+            total += np.exp(taste @ z[row] / config.temperature) if row >= 0 else 0
+        for other, row in enumerate(candidates):
+            if other != place and row != history[t] and row not in history[:t] and row not in own:
+                expected = (len(batch) - 1) * share[row] + uniform / COUNT
+                total += np.exp(taste @ z[row] / config.temperature) / expected
+        losses.append(-np.log(target / total))
+    stay = np.mean([1 - z[row] @ frozen[row] for row in met])
+    assert found == pytest.approx(np.mean(losses) + 0.5 * stay, rel=1e-4)
+
+
+def test_what_is_held_out_is_judged_by_the_softmax_over_all_items() -> None:
+    items, histories = frozen_items(), group_histories(40)
+    learner = AdapterLearner(items, histories, USERS, replace(SHORT, held_out=0.5), np.random.default_rng(0))
+    held = learner.held_out
+    assert held is not None
+    z, losses = fuse(items).astype(np.float64), []
+    for past, target in zip(held.pasts, held.targets, strict=True):
+        weights = USERS.weights(len(past)).astype(np.float64)
+        taste = weights @ z[past] - z.mean(axis=0)
+        logits = z @ (taste / np.linalg.norm(taste)) / SHORT.temperature
+        rest = [row for row in range(COUNT) if row not in past]
+        losses.append(-logits[target] + np.log(np.exp(logits[rest]).sum()))
+    assert learner.valid() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert learner.valid() == learner.valid()
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    items, histories = frozen_items(missing=0.3), group_histories(120)
+    config = AdapterConfig(epochs=5, uniform=9)
+    whole, curve = train_adapter(items, histories, USERS, config)
+    done: list[int] = []
+
+    def kill(more: int) -> None:
+        done.append(more)
+        if sum(done) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(items, histories, USERS, config, kill, work=tmp_path)
+    resumed, again = train_adapter(items, histories, USERS, config, done.append, work=tmp_path)
+    assert done == [1, 1, 3, 1, 1]
+    assert resumed.to_bytes() == whole.to_bytes()
+    assert again == curve
+    # Other data or another seed is another training.
+    other, _ = train_adapter(items, histories[:-1], USERS, config, work=tmp_path)
+    assert other.to_bytes() != whole.to_bytes()
+    assert len(list(tmp_path.glob("adapter-*.safetensors"))) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_so() -> None:
+    items, histories = frozen_items(), group_histories(120)
+    mad = replace(SHORT, learning_rate=1e30, held_out=0.2, batch_size=60)
+    adapter, curve = train_adapter(items, histories, USERS, mad)
+    assert "no longer finite in epoch 1; the state of epoch 0 is kept" in curve.stopped
+    np.testing.assert_array_equal(adapter.apply(items), fuse(items))
+    broken = ModalityVectors({m: v * np.float16(np.nan) for m, v in items.vectors.items()}, items.exists)
+    with pytest.raises(TrainingError, match="not finite before learning"):
+        train_adapter(broken, histories, USERS, SHORT)
+    with pytest.raises(TrainingError, match="not finite in the first epoch"):
+        train_adapter(broken, histories, USERS, replace(SHORT, held_out=0.0))
 
 
 def test_too_little_to_learn_from_is_an_error() -> None:
     with pytest.raises(TrainingError, match="no user has two or more known items"):
-        train_adapter(fused_vectors(), [np.array([3])], UserModel(), AdapterConfig())
+        train_adapter(frozen_items(), [np.array([3])], USERS, AdapterConfig())
 
 
-def test_weights_survive_saving_and_foreign_ones_are_refused() -> None:
-    adapter = train_adapter(fused_vectors(), group_histories(20), UserModel(), AdapterConfig(epochs=1))
-    loaded = Adapter.from_bytes(adapter.to_bytes(), DIM)
-    np.testing.assert_array_equal(loaded.apply(fused_vectors()), adapter.apply(fused_vectors()))
-    with pytest.raises(DamagedFileError, match="expected dimension 99"):
-        Adapter.from_bytes(adapter.to_bytes(), 99)
+def test_only_items_with_several_modalities_lose_one() -> None:
+    rng = np.random.default_rng(0)
+    exists = rng.random((3, 4000)) < 0.6
+    left = dropped(exists, 0.25, rng)
+    lost = exists & ~left
+    assert not (left & ~exists).any()
+    several = exists.sum(axis=0) >= 2
+    assert not lost[:, ~several].any()
+    assert lost.sum(axis=0).max() == 1
+    assert lost[:, several].any(axis=0).mean() == pytest.approx(0.25, abs=0.03)
+    three = exists.all(axis=0)
+    np.testing.assert_allclose(lost[:, three].sum(axis=1) / lost[:, three].sum(), 1 / 3, atol=0.1)
+    np.testing.assert_array_equal(dropped(exists, 0.0, rng), exists)
+
+
+def test_a_batch_knows_who_has_seen_what_and_how_often_targets_come() -> None:
+    pasts = [np.array([1, 5]), np.array([2]), np.array([5, 0, 2])]
+    seen = seen_by(pasts, np.array([5, 2, 5, 7]), 8)
+    np.testing.assert_array_equal(seen, [[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]])
+    share = target_share([np.array([1, 5, 2]), np.array([0, 5])], 6)
+    np.testing.assert_allclose(share, [0, 0, 0.25, 0, 0, 0.75])
+    items = frozen_items()
+    np.testing.assert_allclose(mean_fused(items), fuse(items).mean(axis=0), atol=1e-6)

@@ -1,6 +1,7 @@
 """Learning the behaviour block: closed forms against oracles, a planted world, the same from the same seed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from retrieval.prepare import History, histories
 from retrieval.training.behaviour import learn_behaviour, levels_of, popularity, touched
 from retrieval.training.closed_form import Whitening, first_eigenvectors, low_rank_ease, ridge
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.next_items import learn_next_items
+from retrieval.training.next_items import NextItems, learn_next_items
 
 GROUPS, SIZE = 5, 12
 COUNT = GROUPS * SIZE
@@ -100,7 +101,9 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
     block = learn_behaviour(histories(log, ITEMS), DESCRIBED, SMALL)
     never = np.arange(COUNT) % SIZE >= SIZE - 3
     assert (block.confidence[never] == 0).all()
-    np.testing.assert_allclose(block.items[never], block.predictor.predict(DESCRIBED[never]), atol=1e-6)
+    both = np.concatenate([block.items, block.said], axis=1)
+    np.testing.assert_allclose(both[never], block.predictor.predict(DESCRIBED[never]), atol=1e-6)
+    assert np.sqrt(np.mean(np.sum(block.items**2, axis=1))) == pytest.approx(1, rel=1e-5)
     assert (block.confidence[~never] > 0.5).all()
     scores = block.queries([np.arange(4) + group * SIZE for group in range(GROUPS)])[:, :-1] @ block.items[:, :-1].T
     best = np.flatnonzero(never)[np.argsort(-scores[:, never], axis=1)[:, :3]]
@@ -127,11 +130,12 @@ def test_numpy_scores_as_torch_did() -> None:
     config = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
     levels = levels_of(pasts)
     state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, config)
-    tower, items, _ = state.tower(np.arange(COUNT))
+    tower, items, told, _ = state.tower(np.arange(COUNT))
+    said = told.astype(np.float32)
     with torch.no_grad():
         expected = state._scores([(past, len(past)) for past in pasts[:9]], np.random.default_rng(0)).numpy()
     for past, line in zip(pasts, expected, strict=False):
-        query = tower.query(past.rows, past.weights, levels)
+        query = tower.query(said[past.rows], past.weights, levels)
         standard = (line - line.mean()) / line.std()  # a whitened tower's scores come with this spread
         np.testing.assert_allclose(query @ items.T, standard, atol=1e-3)
 
@@ -143,8 +147,9 @@ def test_training_brings_up_what_comes_next() -> None:
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
         state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * DESCRIBED, config)
-        tower, items, _ = state.tower(np.arange(COUNT))
-        best = [np.argsort(-(items @ tower.query(p.rows[:3], p.weights[:3], levels)))[:SIZE] for p in others]
+        tower, items, told, _ = state.tower(np.arange(COUNT))
+        said = told.astype(np.float32)
+        best = [np.argsort(-(items @ tower.query(said[p.rows[:3]], p.weights[:3], levels)))[:SIZE] for p in others]
         shares.append(
             np.mean([(line // SIZE == p.rows[0] // SIZE).mean() for line, p in zip(best, others, strict=True)])
         )
@@ -183,6 +188,28 @@ def test_too_little_is_refused() -> None:
         learn_next_items(
             single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), DESCRIBED, NextItemsConfig()
         )
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels = levels_of(pasts)
+    given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, NextItemsConfig(dims=4, epochs=4))
+    whole = learn_next_items(*given)
+
+    def kill(epoch: int, _: NextItems) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn_next_items(*given, kill, work=tmp_path)
+    done: list[int] = []
+    resumed = learn_next_items(*given, lambda epoch, _: done.append(epoch), work=tmp_path)
+    assert done == [3, 4]
+    assert resumed.curve == whole.curve
+    assert len(resumed.curve.train) == 4
+    with torch.no_grad():
+        for first, second in zip((whole.items, *whole.said), (resumed.items, *resumed.said), strict=True):
+            np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:

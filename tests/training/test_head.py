@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from indexing.errors import TrainingError
 from retrieval.rerank import Head
@@ -22,6 +21,10 @@ def examples(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return features, relevant, kept
 
 
+def trained(epochs: int = 60) -> Head:
+    return train_head(*examples(), HeadConfig(epochs=epochs))[0]
+
+
 def found_first(head: Head, seed: int) -> float:
     features, relevant, kept = examples(seed)
     scores = np.where(kept, head.score(features), -np.inf)
@@ -29,29 +32,49 @@ def found_first(head: Head, seed: int) -> float:
 
 
 def test_untrained_it_keeps_the_order_of_retrieval() -> None:
-    head = train_head(*examples(), HeadConfig(epochs=0))
+    head = trained(epochs=0)
     features, _, _ = examples(1)
     np.testing.assert_array_equal(np.argsort(head.score(features), axis=1), np.argsort(features[:, :, 0], axis=1))
 
 
 def test_it_learns_the_feature_that_matters() -> None:
-    head = train_head(*examples(), HeadConfig())
-    assert found_first(train_head(*examples(), HeadConfig(epochs=0)), seed=1) < 0.2
+    head = trained()
+    assert found_first(trained(epochs=0), seed=1) < 0.2
     assert found_first(head, seed=1) > 0.9
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
-    first, second = (train_head(*examples(), HeadConfig(epochs=3)) for _ in range(2))
+    first, second = (trained(epochs=3) for _ in range(2))
     np.testing.assert_array_equal(first.w1, second.w1)
     np.testing.assert_array_equal(first.linear, second.linear)
+
+
+def test_the_best_state_on_held_out_queries_is_kept_and_nothing_better_ends_it() -> None:
+    done: list[int] = []
+    config = HeadConfig(learning_rate=0.3, patience=3)
+    head, curve = train_head(*examples(), config, done.append)
+    assert curve.valid[curve.best] == min(curve.valid)
+    assert len(curve.train) == len(done) == curve.best + 3 < 60
+    assert curve.stopped == f"no better on what is held out since epoch {curve.best}"
+    short, _ = train_head(*examples(), HeadConfig(learning_rate=0.3, epochs=curve.best))
+    np.testing.assert_array_equal(short.w1, head.w1)
+
+
+def test_a_loss_that_breaks_leaves_the_order_of_retrieval() -> None:
+    head, curve = train_head(*examples(), HeadConfig(learning_rate=1e30))
+    assert "no longer finite in epoch 1" in curve.stopped
+    np.testing.assert_array_equal(head.w1, trained(epochs=0).w1)
+    features, relevant, kept = examples()
+    with pytest.raises(TrainingError, match="not finite before learning"):
+        train_head(features * np.float32(np.nan), relevant, kept, HeadConfig())
 
 
 def test_the_loss_is_the_softmax_over_candidates_without_padding() -> None:
     features = np.array([[[2.0], [1.0], [0.0], [50.0]]], np.float32)
     kept = np.array([[True, True, True, False]])
     relevant = np.array([[True, False, True, False]])
-    network = _Network(features[kept], 2, np.random.default_rng(0))
-    loss = network.loss(tuple(map(torch.from_numpy, (features, relevant, kept))), np.array([0]))
+    network = _Network((features, relevant, kept), np.array([0]), HeadConfig(hidden=2), np.random.default_rng(0))
+    loss = network.loss(np.array([0]))
     x = (features[0, :3, 0] - 1.0) / np.std([2, 1, 0])
     log_softmax = x - np.log(np.exp(x).sum())
     assert loss.item() == pytest.approx(-(log_softmax[0] + log_softmax[2]) / 2, rel=1e-5)

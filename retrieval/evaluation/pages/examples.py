@@ -124,7 +124,7 @@ class _Explainer:
 
     def __init__(self, retriever: Retriever, candidates: Candidates, k: int, warm: Collection[str] | None) -> None:
         self.candidates, self.k, self.warm = candidates, k, None if warm is None else set(warm)
-        self.vectors, self.alive = retriever.vectors, retriever.items.alive
+        self.vectors, self.alive = retriever.indexed, retriever.items.alive
         self.exists = retriever.bundle.modality_vectors.exists
 
     def reasons(self, query: int, wanted: Sequence[str]) -> list[str]:

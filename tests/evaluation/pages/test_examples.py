@@ -1,6 +1,7 @@
 """The best and the worst queries are those, and each reason is true."""
 
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,9 @@ def test_the_last_of_the_top_is_found_and_equals_share_a_rank(shop: Shop) -> Non
     said = reasons(retriever, listed(retriever, 7, rows[:20], []), [retriever.items[rows[K - 1]]])
     assert said[1:] == []
     twins = copy(retriever)
-    twins.vectors = retriever.vectors.copy()
-    twins.vectors[rows[30:33]] = twins.vectors[rows[30]]
+    twins._rows = copy(retriever._rows)
+    twins._rows.space = replace(retriever._rows.space, indexed=retriever.indexed.copy())
+    twins.indexed[rows[30:33]] = twins.indexed[rows[30]]
     said = reasons(twins, listed(twins, 7, rows[:K], []), [retriever.items[rows[32]]])
     assert said[1] == "1 too far from the query: by exact search the nearest is at rank 31 of 100"
 

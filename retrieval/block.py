@@ -1,0 +1,90 @@
+"""Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.bundle import Bundle
+from indexing.errors import TrainingError
+from retrieval.behaviour import Behaviour
+from retrieval.cut import Cut
+from retrieval.description import Description
+from retrieval.item_space import ItemSpace
+from retrieval.judging import Judging
+from retrieval.prepare import History
+from retrieval.training.config import BehaviourConfig
+
+MEASURE = "ndcg@20"
+# Users times items whose scores are computed at once when ways of serving are compared.
+MOST_SCORES = 100_000_000
+FEWEST_USERS = 10
+
+
+class Block(NamedTuple):
+    """A behaviour block with what it is predicted from and how it is served.
+
+    Attributes:
+        description: Of the items.
+        behaviour: Learned from the early part.
+        serving: How much each part of a query counts.
+        value: ndcg@20 of the middle part, which the serving was chosen by.
+    """
+
+    description: Description
+    behaviour: Behaviour
+    serving: dict[str, float]
+    value: float
+
+
+def learned_block(
+    bundle: Bundle, content: ItemSpace, cuts: Sequence[Cut], judging: Judging, config: BehaviourConfig
+) -> Block:
+    """Learn from the early part of histories, and choose the serving on the middle.
+
+    Args:
+        bundle: Without changes.
+        content: Its items, without behaviour.
+        cuts: Of all users.
+        judging: Recommends.
+        config: How to learn.
+
+    Raises:
+        TrainingError: When there is too little to learn from.
+    """
+    from retrieval.training.behaviour import learn_behaviour
+    from retrieval.training.serving import choose_serving
+
+    description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
+    described = description.of(bundle.modality_vectors, bundle.attributes)
+    behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
+    users = taught(cuts, max(FEWEST_USERS, MOST_SCORES // len(content.indexed)))
+    if not users:
+        raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
+
+    def judge(tried: Behaviour) -> float:
+        space = ItemSpace.of(content.content, content.users, tried)
+        found = judging.recommend(space, [part.early for part in users], 20)
+        return judging.mean(found, [part.middle for part in users], MEASURE)
+
+    return Block(description, *choose_serving(behaviour, judge))
+
+
+def learned_again(bundle: Bundle, block: Block, pasts: Sequence[History], config: BehaviourConfig) -> Behaviour:
+    """Learn on more than the early part, to be served as a block is."""
+    from retrieval.training.behaviour import learn_behaviour
+    from retrieval.training.serving import served
+
+    described = block.description.of(bundle.modality_vectors, bundle.attributes)
+    return served(learn_behaviour(pasts, described, config), block.serving)
+
+
+def taught(cuts: Sequence[Cut], most: int | None = None) -> list[Cut]:
+    """Give users with an early and a middle part, so many at most, drawn by seed 0."""
+    both = [part for part in cuts if len(part.early) and len(part.middle)]
+    drawn = np.random.default_rng(0).permutation(len(both))[:most]
+    return [both[line] for line in sorted(drawn.tolist())]
+
+
+def _no_attributes(bundle: Bundle) -> set[str]:
+    return {"item_id", *(bundle.manifest.columns.get("text") or ())}

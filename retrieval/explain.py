@@ -1,0 +1,103 @@
+"""Why an item was recommended: its parts, and the items of the history that brought it up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.errors import InputError
+from indexing.types import Rows, Vectors
+from retrieval.candidates import Candidates
+from retrieval.item_space import ItemSpace
+
+READ = 50
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one hit has its score.
+
+    Attributes:
+        item_id: The hit.
+        score: By retrieval: the sum of the three below.
+        content: What looks, reads and sounds like the history.
+        behaviour: What users of the history's items went on to.
+        popularity: What users take whatever their history.
+        history: Items of the history and by how much the score would be lower without each, the most telling first.
+    """
+
+    item_id: str
+    score: float
+    content: float
+    behaviour: float
+    popularity: float
+    history: tuple[tuple[str, float], ...]
+
+
+def explain(
+    candidates: Candidates,
+    space: ItemSpace,
+    centre: Vectors | None = None,
+    weights: Sequence[Vectors] | None = None,
+    most: int = 5,
+) -> list[list[Explanation]]:
+    """Explain the hits of recommendations: each item of a history is dropped, and the user asked for again.
+
+    Args:
+        candidates: B queries that were made of histories.
+        space: Where they were found.
+        centre: (D,) float32, the mean content, as it was for the queries.
+        weights: For each history how much each item was liked, as it was for the queries.
+        most: So many items of a history a hit.
+
+    Returns:
+        For each query one explanation a hit, in the order of the hits. Of histories the last 50 items are dropped.
+
+    Raises:
+        InputError: When a query has no history.
+    """
+    if len(candidates.histories) != len(candidates) or not all(map(len, candidates.histories)):
+        raise InputError("only recommendations are explained: each query needs the history that it was made of")
+    told = []
+    for line, rows in enumerate(candidates.rows):
+        hits, query = rows[rows >= 0], candidates.queries[line]
+        products = space.indexed[hits] * query
+        behaviour = products[:, space.dim :]
+        popularity = behaviour[:, -1] if behaviour.shape[1] else np.zeros(len(hits), np.float32)
+        parts = np.stack([products[:, : space.dim].sum(axis=1), behaviour.sum(axis=1) - popularity, popularity], axis=1)
+        history = candidates.histories[line]
+        effects = _effects(space, history, hits, parts, None if weights is None else weights[line], centre)
+        told.append(
+            [
+                Explanation(
+                    candidates.items[row],
+                    float(parts[place].sum()),
+                    content=float(parts[place, 0]),
+                    behaviour=float(parts[place, 1]),
+                    popularity=float(parts[place, 2]),
+                    history=_most_telling(candidates, history, effects[place], most),
+                )
+                for place, row in enumerate(hits.tolist())
+            ]
+        )
+    return told
+
+
+def _effects(
+    space: ItemSpace, history: Rows, hits: Rows, parts: Vectors, weights: Vectors | None, centre: Vectors | None
+) -> Vectors:
+    """By how much the score of each hit falls when one of the last items of the history is dropped: (K, H)."""
+    if len(history) == 1:  # without it nothing is left but what is popular
+        alone: Vectors = parts[:, :2].sum(axis=1, keepdims=True)
+        return alone
+    first = max(0, len(history) - READ)
+    fewer = [np.delete(history, place) for place in range(first, len(history))]
+    less = None if weights is None else [np.delete(weights, place) for place in range(first, len(history))]
+    without = space.indexed[hits] @ space.asked(fewer, less, centre).T
+    effects: Vectors = parts.sum(axis=1, keepdims=True) - without
+    return effects
+
+
+def _most_telling(candidates: Candidates, history: Rows, effects: Vectors, most: int) -> tuple[tuple[str, float], ...]:
+    recent = history[-len(effects) :]
+    return tuple((candidates.items[recent[place]], float(effects[place])) for place in np.argsort(-effects)[:most])

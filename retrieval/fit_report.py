@@ -1,0 +1,69 @@
+"""What to learn from interactions, and what became of it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from retrieval.cut import Way
+from retrieval.gate import Exposure
+from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
+from retrieval.users import UserModel
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to learn.
+
+    Attributes:
+        adapter: The item side of content; None goes without.
+        behaviour: What goes with what; None goes without.
+        head: The reranking head; None goes without.
+        users: The user model.
+        way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
+        depth: Candidates a user that the head learns to order.
+        search_loss: How much recall@10 of search (each item by its own text, picture or sound) an adapter may cost; it
+            is softened as far as that needs.
+        exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
+            `retrieval.gate.exposure`.
+        exposure_floor: A share of top-10 lists that any item may have.
+    """
+
+    adapter: AdapterConfig | None = field(default_factory=AdapterConfig)
+    behaviour: BehaviourConfig | None = field(default_factory=BehaviourConfig)
+    head: HeadConfig | None = field(default_factory=HeadConfig)
+    users: UserModel = field(default_factory=UserModel)
+    way: Way = "user"
+    depth: int = 200
+    search_loss: float = 0.01
+    exposure_growth: float = 3.0
+    exposure_floor: float = 0.2
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What was learned and what it did on the last part of each history.
+
+    Attributes:
+        generation: The generation in force afterwards.
+        published: Which parts passed: ``"adapter"``, ``"behaviour"``, ``"reranker"``.
+        users: How many users could be judged.
+        ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
+            parts in force were learned, present and new on those alone.
+        search: For each modality recall@10 of finding items by their own vector of it: frozen, adapter; empty when no
+            adapter was learned.
+        refused: Why nothing was published, if nothing was.
+        exposure: The item that is shown most against its audience.
+        serving: How much each part of a query counts, as chosen on the middle part.
+    """
+
+    generation: str
+    published: tuple[str, ...]
+    users: int
+    ndcg: dict[str, float]
+    search: dict[str, dict[str, float]]
+    refused: str = ""
+    exposure: Exposure | None = None
+    serving: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,69 @@
+"""Where items are found: content and behaviour side by side, and the queries that fit them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.errors import InputError
+from indexing.types import Rows, Vectors
+from retrieval.behaviour import Behaviour
+from retrieval.users import UserModel
+
+
+@dataclass(frozen=True, eq=False)
+class ItemSpace:
+    """The item vectors ``[z ; c]``, one inner product for every kind of query.
+
+    Attributes:
+        indexed: (N, D + R) float32.
+        dim: D, how many of these dimensions are content.
+        users: Makes the taste of a history.
+        behaviour: The block of the other R, if there is one.
+    """
+
+    indexed: Vectors
+    dim: int
+    users: UserModel
+    behaviour: Behaviour | None = None
+
+    @classmethod
+    def of(cls, content: Vectors, users: UserModel, behaviour: Behaviour | None = None) -> "ItemSpace":
+        """Join content, (N, D) float32, and behaviour."""
+        joined = content if behaviour is None else behaviour.joined(content)
+        return cls(joined, content.shape[1], users, behaviour)
+
+    @property
+    def content(self) -> Vectors:
+        """(N, D) float32, ``z``."""
+        return self.indexed[:, : self.dim]
+
+    def searched(self, queries: Vectors) -> Vectors:
+        """Give what asks for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
+        return queries if self.behaviour is None else self.behaviour.padded(queries)
+
+    def asked(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None, centre: Vectors | None = None
+    ) -> Vectors:
+        """Give users' queries: (B, D + R) float32.
+
+        Args:
+            histories: B arrays of rows, oldest first. With a behaviour block an empty one asks for what is popular.
+            weights: How much the user liked each item of the history, as in the log that was learned from.
+            centre: (D,) float32, the catalogue's mean content; that of all items when None.
+
+        Raises:
+            InputError: When there is nothing to answer an empty history with.
+            ShapeError: When weights and histories do not fit.
+        """
+        there = [line for line, rows in enumerate(histories) if len(rows)]
+        if self.behaviour is None and len(there) < len(histories):
+            user = next(line for line, rows in enumerate(histories) if not len(rows))
+            raise InputError(
+                f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
+                "user out, or learn from interactions with `fit`"
+            )
+        tastes = np.zeros((len(histories), self.dim), np.float32)
+        if there and (self.behaviour is None or self.behaviour.content):
+            tastes[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
+        return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights)

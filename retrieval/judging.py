@@ -1,0 +1,66 @@
+"""Recommending to the users of a log at a point in its past, and judging by what they did next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.index import FlatIndex
+from indexing.item_ids import ItemIds
+from retrieval.candidates import Candidates
+from retrieval.cut import Cut
+from retrieval.evaluation import evaluate
+from retrieval.item_space import ItemSpace
+from retrieval.prepare import History
+from retrieval.retrieve import retrieve
+
+JUDGE = "ndcg@10"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Exact search for users, and what it is worth.
+
+    Attributes:
+        items: The catalogue.
+        cuts: The users to judge by, each with something before the last part and in it.
+        depth: Candidates a user.
+    """
+
+    items: ItemIds
+    cuts: Sequence[Cut]
+    depth: int
+
+    @property
+    def pasts(self) -> list[History]:
+        """What came before the last part of each."""
+        return [cut.past for cut in self.cuts]
+
+    def recommend(self, space: ItemSpace, pasts: Sequence[History], k: int | None = None) -> Candidates:
+        """Give candidates to each user, without what is in their history; ``depth`` of them when k is None."""
+        rows = [past.rows for past in pasts]
+        queries = space.asked(rows, [past.weights for past in pasts])
+        scores, found = retrieve(FlatIndex(space.indexed), queries, k or self.depth, exclude=rows)
+        return Candidates(queries, found, scores, self.items, "retrieve", histories=tuple(rows))
+
+    def listed(self, space: ItemSpace) -> Candidates:
+        """Give candidates to each user just before the last part."""
+        return self.recommend(space, self.pasts)
+
+    def ndcg(self, candidates: Candidates) -> float:
+        """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
+        return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
+
+    def ndcg_since(self, candidates: Candidates, time: int) -> tuple[float, int]:
+        """Judge by what came after a time alone; give the mean and how many users there are to judge by."""
+        later = [cut.last.after(time) for cut in self.cuts]
+        lines = [line for line, history in enumerate(later) if len(history)]
+        if not lines:
+            return 0.0, 0
+        found = candidates.take(np.array(lines))
+        return self.mean(found, [later[line] for line in lines], JUDGE), len(lines)
+
+    def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
+        """Give the mean of a measure, with what each user did next as relevant."""
+        ids = [[self.items[row] for row in history.rows] for history in wanted]
+        return round(evaluate(candidates, ids, measures=[measure]).means[measure], 4)

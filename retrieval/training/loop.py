@@ -1,0 +1,197 @@
+"""The one loop of everything that learns: early stopping, the last good state, and going on after a kill.
+
+Everything random comes from one numpy generator, whose state is in the checkpoint beside weights and optimizer: a
+training that was killed and goes on gives the same bits as one that was not.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from indexing import fsops
+from indexing.errors import DamagedFileError, TrainingError
+from retrieval.training.curve import TrainingCurve
+
+
+class Learner(Protocol):
+    """What learns: parameters in an optimizer, and losses."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What takes the steps; it holds all that is learned."""
+        ...
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass: give the loss of one batch after another, each made from the weights of that moment."""
+        ...
+
+    def valid(self) -> float | None:
+        """Give the loss on what is held out, the same for the same weights; None when nothing is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to learn.
+
+    Attributes:
+        epochs: Most passes.
+        patience: Passes without a better loss on what is held out before it stops; 0 never stops early.
+        checkpoint: Written after each pass; where there is one, learning goes on from it. That it is of the same data
+            and settings is for the caller to see to, by its name: `digest`.
+    """
+
+    epochs: int
+    patience: int = 0
+    checkpoint: Path | None = None
+
+
+def learn(
+    learner: Learner, rng: np.random.Generator, schedule: Schedule, after: Callable[[int], None] | None = None
+) -> TrainingCurve:
+    """Learn, and leave the learner with the state that was best on what is held out (the last one without).
+
+    When a loss is no longer finite it stops, and keeps the best state so far: that after a whole epoch, or the start
+    if that was measured.
+
+    Args:
+        learner: What learns.
+        rng: All that is random.
+        schedule: How long.
+        after: Called after each epoch with its number, from 1.
+
+    Raises:
+        TrainingError: When a loss is not finite and there is no good state yet.
+        DamagedFileError: When the checkpoint cannot be read.
+    """
+    run = _Run(learner, rng)
+    if schedule.checkpoint is None or not schedule.checkpoint.exists():
+        run.begin()
+    else:
+        run.load(schedule.checkpoint)
+    stopped = ""
+    while run.epoch < schedule.epochs and not stopped:
+        if schedule.patience and run.epoch - run.best >= schedule.patience:
+            stopped = f"no better on what is held out since epoch {run.best}"
+        elif not run.advance():
+            stopped = f"the loss was no longer finite in epoch {run.epoch + 1}; the state of epoch {run.best} is kept"
+        else:
+            if schedule.checkpoint is not None:
+                run.save(schedule.checkpoint)
+            if after is not None:
+                after(run.epoch)
+    run.restore(run.kept)
+    return TrainingCurve(tuple(run.train), tuple(run.valid), run.best, stopped)
+
+
+def digest(settings: object, *arrays: NDArray[Any]) -> str:
+    """Name a training by what it learns from: sixteen hexadecimal digits.
+
+    >>> digest({"seed": 0}, np.arange(3)) == digest({"seed": 0}, np.arange(3))
+    True
+    """
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()[:16]
+
+
+class _Run:
+    """The state of one training between two epochs."""
+
+    def __init__(self, learner: Learner, rng: np.random.Generator) -> None:
+        self.learner, self.rng = learner, rng
+        self.parameters = [part for group in learner.optimizer.param_groups for part in group["params"]]
+        self.train, self.valid = list[float](), list[float]()
+        self.best = 0
+        self.kept = self.state()
+
+    @property
+    def epoch(self) -> int:
+        return len(self.train)
+
+    def state(self) -> list[torch.Tensor]:
+        return [part.detach().clone() for part in self.parameters]
+
+    def restore(self, state: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for part, kept in zip(self.parameters, state, strict=True):
+                part.copy_(kept)
+
+    def begin(self) -> None:
+        start = self.learner.valid()
+        if start is not None:
+            if not np.isfinite(start):
+                raise self._hopeless("before learning")
+            self.valid.append(start)
+
+    def advance(self) -> bool:
+        """Learn for one epoch; False when a loss is not finite."""
+        batches = list[float]()
+        for loss in self.learner.losses(self.rng):
+            if not torch.isfinite(loss):
+                return self._lost()
+            self.learner.optimizer.zero_grad()
+            loss.backward()
+            self.learner.optimizer.step()
+            batches.append(loss.item())
+        now = self.learner.valid()
+        if not all(torch.isfinite(part).all() for part in self.parameters) or not np.isfinite(now or 0.0):
+            return self._lost()
+        better = now is None or now < self.valid[self.best]
+        self.train.append(float(np.mean(batches)) if batches else 0.0)
+        if now is not None:
+            self.valid.append(now)
+        if better:
+            self.best, self.kept = self.epoch, self.state()
+        return True
+
+    def _lost(self) -> bool:
+        if not self.epoch and not self.valid:
+            raise self._hopeless("in the first epoch")
+        return False
+
+    @staticmethod
+    def _hopeless(when: str) -> TrainingError:
+        return TrainingError(
+            f"the loss is not finite {when}; lower the learning rate, or look for broken vectors or weights"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, in one file: it is whole or not there."""
+        tensors = {f"now.{n}": part for n, part in enumerate(self.state())}
+        tensors |= {f"best.{n}": part.clone() for n, part in enumerate(self.kept)}
+        for n, values in self.learner.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{n}.{name}": value.clone() for name, value in values.items()}
+        known = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
+        fsops.make_folder(path.parent)
+        fsops.write_bytes(path, save(tensors, {"state": json.dumps(known)}))
+
+    def load(self, path: Path) -> None:
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+                known = json.loads(file.metadata()["state"])
+            self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
+            self.kept = [tensors[f"best.{n}"] for n in range(len(self.parameters))]
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
+        state = dict[int, dict[str, torch.Tensor]]()
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, field = name.split(".")
+                state.setdefault(int(number), {})[field] = value
+        groups = self.learner.optimizer.state_dict()["param_groups"]
+        self.learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.train, self.valid, self.best = known["train"], known["valid"], known["best"]
+        self.rng.bit_generator.state = known["rng"]

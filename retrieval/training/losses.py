@@ -1,0 +1,90 @@
+"""Softmax over a sample of the catalogue that stands for the softmax over all of it.
+
+A candidate comes into the sample in one of two ways. What is certain to be there, the positives of a query and its
+hard negatives, counts as itself. What is drawn stands for all items that could have been: its logit is lowered by the
+log of how often it is expected (logQ correction), so that the expected sum of exponentials is that of the catalogue.
+Where a drawn candidate is an item that is certain to be there it is masked: an accidental hit. Without the correction
+the popular, drawn most often, would be pushed down most.
+
+The correction belongs to learning alone; scores that are served are not corrected.
+"""
+
+import torch
+
+
+def sampled_softmax(
+    logits: torch.Tensor, wanted: torch.Tensor, log_expected: torch.Tensor, out: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of each query with graded positives: (B,).
+
+    A query's positives share its mass by their grades; the loss of a query without any is 0.
+
+    Args:
+        logits: (B, C) float, score of each candidate for each query.
+        wanted: (B, C) float, grade of a candidate that is a positive of the query, 0 for all others.
+        log_expected: (C,) or (B, C) float, log of how often a candidate is expected to be drawn; 0 for one that is
+            certain to be there. Positives are certain, whatever is said here.
+        out: (B, C) bool, candidates that are no negatives of the query.
+    """
+    positive = wanted > 0
+    corrected = torch.where(positive, logits, logits - log_expected)
+    likely = torch.log_softmax(corrected.masked_fill(out & ~positive, -torch.inf), dim=1)
+    grades = wanted.sum(dim=1, keepdim=True)
+    shares = torch.where(positive, wanted / torch.where(grades > 0, grades, 1.0), 0.0)
+    return -(likely.masked_fill(~positive, 0.0) * shares).sum(dim=1)
+
+
+def log_expected_counts(share: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:
+    """Log of how often each of C items is expected in a sample of two kinds of draws: (C,).
+
+    Both kinds are taken as one sample of a mixture (mixed negative sampling, Yang et al. 2020), so an item that no user
+    ever took has a place as well.
+
+    Args:
+        share: (N,) float, for each item of the catalogue the probability that it is drawn as a target.
+        items: (C,) int64, rows of the candidates.
+        targets: How many targets of others a query meets as candidates.
+        uniform: How many further candidates were drawn from all N items alike.
+    """
+    expected = targets * share[items].double() + uniform / len(share)
+    return expected.clamp(min=1e-12).log().to(share.dtype)
+
+
+def accidental_hits(items: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Find the candidates that are the same item as one of a query's own: (B, C) bool, its own left out.
+
+    Args:
+        items: (C,) int64, which item each candidate is.
+        own: (B, C) bool, the candidates that belong to the query.
+    """
+    distinct, place = torch.unique(items, return_inverse=True)
+    owned = torch.zeros(len(own), len(distinct)).index_add_(1, place, own.float())
+    return (owned[:, place] > 0) & ~own
+
+
+def next_item_loss(
+    logits: torch.Tensor,
+    items: torch.Tensor,
+    log_expected: torch.Tensor,
+    seen: torch.Tensor,
+    hard: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Mean loss of B queries with one target each, against the targets of the others and whatever else was drawn.
+
+    Args:
+        logits: (B, C) float; candidate i is the target of query i, those after the first B were drawn besides.
+        items: (C,) int64, which item each candidate is.
+        log_expected: (C,) float, see `log_expected_counts`.
+        seen: (B, C) bool, whether the candidate is in the query's history: no negative for it.
+        hard: Logits (B, H) and items (B, H) int64 of each query's own hard negatives, -1 where there is none.
+    """
+    own = torch.eye(*logits.shape, dtype=torch.bool)
+    out = accidental_hits(items, own) | seen
+    wanted, expected = own.to(logits.dtype), log_expected.expand(logits.shape)
+    if hard is not None:
+        found, rows = hard
+        out = torch.cat([out | (items[None, :, None] == rows[:, None, :]).any(dim=2), rows < 0], dim=1)
+        logits = torch.cat([logits, found], dim=1)
+        nothing = torch.zeros_like(found)
+        wanted, expected = torch.cat([wanted, nothing], dim=1), torch.cat([expected, nothing], dim=1)
+    return sampled_softmax(logits, wanted, expected, out).mean()

@@ -1,0 +1,56 @@
+"""Choosing how much each part of a user's query counts: no training, only serving."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from retrieval.behaviour import Behaviour
+
+ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
+GRID: Mapping[str, tuple[float, ...]] = {
+    "half_life": (20.0, 5.0, 10.0, 50.0, ALL_ALIKE),
+    "share": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5),
+    "popular": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
+    "content": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
+}
+Serving = dict[str, float]
+
+
+def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
+    """Set how a block is served.
+
+    Args:
+        block: As `learn_behaviour` gives it.
+        serving: ``half_life``, in positions, of the tower in closed form; ``share`` of the learned tower; ``popular``;
+            ``content``, whose item vectors have length 1 as behaviour's have on the average.
+    """
+    closed, *learned = block.towers
+    closed = replace(closed, half_lives=np.full_like(closed.half_lives, serving["half_life"]))
+    towers = (closed, *(replace(tower, share=serving["share"]) for tower in learned))
+    return replace(block, towers=towers, popular=serving["popular"], content=serving["content"])
+
+
+def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, Serving, float]:
+    """Choose one value after the other, twice around, by what is best on a part of the log that comes later.
+
+    Args:
+        block: Learned from what came before.
+        judge: How good it is as it is served: higher is better.
+
+    Returns:
+        The block as it is to be served, how, and how good that is.
+    """
+    serving: Serving = {name: values[0] for name, values in GRID.items()}
+    known: dict[Any, float] = {}
+
+    def value(one: Serving) -> float:
+        key = tuple(one.values())
+        if key not in known:
+            known[key] = judge(served(block, one))
+        return known[key]
+
+    for name in (*GRID, *GRID):
+        serving = max((serving | {name: tried} for tried in GRID[name]), key=value)
+    return served(block, serving), serving, value(serving)

@@ -1,0 +1,87 @@
+"""Items are described by what is known of them without users."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.encoders.base import unit
+from indexing.errors import DamagedFileError
+from indexing.fusion import ModalityVectors
+from indexing.types import Modality
+from retrieval.description import BUMPS, Categories, Description, Numbers, several
+
+RNG = np.random.default_rng(0)
+TEXT = unit(RNG.normal(size=(6, 4)).astype(np.float32)).astype(np.float16)
+FROZEN = ModalityVectors(
+    {Modality.TEXT: TEXT, Modality.IMAGE: TEXT[::-1]},
+    {Modality.TEXT: np.array([1, 1, 1, 1, 0, 1], bool), Modality.IMAGE: np.array([1, 0, 1, 1, 1, 1], bool)},
+)
+TABLE = pa.table(
+    {
+        "item_id": [f"i{n}" for n in range(6)],
+        "genres": ["Drama|Comedy", "Drama", "Comedy|War", None, "Comedy", "Western"],
+        "tags": [["a", "b"], ["a"], [], None, ["b", "b"], ["c"]],
+        "year": [1990.0, None, 1994.0, 2000.0, 1980.0, 1990.0],
+        "same": [7] * 6,
+    }
+)
+
+
+def test_each_part_stands_beside_the_others() -> None:
+    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    assert [one.column for one in description.columns] == ["genres", "tags", "year"]
+    found = description.of(FROZEN, TABLE)
+    assert found.shape == (6, 4 + 4 + 2 + 2 + BUMPS)
+    there = FROZEN.exists[Modality.TEXT]
+    vectors = unit(TEXT)
+    mean = vectors[there].mean(axis=0)
+    np.testing.assert_allclose(found[there, :4], unit(vectors[there] - mean), atol=1e-6)
+    assert not found[4, :4].any()
+    assert not found[1, 4:8].any()
+    np.testing.assert_allclose(np.linalg.norm(found[[0, 2, 3, 4, 5], 4:8], axis=1), 0.5, atol=1e-6)
+    half = 2**-0.5
+    # Western and War name one film each: they say nothing of others.
+    genres = np.array([[half, half], [0, 1], [1, 0], [0, 0], [1, 0], [0, 0]])
+    tags = np.array([[half, half], [1, 0], [0, 0], [0, 0], [0, 1], [0, 0]])
+    np.testing.assert_allclose(found[:, 8:12], np.concatenate([genres, tags], axis=1), atol=1e-6)
+    assert not found[1, 12:].any()
+
+
+def test_near_numbers_are_near() -> None:
+    numbers = Numbers.of("year", np.array([1980.0, 1985, 1990, 2000, np.nan]))
+    assert numbers is not None
+    lines = numbers.lines(pa.chunked_array([[1990, 1991, 1999, None, 5000]]))
+    step = numbers.centres[1] - numbers.centres[0]
+    by_hand = np.exp(-(((1991 - np.array(numbers.centres)) / (0.8 * step)) ** 2))
+    np.testing.assert_allclose(lines[1], by_hand, rtol=1e-5)
+    assert lines[0] @ lines[1] > 2 * lines[0] @ lines[2]
+    assert not lines[3].any()
+    assert lines[4].argmax() == BUMPS - 1
+
+
+def test_columns_that_name_items_or_say_nothing_are_left_out() -> None:
+    assert Categories.of("name", [(f"n{n}",) for n in range(50)]) is None
+    assert Categories.of("one", [("x",)] * 50) is None
+    assert Numbers.of("same", np.full(5, 7.0)) is None
+    assert Numbers.of("none", np.full(5, np.nan)) is None
+
+
+def test_several_values() -> None:
+    assert several(pa.chunked_array([["a|b|a", None, "c"]])) == [("a", "b"), (), ("c",)]
+
+
+def test_later_items_without_a_column_are_described_by_the_rest() -> None:
+    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    some = description.of(FROZEN, TABLE.drop_columns(["tags"]))
+    whole = description.of(FROZEN, TABLE)
+    np.testing.assert_array_equal(np.delete(some, [10, 11], axis=1), np.delete(whole, [10, 11], axis=1))
+    assert not some[:, 10:12].any()
+
+
+def test_saved_and_read_it_describes_alike() -> None:
+    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    again = Description.from_bytes(description.to_bytes())
+    assert again.columns == description.columns
+    np.testing.assert_array_equal(again.of(FROZEN, TABLE), description.of(FROZEN, TABLE))
+    with pytest.raises(DamagedFileError, match="learn again"):
+        Description.from_bytes(b"nothing")

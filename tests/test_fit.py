@@ -1,0 +1,214 @@
+"""From a log to a bundle that has learned: what users take together, beside what looks alike."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.edit import add, delete, upsert
+from indexing.encoders import load_encoder
+from indexing.encoders.base import unit
+from indexing.errors import InputError, ShapeError, TrainingError
+from indexing.types import Vectors
+from retrieval import FitConfig, Interactions, Retriever, fit
+from retrieval.fit import LEARNED_FILES
+from retrieval.learned import compact, repair
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+
+GROUPS, SIZE, DIM = 5, 24, 8
+COUNT = GROUPS * SIZE
+SMALL = FitConfig(
+    adapter=None,
+    behaviour=BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
+    head=None,
+)
+CONTENT: Vectors = unit(np.random.default_rng(0).normal(size=(COUNT + 4, DIM)).astype(np.float32))
+
+
+def items(rows: range, groups: list[int] | None = None) -> pa.Table:
+    """Items whose vectors say nothing of their group, which only users know; the shelf says it too."""
+    told = groups or [row // SIZE for row in rows]
+    return pa.table(
+        {
+            "item_id": [f"i{row:03}" for row in rows],
+            "shelf": [f"shelf {group}" for group in told],
+            "text_vector": pa.array([CONTENT[row].tolist() for row in rows], pa.list_(pa.float32())),
+        }
+    )
+
+
+def catalogue(folder: Path, table: pa.Table) -> Catalogue:
+    path = folder / f"items-{len(table)}.parquet"
+    pq.write_table(table, path)
+    return Catalogue.from_parquet(path)
+
+
+def log(users: int = 90, start: int = 0, seed: int = 0) -> Interactions:
+    """Each user stays within one group; the first items of it are taken by most."""
+    rng, lines = np.random.default_rng(seed), []
+    for user in range(users):
+        group, likely = rng.integers(GROUPS), 1 / np.arange(2, SIZE + 2)
+        for place, item in enumerate(rng.choice(SIZE, 8, replace=False, p=likely / likely.sum())):
+            lines.append((f"u{start + user:03}", f"i{group * SIZE + item:03}", start + 1000 * place + user))
+    names = ("user", "item", "time")
+    return Interactions.from_arrow(pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    report = fit(folder / "bundle", log(), SMALL)
+    assert report.published == ("behaviour",), report
+    assert report.refused == ""
+    assert report.ndcg["behaviour"] > 2 * report.ndcg["frozen"]
+    return folder / "bundle"
+
+
+@pytest.fixture
+def live(learned: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle that may be changed."""
+    shutil.copytree(learned, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def group_of(item_ids: list[str]) -> list[int]:
+    return [int(item_id[1:]) // SIZE for item_id in item_ids]
+
+
+def test_what_users_take_together_is_recommended(learned: Path) -> None:
+    retriever = Retriever.load(learned)
+    assert not retriever.status.degraded
+    found = retriever.recommend([[f"i{SIZE * group:03}", f"i{SIZE * group + 1:03}"] for group in range(GROUPS)], 5)
+    for group, line in enumerate(found):
+        assert group_of([hit.item_id for hit in line]) == [group] * 5
+        scores = retriever.indexed @ found.queries[group]
+        assert [hit.score for hit in line] == pytest.approx([scores[int(hit.item_id[1:])] for hit in line], abs=1e-5)
+
+
+def test_content_is_searched_as_before_learning(learned: Path) -> None:
+    retriever = Retriever.load(learned)
+    queries = np.random.default_rng(1).normal(size=(9, DIM)).astype(np.float32)
+    stored = retriever.bundle.modality_vectors.vectors[next(iter(retriever.bundle.modality_vectors.vectors))]
+    expected = queries @ unit(stored).T
+    found = retriever.search_vectors(queries, 7)
+    np.testing.assert_array_equal(found.rows, np.argsort(-expected, axis=1)[:, :7])
+    np.testing.assert_allclose(found.scores, -np.sort(-expected, axis=1)[:, :7], atol=1e-5)
+    (nearest,) = retriever.similar_items(["i007"], 3)
+    cosines = np.sort(np.delete(CONTENT[:COUNT] @ CONTENT[7], 7))[::-1]
+    np.testing.assert_allclose([hit.score for hit in nearest], cosines[:3], atol=2e-3)
+
+
+def test_whoever_did_nothing_yet_gets_what_is_popular(learned: Path, tmp_path: Path) -> None:
+    (found,) = Retriever.load(learned).recommend([[]], 10)
+    counts = log().table["item_id"].value_counts().to_pylist()
+    taken = {line["values"]: line["counts"] for line in counts}
+    assert np.mean([taken[hit.item_id] for hit in found]) > 1.5 * np.mean(list(taken.values()))
+    build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "plain")
+    with pytest.raises(InputError, match="user 1 is empty"):
+        Retriever.load(tmp_path / "plain").recommend([["i000"], []])
+
+
+def test_a_new_item_is_recommended_at_once_by_what_is_known_of_it(live: Path) -> None:
+    retriever = Retriever.load(live)
+    add(Bundle.open(live), catalogue(live.parent, items(range(COUNT, COUNT + 2), [3, 1])), load_encoder("vectors:"))
+    after = retriever.latest()
+    block = after.behaviour
+    assert block is not None
+    assert block.confidence[COUNT:].tolist() == [0, 0]
+    best = after.recommend([["i072", "i073"]], COUNT)[0]
+    ranks = {hit.item_id: hit.rank for hit in best}
+    others = [rank for item_id, rank in ranks.items() if group_of([item_id])[0] not in (3, 5)]
+    assert ranks["i120"] < min(others)
+    assert ranks["i121"] > ranks["i120"]
+    (told,) = after.recommend([["i120"]], 5)  # it says as much in a history
+    assert group_of([hit.item_id for hit in told]) == [3] * 5
+
+
+def test_an_item_that_is_put_in_again_keeps_its_users_and_compaction_changes_no_answer(live: Path) -> None:
+    bundle, encoder = Bundle.open(live), load_encoder("vectors:")
+    before = Retriever.load(live).recommend([["i048", "i049"]], 8)[0]
+    changed = items(range(48, 50)).set_column(1, "shelf", pa.array(["shelf 0", "shelf 4"]))
+    upsert(bundle, catalogue(live.parent, changed), encoder)
+    add(Bundle.open(live), catalogue(live.parent, items(range(COUNT, COUNT + 1), [2])), encoder)
+    delete(Bundle.open(live), ["i119"])
+    changes = Retriever.load(live)
+    asked = [["i048", "i049"], ["i120"], ["i001", "i002", "i003"], []]
+    answers = changes.recommend(asked, 12)
+    same = [hit.item_id for hit in answers[0] if hit.item_id != "i120"][:6]
+    assert same == [hit.item_id for hit in before][:6]
+    compact(live)
+    folded = Retriever.load(live)
+    assert not folded.bundle.batches
+    for line, again in zip(answers, folded.recommend(asked, 12), strict=True):
+        assert [hit.item_id for hit in line] == [hit.item_id for hit in again]
+        np.testing.assert_allclose([h.score for h in line], [h.score for h in again], atol=1e-5)
+
+
+def test_a_lost_index_is_built_again_over_content_and_behaviour(live: Path) -> None:
+    before = Retriever.load(live).recommend([["i000", "i001"]], 9)
+    (live / Bundle.open(live).manifest.generation / "index.bin").unlink()
+    assert "built again" in repair(live).done[0]
+    after = Retriever.load(live).recommend([["i000", "i001"]], 9)
+    np.testing.assert_array_equal(before.rows, after.rows)
+    np.testing.assert_allclose(before.scores, after.scores, atol=1e-6)
+
+
+def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) -> None:
+    retriever = Retriever.load(learned)
+    history = ["i024", "i025", "i080"]
+    found = retriever.recommend([history, ["i000"]], 4)
+    first, second = retriever.explain(found)
+    rows = retriever.items.rows(history)
+    for hit, told in zip(found[0], first, strict=True):
+        row = retriever.items.rows([hit.item_id])[0]
+        assert told.content + told.behaviour + told.popularity == pytest.approx(hit.score, abs=1e-5)
+        for item_id, effect in told.history:
+            fewer = np.array([one for one in rows if one != retriever.items.rows([item_id])[0]])
+            without = float(retriever.user_queries([fewer])[0] @ retriever.indexed[row])
+            assert effect == pytest.approx(hit.score - without, abs=1e-4)
+        assert [effect for _, effect in told.history] == sorted((e for _, e in told.history), reverse=True)
+        assert told.history[-1][0] == "i080"  # of another group
+    for told in second:
+        ((item_id, effect),) = told.history
+        assert item_id == "i000"
+        assert effect == pytest.approx(told.content + told.behaviour, abs=1e-6)
+    with pytest.raises(InputError, match="only recommendations"):
+        retriever.explain(retriever.similar_items(["i000"]))
+
+
+def test_weights_must_fit_histories(learned: Path) -> None:
+    with pytest.raises(ShapeError, match="one weight for each row"):
+        Retriever.load(learned).recommend([["i000", "i001"]], weights=[[1.0]])
+
+
+def test_what_is_in_force_stays_when_it_does_better_on_what_came_since(live: Path) -> None:
+    old = Bundle.open(live).manifest
+    table = pa.concat_tables([log().table, log(60, start=20_000, seed=5).table])
+    both = Interactions.from_arrow(table)
+    report = fit(live, both, replace(SMALL, behaviour=None))
+    assert "in force does better" in report.refused
+    assert report.generation == old.generation == Bundle.open(live).manifest.generation
+    assert report.ndcg["in force, on what came since"] > report.ndcg["new, on what came since"]
+    again = fit(live, both, SMALL)
+    assert (again.refused, again.published) == ("", ("behaviour",))
+    assert Bundle.open(live).manifest.learned["until"] == max(both.table["timestamp"].to_pylist())
+
+
+def test_what_was_learned_before_and_did_not_pass_now_is_gone(live: Path) -> None:
+    report = fit(live, log(), replace(SMALL, behaviour=None))
+    assert report.published == ()
+    names = {record.name for record in Bundle.open(live).manifest.files}
+    assert not names & set(LEARNED_FILES) - {"index.bin", "promise.safetensors"}
+
+
+def test_too_few_users_are_refused(live: Path) -> None:
+    with pytest.raises(TrainingError, match="only 4 users"):
+        fit(live, log(4), SMALL)

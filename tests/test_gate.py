@@ -1,0 +1,49 @@
+"""What is shown out of proportion to its audience is found."""
+
+import numpy as np
+import pytest
+
+from indexing.item_ids import ItemIds
+from retrieval.candidates import Candidates
+from retrieval.cut import cut
+from retrieval.gate import exposure, pushed
+from retrieval.prepare import History
+
+
+def done(user: str, *rows: int, start: int = 0) -> History:
+    times = start + np.arange(len(rows))
+    return History(user, np.array(rows, np.int64), times, np.ones(len(rows), np.float32))
+
+
+def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
+    items = ItemIds(["hit", "niche", "pushed", *(f"other {n}" for n in range(97))])
+    rows = np.array([[0, 2], [0, 2], [0, 1], [0, -1]])
+    queries = np.zeros((4, 2), np.float32)
+    found = Candidates(queries, rows, np.zeros(rows.shape, np.float32), items, "retrieve")
+    # All four users know the hit, one of eight the others: the pushed one is in half of the lists.
+    pasts = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
+    shown = exposure(found, pasts, growth=3.0, floor=0.1)
+    assert (shown.item_id, shown.share, shown.allowed) == ("pushed", 0.5, 0.375)
+    assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in pushed(shown)
+    assert pushed(exposure(found, pasts, growth=4.0, floor=0.1)) == ""
+    assert pushed(exposure(found, pasts, growth=3.0, floor=0.5)) == ""
+
+
+@pytest.mark.parametrize(
+    ("length", "parts"), [(4, (4, 0, 0)), (5, (3, 1, 1)), (10, (7, 2, 1)), (11, (6, 3, 2)), (100, (70, 20, 10))]
+)
+def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]) -> None:
+    (found,) = cut([done("u", *range(length))], "user")
+    assert (len(found.early), len(found.middle), len(found.last)) == parts
+    assert [*found.past.rows, *found.last.rows] == list(range(length))
+
+
+def test_all_histories_are_cut_at_the_same_moments() -> None:
+    pasts = [done("old", *range(7)), done("both", 7, 8, start=6), done("new", 9, start=9)]
+    old, both, new = cut(pasts, "time")
+    # The times are 0 to 6, 6, 7 and 9: seven tenths and nine tenths of the way are at 6 and 7.2.
+    assert (old.early.rows.tolist(), old.middle.rows.tolist(), old.last.rows.tolist()) == ([0, 1, 2, 3, 4, 5], [6], [])
+    assert (len(both.early), both.middle.rows.tolist()) == (0, [7, 8])
+    assert new.last.rows.tolist() == [9]
+    assert new.last.after(9).rows.tolist() == []
+    assert new.last.after(8).rows.tolist() == [9]
