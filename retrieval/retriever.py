@@ -195,7 +195,7 @@ class Retriever:
         asked = modality_of(modality, built)
         if asked is None or not built.separate:
             return self._candidates(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
-        queries = query_vectors(self.encoder, asked, vectors)
+        queries = self._rows.space.searched(query_vectors(self.encoder, asked, vectors))
         allow = matching(self.bundle.attributes, where)
         frozen = self.bundle.modality_vectors
         scores, rows = search_own_part(self.index, frozen, queries, k, modality=asked, allow=allow)

@@ -66,7 +66,7 @@ def search_own_part(
     Args:
         index: Over the item vectors.
         items: The frozen vectors of its N items.
-        queries: (B, D) float32, unit length, zero outside the part.
+        queries: (B, D + R) float32: the part of the modality and, for behaviour, whatever the index asks for.
         k: Rows a query; at most the number of items are given.
         modality: What the queries are of. An item that lacks it is no answer.
         allow: (N,) bool, the rows that any query may have.
@@ -76,6 +76,7 @@ def search_own_part(
     """
     check_search(index, queries, k, allow)
     k = min(k, len(index))
+    content = unit(queries[:, : items.vectors[modality].shape[1]])
     having = items.exists[modality] if allow is None else items.exists[modality] & allow
     kinds = np.sum([exists * 2**place for place, exists in enumerate(items.exists.values())], axis=0)
     nothing = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
@@ -83,7 +84,7 @@ def search_own_part(
     for one in np.unique(kinds[having]).tolist():
         group = having & (kinds == one)
         _, rows = retrieve(index, queries, k + DEEPER, allow=None if group.all() else group, kind=str(modality))
-        found = merged(found, (_cosines(queries, items.vectors[modality], rows), rows), k)
+        found = merged(found, (_cosines(content, items.vectors[modality], rows), rows), k)
     return found
 
 
