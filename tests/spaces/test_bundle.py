@@ -80,6 +80,12 @@ def test_items_with_one_modality_do_not_stand_before_those_with_two() -> None:
     scores, rows = search_own_part(index, ModalityVectors(vectors, exists), query, 9, modality=Modality.TEXT)
     assert rows.tolist() == [[0, 1, -1]]
     np.testing.assert_allclose(scores, [[0.8, 0.6, -np.inf]], atol=1e-3)
+    behaviour = np.array([[0.1, 0.2], [0.9, 0.9], [0.3, 0.1]], np.float32)
+    wider = FlatIndex(np.concatenate([np.asarray(index.vectors), behaviour], axis=1))
+    padded = np.concatenate([query, np.zeros((1, 2), np.float32)], axis=1)
+    beside = search_own_part(wider, ModalityVectors(vectors, exists), padded, 9, modality=Modality.TEXT)
+    np.testing.assert_array_equal(beside[1], rows)
+    np.testing.assert_array_equal(beside[0], scores)
     nobody = np.zeros(3, np.bool_)
     _, rows = search_own_part(index, ModalityVectors(vectors, exists), query, 2, modality=Modality.TEXT, allow=nobody)
     assert rows.tolist() == [[-1, -1]]
