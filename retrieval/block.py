@@ -1,6 +1,7 @@
 """Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from retrieval.prepare import History
 from retrieval.training.config import BehaviourConfig
 
 MEASURE = "ndcg@20"
-# Users times items whose scores are computed at once when ways of serving are compared.
+# Users times items: so many scores are computed to judge once.
 MOST_SCORES = 100_000_000
 FEWEST_USERS = 10
 
@@ -58,12 +59,14 @@ def learned_block(
     description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
     described = description.of(bundle.modality_vectors, bundle.attributes)
     behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
-    users = taught(cuts, max(FEWEST_USERS, MOST_SCORES // len(content.indexed)))
+    users = sample(taught(cuts), len(content.indexed))
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
 
+    joined = ItemSpace.of(content.content, content.users, behaviour)
+
     def judge(tried: Behaviour) -> float:
-        space = ItemSpace.of(content.content, content.users, tried)
+        space = replace(joined, behaviour=tried)  # serving changes queries, no item
         found = judging.recommend(space, [part.early for part in users], 20)
         return judging.mean(found, [part.middle for part in users], MEASURE)
 
@@ -79,11 +82,15 @@ def learned_again(bundle: Bundle, block: Block, pasts: Sequence[History], config
     return served(learn_behaviour(pasts, described, config), block.serving)
 
 
-def taught(cuts: Sequence[Cut], most: int | None = None) -> list[Cut]:
-    """Give users with an early and a middle part, so many at most, drawn by seed 0."""
-    both = [part for part in cuts if len(part.early) and len(part.middle)]
-    drawn = np.random.default_rng(0).permutation(len(both))[:most]
-    return [both[line] for line in sorted(drawn.tolist())]
+def taught(cuts: Sequence[Cut]) -> list[Cut]:
+    """Give the users with an early and a middle part."""
+    return [part for part in cuts if len(part.early) and len(part.middle)]
+
+
+def sample(cuts: Sequence[Cut], items: int) -> list[Cut]:
+    """Give as many users as can be judged over so many items in seconds, drawn by seed 0, in their order."""
+    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST_USERS, MOST_SCORES // items)]
+    return [cuts[line] for line in sorted(drawn.tolist())]
 
 
 def _no_attributes(bundle: Bundle) -> set[str]:

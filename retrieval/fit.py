@@ -31,7 +31,7 @@ from indexing.publish import publish
 from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR, Behaviour
-from retrieval.block import Block, learned_again, learned_block, taught
+from retrieval.block import Block, learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import cut
 from retrieval.description import DESCRIPTION
@@ -81,7 +81,7 @@ class _Fit:
         self.all = histories(interactions, bundle.items)
         self.cuts = cut(self.all, config.way) if self.all else []
         self.curves: dict[str, Any] = {}
-        judged = [part for part in self.cuts if len(part.last) and len(part.past)]
+        judged = sample([part for part in self.cuts if len(part.last) and len(part.past)], len(self.fused))
         self.judging = Judging(bundle.items, judged, config.depth)
         if len(judged) < FEWEST:
             raise TrainingError(
@@ -147,7 +147,7 @@ class _Fit:
 
         if self.config.head is None:
             return None
-        users = taught(self.cuts)
+        users = sample(taught(self.cuts), len(self.fused))
         found = self.judging.recommend(space, [part.early for part in users])
         early = self._popularity([part.early for part in self.cuts])
         source = FeatureSource(space.content, self.frozen, early, self.config.users)

@@ -63,7 +63,7 @@ def train_adapter(
             progress(epoch - done)
         done = epoch
 
-    curve = learn(learner, rng, Schedule(config.epochs, config.patience, checkpoint), after)
+    curve = learn(learner, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), after)
     return learner.adapter(), curve
 
 

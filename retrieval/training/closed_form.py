@@ -11,6 +11,7 @@ from retrieval.behaviour import Predictor
 from retrieval.prepare import History
 
 Doubles = NDArray[np.float64]
+_BLOCK = 16_384  # rows at once
 
 
 def low_rank_ease(
@@ -104,7 +105,13 @@ def ridge(described: Vectors, wanted: Doubles, trust: Doubles, regularisation: f
     """
     shares = trust / trust.sum()
     x_mean, y_mean = shares @ described, shares @ wanted
-    x, y = described - x_mean, wanted - y_mean
-    weighted = x.T * trust
-    weights = np.linalg.solve(weighted @ x + regularisation * np.eye(x.shape[1]), weighted @ y)
+    square = regularisation * np.eye(described.shape[1])
+    product = np.zeros((described.shape[1], wanted.shape[1]))
+    for start in range(0, len(described), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        x = described[block] - x_mean
+        weighted = x.T * trust[block]
+        square += weighted @ x
+        product += weighted @ (wanted[block] - y_mean)
+    weights = np.linalg.solve(square, product)
     return Predictor(weights.astype(np.float32), (y_mean - x_mean @ weights).astype(np.float32))

@@ -10,6 +10,7 @@ class AdapterConfig:
     Attributes:
         hidden: Width H of the residual.
         epochs: Most passes over the users.
+        most_steps: No more passes than make so many batches, but one at least.
         targets: Targets drawn from a user in each pass.
         batch_size: Targets, and so negatives, a batch.
         uniform: Further negatives a batch, drawn from the whole catalogue alike. Without them a rare target stands for
@@ -28,6 +29,7 @@ class AdapterConfig:
 
     hidden: int = 64
     epochs: int = 20
+    most_steps: int = 1500
     targets: int = 4
     batch_size: int = 512
     uniform: int = 512
@@ -40,6 +42,10 @@ class AdapterConfig:
     held_out: float = 0.1
     patience: int = 8
     seed: int = 0
+
+    def epochs_for(self, users: int) -> int:
+        """Give the passes over so many users."""
+        return min(self.epochs, max(1, self.most_steps * self.batch_size // (self.targets * max(users, 1))))
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ class NextItemsConfig:
 
     Attributes:
         dims: Length of its vectors.
-        epochs: Passes over the users.
+        epochs: Most passes over the users.
+        most_steps: No more passes than make so many batches, but one at least: many users teach enough in few.
+        negatives: Where users touched more items than that, so many drawn at random stand for all in each batch.
         cuts: Places drawn in each history and pass; what is before is the history, what follows should be found.
         ahead: So many next items are found.
         batch_size: Histories a batch.
@@ -83,6 +91,8 @@ class NextItemsConfig:
 
     dims: int = 63
     epochs: int = 16
+    most_steps: int = 1500
+    negatives: int = 8192
     cuts: int = 3
     ahead: int = 10
     batch_size: int = 128
@@ -92,6 +102,14 @@ class NextItemsConfig:
     feature_dropout: float = 0.5
     predicting: float = 0.02
     seed: int = 0
+
+    def epochs_for(self, users: int) -> int:
+        """Give the passes over so many users.
+
+        >>> NextItemsConfig(epochs=16, most_steps=1500, cuts=3, batch_size=128).epochs_for(20_000)
+        3
+        """
+        return min(self.epochs, max(1, self.most_steps * self.batch_size // (self.cuts * max(users, 1))))
 
 
 @dataclass(frozen=True)
@@ -124,5 +142,5 @@ class BehaviourConfig:
     decay_days: float = 30.0
     ridge: float = 20.0
     doubt: float = 1.0
-    most_items: int = 10_000
+    most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()

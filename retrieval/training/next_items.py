@@ -1,4 +1,4 @@
-"""Learn a tower by the softmax over all items of what comes next in a history."""
+"""Learn a tower by the softmax over all items, or a sample that stands for them, of what comes next in a history."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -17,6 +17,7 @@ from retrieval.training.closed_form import Doubles, Whitening
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.losses import sampled_softmax
 
 # The history as a whole, what was done just now, and what was disliked; half-lives at the start.
 _HALF_LIVES = (15.0, 3.0, 15.0)
@@ -61,7 +62,7 @@ def learn_next_items(
         name = digest(asdict(config), levels, worth, warm, described, lengths, *done)
         checkpoint = work / f"next-items-{name}.safetensors"
     after = None if progress is None else lambda epoch: progress(epoch, state)
-    state.curve = learn(state, rng, Schedule(config.epochs, checkpoint=checkpoint), after)
+    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
     return state
 
 
@@ -85,8 +86,7 @@ class NextItems:
         rng: np.random.Generator,
     ) -> None:
         self.pasts = pasts
-        self.shut = torch.ones(len(described), dtype=torch.bool)
-        self.shut[torch.from_numpy(warm)] = False
+        self.warm = warm
         self.levels, self.config, self.count = levels, config, len(described)
         count = self.count
         self.described = torch.from_numpy(described)
@@ -126,20 +126,36 @@ class NextItems:
         """Nothing is held out: how long to learn is chosen by who calls."""
 
     def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
-        closed = self.shut.repeat(len(batch), 1)
-        wanted = torch.zeros(len(batch), self.count)
+        rows, log_expected = self._candidates(batch, rng)
+        out = torch.isinf(log_expected).repeat(len(batch), 1)
+        wanted = torch.zeros(len(batch), len(rows))
         for line, (past, at) in enumerate(batch):
             after = slice(at, at + self.config.ahead)
-            closed[line, torch.from_numpy(past.rows[:at])] = True
-            wanted[line, torch.from_numpy(past.rows[after])] = self.targets[self._level(past.weights[after])]
-        likely = F.log_softmax(self._scores(batch, rng).masked_fill(closed, -1e9), dim=1)
+            _, known, _ = np.intersect1d(rows, past.rows[:at], assume_unique=True, return_indices=True)
+            out[line, torch.from_numpy(known)] = True
+            places = torch.from_numpy(np.searchsorted(rows, past.rows[after]))
+            wanted[line, places] = self.targets[self._level(past.weights[after])]
         # The root: who did much teaches more than who did little, but not in proportion.
-        return -((likely * wanted).sum(dim=1) / wanted.sum(dim=1).clamp(min=1e-6).sqrt()).mean()
+        grades = wanted.sum(dim=1).sqrt()
+        return (grades * sampled_softmax(self._scores(batch, rows, rng), wanted, log_expected, out)).mean()
+
+    def _candidates(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> tuple[Rows, torch.Tensor]:
+        """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
+
+        All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not
+        drawn is a candidate for its own queries alone: for the others it is never expected.
+        """
+        if len(self.warm) <= self.config.negatives:
+            return self.warm, torch.zeros(len(self.warm))
+        drawn = rng.choice(self.warm, self.config.negatives, replace=False)
+        rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.ahead] for past, at in batch]))
+        expected = np.where(np.isin(rows, drawn), np.log(self.config.negatives / len(self.warm)), np.inf)
+        return rows, torch.from_numpy(expected.astype(np.float32))
 
     def _level(self, weights: Vectors) -> torch.Tensor:
         return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
 
-    def _scores(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
+    def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
         rows = torch.from_numpy(np.concatenate([past.rows[:at] for past, at in batch]))
         level = self._level(np.concatenate([past.weights[:at] for past, at in batch]))
         ages = torch.from_numpy(np.concatenate([np.arange(at)[::-1] for _, at in batch]).astype(np.float32))
@@ -150,15 +166,16 @@ class NextItems:
         for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
             counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
             queries = queries + F.embedding_bag(rows, said, starts, mode="sum", per_sample_weights=counts)
-        has_own = torch.from_numpy((rng.random((self.count, 1)) >= self.config.id_dropout).astype(np.float32))
-        vectors, bias = self._predicted(rng)
-        vectors, bias = vectors + has_own * self.items, bias + has_own * self.bias
+        has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
+        among = torch.from_numpy(candidates)
+        vectors, bias = self._predicted(among, rng)
+        vectors, bias = vectors + has_own * self.items[among], bias + has_own * self.bias[among]
         return self.scale.exp() * (queries @ vectors.T) + bias.T
 
-    def _predicted(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predicted(self, among: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         keep = 1 - self.config.feature_dropout
         kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
-        predicted = self.described @ (kept[:, None] * self.predicting)
+        predicted = self.described[among] @ (kept[:, None] * self.predicting)
         return predicted[:, :-1], predicted[:, -1:]
 
     def _worth(self) -> torch.Tensor:

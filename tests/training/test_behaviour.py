@@ -133,11 +133,32 @@ def test_numpy_scores_as_torch_did() -> None:
     tower, items, told, _ = state.tower(np.arange(COUNT))
     said = told.astype(np.float32)
     with torch.no_grad():
-        expected = state._scores([(past, len(past)) for past in pasts[:9]], np.random.default_rng(0)).numpy()
+        expected = state._scores(
+            [(past, len(past)) for past in pasts[:9]], np.arange(COUNT), np.random.default_rng(0)
+        ).numpy()
     for past, line in zip(pasts, expected, strict=False):
         query = tower.query(said[past.rows], past.weights, levels)
         standard = (line - line.mean()) / line.std()  # a whitened tower's scores come with this spread
         np.testing.assert_allclose(query @ items.T, standard, atol=1e-3)
+
+
+def test_a_drawn_sample_stands_for_all_items() -> None:
+    pasts = histories(log_of(), ITEMS)
+    plain = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
+    levels, warm = levels_of(pasts), np.arange(COUNT)
+    state = learn_next_items(pasts, levels, levels / np.float32(3), warm, DESCRIBED, plain)
+    batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
+    with torch.no_grad():
+        whole = float(state._loss(batch, rng))
+        state.config = replace(plain, negatives=COUNT // 3)
+        drawn = [state._candidates(batch[:1], rng) for _ in range(200)]
+        sampled = np.mean([float(state._loss([one], rng)) for one in batch for _ in range(20)])
+    assert {len(rows) for rows, _ in drawn} <= set(range(COUNT // 3, COUNT // 3 + 5))
+    # A third of all is expected to be drawn, and stands for three times as much.
+    np.testing.assert_allclose(np.unique(np.concatenate([told for _, told in drawn])), [np.log(1 / 3), np.inf])
+    assert sampled == pytest.approx(whole, rel=0.03)
+    by_itself = whole - np.log(3) * np.mean([np.sqrt(np.sum(past.weights[3:] / 3)) for past in pasts])
+    assert abs(by_itself / whole - 1) > 0.2  # what it would be without the correction
 
 
 def test_training_brings_up_what_comes_next() -> None:

@@ -1,0 +1,131 @@
+"""What learning costs as the log grows: seconds of each part, memory, and putting all items into the learned space.
+
+    python -m scripts.benchmarks.fit_scale [--items 100000] [--interactions 100000 300000 1000000] [--dim 512]
+
+A simulated world: items lie in clusters of the content space; a user stays with a few clusters, and within them takes
+what is popular. Each size runs in a process of its own, so that its memory is its own. Behaviour and adapter learn as
+in `fit`; "whole fit" is `retrieval.fit` on a bundle, index and publishing included.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.build import build_bundle
+from indexing.catalogue import Catalogue
+from indexing.encoders import load_encoder
+from indexing.encoders.base import unit
+from indexing.fusion import fuse
+from indexing.index import IndexConfig
+from indexing.types import Vectors
+from retrieval import FitConfig, Interactions, Retriever, fit
+from retrieval.prepare import histories
+from retrieval.training.config import NextItemsConfig
+from scripts.benchmarks.index_curves import exponent
+from scripts.benchmarks.record import keep
+
+EACH = 50  # interactions of a user
+CLUSTERS, OF_A_USER = 500, 4
+REPROJECTED = 1_000_000
+
+
+def main() -> None:
+    """Measure every size in a process of its own, and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--interactions", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measured(given.items, given.one, given.dim, given.seed)))
+        return
+    rows = []
+    for count in given.interactions:
+        own = ["--items", given.items, "--dim", given.dim, "--seed", given.seed, "--one", count]
+        command = [sys.executable, "-m", "scripts.benchmarks.fit_scale", *map(str, own)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
+    sizes = [row["interactions"] for row in rows]
+    slopes = {name: exponent(sizes, [row[name] for row in rows]) for name in ("one epoch, s", "whole fit, s")}
+    keep("fit_scale", {"items": given.items, "dim": given.dim, "sizes": rows, "exponents": slopes}, given.seed)
+
+
+def measured(items: int, count: int, dim: int, seed: int) -> dict[str, Any]:
+    """Simulate, build a bundle, and learn."""
+    rng = np.random.default_rng(seed)
+    clusters = rng.integers(0, CLUSTERS, items)
+    vectors = unit((rng.normal(size=(CLUSTERS, dim))[clusters] + rng.normal(size=(items, dim))).astype(np.float32))
+    log = simulated(clusters, count // EACH, rng)
+    row: dict[str, Any] = {"interactions": len(log)}
+    with tempfile.TemporaryDirectory() as folder:
+        root, path = Path(folder, "bundle"), Path(folder, "items.parquet")
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+        pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(items)], "text_vector": column}), path)
+        bundle = build_bundle(
+            Catalogue.from_parquet(path), load_encoder("vectors:"), root, index=IndexConfig(min_recall=0.9)
+        )
+        row["one epoch, s"] = one_epoch(histories(log, bundle.items), vectors)
+        started = perf_counter()
+        report = fit(root, log, FitConfig())
+        row["whole fit, s"] = round(perf_counter() - started, 1)
+        row |= {"published": report.published, "ndcg@10": report.ndcg, "refused": report.refused}
+        row["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        row["index"] = Retriever.load(root).bundle.manifest.index["family"]
+        row[f"seconds to put {REPROJECTED} items into the learned space"] = reprojection(root)
+    return row
+
+
+def simulated(clusters: Vectors, users: int, rng: np.random.Generator) -> Interactions:
+    """Give a log in which each user takes popular items of a few clusters."""
+    order = np.argsort(clusters, kind="stable")
+    starts = np.searchsorted(clusters[order], np.arange(CLUSTERS + 1))
+    liked = rng.integers(0, CLUSTERS, (users, OF_A_USER))
+    chosen = liked[np.arange(users)[:, None], rng.integers(0, OF_A_USER, (users, EACH))]
+    sizes = starts[chosen + 1] - starts[chosen]
+    places = (sizes * rng.random(chosen.shape) ** 3).astype(np.int64)  # the first of a cluster are its hits
+    rows = order[starts[chosen] + places]
+    times = np.sort(rng.integers(0, 10**8, (users, EACH)), axis=1)
+    names = {"user": np.repeat([f"u{n}" for n in range(users)], EACH), "item": [f"i{row}" for row in rows.reshape(-1)]}
+    return Interactions.from_arrow(pa.table({**names, "time": times.reshape(-1)}))
+
+
+def one_epoch(pasts: Any, described: Vectors) -> float:  # noqa: ANN401 - a list of histories
+    """Time one pass of the learned tower, the part of learning that reads every interaction."""
+    from retrieval.training.behaviour import touched
+    from retrieval.training.next_items import learn_next_items
+
+    warm = np.flatnonzero(touched(pasts, len(described)))
+    one = np.ones(1, np.float32)
+    started = perf_counter()
+    learn_next_items(pasts, one, one, warm, described, NextItemsConfig(epochs=1, most_steps=10**9))
+    return round(perf_counter() - started, 1)
+
+
+def reprojection(root: Path) -> float:
+    """Time what makes item vectors of frozen ones: adapter if there is one, else fusion, and the behaviour block."""
+    retriever = Retriever.load(root)
+    frozen = retriever.bundle.modality_vectors
+    times = -(-REPROJECTED // frozen.count)
+    started = perf_counter()
+    for _ in range(times):
+        content = retriever.adapter.apply(frozen) if retriever.adapter else fuse(frozen)
+        if retriever.behaviour:
+            retriever.behaviour.joined(content)
+    return round(perf_counter() - started, 1)
+
+
+if __name__ == "__main__":
+    main()
