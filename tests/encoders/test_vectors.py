@@ -285,7 +285,7 @@ def test_learning_needs_no_model(tmp_path: Path) -> None:
     rows = [(f"u{user}", ids[(user + step) % 20], 60 * step) for user in range(32) for step in range(10)]
     users, seen, times = zip(*rows, strict=True)
     report = fit(tmp_path / "b", Interactions.from_arrow(pa.table({"user": users, "item": seen, "time": times})))
-    assert set(report.ndcg) == {"frozen", "adapter", "reranker"}
+    assert set(report.ndcg) == {"frozen", "adapter", "behaviour", "reranker"}
     retriever = Retriever.load(tmp_path / "b")
     assert retriever.bundle.manifest.encoder.name == "vectors:24"
     curves = retriever.bundle.manifest.learned["training"]
