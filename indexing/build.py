@@ -49,7 +49,8 @@ def build_bundle(
 
     Args:
         catalogue: The items.
-        encoder: Embeds them; with ``vectors:`` the catalogue's own vectors are taken.
+        encoder: Embeds them; with ``vectors:`` the catalogue's own vectors are taken, and where these are of different
+            spaces, maps are learned from them.
         out: Folder of the bundle.
         index: What the index must achieve.
         encode: How many items at once, by how many processes, within which limits.
@@ -61,7 +62,7 @@ def build_bundle(
     """
     root = Path(out)
     if isinstance(encoder, VectorsEncoder):
-        encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
+        encoder = encoder.fitted(catalogue)
     with writing(root):
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder.info.fingerprint)
@@ -128,7 +129,7 @@ def _publish(
 
 def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
     """Give the positions of the items that have a direction, and their vectors."""
-    items = collected(store, everything, encoder.info.modalities)
+    items = replace(collected(store, everything, encoder.info.modalities), weights=encoder.info.weighed)
     rows = np.flatnonzero(fuse(items).any(axis=1))  # opposite vectors leave an item without a direction
     return rows, items.take(rows)
 

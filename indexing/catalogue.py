@@ -22,7 +22,8 @@ from indexing.readers.parquet import ParquetReader
 from indexing.readers.urls import Remote, is_url, remote
 from indexing.readers.webdataset import WebDatasetReader
 from indexing.scan import Scan, scan
-from indexing.vectors import VectorBatch, check_dim, column_dims, read_vectors
+from indexing.types import Modality
+from indexing.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
@@ -187,12 +188,13 @@ class Catalogue:
             raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
         return self._batches(size)
 
-    def vectors(self, size: int, dim: int | None = None) -> Iterator[VectorBatch]:
+    def vectors(self, size: int, dim: int | Mapping[Modality, int] | None = None) -> Iterator[VectorBatch]:
         """Give the precomputed vectors of the kept items in order, at most ``size`` items at a time.
 
         Args:
             size: Items a batch.
-            dim: Length D that a vector must have; that of the source when None.
+            dim: Length D that a vector must have, the same for all, or one for each modality; that of the source, the
+                same for all, when None.
 
         Raises:
             InputError: When the size is not positive.
@@ -200,19 +202,21 @@ class Catalogue:
         """
         if size < 1:
             raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
-        return self._vectors(size, check_dim(self.source, self.vector_dims, dim))
+        if isinstance(dim, Mapping):
+            return self._vectors(size, check_lengths(self.source, self.vector_dims, dim))
+        return self._vectors(size, dict.fromkeys(self.columns.vectors, check_dim(self.source, self.vector_dims, dim)))
 
     @cached_property
     def vector_dims(self) -> dict[str, int]:
         """Length that most vectors of each vector column have; 0 for a column without any."""
         return column_dims(self.reader, self.columns)
 
-    def _vectors(self, size: int, dim: int) -> Iterator[VectorBatch]:
+    def _vectors(self, size: int, dims: Mapping[str, int]) -> Iterator[VectorBatch]:
         rows = self._scan.source_rows
         start = 0
-        for batch in self._kept((self.columns.item_id, *self.columns.vectors), size):
+        for batch in self._kept((self.columns.item_id, *dims), size):
             item_ids = [clean_item_id(raw, Counter())[0] or "" for raw in batch.column(0).to_pylist()]
-            yield read_vectors(item_ids, rows[start : start + len(batch)], batch, self.columns.vectors, dim)
+            yield read_vectors(item_ids, rows[start : start + len(batch)], batch, dims)
             start += len(batch)
 
     def _batches(self, size: int) -> Iterator[list[Item]]:

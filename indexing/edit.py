@@ -20,7 +20,7 @@ from indexing.encoders.base import Encoder
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.fusion import fuse
-from indexing.generation import ATTRIBUTES, GOLDEN, collected
+from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.state import write_state
@@ -139,14 +139,15 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
 def _changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and give what is in force."""
     with writing(bundle.root if isinstance(bundle, Bundle) else Path(bundle), wait=WAIT):
-        yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, GOLDEN))
+        yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, BRIDGE, GOLDEN))
 
 
 def _put(
     bundle: Bundle, catalogue: Catalogue, encoder: Encoder, encode: EncodeConfig | None, progress: bool
 ) -> EditReport:
     if isinstance(encoder, VectorsEncoder):
-        encoder = encoder.fitted(catalogue.source, catalogue.vector_dims)
+        separate = bundle.manifest.encoder.separate
+        encoder = encoder.fitted(catalogue, bundle.read(BRIDGE) if separate else None)
     bundle.check_encoder(encoder)
     attributes = _conformed(catalogue, bundle.attributes.schema)
     # Apart from the work of a build, which starts from all that the bundle has.

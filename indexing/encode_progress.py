@@ -27,7 +27,7 @@ def embed(
     """Put the embeddings of a catalogue into a store, skipping what is there; see `encode_catalogue`."""
     with encode_progress(len(catalogue), shown) as advance:
         if encoder.info.precomputed:
-            return store_vectors(catalogue, store, progress=advance)
+            return store_vectors(catalogue, store, encoder, progress=advance)
         return encode_catalogue(catalogue, encoder, store, config=config, progress=advance)
 
 

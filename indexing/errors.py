@@ -9,7 +9,8 @@
     │   ├── FilterError        a filter naming an unknown attribute or an impossible comparison
     │   └── UnknownItemError   item ids that are not in the bundle
     ├── EncoderError           an encoder that cannot be loaded or cannot do what was asked
-    │   └── EncoderMismatchError   an encoder that is not the one that built the bundle
+    │   ├── EncoderMismatchError   an encoder that is not the one that built the bundle
+    │   └── SeparateSpacesError    modalities of different spaces that were to be compared
     ├── BundleError            a bundle that cannot be opened or written
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   └── BundleLockedError  another process is writing to the bundle
@@ -61,6 +62,10 @@ class EncoderError(CommonspaceError):
 
 class EncoderMismatchError(EncoderError):
     """An encoder that is not the one that built the bundle."""
+
+
+class SeparateSpacesError(EncoderError):
+    """Modalities of different spaces that were to be compared, or a vector of which it is not said what it is of."""
 
 
 class BundleError(CommonspaceError):

@@ -1,7 +1,7 @@
 """From the vectors of an item's modalities to one vector, before anything is learned."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,12 @@ class ModalityVectors:
     Attributes:
         vectors: For each modality (N, D) float16, zero where an item lacks it.
         exists: For each modality (N,) bool.
+        weights: How much a modality counts in an item beside the others; 1 for those that are not named.
     """
 
     vectors: Mapping[Modality, NDArray[np.float16]]
     exists: Mapping[Modality, Mask]
+    weights: Mapping[Modality, float] = field(default_factory=dict)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -37,15 +39,16 @@ class ModalityVectors:
         return ModalityVectors(
             {modality: vectors[rows] for modality, vectors in self.vectors.items()},
             {modality: exists[rows] for modality, exists in self.exists.items()},
+            self.weights,
         )
 
 
 def fuse(items: ModalityVectors) -> Vectors:
-    """Average the modalities that each item has: (N, D) float32, unit length.
+    """Average the modalities that each item has, by their weights: (N, D) float32, unit length.
 
     A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
     """
     total = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
     for modality, vectors in items.vectors.items():
-        total += unit(vectors) * items.exists[modality][:, None]
+        total += unit(vectors) * items.weights.get(modality, 1.0) * items.exists[modality][:, None]
     return unit(total)

@@ -95,7 +95,7 @@ class Generation:
                 vectors[modality] = all_vectors.extended(count, more)
                 exists[modality] = all_exist.extended(count, more_exist)
             count += len(batch.item_ids)
-        return ModalityVectors(vectors, exists)
+        return ModalityVectors(vectors, exists, self.manifest.encoder.weighed)
 
     @cached_property
     def _rows(self) -> dict[Modality, tuple[Growing, Growing]]:

@@ -78,11 +78,17 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
     frozen = bundle.modality_vectors.take(rows)
     items = unit(served_vectors(bundle)[rows])
     names = [bundle.items[row] for row in rows]
-    return [_damage(frozen), _quarantine(bundle), *examine_vectors(frozen, items, names, rng)]
+    separate = bundle.manifest.encoder.separate
+    return [_damage(frozen), _quarantine(bundle), *examine_vectors(frozen, items, names, rng, separate=separate)]
 
 
 def examine_vectors(
-    frozen: ModalityVectors, items: Vectors, item_ids: Sequence[str], rng: np.random.Generator
+    frozen: ModalityVectors,
+    items: Vectors,
+    item_ids: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    separate: bool = False,
 ) -> list[Finding]:
     """Look at the geometry of vectors: gaps, spread, hubs and duplicates.
 
@@ -91,8 +97,10 @@ def examine_vectors(
         items: (N, D) float32, unit length: what is served.
         item_ids: Their N names.
         rng: Draws pairs and queries.
+        separate: Whether the modalities are different spaces, between which there is no gap to measure.
     """
-    findings = [*_gaps(frozen, rng), _anisotropy(frozen, items)]
+    gaps = _no_gaps(frozen) if separate else _gaps(frozen, rng)
+    findings = [*gaps, _anisotropy(frozen, items)]
     if len(items) > 1:
         lists = _lists(frozen, items, rng)
         findings += [_hubness(f"{kind} to item", found, item_ids) for kind, found in lists.items()]
@@ -128,6 +136,12 @@ def _quarantine(bundle: Bundle) -> Finding:
         f"{told}, {most[1]} of them: {most[0]}",
         "mend these in the source and build again; what is encoded already is kept",
     )
+
+
+def _no_gaps(frozen: ModalityVectors) -> Iterator[Finding]:
+    for first, second in combinations(frozen.modalities, 2):
+        told = "not measured: they are different spaces, and none is compared with another"
+        yield Finding(f"gap {first}-{second}", {}, True, told)
 
 
 def _gaps(frozen: ModalityVectors, rng: np.random.Generator) -> Iterator[Finding]:

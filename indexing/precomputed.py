@@ -4,6 +4,9 @@ import numpy as np
 
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeReport, Progressed
+from indexing.encoders.base import Encoder
+from indexing.encoders.spaces import SpacesEncoder
+from indexing.spaces import Spaces
 from indexing.store import Embedding, EmbeddingStore, content_hash
 from indexing.types import Modality
 from indexing.vectors import VectorBatch, half_units
@@ -11,14 +14,21 @@ from indexing.vectors import VectorBatch, half_units
 BATCH = 4096
 
 
-def store_vectors(catalogue: Catalogue, store: EmbeddingStore, *, progress: Progressed | None = None) -> EncodeReport:
+NO_DIRECTION = "vector without a direction: nothing of it is left in the dimensions that were learned for its modality"
+
+
+def store_vectors(
+    catalogue: Catalogue, store: EmbeddingStore, encoder: Encoder, *, progress: Progressed | None = None
+) -> EncodeReport:
     """Put the precomputed vectors of a catalogue into a store, at unit length, skipping what is there already.
 
-    The content of a vector is its float32 bytes. One that cannot be used is quarantined with the reason.
+    The content of a vector is its float32 bytes, as the catalogue has them. One that cannot be used is quarantined with
+    the reason.
 
     Args:
         catalogue: The items.
-        store: Where the vectors go; its dimension is the one expected.
+        store: Where the vectors go.
+        encoder: Which maps them, if their modalities are different spaces.
         progress: Called after each batch with its number of items and the seconds so far in each stage.
 
     Returns:
@@ -29,25 +39,34 @@ def store_vectors(catalogue: Catalogue, store: EmbeddingStore, *, progress: Prog
     """
     report = EncodeReport()
     store.begin_run()
-    batches = catalogue.vectors(BATCH, store.dim)
+    spaces = encoder.spaces if isinstance(encoder, SpacesEncoder) else None
+    batches = catalogue.vectors(BATCH, spaces.lengths if spaces else store.dim)
     while True:
         with report.timed("read"):
             batch = next(batches, None)
         if batch is None:
             return report
         with report.timed("encode"):
-            fresh = [one for modality in batch.vectors for one in _embeddings(batch, modality, store, report)]
+            fresh = [one for modality in batch.vectors for one in _embeddings(batch, modality, store, report, spaces)]
         with report.timed("write"):
             store.append(fresh)
         if progress is not None:
             progress(len(batch.item_ids), report.seconds)
 
 
-def _embeddings(batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport) -> list[Embedding]:
+def _embeddings(
+    batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport, spaces: Spaces | None
+) -> list[Embedding]:
     """Give what the store does not know yet of one modality."""
-    vectors, problems, fresh = batch.vectors[modality], batch.problems[modality], []
+    vectors, problems, fresh = batch.vectors[modality], list(batch.problems[modality]), []
     places = np.flatnonzero(batch.exists[modality])
-    halves = dict(zip(places.tolist(), half_units(vectors[places]), strict=True))
+    usable = vectors[places]
+    if spaces is not None:
+        usable = spaces.apply(modality, usable)
+        for place in places[~usable.any(axis=1)].tolist():
+            problems[place] = NO_DIRECTION
+        places, usable = places[usable.any(axis=1)], usable[usable.any(axis=1)]
+    halves = dict(zip(places.tolist(), half_units(usable), strict=True))
     for place, item_id in enumerate(batch.item_ids):
         problem, half = problems[place], halves.get(place)
         if half is None and not problem:

@@ -26,7 +26,8 @@ class VectorBatch:
 
     Attributes:
         item_ids: n ids.
-        vectors: For each modality (n, D) float32, of any length but zero; zero where an item has none to use.
+        vectors: For each modality (n, D) float32, of any length but zero; zero where an item has none to use. D is the
+            modality's own.
         exists: For each modality (n,) bool.
         problems: For each modality n reasons why a vector cannot be used, empty where it is fine or missing.
     """
@@ -66,15 +67,42 @@ def check_dim(source: str, dims: Mapping[str, int], dim: int | None = None) -> i
     if len(set(found.values())) > 1:
         raise CatalogueError(
             f"{source} brings vectors of several lengths, {told}: they are different spaces and cannot be compared; "
-            "choose one column with `vectors`, or project them into one space first"
+            "choose one column with `vectors`, or load 'vectors:separate', which keeps them apart"
         )
     if dim not in (None, *found.values()):
         raise CatalogueError(f"{source} brings vectors of another length than {dim}: {told}; load 'vectors:' instead")
     return next(iter(found.values()))
 
 
+def check_lengths(source: str, dims: Mapping[str, int], lengths: Mapping[Modality, int]) -> dict[str, int]:
+    """Give the length that each vector column must have, where each modality has its own.
+
+    Args:
+        source: For messages.
+        dims: For each vector column the length of most of its vectors; 0 when it is empty.
+        lengths: What is expected of each modality.
+
+    Raises:
+        CatalogueError: When there are no vectors, or a column has another length, or is of no expected modality.
+    """
+    found = {name: length for name, length in dims.items() if length}
+    if not found:
+        raise CatalogueError(
+            f"{source} brings no vectors; give them as lists of numbers in columns named {list(VECTOR_NAMES)}"
+        )
+    told = ", ".join(f"{modality} of {length}" for modality, length in lengths.items())
+    for name, length in found.items():
+        if (expected := lengths.get(VECTOR_NAMES[name])) != length:
+            raise CatalogueError(
+                f"{source} brings {name} of {length} numbers, expected "
+                f"{'none' if expected is None else expected}: the maps were learned for {told}; choose columns with "
+                "`vectors`, or build the bundle again from these"
+            )
+    return {name: lengths[VECTOR_NAMES[name]] for name in found}
+
+
 def read_vectors(
-    item_ids: list[str], rows: Sequence[int], batch: pa.RecordBatch, names: Sequence[str], dim: int
+    item_ids: list[str], rows: Sequence[int], batch: pa.RecordBatch, dims: Mapping[str, int]
 ) -> VectorBatch:
     """Read the vector columns of a batch.
 
@@ -82,10 +110,9 @@ def read_vectors(
         item_ids: n ids.
         rows: n row numbers of the source, for reasons.
         batch: n rows.
-        names: The vector columns.
-        dim: Length D that each vector must have.
+        dims: For each vector column the length that its vectors must have.
     """
-    read = {VECTOR_NAMES[name]: _read(batch.column(name), rows, dim) for name in names}
+    read = {VECTOR_NAMES[name]: _read(batch.column(name), rows, dim) for name, dim in dims.items()}
     return VectorBatch(
         item_ids,
         {modality: vectors for modality, (vectors, _) in read.items()},
@@ -121,8 +148,13 @@ def _read(column: pa.Array, rows: Sequence[int], dim: int) -> tuple[Vectors, lis
     return vectors, problems
 
 
+def units(vectors: Vectors) -> NDArray[np.float64]:
+    """Scale (N, D) vectors, none of them zero, to unit length as float64, whatever their size."""
+    wide = vectors.astype(np.float64)  # squares of very large or small float32 leave its range
+    scaled: NDArray[np.float64] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return scaled
+
+
 def half_units(vectors: Vectors) -> NDArray[np.float16]:
     """Scale (N, D) vectors, none of them zero, to unit length as float16, whatever their size."""
-    wide = vectors.astype(np.float64)  # squares of very large or small float32 leave its range
-    halves: NDArray[np.float16] = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float16)
-    return halves
+    return units(vectors).astype(np.float16)

@@ -14,8 +14,8 @@ from indexing.types import Modality, Vectors
 class ModalityGate:
     """A softmax over the modalities that an item has, linear in the vector of each.
 
-    A modality that it does not know, and each one before any training, stands at 0: then all count alike, as in
-    `indexing.fusion.fuse`, to the last bit.
+    A modality that it does not know, and each one before any training, stands at 0: then they count by the weights that
+    the items came with, as in `indexing.fusion.fuse`, to the last bit.
 
     Attributes:
         slopes: For each modality (D,) float32.
@@ -37,11 +37,12 @@ class ModalityGate:
         highest = np.where(exists, levels, -np.inf).max(axis=1, keepdims=True)
         # What is missing may not reach the exponential: its level can be above that of all there is.
         odds: Vectors = np.where(exists, np.exp(np.where(exists, levels - highest, 0)), 0).astype(np.float32)
+        odds = odds * np.array([items.weights.get(modality, 1.0) for modality in items.vectors], np.float32)
         fused = np.zeros_like(units[0])
         for place, vectors in enumerate(units):
             fused += vectors * odds[:, place, None]
-        # The highest has odds of 1, so that only an item without any modality comes to less.
-        weights: Vectors = odds / np.maximum(odds.sum(axis=1, keepdims=True), np.float32(1))
+        total = odds.sum(axis=1, keepdims=True)
+        weights = (odds / np.where(total > 0, total, 1)).astype(np.float32)
         return unit(fused), weights
 
     def softened(self, strength: float) -> "ModalityGate":

@@ -34,7 +34,7 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
     Returns:
         For each query one part a hit, in the order of the hits.
     """
-    queries = unit(candidates.queries)
+    queries, separate = unit(candidates.queries), bundle.manifest.encoder.separate
     best: dict[tuple[int, int], Part] = {}
     for modality, parts in bundle.parts.items():
         for query, rows in enumerate(candidates.rows):
@@ -43,6 +43,8 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
                 if first == end:
                     continue
                 cosines = unit(parts.vectors[first:end]) @ queries[query]
+                if separate and not cosines.any():  # the query says nothing of this modality
+                    continue
                 place = int(cosines.argmax())
                 found = Part(modality, parts.labels[first + place], float(cosines[place]))
                 best[query, row] = max(best.get((query, row), found), found, key=lambda part: part.score)

@@ -28,6 +28,7 @@ from retrieval.item_rows import ItemRows
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
+from retrieval.spaces import modality_of, query_vectors, search_own_part
 from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
 
@@ -174,10 +175,31 @@ class Retriever:
         heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
         return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
 
-    def search_vectors(self, vectors: Vectors, k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find the k items nearest to each of (B, D) query vectors, of any length but zero."""
-        vectors = check_vectors(vectors, self.bundle.manifest.encoder.dim, "queries")
-        return self._candidates(vectors, k, where)
+    def search_vectors(
+        self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = ()
+    ) -> Candidates:
+        """Find the k items nearest to each of (B, D) query vectors, of any length but zero.
+
+        Args:
+            vectors: B queries.
+            k: Answers a query.
+            modality: What they embed: ``"text"``, ``"image"`` or ``"audio"``. It must be said where the bundle's
+                modalities are different spaces: D is then that of the modality's own vectors, only items that have the
+                modality are answers, and the score is the cosine within it.
+            where: What every answer satisfies.
+
+        Raises:
+            SeparateSpacesError: When the modality must be said and was not.
+        """
+        built = self.bundle.manifest.encoder
+        asked = modality_of(modality, built)
+        if asked is None or not built.separate:
+            return self._candidates(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
+        queries = self._rows.space.searched(query_vectors(self.encoder, asked, vectors))
+        allow = matching(self.bundle.attributes, where)
+        frozen = self.bundle.modality_vectors
+        scores, rows = search_own_part(self.index, frozen, queries, k, modality=asked, allow=allow)
+        return Candidates(queries, rows, scores, self.items, "retrieve")
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_bytes((tmp_path / "other" / CONFIG).read_bytes())
     with pytest.raises(InputError, match=f"there is no {ADAPTER}"):
         Adapter.from_pretrained(tmp_path)
+
+
+def test_weights_that_items_came_with_are_where_the_gate_starts() -> None:
+    given = {Modality.TEXT: 0.9, Modality.AUDIO: 0.25}
+    items = replace(some_items(), weights=given)
+    untrained = Adapter.identity(DIM, 8, np.random.default_rng(0), ALL)
+    np.testing.assert_array_equal(untrained.apply(items), fuse(items))
+    odds = np.stack([items.exists[m] * given.get(m, 1.0) for m in ALL], axis=1)
+    expected = odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-9)
+    np.testing.assert_allclose(untrained.modality_weights(items), expected, rtol=1e-6)
+    weights = learned().modality_weights(some_items()) * [given.get(m, 1.0) for m in ALL]
+    again = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    np.testing.assert_allclose(learned().modality_weights(items), again, rtol=1e-5)

@@ -21,7 +21,8 @@ MODULES = {
 NAMED_BY_REPO = ("hf", "clap", "st")
 KNOWN = (
     "pocket, open_clip:ARCH/TAG, open_clip:hf-hub:ORG/REPO, open_clip:local-dir:FOLDER, hf:ORG/REPO, hf:FOLDER, "
-    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER, MAIN+clap:…, vectors:, vectors:DIM, vectors:DIM:NAME"
+    "clap:ORG/REPO, clap:FOLDER, st:ORG/REPO, st:FOLDER, MAIN+clap:…, vectors:, vectors:DIM, vectors:DIM:NAME, "
+    "vectors:separate, vectors:separate:MOST, vectors:separate:MOST:NAME"
 )
 AND_CLAP = "+clap:"
 
@@ -33,13 +34,16 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
         spec: ``"pocket"``, which ships with the package; ``"open_clip:ARCH/TAG"`` (also ``open_clip:hf-hub:ORG/REPO``
             and ``open_clip:local-dir:FOLDER``); ``"hf:ORG/REPO"`` or ``"hf:FOLDER"`` for CLIP, Chinese CLIP, SigLIP
             and ALIGN; ``"clap:…"`` likewise for CLAP, texts and sounds; ``"st:…"`` for sentence-transformers;
-            ``"vectors:"``, ``"vectors:DIM"`` or ``"vectors:DIM:NAME"`` for vectors that the catalogue brings.
+            ``"vectors:"``, ``"vectors:DIM"`` or ``"vectors:DIM:NAME"`` for vectors that the catalogue brings, and
+            ``"vectors:separate"``, ``"vectors:separate:MOST"`` or ``"vectors:separate:MOST:NAME"`` where each modality
+            is a space of its own, of which at most MOST numbers are kept.
             ``"MAIN+clap:…"`` is any of the others that hears through CLAP.
         precision: ``"auto"`` measures which number format is fastest here and keeps the vectors (cosine of at least
             .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. Only open_clip and transformers have a
             choice.
         bridge: For ``MAIN+clap:…``: what `Bridge.to_bytes` gave. Without it a bridge is fitted on the texts of the
-            shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own.
+            shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own. For
+            ``vectors:separate…``: what `Spaces.to_bytes` gave; without it the maps are learned at build.
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
@@ -48,7 +52,10 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     if AND_CLAP in spec:
         return _load_bridged(spec, precision, bridge)
     if bridge is not None:
-        raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
+        if not EncoderInfo(spec, 0, (), "").separate:
+            raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
+        apart: Encoder = importlib.import_module(MODULES["vectors"]).load(spec.partition(":")[2], bridge=bridge)
+        return apart
     prefix, _, rest = spec.partition(":")
     wanting = prefix in ("open_clip", "hf") and rest == ""
     if prefix not in MODULES or wanting or (prefix == "pocket" and rest):

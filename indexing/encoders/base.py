@@ -16,6 +16,7 @@ from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
 PRECOMPUTED = "vectors:"
+SEPARATE = f"{PRECOMPUTED}separate"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class EncoderInfo:
         fingerprint: Hash over weights, preprocessing, tokenizer and pooling: another value means another space.
         precision: Number format of the arithmetic, for example ``"float32"``. Not part of the fingerprint: the
             same weights in another precision give the same space, which the golden vectors prove.
+        weights: How much each modality counts in an item, in their order; all alike when empty.
     """
 
     name: str
@@ -36,20 +38,34 @@ class EncoderInfo:
     modalities: tuple[Modality, ...]
     fingerprint: str
     precision: str = "float32"
+    weights: tuple[float, ...] = ()
 
     @property
     def precomputed(self) -> bool:
         """Whether the vectors come with the catalogue, so that there is no model to ask."""
         return self.name.startswith(PRECOMPUTED)
 
+    @property
+    def separate(self) -> bool:
+        """Whether each modality has a space of its own, so that no two modalities can be compared."""
+        return self.name.split(":")[:2] == SEPARATE.split(":")
+
+    @property
+    def weighed(self) -> dict[Modality, float]:
+        """How much each modality counts in an item; 1 for those that are not named."""
+        return dict(zip(self.modalities, self.weights, strict=bool(self.weights)))
+
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
-        return asdict(self) | {"modalities": [str(m) for m in self.modalities]}
+        """Give the fields as plain JSON values, without weights where there are none."""
+        weights = {"weights": list(self.weights)} if self.weights else {}
+        others = {name: value for name, value in asdict(self).items() if name != "weights"}
+        return others | {"modalities": [str(m) for m in self.modalities]} | weights
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EncoderInfo":
         """Read what `to_json` gave."""
-        return cls(**{**data, "modalities": tuple(Modality(m) for m in data["modalities"])})
+        modalities = tuple(Modality(m) for m in data["modalities"])
+        return cls(**{**data, "modalities": modalities, "weights": tuple(data.get("weights", ()))})
 
 
 @runtime_checkable
@@ -108,10 +124,10 @@ class AudioEncoder(Encoder, Protocol):
 
 @runtime_checkable
 class HasBridge(Protocol):
-    """An encoder with a learned part that its bundle must keep."""
+    """An encoder with a learned part that its bundle must keep: a map between spaces, or one for each modality."""
 
     def bridge_report(self) -> dict[str, Any]:
-        """Say how well it takes texts from one space to the other, on texts that were held out."""
+        """Say what was learned, and how well."""
         ...
 
     def bridge_bytes(self) -> bytes:

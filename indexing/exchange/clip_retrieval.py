@@ -20,7 +20,7 @@ import pyarrow as pa
 from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.cleaning import clean_item_id, clean_text
-from indexing.errors import CatalogueError, InputError, examples
+from indexing.errors import CatalogueError, InputError, SeparateSpacesError, examples
 from indexing.exchange.embedded import Embedded
 from indexing.exchange.folders import new_folder, read_array, read_parquet, write_array
 from indexing.fusion import ModalityVectors
@@ -155,7 +155,13 @@ def write_clip_retrieval(bundle: Bundle, folder: Path | str, *, rows: int = PART
 
     Raises:
         InputError: When the folder is taken or ``rows`` is not positive.
+        SeparateSpacesError: When texts and pictures are in different spaces, which that layout does not know of.
     """
+    if bundle.manifest.encoder.separate:
+        raise SeparateSpacesError(
+            f"{bundle.root} has modalities of different spaces, but whoever reads this layout compares texts with "
+            "pictures; export it as mmrec or faiss"
+        )
     if rows < 1:
         raise InputError(f"partitions of {rows} rows cannot be made; give at least 1")
     frozen, count = bundle.require_compacted().modality_vectors, len(bundle.items)

@@ -26,7 +26,9 @@ from indexing.bundle import Bundle
 from indexing.encoders.base import unit
 from indexing.errors import CatalogueError, InputError, examples
 from indexing.exchange.folders import new_folder, read_array, write_array
+from indexing.generation import BRIDGE
 from indexing.item_ids import ItemIds
+from indexing.spaces import Spaces
 from indexing.types import Modality, Rows, Vectors
 
 FEATURES = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}
@@ -110,12 +112,14 @@ def write_mmrec(bundle: Bundle, interactions: pa.Table, folder: Path | str, *, n
     times = log["timestamp"].to_numpy()
     labels = split_by_time(users, times)
     frozen = bundle.modality_vectors.take(rows)
+    spaces = Spaces.from_bytes(bundle.read(BRIDGE)) if bundle.manifest.encoder.separate else None
     zeros = {}
     with new_folder(folder) as unfinished:
         for modality in (modality for modality in FEATURES if modality in frozen.modalities):
             vectors, exists = unit(frozen.vectors[modality]), frozen.exists[modality]
             zeros[str(modality)] = int(len(exists) - exists.sum())
-            write_array(unfinished / FEATURES[modality], vectors * exists[:, None])
+            own = spaces.part(modality) if spaces else slice(None)
+            write_array(unfinished / FEATURES[modality], vectors[:, own] * exists[:, None])
         lines = zip(users, items, log["weight"].to_pylist(), times, labels, strict=True)
         _write_tsv(unfinished / f"{name}.inter", COLUMNS, lines)
         ids = [bundle.items[row] for row in rows]

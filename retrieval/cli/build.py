@@ -35,7 +35,10 @@ def build(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     encoder: Annotated[
-        str, typer.Option(help="pocket, open_clip:ARCH/TAG, hf:NAME, st:NAME, clap:NAME, MAIN+clap:NAME or vectors:.")
+        str,
+        typer.Option(
+            help="pocket, open_clip:ARCH/TAG, hf:NAME, st:NAME, clap:NAME, MAIN+clap:NAME, vectors:, vectors:separate."
+        ),
     ] = "pocket",
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
@@ -154,11 +157,21 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "quarantined": f"{counts['quarantined']} texts or files that could not be encoded",
         "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
         "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
+        **({"spaces": _spaces(counts["bridge"])} if encoder.separate else {}),
         "index": f"{index.get('family', index['kind'])}, recall@{index['k']} {recall}",
         **_goals_and_efforts(index),
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",
     }
+
+
+def _spaces(learned: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what was kept of modalities that are spaces of their own."""
+    kept = (
+        f"{name} {one['length']} to {one['kept_dimensions']} ({one['kept_variance']:.0%})"
+        for name, one in learned.items()
+    )
+    return f"{', '.join(kept)}; not comparable with each other"
 
 
 def _goals_and_efforts(index: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
-from indexing.errors import InputError, ShapeError
+from indexing.errors import InputError, SeparateSpacesError, ShapeError
 from indexing.index.base import check_vectors
 from indexing.types import Vectors
 from retrieval.evaluation.evaluation import Estimate, Evaluation
@@ -26,10 +26,13 @@ class Side:
         vectors: (L, D) float32, any length but zero; searched by cosine.
         owners: L names; what has the same name belongs together. Several lines may have one, as five captions of a
             picture have.
+        space: Name of the space of its own that they are in, if they are in one; such a side can be compared with one
+            of the same name or without any.
     """
 
     vectors: Vectors
     owners: tuple[str, ...]
+    space: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", unit(check_vectors(self.vectors)))
@@ -55,12 +58,19 @@ def evaluate_pairs(queries: Side, targets: Side, *, ks: Sequence[int] = (1, 5, 1
     Raises:
         InputError: When no query has an owner among the targets, or a depth is below 1.
         ShapeError: When the two have vectors of different lengths.
+        SeparateSpacesError: When the two are in different spaces of their own.
 
     >>> texts = Side(np.array([[1, 0.1], [0.1, 1]], np.float32), ("cat", "dog"))
     >>> images = Side(np.array([[1, 0], [1, 0.3], [0, 1]], np.float32), ("cow", "cat", "dog"))
     >>> evaluate_pairs(texts, images, ks=[1, 2]).per_query["rank"]
     array([2., 1.])
     """
+    if not comparable(queries, targets):
+        raise SeparateSpacesError(
+            f"queries are in the space of {queries.space} and targets in that of {targets.space}, which were made by "
+            "different models: no cosine between them means anything; embed both with one model, or let each look for "
+            "the items"
+        )
     if queries.vectors.shape[1] != targets.vectors.shape[1]:
         raise ShapeError(
             f"queries have {queries.vectors.shape[1]} dimensions and targets {targets.vectors.shape[1]}; "
@@ -89,6 +99,7 @@ def cross_modal(sides: Mapping[str, Side], *, ks: Sequence[int] = (1, 5, 10)) ->
     """Let every side but ``"item"`` look for each other side: ``"text→image"``, ``"image→item"``, ….
 
     Items contain the very texts and pictures that look for them: these two say how much of each survived in the item.
+    Sides in different spaces of their own cannot look for each other and are left out.
 
     Args:
         sides: By modality, and ``"item"`` for the vectors that are searched.
@@ -98,8 +109,13 @@ def cross_modal(sides: Mapping[str, Side], *, ks: Sequence[int] = (1, 5, 10)) ->
         f"{asking}→{found}": evaluate_pairs(sides[asking], sides[found], ks=ks)
         for asking in sides
         for found in sides
-        if asking not in (found, "item")
+        if asking not in (found, "item") and comparable(sides[asking], sides[found])
     }
+
+
+def comparable(one: Side, other: Side) -> bool:
+    """Whether cosines between two sides mean anything."""
+    return not (one.space and other.space) or one.space == other.space
 
 
 def median_rank(evaluation: Evaluation, *, level: float = 0.95, seed: int = 0, resamples: int = 2000) -> Estimate:

@@ -27,7 +27,8 @@ def sides_of(retriever: Retriever) -> dict[str, Side]:
         kept = bundle.alive[parts.rows]
         if kept.any():
             owners = tuple(bundle.items[row] for row in parts.rows[kept].tolist())
-            sides[str(modality)] = Side(parts.vectors[kept].astype(np.float32), owners)
+            space = str(modality) if bundle.manifest.encoder.separate else ""
+            sides[str(modality)] = Side(parts.vectors[kept].astype(np.float32), owners, space)
     there = np.flatnonzero(bundle.alive & retriever.vectors.any(axis=1))
     sides["item"] = Side(retriever.vectors[there], tuple(bundle.items[row] for row in there.tolist()))
     return sides

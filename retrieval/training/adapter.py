@@ -156,11 +156,14 @@ class AdapterLearner:
             exists = dropped(exists, self.config.modality_dropout, rng)
         units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
         (slopes, offsets), (w1, b1, w2) = self.gate, self.residual
-        levels = torch.einsum("mrd,md->mr", units, slopes) + offsets
+        given = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
+        levels = torch.einsum("mrd,md->mr", units, slopes) + offsets + given.log()
         # Not -inf: an item without any modality would be no number.
         weights = torch.softmax(levels.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
-        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), F.normalize(units.sum(dim=0), dim=1)
+        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), F.normalize(
+            (units * given[:, :, None]).sum(dim=0), dim=1
+        )
 
     def _tastes(self, pasts: Sequence[Rows], places: NDArray[np.int64], vectors: torch.Tensor) -> torch.Tensor:
         """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""

@@ -91,8 +91,9 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert np.abs(first.w2 - other.w2).max() > 1e-4
 
 
-def test_numpy_agrees_with_torch() -> None:
-    items = frozen_items(missing=0.3)
+@pytest.mark.parametrize("weights", [{}, {Modality.TEXT: 0.3}])
+def test_numpy_agrees_with_torch(weights: dict[Modality, float]) -> None:
+    items = replace(frozen_items(missing=0.3), weights=weights)
     rng = np.random.default_rng(0)
     learner = AdapterLearner(items, group_histories(20), USERS, SHORT, rng)
     with torch.no_grad():

@@ -17,7 +17,7 @@ from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, Progressed, encode_catalogue
 from indexing.encoders import Encoder
 from indexing.encoders.vectors import VectorsEncoder
-from indexing.errors import CatalogueError
+from indexing.errors import CatalogueError, SeparateSpacesError
 from indexing.fusion import ModalityVectors
 from indexing.precomputed import store_vectors
 from indexing.sampling import Contents
@@ -124,8 +124,13 @@ class Trial:
         Raises:
             CatalogueError: When not one item could be encoded.
         """
+        if encoder.info.separate or (isinstance(encoder, VectorsEncoder) and encoder.separates(self.catalogue)):
+            raise SeparateSpacesError(
+                f"{self.catalogue.source} brings vectors of different spaces: no text can look for a picture, which "
+                "encoders are ranked by; give vectors of one model, or build a bundle and evaluate recommendations"
+            )
         if isinstance(encoder, VectorsEncoder):
-            encoder = encoder.fitted(self.catalogue.source, self.catalogue.vector_dims)
+            encoder = encoder.fitted(self.catalogue)
         path = self.folder / f"{encoder.info.fingerprint[:16]}-{self._key}.json"
         if (kept := _read(path)) is not None:
             return replace(kept, name=name)
@@ -177,7 +182,7 @@ class Trial:
         }
         frozen, speeds = ModalityVectors({}, {}), dict[str, float | None]()
         if encoder.info.precomputed:
-            store_vectors(self.catalogue, store, progress=progress)
+            store_vectors(self.catalogue, store, encoder, progress=progress)
             return _collected(store, self.held, encoder.info.modalities), speeds
         for modality, columns in parts.items():
             if columns is None or modality not in encoder.info.modalities:
