@@ -133,8 +133,8 @@ class Wish:
         bad = [(name, weight) for name, weight in (self.events or {}).items() if not 0 <= weight < np.inf]
         if bad:
             raise InteractionsError(
-                f"events cannot weigh {examples(bad)}; give 0 to leave them out, and to what is disliked a little, less "
-                "than half of the largest weight"
+                f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
+                "weight to what is disliked"
             )
 
     def needed(self, there: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ KCore = Annotated[
 Bots = Annotated[bool, typer.Option(help="Leave out users who do what no person does.")]
 Pushed = Annotated[
     str,
-    typer.Option(help="Of groups that push an item leave out the 'interactions' with it or the 'users'; or 'keep'."),
+    typer.Option(help="Of those who push an item leave out the 'interactions' with it or the 'users', or 'keep' all."),
 ]
 
 

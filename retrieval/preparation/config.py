@@ -49,28 +49,31 @@ class PushLimits:
     instead, and must stand out more.
 
     Attributes:
-        window_days: Length of the window.
+        window_days: Lengths of the windows, each tried by itself; the longest first, so that a group is seen whole.
         newcomer_days: For how long after the first interaction a user is a newcomer.
         least_users: Fewest newcomers on the item in the window that count as a push.
         least_share: The same as a share of all users of the log; the larger of the two counts.
         lift: How many times as many as expected they must be; of twice as many, half are fake.
         lift_of_new: The same, compared with all users.
-        surprise: Natural logarithm of the odds against so many by chance (Chernoff's bound on a Poisson number); 12 is
-            one in 160,000.
-        drop: Leave out what the group did with the item, or the group's users with all they did.
+        false_alarms: How many pushes chance may show in a whole log, by Chernoff's bound on Poisson numbers: the larger
+            the log, the more must speak against chance.
+        drop: Leave out what the group did with the item, but for as many users as are likely genuine, those who were
+            seen longest: else pushing an item would be a way to get rid of it. Or the whole group, with all it did.
     """
 
-    window_days: float = 7.0
+    window_days: tuple[float, ...] = (7.0, 2.0)
     newcomer_days: float = 7.0
     least_users: int = 6
     least_share: float = 0.002
     lift: float = 2.0
     lift_of_new: float = 6.0
-    surprise: float = 12.0
+    false_alarms: float = 1.0
     drop: Literal["interactions", "users"] = "interactions"
 
     def __post_init__(self) -> None:
         _positive(self)
+        if not self.window_days or not all(0 < days < math.inf for days in self.window_days):
+            raise InputError(f"window_days={self.window_days} must be positive numbers, one at least")
         if self.drop not in ("interactions", "users"):
             raise InputError(f"drop={self.drop!r} is neither 'interactions' nor 'users'")
 

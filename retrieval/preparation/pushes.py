@@ -1,5 +1,6 @@
 """Items that newcomers agree on as only those do who were told to."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ class _Windows(NamedTuple):
     Attributes:
         rows: (T,) int64, the touches as rows of the log.
         counts: (T,) int64, touches of the item in the window; they follow each other in ``rows``.
-        active: (T,) int64, newcomers at some time of the window, whatever they touched.
+        active: (T,) int64, newcomers who were there while it was open, whatever they touched.
         shares: (2, T) float64, how many of the users outside the window touch the item: of those who were seen after
             its first touch, and of all.
     """
@@ -39,36 +40,61 @@ class _Windows(NamedTuple):
         return _Windows(self.rows[chosen], self.counts[chosen], self.active[chosen], self.shares[:, chosen])
 
 
-def pushed(log: CodedLog, limits: PushLimits) -> tuple[Mask, list[Push]]:
-    """Find the newcomers who push an item, at most one window an item; call it again for others.
+def pushed(log: CodedLog, limits: PushLimits, days: float) -> tuple[Mask, list[Push]]:
+    """Find the newcomers who push an item within so many days, at most one window an item; call it again for others.
 
     Returns:
         (N,) bool, which interactions to leave out, and the groups.
     """
     young = log.times - _ends(log)[0][log.users] < limits.newcomer_days * DAY
-    windows = _windows(log, young, limits)
+    length = int(days * DAY)
+    windows = _windows(log, young, length)
+    doubt = max(math.log(len(windows.rows) / limits.false_alarms), 0.0)
     least = max(limits.least_users, limits.least_share * len(np.unique(log.users)))
-    suspect = np.flatnonzero((windows.counts >= least) & (_expected(windows, limits) < np.inf))
+    suspect = np.flatnonzero((windows.counts >= least) & (_expected(windows, limits, doubt) < np.inf))
     worst = _surprise(windows.at(suspect))[0]
     out, groups, done = np.zeros(len(log), np.bool_), [], set()
     for window in suspect[np.argsort(-worst, kind="stable")].tolist():
         row = int(windows.rows[window])
         if int(log.items[row]) in done:
             continue
-        expected = float(_expected(_like_old(log, young, windows.at(window), limits), limits)[0])
+        expected = float(_expected(_like_old(log, young, windows.at(window), length), limits, doubt)[0])
         if expected == np.inf:
             continue
         done.add(int(log.items[row]))
-        rows = windows.rows[window : window + windows.counts[window]]
-        group = np.isin(log.users, log.users[rows])
-        out |= group if limits.drop == "users" else group & (log.items == log.items[row])
-        names = tuple(log.user_ids[user] for user in log.users[rows[:_NAMED]].tolist())
-        groups.append(Push(log.item_ids[log.items[row]], len(rows), round(expected, 2), int(log.times[row]), names))
+        users = log.users[windows.rows[window : window + windows.counts[window]]]
+        if limits.drop == "users":
+            out |= np.isin(log.users, users)
+        else:
+            genuine = _genuine(len(users), int(windows.active[window]), expected)
+            too_many = np.isin(log.users, _shortest_first(log, users)[: len(users) - genuine])
+            out |= too_many & (log.items == log.items[row])
+        names = tuple(log.user_ids[user] for user in users[:_NAMED].tolist())
+        groups.append(Push(log.item_ids[log.items[row]], len(users), round(expected, 2), int(log.times[row]), names))
     return out, groups
 
 
+def _genuine(users: int, active: int, expected: float) -> int:
+    """Guess how many of a group are no fakes: as many as the newcomers outside it lead to expect.
+
+    With g of them genuine, ``g = share * (active - users + g)``.
+
+    >>> _genuine(users=50, active=70, expected=14.0)  # a fifth of 20 + 5
+    5
+    """
+    share = min(expected / active, 0.99)
+    return min(round(share * (active - users) / (1 - share)), users)
+
+
+def _shortest_first(log: CodedLog, users: Rows) -> Rows:
+    """Order users by how long they were seen: who comes and goes within minutes is the first to be doubted."""
+    first, last = _ends(log)
+    order: Rows = users[np.lexsort((users, (last - first)[users]))]
+    return order
+
+
 def _ends(log: CodedLog) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """When each user was first and last seen; beyond and before all times for users who are gone."""
+    """When each user was first and last seen: two of (users,) int64; without meaning for users who are gone."""
     far = np.iinfo(np.int64).max // 2
     first, last = np.full(len(log.user_ids), far), np.full(len(log.user_ids), -far)
     np.minimum.at(first, log.users, log.times)
@@ -76,32 +102,32 @@ def _ends(log: CodedLog) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, last
 
 
-def _windows(log: CodedLog, young: Mask, limits: PushLimits) -> _Windows:
+def _windows(log: CodedLog, young: Mask, length: int) -> _Windows:
     rows = np.flatnonzero(young)
     rows = rows[np.unique(log.pairs[rows], return_index=True)[1]]
     rows = rows[np.lexsort((rows, log.items[rows]))]
-    length, newcomer = int(limits.window_days * DAY), int(limits.newcomer_days * DAY)
     times, items = log.times[rows], log.items[rows]
     # Items one after the other on one axis, further apart than any window reaches.
     axis = items * (int(np.ptp(log.times)) + length + 1) + (times - log.times[0])
     counts = np.searchsorted(axis, axis + length, side="right") - np.arange(len(rows))
-    first, last = map(np.sort, _ends(log))
-    active = np.searchsorted(first, times + length, "right") - np.searchsorted(first, times - newcomer, "right")
+    here = np.unique(log.users)  # each of them was a newcomer once
+    first, last = (np.sort(ends[here]) for ends in _ends(log))
+    gone = np.sort(_ends(log.where(young))[1][here])  # when each was last seen as one
+    active = np.searchsorted(first, times + length, "right") - np.searchsorted(gone, times, "left")
     outside = log.users_of_items()[items] - counts
     appeared = np.zeros(len(log.item_ids), np.int64)
     touched, at = np.unique(log.items, return_index=True)  # in time order, the first is the earliest
     appeared[touched] = log.times[at]
     there = len(last) - np.searchsorted(last, appeared[items])
-    everybody = len(np.unique(log.users))
-    others = np.maximum(np.stack([there - active, np.full(len(rows), everybody) - active]), 0)
+    others = np.maximum(np.stack([there, np.full(len(rows), len(here))]) - active, 0)
     return _Windows(rows, counts, active, np.minimum((outside + 1) / (others + 2), 1.0))
 
 
-def _expected(windows: _Windows, limits: PushLimits) -> Shares:
+def _expected(windows: _Windows, limits: PushLimits, doubt: float) -> Shares:
     """Give how many touches were expected, by the first of the two shares that shows a push; inf where none does."""
     lifts = np.array([[limits.lift], [limits.lift_of_new]])
     expected = windows.active * windows.shares
-    shown = (windows.counts >= lifts * expected) & (_surprise(windows) >= limits.surprise)
+    shown = (windows.counts >= lifts * expected) & (_surprise(windows) >= doubt)
     told: Shares = np.where(shown[0], expected[0], np.where(shown[1], expected[1], np.inf))
     return told
 
@@ -114,10 +140,10 @@ def _surprise(windows: _Windows) -> Shares:
     return surprise
 
 
-def _like_old(log: CodedLog, young: Mask, window: _Windows, limits: PushLimits) -> _Windows:
+def _like_old(log: CodedLog, young: Mask, window: _Windows, length: int) -> _Windows:
     """Raise the shares of one window to that of the users of long standing who touch the item while it is open."""
     row = window.rows[0]
-    part = slice(*np.searchsorted(log.times, [log.times[row], log.times[row] + int(limits.window_days * DAY) + 1]))
+    part = slice(*np.searchsorted(log.times, [log.times[row], log.times[row] + length + 1]))
     old = ~young[part]
     there = len(np.unique(log.users[part][old]))
     touched = len(np.unique(log.users[part][old & (log.items[part] == log.items[row])]))

@@ -15,7 +15,7 @@ from retrieval.interactions import Interactions
 from retrieval.preparation.bots import copied, of_one_item, too_fast
 from retrieval.preparation.caps import beyond_drawn, beyond_last, outside_core, repeats
 from retrieval.preparation.coded import DAY, CodedLog
-from retrieval.preparation.config import PrepareConfig
+from retrieval.preparation.config import PrepareConfig, PushLimits
 from retrieval.preparation.pushes import pushed
 from retrieval.preparation.report import PreparationReport, Push, Removal
 
@@ -111,8 +111,8 @@ class _Preparation:
         if bots is not None:
             rules += [("too fast", partial(too_fast, limits=bots))] if self.timed else []
             rules += [("of one item", partial(of_one_item, limits=bots)), ("copied", partial(copied, limits=bots))]
-        if self.config.pushes is not None and self.timed:
-            rules.append(("pushed", self._pushed))
+        if (pushes := self.config.pushes) is not None and self.timed:
+            rules += [("pushed", partial(self._pushed, limits=pushes, days=days)) for days in pushes.window_days]
         if (pair := caps.per_pair) is not None:
             rules.append(("over the cap of a user and item", lambda log: beyond_last(log.pairs, pair)))
         if (user := caps.per_user) is not None:
@@ -160,11 +160,8 @@ class _Preparation:
         if count:
             self.changed[what] += count
 
-    def _pushed(self, log: CodedLog) -> Mask:
-        limits = self.config.pushes
-        if limits is None:
-            return np.zeros(len(log), np.bool_)
-        out, groups = pushed(log, limits)
+    def _pushed(self, log: CodedLog, limits: PushLimits, days: float) -> Mask:
+        out, groups = pushed(log, limits, days)
         self.pushes += groups
         return out
 
