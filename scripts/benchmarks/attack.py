@@ -67,11 +67,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--items", nargs="+", choices=STRATA, default=list(STRATA))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--defences", nargs="+", choices=DEFENCES, default=list(DEFENCES))
     parser.add_argument("--keep", action="store_true", help="Write the result to results/attack.json.")
     given = parser.parse_args()
     clean = Interactions.open(given.log)
     result: dict[str, Any] = {"clean log": cost(clean), "kinds": KINDS, "rows": []}
-    trial = Trial(clean, given.models)
+    trial = Trial(clean, given.models, given.defences)
     for kind in given.kinds:
         for share in given.shares:
             for stratum in given.items:
@@ -165,8 +166,9 @@ def cost(clean: Interactions) -> dict[str, Any]:
 class Trial:
     """A clean log and what recommenders make of it."""
 
-    def __init__(self, clean: Interactions, models: Sequence[str]) -> None:
+    def __init__(self, clean: Interactions, models: Sequence[str], defences: Sequence[str]) -> None:
         self.clean, self.models = clean, models
+        self.defences = {name: DEFENCES[name] for name in defences}
         self.items = ItemIds(sorted(pc.unique(clean.table["item_id"]).to_pylist()))
         self.real = [history.rows for history in histories(clean, self.items)]
         self.asked = {"whole": self.real, "last three": [rows[-3:] for rows in self.real]}
@@ -181,10 +183,10 @@ class Trial:
             for model in self.models
             for asked in self.asked
         }
-        left: dict[str, list[int]] = {name: [] for name in DEFENCES}
+        left: dict[str, list[int]] = {name: [] for name in self.defences}
         for row in drawn.tolist():
             logs = {"attacked": plant(self.clean, self.items[row], share, kind, seed + row)}
-            for name, config in DEFENCES.items():
+            for name, config in self.defences.items():
                 logs[name] = prepare(logs["attacked"], config)[0]
                 left[name].append(pushes_left(logs[name], self.items[row]))
             for model in self.models:

@@ -100,7 +100,8 @@ def test_what_is_not_found() -> None:
 def test_a_hit_that_users_of_long_standing_share_is_no_push() -> None:
     last = int(SHOP.table["timestamp"][-1].as_py()) - START
     rng = np.random.default_rng(0)
-    rows, first = rows_of(SHOP), {}
+    rows = rows_of(SHOP)
+    first: dict[str, int] = {}
     for user, _, when in rows:
         first.setdefault(user, when)
     new = [user for user, when in first.items() if when > last - 50 * DAY]
@@ -135,18 +136,19 @@ rows_of_logs = st.lists(
     min_size=1,
     max_size=120,
 )
+EAGER = PushLimits(least_users=2, lift=1.2, lift_of_new=1.5, false_alarms=10.0)
 CONFIG = PrepareConfig(
     repeat_seconds=3600,
-    pushes=PushLimits(least_users=2, lift=1.2, lift_of_new=1.5, false_alarms=10.0),
+    pushes=EAGER,
     caps=Caps(per_pair=2, per_user=9, per_item=8, weight=3.0),
     k_core=(1, 2),
 )
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(rows=rows_of_logs, drop=st.sampled_from(["interactions", "users"]))
-def test_preparing_again_or_a_log_with_a_replay_changes_nothing(rows: list[Row], drop: str) -> None:
-    config = replace(CONFIG, pushes=replace(CONFIG.pushes, drop=drop)) if CONFIG.pushes else CONFIG
+@given(rows=rows_of_logs, pushes=st.sampled_from([EAGER, replace(EAGER, drop="users")]))
+def test_preparing_again_or_a_log_with_a_replay_changes_nothing(rows: list[Row], pushes: PushLimits) -> None:
+    config = replace(CONFIG, pushes=pushes)
     weights = [float(place % 5) for place in range(len(rows))]
     log = log_of(rows, weights)
     try:
