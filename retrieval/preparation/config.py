@@ -53,7 +53,7 @@ class PushLimits:
         newcomer_days: For how long after the first interaction a user is a newcomer.
         least_users: Fewest newcomers on the item in the window that count as a push.
         least_share: The same as a share of all users of the log; the larger of the two counts.
-        lift: How many times as many as expected they must be; of twice as many, half are fake.
+        lift: How many times as many as expected they must be; of twice as many, half are likely fake.
         lift_of_new: The same, compared with all users.
         false_alarms: How many pushes chance may show in a whole log, by Chernoff's bound on Poisson numbers: the larger
             the log, the more must speak against chance.
@@ -66,7 +66,7 @@ class PushLimits:
     least_users: int = 6
     least_share: float = 0.002
     lift: float = 2.0
-    lift_of_new: float = 6.0
+    lift_of_new: float = 10.0
     false_alarms: float = 1.0
     drop: Literal["interactions", "users"] = "interactions"
 
