@@ -67,7 +67,7 @@ class PushLimits:
     least_share: float = 0.002
     lift: float = 2.0
     lift_of_new: float = 10.0
-    false_alarms: float = 1.0
+    false_alarms: float = 0.3
     drop: Literal["interactions", "users"] = "interactions"
 
     def __post_init__(self) -> None:

@@ -133,10 +133,13 @@ def _expected(windows: _Windows, limits: PushLimits, doubt: float) -> Shares:
 
 
 def _surprise(windows: _Windows) -> Shares:
-    """Chernoff's bound: a Poisson number of such a mean is so large with a chance of exp(-surprise) at most."""
-    counts, expected = windows.counts, windows.active * windows.shares
+    """Chernoff's bound: a Poisson number of such a mean is so large with a chance of exp(-surprise) at most.
+
+    The touch that opens a window is no surprise in it.
+    """
+    counts, expected = windows.counts - 1, windows.active * windows.shares
     ratio = np.maximum(counts / expected, 1.0)
-    surprise: Shares = np.where(ratio > 1, counts * np.log(ratio) - counts + expected, 0.0)
+    surprise: Shares = np.where(counts > expected, counts * np.log(ratio) - counts + expected, 0.0)
     return surprise
 
 

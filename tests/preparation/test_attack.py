@@ -15,14 +15,21 @@ from retrieval.interactions import Interactions
 from retrieval.preparation import Caps, PrepareConfig, PushLimits, prepare
 from retrieval.prepare import histories
 from scripts.benchmarks.attack import FAKE, plant, pushes_left
-from tests.preparation.logs import DAY, START, Row, log_of, rows_of, shop
+from tests.preparation.logs import DAY, Row, log_of, rows_of, shop
 
-PUSHED = "item-70"
+PUSHED = "item-90"  # one in sixteen users has it
 SHOP = shop(users=600)
 
 
 def real_rows(interactions: Interactions) -> list[Row]:
     return [row for row in rows_of(interactions) if not row[0].startswith(FAKE)]
+
+
+def starts(rows: list[Row]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    for user, _, when in rows:
+        first.setdefault(user, when)
+    return first
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -65,7 +72,7 @@ def test_the_report_tells_who_pushed_what() -> None:
     assert push.expected < 15
     last = int(SHOP.table["timestamp"][-1].as_py())
     assert last - 7 * DAY <= push.start <= last
-    assert str(push).startswith(f"item-70: {push.users} newcomers from 20")
+    assert str(push).startswith(f"item-90: {push.users} newcomers from 20")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.03, 0.05])
@@ -97,20 +104,28 @@ def test_what_is_not_found() -> None:
     assert pushes_left(prepare(attacked)[0], PUSHED) > 20
 
 
-def test_a_hit_that_users_of_long_standing_share_is_no_push() -> None:
-    last = int(SHOP.table["timestamp"][-1].as_py()) - START
+def test_what_users_of_long_standing_run_after_too_is_no_push() -> None:
     rng = np.random.default_rng(0)
     rows = rows_of(SHOP)
-    first: dict[str, int] = {}
-    for user, _, when in rows:
-        first.setdefault(user, when)
-    new = [user for user, when in first.items() if when > last - 50 * DAY]
-    hit = [(user, "hit", last - int(rng.integers(2 * DAY))) for user in new if rng.random() < 0.6]
-    novices = [(f"novice-{number}", "hit", last - int(rng.integers(2 * DAY))) for number in range(25)]
-    others = [(f"novice-{number}", f"item-{number}", last - DAY) for number in range(40)]
-    assert prepare(log_of([*rows, *hit, *novices, *others]))[1].pushes == ()
-    alone = prepare(log_of([*rows, *novices, *others]))[1].pushes  # the same newcomers without the others
-    assert [(push.item_id, push.users) for push in alone] == [("hit", 25)]
+    last = rows[-1][2]
+    old = [user for user, when in starts(rows).items() if when < last - 40 * DAY][:80]
+    theirs = [(user, PUSHED if rng.random() < 0.7 else "item-3", last - int(rng.integers(DAY))) for user in old]
+    novices = [(f"novice-{number}", PUSHED, last - int(rng.integers(DAY))) for number in range(30)]
+    assert prepare(log_of([*rows, *theirs, *novices]))[1].pushes == ()
+    (alone,) = prepare(log_of([*rows, *novices]))[1].pushes  # the same newcomers without the others
+    assert (alone.item_id, alone.users >= 30) == (PUSHED, True)
+
+
+def test_a_new_item_that_stays_popular_is_no_push() -> None:
+    """Users who come once; from day 60 of 90 on, two of five touch it: three times what they are of all users."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(1200):
+        when = user * 90 * DAY // 1200
+        rows += [(f"user-{user}", f"item-{item}", when) for item in rng.choice(300, 5, replace=False).tolist()]
+        if when > 60 * DAY and rng.random() < 0.4:
+            rows.append((f"user-{user}", "new", when))
+    assert prepare(log_of(rows))[1].pushes == ()
 
 
 def test_a_group_below_the_least_is_no_push() -> None:

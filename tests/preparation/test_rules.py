@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import InputError
+from retrieval.interaction_log import SCHEMA
+from retrieval.interactions import Interactions
 from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits, Removal, decayed, prepare
 from tests.preparation.logs import DAY, START, Row, log_of, rows_of
 
@@ -227,3 +229,26 @@ def test_the_report_is_json_and_lines() -> None:
         "unreadable: blank user_id": "3",
         "duplicate": "1 of 1 users on 1 items, as a mug",
     }
+
+
+def test_an_empty_log_stays_empty() -> None:
+    empty = Interactions(SCHEMA.empty_table())
+    prepared, report = prepare(empty)
+    assert prepared == empty
+    assert (report.rows, report.kept, report.removed) == (0, 0, {})
+
+
+def test_every_rule_is_told_before_it_is_tried() -> None:
+    told: list[str] = []
+    prepare(log_of([("a", "mug", 1)]), replace(PrepareConfig(), k_core=(1, 1)), told=told.append)
+    assert told == [
+        "impossible time",
+        "duplicate",
+        "too fast",
+        "of one item",
+        "copied",
+        "pushed",
+        "pushed",
+        "over the cap of a user and item",
+        "outside the k-core",
+    ]
