@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.errors import InteractionsError
+from indexing.errors import InteractionsError, examples
 from indexing.types import Mask
 from retrieval.interaction_values import (
     NO_TIME,
@@ -19,6 +19,7 @@ from retrieval.interaction_values import (
     Times,
     plain,
     present,
+    read_events,
     read_ids,
     read_times,
     read_weights,
@@ -32,11 +33,15 @@ _ALIASES = {
     "item_id": ("item", "itemID"),
     "timestamp": ("datetime", "time"),
     "weight": ("rating",),
+    "event": ("event_type", "action", "behavior"),
 }
 _DAY = 86_400
 
 Only = tuple[str, tuple[str, ...]]
 """A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
+
+Events = Mapping[str, float]
+"""What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``; rows that weigh 0 are dropped."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +49,21 @@ class InteractionColumns:
     """Which columns of a log hold what.
 
     A name left at its default may also be an alias: ``user`` or ``userID``, ``item`` or ``itemID``, ``datetime`` or
-    ``time``, ``rating``.
+    ``time``, ``rating``, ``event_type`` or ``action`` or ``behavior``.
 
     Attributes:
         user_id: Who.
         item_id: With what.
         timestamp: When; None, or left out of the log, means that its rows stand in time order.
         weight: How much; None, or left out of the log, means that every interaction weighs 1.
+        event: What kind of interaction; read only when weights of events are given.
     """
 
     user_id: str = "user_id"
     item_id: str = "item_id"
     timestamp: str | None = "timestamp"
     weight: str | None = "weight"
+    event: str = "event"
 
     def found_in(self, names: Sequence[str]) -> dict[str, str]:
         """Give the name in the log of each of the four that is there.
@@ -67,7 +74,7 @@ class InteractionColumns:
         found = {}
         for one in SCHEMA.names:
             wanted = getattr(self, one)
-            tried = [wanted, *(_ALIASES[one] if wanted == one else ())]
+            tried = self._tried(one)
             if match := next((name for name in tried if name in names), None):
                 found[one] = match
             elif one in ("user_id", "item_id") or wanted not in (one, None):
@@ -76,6 +83,24 @@ class InteractionColumns:
                     f"say which it is with InteractionColumns({one}=…)"
                 )
         return found
+
+    def event_in(self, names: Sequence[str]) -> str:
+        """Give the name in the log of the column of events.
+
+        Raises:
+            InteractionsError: When there is none.
+        """
+        tried = self._tried("event")
+        if match := next((name for name in tried if name in names), None):
+            return match
+        raise InteractionsError(
+            f"there is no column {' or '.join(map(repr, tried))} of events to weigh; the columns are {list(names)}; "
+            "say which it is with InteractionColumns(event=…)"
+        )
+
+    def _tried(self, one: str) -> list[str]:
+        wanted = getattr(self, one)
+        return [wanted, *(_ALIASES[one] if wanted == one else ())]
 
 
 class Cleaned(NamedTuple):
@@ -95,12 +120,22 @@ class Wish:
         min_weight: Keep interactions of at least this weight.
         only: A column and the values whose rows are kept.
         source: What to call the log in a message.
+        events: What each type of event weighs.
     """
 
     columns: InteractionColumns
     min_weight: float | None
     only: Only | None
     source: str
+    events: Events | None = None
+
+    def __post_init__(self) -> None:
+        bad = [(name, weight) for name, weight in (self.events or {}).items() if not 0 <= weight < np.inf]
+        if bad:
+            raise InteractionsError(
+                f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
+                "weight to what is disliked"
+            )
 
     def needed(self, there: Sequence[str]) -> list[str]:
         """Give the columns to load, each once.
@@ -109,11 +144,12 @@ class Wish:
             InteractionsError: When one is missing, or there twice.
         """
         found = self.columns.found_in(there)
-        if self.min_weight is not None and "weight" not in found:
+        if self.min_weight is not None and "weight" not in found and self.events is None:
             raise InteractionsError(f"min_weight needs a column of weights; the columns are {list(there)}")
         if self.only and self.only[0] not in there:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(there)}")
-        needed = list(dict.fromkeys([*found.values(), *([self.only[0]] if self.only else [])]))
+        events = [self.columns.event_in(there)] if self.events is not None else []
+        needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else [])]))
         if twice := [name for name in needed if list(there).count(name) > 1]:
             raise InteractionsError(f"{self.source} has more than one column {twice[0]!r}; rename one")
         return needed
@@ -129,8 +165,18 @@ class Wish:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
         lost = Counter(dropped or {})
-        log = _Log.read(self._asked(table), self.columns.found_in(table.column_names))
+        asked = self._asked(table)
+        log = _Log.read(asked, self.columns.found_in(table.column_names))
+        worth = np.ones(len(asked), np.float32)
+        if self.events is not None:
+            name = self.columns.event_in(table.column_names)
+            worth = read_events(asked[name], name, self.events)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
+                log = log._replace(weights=log.weights * worth)
         usable = log.usable(lost)
+        if count := int(np.sum(usable & (worth == 0))):
+            lost["event of weight 0"] += count
+        usable &= worth != 0
         if self.min_weight is not None:
             usable &= log.weights >= np.float32(self.min_weight)
         kept = np.flatnonzero(usable)

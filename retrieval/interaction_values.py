@@ -1,5 +1,6 @@
 """From whatever a log holds to ids, weights and seconds; what cannot be read is marked, never guessed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.errors import InteractionsError
+from indexing.errors import InteractionsError, examples
 from indexing.types import Mask
 
 NO_TIME = np.iinfo(np.int64).min
@@ -70,6 +71,30 @@ def read_weights(column: pa.ChunkedArray, name: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped as such
         weights: NDArray[np.float32] = numbers.astype(np.float32)
     return weights
+
+
+def read_events(column: pa.ChunkedArray, name: str, weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """Give what each row's type of event weighs; white space around its name does not count.
+
+    Raises:
+        InteractionsError: When a row has a type that has no weight, or none at all; names the first such row.
+    """
+    values = plain(column)
+    try:
+        text = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InteractionsError(f"column {name!r} of type {values.type} cannot hold events: {error}") from error
+    known = pc.index_in(text, value_set=pa.array(list(weights), pa.string()))
+    if unknown := known.null_count:
+        row = int(np.argmin(present(known)))
+        others = pc.unique(text.filter(pc.is_null(known))).to_pylist()
+        raise InteractionsError(
+            f"{unknown} of {len(text)} rows have events that have no weight: {examples(others)}; the first is row "
+            f"{row} (from 0), {text[row].as_py()!r} in column {name!r}; weights are given for {examples(weights)}: "
+            "give these too one each, 0 to leave them out"
+        )
+    worth: NDArray[np.float32] = np.array([*weights.values()], np.float32)[known.to_numpy()]
+    return worth
 
 
 def read_times(column: pa.ChunkedArray, name: str) -> Times:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from indexing.errors import InteractionsError
 from retrieval.interaction_files import read_delimited
-from retrieval.interaction_log import SCHEMA, InteractionColumns, Only, Wish
+from retrieval.interaction_log import SCHEMA, Events, InteractionColumns, Only, Wish
 
 __all__ = ["InteractionColumns", "Interactions"]
 
@@ -53,15 +53,16 @@ class Interactions:
         columns: InteractionColumns | None = None,
         min_weight: float | None = None,
         only: Only | None = None,
+        events: Events | None = None,
     ) -> "Interactions":
         """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix; see ``from_parquet``."""
         match Path(path).suffix.lower():
             case ".parquet" | ".pq":
-                return cls.from_parquet(path, columns=columns, min_weight=min_weight, only=only)
+                return cls.from_parquet(path, columns=columns, min_weight=min_weight, only=only, events=events)
             case ".csv" | ".tsv":
-                return cls.from_csv(path, columns=columns, min_weight=min_weight, only=only)
+                return cls.from_csv(path, columns=columns, min_weight=min_weight, only=only, events=events)
             case ".inter":
-                return cls.from_inter(path, columns=columns, min_weight=min_weight, only=only)
+                return cls.from_inter(path, columns=columns, min_weight=min_weight, only=only, events=events)
             case suffix:
                 raise InteractionsError(
                     f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv, .tsv and .inter files"
@@ -75,6 +76,7 @@ class Interactions:
         columns: InteractionColumns | None = None,
         min_weight: float | None = None,
         only: Only | None = None,
+        events: Events | None = None,
     ) -> "Interactions":
         """Read a Parquet file, or a folder of them.
 
@@ -83,13 +85,15 @@ class Interactions:
             columns: Which columns hold what.
             min_weight: Keep interactions of at least this weight, as in "ratings of 4 and more".
             only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
+            events: What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``. It multiplies the
+                row's own weight, where there is one; rows that weigh 0 are dropped.
 
         Raises:
-            InteractionsError: When it is no table, lacks a column, or leaves no rows.
+            InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
         """
         from pyarrow import parquet
 
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
         try:
             dataset = parquet.ParquetDataset(path)
             needed = wish.needed(dataset.schema.names)
@@ -106,9 +110,10 @@ class Interactions:
         columns: InteractionColumns | None = None,
         min_weight: float | None = None,
         only: Only | None = None,
+        events: Events | None = None,
     ) -> "Interactions":
         """Read a UTF-8 CSV file with a header, or a ``.tsv`` file with tabs; see ``from_parquet``."""
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
         return cls(*wish.clean(*read_delimited(path, wish)))
 
     @classmethod
@@ -119,6 +124,7 @@ class Interactions:
         columns: InteractionColumns | None = None,
         min_weight: float | None = None,
         only: Only | None = None,
+        events: Events | None = None,
     ) -> "Interactions":
         """Read an .inter file of MMRec or RecBole: tabs, and a header as in ``userID`` or ``user_id:token``.
 
@@ -126,7 +132,7 @@ class Interactions:
         The parts of MMRec are asked for by ``only=("x_label", ("0", "1"))``: 0 is train, 1 valid, 2 test. See
         ``from_parquet``.
         """
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path))
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
         return cls(*wish.clean(*read_delimited(path, wish, inter=True)))
 
     @classmethod
@@ -137,9 +143,10 @@ class Interactions:
         columns: InteractionColumns | None = None,
         min_weight: float | None = None,
         only: Only | None = None,
+        events: Events | None = None,
     ) -> "Interactions":
         """Clean an Arrow table; see ``from_parquet``."""
-        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table")
+        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table", events)
         return cls(*wish.clean(table.select(wish.needed(table.column_names))))
 
     def __len__(self) -> int:

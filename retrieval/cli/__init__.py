@@ -10,7 +10,20 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError
-from retrieval.cli import build, compare, doctor, edit, encoders, evaluate, export, inspect, learn, query, upkeep
+from retrieval.cli import (
+    build,
+    compare,
+    doctor,
+    edit,
+    encoders,
+    evaluate,
+    export,
+    inspect,
+    learn,
+    prepare,
+    query,
+    upkeep,
+)
 
 __all__ = ["app", "main"]
 
@@ -25,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (build.build, query.search, query.similar, query.recommend, query.rerank, learn.fit):
+for command in (build.build, query.search, query.similar, query.recommend, query.rerank, prepare.prepare, learn.fit):
     app.command()(command)
 for judging in (evaluate.evaluate, compare.compare):
     app.command()(judging)

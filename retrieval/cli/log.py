@@ -1,5 +1,6 @@
 """How a log of interactions is named on the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,16 @@ MinWeight = Annotated[float | None, typer.Option(help="Read only rows of at leas
 Log = Annotated[str, typer.Argument(help="A .parquet or .csv file with user_id, item_id, timestamp; or 'sample'.")]
 
 
-def open_log(source: str, *, only: str | None = None, min_weight: float | None = None) -> Interactions:
+def open_log(
+    source: str,
+    *,
+    only: str | None = None,
+    min_weight: float | None = None,
+    events: Mapping[str, float] | None = None,
+) -> Interactions:
     """Open a log, or the shipped sample with its simulated users."""
     path = interactions_path() if source == "sample" else Path(source)
-    return Interactions.open(path, min_weight=min_weight, only=parse_only(only) if only else None)
+    return Interactions.open(path, min_weight=min_weight, only=parse_only(only) if only else None, events=events)
 
 
 def parse_only(text: str) -> tuple[str, tuple[str, ...]]:

@@ -1,0 +1,116 @@
+"""`commonspace prepare`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from indexing.errors import InputError
+from retrieval.cli.log import Log, MinWeight, Only, open_log
+from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs, write_file, write_table
+from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits
+from retrieval.preparation import prepare as prepare_log
+
+Prepared = Annotated[Path, typer.Argument(help="The Parquet file to write.")]
+Report = Annotated[Path | None, typer.Option(help="Write what was left out, and why, to this JSON file.")]
+Events = Annotated[
+    str | None, typer.Option(help="What each type of event weighs, like 'view=1,purchase=5,return=0'; 0 leaves it out.")
+]
+Most = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions of each, the latest.")]
+MostOfItem = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions with each item.")]
+KCore = Annotated[
+    str | None, typer.Option(help="Keep users with so many items and items with so many users, like '5,5'.")
+]
+Bots = Annotated[bool, typer.Option(help="Leave out users who do what no person does.")]
+Pushed = Annotated[
+    str,
+    typer.Option(help="Of those who push an item leave out the 'interactions' with it or the 'users', or 'keep' all."),
+]
+
+
+def prepare(
+    interactions: Log,
+    out: Prepared,
+    report: Report = None,
+    only: Only = None,
+    min_weight: MinWeight = None,
+    events: Events = None,
+    max_per_user: Most = None,
+    max_per_item: MostOfItem = None,
+    k_core: KCore = None,
+    bots: Bots = True,
+    pushed: Pushed = "interactions",
+    as_json: Json = False,
+) -> None:
+    """Leave duplicates, bots and pushed items out of a log, and write the rest with a report."""
+    if out.suffix.lower() not in (".parquet", ".pq"):
+        raise InputError(f"{out} does not end in .parquet; what is prepared is written as Parquet")
+    if any(path is not None and path.resolve() == Path(interactions).resolve() for path in (out, report)):
+        raise InputError(f"{interactions} is the log itself; write to another file, so that nothing is lost")
+    if report is not None and report.resolve() == out.resolve():
+        raise InputError(f"{out} is to hold both the log and the report; give each a file of its own")
+    config = PrepareConfig(
+        bots=BotLimits() if bots else None,
+        pushes=_pushes(pushed),
+        caps=Caps(per_user=max_per_user, per_item=max_per_item),
+        k_core=_k_core(k_core),
+    )
+    weights = parse_events(events) if events else None
+    log = open_log(interactions, only=only, min_weight=min_weight, events=weights)
+    shows = progress_wanted(as_json)
+    prepared, what = prepare_log(log, config, told=_show_rule if shows else None)
+    written = {"report": what.to_json(), "config": config.to_json()}
+    if report is not None:
+        write_file(report, json.dumps(written, ensure_ascii=False, indent=2).encode() + b"\n")
+    write_table(prepared.table, out)
+    if as_json:
+        show_json({"written": str(out), **written})
+        return
+    show_pairs(f"{interactions}: prepared as {out}", what.lines())
+
+
+def parse_events(text: str) -> dict[str, float]:
+    """Read ``type=weight,type=weight``.
+
+    >>> parse_events("view=1,purchase=5")
+    {'view': 1.0, 'purchase': 5.0}
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, weight = part.rpartition("=")
+        try:
+            value = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip() or name.strip() in weights:
+            raise InputError(f"cannot read {part!r} in {text!r}; write each type once, like view=1,purchase=5")
+        weights[name.strip()] = value
+    return weights
+
+
+def _pushes(wanted: str) -> PushLimits | None:
+    match wanted:
+        case "keep":
+            return None
+        case "interactions" | "users":
+            return PushLimits(drop=wanted)
+        case _:
+            raise InputError(f"pushed={wanted!r} is none of 'interactions', 'users' and 'keep'")
+
+
+def _k_core(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        items_a_user, users_an_item = (int(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputError(f"cannot read {text!r}; write items a user and users an item, like 5,5") from error
+    return items_a_user, users_an_item
+
+
+def _show_rule(name: str) -> None:
+    typer.echo(f"looking for: {name}", err=True)
