@@ -23,7 +23,7 @@ from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
-from indexing.publish import Content, last_number, publish
+from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from indexing.types import Rows
@@ -103,7 +103,7 @@ def _publish(
         first = f"; the first: {records[0].item_id!r}: {records[0].reason}" if records else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
     vectors = fuse(items)
-    index_files, index_section = indexed(items, vectors, config)
+    index_files, index_section = indexed(items, vectors, config, work_folder(root))
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),

@@ -34,6 +34,11 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Non
     put_in_force(root, prepare(root, manifest, files))
 
 
+def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
+    """Give the folder for files that `publish` will link to; publishing removes it, as it does what is unfinished."""
+    return root / f"{kind}-gen-files"
+
+
 def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: str = UNFINISHED) -> Path:
     """Write a new generation under a temporary name, and give its folder; see `publish`."""
     now = datetime.now(UTC)

@@ -22,11 +22,11 @@ from indexing.compact import folded
 from indexing.encoders.base import unit
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
-from indexing.generation import INDEX, PROMISE
+from indexing.generation import INDEX, PROMISE, part_of
 from indexing.index import FlatIndex, IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
-from indexing.publish import publish
+from indexing.publish import publish, work_folder
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.candidates import Candidates
@@ -104,7 +104,7 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
     with writing(root):
         opened = Bundle.open(root)
         if opened.batches:
-            publish(root, *folded(opened, LearnedParts(opened)))
+            publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
 
 
@@ -216,8 +216,9 @@ class _Fit:
         old = self.bundle
         vectors = adapter.apply(self.fused) if adapter else self.fused
         config = IndexConfig(**old.manifest.index["config"])
-        index_files, index_section = indexed(self.frozen, vectors, config)
-        kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
+        index_files, index_section = indexed(self.frozen, vectors, config, work_folder(old.root))
+        names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
+        kept = {name: old.folder / name for name in names}
         files: dict[str, Any] = {**kept, **index_files}
         if adapter is not None:
             files[ADAPTER] = adapter.to_bytes()
