@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexing import fsops
-from indexing.build import SHARD_ROWS
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
 from indexing.fusion import fuse
@@ -20,6 +19,7 @@ from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import Manifest
+from indexing.packing import SHARD_ROWS
 from indexing.publish import COMPACTING, Content, prepare, put_in_force, work_folder
 from indexing.state import read_state
 from indexing.store import parquet_bytes, shard_name

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from indexing.encoders.base import unit
 from indexing.types import Mask, Modality, Vectors
 
+ROWS = 16_384  # at a time, so that what is computed on the way stays small
+
 
 @dataclass(frozen=True, eq=False)
 class ModalityVectors:
@@ -40,7 +42,10 @@ def fuse(items: ModalityVectors) -> Vectors:
 
     A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
     """
-    total = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
-    for modality, vectors in items.vectors.items():
-        total += unit(vectors) * items.exists[modality][:, None]
-    return unit(total)
+    fused = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
+    for start in range(0, len(fused), ROWS):
+        some = slice(start, start + ROWS)
+        for modality, vectors in items.vectors.items():
+            fused[some] += unit(vectors[some]) * items.exists[modality][some, None]
+        fused[some] = unit(fused[some])
+    return fused

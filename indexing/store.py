@@ -214,14 +214,16 @@ class Parts:
 
     def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
         """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
-        total = np.zeros((count, self.vectors.shape[1]), np.float32)
-        contents = np.zeros(count, np.int64)
-        for start in range(0, len(self.rows), POOLED_AT_ONCE):
-            chosen = slice(start, start + POOLED_AT_ONCE)
-            np.add.at(total, self.rows[chosen], self.vectors[chosen].astype(np.float32))
-            np.add.at(contents, self.rows[chosen], 1)
-        total /= np.maximum(contents, 1)[:, None]
-        return total.astype(np.float16), contents > 0
+        means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
+        for start in range(0, count, POOLED_AT_ONCE):
+            some = slice(start, min(count, start + POOLED_AT_ONCE))
+            first, last = np.searchsorted(self.rows, (some.start, some.stop))
+            places = self.rows[first:last] - start
+            contents[some] = np.bincount(places, minlength=some.stop - start)
+            total = np.zeros((some.stop - start, means.shape[1]), np.float32)
+            np.add.at(total, places, self.vectors[first:last].astype(np.float32))
+            means[some] = total / np.maximum(contents[some], 1)[:, None]
+        return means, contents > 0
 
 
 def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:

@@ -41,3 +41,27 @@ def test_an_index_is_built_from_them(bundle: Bundle, tmp_path: Path) -> None:
     assert len(found) == 60
     rows = found.search(fuse(bundle.modality_vectors), 3)[1]
     np.testing.assert_array_equal(np.sort(rows % 20, axis=1), np.tile(np.arange(20)[:, None], (1, 3)))
+
+
+def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexing.store.POOLED_AT_ONCE", 3)
+    monkeypatch.setattr("indexing.fusion.ROWS", 7)
+    monkeypatch.setattr("indexing.packing.SHARD_ROWS", 6)
+    source = Catalogue.from_parquet(toy_file(tmp_path))
+    pieces = build_bundle(source, ToyEncoder(), tmp_path / "bundle", encode=EncodeConfig(workers=0))
+    for modality, vectors in bundle.modality_vectors.vectors.items():
+        np.testing.assert_array_equal(pieces.modality_vectors.vectors[modality], vectors)
+        np.testing.assert_array_equal(
+            pieces.modality_vectors.exists[modality], bundle.modality_vectors.exists[modality]
+        )
+    stores = [[record.name for record in one.manifest.files if "/" in record.name] for one in (bundle, pieces)]
+    assert [len(files) for files in stores] == [1, 6]  # 20 texts and 15 pictures
+    whole, cut = (list(one.generation.store().records(one.items)) for one in (bundle, pieces))
+    assert [(one.item_id, one.modality, one.content_hash) for one in cut] == [
+        (one.item_id, one.modality, one.content_hash) for one in whole
+    ]
+    digests = [{record.name: record.sha256 for record in one.manifest.files} for one in (bundle, pieces)]
+    assert digests[0]["index.bin"] == digests[1]["index.bin"]
+    assert bundle.manifest.counts["quarantined"] == pieces.manifest.counts["quarantined"] == 0
