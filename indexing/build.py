@@ -7,6 +7,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from indexing import fsops
+from indexing.blocks import mapped
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport
@@ -26,7 +27,7 @@ from indexing.packing import pack
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
 from indexing.store import EmbeddingStore, parquet_bytes
-from indexing.types import Rows, Vectors
+from indexing.types import Modality, Rows, Vectors
 
 
 def build_bundle(
@@ -95,13 +96,17 @@ def _publish(
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
-    rows, items, vectors = _embedded(everything, encoder, store)
+    work, modalities = work_folder(root), encoder.info.modalities
+    if config.kind == "sharded":
+        rows, items, vectors = mapped(store, everything, modalities, work)
+    else:
+        rows, items, vectors = _embedded(store, everything, modalities)
     if not len(rows):
         record = next(store.records(everything), None)
         first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
-    index_files, index_section = indexed(items, vectors, config, work_folder(root))
-    embeddings = pack(store, everything, work_folder(root))
+    index_files, index_section = indexed(items, vectors, config, work)
+    embeddings = pack(store, everything, work)
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),
@@ -124,9 +129,11 @@ def _publish(
     publish(root, manifest, files)
 
 
-def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors, Vectors]:
-    """Give the positions of the items that have a direction, and their vectors, frozen and fused."""
-    items = collected(store, everything, encoder.info.modalities)
+def _embedded(
+    store: EmbeddingStore, everything: ItemIds, modalities: tuple[Modality, ...]
+) -> tuple[Rows, ModalityVectors, Vectors]:
+    """Give the positions of the items that have a direction, and their vectors, frozen and fused: as `mapped` does."""
+    items = collected(store, everything, modalities)
     vectors = fuse(items)
     rows = np.flatnonzero(vectors.any(axis=1))  # opposite vectors leave an item without a direction
     if len(rows) == len(vectors):

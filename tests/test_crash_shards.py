@@ -102,7 +102,7 @@ def test_old_or_new(
 def test_a_repair_that_is_cut_off_is_done_by_the_next(mode: Mode, old: Path, tmp_path: Path) -> None:
     fail_at, failed = 0, True
     while failed:
-        fail_at += EVERY
+        fail_at += 2 * EVERY - 1
         shutil.copytree(old, root := tmp_path / f"{fail_at}" / "bundle")
         (Bundle.open(root).folder / "index.bin.0001").write_bytes(b"damage")
         with FaultyDisk(root.parent, fail_at, mode) as disk, suppress(OSError):
