@@ -27,7 +27,7 @@ from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
-POOLED_AT_ONCE = 65_536
+AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class EmbeddingStore:
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
         """Give what became of each content of the items, in the order of the ids."""
         ids = iter(item_ids)
-        while chunk := list(islice(ids, POOLED_AT_ONCE)):
+        while chunk := list(islice(ids, AT_ONCE)):
             yield from self._records(chunk)
 
     def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
@@ -215,8 +215,8 @@ class Parts:
     def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
         """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
         means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
-        for start in range(0, count, POOLED_AT_ONCE):
-            some = slice(start, min(count, start + POOLED_AT_ONCE))
+        for start in range(0, count, AT_ONCE):
+            some = slice(start, min(count, start + AT_ONCE))
             first, last = np.searchsorted(self.rows, (some.start, some.stop))
             places = self.rows[first:last] - start
             contents[some] = np.bincount(places, minlength=some.stop - start)

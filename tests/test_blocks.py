@@ -58,7 +58,7 @@ def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pyt
 def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.store.POOLED_AT_ONCE", 3)
+    monkeypatch.setattr("indexing.store.AT_ONCE", 3)
     monkeypatch.setattr("indexing.fusion.ROWS", 7)
     monkeypatch.setattr("indexing.packing.SHARD_ROWS", 6)
     source = Catalogue.from_parquet(toy_file(tmp_path))
