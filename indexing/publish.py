@@ -35,7 +35,11 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Non
 
 
 def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
-    """Give the folder for files that `publish` will link to; publishing removes it, as it does what is unfinished."""
+    """Give the folder for files that a new generation will link to.
+
+    Putting a generation in force removes that of ``unfinished``, also what a killed process left; who prepares another
+    kind removes it.
+    """
     return root / f"{kind}-gen-files"
 
 
