@@ -268,8 +268,8 @@ def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
 def parquet_bytes(table: pa.Table) -> bytes:
     """Give a table as the bytes of a Parquet file.
 
-    No two numbers of a vector are worth a dictionary: without one a shard is written and read three times as fast. In
-    groups of rows writing takes half of the memory, which is ten times that of the vectors otherwise.
+    The numbers of a vector are not worth a dictionary, which takes time to make and to read. Rows are in groups because
+    writing one takes several times the memory of its vectors.
     """
     sink = pa.BufferOutputStream()
     coded = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
