@@ -1,6 +1,5 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,11 +7,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from indexing import fsops
+from indexing.blocks import mapped
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport
 from indexing.encode_progress import embed
-from indexing.encoders.base import Encoder, HasBridge
+from indexing.encoders.base import Encoder, EncoderInfo, HasBridge
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError
@@ -23,12 +23,11 @@ from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import MANIFEST, Manifest
-from indexing.publish import Content, last_number, publish
+from indexing.packing import pack
+from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
-from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
-from indexing.types import Rows
-
-SHARD_ROWS = 50_000
+from indexing.store import EmbeddingStore, parquet_bytes
+from indexing.types import Rows, Vectors
 
 
 def build_bundle(
@@ -98,19 +97,23 @@ def _publish(
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
-    records = list(store.records(everything))
-    rows, items = _embedded(everything, encoder, store)
+    work = work_folder(root)
+    if config.kind == "sharded":
+        rows, items, vectors = mapped(store, everything, encoder.info, work)
+    else:
+        rows, items, vectors = _embedded(store, everything, encoder.info)
     if not len(rows):
-        first = f"; the first: {records[0].item_id!r}: {records[0].reason}" if records else ""
+        record = next(store.records(everything), None)
+        first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
-    vectors = fuse(items)
-    index_files, index_section = indexed(items, vectors, config)
+    index_files, index_section = indexed(items, vectors, config, work)
+    embeddings = pack(store, everything, work)
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),
         "encoding": report.to_json(),
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
-        "quarantined": sum(record.vector is None for record in records),
+        "quarantined": embeddings.quarantined,
         "without_embedding": len(everything) - len(rows),
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
@@ -122,20 +125,16 @@ def _publish(
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         **index_files,
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
-        **{f"{STORE}/{name}": data for name, data in _shards(records, encoder.info.dim)},
+        **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }
     publish(root, manifest, files)
 
 
-def _embedded(everything: ItemIds, encoder: Encoder, store: EmbeddingStore) -> tuple[Rows, ModalityVectors]:
-    """Give the positions of the items that have a direction, and their vectors."""
-    items = replace(collected(store, everything, encoder.info.modalities), weights=encoder.info.weighed)
-    rows = np.flatnonzero(fuse(items).any(axis=1))  # opposite vectors leave an item without a direction
-    return rows, items.take(rows)
-
-
-def _shards(records: list[Embedding], dim: int) -> Iterator[tuple[str, bytes]]:
-    """Pack embeddings into few large shards, in row order."""
-    for number, start in enumerate(range(0, len(records), SHARD_ROWS)):
-        data = parquet_bytes(to_table(records[start : start + SHARD_ROWS], dim))
-        yield shard_name(number, data), data
+def _embedded(store: EmbeddingStore, everything: ItemIds, info: EncoderInfo) -> tuple[Rows, ModalityVectors, Vectors]:
+    """Give the positions of the items that have a direction, and their vectors, frozen and fused: as `mapped` does."""
+    items = replace(collected(store, everything, info.modalities), weights=info.weighed)
+    vectors = fuse(items)
+    rows = np.flatnonzero(vectors.any(axis=1))  # opposite vectors leave an item without a direction
+    if len(rows) == len(vectors):
+        return rows, items, vectors
+    return rows, items.take(rows), vectors[rows]

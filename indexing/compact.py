@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexing import fsops
-from indexing.build import SHARD_ROWS
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
-from indexing.generation import ATTRIBUTES, STORE
+from indexing.generation import ATTRIBUTES, STORE, part_of
 from indexing.index import IndexConfig
 from indexing.index.queries import Asked
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import Manifest
-from indexing.publish import COMPACTING, Content, prepare, put_in_force
+from indexing.packing import SHARD_ROWS
+from indexing.publish import COMPACTING, Content, prepare, put_in_force, work_folder
 from indexing.state import read_state
 from indexing.store import parquet_bytes, shard_name
 from indexing.types import Vectors
@@ -62,10 +62,13 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
     with writing(root, name="COMPACTING"):
         for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
             fsops.remove(left)
-        bundle = Bundle.open(root)
+        bundle, work = Bundle.open(root), work_folder(root, COMPACTING)
         if not bundle.batches:
             return bundle
-        folder = prepare(root, *folded(bundle, learned(bundle)), COMPACTING)
+        try:
+            folder = prepare(root, *folded(bundle, learned(bundle), work), COMPACTING)
+        finally:
+            fsops.remove(work)
         try:
             with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
                 state = read_state(root)
@@ -78,13 +81,14 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
     return Bundle.open(root)
 
 
-def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Content]]:
-    """Give manifest and files of a generation that holds what a bundle holds, changes included."""
+def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
+    """Give manifest and files of a generation that holds what a bundle holds, changes included; see `indexed`."""
     alive, old = bundle.alive, bundle.manifest
     frozen = bundle.modality_vectors.take(alive)
     vectors = learned.item_vectors(bundle)[alive]
     config = IndexConfig(**old.index["config"])
-    index_files, index_section = indexed(frozen, vectors, config, learned.queries(bundle, vectors, config.sample))
+    queries = learned.queries(bundle, vectors, config.sample)
+    index_files, index_section = indexed(frozen, vectors, config, work, queries)
     rewritten: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
         **index_files,
@@ -94,7 +98,7 @@ def folded(bundle: Bundle, learned: Learned) -> tuple[Manifest, dict[str, Conten
     kept = {
         record.name: bundle.folder / record.name
         for record in old.files
-        if record.name not in rewritten and not record.name.startswith(f"{STORE}/")
+        if part_of(record.name) not in rewritten and not record.name.startswith(f"{STORE}/")
     }
     counts = dict(old.counts) | {
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},

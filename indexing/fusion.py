@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from indexing.encoders.base import unit
 from indexing.types import Mask, Modality, Rows, Vectors
 
+ROWS = 16_384  # at a time, so that what is computed on the way stays small
+
 
 @dataclass(frozen=True, eq=False)
 class ModalityVectors:
@@ -48,7 +50,11 @@ def fuse(items: ModalityVectors) -> Vectors:
 
     A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
     """
-    total = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
-    for modality, vectors in items.vectors.items():
-        total += unit(vectors) * items.weights.get(modality, 1.0) * items.exists[modality][:, None]
-    return unit(total)
+    fused = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
+    for start in range(0, len(fused), ROWS):
+        some = slice(start, start + ROWS)
+        for modality, vectors in items.vectors.items():
+            weight = items.weights.get(modality, 1.0)
+            fused[some] += unit(vectors[some]) * weight * items.exists[modality][some, None]
+        fused[some] = unit(fused[some])
+    return fused

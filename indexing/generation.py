@@ -52,8 +52,8 @@ class Generation:
 
         Args:
             folder: Where it is.
-            only: Names of those to compare; all when None.
-            but: Names of those not to compare.
+            only: Parts to compare, see `part_of`; all when None.
+            but: Parts not to compare.
 
         Raises:
             BundleError: When this version cannot read it.
@@ -65,7 +65,8 @@ class Generation:
         generation = cls(folder, manifest)
         reading(generation, folder / MANIFEST)
         for record in manifest.files:
-            if record.name not in but and (only is None or record.name in only):
+            part = part_of(record.name)
+            if part not in but and (only is None or part in only):
                 check_file(folder, record)
         return generation
 
@@ -151,6 +152,15 @@ def collected(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality,
     """Give the vectors of every item and modality in a store."""
     found = {modality: store.collect(items, modality) for modality in modalities}
     return ModalityVectors({m: v for m, (v, _) in found.items()}, {m: e for m, (_, e) in found.items()})
+
+
+def part_of(name: str) -> str:
+    """Give what a file of a generation is a part of: the index, of which each shard has a file, or else itself.
+
+    >>> part_of("index.bin.0003"), part_of("golden.safetensors")
+    ('index.bin', 'golden.safetensors')
+    """
+    return INDEX if name.startswith(INDEX) else name
 
 
 def check_file(folder: Path, record: FileRecord) -> None:

@@ -34,6 +34,15 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Non
     put_in_force(root, prepare(root, manifest, files))
 
 
+def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
+    """Give the folder for files that a new generation will link to.
+
+    Putting a generation in force removes that of ``unfinished``, also what a killed process left; who prepares another
+    kind removes it.
+    """
+    return root / f"{kind}-gen-files"
+
+
 def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: str = UNFINISHED) -> Path:
     """Write a new generation under a temporary name, and give its folder; see `publish`."""
     now = datetime.now(UTC)

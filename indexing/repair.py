@@ -11,11 +11,11 @@ from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, Batch, acknowledged, digest_of, names_between, read_batch
 from indexing.compact import Learned, folded
 from indexing.errors import BundleError, DamagedFileError
-from indexing.generation import Generation
+from indexing.generation import Generation, part_of
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
-from indexing.publish import Content, last_number, publish
+from indexing.publish import Content, last_number, publish, work_folder
 from indexing.rollback import generations
 from indexing.state import COPY, CURRENT, State, read_state, write_state
 from indexing.verify import REBUILDABLE, Problem, verify
@@ -120,7 +120,7 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     generation = Generation.open(root / state.generation)
     kept = Bundle(root, generation, state, batches)
     if batches:
-        manifest, files = folded(kept, learned(kept))
+        manifest, files = folded(kept, learned(kept), work_folder(root))
     else:
         manifest = generation.manifest
         files = {record.name: generation.folder / record.name for record in manifest.files}
@@ -141,8 +141,9 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     known, config = learned(bundle), IndexConfig(**old.index["config"])
     vectors = known.item_vectors(bundle)
     queries = known.queries(bundle, vectors, config.sample)
-    index_files, index_section = indexed(bundle.modality_vectors, vectors, config, queries)
-    files: dict[str, Content] = {record.name: generation.folder / record.name for record in old.files}
+    index_files, index_section = indexed(bundle.modality_vectors, vectors, config, work_folder(root), queries)
+    kept = [record.name for record in old.files if part_of(record.name) not in REBUILDABLE]
+    files: dict[str, Content] = {name: generation.folder / name for name in kept}
     publish(root, replace(old, index=index_section), {**files, **index_files})
     return [f"the index was built again from the vectors, into {_in_force(root)}"]
 

@@ -27,7 +27,7 @@ from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
-POOLED_AT_ONCE = 65_536
+AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class EmbeddingStore:
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
         """Give what became of each content of the items, in the order of the ids."""
         ids = iter(item_ids)
-        while chunk := list(islice(ids, POOLED_AT_ONCE)):
+        while chunk := list(islice(ids, AT_ONCE)):
             yield from self._records(chunk)
 
     def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
@@ -214,14 +214,16 @@ class Parts:
 
     def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
         """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
-        total = np.zeros((count, self.vectors.shape[1]), np.float32)
-        contents = np.zeros(count, np.int64)
-        for start in range(0, len(self.rows), POOLED_AT_ONCE):
-            chosen = slice(start, start + POOLED_AT_ONCE)
-            np.add.at(total, self.rows[chosen], self.vectors[chosen].astype(np.float32))
-            np.add.at(contents, self.rows[chosen], 1)
-        total /= np.maximum(contents, 1)[:, None]
-        return total.astype(np.float16), contents > 0
+        means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
+        for start in range(0, count, AT_ONCE):
+            some = slice(start, min(count, start + AT_ONCE))
+            first, last = np.searchsorted(self.rows, (some.start, some.stop))
+            places = self.rows[first:last] - start
+            contents[some] = np.bincount(places, minlength=some.stop - start)
+            total = np.zeros((some.stop - start, means.shape[1]), np.float32)
+            np.add.at(total, places, self.vectors[first:last].astype(np.float32))
+            means[some] = total / np.maximum(contents[some], 1)[:, None]
+        return means, contents > 0
 
 
 def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
@@ -264,9 +266,15 @@ def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Give a table as the bytes of a Parquet file."""
+    """Give a table as the bytes of a Parquet file.
+
+    The numbers of a vector are not worth a dictionary, which takes time to make and to read. Rows are in groups because
+    writing one takes several times the memory of its vectors.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    coded = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
+    dictionaries: bool | list[str] = coded if len(coded) < table.num_columns else True
+    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries, row_group_size=AT_ONCE // 2)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

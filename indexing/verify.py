@@ -7,7 +7,7 @@ from pathlib import Path
 from indexing.bundle import Bundle
 from indexing.changes import LOG, acknowledged, names_between, read_batch
 from indexing.errors import BundleError, DamagedFileError
-from indexing.generation import INDEX, PROMISE, check_file
+from indexing.generation import INDEX, PROMISE, check_file, part_of
 from indexing.manifest import MANIFEST, Manifest
 from indexing.publish import last_number
 from indexing.rollback import generations
@@ -93,7 +93,7 @@ def _of_generation(root: Path, name: str, serving: bool, told: Callable[[str], N
         try:
             check_file(folder, record)
         except DamagedFileError as error:
-            way_out = REBUILT if record.name in REBUILDABLE else BUILT
+            way_out = REBUILT if part_of(record.name) in REBUILDABLE else BUILT
             yield Problem(f"{name}/{record.name}", str(error), way_out, serving)
 
 

@@ -13,7 +13,7 @@ What passes is trained once more on everything before it is published.
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,15 @@ from indexing.bundle import Bundle
 from indexing.compact import folded
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
-from indexing.generation import INDEX, PROMISE
+from indexing.generation import INDEX, PROMISE, part_of
 from indexing.held_out import held_out_queries
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
-from indexing.publish import publish
+from indexing.publish import publish, work_folder
 from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
-from retrieval.behaviour import BEHAVIOUR, Behaviour
+from retrieval.behaviour import BEHAVIOUR
 from retrieval.block import Block, learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import cut
@@ -42,6 +42,7 @@ from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import JUDGE, Judging
 from retrieval.learned import LearnedParts, behaviour_queries
+from retrieval.preparation import PreparationReport, prepare
 from retrieval.prepare import History, histories
 from retrieval.rerank import RERANKER, HeadReranker
 
@@ -56,7 +57,8 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
 
     Args:
         bundle: Folder of the bundle.
-        interactions: What users did; items that the bundle lacks are left out.
+        interactions: What users did; items that the bundle lacks are left out, and so is what
+            `retrieval.preparation.prepare` leaves out.
         config: How to learn.
 
     Raises:
@@ -67,8 +69,15 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
     with writing(root):
         opened = Bundle.open(root)
         if opened.batches:
-            publish(root, *folded(opened, LearnedParts(opened)))
+            publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
+
+
+class _Learned(NamedTuple):
+    """The adapter, if any, and the space of the items."""
+
+    adapter: Adapter | None
+    space: ItemSpace
 
 
 class _Fit:
@@ -76,6 +85,9 @@ class _Fit:
 
     def __init__(self, bundle: Bundle, interactions: Interactions, config: FitConfig) -> None:
         self.bundle, self.config = bundle, config
+        self.preparation: PreparationReport | None = None
+        if config.prepare is not None:
+            interactions, self.preparation = prepare(interactions, config.prepare)
         self.frozen = bundle.modality_vectors
         self.fused = fuse(self.frozen)
         self.all = histories(interactions, bundle.items)
@@ -100,7 +112,10 @@ class _Fit:
         listed = self.judging.listed(space)
         reranker = self._reranker_that_helps(space, listed, ndcg)
         shown = exposure(listed, self.judging.pasts, self.config.exposure_growth, self.config.exposure_floor)
-        refused = (pushed(shown) if adapter or block else "") or no_better(self.bundle, self.judging, listed, ndcg)
+        pasts = [part.past for part in self.cuts]
+        refused = (pushed(shown) if adapter or block else "") or no_better(
+            self.bundle, self.judging, lambda: self._learned(adapter, block, pasts).space, ndcg
+        )
         users = len(self.judging.cuts)
         measured = {JUDGE: ndcg, "search_recall@10": search, "users": users, "exposure": asdict(shown)}
         generation, published = self.bundle.manifest.generation, self.bundle.manifest.features
@@ -108,7 +123,7 @@ class _Fit:
             made = self._publish(adapter, block, reranker, measured)
             generation, published = made.manifest.generation, made.manifest.features
         serving = block.serving if block else {}
-        return FitReport(generation, published, users, ndcg, search, refused, shown, serving)
+        return FitReport(generation, published, users, ndcg, search, refused, shown, serving, self.preparation)
 
     def _adapter_that_helps(self, ndcg: dict[str, float]) -> tuple[Adapter | None, dict[str, dict[str, float]]]:
         if self.config.adapter is None:
@@ -160,6 +175,17 @@ class _Fit:
         ndcg["reranker"] = self.judging.ndcg(reranker.rerank(listed))
         return reranker if ndcg["reranker"] > best else None
 
+    def _learned(self, adapter: Adapter | None, block: Block | None, pasts: Sequence[History]) -> "_Learned":
+        """Learn the parts that passed once more, from other pasts."""
+        content, behaviour = self.fused, None
+        if adapter is not None:
+            adapter = self._adapter(pasts)
+            content = adapter.apply(self.frozen)
+        if block is not None and self.config.behaviour is not None:
+            some = [past for past in pasts if len(past)]
+            behaviour = learned_again(self.bundle, block, some, self.config.behaviour)
+        return _Learned(adapter, ItemSpace.of(content, self.config.users, behaviour))
+
     def _popularity(self, pasts: Sequence[History]) -> Vectors:
         rows: Rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
         counts: NDArray[np.int64] = np.bincount(rows, minlength=len(self.fused))
@@ -174,20 +200,17 @@ class _Fit:
     ) -> Bundle:
         """Learn on everything what has passed, and put it in force."""
         old, files = self.bundle, dict[str, Any]()
-        behaviour: Behaviour | None = None
-        content = self.fused
+        adapter, space = self._learned(adapter, block, self.all)
         if adapter is not None:
-            adapter = self._adapter(self.all)
-            content, files[ADAPTER] = adapter.apply(self.frozen), adapter.to_bytes()
-        if block is not None and self.config.behaviour is not None:
-            behaviour = learned_again(self.bundle, block, self.all, self.config.behaviour)
-            files |= {BEHAVIOUR: behaviour.to_bytes(), DESCRIPTION: block.description.to_bytes()}
-        space = ItemSpace.of(content, self.config.users, behaviour)
+            files[ADAPTER] = adapter.to_bytes()
+        if block is not None and space.behaviour is not None:
+            files |= {BEHAVIOUR: space.behaviour.to_bytes(), DESCRIPTION: block.description.to_bytes()}
         if reranker is not None:
             latest = replace(reranker.source, vectors=space.content, popularity=self._popularity(self.all))
             files[RERANKER] = HeadReranker(reranker.head, latest, space.indexed).to_bytes()
         index_files, index_section = self._indexed(space)
-        kept = {r.name: old.folder / r.name for r in old.manifest.files if r.name not in LEARNED_FILES}
+        names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
+        kept = {name: old.folder / name for name in names}
         learned = {
             "user_model": asdict(self.config.users),
             "config": asdict(self.config),
@@ -195,8 +218,9 @@ class _Fit:
             "until": max(int(history.timestamps[-1]) for history in self.all),
             "measured": measured,
             "training": self.curves,
+            "preparation": self.preparation.to_json() if self.preparation else None,
         }
-        parts = {"adapter": adapter, "behaviour": behaviour, "reranker": reranker}
+        parts = {"adapter": adapter, "behaviour": space.behaviour, "reranker": reranker}
         manifest = replace(
             old.manifest,
             index=index_section,
@@ -214,4 +238,4 @@ class _Fit:
             rows = [history.rows for history in self.all]
             chosen = np.random.default_rng(0).permutation(len(rows))[: config.sample]
             asked = behaviour_queries(space, asked, [rows[line] for line in chosen])
-        return indexed(self.frozen, space.indexed, config, asked)
+        return indexed(self.frozen, space.indexed, config, work_folder(self.bundle.root), asked)

@@ -5,6 +5,7 @@ from typing import Any
 
 from retrieval.cut import Way
 from retrieval.gate import Exposure
+from retrieval.preparation import PreparationReport, PrepareConfig
 from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
 from retrieval.users import UserModel
 
@@ -18,6 +19,7 @@ class FitConfig:
         behaviour: What goes with what; None goes without.
         head: The reranking head; None goes without.
         users: The user model.
+        prepare: What is left out of the log before it teaches anything; None takes it as it is.
         way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
         depth: Candidates a user that the head learns to order.
         search_loss: How much recall@10 of search (each item by its own text, picture or sound) an adapter may cost; it
@@ -31,6 +33,7 @@ class FitConfig:
     behaviour: BehaviourConfig | None = field(default_factory=BehaviourConfig)
     head: HeadConfig | None = field(default_factory=HeadConfig)
     users: UserModel = field(default_factory=UserModel)
+    prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
     way: Way = "user"
     depth: int = 200
     search_loss: float = 0.01
@@ -53,6 +56,7 @@ class FitReport:
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
+        preparation: What was left out of the log.
     """
 
     generation: str
@@ -63,6 +67,7 @@ class FitReport:
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)
+    preparation: PreparationReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

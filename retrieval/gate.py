@@ -1,6 +1,6 @@
 """What is learned must pass before it is published: better than what is there, and no item pushed out of proportion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,24 +63,25 @@ def pushed(shown: Exposure) -> str:
     )
 
 
-def no_better(bundle: Bundle, judging: Judging, listed: Candidates, ndcg: dict[str, float]) -> str:
+def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], ItemSpace], ndcg: dict[str, float]) -> str:
     """Say why what is in force should stay, if it should: it does better on what neither has learned from.
 
     Args:
         bundle: What is in force.
         judging: Its users' last part may be partly known to what is in force; only what came since is judged by.
-        listed: What was learned recommends to them.
+        learned_before: Learns as would be published, but only from what came before the last part.
         ndcg: Receives both means, when at least ten users did something since.
     """
     until = bundle.manifest.learned.get("until")
     if until is None:
         return ""
-    now, users = judging.ndcg_since(listed, until)
+    users = judging.users_since(until)
     if users < FEWEST:
         return ""
+    now = judging.ndcg_since(judging.listed(learned_before()), until)
     learned = LearnedParts(bundle)
     present = judging.listed(ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle)))
-    before, _ = judging.ndcg_since(present, until)
+    before = judging.ndcg_since(present, until)
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
     if now >= before:
         return ""

@@ -51,14 +51,15 @@ class Judging:
         """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
 
-    def ndcg_since(self, candidates: Candidates, time: int) -> tuple[float, int]:
-        """Judge by what came after a time alone; give the mean and how many users there are to judge by."""
+    def users_since(self, time: int) -> int:
+        """Count the users whose last part goes on after a time."""
+        return sum(len(cut.last.after(time)) > 0 for cut in self.cuts)
+
+    def ndcg_since(self, candidates: Candidates, time: int) -> float:
+        """Judge candidates for all of ``cuts`` by what came after a time alone."""
         later = [cut.last.after(time) for cut in self.cuts]
         lines = [line for line, history in enumerate(later) if len(history)]
-        if not lines:
-            return 0.0, 0
-        found = candidates.take(np.array(lines))
-        return self.mean(found, [later[line] for line in lines], JUDGE), len(lines)
+        return self.mean(candidates.take(np.array(lines)), [later[line] for line in lines], JUDGE)
 
     def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
         """Give the mean of a measure, with what each user did next as relevant."""

@@ -1,17 +1,20 @@
-"""A store read block by block gives what it gives as a whole, also to an index in shards."""
+"""A store read block by block gives what it gives as a whole."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexing.blocks import item_blocks
+from indexing.blocks import mapped
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig
+from indexing.encoders.base import EncoderInfo
 from indexing.fusion import fuse
-from indexing.index.sharding import build_sharded
+from indexing.item_ids import ItemIds
+from indexing.store import Embedding, EmbeddingStore
+from indexing.types import Modality
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -23,21 +26,57 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 20, 50])
-def test_blocks_are_the_whole(bundle: Bundle, rows: int) -> None:
+def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexing.blocks.ROWS", rows)
     store, encoder = bundle.generation.store(), bundle.manifest.encoder
-    blocks = list(item_blocks(store, bundle.items, encoder.modalities, rows))
-    assert [len(block) for block in blocks[:-1]] == [rows] * ((20 - 1) // rows)
-    np.testing.assert_allclose(np.concatenate(blocks), fuse(bundle.modality_vectors), atol=1e-6)
+    (tmp_path / "fused.f32").write_bytes(b"left by a build that was killed")
+    for _ in range(2):
+        found, frozen, fused = mapped(store, bundle.items, encoder, tmp_path)
+        assert isinstance(fused, np.memmap)
+        assert found.tolist() == list(range(20))
+        np.testing.assert_array_equal(fused, fuse(bundle.modality_vectors))
+        for modality, vectors in bundle.modality_vectors.vectors.items():
+            assert isinstance(frozen.vectors[modality], np.memmap)
+            np.testing.assert_array_equal(frozen.vectors[modality], vectors)
+            np.testing.assert_array_equal(frozen.exists[modality], bundle.modality_vectors.exists[modality])
 
 
-def test_an_index_is_built_from_them(bundle: Bundle, tmp_path: Path) -> None:
-    store, encoder = bundle.generation.store(), bundle.manifest.encoder
-    three = range(3)  # lists take 39 vectors at least
-    found = build_sharded(
-        lambda: (block for _ in three for block in item_blocks(store, bundle.items, encoder.modalities, 8)),
-        tmp_path / "index.bin",
-        max_memory="1M",
-    )
-    assert len(found) == 60
-    rows = found.search(fuse(bundle.modality_vectors), 3)[1]
-    np.testing.assert_array_equal(np.sort(rows % 20, axis=1), np.tile(np.arange(20)[:, None], (1, 3)))
+def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexing.blocks.ROWS", 2)
+    store = EmbeddingStore(tmp_path / "store", 2)
+    sides = np.eye(2, dtype=np.float16)
+    info = EncoderInfo("made up", 2, (Modality.TEXT, Modality.IMAGE), "", weights=(0.5, 0.5))
+    store.append([Embedding("a", Modality.TEXT, "1", sides[0]), Embedding("a", Modality.IMAGE, "2", -sides[0])])
+    nothing = mapped(store, ItemIds(["a", "none"]), info, tmp_path)
+    assert (nothing[0].tolist(), nothing[2].shape, nothing[1].vectors[Modality.TEXT].shape) == ([], (0, 2), (0, 2))
+    store.append([Embedding("b", Modality.IMAGE, "3", sides[1]), Embedding("c", Modality.TEXT, "4", sides[0])])
+    rows, frozen, fused = mapped(store, ItemIds(["a", "none", "b", "c"]), info, tmp_path)
+    assert rows.tolist() == [2, 3]
+    assert frozen.weights == {Modality.TEXT: 0.5, Modality.IMAGE: 0.5}
+    assert fused.tolist() == [[0, 1], [1, 0]]
+    assert frozen.exists[Modality.TEXT].tolist() == [False, True]
+    assert frozen.vectors[Modality.IMAGE].tolist() == [[0, 1], [0, 0]]
+
+
+def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexing.store.AT_ONCE", 3)
+    monkeypatch.setattr("indexing.fusion.ROWS", 7)
+    monkeypatch.setattr("indexing.packing.SHARD_ROWS", 6)
+    source = Catalogue.from_parquet(toy_file(tmp_path))
+    pieces = build_bundle(source, ToyEncoder(), tmp_path / "bundle", encode=EncodeConfig(workers=0))
+    for modality, vectors in bundle.modality_vectors.vectors.items():
+        np.testing.assert_array_equal(pieces.modality_vectors.vectors[modality], vectors)
+        np.testing.assert_array_equal(
+            pieces.modality_vectors.exists[modality], bundle.modality_vectors.exists[modality]
+        )
+    stores = [[record.name for record in one.manifest.files if "/" in record.name] for one in (bundle, pieces)]
+    assert [len(files) for files in stores] == [1, 6]  # 20 texts and 15 pictures
+    whole, cut = (list(one.generation.store().records(one.items)) for one in (bundle, pieces))
+    assert [(one.item_id, one.modality, one.content_hash) for one in cut] == [
+        (one.item_id, one.modality, one.content_hash) for one in whole
+    ]
+    digests = [{record.name: record.sha256 for record in one.manifest.files} for one in (bundle, pieces)]
+    assert digests[0]["index.bin"] == digests[1]["index.bin"]
+    assert bundle.manifest.counts["quarantined"] == pieces.manifest.counts["quarantined"] == 0

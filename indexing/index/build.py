@@ -53,7 +53,9 @@ class IndexReport:
         return asdict(self)
 
 
-def build_index(vectors: Vectors, config: IndexConfig, queries: Asked) -> tuple[VectorIndex, IndexReport]:
+def build_index(
+    vectors: Vectors, config: IndexConfig, queries: Asked, path: Path | None = None
+) -> tuple[VectorIndex, IndexReport]:
     """Index (N, D) vectors so that every kind of query reaches the recall asked for, within memory and latency goals.
 
     Args:
@@ -61,6 +63,7 @@ def build_index(vectors: Vectors, config: IndexConfig, queries: Asked) -> tuple[
         config: The goals.
         queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones, or `Queries` that say
             which rows they are themselves.
+        path: Where an index in shards is written while it is built; the other kinds are written by `VectorIndex.save`.
 
     Returns:
         The index and what was measured. The first family of the short list that meets every goal is taken, with
@@ -68,12 +71,13 @@ def build_index(vectors: Vectors, config: IndexConfig, queries: Asked) -> tuple[
         what it misses in ``unmet``.
     """
     started = perf_counter()
-    vectors = check_vectors(vectors)
+    if config.kind != "sharded":  # whose build looks at one block after the other
+        vectors = check_vectors(vectors)
     asked = judged(vectors, queries, config.k, config.sample)
     contenders: list[Trial] = []
     tried: list[dict[str, Any]] = []
     for family in shortlist(config, *vectors.shape):
-        trial = attempt(family, vectors, config, asked)
+        trial = attempt(family, vectors, config, asked, path)
         tried.append(trial.to_json())
         contenders = choose([*contenders, trial])  # what cannot be chosen any more is let go: several would not fit
         if config.kind != "best" and not trial.unmet:
@@ -122,7 +126,7 @@ def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] |
         case "faiss-sharded":
             from indexing.index.shards import ShardedIndex
 
-            return ShardedIndex.load(path)
+            index = ShardedIndex.load(path)
         case _:
             raise InputError(
                 f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf and "

@@ -81,6 +81,11 @@ def nbytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
     return int(index.ntotal) * int(index.sa_code_size())
 
 
+def unmapped_bytes(codes: Any) -> int:  # noqa: ANN401 - FAISS ships no types
+    """Count the bytes of lists that are in memory though their file is mapped: those of fast scan."""
+    return _lists_bytes(codes) if isinstance(codes, faiss.IndexIVFPQFastScan) else 0
+
+
 def _lists_bytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
     """Count the codes and the 8 bytes of an id; fast-scan codes lie in blocks that are padded."""
     lists = faiss.downcast_InvertedLists(index.invlists)

@@ -5,14 +5,14 @@ from typing import Literal, assert_never
 
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
-from indexing.index.goals import IndexConfig, IndexKind
+from indexing.index.goals import IndexConfig
 from indexing.types import Vectors
 
 # Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
 FLAT_UP_TO = 50_000
 
 # Bits a dimension.
-_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "rabitq": 1, "sq4": 4, None: 0}
+_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, "rabitq": 1, "sq4": 4, None: 0}
 # Bytes an entry beside its code: an id; how a vector of one bit a dimension is scaled; rows that fill a block of 32.
 _ID, _FACTORS, _FILLING = 8, 8, 16
 
@@ -22,13 +22,13 @@ class Family:
     """One way to keep and find vectors.
 
     Attributes:
-        kind: ``"flat"``, ``"hnsw"`` or ``"ivf"``.
-        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"sq4"``, ``"pq4"`` or ``"rabitq"``.
+        kind: ``"flat"``, ``"hnsw"``, ``"ivf"`` or ``"sharded"``.
+        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"sq4"``, ``"pq4"``, ``"pq8"`` or ``"rabitq"``.
         refine: What the best are scored on anew, or None.
     """
 
-    kind: Literal["flat", "hnsw", "ivf"]
-    codec: Literal["fp32", "fp16", "sq8", "sq4", "pq4", "rabitq"]
+    kind: Literal["flat", "hnsw", "ivf", "sharded"]
+    codec: Literal["fp32", "fp16", "sq8", "sq4", "pq4", "pq8", "rabitq"]
     refine: Literal["fp16", "sq8", "sq4"] | None = None
 
     @property
@@ -37,7 +37,7 @@ class Family:
         return f"{self.kind} {self.codec}" + (f" + {self.refine}" if self.refine else "")
 
     def build(self, vectors: Vectors, m: int) -> TunableIndex:
-        """Index (N, D) vectors; a graph has ``m`` edges a node."""
+        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Shards are built by `build_sharded`."""
         from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
         from indexing.index.ivf import IvfIndex
 
@@ -51,7 +51,7 @@ class Family:
         raise InputError(f"there is no index {self.name!r}")
 
     def foreseen_bytes(self, size: int, dim: int, m: int) -> int:
-        """Give the bytes that an index of so many vectors will take, to a few percent."""
+        """Give the bytes of memory that an index of so many vectors will take, to a few percent."""
         code, refined = -(-_BITS[self.codec] * dim // 8), -(-_BITS[self.refine] * dim // 8)
         match self.kind:
             case "flat":
@@ -63,6 +63,8 @@ class Family:
                 filling = lists * _FILLING * code if self.codec == "pq4" else 0
                 beside = _ID + (_FACTORS if self.codec == "rabitq" else 0) + (0 if self.refine else _ID)
                 return size * (code + beside + refined) + filling + 4 * dim * (lists + dim)
+            case "sharded":  # finer vectors stay in the files
+                return size * (code + _ID) if self.codec == "pq4" else 0
             case _:
                 assert_never(self.kind)
 
@@ -82,6 +84,8 @@ LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE = (
 LISTS_BYTE, LISTS_HALF = Family("ivf", "sq8"), Family("ivf", "fp16")
 LISTS_BIT, LISTS_BIT_BYTE = Family("ivf", "rabitq", "fp16"), Family("ivf", "rabitq", "sq8")
 
+SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
+
 FLATS = (FLAT, FLAT_HALF, FLAT_BYTE, FLAT_NIBBLE)
 GRAPHS = (GRAPH, GRAPH_BYTE)
 LISTS = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE, LISTS_BYTE, LISTS_HALF)
@@ -90,8 +94,8 @@ SMALL = (*FLATS[:2], LISTS_PQ, LISTS_PQ_BYTE, *FLATS[2:], GRAPH)
 LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, LISTS_PQ_NIBBLE, *GRAPHS)
 
 
-def _named(kind: IndexKind, size: int) -> tuple[Family, ...]:
-    match kind:
+def _named(config: IndexConfig, size: int) -> tuple[Family, ...]:
+    match config.kind:
         case "auto":
             return SMALL if size <= FLAT_UP_TO else LARGE
         case "best":
@@ -102,8 +106,10 @@ def _named(kind: IndexKind, size: int) -> tuple[Family, ...]:
             return GRAPHS
         case "ivf":
             return LISTS
+        case "sharded":
+            return (SHARDED_ON_DISK if config.on_disk else SHARDED,)
         case _:
-            assert_never(kind)
+            assert_never(config.kind)
 
 
 def _list_count(size: int) -> int:
@@ -119,8 +125,8 @@ def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
     indexes and of graphs the finest is tried, of lists the finest refinement of each code. When nothing fits, the
     smallest is tried.
     """
-    families = [family for family in _named(config.kind, size) if family.kind != "ivf" or _list_count(size)]
-    families = families or list(_named(config.kind, size))  # which says why it cannot be built
+    families = [family for family in _named(config, size) if family.kind != "ivf" or _list_count(size)]
+    families = families or list(_named(config, size))  # which says why it cannot be built
     bytes_of = {family: family.foreseen_bytes(size, dim, config.m) for family in families}
     fitting = [family for family in families if bytes_of[family] <= config.memory]
     fitting = fitting or [min(families, key=lambda family: bytes_of[family])]

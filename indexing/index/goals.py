@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from indexing.errors import InputError
 from indexing.sizes import parse_bytes
 
-IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf"]
+IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf", "sharded"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,14 @@ class IndexConfig:
         min_recall: Share of the exact best k that every kind of query must find.
         k: Depth at which recall is measured.
         kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a short list by
-            size that meets the goals; or ``"best"`` to build every family there is and take the fastest that does.
+            size that meets the goals; ``"best"`` to build every family there is and take the fastest that does; or
+            ``"sharded"``, inverted lists in several files, for more vectors than an index can be built of in memory.
         m: Edges a node of the HNSW graph.
         sample: How many held-out queries of each kind to measure on.
-        max_memory: Most memory the loaded index may take: bytes, or text such as ``"512M"`` or ``"2G"``.
+        max_memory: Most memory the loaded index may take: bytes, or text such as ``"512M"`` or ``"2G"``. With shards it
+            bounds what building the index takes as well, beyond the vectors that are indexed; 2G when None.
         max_latency_ms: Longest median time of one query by itself on this machine, for every kind of query.
+        on_disk: Leave the codes of shards in their files too: a search takes two to five times as long.
     """
 
     min_recall: float = 0.95
@@ -31,6 +34,7 @@ class IndexConfig:
     sample: int = 500
     max_memory: int | str | None = None
     max_latency_ms: float | None = None
+    on_disk: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.min_recall <= 1:
@@ -44,6 +48,10 @@ class IndexConfig:
             raise InputError(f"max_latency_ms is {self.max_latency_ms}, expected more than 0")
         if self.max_memory is not None:
             parse_bytes(self.max_memory)
+        if self.on_disk and self.kind != "sharded":
+            raise InputError(
+                f"on_disk is for kind 'sharded', not {self.kind!r}: other kinds keep their codes in memory"
+            )
 
     @property
     def memory(self) -> float:

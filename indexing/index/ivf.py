@@ -14,7 +14,17 @@ import numpy as np
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, ordered, padded
-from indexing.index.codecs import SHORT, Codec, Scalar, code_cost, flat_codes, list_codes, nbytes, scanning
+from indexing.index.codecs import (
+    SHORT,
+    Codec,
+    Scalar,
+    code_cost,
+    flat_codes,
+    list_codes,
+    nbytes,
+    scanning,
+    unmapped_bytes,
+)
 from indexing.index.effort import Effort, Efforts
 from indexing.index.exact import misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
@@ -126,6 +136,11 @@ class IvfIndex:
     def nbytes(self) -> int:
         """Bytes that it keeps in memory."""
         return nbytes(self._index)
+
+    @property
+    def unmapped_bytes(self) -> int:
+        """Bytes that it keeps in memory of its own once it was opened; all else stays in its file."""
+        return unmapped_bytes(self._codes)
 
     def with_efforts(self, efforts: Efforts) -> "IvfIndex":
         """Give the same index with other efforts; see `TunableIndex.with_efforts`."""

@@ -27,6 +27,7 @@ Blocks = Callable[[], Iterable[Vectors]]
 # Shares of the memory. The sample exists three times while it is trained on, a block four times while it is coded.
 SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
 FEWEST_ROWS = 2_000
+MEMORY = "2G"
 # Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/sharded.py).
 EFFORT = Effort(lists=128, candidates=200)
 # Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
@@ -80,7 +81,7 @@ class _Trained(NamedTuple):
 
 
 def build_sharded(
-    blocks: Blocks, path: Path, *, max_memory: int | str = "2G", on_disk: bool = False, seed: int = 0
+    blocks: Blocks, path: Path, *, max_memory: int | str = MEMORY, on_disk: bool = False, seed: int = 0
 ) -> ShardedIndex:
     """Index vectors that need not fit in memory, into files beside ``path``, and open them memory-mapped.
 

@@ -7,7 +7,7 @@ PATH.0000 …   one FAISS file each, memory-mapped when it is opened
 import glob
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from indexing import fsops
 from indexing.errors import DamagedFileError, InputError, ShapeError
 from indexing.index.base import VectorIndex, check_search, merged, padded
-from indexing.index.effort import Effort
+from indexing.index.effort import Effort, Efforts
 from indexing.index.faiss import FaissIndex
 from indexing.index.flat import FlatIndex
 from indexing.index.ivf import IvfIndex
@@ -66,16 +66,58 @@ class ShardedIndex:
         """A copy of the vectors, all in memory: (N, D) float32."""
         return np.concatenate([shard.vectors for shard in self.shards if isinstance(shard, FaissIndex | IvfIndex)])
 
-    def with_effort(self, effort: Effort) -> "ShardedIndex":
-        """Give the same index with another effort in each shard; shards without effort stay exact."""
+    @property
+    def lists(self) -> int:
+        """How many inverted lists the shard with most has; 0 where none has lists."""
+        return max((shard.lists for shard in self._in_lists), default=0)
+
+    @property
+    def refined(self) -> bool:
+        """Whether the best codes of a shard are scored anew on finer vectors."""
+        return any(shard.refined for shard in self._in_lists)
+
+    @property
+    def code_cost(self) -> float:
+        """What a code that is scanned costs, where one is a vector that is scored."""
+        return max((shard.code_cost for shard in self._in_lists), default=1.0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory once it was opened; vectors, and codes on disk, stay in the files."""
+        return sum(shard.unmapped_bytes for shard in self._in_lists)
+
+    @property
+    def efforts(self) -> Efforts:
+        """How hard each shard tries."""
+        return next((shard.efforts for shard in self._in_lists), Efforts())
+
+    @property
+    def effort(self) -> Effort | None:
+        """How hard each shard tries for a kind of query that it was not tuned for; None without inverted lists."""
+        return self.efforts.greatest if self._in_lists else None
+
+    @property
+    def _in_lists(self) -> list[IvfIndex]:
+        return [shard for shard in self.shards if isinstance(shard, IvfIndex)]
+
+    def with_efforts(self, efforts: Efforts) -> "ShardedIndex":
+        """Give the same index with other efforts in each shard; those without inverted lists stay as they are."""
         return ShardedIndex(
             [
-                shard.with_effort(Effort(min(effort.lists, shard.lists), effort.candidates))
-                if isinstance(shard, IvfIndex)
-                else shard
+                shard.with_efforts(_within(efforts, shard)) if isinstance(shard, IvfIndex) else shard
                 for shard in self.shards
             ]
         )
+
+    def with_effort(self, effort: Effort) -> "ShardedIndex":
+        """Give the same index that tries so hard in each shard for every kind of query."""
+        return self.with_efforts(Efforts(default=effort))
+
+    def keep_greatest(self) -> None:
+        """Note the greatest effort in each shard, for those who open its file with FAISS itself; before it is saved."""
+        for shard in self.shards:
+            if isinstance(shard, FaissIndex | IvfIndex):
+                shard.keep_greatest()
 
     def search(
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
@@ -89,11 +131,6 @@ class ShardedIndex:
                 scores, rows = shard.search(queries, min(k, len(shard)), own, kind)
                 best = merged(best, (scores, np.where(rows >= 0, rows + start, -1)), k)
         return padded(*best, k)
-
-    @property
-    def effort(self) -> Effort | None:
-        """How hard each shard tries; None when all are exact or graphs."""
-        return next((shard.effort for shard in self.shards if isinstance(shard, IvfIndex)), None)
 
     def save(self, path: Path) -> str:
         """Write the shards beside a path, then under it what they are; give the sha256 of the latter."""
@@ -122,6 +159,15 @@ class ShardedIndex:
         records, effort = _read_contents(path)
         index = cls([_load_shard(shard_path(path, number), record) for number, record in enumerate(records)])
         return index.with_effort(effort) if effort else index
+
+
+def _within(efforts: Efforts, shard: IvfIndex) -> Efforts:
+    """Give efforts that ask for no more lists than a shard has."""
+
+    def one(effort: Effort) -> Effort:
+        return replace(effort, lists=min(effort.lists, shard.lists))
+
+    return Efforts({kind: one(effort) for kind, effort in efforts.kinds.items()}, one(efforts.default))
 
 
 def shard_path(path: Path, number: int) -> Path:

@@ -1,11 +1,13 @@
 """One family of index, built, tuned for every kind of query and measured against the goals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+from indexing.errors import InputError
 from indexing.index.base import TunableIndex
 from indexing.index.effort import Efforts
 from indexing.index.families import Family
@@ -16,6 +18,7 @@ from indexing.types import Vectors
 
 ALONE = 30  # queries that are timed one by one
 BATCHES = 3
+BLOCK = 16_384  # rows that go into shards at a time
 AS_FAST = 1.1  # families whose latencies differ by less are taken for equally fast
 
 
@@ -69,10 +72,15 @@ class Trial:
         }
 
 
-def attempt(family: Family, vectors: Vectors, config: IndexConfig, asked: Mapping[str, Judged]) -> Trial:
-    """Build a family over (N, D) vectors, tune it for every kind of query, and measure it."""
+def attempt(
+    family: Family, vectors: Vectors, config: IndexConfig, asked: Mapping[str, Judged], path: Path | None = None
+) -> Trial:
+    """Build a family over (N, D) vectors, tune it for every kind of query, and measure it.
+
+    What is built in files, as shards are, is built at ``path``.
+    """
     started = perf_counter()
-    index = family.build(vectors, config.m)
+    index = _built(family, vectors, config, path)
     seconds = perf_counter() - started
     chosen: dict[str, Point] = {}
     points: dict[str, list[Point]] = {}
@@ -89,6 +97,19 @@ def attempt(family: Family, vectors: Vectors, config: IndexConfig, asked: Mappin
     recall = {kind: round(point.recall, 4) for kind, point in chosen.items()}
     unmet = _unmet(config, recall, latencies, index.nbytes)
     return Trial(family, index, recall, speeds, latencies, points, round(seconds, 3), unmet)
+
+
+def _built(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
+    if family.kind != "sharded":
+        return family.build(vectors, config.m)
+    if path is None:
+        raise InputError("kind 'sharded' is built in files: say at which path")
+    from indexing.index.sharding import MEMORY, build_sharded  # FAISS is loaded only by those who build
+
+    def blocks() -> Iterator[Vectors]:
+        return (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
+
+    return build_sharded(blocks, path, max_memory=config.max_memory or MEMORY, on_disk=config.on_disk)
 
 
 def choose(trials: Sequence[Trial]) -> list[Trial]:

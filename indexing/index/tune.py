@@ -37,8 +37,9 @@ class Point:
 def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
     """Give the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
     from indexing.index.ivf import IvfIndex  # FAISS is loaded only by those who build
+    from indexing.index.shards import ShardedIndex
 
-    if isinstance(index, IvfIndex):
+    if isinstance(index, IvfIndex | ShardedIndex):
         lists = [*(each for each in LISTS if each < index.lists), index.lists]
         numbers = [each for each in CANDIDATES if each < len(index)] or [len(index)]
         return [[Effort(lists=each, candidates=number) for each in lists] for number in numbers if index.refined] or [
@@ -52,9 +53,12 @@ def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
 def cost(index: TunableIndex, effort: Effort) -> float:
     """Give the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
     from indexing.index.ivf import IvfIndex
+    from indexing.index.shards import ShardedIndex
 
-    scanned = effort.lists * len(index) / index.lists * index.code_cost if isinstance(index, IvfIndex) else 0.0
-    return scanned + effort.candidates + effort.ef_search
+    if isinstance(index, IvfIndex | ShardedIndex):
+        parts = len(index.shards) if isinstance(index, ShardedIndex) else 1
+        return effort.lists * len(index) / index.lists * index.code_cost + parts * effort.candidates
+    return float(effort.ef_search)
 
 
 def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) -> tuple[Point, list[Point]]:

@@ -49,9 +49,14 @@ def build(
     vector: Annotated[
         list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
     ] = None,
-    index: Annotated[str, typer.Option(help="auto, best, flat, hnsw or ivf.")] = "auto",
+    index: Annotated[str, typer.Option(help="auto, best, flat, hnsw, ivf or sharded.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
-    index_memory: Annotated[str | None, typer.Option(help="Most memory of the index, as 512M or 2G.")] = None,
+    index_memory: Annotated[
+        str | None, typer.Option(help="Most memory of the index, and with shards of building it, as 512M or 2G.")
+    ] = None,
+    index_on_disk: Annotated[
+        bool, typer.Option("--index-on-disk", help="Leave the codes of shards on disk: less memory, slower.")
+    ] = False,
     index_latency: Annotated[float | None, typer.Option(help="Longest time of one query, in ms.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,
@@ -70,7 +75,13 @@ def build(
     path = items_path() if source == SAMPLE else source
     named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    config = IndexConfig(min_recall, kind=cast(IndexKind, index), max_memory=index_memory, max_latency_ms=index_latency)
+    config = IndexConfig(
+        min_recall,
+        kind=cast(IndexKind, index),
+        max_memory=index_memory,
+        max_latency_ms=index_latency,
+        on_disk=index_on_disk,
+    )
     encode = EncodeConfig(
         batch_size,
         workers,
