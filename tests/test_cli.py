@@ -106,7 +106,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     code, out, _ = run("fit", bundle, log, "--hold-out", 0.2, "--json")
     report = json.loads(out)
     assert code == 0
-    assert set(report["ndcg"]) == {"frozen", "adapter", "reranker"}
+    assert set(report["ndcg"]) == {"frozen", "adapter", "behaviour", "reranker"}
     promised = Promise.from_bytes(Bundle.open(bundle).read(PROMISE)).asked["item"].queries
     served = Retriever.load(bundle)
     assert not served.status.degraded

@@ -38,8 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (build.build, query.search, query.similar, query.recommend, query.rerank, prepare.prepare, learn.fit):
+for command in (build.build, query.search, query.similar, query.recommend, query.rerank):
     app.command()(command)
+for learning in (prepare.prepare, learn.fit, learn.tune):
+    app.command()(learning)
 for judging in (evaluate.evaluate, compare.compare):
     app.command()(judging)
 for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):

@@ -1,0 +1,138 @@
+"""Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from indexing.bundle import Bundle
+from indexing.errors import TrainingError
+from indexing.extras import import_extra
+from indexing.fusion import fuse
+from retrieval.block import FEWEST_USERS, learned_block, taught
+from retrieval.cut import cut
+from retrieval.fit_report import FitConfig
+from retrieval.interactions import Interactions
+from retrieval.item_space import ItemSpace
+from retrieval.judging import Judging
+from retrieval.preparation import prepare
+from retrieval.prepare import histories
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the search found.
+
+    Attributes:
+        config: The best settings: those given, with another behaviour block.
+        value: ndcg@20 on the middle part of the log with them.
+        start: The same with the settings given.
+        trials: How many were tried, over all runs of the search.
+    """
+
+    config: FitConfig
+    value: float
+    start: float
+    trials: int
+
+
+def tune(
+    bundle: Path | str,
+    interactions: Interactions,
+    study: Path,
+    *,
+    trials: int = 50,
+    config: FitConfig | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Search for settings of the behaviour block with Optuna's tree of Parzen estimators (Bergstra et al. 2011).
+
+    Each trial learns from the early part of the log and is judged on the middle one, with its best way of serving. The
+    last part, by which `fit` decides, is never looked at.
+
+    Args:
+        bundle: Folder of the bundle; its changes must be folded in.
+        interactions: The log that `fit` will be given.
+        study: File in which the search is kept; with one that exists it goes on. One bundle and log, one study.
+        trials: How many in all; those in the study count.
+        config: Where to start; the first trial is this.
+        progress: Called after each trial with their number and the best value.
+
+    Raises:
+        TrainingError: When there is too little to learn from.
+        MissingExtraError: Without Optuna.
+    """
+    optuna = import_extra("optuna", "tune")
+    config = config or FitConfig()
+    start = config.behaviour or BehaviourConfig()
+    judge = _judge(Bundle.open(bundle).require_compacted(), interactions, config)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
+    seed = start.next_items.seed if start.next_items else 0
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    found = optuna.create_study(
+        storage=storage, study_name="behaviour", direction="maximize", sampler=sampler, load_if_exists=True
+    )
+    if not found.trials:
+        found.enqueue_trial(_parameters(start))
+    while (done := len(_complete(found))) < trials:
+        found.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1)
+        if progress is not None:
+            progress(done + 1, found.best_value)
+    best = _suggested(optuna.trial.FixedTrial(found.best_params), start)
+    complete = _complete(found)
+    return Tuned(replace(config, behaviour=best), found.best_value, complete[0].value, len(complete))
+
+
+def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+
+
+def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
+    """Give what a trial is worth."""
+    if config.prepare is not None:
+        interactions, _ = prepare(interactions, config.prepare)
+    pasts = histories(interactions, bundle.items)
+    cuts = cut(pasts, config.way) if pasts else []
+    if len(taught(cuts)) < FEWEST_USERS:
+        raise TrainingError(
+            f"only {len(taught(cuts))} users have an early and a middle part; {FEWEST_USERS} are needed"
+        )
+    judging = Judging(bundle.items, [], config.depth)
+    content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
+    return lambda tried: learned_block(bundle, content, cuts, judging, tried).value
+
+
+def _parameters(config: BehaviourConfig) -> dict[str, float]:
+    """Give what is searched of settings, as `_suggested` reads it."""
+    learned = config.next_items or NextItemsConfig()
+    return {
+        **{name: getattr(config, name) for name in ("closed", "regularisation", "decay_days", "ridge", "doubt")},
+        **{f"next_items.{name}": getattr(learned, name) for name in ("epochs", "ahead", "learning_rate", "dropout")},
+        "next_items.id_dropout": learned.id_dropout,
+    }
+
+
+def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: ANN401 - an optional package
+    """Let a trial choose; the dimensions of both towers stay as many as they are."""
+    learned = start.next_items or NextItemsConfig()
+    both = start.closed + learned.dims
+    closed = trial.suggest_int("closed", min(8, both // 4), both - min(8, both // 4))
+    return replace(
+        start,
+        closed=closed,
+        regularisation=trial.suggest_float("regularisation", 1.0, 5000.0, log=True),
+        decay_days=trial.suggest_float("decay_days", 1.0, 1000.0, log=True),
+        ridge=trial.suggest_float("ridge", 0.1, 1000.0, log=True),
+        doubt=trial.suggest_float("doubt", 0.1, 20.0, log=True),
+        next_items=replace(
+            learned,
+            dims=both - closed,
+            epochs=trial.suggest_int("next_items.epochs", 1, 40),
+            ahead=trial.suggest_int("next_items.ahead", 1, 30),
+            learning_rate=trial.suggest_float("next_items.learning_rate", 1e-4, 3e-2, log=True),
+            dropout=trial.suggest_float("next_items.dropout", 0.0, 0.8),
+            id_dropout=trial.suggest_float("next_items.id_dropout", 0.0, 0.6),
+        ),
+    )

@@ -1,0 +1,70 @@
+"""Settings of learning are written and read, and searched for in runs that go on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.build import build_bundle
+from indexing.encoders import load_encoder
+from indexing.errors import InputError
+from retrieval import FitConfig
+from retrieval.cli import main
+from retrieval.settings import read_settings, settings_of, write_settings
+from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
+from retrieval.tuning import tune
+from tests.test_fit import COUNT, SMALL, catalogue, items, log
+
+ONE_EPOCH = NextItemsConfig(dims=6, epochs=1, dropout=0.8)
+BAD = replace(SMALL, behaviour=BehaviourConfig(closed=6, regularisation=5000.0, next_items=ONE_EPOCH))
+
+
+def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
+    for settings in (FitConfig(), SMALL, BAD, replace(SMALL, adapter=AdapterConfig(epochs=3), prepare=None)):
+        write_settings(settings, tmp_path / "settings.json")
+        assert read_settings(FitConfig, tmp_path / "settings.json") == settings
+
+
+def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such settings: \['behaviour.next_items.epoch'\]"):
+        settings_of(FitConfig, {"behaviour": {"next_items": {"epoch": 2}}})
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(InputError, match="holds list"):
+        read_settings(FitConfig, tmp_path / "list.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_settings(FitConfig, tmp_path / "none.json")
+
+
+def test_a_search_finds_better_settings_and_goes_on(tmp_path: Path) -> None:
+    build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "bundle")
+    seen: list[tuple[int, float]] = []
+    first = tune(
+        tmp_path / "bundle",
+        log(),
+        tmp_path / "study.log",
+        trials=2,
+        config=BAD,
+        progress=lambda done, best: seen.append((done, best)),
+    )
+    assert [done for done, _ in seen] == [1, 2]
+    assert first.trials == 2
+    pq.write_table(log().table, tmp_path / "log.parquet")
+    write_settings(BAD, tmp_path / "bad.json")
+    out = tmp_path / "best.json"
+    arguments = ["tune", str(tmp_path / "bundle"), str(tmp_path / "log.parquet"), "--out", str(out), "--trials", "4"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--study", str(tmp_path / "study.log"), "--config", str(tmp_path / "bad.json"), "--json"])
+    assert ended.value.code == 0
+    best = read_settings(FitConfig, out)
+    again = tune(tmp_path / "bundle", log(), tmp_path / "study.log", trials=4, config=BAD)  # nothing is left to do
+    assert again.config == best
+    assert (again.trials, again.start) == (4, first.start)
+    assert again.value >= first.value >= first.start
+    anew = tune(tmp_path / "bundle", log(), tmp_path / "other.log", trials=1, config=best)
+    assert anew.start == again.value
+    assert best.behaviour is not None
+    assert best.behaviour.next_items is not None
+    assert best.behaviour.closed + best.behaviour.next_items.dims == 12
+    assert json.loads(out.read_text())["behaviour"]["closed"] == best.behaviour.closed
