@@ -34,6 +34,7 @@ from retrieval.interactions import Interactions
 from retrieval.prepare import histories
 from retrieval.training.behaviour import learn_behaviour, touched
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.serving import Serving, choose_serving, served
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import centred, described_by
@@ -41,13 +42,6 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K, liked
 
 _LENGTH = WINDOW_DAYS * 86_400
-GRID: dict[str, tuple[float, ...]] = {
-    "half_life": (20.0, 5.0, 10.0, 50.0, np.inf),
-    "share": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5),
-    "popular": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
-    "content": (0.0, 1.0, 2.0, 4.0, 8.0, 16.0),
-}
-Choice = dict[str, float]
 
 
 def main() -> None:
@@ -94,13 +88,6 @@ class Content:
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
         return learn_behaviour(pasts, self.described, config)
 
-    def served(self, behaviour: Behaviour, choice: Choice) -> Behaviour:
-        """Set what is chosen for serving."""
-        closed, learned = behaviour.towers
-        life = np.full_like(closed.half_lives, choice["half_life"])
-        towers = (replace(closed, half_lives=life), replace(learned, share=choice["share"]))
-        return replace(behaviour, towers=towers, popular=choice["popular"], content=choice["content"])
-
     def answer(self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank by one inner product over content and behaviour."""
         joined = behaviour.joined(self.vectors)
@@ -112,29 +99,23 @@ class Content:
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
         return rank(lambda part: queries[part] @ joined.T, asked.histories, K, exclude, needs_history=False)
 
-    def choose(self, split: Split, exclude: Rows | None = None) -> Choice:
-        """Choose what is done at serving, one value after the other, twice around."""
-        asked, behaviour = ask(split, self.films), self.fit(split.past, SEEDS[0])
+    def choose(self, split: Split, exclude: Rows | None = None) -> Serving:
+        """Choose what is done at serving, by ndcg@20 of users with a history."""
+        asked = ask(split, self.films)
         known = [line for line, rows in enumerate(asked.histories) if len(rows)]
 
-        def ndcg(choice: Choice) -> float:
-            rows, scores = self.answer(
-                self.served(behaviour, choice), asked, None if exclude is None else [exclude] * len(asked)
-            )
+        def ndcg(block: Behaviour) -> float:
+            rows, scores = self.answer(block, asked, None if exclude is None else [exclude] * len(asked))
             found: Candidates = asked.candidates(rows, scores, "retrieve").take(np.array(known))
             means = evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).means
             return means["ndcg@20"]
 
-        choice = {name: values[0] for name, values in GRID.items()}
-        for name in (*GRID, *GRID):
-            tried = [choice | {name: value} for value in GRID[name]]
-            choice = max(tried, key=ndcg)
-        return choice
+        return choose_serving(self.fit(split.past, SEEDS[0]), ndcg)[1]
 
-    def seeds(self, split: Split, choice: Choice, seeds: Sequence[int]) -> tuple[Questions, Any]:
+    def seeds(self, split: Split, choice: Serving, seeds: Sequence[int]) -> tuple[Questions, Any]:
         """Fit once a seed, and give questions with the answers of all."""
         asked = ask(split, self.films)
-        models = [self.served(self.fit(split.past, seed), choice) for seed in seeds]
+        models = [served(self.fit(split.past, seed), choice) for seed in seeds]
         return asked, lambda questions: [self.answer(model, questions) for model in models]
 
 
@@ -163,7 +144,7 @@ def rolling(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     return table([content.seeds(split, choice, seeds) for split in splits], choice)
 
 
-def table(parts: list[tuple[Questions, Any]], choice: Choice) -> dict[str, Any]:
+def table(parts: list[tuple[Questions, Any]], choice: Serving) -> dict[str, Any]:
     """Judge all users, those with a history, and new ones; each seed alone too."""
     new = np.concatenate([asked.new for asked, _ in parts])
     users = [user for asked, _ in parts for user in asked.user_ids]
@@ -200,7 +181,7 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
             continue
         known = replace(content, vectors=vectors, described=described)
         choice = known.choose(valid, exclude=ranked_valid)
-        models = [known.served(known.fit(split.past, seed), choice) for seed in seeds]
+        models = [served(known.fit(split.past, seed), choice) for seed in seeds]
         answers = [known.answer(model, asked, [ranked] * len(asked)) for model in models]
         found = Judged([(asked, lambda _, answers=answers: answers)])  # type: ignore[misc]
         result[name] = told(found.among(np.ones(len(asked), np.bool_))) | {"chosen on hidden films": choice}
