@@ -1,6 +1,7 @@
 """From files to batches: users with their histories, and candidates that another process made."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +14,40 @@ from retrieval.prepare import histories
 from retrieval.retriever import Retriever
 
 
-def users_of(log: Interactions, items: ItemIds, only: Collection[str] | None = None) -> dict[str, list[str]]:
-    """Give the history of each user of a log, oldest first, without items that the bundle lacks.
+@dataclass(frozen=True)
+class Users:
+    """The users of a log.
+
+    Attributes:
+        histories: The item_ids of each user's history, oldest first.
+        weights: How much each of these was liked.
+    """
+
+    histories: dict[str, list[str]]
+    weights: dict[str, list[float]]
+
+    def weights_of(self, users: Iterable[str]) -> list[list[float]]:
+        """Give the weights of some users, as `Retriever.recommend` takes them."""
+        return [self.weights[user] for user in users]
+
+
+def users_of(log: Interactions, items: ItemIds, only: Collection[str] | None = None) -> Users:
+    """Give the history of each user of a log, without items that the bundle lacks.
 
     Raises:
         InputError: When no user is left, or one that was asked for is not there.
     """
-    found = {history.user_id: [items[row] for row in history.rows] for history in histories(log, items)}
+    found = {history.user_id: history for history in histories(log, items)}
     if only:
         if missing := [user for user in only if user not in found]:
             raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
         found = {user: found[user] for user in only}
     if not found:
         raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
-    return found
+    return Users(
+        {user: [items[row] for row in history.rows] for user, history in found.items()},
+        {user: history.weights.tolist() for user, history in found.items()},
+    )
 
 
 def relevant_items(log: Interactions, seen: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
@@ -41,7 +62,7 @@ def relevant_items(log: Interactions, seen: Mapping[str, Collection[str]]) -> di
     return wanted
 
 
-def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[str, Sequence[str]]) -> Candidates:
+def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -> Candidates:
     """Make candidates of a table of ``query_id, item_id, score``, where a query_id is a user with a history.
 
     Raises:
@@ -53,7 +74,7 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[
     table = table.sort_by([("query_id", "ascending"), ("score", "descending")])
     ids = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
     query_ids, starts, lengths = np.unique(ids, return_index=True, return_counts=True)
-    if unknown := [name for name in query_ids.tolist() if name not in users]:
+    if unknown := [name for name in query_ids.tolist() if name not in users.histories]:
         raise InputError(f"{len(unknown)} query_ids have no history in the log, e.g. {examples(unknown)}")
     found = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
     line = np.repeat(np.arange(len(query_ids)), lengths)
@@ -62,6 +83,7 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Mapping[
     scores = np.full(rows.shape, -np.inf, np.float32)
     rows[line, place] = found
     scores[line, place] = table.column("score").to_numpy()
-    pasts = tuple(retriever.items.rows(users[name]) for name in query_ids.tolist())
-    queries, names = retriever.user_queries(pasts), tuple(query_ids.tolist())
+    pasts = tuple(retriever.items.rows(users.histories[name]) for name in query_ids.tolist())
+    names = tuple(query_ids.tolist())
+    queries = retriever.user_queries(pasts, users.weights_of(names))
     return Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts)

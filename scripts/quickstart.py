@@ -66,12 +66,14 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     report = fit(folder, past)
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
     learned = Retriever.load(folder)
-    histories = users_of(past, learned.items)
+    histories = users_of(past, learned.items).histories
     wanted = relevant_items(future, histories)
     lists = {
         "frozen vectors": frozen.recommend(list(histories.values()), DEPTH, user_ids=list(histories)),
-        "adapter": (retrieved := learned.recommend(list(histories.values()), DEPTH, user_ids=list(histories))),
-        "adapter and reranker": (reranked := learned.rerank(retrieved)),
+        "what fit published": (
+            retrieved := learned.recommend(list(histories.values()), DEPTH, user_ids=list(histories))
+        ),
+        "and reranked": (reranked := learned.rerank(retrieved)),
     }
     show_quality(lists, [wanted.get(user, []) for user in histories])
     for title, candidates in (("before", retrieved), ("after", reranked)):

@@ -19,7 +19,7 @@ from indexing.types import Vectors
 ALONE = 30  # queries that are timed one by one
 BATCHES = 3
 BLOCK = 16_384  # rows that go into shards at a time
-AS_FAST = 1.1  # families whose latencies differ by less are taken for equally fast
+AS_FAST = 1.1  # families whose speeds differ by less are taken for equally fast
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class Trial:
 
     @property
     def slowest(self) -> float:
-        """Latency of the slowest kind of query, in ms."""
-        return max(self.latency_ms.values(), default=0.0)
+        """Queries a second of the slowest kind of query, asked in a batch."""
+        return min(self.queries_per_second.values(), default=0.0)
 
     @property
     def least(self) -> float:
@@ -115,7 +115,7 @@ def _built(family: Family, vectors: Vectors, config: IndexConfig, path: Path | N
 def choose(trials: Sequence[Trial]) -> list[Trial]:
     """Keep those that may still be chosen, the best first.
 
-    Of those that meet every goal the fastest wins, by the latency of its slowest kind of query; of those that are as
+    Of those that meet every goal the fastest wins, by the queries a second of its slowest kind; of those that are as
     fast within a tenth the smallest, and then the first that was tried. When none meets every goal, what fits the
     memory goal comes before what does not, for that could not be loaded; then what misses fewest goals, and then what
     finds most for its hardest kind.
@@ -123,9 +123,9 @@ def choose(trials: Sequence[Trial]) -> list[Trial]:
     meeting = [trial for trial in trials if not trial.unmet]
     if not meeting:
         return [min(trials, key=lambda trial: ("memory" in trial.unmet, len(trial.unmet), -trial.least))]
-    fastest = min(trial.slowest for trial in meeting)
+    fastest = max(trial.slowest for trial in meeting)
     return sorted(
-        (trial for trial in meeting if trial.slowest <= AS_FAST * fastest), key=lambda trial: trial.index.nbytes
+        (trial for trial in meeting if AS_FAST * trial.slowest >= fastest), key=lambda trial: trial.index.nbytes
     )
 
 

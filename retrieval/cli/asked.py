@@ -59,12 +59,14 @@ def ask_users(
     Raises:
         InputError: When there is none.
     """
-    histories = users_of(past, retriever.items)
-    wanted = relevant_items(future, histories)
-    users = [user for user in histories if wanted.get(user)]
+    known = users_of(past, retriever.items)
+    wanted = relevant_items(future, known.histories)
+    users = [user for user in known.histories if wanted.get(user)]
     if not users:
         raise InputError("no user has both a history and interactions to be found; check --history and --relevant")
-    found = retriever.recommend([histories[user] for user in users], depth, user_ids=users)
+    found = retriever.recommend(
+        [known.histories[user] for user in users], depth, user_ids=users, weights=known.weights_of(users)
+    )
     return Asked(
         retriever.rerank(found) if rerank else found,
         [wanted[user] for user in users],
@@ -72,7 +74,7 @@ def ask_users(
             "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
             "split": split,
         },
-        extra={"without_history": len(wanted.keys() - histories.keys())},
+        extra={"without_history": len(wanted.keys() - known.histories.keys())},
         past=past,
         kind="history",
         retrieved=found,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import typer
 
 from indexing.errors import InputError
-from retrieval.batch import candidates_from_table, users_of
+from retrieval.batch import Users, candidates_from_table, users_of
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.filters import Expression, parse_filter
@@ -84,15 +84,16 @@ def recommend(
     retriever = Retriever.load(bundle)
     if interactions:
         log = open_log(interactions, only=only, min_weight=min_weight)
-        histories = users_of(log, retriever.items, only=user)
+        users = users_of(log, retriever.items, only=user)
     else:
         listed = [[part.strip() for part in one.split(",") if part.strip()] for one in history or []]
-        histories = {f"history {number}": ids for number, ids in enumerate(listed, start=1)}
+        users = Users({f"history {number}": ids for number, ids in enumerate(listed, start=1)}, {})
     found = retriever.recommend(
-        list(histories.values()),
+        list(users.histories.values()),
         max(k, depth) if rerank else k,
         where=_filters(retriever, where),
-        user_ids=list(histories),
+        user_ids=list(users.histories),
+        weights=users.weights_of(users.histories) if interactions else None,
     )
     ranked = retriever.rerank(found, k) if rerank else found
     show_candidates(ranked, retriever.bundle, as_json=as_json, out=out)
