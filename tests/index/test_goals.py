@@ -153,9 +153,9 @@ def trial(family: Family, latency: float, size: int, recall: float = 1.0, unmet:
     index: TunableIndex = Sized.flat(np.eye(3, dtype=np.float32))
     assert isinstance(index, Sized)
     index.size = size
-    return Trial(
-        family, index, {"text": recall}, {}, {"text": latency, "image": 0.1}, {}, 0.0, {goal: ["x"] for goal in unmet}
-    )
+    speeds = {"text": 1000 / latency, "image": 10_000.0}
+    missed = {goal: ["x"] for goal in unmet}
+    return Trial(family, index, {"text": recall}, speeds, {"text": latency, "image": 0.1}, {}, 0.0, missed)
 
 
 def test_the_fastest_that_meets_every_goal_and_of_equally_fast_the_smallest() -> None:
