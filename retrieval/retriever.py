@@ -24,6 +24,7 @@ from retrieval.behaviour import Behaviour
 from retrieval.candidates import Candidates
 from retrieval.explain import Explanation, explain
 from retrieval.filters import Where, matching
+from retrieval.interests import best_of, parts_of, split_history
 from retrieval.item_rows import ItemRows
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
@@ -223,6 +224,7 @@ class Retriever:
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
+        interests: int = 1,
     ) -> Candidates:
         """Recommend k items to each user.
 
@@ -235,6 +237,8 @@ class Retriever:
             user_ids: B names for the answers.
             weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
                 speaks against what a rating of 5 speaks for. All alike when None.
+            interests: Split each history into so many groups of items that go together, at most, and ask for each: an
+                item's score is then its best one, and the query of the answers that of the whole history.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -245,8 +249,17 @@ class Retriever:
         for user, history in enumerate(histories):
             _plural(history, f"histories[{user}]")
         rows = [self.items.rows(history) for history in histories]
-        queries = self.user_queries(rows, weights)
-        found = self._found(queries, k, where, rows if exclude_seen else (), kind="history")
+        queries, exclude = self.user_queries(rows, weights), rows if exclude_seen else []
+        if interests == 1:
+            found = self._found(queries, k, where, exclude, kind="history")
+        else:
+            split = [split_history(self.indexed, history, interests) for history in rows]
+            parts = [history[places] for history, groups in zip(rows, split, strict=True) for places in groups]
+            liked = None if weights is None else parts_of(weights, split)
+            seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
+            each = self._found(self.user_queries(parts, liked), k, where, seen, kind="history")
+            scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
+            found = Candidates(queries, best, scores, self.items, "retrieve")
         return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
 
     def user_queries(self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None = None) -> Vectors:

@@ -184,6 +184,24 @@ def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) 
         retriever.explain(retriever.similar_items(["i000"]))
 
 
+def test_each_interest_is_answered(learned: Path) -> None:
+    retriever = Retriever.load(learned)
+    mixed = ["i000", "i024", "i001", "i025", "i002", "i026", "i003"]
+    weights = [[float(n + 1) for n in range(7)]]
+    (found,) = retriever.recommend([mixed], 8, interests=2, weights=weights)
+    rows = retriever.items.rows(mixed)
+    parts = [np.array([0, 2, 4, 6]), np.array([1, 3, 5])]
+    queries = retriever.user_queries([rows[part] for part in parts], [[weights[0][n] for n in part] for part in parts])
+    scores = (queries @ retriever.indexed.T).max(axis=0)
+    scores[rows] = -np.inf
+    best = np.argsort(-scores)[:8]
+    assert [hit.item_id for hit in found] == [retriever.items[row] for row in best]
+    np.testing.assert_allclose([hit.score for hit in found], scores[best], atol=1e-5)
+    assert set(group_of([hit.item_id for hit in found])) == {0, 1}
+    (one,) = retriever.recommend([mixed[:2]], 8, interests=5)  # too short to be split
+    assert one == retriever.recommend([mixed[:2]], 8)[0]
+
+
 def test_weights_must_fit_histories(learned: Path) -> None:
     with pytest.raises(ShapeError, match="one weight for each row"):
         Retriever.load(learned).recommend([["i000", "i001"]], weights=[[1.0]])
