@@ -76,7 +76,7 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
     if count > MOST_ITEMS:
         rows = np.sort(rng.choice(count, MOST_ITEMS, replace=False))
     frozen = bundle.modality_vectors.take(rows)
-    items = unit(served_vectors(bundle)[rows])
+    items = unit(served_vectors(bundle)[rows, : bundle.manifest.encoder.dim])  # content, without behaviour
     names = [bundle.items[row] for row in rows]
     separate = bundle.manifest.encoder.separate
     return [_damage(frozen), _quarantine(bundle), *examine_vectors(frozen, items, names, rng, separate=separate)]

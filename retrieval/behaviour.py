@@ -111,13 +111,13 @@ class Behaviour:
 
         Args:
             histories: B arrays of rows, oldest first; an empty one asks for what is popular.
-            weights: One for each row of each history; all of them the middle level when None.
+            weights: One for each row of each history; all of them the upper middle level when None.
 
         Raises:
             ShapeError: When weights and histories do not fit.
         """
         if weights is None:
-            weights = [np.full(len(rows), np.median(self.levels), np.float32) for rows in histories]
+            weights = [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         made = np.zeros((len(histories), self.items.shape[1]), np.float32)
@@ -129,6 +129,8 @@ class Behaviour:
             told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
             parts = [tower.query(said, of_rows, self.levels) for tower, said in told]
             made[line] = np.concatenate([*parts, [np.float32(self.popular)]])
+            if not made[line].any():  # a history of which every weight is nothing says nothing
+                made[line, -1] = 1.0
         return made
 
     def joined(self, content: Vectors, rows: Rows | slice = slice(None)) -> Vectors:

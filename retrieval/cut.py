@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from indexing.errors import InputError
 from retrieval.prepare import History
 
 Way = Literal["user", "time"]
@@ -47,11 +48,19 @@ def cut(pasts: Sequence[History], way: Way) -> list[Cut]:
     >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
     ([0, 1, 2, 3, 4, 5, 6], [7, 8], [9])
     """
+    if way not in ("user", "time"):
+        raise InputError(f"way={way!r} is neither 'user' nor 'time'")
     if way == "user":
         return [_by_place(past) for past in pasts]
     times = np.concatenate([past.timestamps for past in pasts])
     middle, last = np.quantile(times, [MIDDLE, LAST])
     return [_by_time(past, float(middle), float(last)) for past in pasts]
+
+
+def cut_at(past: History, time: int) -> Cut:
+    """Cut one history after a time in seconds since 1970: what came later decides, nothing is in the middle."""
+    first = len(past) - len(past.after(time))
+    return Cut(past[:first], past[first:first], past[first:])
 
 
 def _by_place(past: History) -> Cut:

@@ -4,6 +4,7 @@ The behaviour of an item that nobody has touched is predicted from this.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,10 @@ class Categories:
 
     @classmethod
     def of(cls, column: str, lines: list[tuple[str, ...]]) -> "Categories | None":
-        """Find the values that several items have; None when there are none, or so many that they name items."""
-        names, counts = np.unique([value for line in lines for value in line] or [""], return_counts=True)
-        values = tuple(names[(counts >= FEWEST_ITEMS) & (names != "")].tolist())
-        return cls(column, values) if 1 < len(values) <= min(MOST_VALUES, len(lines) // 2) else None
+        """Find the values that several items have, the most common ones; None when these are too few or many."""
+        counts = Counter(value for line in lines for value in line if value)
+        values = sorted(value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST_ITEMS)
+        return cls(column, tuple(values)) if 1 < len(values) <= len(lines) // 2 else None
 
     def lines(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, V) float32."""
@@ -109,7 +110,8 @@ class Description:
             attributes: Their attributes, one line an item.
             but: Columns that are no attributes, as the id and texts that were embedded.
         """
-        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in frozen.modalities}
+        there = [m for m in Modality if m in frozen.modalities]  # in an order that is the same when it is read again
+        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
         columns = (_column(name, attributes[name]) for name in attributes.column_names if name not in but)
         return cls(means, tuple(column for column in columns if column is not None))
 
@@ -160,7 +162,7 @@ def _read(told: dict[str, Any]) -> Categories | Numbers:
 
 def _column(name: str, column: pa.ChunkedArray) -> Categories | Numbers | None:
     kind = column.type
-    if pt.is_integer(kind) or pt.is_floating(kind):
+    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
         return Numbers.of(name, numbers(column))
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
         return Categories.of(name, several(column))
@@ -178,6 +180,10 @@ def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
 
 def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Give (N,) float64, NaN where there is none."""
+    if pt.is_date(column.type) or pt.is_timestamp(column.type):
+        column = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
+    elif pt.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
     cast = pc.cast(column, pa.float64(), safe=False)
     found: NDArray[np.float64] = cast.to_numpy().astype(np.float64)
     return found

@@ -13,6 +13,7 @@ from retrieval.users import UserModel
 
 # How many of the last items of a history a candidate is compared with one by one.
 COMPARED = 50
+BLOCK = 256  # queries at a time
 
 
 def log_popularity(counts: NDArray[np.int64]) -> Vectors:
@@ -42,7 +43,8 @@ class FeatureSource:
     _units: dict[Modality, Vectors] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "modalities", self.modalities or self.frozen.modalities)
+        given = self.modalities or self.frozen.modalities
+        object.__setattr__(self, "modalities", tuple(modality for modality in Modality if modality in given))
         self._units.update({m: unit(self.frozen.vectors[m]) for m in self.modalities})
 
     @property
@@ -73,3 +75,10 @@ class FeatureSource:
             features[:, :, 6 + 2 * place] = ~self.frozen.exists[modality][rows]
         features[~kept] = 0
         return features
+
+
+def features_of(source: FeatureSource, candidates: Candidates) -> Vectors:
+    """Give the features of many queries, (B, K, F) float32, some at a time: what is made on the way is large."""
+    starts = range(0, len(candidates), BLOCK)
+    blocks = (np.arange(start, min(start + BLOCK, len(candidates))) for start in starts)
+    return np.concatenate([source.of(candidates.take(block)) for block in blocks])

@@ -7,13 +7,13 @@ Each user's history is cut in time into three parts:
             only the early part
     last    decides: a learned part is published only if it does better here than going without it
 
-What passes is trained once more on everything before it is published.
+What passes is trained once more on everything; what then shows an item out of proportion is not published.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,24 +28,29 @@ from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.publish import publish, work_folder
+from indexing.sizes import parse_bytes
 from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR
 from retrieval.block import Block, learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
-from retrieval.cut import cut
+from retrieval.cut import cut, cut_at
 from retrieval.description import DESCRIPTION
-from retrieval.features import FeatureSource, log_popularity
+from retrieval.features import FeatureSource, features_of, log_popularity
 from retrieval.fit_report import FitConfig, FitReport
-from retrieval.gate import FEWEST, exposure, no_better, pushed
+from retrieval.gate import FEWEST, Exposure, exposure, no_better, pushed
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import JUDGE, Judging
 from retrieval.learned import LearnedParts, behaviour_queries
 from retrieval.preparation import PreparationReport, prepare
-from retrieval.prepare import History, histories
+from retrieval.preparation.config import EARLIEST
+from retrieval.prepare import History, check_weights, histories
 from retrieval.rerank import RERANKER, HeadReranker
+from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
 
+_SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
+Part = TypeVar("Part")
 LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
 
 
@@ -73,11 +78,23 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
 
 
-class _Learned(NamedTuple):
-    """The adapter, if any, and the space of the items."""
+class _Parts(NamedTuple):
+    """What was learned, and the space that it makes."""
 
     adapter: Adapter | None
+    block: Block | None
+    reranker: HeadReranker | None
     space: ItemSpace
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts that there are."""
+        parts = {"adapter": self.adapter, "behaviour": self.block, "reranker": self.reranker}
+        return tuple(name for name, part in parts.items() if part is not None)
+
+    def reranked(self, listed: Candidates) -> Candidates:
+        """Order candidates as they will be served."""
+        return listed if self.reranker is None else self.reranker.rerank(listed)
 
 
 class _Fit:
@@ -85,148 +102,192 @@ class _Fit:
 
     def __init__(self, bundle: Bundle, interactions: Interactions, config: FitConfig) -> None:
         self.bundle, self.config = bundle, config
+        self.behaviour = config.behaviour or BehaviourConfig()
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)
+        check_weights(interactions)
+        self._check_memory()
         self.frozen = bundle.modality_vectors
         self.fused = fuse(self.frozen)
         self.all = histories(interactions, bundle.items)
         self.cuts = cut(self.all, config.way) if self.all else []
-        self.curves: dict[str, Any] = {}
         judged = sample([part for part in self.cuts if len(part.last) and len(part.past)], len(self.fused))
         self.judging = Judging(bundle.items, judged, config.depth)
         if len(judged) < FEWEST:
             raise TrainingError(
-                f"only {len(judged)} users have five or more known items before and after the cut; learning and "
-                f"judging need at least {FEWEST}"
+                f"only {len(judged)} users have known items both before and after the cut (by {config.way}; five in "
+                f"all where each history is cut for itself); learning and judging need at least {FEWEST}"
             )
+        self.ndcg: dict[str, float] = {}
+        self.notes: dict[str, str] = {}
+        self.curves: dict[str, Any] = {}
+
+    def _check_memory(self) -> None:
+        """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
+        config = IndexConfig(**self.bundle.manifest.index["config"])
+        if config.kind == "sharded" and self.config.behaviour is not None:
+            from indexing.index.sharding import MEMORY, Plan  # FAISS is loaded only by those who build
+
+            dim = self.bundle.manifest.encoder.dim + self.behaviour.width
+            Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)
 
     def run(self) -> FitReport:
-        frozen = ItemSpace.of(self.fused, self.config.users)
-        listed = self.judging.listed(frozen)
-        ndcg = {"frozen": self.judging.ndcg(listed)}
-        adapter, search = self._adapter_that_helps(ndcg)
-        space = ItemSpace.of(adapter.apply(self.frozen) if adapter else self.fused, self.config.users)
-        block = self._block_that_helps(space, ndcg)
-        space = ItemSpace.of(space.content, self.config.users, block.behaviour if block else None)
-        listed = self.judging.listed(space)
-        reranker = self._reranker_that_helps(space, listed, ndcg)
-        shown = exposure(listed, self.judging.pasts, self.config.exposure_growth, self.config.exposure_floor)
-        pasts = [part.past for part in self.cuts]
-        refused = (pushed(shown) if adapter or block else "") or no_better(
-            self.bundle, self.judging, lambda: self._learned(adapter, block, pasts).space, ndcg
+        passed = self._passed()
+        search = self.curves.get("adapter", {}).get("search_recall@10", {})
+        serving = passed.block.serving if passed.block else {}
+        report = FitReport(
+            self.bundle.manifest.generation,
+            self.bundle.manifest.features,
+            len(self.judging.cuts),
+            self.ndcg,
+            search,
+            serving=serving,
+            notes=self.notes,
+            preparation=self.preparation,
         )
-        users = len(self.judging.cuts)
-        measured = {JUDGE: ndcg, "search_recall@10": search, "users": users, "exposure": asdict(shown)}
-        generation, published = self.bundle.manifest.generation, self.bundle.manifest.features
-        if not refused:
-            made = self._publish(adapter, block, reranker, measured)
-            generation, published = made.manifest.generation, made.manifest.features
-        serving = block.serving if block else {}
-        return FitReport(generation, published, users, ndcg, search, refused, shown, serving, self.preparation)
+        if refused := self._no_better(passed):
+            return replace(report, refused=refused)
+        final = self._again(passed, self.all)
+        shown = self._exposure(final)
+        report = replace(report, exposure=shown)
+        if final.names and (refused := pushed(shown)):
+            return replace(report, refused=refused)
+        made = self._publish(final, report).manifest
+        return replace(report, generation=made.generation, published=made.features)
 
-    def _adapter_that_helps(self, ndcg: dict[str, float]) -> tuple[Adapter | None, dict[str, dict[str, float]]]:
-        if self.config.adapter is None:
-            return None, {}
-        adapter = self._adapter([part.early for part in self.cuts])
-        space = ItemSpace.of(adapter.apply(self.frozen), self.config.users)
-        ndcg["adapter"] = self.judging.ndcg(self.judging.listed(space))
-        search = self.curves["adapter"]["search_recall@10"]
-        return adapter if ndcg["adapter"] > ndcg["frozen"] else None, search
+    def _passed(self) -> _Parts:
+        """Learn part after part from the early part of the log, and keep those that help on the last."""
+        frozen = ItemSpace.of(self.fused, self.config.users)
+        self.ndcg["frozen"] = self.judging.ndcg(self.judging.listed(frozen))
+        adapter = self._helping(
+            "adapter", lambda: self._adapter([part.early for part in self.cuts]), self._with_adapter
+        )
+        content = adapter.apply(self.frozen) if adapter else self.fused
+        space = ItemSpace.of(content, self.config.users)
+        block = self._helping(
+            "behaviour",
+            lambda: learned_block(
+                self.bundle, space, self.cuts, self.judging, self.config.behaviour or BehaviourConfig()
+            ),
+            lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
+        )
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
+        listed = self.judging.listed(space)
+        head = self._helping("reranker", lambda: self._head(space), lambda found: found.rerank(listed))
+        return _Parts(adapter, block, head, space)
+
+    def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
+        """Learn a part, if it is wanted, and give it if it does better than all before."""
+        if getattr(self.config, _SETTINGS[name]) is None:
+            return None
+        try:
+            part = learn()
+        except TrainingError as error:  # the other parts may help all the same
+            self.notes[name] = str(error)
+            return None
+        best = max(self.ndcg.values())
+        self.ndcg[name] = self.judging.ndcg(ask(part))
+        return part if self.ndcg[name] > best else None
+
+    def _with_adapter(self, adapter: Adapter) -> Candidates:
+        return self.judging.listed(ItemSpace.of(adapter.apply(self.frozen), self.config.users))
 
     def _adapter(self, pasts: Sequence[History]) -> Adapter:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
         from retrieval.training.search_floor import keeping_search
 
-        if self.config.adapter is None:
-            raise TrainingError("no adapter was asked for")
         rows = [past.rows for past in pasts]
-        adapter, curve = train_adapter(self.frozen, rows, self.config.users, self.config.adapter)
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, self.config.adapter or AdapterConfig())
         kept = keeping_search(adapter, self.frozen, self.config.search_loss)
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
-    def _block_that_helps(self, space: ItemSpace, ndcg: dict[str, float]) -> Block | None:
-        """Learn the behaviour block from the early part, serve it as the middle wants it, and judge it on the last."""
-        if self.config.behaviour is None:
-            return None
-        block = learned_block(self.bundle, space, self.cuts, self.judging, self.config.behaviour)
-        best = max(ndcg.values())
-        joined = ItemSpace.of(space.content, self.config.users, block.behaviour)
-        ndcg["behaviour"] = self.judging.ndcg(self.judging.listed(joined))
-        return block if ndcg["behaviour"] > best else None
-
-    def _reranker_that_helps(self, space: ItemSpace, listed: Candidates, ndcg: dict[str, float]) -> HeadReranker | None:
+    def _head(self, space: ItemSpace) -> HeadReranker:
         """Learn the head from candidates and counts of the early part, to find what came in the middle."""
         from retrieval.training.head import train_head
 
-        if self.config.head is None:
-            return None
-        users = sample(taught(self.cuts), len(self.fused))
+        config, users = self.config.head or HeadConfig(), sample(taught(self.cuts), len(self.fused))
+        if not users:
+            raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
         found = self.judging.recommend(space, [part.early for part in users])
         early = self._popularity([part.early for part in self.cuts])
         source = FeatureSource(space.content, self.frozen, early, self.config.users)
         relevant = np.array([np.isin(line, part.middle.rows) for line, part in zip(found.rows, users, strict=True)])
-        head, curve = train_head(source.of(found), relevant, found.rows >= 0, self.config.head)
+        head, curve = train_head(features_of(source, found), relevant, found.rows >= 0, config)
         self.curves["reranker"] = curve.to_json()
         past = self._popularity([part.past for part in self.cuts])
-        reranker = HeadReranker(head, replace(source, popularity=past), space.indexed)
-        best = max(ndcg.values())
-        ndcg["reranker"] = self.judging.ndcg(reranker.rerank(listed))
-        return reranker if ndcg["reranker"] > best else None
+        return HeadReranker(head, replace(source, popularity=past), space.indexed)
 
-    def _learned(self, adapter: Adapter | None, block: Block | None, pasts: Sequence[History]) -> "_Learned":
-        """Learn the parts that passed once more, from other pasts."""
-        content, behaviour = self.fused, None
+    def _again(self, passed: _Parts, pasts: Sequence[History]) -> _Parts:
+        """Learn what passed once more, from other pasts."""
+        adapter, block, content = passed.adapter, passed.block, self.fused
         if adapter is not None:
             adapter = self._adapter(pasts)
             content = adapter.apply(self.frozen)
-        if block is not None and self.config.behaviour is not None:
+        if block is not None:
             some = [past for past in pasts if len(past)]
-            behaviour = learned_again(self.bundle, block, some, self.config.behaviour)
-        return _Learned(adapter, ItemSpace.of(content, self.config.users, behaviour))
+            block = block._replace(behaviour=learned_again(self.bundle, block, some, self.behaviour))
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
+        reranker = passed.reranker
+        if reranker is not None:
+            source = replace(reranker.source, vectors=space.content, popularity=self._popularity(pasts))
+            reranker = HeadReranker(reranker.head, source, space.indexed)
+        return _Parts(adapter, block, reranker, space)
+
+    def _no_better(self, passed: _Parts) -> str:
+        """Say why what is in force should stay, if it should."""
+        wanted = {name for name, setting in _SETTINGS.items() if getattr(self.config, setting) is not None}
+        if not passed.names and wanted:
+            return "nothing that was learned helps on later interactions; what is in force stays"
+        until = self.bundle.manifest.learned.get("until")
+        if until is None:
+            return ""
+        since = [cut_at(past, until) for past in self.all]
+        judged = sample([part for part in since if len(part.last) and len(part.past)], len(self.fused))
+        return no_better(
+            self.bundle,
+            replace(self.judging, cuts=judged),
+            lambda: self._again(passed, [part.past for part in since]).space,
+            self.ndcg,
+        )
+
+    def _exposure(self, final: _Parts) -> Exposure:
+        """Show everybody who is judged what would be served now."""
+        judged = {part.early.user_id for part in self.judging.cuts}
+        listed = self.judging.recommend(final.space, [past for past in self.all if past.user_id in judged])
+        return exposure(final.reranked(listed), self.all, self.config.exposure_growth, self.config.exposure_floor)
 
     def _popularity(self, pasts: Sequence[History]) -> Vectors:
         rows: Rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
         counts: NDArray[np.int64] = np.bincount(rows, minlength=len(self.fused))
         return log_popularity(counts)
 
-    def _publish(
-        self,
-        adapter: Adapter | None,
-        block: Block | None,
-        reranker: HeadReranker | None,
-        measured: dict[str, Any],
-    ) -> Bundle:
-        """Learn on everything what has passed, and put it in force."""
-        old, files = self.bundle, dict[str, Any]()
-        adapter, space = self._learned(adapter, block, self.all)
-        if adapter is not None:
-            files[ADAPTER] = adapter.to_bytes()
-        if block is not None and space.behaviour is not None:
-            files |= {BEHAVIOUR: space.behaviour.to_bytes(), DESCRIPTION: block.description.to_bytes()}
-        if reranker is not None:
-            latest = replace(reranker.source, vectors=space.content, popularity=self._popularity(self.all))
-            files[RERANKER] = HeadReranker(reranker.head, latest, space.indexed).to_bytes()
-        index_files, index_section = self._indexed(space)
+    def _publish(self, final: _Parts, report: FitReport) -> Bundle:
+        old = self.bundle
+        files: dict[str, Any] = {}
+        if final.adapter is not None:
+            files[ADAPTER] = final.adapter.to_bytes()
+        if final.block is not None:
+            files[BEHAVIOUR] = final.block.behaviour.to_bytes()
+            files[DESCRIPTION] = final.block.description.to_bytes()
+        if final.reranker is not None:
+            files[RERANKER] = final.reranker.to_bytes()
+        index_files, index_section = self._indexed(final.space)
         names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
         kept = {name: old.folder / name for name in names}
+        last = max(int(history.timestamps[-1]) for history in self.all)
         learned = {
             "user_model": asdict(self.config.users),
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
-            "until": max(int(history.timestamps[-1]) for history in self.all),
-            "measured": measured,
+            "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+            "measured": {JUDGE: report.ndcg, "search_recall@10": report.search, "users": report.users},
+            "exposure": asdict(report.exposure) if report.exposure else None,
             "training": self.curves,
             "preparation": self.preparation.to_json() if self.preparation else None,
         }
-        parts = {"adapter": adapter, "behaviour": space.behaviour, "reranker": reranker}
-        manifest = replace(
-            old.manifest,
-            index=index_section,
-            learned=learned,
-            features=tuple(name for name, made in parts.items() if made is not None),
-        )
+        manifest = replace(old.manifest, index=index_section, learned=learned, features=final.names)
         publish(old.root, manifest, {**kept, **files, **index_files})
         return Bundle.open(old.root)
 
@@ -235,7 +296,7 @@ class _Fit:
         config = IndexConfig(**self.bundle.manifest.index["config"])
         asked = held_out_queries(self.frozen, space.content, config.sample)
         if space.behaviour is not None:
-            rows = [history.rows for history in self.all]
-            chosen = np.random.default_rng(0).permutation(len(rows))[: config.sample]
-            asked = behaviour_queries(space, asked, [rows[line] for line in chosen])
+            drawn = np.random.default_rng(0).permutation(len(self.all))[: config.sample]
+            chosen = [self.all[line] for line in drawn]
+            asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
         return indexed(self.frozen, space.indexed, config, work_folder(self.bundle.root), asked)

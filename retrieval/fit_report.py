@@ -56,6 +56,7 @@ class FitReport:
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
+        notes: Why a part could not be learned, by part.
         preparation: What was left out of the log.
     """
 
@@ -67,6 +68,7 @@ class FitReport:
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -68,20 +68,17 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
 
     Args:
         bundle: What is in force.
-        judging: Its users' last part may be partly known to what is in force; only what came since is judged by.
-        learned_before: Learns as would be published, but only from what came before the last part.
-        ndcg: Receives both means, when at least ten users did something since.
+        judging: Users whose last part came since it was learned, and whose past before.
+        learned_before: Learns as would be published, but only from the past.
+        ndcg: Receives both means, when there are ten users at least.
     """
-    until = bundle.manifest.learned.get("until")
-    if until is None:
-        return ""
-    users = judging.users_since(until)
+    users = len(judging.cuts)
     if users < FEWEST:
         return ""
-    now = judging.ndcg_since(judging.listed(learned_before()), until)
+    now = judging.ndcg(judging.listed(learned_before()))
     learned = LearnedParts(bundle)
-    present = judging.listed(ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle)))
-    before = judging.ndcg_since(present, until)
+    space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
+    before = judging.ndcg(judging.listed(space))
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
     if now >= before:
         return ""

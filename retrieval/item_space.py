@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ShapeError
 from indexing.types import Rows, Vectors
 from retrieval.behaviour import Behaviour
 from retrieval.users import UserModel
@@ -56,6 +56,8 @@ class ItemSpace:
             InputError: When there is nothing to answer an empty history with.
             ShapeError: When weights and histories do not fit.
         """
+        if weights is not None and list(map(len, weights)) != list(map(len, histories)):
+            raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         there = [line for line, rows in enumerate(histories) if len(rows)]
         if self.behaviour is None and len(there) < len(histories):
             user = next(line for line, rows in enumerate(histories) if not len(rows))

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
@@ -50,16 +48,6 @@ class Judging:
     def ndcg(self, candidates: Candidates) -> float:
         """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
-
-    def users_since(self, time: int) -> int:
-        """Count the users whose last part goes on after a time."""
-        return sum(len(cut.last.after(time)) > 0 for cut in self.cuts)
-
-    def ndcg_since(self, candidates: Candidates, time: int) -> float:
-        """Judge candidates for all of ``cuts`` by what came after a time alone."""
-        later = [cut.last.after(time) for cut in self.cuts]
-        lines = [line for line, history in enumerate(later) if len(history)]
-        return self.mean(candidates.take(np.array(lines)), [later[line] for line in lines], JUDGE)
 
     def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
         """Give the mean of a measure, with what each user did next as relevant."""

@@ -96,20 +96,24 @@ class LearnedParts:
 
 
 def behaviour_queries(
-    space: ItemSpace, asked: dict[str, Queries], histories: Sequence[Rows] = ()
+    space: ItemSpace,
+    asked: dict[str, Queries],
+    histories: Sequence[Rows] = (),
+    weights: Sequence[Vectors] | None = None,
 ) -> dict[str, Queries]:
     """Make queries for content and behaviour of queries for content, (B, D + R) float32.
 
     Args:
         space: Of N items, with behaviour.
         asked: Queries for content; those of histories are made anew.
+        weights: How much each was liked.
         histories: What users did; pairs of items drawn at random when there are none.
     """
     found = {kind: Queries(space.searched(one.vectors), one.own) for kind, one in asked.items()}
     if "history" in asked:
         count = len(asked["history"].vectors)
         rows = list(histories)[:count] or list(random_pairs(len(space.indexed), count))
-        found["history"] = Queries(space.asked(rows))
+        found["history"] = Queries(space.asked(rows, weights[: len(rows)] if weights else None))
     return found
 
 

@@ -53,8 +53,8 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     """Gather each user's interactions with the items of a bundle; users sorted by id.
 
     Interactions with items that are not in the bundle are left out. Of a user's repeated interactions with an
-    item only the first is kept: what comes back later is no longer news, and must not be predicted as if it
-    were.
+    item only the first is kept, what comes back later is no longer news; or the first of those that weigh most,
+    so that a purchase counts as such, from its own time on, though a view came before.
 
     Args:
         interactions: What users did.
@@ -74,9 +74,10 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     rows = rows[here]
     users, names = _user_numbers(table["user_id"])
     users = users[here]
-    # The log is in time order, so the first of equal keys is the earliest.
-    _, first = np.unique(users * max(len(items), 1) + rows, return_index=True)
-    first.sort()
+    keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
+    order = np.lexsort((np.arange(len(keys)), -heavy, keys))  # the log is in time order
+    _, first = np.unique(keys[order], return_index=True)
+    first = np.sort(order[first])
     first = first[np.argsort(users[first], kind="stable")]
     lengths = np.bincount(users[first], minlength=len(names))
     ends = np.cumsum(lengths)
@@ -123,3 +124,18 @@ def _user_numbers(user_ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[st
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
     return number[encoded.indices.to_numpy()], encoded.dictionary.take(order).to_pylist()
+
+
+def check_weights(interactions: Interactions) -> None:
+    """Check that weights can teach.
+
+    Raises:
+        InputError: When one is negative.
+    """
+    weights = interactions.table["weight"].to_numpy()
+    if len(bad := np.flatnonzero(weights < 0)):
+        first = {name: interactions.table[name][int(bad[0])].as_py() for name in ("user_id", "item_id", "weight")}
+        raise InputError(
+            f"{len(bad)} interactions weigh less than nothing, the first: {first}; give what was disliked a small "
+            "weight beside larger ones, as ratings do, or leave it out with min_weight=0"
+        )

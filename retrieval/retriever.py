@@ -275,8 +275,11 @@ class Retriever:
     def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
         queries = candidates.queries[:, : self.vectors.shape[1]]
-        if not queries.any() and all(map(len, candidates.histories)) and candidates.histories:
-            queries = self.users.taste(self.vectors, candidates.histories, self.centre)
+        users = [line for line, past in enumerate(candidates.histories) if len(past) and not queries[line].any()]
+        if users:  # whose query is all behaviour: the nearest part is that to what they like
+            pasts = [candidates.histories[line] for line in users]
+            queries = queries.copy()
+            queries[users] = self.users.taste(self.vectors, pasts, self.centre)
         return nearest_parts(replace(candidates, queries=queries), self.bundle)
 
     def explain(

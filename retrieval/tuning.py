@@ -1,12 +1,13 @@
 """Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from indexing.bundle import Bundle
-from indexing.errors import TrainingError
+from indexing.errors import InputError, TrainingError
 from indexing.extras import import_extra
 from indexing.fusion import fuse
 from retrieval.block import FEWEST_USERS, learned_block, taught
@@ -18,6 +19,8 @@ from retrieval.judging import Judging
 from retrieval.preparation import prepare
 from retrieval.prepare import histories
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
+
+MOST_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def tune(
 
     Raises:
         TrainingError: When there is too little to learn from.
+        InputError: When the study is of another bundle or log.
         MissingExtraError: Without Optuna.
     """
     optuna = import_extra("optuna", "tune")
@@ -69,20 +73,36 @@ def tune(
     judge = _judge(Bundle.open(bundle).require_compacted(), interactions, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
-    seed = start.next_items.seed if start.next_items else 0
-    sampler = optuna.samplers.TPESampler(seed=seed)
-    found = optuna.create_study(
-        storage=storage, study_name="behaviour", direction="maximize", sampler=sampler, load_if_exists=True
-    )
-    if not found.trials:
+    found = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
+    seed = (start.next_items.seed if start.next_items else 0) + len(found.trials)  # or the same would be drawn again
+    found.sampler = optuna.samplers.TPESampler(seed=seed)
+    _check_same(found, Bundle.open(bundle), interactions)
+    if not _complete(found):
         found.enqueue_trial(_parameters(start))
+    failed = 0
     while (done := len(_complete(found))) < trials:
-        found.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1)
+        found.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
+        failed = failed + 1 if len(_complete(found)) == done else 0
+        if failed == MOST_FAILURES:
+            raise TrainingError(f"{failed} trials in a row could not be learned; look at the log of {study}")
+        if failed:
+            continue
         if progress is not None:
             progress(done + 1, found.best_value)
     best = _suggested(optuna.trial.FixedTrial(found.best_params), start)
     complete = _complete(found)
     return Tuned(replace(config, behaviour=best), found.best_value, complete[0].value, len(complete))
+
+
+def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:  # noqa: ANN401 - an optional package
+    """Check that a study is of this bundle's items and this log; remember them if it is new."""
+    parts = [",".join(bundle.items), *(interactions.table[name].to_string() for name in ("user_id", "item_id"))]
+    told = hashlib.sha256("\n".join([*parts, str(len(interactions))]).encode()).hexdigest()[:16]
+    known = study.user_attrs.get("learns from")
+    if known is None:
+        study.set_user_attr("learns from", told)
+    elif known != told:
+        raise InputError("this study is of another bundle or another log; give it another file")
 
 
 def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package

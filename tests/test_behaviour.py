@@ -1,5 +1,7 @@
 """The behaviour block is served as one inner product, and is the same after saving."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,9 @@ def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() ->
     np.testing.assert_array_equal(whole.queries(history), block.queries([np.array([3, 7])]))
     kept = whole.take(np.arange(33) != 7)
     np.testing.assert_array_equal(kept.queries([np.array([3, 30])]), whole.queries(history))
+
+
+def test_a_history_that_weighs_nothing_asks_for_what_is_popular() -> None:
+    block = random_block()
+    silent = replace(block, towers=tuple(replace(tower, share=0.0) for tower in block.towers), popular=0.0)
+    np.testing.assert_array_equal(silent.queries([np.array([1, 2])]), block.queries([np.empty(0, np.int64)]))

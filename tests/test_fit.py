@@ -16,18 +16,21 @@ from indexing.edit import add, delete, upsert
 from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError, TrainingError
+from indexing.exchange import export_faiss
+from indexing.health import examine
 from indexing.types import Vectors
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.fit import LEARNED_FILES
 from retrieval.learned import compact, repair
-from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
 
 GROUPS, SIZE, DIM = 5, 24, 8
-COUNT = GROUPS * SIZE
+COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000
 SMALL = FitConfig(
     adapter=None,
     behaviour=BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
     head=None,
+    exposure_floor=0.5,  # every list holds much of a small catalogue
 )
 CONTENT: Vectors = unit(np.random.default_rng(0).normal(size=(COUNT + 4, DIM)).astype(np.float32))
 
@@ -50,12 +53,12 @@ def catalogue(folder: Path, table: pa.Table) -> Catalogue:
     return Catalogue.from_parquet(path)
 
 
-def log(users: int = 90, start: int = 0, seed: int = 0) -> Interactions:
+def log(users: int = 90, start: int = 0, seed: int = 0, each: int = 8) -> Interactions:
     """Each user stays within one group; the first items of it are taken by most."""
     rng, lines = np.random.default_rng(seed), []
     for user in range(users):
         group, likely = rng.integers(GROUPS), 1 / np.arange(2, SIZE + 2)
-        for place, item in enumerate(rng.choice(SIZE, 8, replace=False, p=likely / likely.sum())):
+        for place, item in enumerate(rng.choice(SIZE, each, replace=False, p=likely / likely.sum())):
             lines.append((f"u{start + user:03}", f"i{group * SIZE + item:03}", start + 1000 * place + user))
     names = ("user", "item", "time")
     return Interactions.from_arrow(pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))))
@@ -208,9 +211,10 @@ def test_weights_must_fit_histories(learned: Path) -> None:
 
 
 def test_what_is_in_force_stays_when_it_does_better_on_what_came_since(live: Path) -> None:
+    both = log(start=CLOCK, each=14)
+    before = both.table.filter(pa.array(both.table["timestamp"].to_numpy() < CLOCK + 8000))
+    assert fit(live, Interactions.from_arrow(before), SMALL).refused == ""
     old = Bundle.open(live).manifest
-    table = pa.concat_tables([log().table, log(60, start=20_000, seed=5).table])
-    both = Interactions.from_arrow(table)
     report = fit(live, both, replace(SMALL, behaviour=None))
     assert "in force does better" in report.refused
     assert report.generation == old.generation == Bundle.open(live).manifest.generation
@@ -230,3 +234,60 @@ def test_what_was_learned_before_and_did_not_pass_now_is_gone(live: Path) -> Non
 def test_too_few_users_are_refused(live: Path) -> None:
     with pytest.raises(TrainingError, match="only 4 users"):
         fit(live, log(4), SMALL)
+
+
+def test_an_item_that_would_be_everywhere_is_not_published(live: Path) -> None:
+    before = Bundle.open(live).manifest.generation
+    report = fit(live, log(), replace(SMALL, exposure_growth=0.1, exposure_floor=0.01))
+    assert "its audience warrants" in report.refused
+    assert report.exposure is not None
+    assert report.exposure.share > report.exposure.allowed
+    assert Bundle.open(live).manifest.generation == report.generation == before
+
+
+def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Bundle.open(live).manifest.generation
+    monkeypatch.setattr("retrieval.judging.Judging.ndcg", lambda *_: 0.5)
+    report = fit(live, log(), SMALL)
+    assert report.refused.startswith("nothing that was learned helps")
+    assert (report.generation, report.published) == (before, ("behaviour",))
+    assert Bundle.open(live).manifest.generation == before
+
+
+def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise TrainingError("too few")
+
+    monkeypatch.setattr("retrieval.training.head.train_head", none)
+    report = fit(live, log(), replace(SMALL, head=HeadConfig()))
+    assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
+
+
+def test_a_log_without_a_clock_cannot_tell_what_came_since(live: Path) -> None:
+    assert Bundle.open(live).manifest.learned["until"] is None  # its times are seconds of 1970
+    table = log().table
+    late = pa.array(table["timestamp"].to_numpy() + 1_700_000_000)
+    real = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", late)
+    fit(live, Interactions.from_arrow(real), SMALL)
+    assert Bundle.open(live).manifest.learned["until"] == int(late.to_numpy().max())
+
+
+def test_what_cannot_teach_is_refused(live: Path) -> None:
+    columns = {name: log().table[name].to_pylist() for name in ("user_id", "item_id", "timestamp")}
+    weights = [1.0] * 5 + [-1.0] + [1.0] * (len(columns["user_id"]) - 6)
+    with pytest.raises(InputError, match=r"1 interactions weigh less than nothing.*-1.0"):
+        fit(live, Interactions.from_arrow(pa.table({**columns, "weight": weights})), SMALL)
+    with pytest.raises(InputError, match="neither 'user' nor 'time'"):
+        fit(live, log(), replace(SMALL, way="users"))  # type: ignore[arg-type]
+
+
+def test_health_looks_at_content(learned: Path) -> None:
+    names = {finding.name for finding in examine(Bundle.open(learned))}
+    assert names
+
+
+def test_an_exported_index_says_how_long_queries_are(learned: Path, tmp_path: Path) -> None:
+    retriever = Retriever.load(learned)
+    report = export_faiss(retriever.bundle, tmp_path / "faiss")
+    assert (report.dim, report.content_dim) == (retriever.indexed.shape[1], DIM)
+    assert report.learned == ("behaviour",)

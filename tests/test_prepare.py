@@ -46,7 +46,7 @@ LOG = [
 def test_histories_by_hand() -> None:
     found = histories(made_of(LOG), ITEMS)
     assert [plain(history) for history in found] == [
-        ("ann", [1, 2, 3], [2, 2, 9], [2.0, 6.0, 1.0]),
+        ("ann", [2, 3, 1], [2, 9, 9], [6.0, 1.0, 7.0]),  # the cup at its heaviest: each row weighs its number
         ("bob", [1], [1], [3.0]),
     ]
     assert [len(history) for history in found] == [3, 1]
@@ -75,15 +75,16 @@ rows_of_logs = st.lists(
 
 @given(rows=rows_of_logs, min_length=st.integers(1, 4))
 def test_histories_equal_a_plain_loop(rows: list[Row], min_length: int) -> None:
-    first: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    heaviest: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
     for second, place, user, item in sorted(
         (second, place, user, item) for place, (user, item, second) in enumerate(rows)
     ):
-        if item in ITEMS:
-            first[user].setdefault(item, (second, place))
+        if item in ITEMS and place >= heaviest[user].get(item, (0, -1))[1]:  # each row weighs its number
+            heaviest[user].pop(item, None)
+            heaviest[user][item] = (second, place)
     expected = [
         (user, ITEMS.rows(seen).tolist(), [s for s, _ in seen.values()], [float(p) for _, p in seen.values()])
-        for user, seen in sorted(first.items())
+        for user, seen in sorted(heaviest.items())
         if len(seen) >= min_length
     ]
     assert [plain(one) for one in histories(made_of(rows), ITEMS, min_length=min_length)] == expected
@@ -139,3 +140,12 @@ def test_an_item_that_was_put_in_again_has_its_new_row() -> None:
     log = Interactions.from_arrow(pa.table({"user": ["a", "a", "a"], "item": ["mug", "cup", "gone"]}))
     items = ItemIds(["mug", "cup", "gone"]).changed((["gone"], ["mug"]))
     assert [history.rows.tolist() for history in histories(log, items)] == [[3, 1]]
+
+
+def test_a_purchase_counts_as_one_though_a_view_came_before() -> None:
+    lines = [("ann", "mug", 10, 1.0), ("ann", "cup", 20, 1.0), ("ann", "mug", 30, 5.0), ("ann", "mug", 40, 5.0)]
+    names = ("user", "item", "time", "weight")
+    table = pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True)))
+    (history,) = histories(Interactions.from_arrow(table), ItemIds(["cup", "mug"]))
+    assert history.rows.tolist() == [0, 1]
+    assert (history.timestamps.tolist(), history.weights.tolist()) == ([20, 30], [1.0, 5.0])

@@ -33,8 +33,10 @@ class FaissReport:
     Attributes:
         items: Rows of the index.
         dim: Length of the vectors.
+        content_dim: So many of their first numbers are content, of unit length. The others, if any, are what users go
+            on to: a query by text or picture has zeros there.
         kind: ``faiss-flat``, ``faiss-hnsw`` or ``faiss-ivf``.
-        metric: Always ``inner_product``; the vectors have unit length, so that it is the cosine for unit queries.
+        metric: Always ``inner_product``; content has unit length, so that it is the cosine for unit queries.
         encoder: What queries must be embedded with.
         fingerprint: Its identity.
         generation: Of the bundle.
@@ -43,6 +45,7 @@ class FaissReport:
 
     items: int
     dim: int
+    content_dim: int
     kind: str
     metric: str
     encoder: str
@@ -75,13 +78,14 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     info = bundle.manifest.encoder
     report = FaissReport(
         items=len(bundle.items),
-        dim=info.dim,
+        dim=bundle.index.dim,
+        content_dim=info.dim,
         kind=built if own else "faiss-flat",
         metric="inner_product",
         encoder=info.name,
         fingerprint=info.fingerprint,
         generation=bundle.manifest.generation,
-        learned=tuple(feature for feature in bundle.manifest.features if feature == "adapter"),
+        learned=tuple(feature for feature in bundle.manifest.features if feature in ("adapter", "behaviour")),
     )
     rows = pa.array(np.arange(report.items, dtype=np.int64))
     ids = pa.table({"row": rows, "item_id": pa.array(bundle.items, pa.string())})

@@ -54,7 +54,8 @@ def learn_behaviour(
     if len(warm) < 2:
         raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
     levels = levels_of(pasts)
-    worth = levels / np.mean(np.concatenate([past.weights for past in pasts]))
+    mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
+    worth = levels / mean if mean else np.ones_like(levels)
     sides = _sides(pasts, levels, worth.astype(np.float32), described, config, progress)
     popular = popularity(pasts, len(described), config.decay_days)
     popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]

@@ -104,7 +104,11 @@ def ridge(described: Vectors, wanted: Doubles, trust: Doubles, regularisation: f
         regularisation: Keeps the weights small; the offset is free.
     """
     shares = trust / trust.sum()
-    x_mean, y_mean = shares @ described, shares @ wanted
+    y_mean = shares @ wanted
+    x_mean = np.zeros(described.shape[1])
+    for start in range(0, len(described), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        x_mean += shares[block] @ described[block]
     square = regularisation * np.eye(described.shape[1])
     product = np.zeros((described.shape[1], wanted.shape[1]))
     for start in range(0, len(described), _BLOCK):

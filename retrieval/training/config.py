@@ -116,6 +116,8 @@ class NextItemsConfig:
 class BehaviourConfig:
     """How the behaviour block is learned.
 
+    `fit` chooses half-life, share, popular and content anew, whatever is said here (`retrieval.training.serving`).
+
     Half-life and weights are what a cut in time chose on MovieLens; a split by user chooses a half-life of 10 items,
     a share of 2.5 and hardly any popularity, because what it holds out goes on with the same sitting.
 
@@ -144,3 +146,12 @@ class BehaviourConfig:
     doubt: float = 1.0
     most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()
+
+    @property
+    def width(self) -> int:
+        """R, the dimensions of both towers, the bias of the learned one, and popularity.
+
+        >>> BehaviourConfig().width
+        128
+        """
+        return self.closed + (self.next_items.dims + 1 if self.next_items else 0) + 1
