@@ -13,7 +13,7 @@ What passes is trained once more on everything; what then shows an item out of p
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,36 +22,31 @@ from indexing.bundle import Bundle
 from indexing.compact import folded
 from indexing.errors import TrainingError
 from indexing.fusion import fuse
-from indexing.generation import INDEX, PROMISE, part_of
-from indexing.held_out import held_out_queries
 from indexing.index import IndexConfig
-from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.publish import publish, work_folder
 from indexing.sizes import parse_bytes
 from indexing.types import Rows, Vectors
-from retrieval.adapter import ADAPTER, Adapter
-from retrieval.behaviour import BEHAVIOUR
-from retrieval.block import Block, learned_again, learned_block, sample, taught
+from retrieval.adapter import Adapter
+from retrieval.block import learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at
-from retrieval.description import DESCRIPTION
 from retrieval.features import FeatureSource, features_of, log_popularity
 from retrieval.fit_report import FitConfig, FitReport
+from retrieval.fitted import Fitted, publish_fitted
 from retrieval.gate import FEWEST, Exposure, exposure, no_better, pushed
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import JUDGE, Judging
-from retrieval.learned import LearnedParts, behaviour_queries
+from retrieval.learned import LearnedParts
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories
-from retrieval.rerank import RERANKER, HeadReranker
+from retrieval.rerank import HeadReranker
 from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
-LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
 
 
 def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None = None) -> FitReport:
@@ -76,25 +71,6 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         if opened.batches:
             publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
         return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
-
-
-class _Parts(NamedTuple):
-    """What was learned, and the space that it makes."""
-
-    adapter: Adapter | None
-    block: Block | None
-    reranker: HeadReranker | None
-    space: ItemSpace
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The parts that there are."""
-        parts = {"adapter": self.adapter, "behaviour": self.block, "reranker": self.reranker}
-        return tuple(name for name, part in parts.items() if part is not None)
-
-    def reranked(self, listed: Candidates) -> Candidates:
-        """Order candidates as they will be served."""
-        return listed if self.reranker is None else self.reranker.rerank(listed)
 
 
 class _Fit:
@@ -153,10 +129,10 @@ class _Fit:
         report = replace(report, exposure=shown)
         if final.names and (refused := pushed(shown)):
             return replace(report, refused=refused)
-        made = self._publish(final, report).manifest
+        made = publish_fitted(self.bundle, final, self.all, self._told(report)).manifest
         return replace(report, generation=made.generation, published=made.features)
 
-    def _passed(self) -> _Parts:
+    def _passed(self) -> Fitted:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
         frozen = ItemSpace.of(self.fused, self.config.users)
         self.ndcg["frozen"] = self.judging.ndcg(self.judging.listed(frozen))
@@ -175,7 +151,7 @@ class _Fit:
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
         listed = self.judging.listed(space)
         head = self._helping("reranker", lambda: self._head(space), lambda found: found.rerank(listed))
-        return _Parts(adapter, block, head, space)
+        return Fitted(adapter, block, head, space)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""
@@ -219,7 +195,7 @@ class _Fit:
         past = self._popularity([part.past for part in self.cuts])
         return HeadReranker(head, replace(source, popularity=past), space.indexed)
 
-    def _again(self, passed: _Parts, pasts: Sequence[History]) -> _Parts:
+    def _again(self, passed: Fitted, pasts: Sequence[History]) -> Fitted:
         """Learn what passed once more, from other pasts."""
         adapter, block, content = passed.adapter, passed.block, self.fused
         if adapter is not None:
@@ -233,9 +209,9 @@ class _Fit:
         if reranker is not None:
             source = replace(reranker.source, vectors=space.content, popularity=self._popularity(pasts))
             reranker = HeadReranker(reranker.head, source, space.indexed)
-        return _Parts(adapter, block, reranker, space)
+        return Fitted(adapter, block, reranker, space)
 
-    def _no_better(self, passed: _Parts) -> str:
+    def _no_better(self, passed: Fitted) -> str:
         """Say why what is in force should stay, if it should."""
         wanted = {name for name, setting in _SETTINGS.items() if getattr(self.config, setting) is not None}
         if not passed.names and wanted:
@@ -252,7 +228,7 @@ class _Fit:
             self.ndcg,
         )
 
-    def _exposure(self, final: _Parts) -> Exposure:
+    def _exposure(self, final: Fitted) -> Exposure:
         """Show everybody who is judged what would be served now."""
         judged = {part.early.user_id for part in self.judging.cuts}
         listed = self.judging.recommend(final.space, [past for past in self.all if past.user_id in judged])
@@ -263,21 +239,10 @@ class _Fit:
         counts: NDArray[np.int64] = np.bincount(rows, minlength=len(self.fused))
         return log_popularity(counts)
 
-    def _publish(self, final: _Parts, report: FitReport) -> Bundle:
-        old = self.bundle
-        files: dict[str, Any] = {}
-        if final.adapter is not None:
-            files[ADAPTER] = final.adapter.to_bytes()
-        if final.block is not None:
-            files[BEHAVIOUR] = final.block.behaviour.to_bytes()
-            files[DESCRIPTION] = final.block.description.to_bytes()
-        if final.reranker is not None:
-            files[RERANKER] = final.reranker.to_bytes()
-        index_files, index_section = self._indexed(final.space)
-        names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
-        kept = {name: old.folder / name for name in names}
+    def _told(self, report: FitReport) -> dict[str, Any]:
+        """What the manifest says of this run."""
         last = max(int(history.timestamps[-1]) for history in self.all)
-        learned = {
+        return {
             "user_model": asdict(self.config.users),
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
@@ -287,16 +252,3 @@ class _Fit:
             "training": self.curves,
             "preparation": self.preparation.to_json() if self.preparation else None,
         }
-        manifest = replace(old.manifest, index=index_section, learned=learned, features=final.names)
-        publish(old.root, manifest, {**kept, **files, **index_files})
-        return Bundle.open(old.root)
-
-    def _indexed(self, space: ItemSpace) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Index to the goals of the bundle, which real histories are now among the queries for."""
-        config = IndexConfig(**self.bundle.manifest.index["config"])
-        asked = held_out_queries(self.frozen, space.content, config.sample)
-        if space.behaviour is not None:
-            drawn = np.random.default_rng(0).permutation(len(self.all))[: config.sample]
-            chosen = [self.all[line] for line in drawn]
-            asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
-        return indexed(self.frozen, space.indexed, config, work_folder(self.bundle.root), asked)

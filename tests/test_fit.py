@@ -20,7 +20,7 @@ from indexing.exchange import export_faiss
 from indexing.health import examine
 from indexing.types import Vectors
 from retrieval import FitConfig, Interactions, Retriever, fit
-from retrieval.fit import LEARNED_FILES
+from retrieval.fitted import LEARNED_FILES
 from retrieval.learned import compact, repair
 from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
 

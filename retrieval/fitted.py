@@ -1,0 +1,83 @@
+"""What one run of learning has made, and how it becomes a generation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from indexing.bundle import Bundle
+from indexing.generation import INDEX, PROMISE, part_of
+from indexing.held_out import held_out_queries
+from indexing.index import IndexConfig
+from indexing.indexed import indexed
+from indexing.publish import publish, work_folder
+from retrieval.adapter import ADAPTER, Adapter
+from retrieval.behaviour import BEHAVIOUR
+from retrieval.block import Block
+from retrieval.candidates import Candidates
+from retrieval.description import DESCRIPTION
+from retrieval.item_space import ItemSpace
+from retrieval.learned import behaviour_queries
+from retrieval.prepare import History
+from retrieval.rerank import RERANKER, HeadReranker
+
+LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
+
+
+class Fitted(NamedTuple):
+    """What was learned, and the space that it makes."""
+
+    adapter: Adapter | None
+    block: Block | None
+    reranker: HeadReranker | None
+    space: ItemSpace
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts that there are."""
+        parts = {"adapter": self.adapter, "behaviour": self.block, "reranker": self.reranker}
+        return tuple(name for name, part in parts.items() if part is not None)
+
+    def reranked(self, listed: Candidates) -> Candidates:
+        """Order candidates as they will be served."""
+        return listed if self.reranker is None else self.reranker.rerank(listed)
+
+    def files(self) -> dict[str, bytes]:
+        """Give the parts as files of a generation."""
+        files: dict[str, bytes] = {}
+        if self.adapter is not None:
+            files[ADAPTER] = self.adapter.to_bytes()
+        if self.block is not None:
+            files[BEHAVIOUR] = self.block.behaviour.to_bytes()
+            files[DESCRIPTION] = self.block.description.to_bytes()
+        if self.reranker is not None:
+            files[RERANKER] = self.reranker.to_bytes()
+        return files
+
+
+def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
+    """Publish what was learned of a bundle as its next generation; what was learned before is left out.
+
+    Args:
+        old: Without changes.
+        fitted: The parts.
+        pasts: What they were learned from; some become queries that the index is tuned on.
+        told: What the manifest says of it.
+    """
+    index_files, index_section = _indexed(old, fitted.space, pasts)
+    names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
+    files = {**{name: old.folder / name for name in names}, **fitted.files(), **index_files}
+    manifest = replace(old.manifest, index=index_section, learned=told, features=fitted.names)
+    publish(old.root, manifest, files)
+    return Bundle.open(old.root)
+
+
+def _indexed(bundle: Bundle, space: ItemSpace, pasts: Sequence[History]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Index to the goals of the bundle, which real histories are now among the queries for."""
+    config, frozen = IndexConfig(**bundle.manifest.index["config"]), bundle.modality_vectors
+    asked = held_out_queries(frozen, space.content, config.sample)
+    if space.behaviour is not None:
+        chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]
+        asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
+    return indexed(frozen, space.indexed, config, work_folder(bundle.root), asked)
