@@ -1,6 +1,7 @@
 """What changes cost as a bundle grows: adding, deleting, following, searching and compaction, with fitted exponents.
 
     python -m scripts.benchmarks.live --pairs PAIRS [--largest 200000]
+    python -m scripts.benchmarks.live --pairs PAIRS --sizes 1000000 --name live_1m
 
 Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index`), put in by the encoder
 ``vectors:``, so that no model's time is in the figures. Every add and delete is durable when it returns.
@@ -50,18 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--largest", type=int, default=200_000)
+    parser.add_argument("--sizes", type=int, nargs="+", help="instead of 10,000 to the largest")
+    parser.add_argument("--name", default="live", help="of the file of results")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = []
-    for size in sorted({min(size, given.largest) for size in SIZES}):
+    for size in given.sizes or sorted({min(size, given.largest) for size in SIZES}):
         drawn = draw(*read_pairs(given.pairs), size + REPEATS * sum(BATCHES), 200, given.seed)
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(Path(folder), drawn.items, drawn.images, size))
         print(rows[-1], flush=True)
     exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}
-    keep("live", {"threads": given.threads, "sizes": rows, "exponents": exponents}, given.seed)
+    keep(given.name, {"threads": given.threads, "sizes": rows, "exponents": exponents}, given.seed, "live")
 
 
 def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dict[str, Any]:
