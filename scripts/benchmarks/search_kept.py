@@ -1,6 +1,6 @@
 """What learning costs search: recall@10 of finding an item by its text or its picture, before and after `fit`.
 
-    python -m scripts.benchmarks.search_kept --pairs PAIRS --bundle BUNDLE
+    python -m scripts.benchmarks.search_kept --pairs PAIRS [--bundle BUNDLE]
 
 PAIRS is a folder with `image_emb.npy` and `text_emb.npy`; BUNDLE one with texts and pictures. Items have one modality
 and are asked for by the other, and by the same one ("as is": the item's own frozen vector). Users are simulated: each
@@ -36,16 +36,15 @@ def main() -> None:
     """Measure both catalogues and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     images, texts = read_pairs(given.pairs)
-    frozen = Bundle.open(given.bundle).modality_vectors
-    both = np.flatnonzero(frozen.exists[Modality.TEXT] & frozen.exists[Modality.IMAGE])
-    catalogues = {
-        "real pairs": {Modality.TEXT: unit(texts), Modality.IMAGE: unit(images)},
-        given.bundle.name: {m: unit(frozen.vectors[m][both]) for m in (Modality.TEXT, Modality.IMAGE)},
-    }
+    catalogues = {"real pairs": {Modality.TEXT: unit(texts), Modality.IMAGE: unit(images)}}
+    if given.bundle:
+        frozen = Bundle.open(given.bundle).modality_vectors
+        both = np.flatnonzero(frozen.exists[Modality.TEXT] & frozen.exists[Modality.IMAGE])
+        catalogues[given.bundle.name] = {m: unit(frozen.vectors[m][both]) for m in (Modality.TEXT, Modality.IMAGE)}
     result: dict[str, Any] = {}
     for name, vectors in catalogues.items():
         for held, asked in ((Modality.IMAGE, Modality.TEXT), (Modality.TEXT, Modality.IMAGE)):
@@ -53,7 +52,7 @@ def main() -> None:
                 row = measured(held, vectors[held], vectors[asked], stay, given.seed)
                 result.setdefault(name, {})[f"{asked} to items with a {held}, {way}"] = row
                 print(name, asked, held, way, row, flush=True)
-    keep("search_kept", result, given.seed)
+    keep("search_kept", result, given.seed, "search_kept")
 
 
 def measured(held: Modality, items: Vectors, queries: Vectors, stay: float, seed: int) -> dict[str, Any]:
