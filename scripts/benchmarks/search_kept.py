@@ -4,7 +4,7 @@
 
 PAIRS is a folder with `image_emb.npy` and `text_emb.npy`; BUNDLE one with texts and pictures. Items have one modality
 and are asked for by the other, and by the same one ("as is": the item's own frozen vector). Users are simulated: each
-takes items near two of the catalogue. Whatever the adapter and the behaviour block learn of them, search must stay. The
+takes items near two of the catalogue in eight directions drawn at random. Whatever the adapter and the behaviour block learn of them, search must stay. The
 adapter is made to learn as much as it wants (`stay` = 0) in a second run, so that the bound is put to the test.
 """
 
@@ -30,6 +30,7 @@ from scripts.benchmarks.geometry import read_pairs
 from scripts.benchmarks.record import keep
 
 USERS, EACH, NEAR, QUERIES, K = 2000, 20, 40, 2000, 10
+DIRECTIONS = 8
 
 
 def main() -> None:
@@ -83,11 +84,15 @@ def recalls(retriever: Retriever, other: Vectors, same: Vectors, rows: Rows) -> 
 
 
 def simulated(items: Vectors, rng: np.random.Generator) -> Interactions:
-    """Give a log of users who each take some of the items that are nearest to two of the catalogue."""
+    """Give a log of users who each take some of the items that are nearest to two of the catalogue in a few directions.
+
+    Content has these directions among many others, so there is something to learn that search would rather not have.
+    """
+    taste = unit(items @ rng.normal(size=(items.shape[1], DIRECTIONS)).astype(np.float32))
     liked = rng.integers(0, len(items), (USERS, 2))
     lines: list[tuple[str, str, int]] = []
     for user, (first, second) in enumerate(liked):
-        near = np.concatenate([np.argsort(-(items @ items[one]))[:NEAR] for one in (first, second)])
+        near = np.concatenate([np.argsort(-(taste @ taste[one]))[:NEAR] for one in (first, second)])
         taken = rng.permutation(np.unique(near))[:EACH]
         lines += [(f"u{user}", f"i{row}", 1000 * place + user) for place, row in enumerate(taken.tolist())]
     names = ("user", "item", "time")
