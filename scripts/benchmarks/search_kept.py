@@ -4,8 +4,8 @@
 
 PAIRS is a folder with `image_emb.npy` and `text_emb.npy`; BUNDLE one with texts and pictures. Items have one modality
 and are asked for by the other, and by the same one ("as is": the item's own frozen vector). Users are simulated: each
-takes items near two of the catalogue in eight directions drawn at random. Whatever the adapter and the behaviour block learn of them, search must stay. The
-adapter is made to learn as much as it wants (`stay` = 0) in a second run, so that the bound is put to the test.
+takes items near two of the catalogue in eight directions drawn at random. In a second run nothing holds the adapter
+near the frozen vectors (`stay` = 0), so that the bound on what search may lose is put to the test.
 """
 
 import argparse
