@@ -8,18 +8,18 @@ import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.errors import TrainingError
+from indexing.types import Vectors
 from retrieval.behaviour import Behaviour
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
+from retrieval.judging import FEWEST, Judging
 from retrieval.prepare import History
 from retrieval.training.config import BehaviourConfig
 
 MEASURE = "ndcg@20"
 # Users times items: so many scores are computed to judge once.
 MOST_SCORES = 100_000_000
-FEWEST_USERS = 10
 
 
 class Block(NamedTuple):
@@ -27,12 +27,14 @@ class Block(NamedTuple):
 
     Attributes:
         description: Of the items.
+        described: (N, F) float32, the items by it.
         behaviour: Learned from the early part.
         serving: How much each part of a query counts.
         value: ndcg@20 of the middle part, which the serving was chosen by.
     """
 
     description: Description
+    described: Vectors
     behaviour: Behaviour
     serving: dict[str, float]
     value: float
@@ -70,16 +72,15 @@ def learned_block(
         found = judging.recommend(space, [part.early for part in users], 20)
         return judging.mean(found, [part.middle for part in users], MEASURE)
 
-    return Block(description, *choose_serving(behaviour, judge))
+    return Block(description, described, *choose_serving(behaviour, judge))
 
 
-def learned_again(bundle: Bundle, block: Block, pasts: Sequence[History], config: BehaviourConfig) -> Behaviour:
+def learned_again(block: Block, pasts: Sequence[History], config: BehaviourConfig) -> Behaviour:
     """Learn on more than the early part, to be served as a block is."""
     from retrieval.training.behaviour import learn_behaviour
     from retrieval.training.serving import served
 
-    described = block.description.of(bundle.modality_vectors, bundle.attributes)
-    return served(learn_behaviour(pasts, described, config), block.serving)
+    return served(learn_behaviour(pasts, block.described, config), block.serving)
 
 
 def taught(cuts: Sequence[Cut]) -> list[Cut]:
@@ -89,7 +90,7 @@ def taught(cuts: Sequence[Cut]) -> list[Cut]:
 
 def sample(cuts: Sequence[Cut], items: int) -> list[Cut]:
     """Give as many users as can be judged over so many items in seconds, drawn by seed 0, in their order."""
-    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST_USERS, MOST_SCORES // items)]
+    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST, MOST_SCORES // items)]
     return [cuts[line] for line in sorted(drawn.tolist())]
 
 

@@ -34,10 +34,10 @@ from retrieval.cut import cut, cut_at
 from retrieval.features import FeatureSource, features_of, log_popularity
 from retrieval.fit_report import FitConfig, FitReport
 from retrieval.fitted import Fitted, publish_fitted
-from retrieval.gate import FEWEST, Exposure, exposure, no_better, pushed
+from retrieval.gate import Exposure, exposure, no_better, pushed
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
-from retrieval.judging import JUDGE, Judging
+from retrieval.judging import FEWEST, JUDGE, Judging
 from retrieval.learned import LearnedParts
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
@@ -143,9 +143,7 @@ class _Fit:
         space = ItemSpace.of(content, self.config.users)
         block = self._helping(
             "behaviour",
-            lambda: learned_block(
-                self.bundle, space, self.cuts, self.judging, self.config.behaviour or BehaviourConfig()
-            ),
+            lambda: learned_block(self.bundle, space, self.cuts, self.judging, self.behaviour),
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
@@ -203,7 +201,7 @@ class _Fit:
             content = adapter.apply(self.frozen)
         if block is not None:
             some = [past for past in pasts if len(past)]
-            block = block._replace(behaviour=learned_again(self.bundle, block, some, self.behaviour))
+            block = block._replace(behaviour=learned_again(block, some, self.behaviour))
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
         reranker = passed.reranker
         if reranker is not None:

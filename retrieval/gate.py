@@ -8,11 +8,11 @@ import numpy as np
 from indexing.bundle import Bundle
 from retrieval.candidates import Candidates
 from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
+from retrieval.judging import FEWEST, Judging
 from retrieval.learned import LearnedParts
 from retrieval.prepare import History
 
-LISTED, FEWEST = 10, 10
+LISTED = 10
 
 
 @dataclass(frozen=True)

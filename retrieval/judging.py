@@ -13,6 +13,7 @@ from retrieval.prepare import History
 from retrieval.retrieve import retrieve
 
 JUDGE = "ndcg@10"
+FEWEST = 10  # users that a judgement needs
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ class LearnedParts:
 
     Attributes:
         dim: D, the dimensions of content.
-        width: D + R, those of content and behaviour, which are indexed.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -34,7 +33,6 @@ class LearnedParts:
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
         self._description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
-        self.width = dim + (self.behaviour.items.shape[1] if self.behaviour else 0)
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 

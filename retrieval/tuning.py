@@ -10,12 +10,12 @@ from indexing.bundle import Bundle
 from indexing.errors import InputError, TrainingError
 from indexing.extras import import_extra
 from indexing.fusion import fuse
-from retrieval.block import FEWEST_USERS, learned_block, taught
+from retrieval.block import learned_block, taught
 from retrieval.cut import cut
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
+from retrieval.judging import FEWEST, Judging
 from retrieval.preparation import prepare
 from retrieval.prepare import histories
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
@@ -70,13 +70,14 @@ def tune(
     optuna = import_extra("optuna", "tune")
     config = config or FitConfig()
     start = config.behaviour or BehaviourConfig()
-    judge = _judge(Bundle.open(bundle).require_compacted(), interactions, config)
+    opened = Bundle.open(bundle).require_compacted()
+    judge = _judge(opened, interactions, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
     found = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
     seed = (start.next_items.seed if start.next_items else 0) + len(found.trials)  # or the same would be drawn again
     found.sampler = optuna.samplers.TPESampler(seed=seed)
-    _check_same(found, Bundle.open(bundle), interactions)
+    _check_same(found, opened, interactions)
     if not _complete(found):
         found.enqueue_trial(_parameters(start))
     failed = 0
@@ -85,9 +86,7 @@ def tune(
         failed = failed + 1 if len(_complete(found)) == done else 0
         if failed == MOST_FAILURES:
             raise TrainingError(f"{failed} trials in a row could not be learned; look at the log of {study}")
-        if failed:
-            continue
-        if progress is not None:
+        if progress is not None and not failed:
             progress(done + 1, found.best_value)
     best = _suggested(optuna.trial.FixedTrial(found.best_params), start)
     complete = _complete(found)
@@ -115,10 +114,8 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         interactions, _ = prepare(interactions, config.prepare)
     pasts = histories(interactions, bundle.items)
     cuts = cut(pasts, config.way) if pasts else []
-    if len(taught(cuts)) < FEWEST_USERS:
-        raise TrainingError(
-            f"only {len(taught(cuts))} users have an early and a middle part; {FEWEST_USERS} are needed"
-        )
+    if len(taught(cuts)) < FEWEST:
+        raise TrainingError(f"only {len(taught(cuts))} users have an early and a middle part; {FEWEST} are needed")
     judging = Judging(bundle.items, [], config.depth)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
     return lambda tried: learned_block(bundle, content, cuts, judging, tried).value

@@ -1,7 +1,6 @@
 """The command line on a small catalogue: what it prints, what it exits with, and what it says when it cannot."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from indexing.generation import PROMISE
 from indexing.index.promise import Promise
 from retrieval import cli
 from retrieval.retriever import Retriever
+from tests.cli_run import Run, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
 
@@ -30,18 +30,9 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.retriever.load_encoder", load)
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return runner(capsys)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval import cli
 from retrieval.evaluation import Evaluation, evaluate
 from retrieval.evaluation.saved import load
+from tests.cli_run import Run, runner
 from tests.evaluation.shop import Shop
 from tests.toy import ToyEncoder
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("retrieval.retriever.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setenv("COLUMNS", "160")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return runner(capsys)
 
 
 SPLIT = ("--history", "part=past", "--relevant", "part=later", "--depth", 20)

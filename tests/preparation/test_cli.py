@@ -1,7 +1,6 @@
 """`commonspace prepare`: what it writes, what it says, and what it leaves alone when it cannot."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,23 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing import fsops
-from retrieval import cli
 from retrieval.cli.prepare import parse_events
 from retrieval.interactions import Interactions
+from tests.cli_run import Run, runner
 from tests.preparation.logs import START
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return call
+    return runner(capsys)
 
 
 @pytest.fixture
