@@ -1,6 +1,5 @@
 """Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,8 +94,10 @@ def tune(
 
 def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:  # noqa: ANN401 - an optional package
     """Check that a study is of this bundle's items and this log; remember them if it is new."""
-    parts = [",".join(bundle.items), *(interactions.table[name].to_string() for name in ("user_id", "item_id"))]
-    told = hashlib.sha256("\n".join([*parts, str(len(interactions))]).encode()).hexdigest()[:16]
+    from retrieval.training.loop import digest  # torch is loaded only by those who learn
+
+    ids = [list(bundle.items), *(interactions.table[name].to_pylist() for name in ("user_id", "item_id"))]
+    told = digest(ids, *(interactions.table[name].to_numpy() for name in ("timestamp", "weight")))
     known = study.user_attrs.get("learns from")
     if known is None:
         study.set_user_attr("learns from", told)

@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from indexing.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from retrieval import FitConfig
+from retrieval import FitConfig, Interactions
 from retrieval.cli import main
 from retrieval.settings import read_settings, settings_of, write_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
@@ -62,6 +63,12 @@ def test_a_search_finds_better_settings_and_goes_on(tmp_path: Path) -> None:
     assert again.config == best
     assert (again.trials, again.start) == (4, first.start)
     assert again.value >= first.value >= first.start
+    other = log().table.to_pydict()
+    other["item_id"][300], other["item_id"][301] = other["item_id"][301], other["item_id"][300]  # amid the log
+    with pytest.raises(InputError, match="another bundle or another log"):
+        tune(
+            tmp_path / "bundle", Interactions.from_arrow(pa.table(other)), tmp_path / "study.log", trials=4, config=BAD
+        )
     anew = tune(tmp_path / "bundle", log(), tmp_path / "other.log", trials=1, config=best)
     assert anew.start == again.value
     assert best.behaviour is not None
