@@ -61,7 +61,7 @@ def learned_block(
     description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
     described = description.of(bundle.modality_vectors, bundle.attributes)
     behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
-    users = sample(taught(cuts), len(content.indexed))
+    users = sample(taught(cuts, judging.least), len(content.indexed))
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
 
@@ -83,9 +83,14 @@ def learned_again(block: Block, pasts: Sequence[History], config: BehaviourConfi
     return served(learn_behaviour(pasts, block.described, config), block.serving)
 
 
-def taught(cuts: Sequence[Cut]) -> list[Cut]:
-    """Give the users with an early and a middle part."""
-    return [part for part in cuts if len(part.early) and len(part.middle)]
+def taught(cuts: Sequence[Cut], least: float) -> list[Cut]:
+    """Give the users with an early part, and something that weighs at least so much in the middle."""
+    return [part for part in cuts if len(part.early) and len(part.middle.liked(least))]
+
+
+def judged(cuts: Sequence[Cut], least: float) -> list[Cut]:
+    """Give the users with a past, and something that weighs at least so much in the last part."""
+    return [part for part in cuts if len(part.past) and len(part.last.liked(least))]
 
 
 def sample(cuts: Sequence[Cut], items: int) -> list[Cut]:

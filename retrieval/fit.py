@@ -28,7 +28,7 @@ from indexing.publish import publish, work_folder
 from indexing.sizes import parse_bytes
 from indexing.types import Rows, Vectors
 from retrieval.adapter import Adapter
-from retrieval.block import learned_again, learned_block, sample, taught
+from retrieval.block import judged, learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at
 from retrieval.features import FeatureSource, features_of, log_popularity
@@ -41,7 +41,7 @@ from retrieval.judging import FEWEST, JUDGE, Judging
 from retrieval.learned import LearnedParts
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
-from retrieval.prepare import History, check_weights, histories
+from retrieval.prepare import History, check_weights, histories, least_liked
 from retrieval.rerank import HeadReranker
 from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
 
@@ -88,11 +88,12 @@ class _Fit:
         self.fused = fuse(self.frozen)
         self.all = histories(interactions, bundle.items)
         self.cuts = cut(self.all, config.way) if self.all else []
-        judged = sample([part for part in self.cuts if len(part.last) and len(part.past)], len(self.fused))
-        self.judging = Judging(bundle.items, judged, config.depth)
-        if len(judged) < FEWEST:
+        least = least_liked(self.all)
+        users = sample(judged(self.cuts, least), len(self.fused))
+        self.judging = Judging(bundle.items, users, config.depth, least)
+        if len(users) < FEWEST:
             raise TrainingError(
-                f"only {len(judged)} users have known items both before and after the cut (by {config.way}; five in "
+                f"only {len(users)} users have known items both before and after the cut (by {config.way}; five in "
                 f"all where each history is cut for itself); learning and judging need at least {FEWEST}"
             )
         self.ndcg: dict[str, float] = {}
@@ -181,13 +182,14 @@ class _Fit:
         """Learn the head from candidates and counts of the early part, to find what came in the middle."""
         from retrieval.training.head import train_head
 
-        config, users = self.config.head or HeadConfig(), sample(taught(self.cuts), len(self.fused))
+        config, users = self.config.head or HeadConfig(), sample(taught(self.cuts, self.judging.least), len(self.fused))
         if not users:
             raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
         found = self.judging.recommend(space, [part.early for part in users])
         early = self._popularity([part.early for part in self.cuts])
         source = FeatureSource(space.content, self.frozen, early, self.config.users)
-        relevant = np.array([np.isin(line, part.middle.rows) for line, part in zip(found.rows, users, strict=True)])
+        liked = [part.middle.liked(self.judging.least) for part in users]
+        relevant = np.array([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)])
         head, curve = train_head(features_of(source, found), relevant, found.rows >= 0, config)
         self.curves["reranker"] = curve.to_json()
         past = self._popularity([part.past for part in self.cuts])
@@ -218,18 +220,18 @@ class _Fit:
         if until is None:
             return ""
         since = [cut_at(past, until) for past in self.all]
-        judged = sample([part for part in since if len(part.last) and len(part.past)], len(self.fused))
+        users = sample(judged(since, self.judging.least), len(self.fused))
         return no_better(
             self.bundle,
-            replace(self.judging, cuts=judged),
+            replace(self.judging, cuts=users),
             lambda: self._again(passed, [part.past for part in since]).space,
             self.ndcg,
         )
 
     def _exposure(self, final: Fitted) -> Exposure:
         """Show everybody who is judged what would be served now."""
-        judged = {part.early.user_id for part in self.judging.cuts}
-        listed = self.judging.recommend(final.space, [past for past in self.all if past.user_id in judged])
+        shown_to = {part.early.user_id for part in self.judging.cuts}
+        listed = self.judging.recommend(final.space, [past for past in self.all if past.user_id in shown_to])
         return exposure(final.reranked(listed), self.all, self.config.exposure_growth, self.config.exposure_floor)
 
     def _popularity(self, pasts: Sequence[History]) -> Vectors:

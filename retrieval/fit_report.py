@@ -22,8 +22,8 @@ class FitConfig:
         prepare: What is left out of the log before it teaches anything; None takes it as it is.
         way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
         depth: Candidates a user that the head learns to order.
-        search_loss: How much recall@10 of search (each item by its own text, picture or sound) an adapter may cost; it
-            is softened as far as that needs.
+        search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
+            an adapter may cost; it is softened as far as that needs; see `retrieval.training.search_floor`.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
             `retrieval.gate.exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
@@ -36,7 +36,7 @@ class FitConfig:
     prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
     way: Way = "user"
     depth: int = 200
-    search_loss: float = 0.01
+    search_loss: float = 0.02
     exposure_growth: float = 3.0
     exposure_floor: float = 0.2
 
@@ -51,8 +51,8 @@ class FitReport:
         users: How many users could be judged.
         ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
             parts in force were learned, present and new on those alone.
-        search: For each modality recall@10 of finding items by their own vector of it: frozen, adapter; empty when no
-            adapter was learned.
+        search: Recall@10 of finding items by their own vector of each modality, and by blurred ones: frozen, adapter;
+            empty when no adapter was learned.
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.

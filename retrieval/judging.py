@@ -22,13 +22,15 @@ class Judging:
 
     Attributes:
         items: The catalogue.
-        cuts: The users to judge by, each with something before the last part and in it.
+        cuts: The users to judge by, each with something before the last part, and something liked in it.
         depth: Candidates a user.
+        least: What weighs less was disliked: it should not be found.
     """
 
     items: ItemIds
     cuts: Sequence[Cut]
     depth: int
+    least: float = 0.0
 
     @property
     def pasts(self) -> list[History]:
@@ -51,6 +53,9 @@ class Judging:
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
 
     def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
-        """Give the mean of a measure, with what each user did next as relevant."""
-        ids = [[self.items[row] for row in history.rows] for history in wanted]
+        """Give the mean of a measure, with what each user did next and liked as relevant.
+
+        Users who liked nothing are left out.
+        """
+        ids = [[self.items[row] for row in history.liked(self.least)] for history in wanted]
         return round(evaluate(candidates, ids, measures=[measure]).means[measure], 4)

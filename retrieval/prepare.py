@@ -1,5 +1,6 @@
 """From a log of interactions to what learning and evaluation need: histories and a part held out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,10 @@ class History:
 
     def __getitem__(self, part: slice) -> "History":
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
+
+    def liked(self, least: float) -> Rows:
+        """Give the rows of what weighs at least so much."""
+        return self.rows[self.weights >= least]
 
     def after(self, time: int) -> "History":
         """Give what was done later than at a time in seconds since 1970."""
@@ -87,6 +92,11 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
         History(names[user], *(column[ends[user] - lengths[user] : ends[user]] for column in columns))
         for user in np.flatnonzero(lengths >= max(min_length, 1)).tolist()
     ]
+
+
+def least_liked(pasts: Sequence[History]) -> float:
+    """Give half of the largest weight of all: what weighs less was disliked, as a rating of 1 or 2 out of 5."""
+    return max((float(past.weights.max()) for past in pasts if len(past)), default=0.0) / 2
 
 
 def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:

@@ -16,7 +16,7 @@ from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
 from retrieval.preparation import prepare
-from retrieval.prepare import histories
+from retrieval.prepare import histories, least_liked
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
 MOST_FAILURES = 5
@@ -115,9 +115,10 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         interactions, _ = prepare(interactions, config.prepare)
     pasts = histories(interactions, bundle.items)
     cuts = cut(pasts, config.way) if pasts else []
-    if len(taught(cuts)) < FEWEST:
-        raise TrainingError(f"only {len(taught(cuts))} users have an early and a middle part; {FEWEST} are needed")
-    judging = Judging(bundle.items, [], config.depth)
+    least = least_liked(pasts)
+    if (users := len(taught(cuts, least))) < FEWEST:
+        raise TrainingError(f"only {users} users have an early and a middle part; {FEWEST} are needed")
+    judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
     return lambda tried: learned_block(bundle, content, cuts, judging, tried).value
 

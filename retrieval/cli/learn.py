@@ -45,8 +45,8 @@ def fit(
         show_json(report.to_json())
         return
     search = (
-        f"{modality}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
-        for modality, found in report.search.items()
+        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
+        for name, found in report.search.items()
     )
     show_pairs(
         f"{bundle}: learned from {len(log)} interactions",
@@ -55,7 +55,7 @@ def fit(
             or ", ".join(report.published)
             or "nothing: what was learned did not help on later interactions",
             "ndcg@10 on later interactions": ", ".join(f"{part} {value:.4f}" for part, value in report.ndcg.items()),
-            "search by own vector, recall@10": "; ".join(search),
+            "search by own and blurred vectors, recall@10": "; ".join(search),
             "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
             **({"log": report.preparation.lines()["interactions"]} if report.preparation else {}),
             "generation": report.generation,

@@ -85,7 +85,7 @@ def test_learning_goes_on_as_ever(things: Things, tmp_path: Path) -> None:
     before = build_bundle(things.catalogue(tmp_path), load_encoder("vectors:separate:10"), root)
     report = fit(root, log(things))
     assert report.ndcg["frozen"] < max(report.ndcg.values())
-    assert set(report.search) == {"text", "image"}
+    assert set(report.search) == {"text", "image", "blurred"}
     retriever = Retriever.load(root)
     assert retriever.bundle.manifest.encoder == before.manifest.encoder
     assert retriever.similar_items(things.ids[:1], k=2)[0][0].item_id != things.ids[0]

@@ -9,7 +9,7 @@ from indexing.index import FlatIndex
 from indexing.types import Modality
 from retrieval.adapter import Adapter
 from retrieval.modality_gate import ModalityGate
-from retrieval.training.search_floor import STRENGTHS, keeping_search, own_search
+from retrieval.training.search_floor import BLURRED, STRENGTHS, Asked, blurred, keeping_search, own_queries, recalls
 
 DIM, COUNT = 16, 300
 ALL = (Modality.TEXT, Modality.IMAGE)
@@ -36,21 +36,54 @@ def learned(size: float) -> Adapter:
 def test_recall_is_that_of_exact_search(modality: Modality) -> None:
     items = some_items()
     vectors = learned(0.1).apply(items)
-    rows = np.flatnonzero(items.exists[modality])[::3]
-    found = FlatIndex(vectors).search(unit(items.vectors[modality][rows]), 10)[1]
-    expected = (found == rows[:, None]).any(axis=1).mean()
-    assert own_search(items, vectors, modality, rows) == pytest.approx(expected)
+    asked = own_queries(items, np.random.default_rng(2))[str(modality)]
+    assert sorted(asked.rows) == np.flatnonzero(items.exists[modality]).tolist()
+    np.testing.assert_array_equal(asked.vectors, unit(items.vectors[modality][asked.rows]))
+    found = FlatIndex(vectors).search(asked.vectors, 10)[1]
+    expected = (found == asked.rows[:, None]).any(axis=1).mean()
+    assert asked.recall(vectors) == pytest.approx(expected)
     assert 0.3 < expected < 1
+
+
+def test_blurred_queries_are_only_just_found() -> None:
+    frozen = fuse(some_items())
+    for found in (0.95, 0.6):
+        asked = blurred(frozen, np.random.default_rng(0), found)
+        nearest = FlatIndex(frozen).search(asked.vectors, 10)[1]
+        assert (nearest == asked.rows[:, None]).any(axis=1).mean() == pytest.approx(found, abs=0.01)
+        assert asked.recall(frozen) <= found
+        np.testing.assert_allclose(np.linalg.norm(asked.vectors, axis=1), 1, rtol=1e-5)
+    few = blurred(frozen[:5], np.random.default_rng(0))  # ten of five items are always all of them
+    assert few.recall(frozen[:5]) == 1
+
+
+def test_queries_that_are_far_from_their_item_are_kept_too() -> None:
+    """As captions are from pictures: near none, their own a little nearer than others. Own vectors do not see it."""
+    rng = np.random.default_rng(3)
+    frozen = unit(rng.normal(size=(400, 64)).astype(np.float32))
+    items = ModalityVectors({Modality.IMAGE: frozen.astype(np.float16)}, {Modality.IMAGE: np.ones(400, np.bool_)})
+    captions = Asked(unit(frozen + 0.3 * rng.normal(size=frozen.shape).astype(np.float32)), np.arange(400))
+    w1, w2 = (rng.normal(size=shape).astype(np.float32) for shape in ((64, 8), (8, 64)))
+    adapter = Adapter(w1, np.zeros(8, np.float32), 0.04 * w2, ModalityGate({}, {}))
+    own = own_queries(items, rng)["image"]
+    assert own.recall(adapter.apply(items)) == own.recall(fuse(items)) == 1
+    before = captions.recall(fuse(items))
+    assert 0.8 < before < 0.97
+    assert captions.recall(adapter.apply(items)) < 0.95 * before
+    kept = keeping_search(adapter, items, 0.01)
+    assert 0 < kept.strength < 1
+    assert captions.recall(kept.adapter.apply(items)) >= 0.98 * before
 
 
 def test_it_is_as_strong_as_the_bound_allows() -> None:
     items, adapter = some_items(), learned(0.2)
-    rows = {m: np.flatnonzero(items.exists[m]) for m in ALL}
-    before = {m: own_search(items, fuse(items), m, rows[m]) for m in ALL}
+    rng = np.random.default_rng(4)
+    asked = own_queries(items, rng) | {BLURRED: blurred(fuse(items), rng)}
+    before = recalls(asked, fuse(items))
     lost = []
     for strength in STRENGTHS:
         vectors = adapter.softened(strength).apply(items)
-        lost.append(max(before[m] - own_search(items, vectors, m, rows[m]) for m in ALL))
+        lost.append(max(before[name] - after for name, after in recalls(asked, vectors).items()))
     assert lost == sorted(lost, reverse=True)
     for bound, expected in ((1.0, 1.0), (lost[2] + 1e-9, STRENGTHS[2]), (-1.0, 0.0)):
         kept = keeping_search(adapter, items, bound)
@@ -59,8 +92,8 @@ def test_it_is_as_strong_as_the_bound_allows() -> None:
         assert all(frozen - after <= max(bound, 0) for frozen, after in kept.search.values())
         told = kept.to_json()
         assert told["strength"] == expected
-        assert told["search_recall@10"]["image"]["frozen"] == pytest.approx(before[Modality.IMAGE])
-        assert set(told["search_recall@10"]) == {"text", "image"}
+        assert told["search_recall@10"]["image"]["frozen"] == pytest.approx(before["image"])
+        assert set(told["search_recall@10"]) == {"text", "image", "blurred"}
 
 
 def test_softened_is_between_frozen_and_learned() -> None:

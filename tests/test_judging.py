@@ -1,0 +1,50 @@
+"""Judging by what users did next and liked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from indexing.item_ids import ItemIds
+from retrieval.block import judged, taught
+from retrieval.candidates import Candidates
+from retrieval.cut import Cut
+from retrieval.judging import Judging
+from retrieval.prepare import History, least_liked
+
+ITEMS = ItemIds([f"i{row}" for row in range(6)])
+
+
+def history(rows: list[int], weights: list[float]) -> History:
+    return History("ann", np.array(rows, np.int64), np.arange(len(rows)), np.array(weights, np.float32))
+
+
+def test_half_of_the_largest_weight_is_liked() -> None:
+    pasts = [history([0, 1], [1, 2]), history([], []), history([2, 3, 4], [5, 2.5, 2.4])]
+    assert least_liked(pasts) == 2.5
+    assert [past.liked(2.5).tolist() for past in pasts] == [[], [], [2, 3]]
+    assert least_liked([history([0], [1])]) == 0.5  # a log without ratings: all of it
+    assert least_liked([]) == 0
+
+
+def test_what_was_disliked_need_not_be_found() -> None:
+    found = Candidates(
+        np.zeros((2, 1), np.float32),
+        np.array([[0, 1, 2], [3, 4, 5]]),
+        np.array([[3, 2, 1], [3, 2, 1]], np.float32),
+        ITEMS,
+        "retrieve",
+    )
+    wanted = [history([0, 1], [1, 5]), history([3, 4], [1, 1])]
+    judging = Judging(ITEMS, [], 3)
+    both = (1.0 + 1.0) / 2
+    assert judging.mean(found, wanted, "ndcg@3") == pytest.approx(both)
+    # Of the first user only the second hit is liked, the second user liked nothing and is left out.
+    assert replace(judging, least=2.5).mean(found, wanted, "ndcg@3") == pytest.approx(1 / np.log2(3), abs=1e-4)
+
+
+def test_users_without_anything_liked_neither_teach_nor_judge() -> None:
+    liked, disliked, nothing = history([1], [5]), history([1], [1]), history([], [])
+    cuts = [Cut(liked, liked, disliked), Cut(liked, disliked, liked), Cut(nothing, liked, liked), Cut(*[nothing] * 3)]
+    assert [cuts.index(part) for part in taught(cuts, 2.5)] == [0]
+    assert [cuts.index(part) for part in judged(cuts, 2.5)] == [1, 2]
