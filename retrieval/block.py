@@ -18,8 +18,8 @@ from retrieval.prepare import History
 from retrieval.training.config import BehaviourConfig
 
 MEASURE = "ndcg@20"
-# Users times items: so many scores are computed to judge once.
-MOST_SCORES = 100_000_000
+# Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
+MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
 
 
 class Block(NamedTuple):
@@ -61,7 +61,7 @@ def learned_block(
     description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
     described = description.of(bundle.modality_vectors, bundle.attributes)
     behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
-    users = sample(taught(cuts, judging.least), len(content.indexed))
+    users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
 
@@ -93,9 +93,9 @@ def judged(cuts: Sequence[Cut], least: float) -> list[Cut]:
     return [part for part in cuts if len(part.past) and len(part.last.liked(least))]
 
 
-def sample(cuts: Sequence[Cut], items: int) -> list[Cut]:
+def sample(cuts: Sequence[Cut], items: int, scores: int = MOST_SCORES) -> list[Cut]:
     """Give as many users as can be judged over so many items in seconds, drawn by seed 0, in their order."""
-    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST, MOST_SCORES // items)]
+    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST, scores // items)]
     return [cuts[line] for line in sorted(drawn.tolist())]
 
 

@@ -41,7 +41,10 @@ class Judging:
         """Give candidates to each user, without what is in their history; ``depth`` of them when k is None."""
         rows = [past.rows for past in pasts]
         queries = space.asked(rows, [past.weights for past in pasts])
-        scores, found = retrieve(FlatIndex(space.indexed), queries, k or self.depth, exclude=rows)
+        # Where content has no say in any query, most of each vector need not be read.
+        first = 0 if queries[:, : space.dim].any() else space.dim
+        index = FlatIndex(space.indexed[:, first:])
+        scores, found = retrieve(index, queries[:, first:], k or self.depth, exclude=rows)
         return Candidates(queries, found, scores, self.items, "retrieve", histories=tuple(rows))
 
     def listed(self, space: ItemSpace) -> Candidates:

@@ -89,7 +89,8 @@ def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
     if k == 0:
         return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)
     # argpartition alone may drop any of the columns tied at the cut: keep all that reach the k-th best score.
-    cut = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    last = scores.shape[1] - k
+    cut = np.partition(scores, last, axis=1)[:, last : last + 1]
     best = np.empty((len(scores), k), np.int64)
     for line, reached in enumerate(scores >= cut):
         columns = np.flatnonzero(reached)

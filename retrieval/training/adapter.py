@@ -150,20 +150,26 @@ class AdapterLearner:
 
         With a generator, now and then one modality of an item that has several is taken from both.
         """
-        taken = self.items.take(rows)
+        fused, frozen = self._fused(self.items.take(rows), rng)
+        w1, b1, w2 = self.residual
+        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), frozen
+
+    def _fused(self, taken: ModalityVectors, rng: np.random.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give some items fused by the gate as learned so far, and by the weights that were given."""
         exists = np.stack([taken.exists[modality] for modality in self.modalities])
         if rng is not None:
             exists = dropped(exists, self.config.modality_dropout, rng)
+        if len(self.modalities) == 1:  # nothing to weigh, and weighing takes as long as all else
+            alone = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
+            return alone, alone
         units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
-        (slopes, offsets), (w1, b1, w2) = self.gate, self.residual
+        slopes, offsets = self.gate
         given = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
         levels = torch.einsum("mrd,md->mr", units, slopes) + offsets + given.log()
         # Not -inf: an item without any modality would be no number.
         weights = torch.softmax(levels.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
-        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), F.normalize(
-            (units * given[:, :, None]).sum(dim=0), dim=1
-        )
+        return fused, F.normalize((units * given[:, :, None]).sum(dim=0), dim=1)
 
     def _tastes(self, pasts: Sequence[Rows], places: NDArray[np.int64], vectors: torch.Tensor) -> torch.Tensor:
         """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""

@@ -10,7 +10,7 @@ from indexing.errors import TrainingError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.behaviour import Behaviour, Predictor, Tower
 from retrieval.prepare import History
-from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease, ridge
+from retrieval.training.closed_form import BLOCK, Doubles, Whitening, low_rank_ease, ridge
 from retrieval.training.config import BehaviourConfig
 from retrieval.training.next_items import NextItems, learn_next_items
 
@@ -22,10 +22,13 @@ class _Side(NamedTuple):
     """A tower with its (N, r) items, what they say (N, S r), what predicts the items, and (N,) bool which it knows."""
 
     tower: Tower
-    items: Doubles
-    said: Doubles
+    items: Vectors
+    said: Vectors
     predictor: Predictor
     known: Mask
+
+    def take(self, rows: slice) -> "_Side":
+        return self._replace(items=self.items[rows], said=self.said[rows], known=self.known[rows])
 
 
 def learn_behaviour(
@@ -65,16 +68,14 @@ def learn_behaviour(
         [side.predictor for side in sides]
         + [ridge(described, popular, trust, config.ridge), ridge(described, said, trust, config.ridge)]
     )
-    own = np.concatenate([*(side.items for side in sides), popular, said], axis=1)
-    predicted = predictor.predict(described)
     confidence = counts / (counts + config.doubt)
-    blended = _known(sides, confidence) * (own - predicted) + predicted
-    items, said = np.split(blended, [own.shape[1] - said.shape[1]], axis=1)
-    scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1)))), 1e-9)
+    blended = _blended(sides, popular, confidence, described, predictor)
+    items, said = np.split(blended, [blended.shape[1] - said.shape[1]], axis=1)
+    scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
     predictor = _scaled(predictor, scale, items.shape[1])
     return Behaviour(
-        (scale * items).astype(np.float32),
-        said.astype(np.float32),
+        np.float32(scale) * items,
+        said.copy(),
         confidence.astype(np.float32),
         levels,
         tuple(side.tower for side in sides),
@@ -82,6 +83,20 @@ def learn_behaviour(
         config.popular,
         scale * config.content,
     )
+
+
+def _blended(
+    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: Vectors, predictor: Predictor
+) -> Vectors:
+    """Give each number of an item as far as it is its own, and the rest as predicted: (N, R + C) float32."""
+    blended = np.empty((len(described), len(predictor.offset)), np.float32)
+    for start in range(0, len(described), BLOCK):
+        some = slice(start, start + BLOCK)
+        here = [side.take(some) for side in sides]
+        own = np.concatenate([*(side.items for side in here), popular[some], *(side.said for side in here)], axis=1)
+        predicted = predictor.predict(described[some])
+        blended[some] = _known(here, confidence[some]) * (own - predicted) + predicted
+    return blended
 
 
 def _known(sides: Sequence[_Side], confidence: Doubles) -> Doubles:
@@ -111,14 +126,14 @@ def _sides(
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
     values = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
-    said, items = low_rank_ease(pasts, values, kept, len(counts), config.closed, config.regularisation)
+    told, items = low_rank_ease(pasts, values, kept, len(counts), config.closed, config.regularisation)
     white = Whitening.of(items[kept])
-    side = white.apply(items)
+    side, said = white.apply(items).astype(np.float32), (told @ white.back).astype(np.float32)
     half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
     closed = Tower(half_life, worth[None], np.zeros(config.closed, np.float32))
     known = np.isin(np.arange(len(counts)), kept)
     trust = np.where(known, np.log1p(counts), 0.0)
-    found = [_Side(closed, side, said @ white.back, ridge(described, side, trust, config.ridge), known)]
+    found = [_Side(closed, side, said, ridge(described, side, trust, config.ridge), known)]
     if config.next_items is not None:
         state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
         tower, side, said, predictor = state.tower(warm)

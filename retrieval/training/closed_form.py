@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
@@ -11,7 +13,7 @@ from retrieval.behaviour import Predictor
 from retrieval.prepare import History
 
 Doubles = NDArray[np.float64]
-_BLOCK = 16_384  # rows at once
+BLOCK = 16_384  # rows at once
 
 
 def low_rank_ease(
@@ -40,18 +42,64 @@ def low_rank_ease(
         here = place[past.rows]
         known = values[here >= 0].astype(np.float64)
         gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(known, known)
-    regular = gram.copy()
-    regular[np.diag_indices_from(regular)] += regularisation
-    inverse = np.linalg.inv(regular)
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    basis = first_eigenvectors(weights.T @ gram @ weights, rank)
+    seen = _Predicted.of(gram, regularisation)
+    basis = first_eigenvectors(seen, rank)
     said, items = np.zeros((count, rank)), np.zeros((count, rank))
-    said[kept, : basis.shape[1]], items[kept, : basis.shape[1]] = weights @ basis, basis
+    said[kept, : basis.shape[1]], items[kept, : basis.shape[1]] = seen.weigh(basis), basis
     return said, items
 
 
-def first_eigenvectors(matrix: Doubles, rank: int, rounds: int = 12) -> Doubles:
+class Symmetric(Protocol):
+    """A symmetric matrix that is only ever multiplied by others."""
+
+    def __len__(self) -> int: ...
+
+    def __matmul__(self, other: Doubles, /) -> Doubles: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """``B' G B``, how predictions of EASE go together, of which nothing is formed but G and an inverse.
+
+    With ``P`` the inverse of ``G + l``, and ``S = 1 / diag(P)``, the weights ``B`` are ``1 - P S``; so ``G B`` is
+    ``G - S + l P S``.
+
+    Attributes:
+        gram: (K, K), G.
+        inverse: (K, K), P.
+        scale: (K, 1), S.
+        regularisation: l.
+    """
+
+    gram: Doubles
+    inverse: Doubles
+    scale: Doubles
+    regularisation: float
+
+    @classmethod
+    def of(cls, gram: Doubles, regularisation: float) -> "_Predicted":
+        regular = gram.copy()
+        regular[np.diag_indices_from(regular)] += regularisation
+        # Twice as fast as the inverse of a matrix of which nothing is known.
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(regular))).numpy()
+        return cls(gram, inverse, 1 / np.diag(inverse)[:, None], regularisation)
+
+    def __len__(self) -> int:
+        return len(self.gram)
+
+    def weigh(self, basis: Doubles) -> Doubles:
+        """Multiply by B, from the left."""
+        weighed: Doubles = basis - self.inverse @ (self.scale * basis)
+        return weighed
+
+    def __matmul__(self, basis: Doubles) -> Doubles:
+        scaled = self.scale * basis
+        seen = self.gram @ basis - scaled + self.regularisation * (self.inverse @ scaled)
+        product: Doubles = seen - self.scale * (self.inverse @ seen)
+        return product
+
+
+def first_eigenvectors(matrix: Symmetric, rank: int, rounds: int = 12) -> Doubles:
     """Give the eigenvectors of the largest eigenvalues of a symmetric matrix without negative ones: (N, rank).
 
     By subspace iteration: a large matrix is only multiplied, never decomposed.
@@ -60,7 +108,7 @@ def first_eigenvectors(matrix: Doubles, rank: int, rounds: int = 12) -> Doubles:
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(len(matrix), wide)))[0]
     for _ in range(rounds):
         basis = np.linalg.qr(matrix @ basis)[0]
-    _, turned = np.linalg.eigh(basis.T @ matrix @ basis)
+    _, turned = np.linalg.eigh(basis.T @ (matrix @ basis))
     vectors: Doubles = basis @ turned[:, ::-1][:, :rank]
     return vectors
 
@@ -94,7 +142,7 @@ class Whitening:
         return (items - self.mean) @ self.forward
 
 
-def ridge(described: Vectors, wanted: Doubles, trust: Doubles, regularisation: float) -> Predictor:
+def ridge(described: Vectors, wanted: Doubles | Vectors, trust: Doubles, regularisation: float) -> Predictor:
     """Predict from content, counting each item by how far what is known of it can be trusted.
 
     Args:
@@ -106,13 +154,13 @@ def ridge(described: Vectors, wanted: Doubles, trust: Doubles, regularisation: f
     shares = trust / trust.sum()
     y_mean = shares @ wanted
     x_mean = np.zeros(described.shape[1])
-    for start in range(0, len(described), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(described), BLOCK):
+        block = slice(start, start + BLOCK)
         x_mean += shares[block] @ described[block]
     square = regularisation * np.eye(described.shape[1])
     product = np.zeros((described.shape[1], wanted.shape[1]))
-    for start in range(0, len(described), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(described), BLOCK):
+        block = slice(start, start + BLOCK)
         x = described[block] - x_mean
         weighted = x.T * trust[block]
         square += weighted @ x

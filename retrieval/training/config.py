@@ -29,7 +29,7 @@ class AdapterConfig:
 
     hidden: int = 64
     epochs: int = 20
-    most_steps: int = 1500
+    most_steps: int = 1000
     targets: int = 4
     batch_size: int = 512
     uniform: int = 512

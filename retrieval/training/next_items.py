@@ -13,11 +13,12 @@ from indexing.errors import TrainingError
 from indexing.types import Rows, Vectors
 from retrieval.behaviour import Predictor, Tower
 from retrieval.prepare import History
-from retrieval.training.closed_form import Doubles, Whitening
+from retrieval.training.closed_form import Whitening
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.loop import Schedule, digest, learn
 from retrieval.training.losses import sampled_softmax
+from retrieval.training.row_adam import RowAdam
 
 # The history as a whole, what was done just now, and what was disliked; half-lives at the start.
 _HALF_LIVES = (15.0, 3.0, 15.0)
@@ -70,6 +71,15 @@ def _cuts(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int6
     return rng.integers(max(1, length // 4), length, wanted if length > 4 else 1)
 
 
+def _among(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find what lists hold among rising rows: of all that is there the number of its list, and its place."""
+    wanted = np.concatenate(lists)
+    line = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+    place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    there = rows[place] == wanted
+    return torch.from_numpy(line[there]), torch.from_numpy(place[there])
+
+
 class NextItems:
     """The torch side of a `Tower` and its items."""
 
@@ -108,12 +118,17 @@ class NextItems:
             {"params": small, "lr": 1e-2},
             {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
         ]
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups)
+        self.optimizer = RowAdam(groups)
         self.fixed = self.worth.detach().clone()
 
     @staticmethod
     def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.normal(0, _SPREAD, (count, dims)).astype(np.float32))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a batch reads only some of the rows; then gradients are sparse, and a step is as large as they."""
+        return len(self.warm) > self.config.negatives
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
@@ -128,13 +143,11 @@ class NextItems:
     def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
         rows, log_expected = self._candidates(batch, rng)
         out = torch.isinf(log_expected).repeat(len(batch), 1)
+        out[_among(rows, [past.rows[:at] for past, at in batch])] = True
         wanted = torch.zeros(len(batch), len(rows))
-        for line, (past, at) in enumerate(batch):
-            after = slice(at, at + self.config.ahead)
-            _, known, _ = np.intersect1d(rows, past.rows[:at], assume_unique=True, return_indices=True)
-            out[line, torch.from_numpy(known)] = True
-            places = torch.from_numpy(np.searchsorted(rows, past.rows[after]))
-            wanted[line, places] = self.targets[self._level(past.weights[after])]
+        nexts = [past[at : at + self.config.ahead] for past, at in batch]
+        taught = self.targets[self._level(np.concatenate([after.weights for after in nexts]))]
+        wanted[_among(rows, [after.rows for after in nexts])] = taught
         # The root: who did much teaches more than who did little, but not in proportion.
         grades = wanted.sum(dim=1).sqrt()
         return (grades * sampled_softmax(self._scores(batch, rows, rng), wanted, log_expected, out)).mean()
@@ -145,7 +158,7 @@ class NextItems:
         All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not
         drawn is a candidate for its own queries alone: for the others it is never expected.
         """
-        if len(self.warm) <= self.config.negatives:
+        if not self.sampled:
             return self.warm, torch.zeros(len(self.warm))
         drawn = rng.choice(self.warm, self.config.negatives, replace=False)
         rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.ahead] for past, at in batch]))
@@ -165,11 +178,14 @@ class NextItems:
         queries: torch.Tensor = torch.zeros(())
         for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
             counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
-            queries = queries + F.embedding_bag(rows, said, starts, mode="sum", per_sample_weights=counts)
+            queries = queries + F.embedding_bag(
+                rows, said, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
+            )
         has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
         among = torch.from_numpy(candidates)
         vectors, bias = self._predicted(among, rng)
-        vectors, bias = vectors + has_own * self.items[among], bias + has_own * self.bias[among]
+        items, biases = (F.embedding(among, table, sparse=self.sampled) for table in (self.items, self.bias))
+        vectors, bias = vectors + has_own * items, bias + has_own * biases
         return self.scale.exp() * (queries @ vectors.T) + bias.T
 
     def _predicted(self, among: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,7 +197,7 @@ class NextItems:
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Doubles, Doubles, Predictor]:
+    def tower(self, warm: Rows) -> tuple[Tower, Vectors, Vectors, Predictor]:
         """Give what was learned for use in numpy.
 
         The tower, (N, dims + 1) item vectors, (N, 3 (dims + 1)) what items say, and what predicts the item vectors.
@@ -192,9 +208,10 @@ class NextItems:
             own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
             items, scale = own.double().numpy(), float(self.scale.exp())
             white = Whitening.of(items[warm])
-            said = np.concatenate([scale * part.double().numpy() @ white.back[:-1] for part in self.said], axis=1)
+            told = scale * white.back[:-1]
+            said = [(part.double().numpy() @ told).astype(np.float32) for part in self.said]
             start = white.back[-1].astype(np.float32)
             tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
             weights = self.predicting.double().numpy() @ white.forward
-        offset = -white.mean @ white.forward
-        return tower, white.apply(items), said, Predictor(weights.astype(np.float32), offset.astype(np.float32))
+        predictor = Predictor(weights.astype(np.float32), (-white.mean @ white.forward).astype(np.float32))
+        return tower, white.apply(items).astype(np.float32), np.concatenate(said, axis=1), predictor

@@ -161,6 +161,53 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
     assert abs(by_itself / whole - 1) > 0.2  # what it would be without the correction
 
 
+def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels = levels_of(pasts)
+    config = NextItemsConfig(dims=6, negatives=COUNT // 3, dropout=0.0, id_dropout=0.0)
+    given = pasts, DESCRIBED, levels, levels / np.float32(3), np.arange(COUNT), config
+    state = NextItems(*given, np.random.default_rng(0))
+    before = [table.detach().clone() for table in (state.items, state.said[0])]
+    batch = [(pasts[0], 3), (pasts[1], 4)]
+    rows, _ = state._candidates(batch, np.random.default_rng(1))
+    state._loss(batch, np.random.default_rng(1)).backward()  # type: ignore[no-untyped-call]
+    assert all(table.grad.is_sparse for table in (state.items, *state.said, state.bias))  # type: ignore[union-attr]
+    state.optimizer.step()
+    moved = [
+        np.flatnonzero((table != was).any(dim=1))
+        for table, was in zip((state.items, state.said[0]), before, strict=True)
+    ]
+    assert moved[0].tolist() == rows.tolist()
+    assert moved[1].tolist() == sorted({*pasts[0].rows[:3].tolist(), *pasts[1].rows[:4].tolist()})
+
+
+def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    pasts = histories(log_of(), ITEMS)
+    levels = levels_of(pasts)
+    found = []
+    for sparse in (True, False):
+        config = NextItemsConfig(dims=6, negatives=COUNT // 3)
+        state = NextItems(
+            pasts, DESCRIBED, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
+        )
+        candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
+        monkeypatch.setattr(NextItems, "_candidates", lambda *_, drawn=candidates: drawn)
+        state.config = replace(config, negatives=COUNT // 3 if sparse else COUNT)
+        state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()  # type: ignore[no-untyped-call]
+        monkeypatch.undo()
+        found.append([table.grad.to_dense() for table in (state.items, *state.said, state.bias)])  # type: ignore[union-attr]
+    torch.testing.assert_close(*found)
+
+
+def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pasts = histories(log_of(), ITEMS)
+    whole = learn_behaviour(pasts, DESCRIBED, SMALL)
+    monkeypatch.setattr("retrieval.training.behaviour.BLOCK", 7)
+    parts = learn_behaviour(pasts, DESCRIBED, SMALL)
+    np.testing.assert_allclose(parts.items, whole.items, atol=1e-5)
+    np.testing.assert_allclose(parts.said, whole.said, atol=1e-5)
+
+
 def test_training_brings_up_what_comes_next() -> None:
     pasts, others = histories(log_of(200), ITEMS), histories(log_of(50, seed=1), ITEMS)
     levels = levels_of(pasts)
