@@ -16,18 +16,18 @@ class RowAdam(torch.optim.Adam):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]  # noqa: ANN401
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # noqa: ANN401 - as Adam
         """Take one step."""
         for group in self.param_groups:
             for table in group["params"]:
-                if table.grad is not None and table.grad.is_sparse:
-                    self._step_rows(table, group["lr"], group["betas"][1], group["eps"])
+                gradient = table.grad
+                if gradient is not None and gradient.is_sparse:
+                    self._step_rows(table, gradient.coalesce(), group)
                     table.grad = None  # so that Adam passes over it
         return super().step(closure)
 
-    def _step_rows(self, table: torch.Tensor, rate: float, fading: float, eps: float) -> None:
-        gradient = table.grad.coalesce()
-        rows, values = gradient.indices()[0], gradient.values()
+    def _step_rows(self, table: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        fading, rows, values = group["betas"][1], gradient.indices()[0], gradient.values()
         state = self.state[table]
         if not state:
             state["step"] = torch.zeros(())
@@ -36,5 +36,5 @@ class RowAdam(torch.optim.Adam):
         passed = state["step"] - state["last"][rows]
         squares = fading**passed * state["squares"][rows] + (1 - fading) * values**2
         state["squares"][rows], state["last"][rows] = squares, state["step"]
-        spread = (squares / (1 - fading ** state["step"])).sqrt() + eps
-        table.index_add_(0, rows, values / spread, alpha=-rate)
+        spread = (squares / (1 - fading ** state["step"])).sqrt() + group["eps"]
+        table.index_add_(0, rows, values / spread, alpha=-group["lr"])

@@ -170,7 +170,7 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
     before = [table.detach().clone() for table in (state.items, state.said[0])]
     batch = [(pasts[0], 3), (pasts[1], 4)]
     rows, _ = state._candidates(batch, np.random.default_rng(1))
-    state._loss(batch, np.random.default_rng(1)).backward()  # type: ignore[no-untyped-call]
+    state._loss(batch, np.random.default_rng(1)).backward()
     assert all(table.grad.is_sparse for table in (state.items, *state.said, state.bias))  # type: ignore[union-attr]
     state.optimizer.step()
     moved = [
@@ -193,7 +193,7 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
         candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
         monkeypatch.setattr(NextItems, "_candidates", lambda *_, drawn=candidates: drawn)
         state.config = replace(config, negatives=COUNT // 3 if sparse else COUNT)
-        state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()  # type: ignore[no-untyped-call]
+        state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()
         monkeypatch.undo()
         found.append([table.grad.to_dense() for table in (state.items, *state.said, state.bias)])  # type: ignore[union-attr]
     torch.testing.assert_close(*found)

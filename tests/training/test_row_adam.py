@@ -18,7 +18,7 @@ def learn(optimizer: torch.optim.Optimizer, part: torch.Tensor, *, sparse: bool)
     for number, rows in enumerate(BATCHES):
         optimizer.zero_grad()
         read = F.embedding(torch.tensor(rows), part, sparse=sparse)
-        ((read - number) ** 2).sum().backward()  # type: ignore[no-untyped-call]
+        ((read - number) ** 2).sum().backward()
         optimizer.step()
 
 
@@ -48,6 +48,6 @@ def test_goes_on_from_its_state(after: int) -> None:
             first = RowAdam([stopped], lr=0.1)
             first.load_state_dict(state)
         first.zero_grad()
-        ((F.embedding(torch.tensor(rows), stopped, sparse=True) - number) ** 2).sum().backward()  # type: ignore[no-untyped-call]
+        ((F.embedding(torch.tensor(rows), stopped, sparse=True) - number) ** 2).sum().backward()
         first.step()
     assert torch.equal(stopped, straight)
