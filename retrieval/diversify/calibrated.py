@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexing.types import Mask, Rows
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify.relevance import check_strength, relevance
+from retrieval.diversify.relevance import check, relevance
 from retrieval.users import UserModel
 
 SMOOTHING = 0.01
@@ -28,15 +28,17 @@ class Calibrated:
     Attributes:
         attribute: The values of each row.
         strength: From 0, relevance alone, to 1, calibration alone.
+        sharpness: To which power relevance is taken; see `relevance`.
         users: Weighs the history.
     """
 
     attribute: Attribute
     strength: float = 0.3
+    sharpness: float = 1.0
     users: UserModel = UserModel()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        check(self.strength, self.sharpness)
 
     def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
         """Say how many numbers are held for each candidate."""
@@ -48,7 +50,7 @@ class Calibrated:
         known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
         one = _of_each(self.attribute, candidates.rows)
         has = np.asarray((one > 0).any(axis=2), np.bool_)
-        return _Shares(one[:, :, known], has, wanted[:, known], (relevance(candidates), self.strength))
+        return _Shares(one[:, :, known], has, wanted[:, known], (relevance(candidates, self.sharpness), self.strength))
 
 
 def wanted_shares(attribute: Attribute, histories: tuple[Rows, ...], users: UserModel) -> NDArray[np.float64]:

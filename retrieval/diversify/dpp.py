@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from indexing.encoders.base import unit
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.diversify.relevance import check_strength, relevance
+from retrieval.diversify.relevance import check, relevance
 
 # What an item adds that those picked span already: above what is left of it by float32, and not 0, to have a logarithm.
 LEAST = 1e-6
@@ -27,13 +27,15 @@ class DPP:
     Attributes:
         vectors: (N, D) float32, of any length, without the mean that they share; see `MMR`.
         strength: From 0, relevance alone, to 1, variety alone.
+        sharpness: To which power relevance is taken; see `relevance`.
     """
 
     vectors: Vectors
     strength: float = 0.3
+    sharpness: float = 1.0
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        check(self.strength, self.sharpness)
 
     def width(self, k: int) -> int:
         """Say how many numbers are held for each candidate."""
@@ -41,7 +43,8 @@ class DPP:
 
     def begin(self, candidates: Candidates, k: int) -> "_Volume":
         """Begin lists."""
-        return _Volume(unit(self.vectors[candidates.rows]), relevance(candidates), self.strength, k)
+        relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
+        return _Volume(unit(self.vectors[candidates.rows]), relevant, self.strength, k)
 
 
 class _Volume:
@@ -49,13 +52,13 @@ class _Volume:
 
     Args:
         shown: (b, K, D) float32, unit vectors of the candidates.
-        relevant: (b, K) float64.
+        relevant: (b, K) float64, what relevance adds.
         strength: As above.
         k: How many will be picked.
     """
 
     def __init__(self, shown: Vectors, relevant: NDArray[np.float64], strength: float, k: int) -> None:
-        self._shown, self._relevant, self._strength = shown, (1 - strength) * relevant, strength
+        self._shown, self._relevant, self._strength = shown, relevant, strength
         self._factor = np.zeros((*relevant.shape, k))
         self._added = np.ones(relevant.shape)  # the squared diagonal of the factor if a candidate were the next
         self._picked = 0

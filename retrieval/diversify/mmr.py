@@ -1,6 +1,7 @@
-"""Maximal marginal relevance: an item is worth less the more it resembles one that is shown already.
+"""An item is worth less the more it resembles what is shown already: the nearest of it, or all of it on average.
 
-Source: Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents".
+Sources: Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents"; Gollapudi
+and Sharma 2009, "An axiomatic approach for result diversification", for the mean over pairs (max-sum dispersion).
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from indexing.encoders.base import unit
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.diversify.relevance import check_strength, relevance
+from retrieval.diversify.relevance import check, relevance
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +23,15 @@ class MMR:
         vectors: (N, D) float32, of any length; one that is zero resembles nothing. Vectors of one encoder share a
             large mean: take it away first, or all items look alike.
         strength: From 0, relevance alone, to 1, variety alone.
+        sharpness: To which power relevance is taken; see `relevance`.
     """
 
     vectors: Vectors
     strength: float = 0.3
+    sharpness: float = 1.0
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        check(self.strength, self.sharpness)
 
     def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
         """Say how many numbers are held for each candidate."""
@@ -36,7 +39,17 @@ class MMR:
 
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
-        return _Nearest(unit(self.vectors[candidates.rows]), relevance(candidates), self.strength)
+        relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
+        return _Nearest(unit(self.vectors[candidates.rows]), relevant, self.strength)
+
+
+class MSD(MMR):
+    """Gain: (1 - strength) * relevance - strength * the mean cosine with the items that were picked."""
+
+    def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
+        """Begin lists."""
+        relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
+        return _Mean(unit(self.vectors[candidates.rows]), relevant, self.strength)
 
 
 class _Nearest:
@@ -44,18 +57,30 @@ class _Nearest:
 
     Args:
         shown: (b, K, D) float32, unit vectors of the candidates.
-        relevant: (b, K) float64.
+        relevant: (b, K) float64, what relevance adds.
         strength: As above.
     """
 
     def __init__(self, shown: Vectors, relevant: NDArray[np.float64], strength: float) -> None:
-        self._shown, self._relevant, self._strength = shown, (1 - strength) * relevant, strength
-        self._nearest: NDArray[np.float64] | None = None
+        self._shown, self._relevant, self._strength = shown, relevant, strength
+        self._alike = np.zeros(relevant.shape)
+        self._picked = 0
 
     def values(self) -> NDArray[np.float64]:
-        return self._relevant if self._nearest is None else self._relevant - self._strength * self._nearest
+        return self._relevant - self._strength * self._alike
 
     def pick(self, places: NDArray[np.int64]) -> None:
         picked = self._shown[np.arange(len(places)), places]
         cosines = np.matmul(self._shown, picked[:, :, None])[:, :, 0].astype(np.float64)
-        self._nearest = cosines if self._nearest is None else np.maximum(self._nearest, cosines)
+        self._alike = self._joined(cosines) if self._picked else cosines
+        self._picked += 1
+
+    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self._alike, cosines)
+
+
+class _Mean(_Nearest):
+    """The mean cosine instead."""
+
+    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._alike + (cosines - self._alike) / (self._picked + 1)

@@ -9,11 +9,16 @@ from indexing.errors import InputError
 from retrieval.candidates import Candidates
 
 
-def relevance(candidates: Candidates) -> NDArray[np.float64]:
+def relevance(candidates: Candidates, sharpness: float = 1.0) -> NDArray[np.float64]:
     """Give scores as relevance from 0, the last of its list, to 1, the first: (B, K) float64; 0 for padding.
 
     Scores are inner products or what a head gives, without bounds and on another scale for every query. Shifting all
     scores of a list, or multiplying them, changes nothing here. A list whose scores are all the same is relevant: 1.
+
+    Args:
+        candidates: B queries.
+        sharpness: To which power it is taken. Above 1 the first hits are worth more, and the others more alike: variety
+            then comes from the end of a list.
 
     >>> from indexing import ItemIds
     >>> scores = np.array([[9.0, 8.0, 5.0, -np.inf]], np.float32)
@@ -26,17 +31,19 @@ def relevance(candidates: Candidates) -> NDArray[np.float64]:
     low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     span = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf) - low
     shares = np.divide(scores - np.where(there, low, 0.0), span, out=np.ones_like(scores), where=span > 0)
-    return np.where(there, shares, 0.0)
+    return np.where(there, shares if sharpness == 1 else shares**sharpness, 0.0)
 
 
-def check_strength(strength: float) -> None:
-    """Refuse what is no share.
+def check(strength: float, sharpness: float) -> None:
+    """Refuse what cannot weigh relevance against variety.
 
     Raises:
-        InputError: When it is below 0 or above 1.
+        InputError: When strength is not between 0 and 1, or sharpness not above 0.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"a strength of {strength}; give a number from 0, relevance alone, to 1, variety alone")
+    if not 0 < sharpness < np.inf:
+        raise InputError(f"a sharpness of {sharpness}; give a number above 0, as 1")
 
 
 @dataclass(frozen=True)

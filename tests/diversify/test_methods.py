@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from indexing.item_ids import ItemIds
 from indexing.types import Rows, Vectors
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, Calibrated, Cap, Objective, Relevant, diversified, greedy, relevance
+from retrieval.diversify import DPP, MMR, MSD, Calibrated, Cap, Objective, Relevant, diversified, greedy, relevance
 from retrieval.users import UserModel
 from tests.diversify.lists import ITEMS, cosine, genres, lists, picked_plainly, plain_relevance, vectors
 
 STRENGTHS = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)
 OBJECTIVES: dict[str, Callable[[float], Objective]] = {
     "mmr": lambda strength: MMR(vectors(1), strength),
+    "msd": lambda strength: MSD(vectors(1), strength, sharpness=2.0),
     "dpp": lambda strength: DPP(vectors(1), strength),
     "calibrated": lambda strength: Calibrated(Attribute.of(genres(1)), strength),
 }
@@ -36,12 +38,16 @@ def relevant_of(candidates: Candidates, line: int) -> list[float]:
     return plain_relevance(scores) if scores else []
 
 
-def mmr_plainly(candidates: Candidates, line: int, k: int, shown: Vectors, strength: float) -> list[int]:
+def alike_plainly(
+    candidates: Candidates, line: int, k: int, make: tuple[Callable[[list[float]], float], Vectors, float]
+) -> list[int]:
+    """What is lost by cosines with those picked: the largest of them, or their mean."""
     rows, relevant = candidates.rows[line], relevant_of(candidates, line)
+    lost, shown, strength = make
 
     def value(picked: list[int], place: int) -> float:
-        nearest = max((cosine(shown[rows[place]], shown[rows[other]]) for other in picked), default=0.0)
-        return (1 - strength) * relevant[place] - strength * nearest
+        cosines = [cosine(shown[rows[place]], shown[rows[other]]) for other in picked]
+        return (1 - strength) * relevant[place] - strength * (lost(cosines) if cosines else 0.0)
 
     return picked_plainly(rows, k, value)
 
@@ -89,10 +95,11 @@ def calibrated_plainly(
 
 @given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 14))
 @settings(max_examples=40, deadline=None)
-def test_mmr_is_that_of_plain_loops(seed: int, strength: float, k: int) -> None:
-    found = lists(seed)
-    ranked = diversified(found, MMR(vectors(seed), strength), k)
-    assert kept(ranked) == [mmr_plainly(found, line, k, vectors(seed), strength) for line in range(len(found))]
+def test_mmr_and_msd_are_those_of_plain_loops(seed: int, strength: float, k: int) -> None:
+    found, shown = lists(seed), vectors(seed)
+    for objective, lost in ((MMR(shown, strength), max), (MSD(shown, strength), fmean)):
+        ranked = diversified(found, objective, k)
+        assert kept(ranked) == [alike_plainly(found, line, k, (lost, shown, strength)) for line in range(len(found))]
 
 
 @given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 6))
@@ -199,10 +206,10 @@ def test_calibrated_by_hand() -> None:
     # The history is half x, half y: after a, which is x, c brings the list to the same shares.
     found = candidates([3.0, 2.0, 1.0, 0.0], history=(3, 4))
     even = UserModel(half_life=1e9)
-    assert order(diversified(found, Calibrated(kinds, 0.5, even), 2)) == "acbd"
-    assert order(diversified(found, Calibrated(kinds, 0.1, even), 2)) == "abcd"
+    assert order(diversified(found, Calibrated(kinds, 0.5, users=even), 2)) == "acbd"
+    assert order(diversified(found, Calibrated(kinds, 0.1, users=even), 2)) == "abcd"
     # All of the weight on the last item, a y: c is wanted first, as strength allows.
-    assert order(diversified(found, Calibrated(kinds, 0.9, UserModel(half_life=0.01)), 1)) == "cabd"
+    assert order(diversified(found, Calibrated(kinds, 0.9, users=UserModel(half_life=0.01)), 1)) == "cabd"
     for history in ((), (5,)):  # nobody, and somebody whose items have no values
         unknown = candidates([3.0, 2.0, 1.0, 0.0], history=history)
         assert order(diversified(unknown, Calibrated(kinds, 0.9), 4)) == "abcd"
@@ -259,6 +266,7 @@ def test_relevance_is_on_one_scale() -> None:
         assert not relevance(found)[line][~there].any()
     assert relevance(candidates([2.0, 2.0, 2.0])).tolist() == [[1.0, 1.0, 1.0]]
     assert relevance(candidates([-7.0])).tolist() == [[1.0]]
+    assert relevance(candidates([8.0, 6.0, 4.0]), sharpness=2).tolist() == [[1.0, 0.25, 0.0]]
 
 
 def test_what_cannot_be_weighed_is_refused() -> None:
@@ -270,5 +278,7 @@ def test_what_cannot_be_weighed_is_refused() -> None:
     for make in OBJECTIVES.values():
         with pytest.raises(InputError, match=r"a strength of 1\.5; give a number from 0"):
             make(1.5)
+    with pytest.raises(InputError, match=r"a sharpness of 0; give a number above 0"):
+        DPP(vectors(0), sharpness=0)
     with pytest.raises(InputError, match="a cap of 0 allows nothing"):
         Cap(Attribute.of(["x"]), 0)
