@@ -98,6 +98,14 @@ class Attribute:
         found[there] = self.codes[(self.starts[real][..., None] + places)[there]]
         return found
 
+    def alone(self, rows: Rows) -> NDArray[np.float64]:
+        """Give the shares of each of (B, K) rows by itself: (B, K, V) float64; 0 for -1 and items without values."""
+        codes = self.table(rows)
+        line, place, number = np.nonzero(codes >= 0)
+        found = np.zeros((*rows.shape, len(self.values)))
+        found[line, place, codes[line, place, number]] = 1 / (codes >= 0).sum(axis=2)[line, place]
+        return found
+
 
 def values_in(value: object) -> list[str]:
     """Give the values that an item has of an attribute, each once: none for None, several for a list.

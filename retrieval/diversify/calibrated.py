@@ -48,7 +48,7 @@ class Calibrated:
         """Begin lists."""
         wanted = wanted_shares(self.attribute, candidates.histories, self.users)
         known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
-        one = _of_each(self.attribute, candidates.rows)
+        one = self.attribute.alone(candidates.rows)
         has = np.asarray((one > 0).any(axis=2), np.bool_)
         return _Shares(one[:, :, known], has, wanted[:, known], (relevance(candidates, self.sharpness), self.strength))
 
@@ -57,15 +57,6 @@ def wanted_shares(attribute: Attribute, histories: tuple[Rows, ...], users: User
     """Give the share of each value in each history, recent items counting more: (B, V) float64."""
     recent = [history[-users.longest :] for history in histories]
     return attribute.shares(recent, [users.weights(len(history)) for history in recent])
-
-
-def _of_each(attribute: Attribute, rows: Rows) -> NDArray[np.float64]:
-    """Give the shares of each candidate by itself: (b, K, V) float64."""
-    codes = attribute.table(rows)
-    line, place, number = np.nonzero(codes >= 0)
-    one = np.zeros((*rows.shape, len(attribute.values)))
-    one[line, place, codes[line, place, number]] = 1 / (codes >= 0).sum(axis=2)[line, place]
-    return one
 
 
 class _Shares:

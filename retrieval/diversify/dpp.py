@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.encoders.base import unit
 from indexing.types import Vectors
+from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.diversify.relevance import check, relevance
+from retrieval.diversify.shown import dimensions, shown
 
 # What an item adds that those picked span already: above what is left of it by float32, and not 0, to have a logarithm.
 LEAST = 1e-6
@@ -25,40 +26,42 @@ class DPP:
     S holds (1 + cosine) / 2 of each pair, so that opposite items are the most different, and 1 of an item with itself.
 
     Attributes:
-        vectors: (N, D) float32, of any length, without the mean that they share; see `MMR`.
+        of: What items are compared by: (N, D) float32, or an attribute; see `MMR`.
         strength: From 0, relevance alone, to 1, variety alone.
         sharpness: To which power relevance is taken; see `relevance`.
+        centre: (D,) float32, taken from each vector; see `MMR`.
     """
 
-    vectors: Vectors
+    of: Vectors | Attribute
     strength: float = 0.3
     sharpness: float = 1.0
+    centre: Vectors | None = None
 
     def __post_init__(self) -> None:
         check(self.strength, self.sharpness)
 
     def width(self, k: int) -> int:
         """Say how many numbers are held for each candidate."""
-        return int(self.vectors.shape[1]) + 2 * k + 2
+        return dimensions(self.of) + 2 * k + 2
 
     def begin(self, candidates: Candidates, k: int) -> "_Volume":
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Volume(unit(self.vectors[candidates.rows]), relevant, self.strength, k)
+        return _Volume(shown(self.of, candidates.rows, self.centre), relevant, self.strength, k)
 
 
 class _Volume:
     """The Cholesky factor of S, a row for each item picked, and what each candidate would add.
 
     Args:
-        shown: (b, K, D) float32, unit vectors of the candidates.
+        vectors: (b, K, D) float32, unit vectors of the candidates.
         relevant: (b, K) float64, what relevance adds.
         strength: As above.
         k: How many will be picked.
     """
 
-    def __init__(self, shown: Vectors, relevant: NDArray[np.float64], strength: float, k: int) -> None:
-        self._shown, self._relevant, self._strength = shown, relevant, strength
+    def __init__(self, vectors: Vectors, relevant: NDArray[np.float64], strength: float, k: int) -> None:
+        self._vectors, self._relevant, self._strength = vectors, relevant, strength
         self._factor = np.zeros((*relevant.shape, k))
         self._added = np.ones(relevant.shape)  # the squared diagonal of the factor if a candidate were the next
         self._picked = 0
@@ -68,7 +71,7 @@ class _Volume:
 
     def pick(self, places: NDArray[np.int64]) -> None:
         lines = np.arange(len(places))
-        cosines = np.matmul(self._shown, self._shown[lines, places][:, :, None])[:, :, 0].astype(np.float64)
+        cosines = np.matmul(self._vectors, self._vectors[lines, places][:, :, None])[:, :, 0].astype(np.float64)
         before = self._factor[:, :, : self._picked]
         common = np.matmul(before, before[lines, places][:, :, None])[:, :, 0]
         added = self._added[lines, places][:, None]

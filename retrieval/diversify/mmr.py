@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.encoders.base import unit
 from indexing.types import Vectors
+from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.diversify.relevance import check, relevance
+from retrieval.diversify.shown import dimensions, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,27 +21,29 @@ class MMR:
     """Gain: (1 - strength) * relevance - strength * the largest cosine with an item that was picked.
 
     Attributes:
-        vectors: (N, D) float32, of any length; one that is zero resembles nothing. Vectors of one encoder share a
-            large mean: take it away first, or all items look alike.
+        of: What items are compared by: (N, D) float32, of any length, where one that is zero resembles nothing; or an
+            attribute.
         strength: From 0, relevance alone, to 1, variety alone.
         sharpness: To which power relevance is taken; see `relevance`.
+        centre: (D,) float32, taken from each vector: those of one encoder share a large mean, by which all look alike.
     """
 
-    vectors: Vectors
+    of: Vectors | Attribute
     strength: float = 0.3
     sharpness: float = 1.0
+    centre: Vectors | None = None
 
     def __post_init__(self) -> None:
         check(self.strength, self.sharpness)
 
     def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
         """Say how many numbers are held for each candidate."""
-        return int(self.vectors.shape[1]) + 1
+        return dimensions(self.of) + 1
 
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Nearest(unit(self.vectors[candidates.rows]), relevant, self.strength)
+        return _Nearest(shown(self.of, candidates.rows, self.centre), relevant, self.strength)
 
 
 class MSD(MMR):
@@ -49,20 +52,20 @@ class MSD(MMR):
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Mean(unit(self.vectors[candidates.rows]), relevant, self.strength)
+        return _Mean(shown(self.of, candidates.rows, self.centre), relevant, self.strength)
 
 
 class _Nearest:
     """The largest cosine of each candidate with those picked so far.
 
     Args:
-        shown: (b, K, D) float32, unit vectors of the candidates.
+        vectors: (b, K, D) float32, unit vectors of the candidates.
         relevant: (b, K) float64, what relevance adds.
         strength: As above.
     """
 
-    def __init__(self, shown: Vectors, relevant: NDArray[np.float64], strength: float) -> None:
-        self._shown, self._relevant, self._strength = shown, relevant, strength
+    def __init__(self, vectors: Vectors, relevant: NDArray[np.float64], strength: float) -> None:
+        self._vectors, self._relevant, self._strength = vectors, relevant, strength
         self._alike = np.zeros(relevant.shape)
         self._picked = 0
 
@@ -70,8 +73,8 @@ class _Nearest:
         return self._relevant - self._strength * self._alike
 
     def pick(self, places: NDArray[np.int64]) -> None:
-        picked = self._shown[np.arange(len(places)), places]
-        cosines = np.matmul(self._shown, picked[:, :, None])[:, :, 0].astype(np.float64)
+        picked = self._vectors[np.arange(len(places)), places]
+        cosines = np.matmul(self._vectors, picked[:, :, None])[:, :, 0].astype(np.float64)
         self._alike = self._joined(cosines) if self._picked else cosines
         self._picked += 1
 

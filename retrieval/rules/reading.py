@@ -33,9 +33,8 @@ class Rules:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", tuple(self.rules))
         if wrong := [rule for rule in self.rules if not isinstance(rule, tuple(KINDS.values()))]:
-            raise InputError(
-                f"{repr(wrong[0])[:80]} is no rule; make it with one of {[k.__name__ for k in KINDS.values()]}"
-            )
+            kinds = [kind.__name__ for kind in KINDS.values()]
+            raise InputError(f"{repr(wrong[0])[:80]} is no rule; make it with one of {kinds}")
 
     @classmethod
     def from_json(cls, path: Path | str) -> "Rules":
