@@ -108,10 +108,10 @@ def _places(pins: Sequence[tuple[int, Pin]], items: ItemIds, gone: Mask, length:
     places: dict[int, tuple[int, int]] = {}
     pinned: set[int] = set()
     for number, pin in pins:
-        for offset, row in enumerate(items.rows(pin.item_ids).tolist()):
+        place = min(pin.at - 1, length)
+        for row in items.rows(pin.item_ids).tolist():
             if row in pinned or gone[row]:
                 continue
-            place = min(pin.at - 1 + offset, length)
             while place in places:
                 place += 1
             places[place] = (row, number)

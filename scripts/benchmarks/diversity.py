@@ -1,18 +1,20 @@
 """What variety costs: relevance against diversity, coverage and calibration on MovieLens 100k, for every method.
 
-python -m scripts.benchmarks.diversity DATA
+python -m scripts.benchmarks.diversity DATA [--lists FOLDER]
 
-DATA as for scripts.benchmarks.baselines. Lists are the top 100 of the behaviour block (scripts.benchmarks.learning, seed
-0) for the users of split_user, of which 20 are picked. Diversity is 1 - the mean cosine over pairs, by centred text
-vectors and by genres, so that no method is judged by its own yardstick alone; "nearest" is 1 - the largest cosine with
-another hit, by genres. Curves are measured on valid. Of each method the setting with most diversity by genres is taken
-that there loses at most 1.5 % of ndcg@20 and no coverage, and measured on test, with 95 % bootstrap intervals of the
-difference over users.
+DATA as for scripts.benchmarks.baselines. Lists are the top 100 of the behaviour block (scripts.benchmarks.learning,
+seed 0) for the users of split_user, of which 20 are picked; --lists keeps them, so that a second run need not learn.
+Diversity is 1 - the mean cosine over pairs, by centred text vectors and by genres, so that no method is judged by its
+own yardstick alone; "nearest" is 1 - the largest cosine with another hit, by genres. Curves are measured on valid. Of
+each method the setting with most diversity by genres is taken that there loses at most 1.5 % of ndcg@20 and no
+coverage, and measured on test, with 95 % bootstrap intervals of the difference over users.
 """
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEED, K
 
 DEPTH = 100
-STRENGTHS = (0.02, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+STRENGTHS = (0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.6)
 SHARP = (1.0, 4.0)
 CAPS = (4, 6, 8, 10, 12)
 MOST_LOST = 0.015
@@ -48,19 +50,19 @@ def main() -> None:
     """Measure the curves on valid, choose, and measure what was chosen on test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--lists", type=Path)
     given = parser.parse_args()
     films = Films(given.data)
     content = Content(films, films.texts, described_by(given.data, films.items), given.data)
     judge = Judge.of(given.data, films)
-    valid = valid_of(films, "split_user")
-    choice = content.choose(valid)
-    asked = lists(content, valid, choice)
+    made = Made(content, given.lists)
+    asked = made.lists("valid", valid_of(films, "split_user"))
     curves = {name: [told(judge, asked, one) for one in ways.items()] for name, ways in judge.methods().items()}
     base = told(judge, asked, ("relevance", plain))
     chosen = {name: best(curve, base) for name, curve in curves.items()}
-    final = lists(content, films.cut("split_user"), choice)
+    final = made.lists("test", films.cut("split_user"))
     result = {
-        "serving, chosen on valid": choice,
+        "serving, chosen on valid": made.serving,
         "valid": {"relevance": base, "at random": at_random(judge, asked), **curves},
         "chosen on valid": chosen,
         "test": {"relevance": told(judge, final, ("relevance", plain))}
@@ -77,11 +79,37 @@ class Lists:
     relevant: tuple[frozenset[str], ...]
 
 
-def lists(content: Content, split: Split, choice: Serving) -> Lists:
-    """Fit on the past of a split and recommend."""
-    asked = ask(split, content.films)
-    ranked = content.answer(served(content.fit(split.past, SEED), choice), asked, depth=DEPTH)
-    return Lists(asked.candidates(*ranked, "retrieve"), asked.relevant)
+class Made:
+    """Lists of the behaviour block, as it was chosen to be served on valid; made once when there is a folder."""
+
+    def __init__(self, content: Content, folder: Path | None) -> None:
+        self.content, self.folder = content, folder
+
+    @cached_property
+    def serving(self) -> Serving:
+        """How the block is served."""
+        kept = self.folder / "serving.json" if self.folder else None
+        if kept and kept.exists():
+            return dict(json.loads(kept.read_text()))
+        found = self.content.choose(valid_of(self.content.films, "split_user"))
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(found))
+        return found
+
+    def lists(self, name: str, split: Split) -> Lists:
+        """Fit on the past of a split and recommend."""
+        asked, serving = ask(split, self.content.films), self.serving
+        kept = self.folder / f"{name}.npz" if self.folder else None
+        if kept and kept.exists():
+            with np.load(kept) as read:
+                rows, scores = read["rows"], read["scores"]
+        else:
+            model = served(self.content.fit(split.past, SEED), serving)
+            rows, scores = self.content.answer(model, asked, depth=DEPTH)
+            if kept:
+                np.savez(kept, rows=rows, scores=scores)
+        return Lists(asked.candidates(rows, scores, "retrieve"), asked.relevant)
 
 
 @dataclass(frozen=True, eq=False)
