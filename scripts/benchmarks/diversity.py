@@ -68,7 +68,7 @@ def main() -> None:
         "test": {"relevance": told(judge, final, ("relevance", plain))}
         | {name: compared(judge, final, judge.methods()[name][one]) for name, one in chosen.items() if one},
     }
-    keep("diversity", result, seed=SEED)
+    keep("diversity", result, seed=SEED, script="diversity")
 
 
 @dataclass(frozen=True, eq=False)
