@@ -1,40 +1,38 @@
-"""The verbs: search, similar, recommend, rerank. Everything is plural in, plural out."""
+"""The verbs: search, similar, recommend, rerank, diversify. Everything is plural in, plural out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from PIL import Image
 
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.base import require, with_audio
-from indexing.errors import InputError
 from indexing.generation import BRIDGE
 from indexing.index import VectorIndex
 from indexing.index.base import check_vectors
 from indexing.index.delta import DeltaIndex
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
-from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, read_sound
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import Adapter
+from retrieval.attribute import Attribute
 from retrieval.behaviour import Behaviour
 from retrieval.candidates import Candidates
+from retrieval.diversify import Cap, Known, Method, diversified, objective
 from retrieval.explain import Explanation, explain
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.item_rows import ItemRows
 from retrieval.learned import LearnedParts
+from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
+from retrieval.rules import Ruled, Rules
 from retrieval.spaces import modality_of, query_vectors, search_own_part
 from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
-
-Picture = Image.Image | bytes | Path | str
-Recording = Sound | bytes | Path | str
 
 
 class Retriever:
@@ -63,6 +61,7 @@ class Retriever:
         if encoder is not None and previous is None:
             bundle.check_encoder(encoder)
         self._encoder = encoder
+        self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
         self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
@@ -147,7 +146,7 @@ class Retriever:
             where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
                 as ``("year", ">=", 1990)`` that all hold.
         """
-        _plural(texts, "texts")
+        plural(texts, "texts")
         require(self.encoder, Modality.TEXT)
         return self._candidates(self.encoder.encode_texts(texts), k, where, kind="text")
 
@@ -157,9 +156,9 @@ class Retriever:
         Raises:
             InputError: When a picture cannot be read.
         """
-        _plural(images, "images")
+        plural(images, "images")
         require(self.encoder, Modality.IMAGE)
-        opened = [_open_picture(position, image) for position, image in enumerate(images)]
+        opened = [open_picture(position, image) for position, image in enumerate(images)]
         return self._candidates(self.encoder.encode_images(opened), k, where, kind="image")
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
@@ -171,9 +170,9 @@ class Retriever:
             EncoderError: When the bundle's encoder hears nothing.
             InputError: When a sound cannot be read.
         """
-        _plural(sounds, "sounds")
+        plural(sounds, "sounds")
         encoder = with_audio(self.encoder)
-        heard = [_open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
+        heard = [open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
         return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
 
     def search_vectors(
@@ -210,7 +209,7 @@ class Retriever:
         Raises:
             UnknownItemError: When an id is not in the bundle.
         """
-        _plural(item_ids, "item_ids")
+        plural(item_ids, "item_ids")
         rows = self.items.rows(item_ids)
         found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
         return replace(found, query_ids=tuple(item_ids))
@@ -245,9 +244,9 @@ class Retriever:
             InputError: When a history is empty and nothing was learned from interactions.
             ShapeError: When weights and histories do not fit.
         """
-        _plural(histories, "histories")
+        plural(histories, "histories")
         for user, history in enumerate(histories):
-            _plural(history, f"histories[{user}]")
+            plural(history, f"histories[{user}]")
         rows = [self.items.rows(history) for history in histories]
         queries, exclude = self.user_queries(rows, weights), rows if exclude_seen else []
         if interests == 1:
@@ -294,6 +293,53 @@ class Retriever:
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
 
+    def diversify(
+        self,
+        candidates: Candidates,
+        k: int | None = None,
+        *,
+        method: Method = "mmr",
+        strength: float = 0.3,
+        sharpness: float = 1.0,
+        attribute: str | None = None,
+        caps: Mapping[str, int] | None = None,
+    ) -> Candidates:
+        """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
+
+        Args:
+            candidates: More than k a query, best first.
+            k: Answers a query.
+            method: ``"mmr"``, ``"msd"`` or ``"dpp"``, by how items look and read, or by an attribute; ``"calibrated"``
+                to the shares that an attribute has in the history; ``"caps"`` for caps alone.
+            strength: From 0, relevance alone, to 1, variety alone.
+            sharpness: Above 1, the first hits are kept more and the last ones less.
+            attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
+            caps: For attributes how many of the k may have the same value; more come only when no others are left.
+
+        Raises:
+            InputError: For an unknown method or attribute, or a number that cannot be used.
+        """
+        named = None if attribute is None else self._attribute(attribute)
+        known = Known(self.vectors, self.centre, self.users, named)
+        limits = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
+        ranked = diversified(candidates, objective(method, known, strength, sharpness), k, caps=limits)
+        return ranked if k is None else ranked.top(k)
+
+    def apply_rules(self, candidates: Candidates, rules: Rules, k: int | None = None) -> Ruled:
+        """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
+
+        Raises:
+            FilterError: When a filter names no attribute of this bundle.
+            UnknownItemError: When a pinned item is not in the bundle.
+        """
+        ruled = rules.apply(candidates, self.bundle.attributes)
+        return ruled if k is None else cast(Ruled, ruled.top(k))
+
+    def _attribute(self, name: str) -> Attribute:
+        if name not in self._attributes:
+            self._attributes[name] = Attribute.named(self.bundle.attributes, name)
+        return self._attributes[name]
+
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
@@ -315,31 +361,3 @@ def encoder_of(bundle: Bundle) -> Encoder:
     encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
     bundle.check_encoder(encoder)
     return encoder
-
-
-def _plural(values: object, name: str) -> None:
-    """Refuse a single string where a sequence of them is meant: it would be read letter by letter."""
-    if isinstance(values, str | bytes):
-        raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
-
-
-def _open_sound(position: int, sound: Recording, rate: int) -> Sound:
-    if isinstance(sound, np.ndarray):
-        return sound
-    limits = SoundLimits()
-    try:
-        return decode_sound(read_sound(Path(sound) if isinstance(sound, str) else sound, limits), rate, limits)
-    except UnusableSound as reason:
-        name = "" if isinstance(sound, bytes) else f" ({str(sound)!r})"
-        raise InputError(f"query sound {position}{name}: {reason}") from reason
-
-
-def _open_picture(position: int, picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture
-    limits = PictureLimits()
-    try:
-        return decode_picture(read_picture(Path(picture) if isinstance(picture, str) else picture, limits), limits)
-    except UnusablePicture as reason:
-        name = "" if isinstance(picture, bytes) else f" ({str(picture)!r})"
-        raise InputError(f"query picture {position}{name}: {reason}") from reason

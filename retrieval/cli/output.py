@@ -16,6 +16,7 @@ from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.store import parquet_bytes
 from retrieval.candidates import Candidates
+from retrieval.rules import Ruled
 from retrieval.titles import titles_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -54,11 +55,18 @@ def show_candidates(candidates: Candidates, bundle: Bundle, *, as_json: bool, ou
         show_json(candidates.to_arrow().to_pylist())
         return
     titles = titles_of(bundle)
-    for query_id, hits in zip(candidates.query_ids, candidates, strict=True):
+    ruled = candidates if isinstance(candidates, Ruled) else None
+    for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
         table = Table("rank", "item_id", "score", "", title=f"{query_id} ({candidates.stage})", title_justify="left")
-        for hit in hits:
-            table.add_row(str(hit.rank), hit.item_id, f"{hit.score:.4f}", titles.get(hit.item_id, "")[:SHOWN_TEXT])
+        if ruled is not None:
+            table.add_column("rules")
+        for place, hit in enumerate(hits):
+            cells = [str(hit.rank), hit.item_id, f"{hit.score:.4f}", titles.get(hit.item_id, "")[:SHOWN_TEXT]]
+            table.add_row(*cells, *([] if ruled is None else [escape("; ".join(ruled.rules_of(query)[place]))]))
         Console().print(table)
+        if ruled is not None and ruled.excluded[query]:
+            told = "; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items())
+            Console().print(escape(told))
 
 
 def write_table(table: pa.Table, out: Path) -> None:

@@ -11,6 +11,16 @@ from indexing.errors import InputError
 from retrieval.batch import Users, candidates_from_table, users_of
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
+from retrieval.cli.shaping import (
+    Alike,
+    CapOption,
+    Deep,
+    Diversify,
+    RulesFile,
+    Shape,
+    Sharpness,
+    Strength,
+)
 from retrieval.filters import Expression, parse_filter
 from retrieval.retriever import Retriever
 
@@ -29,21 +39,30 @@ def search(
     audio: Annotated[list[Path] | None, typer.Option(help="Sound to search with; repeat for several.")] = None,
     k: Depth = 10,
     where: Where = None,
+    depth: Deep = 100,
+    diversify: Diversify = None,
+    strength: Strength = None,
+    sharpness: Sharpness = None,
+    attribute: Alike = None,
+    cap: CapOption = None,
+    rules: RulesFile = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to texts, pictures or sounds."""
     if sum(map(bool, (texts, image, audio))) != 1:
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
+    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
+    deep = shape.deep(k, depth)
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
     if texts:
-        found, names = retriever.search_texts(texts, k, where=filters), tuple(texts)
+        found, names = retriever.search_texts(texts, deep, where=filters), tuple(texts)
     elif image:
-        found, names = retriever.search_images(image, k, where=filters), tuple(map(str, image))
+        found, names = retriever.search_images(image, deep, where=filters), tuple(map(str, image))
     else:
-        found, names = retriever.search_audio(audio or [], k, where=filters), tuple(map(str, audio or []))
-    show_candidates(found.named(names), retriever.bundle, as_json=as_json, out=out)
+        found, names = retriever.search_audio(audio or [], deep, where=filters), tuple(map(str, audio or []))
+    show_candidates(shape.apply(retriever, found.named(names), k), retriever.bundle, as_json=as_json, out=out)
 
 
 def similar(
@@ -51,13 +70,22 @@ def similar(
     item_ids: Annotated[list[str], typer.Argument(help="Items to find the neighbours of.")],
     k: Depth = 10,
     where: Where = None,
+    depth: Deep = 100,
+    diversify: Diversify = None,
+    strength: Strength = None,
+    sharpness: Sharpness = None,
+    attribute: Alike = None,
+    cap: CapOption = None,
+    rules: RulesFile = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
+    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
+    deep = shape.deep(k, depth)
     retriever = Retriever.load(bundle)
-    found = retriever.similar_items(item_ids, k, where=_filters(retriever, where))
-    show_candidates(found, retriever.bundle, as_json=as_json, out=out)
+    found = retriever.similar_items(item_ids, deep, where=_filters(retriever, where))
+    show_candidates(shape.apply(retriever, found, k), retriever.bundle, as_json=as_json, out=out)
 
 
 def recommend(
@@ -70,17 +98,25 @@ def recommend(
     ] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only this user of the log; repeat for several.")] = None,
     k: Depth = 10,
-    depth: Annotated[int, typer.Option(help="Candidates a user that the reranker orders.")] = 200,
+    depth: Annotated[int, typer.Option(help="Candidates a user that are reranked, diversified and ruled.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
     where: Where = None,
     only: Only = None,
     min_weight: MinWeight = None,
+    diversify: Diversify = None,
+    strength: Strength = None,
+    sharpness: Sharpness = None,
+    attribute: Alike = None,
+    cap: CapOption = None,
+    rules: RulesFile = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Recommend items to users, from histories or a log; seen items are left out."""
     if bool(history) == bool(interactions):
         raise InputError("give either --history ID,ID,… or --interactions FILE")
+    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
+    deep = shape.deep(max(k, depth) if rerank else k, depth)
     retriever = Retriever.load(bundle)
     if interactions:
         log = open_log(interactions, only=only, min_weight=min_weight)
@@ -90,13 +126,13 @@ def recommend(
         users = Users({f"history {number}": ids for number, ids in enumerate(listed, start=1)}, {})
     found = retriever.recommend(
         list(users.histories.values()),
-        max(k, depth) if rerank else k,
+        deep,
         where=_filters(retriever, where),
         user_ids=list(users.histories),
         weights=users.weights_of(users.histories) if interactions else None,
     )
-    ranked = retriever.rerank(found, k) if rerank else found
-    show_candidates(ranked, retriever.bundle, as_json=as_json, out=out)
+    ranked = retriever.rerank(found) if rerank else found
+    show_candidates(shape.apply(retriever, ranked, k), retriever.bundle, as_json=as_json, out=out)
 
 
 def rerank(
@@ -106,10 +142,18 @@ def rerank(
     k: Depth = 10,
     only: Only = None,
     min_weight: MinWeight = None,
+    diversify: Diversify = None,
+    strength: Strength = None,
+    sharpness: Sharpness = None,
+    attribute: Alike = None,
+    cap: CapOption = None,
+    rules: RulesFile = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Order candidates from a file anew by the learned head."""
+    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
+    shape.deep(k, k)
     retriever = Retriever.load(bundle)
     log = open_log(interactions, only=only, min_weight=min_weight)
     try:
@@ -117,7 +161,7 @@ def rerank(
     except pa.ArrowInvalid as error:
         raise InputError(f"{candidates} is not a Parquet file: {error}") from error
     listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
-    show_candidates(retriever.rerank(listed, k), retriever.bundle, as_json=as_json, out=out)
+    show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)
 
 
 def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from indexing.errors import ShapeError
 from indexing.types import Vectors
+from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.evaluation.popularity import Past, gini, hits_of, mean_popularity, novelty, serendipity
-from retrieval.evaluation.variety import Attribute, calibration, diversity
+from retrieval.evaluation.variety import calibration, diversity
 from retrieval.interactions import Interactions
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.types import Modality
+from retrieval.attribute import values_in
 from retrieval.evaluation.popularity import Past
-from retrieval.evaluation.variety import values_in
 from retrieval.filters.values import attribute_type
 from retrieval.interactions import Interactions
 

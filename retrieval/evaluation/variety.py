@@ -1,76 +1,17 @@
 """How varied lists are: the distance between their items, and whether they keep to the shares of a user's past."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.types import Rows, Vectors
+from retrieval.attribute import Attribute
 from retrieval.evaluation.popularity import firsts
 
 SMOOTHING = 0.01
 _AT_ONCE = 8_000_000  # numbers held at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Attribute:
-    """The values of one attribute, as genres, of N items; an item may have none or several.
-
-    Attributes:
-        values: V different values.
-        starts: (N + 1,) int64; the values of row r are ``codes[starts[r] : starts[r + 1]]``.
-        codes: (M,) int64, positions in ``values``.
-    """
-
-    values: tuple[str, ...]
-    starts: NDArray[np.int64]
-    codes: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, column: pa.ChunkedArray | Iterable[object]) -> "Attribute":
-        """Read a column of values or of lists of values, None where there is none.
-
-        >>> Attribute.of(["mug", None, ["cup", "jar"]]).values
-        ('cup', 'jar', 'mug')
-        """
-        given = column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
-        named = [values_in(value) for value in given]
-        values = tuple(sorted({value for row in named for value in row}))
-        code = {value: number for number, value in enumerate(values)}
-        starts = np.concatenate([[0], np.cumsum([len(row) for row in named], dtype=np.int64)]).astype(np.int64)
-        return cls(values, starts, np.array([code[value] for row in named for value in row], np.int64))
-
-    def shares(self, lists: Sequence[Rows]) -> NDArray[np.float64]:
-        """Give the share of each value in each of B lists of rows: (B, V) float64, lines of sum 1, or 0 without values.
-
-        Every item that has the attribute counts the same, and is divided evenly among its values.
-        """
-        rows = np.concatenate([np.empty(0, np.int64), *lists])
-        owner = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-        lengths = self.starts[rows + 1] - self.starts[rows]
-        inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        codes = self.codes[np.repeat(self.starts[rows], lengths) + inside]
-        cells = np.repeat(owner, lengths) * len(self.values) + codes
-        weights = 1 / np.repeat(lengths, lengths)
-        total = np.bincount(cells, weights, minlength=len(lists) * len(self.values))
-        total = total.reshape(len(lists), len(self.values))
-        shares: NDArray[np.float64] = total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        return shares
-
-
-def values_in(value: object) -> list[str]:
-    """Give the values that an item has of an attribute, each once: none for None, several for a list.
-
-    >>> values_in(None), values_in("red"), values_in(["red", None, "blue", "red"]), values_in(1998)
-    ([], ['red'], ['red', 'blue'], ['1998'])
-    """
-    if value is None:
-        return []
-    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    return list(dict.fromkeys(str(one) for one in several if one is not None))
 
 
 def diversity(rows: Rows, vectors: Vectors, k: int) -> NDArray[np.float64]:

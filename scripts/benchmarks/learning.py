@@ -88,7 +88,9 @@ class Content:
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
         return learn_behaviour(pasts, self.described, config)
 
-    def answer(self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None) -> Ranked:
+    def answer(
+        self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None, depth: int = K
+    ) -> Ranked:
         """Rank by one inner product over content and behaviour."""
         joined = behaviour.joined(self.vectors)
         everyone = UserModel(half_life=1e9, longest=1_000_000)
@@ -97,7 +99,7 @@ class Content:
         if there := [line for line, rows in enumerate(seen) if len(rows)]:
             tastes[there] = everyone.taste(self.vectors, [seen[line] for line in there])
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
-        return rank(lambda part: queries[part] @ joined.T, asked.histories, K, exclude, needs_history=False)
+        return rank(lambda part: queries[part] @ joined.T, asked.histories, depth, exclude, needs_history=False)
 
     def choose(self, split: Split, exclude: Rows | None = None) -> Serving:
         """Choose what is done at serving, by ndcg@20 of users with a history."""

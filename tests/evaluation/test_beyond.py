@@ -9,6 +9,7 @@ import pytest
 
 from indexing.errors import InputError, ShapeError
 from indexing.item_ids import ItemIds
+from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, evaluate
 from retrieval.evaluation.popularity import (
@@ -20,7 +21,7 @@ from retrieval.evaluation.popularity import (
     novelty,
     serendipity,
 )
-from retrieval.evaluation.variety import Attribute, calibration, diversity
+from retrieval.evaluation.variety import calibration, diversity
 from retrieval.interactions import Interactions
 
 ITEMS = ItemIds("abcdef")

@@ -1,0 +1,25 @@
+"""Lists that are varied, calibrated or capped. Candidates in, Candidates out."""
+
+from retrieval.diversify.calibrated import Calibrated
+from retrieval.diversify.caps import Cap
+from retrieval.diversify.dpp import DPP
+from retrieval.diversify.greedy import Objective, diversified
+from retrieval.diversify.methods import METHODS, Known, Method, objective
+from retrieval.diversify.mmr import MMR, MSD
+from retrieval.diversify.relevance import Relevant, relevance
+
+__all__ = [
+    "DPP",
+    "METHODS",
+    "MMR",
+    "MSD",
+    "Calibrated",
+    "Cap",
+    "Known",
+    "Method",
+    "Objective",
+    "Relevant",
+    "diversified",
+    "objective",
+    "relevance",
+]

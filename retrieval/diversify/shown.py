@@ -1,0 +1,28 @@
+"""What candidates are compared by."""
+
+import numpy as np
+
+from indexing.encoders.base import unit
+from indexing.types import Rows, Vectors
+from retrieval.attribute import Attribute
+
+
+def shown(of: Vectors | Attribute, rows: Rows, centre: Vectors | None = None) -> Vectors:
+    """Give unit vectors of (b, K) rows: (b, K, D) float32, zero for an item that has none.
+
+    Args:
+        of: (N, D) float32 of any length; or an attribute, where items are alike by the values that they share.
+        rows: (b, K) int64; what stands for -1 means nothing.
+        centre: (D,) float32, taken from each vector that is not zero.
+    """
+    if isinstance(of, Attribute):
+        return unit(of.alone(rows))
+    vectors = of[rows]
+    if centre is not None:
+        vectors = np.where(vectors.any(axis=-1, keepdims=True), vectors - centre, np.float32(0))
+    return unit(vectors)
+
+
+def dimensions(of: Vectors | Attribute) -> int:
+    """Say how many numbers there are for an item."""
+    return len(of.values) if isinstance(of, Attribute) else int(of.shape[1])
