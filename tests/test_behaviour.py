@@ -7,7 +7,8 @@ import pytest
 
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
-from retrieval.behaviour import Behaviour, Predictor, Tower
+from retrieval.behaviour import Behaviour, Tower
+from retrieval.predictor import Predictor
 from retrieval.users import UserModel
 
 

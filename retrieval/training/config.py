@@ -142,7 +142,7 @@ class BehaviourConfig:
     popular: float = 1.6
     content: float = 0.0
     decay_days: float = 30.0
-    ridge: float = 20.0
+    ridge: float = 1.0
     doubt: float = 1.0
     most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()
