@@ -163,7 +163,7 @@ class Behaviour:
         """Give everything as safetensors."""
         tensors = {name: getattr(self, name) for name in _TABLES}
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
-        tensors["predictor.nearness"] = np.array(self.predictor.nearness)
+        tensors["predictor.nearness"] = np.array([self.predictor.nearness])
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
@@ -185,14 +185,15 @@ class Behaviour:
                 for number, share in enumerate(shares)
             )
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-            predictor = Predictor(landmarks, float(tensors["predictor.nearness"]), weights, offset)
+            predictor = Predictor(landmarks, tensors["predictor.nearness"].item(), weights, offset)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
         shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
-        if (items.shape, said.shape) != shapes or len(predictor.offset) != sum(widths):
+        if (items.shape, said.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
             raise DamagedFileError(
-                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions"
+                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
+                f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
         return cls(items, said, confidence, levels, towers, predictor, popular, content)

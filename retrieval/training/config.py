@@ -129,7 +129,7 @@ class BehaviourConfig:
         popular: Weight of popularity beside a history.
         content: Weight of the content taste.
         decay_days: An interaction so many days before the last one counts 1/e for popularity.
-        ridge: Regularisation of the prediction from content.
+        ridge: Regularisation of the prediction from content, a kernel ridge regression.
         doubt: With so many interactions half of an item's vector is its own, half predicted.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
         next_items: The learned tower; None goes without.
