@@ -95,7 +95,7 @@ def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]
 
 def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[Doubles, Doubles]:
     """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks."""
-    wide, total = features.basis.shape[1], target.trust.sum()
+    wide, total = features.basis.shape[1], float(target.trust.sum())
     square, product, sums = np.zeros((wide, wide)), np.zeros((wide, target.wanted.shape[1])), np.zeros(wide)
     for start in range(0, len(target.trust), BLOCK):
         block = slice(start, start + BLOCK)
@@ -106,5 +106,6 @@ def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[
         sums += weighted.sum(axis=1)
     wanted = target.trust @ target.wanted
     square += regularisation * np.eye(wide) - np.outer(sums, sums / total)
-    weights = np.linalg.solve(square, product - np.outer(sums, wanted / total))
-    return (wanted - sums @ weights) / total, weights
+    weights: Doubles = np.linalg.solve(square, product - np.outer(sums, wanted / total))
+    offset: Doubles = (wanted - sums @ weights) / total
+    return offset, weights
