@@ -106,6 +106,6 @@ def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[
         sums += weighted.sum(axis=1)
     wanted = target.trust @ target.wanted
     square += regularisation * np.eye(wide) - np.outer(sums, sums / total)
-    weights: Doubles = np.linalg.solve(square, product - np.outer(sums, wanted / total))
-    offset: Doubles = (wanted - sums @ weights) / total
+    weights = np.linalg.solve(square, product - np.outer(sums, wanted / total)).astype(np.float64)
+    offset = ((wanted - sums @ weights) / total).astype(np.float64)
     return offset, weights
