@@ -5,7 +5,7 @@ query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -13,9 +13,11 @@ from safetensors.numpy import load, save
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
+from retrieval.predictor import Predictor
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
+_PREDICTOR = ("landmarks", "weights", "offset")
 _TABLES = ("items", "said", "confidence", "levels")
 
 
@@ -60,24 +62,6 @@ class Tower:
             total = total + counts.astype(np.float32) @ channel
         query: Vectors = np.float32(self.share) * unit(total[None])[0]
         return query
-
-
-@dataclass(frozen=True, eq=False)
-class Predictor:
-    """What content and attributes say of behaviour: a linear map.
-
-    Attributes:
-        weights: (F, R) float32.
-        offset: (R,) float32.
-    """
-
-    weights: Vectors
-    offset: Vectors
-
-    def predict(self, described: Vectors) -> Vectors:
-        """Map (M, F) float32, zero where nothing is known, to (M, R) float32."""
-        predicted: Vectors = described @ self.weights + self.offset
-        return predicted
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +162,8 @@ class Behaviour:
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
         tensors = {name: getattr(self, name) for name in _TABLES}
-        tensors |= {f"predictor.{one.name}": getattr(self.predictor, one.name) for one in fields(Predictor)}
+        tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
+        tensors["predictor.nearness"] = np.array([self.predictor.nearness])
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
@@ -199,14 +184,16 @@ class Behaviour:
                 Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
                 for number, share in enumerate(shares)
             )
-            predictor = Predictor(tensors["predictor.weights"], tensors["predictor.offset"])
+            landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
+            predictor = Predictor(landmarks, tensors["predictor.nearness"].item(), weights, offset)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
         shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
-        if (items.shape, said.shape) != shapes or len(predictor.offset) != sum(widths):
+        if (items.shape, said.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
             raise DamagedFileError(
-                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions"
+                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
+                f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
         return cls(items, said, confidence, levels, towers, predictor, popular, content)

@@ -143,7 +143,7 @@ def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: 
         closed=closed,
         regularisation=trial.suggest_float("regularisation", 1.0, 5000.0, log=True),
         decay_days=trial.suggest_float("decay_days", 1.0, 1000.0, log=True),
-        ridge=trial.suggest_float("ridge", 0.1, 1000.0, log=True),
+        ridge=trial.suggest_float("ridge", 0.05, 50.0, log=True),
         doubt=trial.suggest_float("doubt", 0.1, 20.0, log=True),
         next_items=replace(
             learned,

@@ -7,7 +7,8 @@ import pytest
 
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
-from retrieval.behaviour import Behaviour, Predictor, Tower
+from retrieval.behaviour import Behaviour, Tower
+from retrieval.predictor import Predictor
 from retrieval.users import UserModel
 
 
@@ -22,7 +23,7 @@ def random_block(seed: int = 0, items: int = 30) -> Behaviour:
         Tower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
         Tower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
     )
-    predictor = Predictor(drawn(5, 8 + 10), drawn(8 + 10))
+    predictor = Predictor(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10))
     confidence = np.full(items, 0.5, np.float32)
     return Behaviour(drawn(items, 8), drawn(items, 10), confidence, levels, towers, predictor, 0.25, 2.0)
 
@@ -95,6 +96,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     tensors = load(random_block().to_bytes())
     with pytest.raises(DamagedFileError, match="7 dimensions"):
         Behaviour.from_bytes(save(tensors | {"items": np.ascontiguousarray(tensors["items"][:, :5])}))
+    fewer = {"predictor.landmarks": np.ascontiguousarray(tensors["predictor.landmarks"][:3])}
+    with pytest.raises(DamagedFileError, match="3 landmarks by weights of shape \\(4, 18\\)"):
+        Behaviour.from_bytes(save(tensors | fewer))
     del tensors["said"]
     with pytest.raises(DamagedFileError, match="behaviour block has no"):
         Behaviour.from_bytes(save(tensors))
@@ -103,7 +107,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() -> None:
     block, described = random_block(), np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32)
     whole = block.followed_by(block.later(described, np.array([-1, 7, -1])))
-    predicted = described @ block.predictor.weights + block.predictor.offset
+    predicted = block.predictor.predict(described)
     np.testing.assert_array_equal(whole.items[31], block.items[7])
     np.testing.assert_array_equal(whole.said[31], block.said[7])
     np.testing.assert_allclose(whole.items[[30, 32]], predicted[[0, 2], :8], atol=1e-5)

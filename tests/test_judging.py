@@ -7,12 +7,13 @@ import pytest
 
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
-from retrieval.behaviour import Behaviour, Predictor, Tower
+from retrieval.behaviour import Behaviour, Tower
 from retrieval.block import judged, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import Cut
 from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
+from retrieval.predictor import Predictor
 from retrieval.prepare import History, least_liked
 from retrieval.users import UserModel
 
@@ -59,8 +60,9 @@ def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     towers = (Tower(np.array([np.inf], np.float32), np.ones((1, 1), np.float32), np.zeros(WIDTH - 1, np.float32)),)
     items, said = (rng.normal(size=(COUNT, width)).astype(np.float32) for width in (WIDTH, WIDTH - 1))
-    predictor = Predictor(np.zeros((1, 2 * WIDTH - 1), np.float32), np.zeros(2 * WIDTH - 1, np.float32))
     one = np.ones(1, np.float32)
+    nothing = np.zeros((1, 2 * WIDTH - 1), np.float32)
+    predictor = Predictor(one[None], 1.0, nothing, nothing[0])
     block = Behaviour(items, said, np.ones(COUNT, np.float32), one, towers, predictor, popular=0.3)
     content = rng.normal(size=(COUNT, DIM)).astype(np.float32)
     rows = [np.array([1, 7]), np.array([3])]

@@ -8,23 +8,24 @@ import numpy as np
 
 from indexing.errors import TrainingError
 from indexing.types import Mask, Rows, Vectors
-from retrieval.behaviour import Behaviour, Predictor, Tower
+from retrieval.behaviour import Behaviour, Tower
+from retrieval.predictor import BLOCK, Predictor
 from retrieval.prepare import History
-from retrieval.training.closed_form import BLOCK, Doubles, Whitening, low_rank_ease, ridge
+from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease
 from retrieval.training.config import BehaviourConfig
 from retrieval.training.next_items import NextItems, learn_next_items
+from retrieval.training.prediction import Target, learn_predictor
 
 _DAY = 86_400
 _MOST_LEVELS = 8
 
 
 class _Side(NamedTuple):
-    """A tower with its (N, r) items, what they say (N, S r), what predicts the items, and (N,) bool which it knows."""
+    """A tower with its (N, r) items, what they say (N, S r), and (N,) bool which it knows."""
 
     tower: Tower
     items: Vectors
     said: Vectors
-    predictor: Predictor
     known: Mask
 
     def take(self, rows: slice) -> "_Side":
@@ -62,15 +63,16 @@ def learn_behaviour(
     sides = _sides(pasts, levels, worth.astype(np.float32), described, config, progress)
     popular = popularity(pasts, len(described), config.decay_days)
     popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]
-    said = np.concatenate([side.said for side in sides], axis=1)
     trust = np.log1p(counts)
-    predictor = together(
-        [side.predictor for side in sides]
-        + [ridge(described, popular, trust, config.ridge), ridge(described, said, trust, config.ridge)]
-    )
+    targets = [
+        *(Target(side.items, trust * side.known) for side in sides),
+        Target(popular, trust),
+        *(Target(side.said, trust * side.known) for side in sides),
+    ]
+    predictor = learn_predictor(described, targets, config.ridge)
     confidence = counts / (counts + config.doubt)
     blended = _blended(sides, popular, confidence, described, predictor)
-    items, said = np.split(blended, [blended.shape[1] - said.shape[1]], axis=1)
+    items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)
     scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
     predictor = _scaled(predictor, scale, items.shape[1])
     return Behaviour(
@@ -111,7 +113,7 @@ def _scaled(predictor: Predictor, scale: float, columns: int) -> Predictor:
     """Scale the first so many columns of what is predicted."""
     factors = np.ones(len(predictor.offset), np.float32)
     factors[:columns] = scale
-    return Predictor(predictor.weights * factors, predictor.offset * factors)
+    return replace(predictor, weights=predictor.weights * factors, offset=predictor.offset * factors)
 
 
 def _sides(
@@ -132,19 +134,12 @@ def _sides(
     half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
     closed = Tower(half_life, worth[None], np.zeros(config.closed, np.float32))
     known = np.isin(np.arange(len(counts)), kept)
-    trust = np.where(known, np.log1p(counts), 0.0)
-    found = [_Side(closed, side, said, ridge(described, side, trust, config.ridge), known)]
+    found = [_Side(closed, side, said, known)]
     if config.next_items is not None:
         state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
-        tower, side, said, predictor = state.tower(warm)
-        found.append(_Side(replace(tower, share=config.share), side, said, predictor, counts > 0))
+        tower, side, said = state.tower(warm)
+        found.append(_Side(replace(tower, share=config.share), side, said, counts > 0))
     return found
-
-
-def together(predictors: Sequence[Predictor]) -> Predictor:
-    """Predict what several predictors do, side by side."""
-    weights = np.concatenate([one.weights for one in predictors], axis=1)
-    return Predictor(weights, np.concatenate([one.offset for one in predictors]))
 
 
 def touched(pasts: Sequence[History], count: int) -> Doubles:

@@ -1,4 +1,4 @@
-"""What needs no training: EASE at low rank, whitening, and ridge regression."""
+"""What needs no training: EASE at low rank, and whitening."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
-from retrieval.behaviour import Predictor
 from retrieval.prepare import History
 
 Doubles = NDArray[np.float64]
-BLOCK = 16_384  # rows at once
 
 
 def low_rank_ease(
@@ -140,30 +138,3 @@ class Whitening:
     def apply(self, items: Doubles) -> Doubles:
         """Give the item side in the new basis."""
         return (items - self.mean) @ self.forward
-
-
-def ridge(described: Vectors, wanted: Doubles | Vectors, trust: Doubles, regularisation: float) -> Predictor:
-    """Predict from content, counting each item by how far what is known of it can be trusted.
-
-    Args:
-        described: (N, F), zero where nothing is known.
-        wanted: (N, R).
-        trust: (N,), not negative; 0 leaves an item out.
-        regularisation: Keeps the weights small; the offset is free.
-    """
-    shares = trust / trust.sum()
-    y_mean = shares @ wanted
-    x_mean = np.zeros(described.shape[1])
-    for start in range(0, len(described), BLOCK):
-        block = slice(start, start + BLOCK)
-        x_mean += shares[block] @ described[block]
-    square = regularisation * np.eye(described.shape[1])
-    product = np.zeros((described.shape[1], wanted.shape[1]))
-    for start in range(0, len(described), BLOCK):
-        block = slice(start, start + BLOCK)
-        x = described[block] - x_mean
-        weighted = x.T * trust[block]
-        square += weighted @ x
-        product += weighted @ (wanted[block] - y_mean)
-    weights = np.linalg.solve(square, product)
-    return Predictor(weights.astype(np.float32), (y_mean - x_mean @ weights).astype(np.float32))

@@ -129,7 +129,7 @@ class BehaviourConfig:
         popular: Weight of popularity beside a history.
         content: Weight of the content taste.
         decay_days: An interaction so many days before the last one counts 1/e for popularity.
-        ridge: Regularisation of the prediction from content.
+        ridge: Regularisation of the prediction from content, a kernel ridge regression.
         doubt: With so many interactions half of an item's vector is its own, half predicted.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
         next_items: The learned tower; None goes without.
@@ -142,7 +142,7 @@ class BehaviourConfig:
     popular: float = 1.6
     content: float = 0.0
     decay_days: float = 30.0
-    ridge: float = 20.0
+    ridge: float = 1.0
     doubt: float = 1.0
     most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()

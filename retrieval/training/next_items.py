@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
 from indexing.types import Rows, Vectors
-from retrieval.behaviour import Predictor, Tower
+from retrieval.behaviour import Tower
 from retrieval.prepare import History
 from retrieval.training.closed_form import Whitening
 from retrieval.training.config import NextItemsConfig
@@ -197,10 +197,10 @@ class NextItems:
     def _worth(self) -> torch.Tensor:
         return self.learned * self.worth + (1 - self.learned) * self.fixed
 
-    def tower(self, warm: Rows) -> tuple[Tower, Vectors, Vectors, Predictor]:
+    def tower(self, warm: Rows) -> tuple[Tower, Vectors, Vectors]:
         """Give what was learned for use in numpy.
 
-        The tower, (N, dims + 1) item vectors, (N, 3 (dims + 1)) what items say, and what predicts the item vectors.
+        The tower, (N, dims + 1) item vectors, and (N, 3 (dims + 1)) what items say.
 
         The bias is a dimension like others.
         """
@@ -212,6 +212,4 @@ class NextItems:
             said = [(part.double().numpy() @ told).astype(np.float32) for part in self.said]
             start = white.back[-1].astype(np.float32)
             tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
-            weights = self.predicting.double().numpy() @ white.forward
-        predictor = Predictor(weights.astype(np.float32), (-white.mean @ white.forward).astype(np.float32))
-        return tower, white.apply(items).astype(np.float32), np.concatenate(said, axis=1), predictor
+        return tower, white.apply(items).astype(np.float32), np.concatenate(said, axis=1)

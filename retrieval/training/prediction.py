@@ -1,0 +1,111 @@
+"""Learn what descriptions say of behaviour: kernel ridge regression on landmarks (Nystroem)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.types import Vectors
+from retrieval.predictor import BLOCK, Predictor, resemblance
+from retrieval.training.closed_form import Doubles
+
+MOST_LANDMARKS = 2_000  # a matrix of so many lines is decomposed, and one solved for each trust
+_LEAST = 1e-6  # of the largest eigenvalue: what is below is noise of single precision
+
+
+class Target(NamedTuple):
+    """What should be predicted, (N, R), and how far it can be trusted, (N,): 0 leaves an item out."""
+
+    wanted: Doubles | Vectors
+    trust: Doubles
+
+
+def learn_predictor(
+    described: Vectors,
+    targets: Sequence[Target],
+    regularisation: float,
+    landmarks: int = MOST_LANDMARKS,
+    seed: int = 0,
+) -> Predictor:
+    """Predict all targets side by side, from resemblance to items of which something is known.
+
+    With as many landmarks as such items it is kernel ridge regression; with fewer, drawn at random, what comes nearest
+    in the space that they span. How fast resemblance falls is given by the data: descriptions that are as far apart as
+    two items are on the average resemble each other by 1/e.
+
+    Args:
+        described: (N, F), zero where nothing is known.
+        targets: One after the other they are the columns that are predicted.
+        regularisation: Keeps the prediction smooth; the offset is free.
+        landmarks: At most so many items.
+        seed: Of the draw.
+    """
+    known = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
+    if len(known) > landmarks:
+        known = np.sort(np.random.default_rng(seed).choice(known, landmarks, replace=False))
+    marks = described[known]
+    nearness = 1 / mean_apart(marks)
+    values, vectors = np.linalg.eigh(resemblance(marks, marks, nearness).astype(np.float64))
+    kept = values > values[-1] * _LEAST
+    basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+    weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
+    offset = np.empty(weights.shape[1], np.float32)
+    for columns, target in _alike_in_trust(targets):
+        mean, slope = _ridge(_Features(described, marks, nearness, basis), target, regularisation)
+        weights[:, columns], offset[columns] = basis @ slope, mean
+    return Predictor(marks, nearness, weights, offset)
+
+
+def mean_apart(described: Vectors) -> float:
+    """Give the mean squared distance of two items, drawn with replacement; 1 when all are described alike."""
+    mean = described.mean(axis=0, dtype=np.float64)
+    apart = 2 * float(np.mean(np.sum((described - mean) ** 2, axis=1)))
+    return apart if apart > 1e-9 else 1.0
+
+
+class _Features(NamedTuple):
+    described: Vectors
+    marks: Vectors
+    nearness: float
+    basis: Vectors
+
+    def of(self, block: slice) -> Vectors:
+        features: Vectors = resemblance(self.described[block], self.marks, self.nearness) @ self.basis
+        return features
+
+
+def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
+    """Put targets that are trusted alike together, with the columns where their parts belong."""
+    groups: list[tuple[list[int], list[Target]]] = []
+    start = 0
+    for target in targets:
+        columns = list(range(start, start := start + target.wanted.shape[1]))
+        for known, members in groups:
+            if np.array_equal(members[0].trust, target.trust):
+                known += columns
+                members.append(target)
+                break
+        else:
+            groups.append((columns, [target]))
+    return [
+        (columns, Target(np.concatenate([one.wanted for one in members], axis=1), members[0].trust))
+        for columns, members in groups
+    ]
+
+
+def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[Doubles, Doubles]:
+    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks."""
+    wide, total = features.basis.shape[1], float(target.trust.sum())
+    square, product, sums = np.zeros((wide, wide)), np.zeros((wide, target.wanted.shape[1])), np.zeros(wide)
+    for start in range(0, len(target.trust), BLOCK):
+        block = slice(start, start + BLOCK)
+        found = features.of(block)  # in single precision: twice as fast, and a block is short
+        weighted = found.T * target.trust[block].astype(np.float32)
+        square += weighted @ found
+        product += weighted @ target.wanted[block].astype(np.float32)
+        sums += weighted.sum(axis=1, dtype=np.float64)
+    wanted = target.trust @ target.wanted
+    square += regularisation * np.eye(wide) - np.outer(sums, sums / total)
+    weights = np.linalg.solve(square, product - np.outer(sums, wanted / total)).astype(np.float64)
+    offset = ((wanted - sums @ weights) / total).astype(np.float64)
+    return offset, weights

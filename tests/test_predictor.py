@@ -1,0 +1,34 @@
+"""Prediction from resemblance against loops."""
+
+import numpy as np
+
+from retrieval.predictor import BLOCK, Predictor, resemblance
+
+
+def drawn(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_resemblance_is_one_with_oneself_and_falls_with_the_squared_distance() -> None:
+    described, landmarks = drawn(0, 6, 3), drawn(1, 4, 3)
+    landmarks[2] = described[5]
+    expected = [[np.exp(-0.4 * np.sum((one - other) ** 2)) for other in landmarks] for one in described]
+    found = resemblance(described, landmarks, 0.4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found[5, 2] == 1
+
+
+def test_what_is_predicted_is_the_same_in_blocks_as_one_by_one() -> None:
+    predictor = Predictor(drawn(0, 5, 3), 0.7, drawn(1, 5, 2), drawn(2, 2))
+    described = drawn(3, BLOCK + 3, 3)
+    found = predictor.predict(described)
+    assert found.dtype == np.float32
+    for row in (0, BLOCK - 1, BLOCK, BLOCK + 2):
+        near = [np.exp(-0.7 * np.sum((described[row] - mark) ** 2)) for mark in predictor.landmarks]
+        np.testing.assert_allclose(found[row], near @ predictor.weights + predictor.offset, rtol=1e-4, atol=1e-5)
+    assert predictor.predict(described[:0]).shape == (0, 2)
+
+
+def test_far_from_everything_only_the_offset_is_left() -> None:
+    predictor = Predictor(drawn(0, 5, 3), 0.7, drawn(1, 5, 2), drawn(2, 2))
+    np.testing.assert_array_equal(predictor.predict(np.full((1, 3), 100, np.float32))[0], predictor.offset)

@@ -1,0 +1,88 @@
+"""Kernel ridge regression on landmarks against its closed form in full, and what should not matter."""
+
+import numpy as np
+import pytest
+
+from retrieval.training.prediction import Target, learn_predictor, mean_apart
+
+COUNT = 90
+RNG = np.random.default_rng(0)
+DESCRIBED = RNG.normal(size=(COUNT, 3)).astype(np.float32)
+WANTED = np.stack([np.sin(2 * DESCRIBED[:, 0]), DESCRIBED[:, 1] * DESCRIBED[:, 2]], axis=1).astype(np.float64) + 3.0
+TRUST = RNG.uniform(0.5, 2.0, COUNT)
+
+
+def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float) -> np.ndarray:
+    """Solve for weights and offset at once: minimise the weighted squares plus the norm of the function."""
+    there = np.flatnonzero(trust)
+    described = DESCRIBED[there].astype(np.float64)
+    pairs = np.sum((described[:, None] - described[None]) ** 2, axis=2)
+    nearness = 1 / pairs.mean()
+    alike = np.exp(-nearness * pairs)
+    inverse = np.diag(regularisation / trust[there])
+    system = np.block([[alike + inverse, np.ones((len(there), 1))], [np.ones((1, len(there))), np.zeros((1, 1))]])
+    solved = np.linalg.solve(system, np.concatenate([wanted[there], np.zeros((1, wanted.shape[1]))]))
+    apart = np.sum((DESCRIBED[:, None].astype(np.float64) - described[None]) ** 2, axis=2)
+    expected: np.ndarray = np.exp(-nearness * apart) @ solved[:-1] + solved[-1]
+    return expected
+
+
+@pytest.mark.parametrize("regularisation", [0.05, 1.0, 50.0])
+def test_with_all_items_as_landmarks_it_is_kernel_ridge_regression(regularisation: float) -> None:
+    predictor = learn_predictor(DESCRIBED, [Target(WANTED, TRUST)], regularisation)
+    np.testing.assert_allclose(predictor.predict(DESCRIBED), oracle(TRUST, WANTED, regularisation), atol=2e-3)
+
+
+def test_what_is_not_trusted_does_not_matter() -> None:
+    trust, wanted = TRUST.copy(), WANTED.copy()
+    trust[60:], wanted[60:] = 0.0, 1e6
+    predictor = learn_predictor(DESCRIBED, [Target(wanted, trust)], 1.0)
+    assert len(predictor.landmarks) == 60
+    np.testing.assert_allclose(predictor.predict(DESCRIBED), oracle(trust, wanted, 1.0), atol=2e-3)
+
+
+def test_targets_keep_their_places_whoever_shares_their_trust() -> None:
+    halved = np.where(np.arange(COUNT) % 2, TRUST, 0.0)
+    first, second = WANTED[:, :1], WANTED[:, 1:]
+    both = learn_predictor(DESCRIBED, [Target(first, TRUST), Target(second, halved), Target(WANTED, TRUST)], 1.0)
+    found = both.predict(DESCRIBED)
+    np.testing.assert_allclose(found[:, [0]], oracle(TRUST, first, 1.0), atol=2e-3)
+    np.testing.assert_allclose(found[:, 2:], oracle(TRUST, WANTED, 1.0), atol=2e-3)
+    # The second was learned on landmarks of which every other says nothing itself.
+    assert np.abs(found[:, 1] - found[:, 3]).max() > 0.01
+
+
+def test_a_straight_line_and_a_product_are_learned() -> None:
+    rng = np.random.default_rng(1)
+    described = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
+    wanted = np.stack([described @ [1.0, 2.0, 0.0], described[:, 0] * described[:, 1]], axis=1)
+    predictor = learn_predictor(described[:300], [Target(wanted[:300], np.ones(300))], 1e-2)
+    asked = np.clip(described[300:], -0.8, 0.8)  # at the edge there is less to go by
+    expected = np.stack([asked @ [1.0, 2.0, 0.0], asked[:, 0] * asked[:, 1]], axis=1)
+    np.testing.assert_allclose(predictor.predict(asked), expected, atol=0.1)
+
+
+def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
+    rng = np.random.default_rng(1)
+    described = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
+    wanted = (np.sin(3 * described[:, :1]) * described[:, 1:]).astype(np.float64)
+    target = [Target(wanted, np.ones(2000))]
+    first, again, other = (learn_predictor(described, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
+    assert first.landmarks.shape == (60, 2)
+    np.testing.assert_array_equal(first.weights, again.weights)
+    assert not np.array_equal(first.landmarks, other.landmarks)
+    assert np.sqrt(np.mean((first.predict(described) - wanted) ** 2)) < 0.02
+
+
+def test_the_usual_distance_is_that_of_all_pairs() -> None:
+    pairs = np.sum((DESCRIBED[:, None] - DESCRIBED[None]) ** 2, axis=2)
+    assert mean_apart(DESCRIBED) == pytest.approx(pairs.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("described", [np.zeros((20, 0)), np.ones((20, 4))], ids=["nothing", "all alike"])
+def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: np.ndarray) -> None:
+    trust, wanted = TRUST[:20], WANTED[:20]
+    found = learn_predictor(described.astype(np.float32), [Target(wanted, trust)], 1.0).predict(
+        described.astype(np.float32)
+    )
+    np.testing.assert_allclose(found, np.tile(np.average(wanted, axis=0, weights=trust), (20, 1)), rtol=1e-5)
