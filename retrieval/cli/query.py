@@ -9,9 +9,11 @@ import typer
 
 from indexing.errors import InputError
 from retrieval.batch import Users, candidates_from_table, users_of
+from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.filters import Expression, parse_filter
+from retrieval.jobs import BatchConfig
 from retrieval.retriever import Retriever
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
@@ -68,6 +70,7 @@ def recommend(
     interactions: Annotated[
         str | None, typer.Option(help="A log of interactions, or 'sample': every user in it.")
     ] = None,
+    users_file: UsersFile = None,
     user: Annotated[list[str] | None, typer.Option(help="Only this user of the log; repeat for several.")] = None,
     k: Depth = 10,
     depth: Annotated[int, typer.Option(help="Candidates a user that the reranker orders.")] = 200,
@@ -75,13 +78,22 @@ def recommend(
     where: Where = None,
     only: Only = None,
     min_weight: MinWeight = None,
+    chunk: Chunk = BatchConfig.chunk,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users, from histories or a log; seen items are left out."""
-    if bool(history) == bool(interactions):
-        raise InputError("give either --history ID,ID,… or --interactions FILE")
+    """Recommend items to users, from histories or a log; seen items are left out.
+
+    Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
+    """
+    if sum(map(bool, (history, interactions, users_file))) != 1:
+        raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
     retriever = Retriever.load(bundle)
+    if users_file or (interactions and not user and is_folder(out)):
+        config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), chunk=chunk)
+        read = (interactions, only, min_weight) if interactions else None
+        recommend_job(retriever, users_file, read, config, out=out, as_json=as_json)
+        return
     if interactions:
         log = open_log(interactions, only=only, min_weight=min_weight)
         users = users_of(log, retriever.items, only=user)
@@ -101,16 +113,31 @@ def recommend(
 
 def rerank(
     bundle: BundleFolder,
-    candidates: Annotated[Path, typer.Argument(help="Parquet with query_id (a user), item_id and score.")],
-    interactions: Annotated[str, typer.Option(help="The log with the users' histories, or 'sample'.")],
+    candidates: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet with query_id (a user), item_id and score; or one line a user, see docs/batch.md."
+        ),
+    ],
+    interactions: Annotated[
+        str | None, typer.Option(help="The log with the users' histories, or 'sample'; unless they are in the file.")
+    ] = None,
     k: Depth = 10,
     only: Only = None,
     min_weight: MinWeight = None,
+    chunk: Chunk = BatchConfig.chunk,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Order candidates from a file anew by the learned head."""
+    """Order candidates from a file anew by the learned head.
+
+    Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
+    """
     retriever = Retriever.load(bundle)
+    if interactions is None or is_folder(out):
+        read = (interactions, only, min_weight) if interactions else None
+        rerank_job(retriever, candidates, read, BatchConfig(k, chunk=chunk), out=out, as_json=as_json)
+        return
     log = open_log(interactions, only=only, min_weight=min_weight)
     try:
         table = pq.read_table(candidates)
