@@ -32,7 +32,7 @@ from retrieval.jobs import (
     run_job,
     write_answers,
 )
-from retrieval.jobs.answers import answers
+from retrieval.jobs.answering import answers
 from retrieval.jobs.files import file_identity
 from retrieval.jobs.job import Progressed
 from retrieval.jobs.lines import Source

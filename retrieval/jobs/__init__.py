@@ -1,6 +1,6 @@
 """Answers for millions of users in bounded memory: streamed from Parquet, into parts, and gone on with after a kill."""
 
-from retrieval.jobs.answers import Answers, BatchConfig, recommend_batches, rerank_batches, steps_of
+from retrieval.jobs.answering import Answers, BatchConfig, answers, recommend_batches, rerank_batches, steps_of
 from retrieval.jobs.files import ParquetFiles
 from retrieval.jobs.flat import FlatCandidates
 from retrieval.jobs.job import JobReport, run_job, write_answers
@@ -18,6 +18,7 @@ __all__ = [
     "LoggedHistories",
     "ParquetFiles",
     "Quarantined",
+    "answers",
     "recommend_batches",
     "rerank_batches",
     "run_job",

@@ -18,7 +18,7 @@ from typing import Any
 from indexing import fsops
 from indexing.errors import InputError
 from indexing.store import parquet_bytes
-from retrieval.jobs.answers import Answers
+from retrieval.jobs.answering import Answers
 
 JOB, LEDGER, SUCCESS, LOCK, QUARANTINED = "_job.json", "_parts.jsonl", "_SUCCESS", "_LOCK", "_quarantine"
 FORMAT = 1

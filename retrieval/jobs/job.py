@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from indexing import fsops
 from indexing.lock import writing
-from retrieval.jobs.answers import QUARANTINED as QUARANTINED_SCHEMA
-from retrieval.jobs.answers import SCHEMA, Answers, BatchConfig, Step, answers, steps_of
+from retrieval.jobs.answering import QUARANTINED as QUARANTINED_SCHEMA
+from retrieval.jobs.answering import SCHEMA, Answers, BatchConfig, Step, answers, steps_of
 from retrieval.jobs.folder import LOCK, JobFolder, Part
 from retrieval.jobs.lines import Source
 from retrieval.retriever import Retriever

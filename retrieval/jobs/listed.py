@@ -46,7 +46,7 @@ class ListedUsers:
 
     def identity(self) -> dict[str, Any]:
         """Name the files."""
-        return self.tables.identity()
+        return self.tables.identity() | {"given": self.given}
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
         """Give the users from a line on, so many at once."""
@@ -93,14 +93,14 @@ class ListedUsers:
         """Give candidates with scores, the best first, and how many were left out."""
         lists = list_column(table, "candidates", pa.string())
         rows = Ragged.of(lists, item_rows(lists.flatten(), self.retriever.items))
-        scores: NDArray[np.float32] | None = None
-        if "scores" in table.column_names:
-            given = list_column(table, "scores", pa.float32())
-            told = Ragged.of(given, given.flatten().to_numpy(zero_copy_only=False))
-            problems.note(told.lengths != rows.lengths, "not as many scores as candidates")
-            scores = told.fitted(rows.lengths, 0.0)
-        found = ordered_candidates(rows, scores, problems)
-        return *found, int((rows.values < 0).sum())
+        unknown = int((rows.values < 0).sum())
+        if "scores" not in table.column_names:
+            return *ordered_candidates(rows, None, problems), unknown
+        given = list_column(table, "scores", pa.float32())
+        told = Ragged.of(given, given.flatten().to_numpy(zero_copy_only=False))
+        found = ordered_candidates(rows, told.fitted(rows.lengths, 0.0), problems)
+        problems.note(told.lengths != rows.lengths, "not as many scores as candidates")
+        return *found, unknown
 
 
 def blank(names: pa.Array) -> Mask:

@@ -1,7 +1,7 @@
 """Answers for very many users, chunk by chunk: retrieve, or take what was retrieved, then one step after the other."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -177,9 +177,7 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
     queries = retriever.user_queries(users.histories, _plain(users.weights))
     found = Candidates(queries, rows, scores, retriever.items, "retrieve", users.names, users.histories)
-    if scored is None:
-        found = found.reordered(ExactReranker(retriever.indexed).rerank(found).scores, "retrieve")
-    return found
+    return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
 
 
 def _blocks(users: UserLines, config: BatchConfig) -> Iterator[slice]:
