@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -179,6 +181,7 @@ def test_one_file_is_written_as_it_comes(retriever: Retriever, path: Path, tmp_p
 KILLED = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from retrieval.jobs import BatchConfig, ListedUsers, ParquetFiles, run_job
 from retrieval import Retriever
 from tests.toy import ToyEncoder
@@ -259,3 +262,17 @@ def test_from_a_log_to_candidates_to_answers_on_the_command_line(
     code, _, err = call("rerank", bundle, tmp_path / "found", "--out", tmp_path / "none")
     assert code == 1
     assert "has no column 'history'; say with --interactions" in err
+
+
+def test_the_example_of_the_docs_runs(
+    bundle: Path, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "batch.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, "bundles/shop")
+    shutil.copy(path, "users.parquet")
+    names: dict[str, Any] = {}
+    exec(compile(example, "batch.md", "exec"), names)  # noqa: S102 - the docs are ours
+    assert pq.read_table("answers").equals(names["table"])  # there is but one chunk
+    assert names["report"].users == USERS - 2
