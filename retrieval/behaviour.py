@@ -4,10 +4,11 @@ An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alp
 query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from indexing.encoders.base import unit
@@ -18,6 +19,7 @@ from retrieval.predictor import Predictor
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
 _PREDICTOR = ("landmarks", "weights", "offset")
+AT_ONCE = 2048  # items of histories: what each says is a row of some hundred numbers
 _TABLES = ("items", "said", "confidence", "levels")
 
 
@@ -47,21 +49,28 @@ class Tower:
         return len(self.half_lives) * len(self.start)
 
     def query(self, said: Vectors, weights: Vectors, levels: Vectors) -> Vectors:
-        """Give (r,) float32 for one history.
+        """Give (r,) float32 for one history; see `queries`."""
+        query: Vectors = self.queries(said, weights, levels, np.array([len(said)]))[0]
+        return query
+
+    def queries(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+        """Give (B, r) float32 for histories that follow each other, none of them empty.
 
         Args:
-            said: (H, S r) float32, what each of its items says of the next ones, oldest first.
-            weights: (H,), of each interaction.
+            said: (T, S r) float32, what each of their items says of the next ones, oldest first.
+            weights: (T,), of each interaction.
             levels: (V,), at which ``worth`` is given.
+            lengths: (B,), of each history.
         """
-        ages = np.arange(len(said))[::-1]
-        total = self.start.astype(np.float32)
+        ends = np.cumsum(lengths)
+        ages = np.repeat(ends, lengths) - 1 - np.arange(len(said))
+        total = np.tile(self.start.astype(np.float32), (len(lengths), 1))
         channels = np.split(said, len(self.half_lives), axis=1)
         for channel, half_life, worth in zip(channels, self.half_lives, self.worth, strict=True):
             counts = np.interp(weights, levels, worth) * 0.5 ** (ages / half_life)
-            total = total + counts.astype(np.float32) @ channel
-        query: Vectors = np.float32(self.share) * unit(total[None])[0]
-        return query
+            total += np.add.reduceat(counts.astype(np.float32)[:, None] * channel, ends - lengths)
+        queries: Vectors = np.float32(self.share) * unit(total)
+        return queries
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +114,15 @@ class Behaviour:
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         made = np.zeros((len(histories), self.items.shape[1]), np.float32)
+        lengths = np.array(list(map(len, histories)), np.int64)
         ends = np.cumsum([tower.width for tower in self.towers])[:-1]
-        for line, (rows, of_rows) in enumerate(zip(histories, weights, strict=True)):
-            if not len(rows):
-                made[line, -1] = 1.0
-                continue
+        for lines in _together(lengths):
+            rows = np.concatenate([histories[line] for line in lines])
+            of_rows = np.concatenate([weights[line] for line in lines])
             told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
-            parts = [tower.query(said, of_rows, self.levels) for tower, said in told]
-            made[line] = np.concatenate([*parts, [np.float32(self.popular)]])
-            if not made[line].any():  # a history of which every weight is nothing says nothing
-                made[line, -1] = 1.0
+            parts = [tower.queries(said, of_rows, self.levels, lengths[lines]) for tower, said in told]
+            made[lines] = np.pad(np.concatenate(parts, axis=1), ((0, 0), (0, 1)), constant_values=self.popular)
+        made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
         return made
 
     def joined(self, content: Vectors, rows: Rows | slice = slice(None)) -> Vectors:
@@ -197,3 +205,10 @@ class Behaviour:
                 f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
         return cls(items, said, confidence, levels, towers, predictor, popular, content)
+
+
+def _together(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Part the histories that are not empty, by length, into groups with so few items that what they say is small."""
+    there = np.flatnonzero(lengths)
+    group = np.cumsum(lengths[there]) // AT_ONCE
+    yield from np.split(there, np.flatnonzero(np.diff(group)) + 1) if len(there) else ()

@@ -109,10 +109,11 @@ class Candidates:
     def to_arrow(self) -> pa.Table:
         """Give one line a hit: ``query_id, item_id, rank, score, stage``."""
         query, position = np.nonzero(self.rows >= 0)
+        met, item = np.unique(self.rows[query, position], return_inverse=True)  # each name is made once
         return pa.table(
             {
-                "query_id": pa.array([self.query_ids[q] for q in query], pa.string()),
-                "item_id": pa.array([self.items[row] for row in self.rows[query, position]], pa.string()),
+                "query_id": pa.array(self.query_ids, pa.string()).take(pa.array(query)),
+                "item_id": pa.array([self.items[row] for row in met.tolist()], pa.string()).take(pa.array(item)),
                 "rank": pa.array(position + 1, pa.int64()),
                 "score": pa.array(self.scores[query, position], pa.float32()),
                 "stage": pa.array([self.stage] * len(query), pa.string()),

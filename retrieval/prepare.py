@@ -54,6 +54,25 @@ class History:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The histories of U users one after the other, sorted by id, each oldest first.
+
+    Attributes:
+        user_ids: U names.
+        lengths: (U,) int64, how long each history is, 0 included.
+        rows: (T,) int64.
+        timestamps: (T,) int64.
+        weights: (T,) float32.
+    """
+
+    user_ids: list[str]
+    lengths: NDArray[np.int64]
+    rows: Rows
+    timestamps: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
 def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
     """Gather each user's interactions with the items of a bundle; users sorted by id.
 
@@ -71,6 +90,18 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     >>> [(history.user_id, history.rows.tolist()) for history in found]
     [('a', [0]), ('b', [1, 0])]
     """
+    found = gathered(interactions, items)
+    ends = np.cumsum(found.lengths)
+    kept = np.flatnonzero(found.lengths >= max(min_length, 1)).tolist()
+    parts = [(user, slice(ends[user] - found.lengths[user], ends[user])) for user in kept]
+    return [
+        History(found.user_ids[user], found.rows[part], found.timestamps[part], found.weights[part])
+        for user, part in parts
+    ]
+
+
+def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
+    """Gather what `histories` gives in a few arrays, for very many users."""
     table = interactions.table
     ids = table["item_id"].combine_chunks().dictionary_encode()
     known = (items.row(item_id) for item_id in ids.dictionary.to_pylist())
@@ -85,13 +116,8 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     first = np.sort(order[first])
     first = first[np.argsort(users[first], kind="stable")]
     lengths = np.bincount(users[first], minlength=len(names))
-    ends = np.cumsum(lengths)
     timestamps, weights = (table[name].to_numpy()[here][first] for name in ("timestamp", "weight"))
-    columns = (rows[first], timestamps, weights)
-    return [
-        History(names[user], *(column[ends[user] - lengths[user] : ends[user]] for column in columns))
-        for user in np.flatnonzero(lengths >= max(min_length, 1)).tolist()
-    ]
+    return Gathered(names, lengths, rows[first], timestamps, weights)
 
 
 def least_liked(pasts: Sequence[History]) -> float:

@@ -34,12 +34,22 @@ def retrieve(
         Scores (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
     k = min(k, len(index))
-    room = max((len(np.unique(rows)) for rows in exclude), default=0)
+    excluded = _pairs(exclude, len(index))
+    room = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
     scores, rows = index.search(queries, k + room, allow, kind)
-    for line, excluded in enumerate(exclude):
-        gone = np.isin(rows[line], excluded)
-        if gone.any():
-            order = np.argsort(gone, kind="stable")
-            scores[line] = np.where(gone, -np.inf, scores[line])[order]
-            rows[line] = np.where(gone, -1, rows[line])[order]
+    if room:
+        asked = np.where(rows >= 0, rows + len(index) * np.arange(len(rows))[:, None], -1)
+        place = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
+        gone = excluded[place] == asked
+        order = np.argsort(gone, axis=1, kind="stable")
+        scores = np.take_along_axis(np.where(gone, -np.inf, scores), order, axis=1).astype(np.float32, copy=False)
+        rows = np.take_along_axis(np.where(gone, -1, rows), order, axis=1)
     return scores[:, :k], rows[:, :k]
+
+
+def _pairs(exclude: Sequence[Rows], count: int) -> Rows:
+    """Give each line's excluded rows, of so many there are, as numbers ``line * count + row``, rising, each once."""
+    lines = np.repeat(np.arange(len(exclude)), list(map(len, exclude)))
+    rows = np.concatenate([np.empty(0, np.int64), *exclude]).astype(np.int64)
+    pairs: Rows = np.unique(lines * count + rows)
+    return pairs

@@ -123,3 +123,15 @@ def test_a_history_that_weighs_nothing_asks_for_what_is_popular() -> None:
     block = random_block()
     silent = replace(block, towers=tuple(replace(tower, share=0.0) for tower in block.towers), popular=0.0)
     np.testing.assert_array_equal(silent.queries([np.array([1, 2])]), block.queries([np.empty(0, np.int64)]))
+
+
+def test_many_histories_at_once_are_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, rng = random_block(), np.random.default_rng(2)
+    histories = [rng.integers(0, 30, length) for length in (3, 0, 1, 9, 0, 0, 4, 25, 2)]
+    weights = [rng.uniform(0, 6, len(rows)).astype(np.float32) for rows in histories]
+    alone = np.concatenate([block.queries([rows], [one]) for rows, one in zip(histories, weights, strict=True)])
+    np.testing.assert_array_equal(alone[[1, 4, 5]], np.eye(8, dtype=np.float32)[[7, 7, 7]])
+    for at_once in (1, 5, 10, 1000):
+        monkeypatch.setattr("retrieval.behaviour.AT_ONCE", at_once)
+        np.testing.assert_allclose(block.queries(histories, weights), alone, rtol=1e-6, atol=1e-7)
+    assert block.queries([]).shape == (0, 8)

@@ -156,7 +156,7 @@ def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run
             "there is no attribute 'prize'; did you mean one of ['price']",
         ),
         (["similar", "{bundle}", "red-mugg"], "1 of 1 item ids are not in this bundle, e.g. 'red-mugg'"),
-        (["recommend", "{bundle}"], "give either --history ID,ID,… or --interactions FILE"),
+        (["recommend", "{bundle}"], "give one of --history ID,ID,…, --interactions FILE and --users FILE"),
         (["recommend", "{bundle}", "--history", ","], "the history of user 0 is empty"),
         (["fit", "{bundle}", "nothing.csv"], "nothing.csv"),
         (["evaluate", "{bundle}", "{log}", "--history", "split=train"], "give both --history and --relevant"),

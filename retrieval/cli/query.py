@@ -9,6 +9,7 @@ import typer
 
 from indexing.errors import InputError
 from retrieval.batch import Users, candidates_from_table, users_of
+from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.cli.shaping import (
@@ -17,11 +18,12 @@ from retrieval.cli.shaping import (
     Deep,
     Diversify,
     RulesFile,
-    Shape,
     Sharpness,
     Strength,
+    shape_of,
 )
 from retrieval.filters import Expression, parse_filter
+from retrieval.jobs import BatchConfig
 from retrieval.retriever import Retriever
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
@@ -52,8 +54,8 @@ def search(
     """Find the items nearest to texts, pictures or sounds."""
     if sum(map(bool, (texts, image, audio))) != 1:
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
-    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
-    deep = shape.deep(k, depth)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    deep = max(k, depth) if shape else k
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
     if texts:
@@ -81,8 +83,8 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
-    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
-    deep = shape.deep(k, depth)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    deep = max(k, depth) if shape else k
     retriever = Retriever.load(bundle)
     found = retriever.similar_items(item_ids, deep, where=_filters(retriever, where))
     show_candidates(shape.apply(retriever, found, k), retriever.bundle, as_json=as_json, out=out)
@@ -96,6 +98,7 @@ def recommend(
     interactions: Annotated[
         str | None, typer.Option(help="A log of interactions, or 'sample': every user in it.")
     ] = None,
+    users_file: UsersFile = None,
     user: Annotated[list[str] | None, typer.Option(help="Only this user of the log; repeat for several.")] = None,
     k: Depth = 10,
     depth: Annotated[int, typer.Option(help="Candidates a user that are reranked, diversified and ruled.")] = 200,
@@ -109,15 +112,23 @@ def recommend(
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
+    chunk: Chunk = BatchConfig.chunk,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users, from histories or a log; seen items are left out."""
-    if bool(history) == bool(interactions):
-        raise InputError("give either --history ID,ID,… or --interactions FILE")
-    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
-    deep = shape.deep(max(k, depth) if rerank else k, depth)
+    """Recommend items to users, from histories or a log; seen items are left out.
+
+    Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
+    """
+    if sum(map(bool, (history, interactions, users_file))) != 1:
+        raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
     retriever = Retriever.load(bundle)
+    if users_file or (interactions and not user and is_folder(out)):
+        config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
+        read = (interactions, only, min_weight) if interactions else None
+        recommend_job(retriever, users_file, read, config, out=out, as_json=as_json)
+        return
     if interactions:
         log = open_log(interactions, only=only, min_weight=min_weight)
         users = users_of(log, retriever.items, only=user)
@@ -126,7 +137,7 @@ def recommend(
         users = Users({f"history {number}": ids for number, ids in enumerate(listed, start=1)}, {})
     found = retriever.recommend(
         list(users.histories.values()),
-        deep,
+        max(k, depth) if rerank or shape else k,
         where=_filters(retriever, where),
         user_ids=list(users.histories),
         weights=users.weights_of(users.histories) if interactions else None,
@@ -137,8 +148,15 @@ def recommend(
 
 def rerank(
     bundle: BundleFolder,
-    candidates: Annotated[Path, typer.Argument(help="Parquet with query_id (a user), item_id and score.")],
-    interactions: Annotated[str, typer.Option(help="The log with the users' histories, or 'sample'.")],
+    candidates: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet with query_id (a user), item_id and score; or one line a user, see docs/batch.md."
+        ),
+    ],
+    interactions: Annotated[
+        str | None, typer.Option(help="The log with the users' histories, or 'sample'; unless they are in the file.")
+    ] = None,
     k: Depth = 10,
     only: Only = None,
     min_weight: MinWeight = None,
@@ -148,13 +166,20 @@ def rerank(
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
+    chunk: Chunk = BatchConfig.chunk,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Order candidates from a file anew by the learned head."""
-    shape = Shape(diversify, cap, rules, attribute, strength, sharpness)
-    shape.deep(k, k)
+    """Order candidates from a file anew by the learned head.
+
+    Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
+    """
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
     retriever = Retriever.load(bundle)
+    if interactions is None or is_folder(out):
+        read = (interactions, only, min_weight) if interactions else None
+        rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
+        return
     log = open_log(interactions, only=only, min_weight=min_weight)
     try:
         table = pq.read_table(candidates)

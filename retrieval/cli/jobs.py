@@ -1,0 +1,154 @@
+"""`commonspace recommend` and `rerank` for very many users: a folder of parts, or one file written as it comes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from indexing.errors import InputError
+from indexing.sample import interactions_path
+from retrieval.cli.log import open_log
+from retrieval.cli.output import progress_wanted, show_json, show_pairs
+from retrieval.jobs import (
+    BatchConfig,
+    FlatCandidates,
+    JobReport,
+    ListedUsers,
+    LoggedHistories,
+    LogUsers,
+    ParquetFiles,
+    run_job,
+    write_answers,
+)
+from retrieval.jobs.answering import answers
+from retrieval.jobs.files import file_identity
+from retrieval.jobs.job import Progressed
+from retrieval.jobs.lines import Source
+from retrieval.retriever import Retriever
+
+UsersFile = Annotated[
+    Path | None, typer.Option("--users", help="Parquet, a file or a folder, with one line a user: user_id, history.")
+]
+Chunk = Annotated[int, typer.Option(min=1, help="Users of a large job answered and written at once.")]
+Log: TypeAlias = tuple[str, str | None, float | None]
+"""Where a log is, which rows are read, and of which weight at least."""
+
+FILES = (".parquet", ".pq")
+
+
+def is_folder(out: Path | None) -> bool:
+    """Whether answers go to a folder of parts: whatever does not end as a Parquet file."""
+    return out is not None and out.suffix.lower() not in FILES
+
+
+def recommend_job(
+    retriever: Retriever, users: Path | None, log: Log | None, config: BatchConfig, *, out: Path | None, as_json: bool
+) -> None:
+    """Recommend to the users of a file, or else of a log."""
+    if users is not None:
+        _run(retriever, ListedUsers(ParquetFiles(users), retriever), config, out=out, as_json=as_json)
+    elif log is not None:
+        source = LogUsers(*_logged(retriever, log))
+        _run(retriever, source, config, out=out, as_json=as_json)
+
+
+def rerank_job(
+    retriever: Retriever, candidates: Path, log: Log | None, config: BatchConfig, *, out: Path | None, as_json: bool
+) -> None:
+    """Order candidates from a file, whose users' histories are there too or in a log."""
+    tables = ParquetFiles(candidates)
+    source: Source
+    if "history" in tables.schema.names:
+        if log is not None:
+            raise InputError(
+                f"{candidates} has histories of its own; leave out --interactions, or the column 'history'"
+            )
+        source = ListedUsers(tables, retriever, given=True)
+    elif log is not None:
+        histories, identity = _logged(retriever, log)
+        source = FlatCandidates(tables, histories, retriever.items, identity)
+    else:
+        raise InputError(
+            f"{candidates} has no column 'history'; say with --interactions which log the histories are in"
+        )
+    _run(retriever, source, config, out=out, as_json=as_json)
+
+
+def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any]]:
+    """Give the histories of a log, and what tells it from others."""
+    path, only, min_weight = log
+    histories = LoggedHistories.of(open_log(path, only=only, min_weight=min_weight), retriever.items)
+    file = interactions_path() if path == "sample" else Path(path)
+    return histories, {"log": file_identity(file, file), "only": only, "min_weight": min_weight}
+
+
+def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path | None, as_json: bool) -> None:
+    """Answer everyone and say what became of it."""
+    if out is None:
+        raise InputError("so many answers need a place: --out FOLDER, which can be gone on with, or --out FILE.parquet")
+    with _progress(len(source), shown=progress_wanted(as_json)) as advance:
+        if is_folder(out):
+            report, beside = run_job(retriever, source, out, config, progress=advance), out / "_quarantine"
+        else:
+            beside = out.with_name(f"{out.stem}.quarantine{out.suffix}")
+            found = answers(retriever, source, config)
+            report = write_answers(found, out, beside, schema=config.schema, progress=advance)
+    if as_json:
+        show_json({"written": str(out), **report.to_json()})
+        return
+    show_pairs(str(out), _in_words(report, beside))
+
+
+def _in_words(report: JobReport, quarantine: Path) -> dict[str, str]:
+    words = {
+        "users": str(report.users),
+        "answers": f"{report.answers} in {report.parts} parts, {report.resumed} of them from before",
+        "time": f"{report.seconds:.1f} s, {report.users_per_second:.0f} users/s",
+    }
+    if report.reasons:
+        words["without answers"] = f"{report.reasons.total()} lines, see {quarantine}: " + ", ".join(
+            f"{count} {reason}" for reason, count in report.reasons.most_common(3)
+        )
+    if report.unknown:
+        words["left out"] = f"{report.unknown} items that are not in this bundle"
+    return words
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Progressed]:
+    """Show lines done, users a second, time left and what was set aside on standard error."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("answering"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("lines, {task.fields[rate]} users/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[aside]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("", total=total, rate="…", aside="")
+        done = {"users": 0, "aside": 0}
+
+        def advance(lines: int, users: int, quarantined: int) -> None:
+            bar.update(task, advance=lines)
+            done["users"] += users
+            done["aside"] += quarantined
+            elapsed = bar.tasks[0].elapsed
+            rate = f"{done['users'] / elapsed:.0f}" if elapsed else "…"
+            bar.update(task, rate=rate, aside=f"{done['aside']} without answers" if done["aside"] else "")
+
+        yield advance

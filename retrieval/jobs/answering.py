@@ -1,0 +1,216 @@
+"""Answers for very many users, chunk by chunk: retrieve, or take what was retrieved, then one step after the other."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.errors import InputError
+from indexing.types import Vectors
+from retrieval.candidates import Candidates
+from retrieval.filters import Where
+from retrieval.jobs.files import MemoryTables, ParquetFiles
+from retrieval.jobs.lines import Chunk, Source, UserLines
+from retrieval.jobs.listed import ListedUsers
+from retrieval.rerank import ExactReranker
+from retrieval.retriever import Retriever
+from retrieval.shaping import Shape
+
+Step: TypeAlias = Callable[[Candidates], Candidates]
+Given: TypeAlias = Path | str | pa.Table | Iterable[pa.RecordBatch]
+
+SCHEMA = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("item_id", pa.string()),
+        ("rank", pa.int64()),
+        ("score", pa.float32()),
+        ("stage", pa.string()),
+    ]
+)
+RULED = pa.field("rules", pa.list_(pa.string()))
+QUARANTINED = pa.schema([("line", pa.int64()), ("query_id", pa.string()), ("reason", pa.string())])
+# Candidates that are held at once, with those that a history takes away again: of a user with a history of a hundred
+# thousand items few are answered beside them.
+MOST_CANDIDATES = 2_000_000
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How very many users are answered.
+
+    Attributes:
+        k: Answers a user.
+        depth: Candidates a user that are retrieved for the steps after it.
+        rerank: Order candidates by the learned head.
+        exclude_seen: Leave out the items of the history.
+        where: What every answer satisfies.
+        shape: What a list should be beyond relevant.
+        chunk: Users answered and written at once; a kill costs at most so many.
+    """
+
+    k: int = 10
+    depth: int = 200
+    rerank: bool = True
+    exclude_seen: bool = True
+    where: Where = ()
+    shape: Shape = field(default_factory=Shape)
+    chunk: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("k", "depth", "chunk"):
+            if (value := getattr(self, name)) < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what changes answers as plain JSON values; filters as the text that `parse_filter` reads."""
+        where = self.where if isinstance(self.where, list | tuple) else [self.where]
+        return {**vars(self), "where": [str(one) for one in where], "shape": self.shape.to_json()}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of answers."""
+        return SCHEMA.append(RULED) if self.shape.rules else SCHEMA
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What became of a chunk.
+
+    Attributes:
+        chunk: The users.
+        found: Their answers, in order, in one or more batches.
+        schema: Of a table of them.
+    """
+
+    chunk: Chunk
+    found: tuple[Candidates, ...]
+    schema: pa.Schema = SCHEMA
+
+    def to_arrow(self) -> pa.Table:
+        """Give one line a hit: ``query_id, item_id, rank, score, stage`` and, where there are rules, ``rules``."""
+        return pa.concat_tables([self.schema.empty_table(), *(one.to_arrow() for one in self.found)])
+
+    def quarantined(self) -> pa.Table:
+        """Give the lines that could not be answered: ``line, query_id, reason``."""
+        columns = zip(*self.chunk.quarantined, strict=True) if self.chunk.quarantined else ([], [], [])
+        return pa.table(list(map(list, columns)), schema=QUARANTINED)
+
+
+def steps_of(retriever: Retriever, config: BatchConfig) -> tuple[Step, ...]:
+    """Give what candidates go through once they are retrieved, in order; the best k are kept at the end."""
+    steps: list[Step] = []
+    if config.rerank:
+        steps.append(retriever.rerank)
+    if config.shape:
+        steps.append(lambda found: config.shape.apply(retriever, found, config.k))
+    return tuple(steps)
+
+
+def recommend_batches(
+    retriever: Retriever, users: Given, config: BatchConfig | None = None, *, steps: Sequence[Step] | None = None
+) -> Iterator[Answers]:
+    """Recommend to very many users in bounded memory.
+
+    Args:
+        retriever: Of the bundle.
+        users: Parquet (a file, or a folder of files), a table or record batches with one line a user: ``user_id``,
+            ``history`` (item_ids, oldest first) and, if there are any, ``weights`` of these.
+        config: How.
+        steps: What candidates go through, instead of `steps_of`.
+
+    Yields:
+        The answers of some thousands of users at a time, in the order of the users.
+
+    Raises:
+        InputError: When a column is missing or a file cannot be read. A line that cannot be used ends nothing: it is in
+            `Answers.quarantined`.
+    """
+    config = config or BatchConfig()
+    source = ListedUsers(_tables(users), retriever)
+    return answers(retriever, source, config, steps=steps)
+
+
+def rerank_batches(
+    retriever: Retriever, users: Given, config: BatchConfig | None = None, *, steps: Sequence[Step] | None = None
+) -> Iterator[Answers]:
+    """Put given candidates of very many users in order, in bounded memory.
+
+    Each line also has ``candidates`` (item_ids) and, if there are any, ``scores``; without them the exact inner product
+    of user and item is taken, as retrieval would. For the rest see `recommend_batches`.
+    """
+    source = ListedUsers(_tables(users), retriever, given=True)
+    return answers(retriever, source, config or BatchConfig(), steps=steps)
+
+
+def answers(
+    retriever: Retriever, source: Source, config: BatchConfig, *, steps: Sequence[Step] | None = None, start: int = 0
+) -> Iterator[Answers]:
+    """Answer the users of a source from a line on."""
+    through = steps_of(retriever, config) if steps is None else tuple(steps)
+    for chunk in source.chunks(start, config.chunk):
+        users = chunk.users
+        found = (answered(retriever, users.take(lines), config, through) for lines in _blocks(users, config))
+        yield Answers(chunk, tuple(found), config.schema)
+
+
+def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
+    """Answer some users: retrieve or take what was given, go through the steps, keep the best."""
+    found = given(retriever, users) if users.candidates is not None else retrieved(retriever, users, config, steps)
+    for step in steps:
+        found = step(found)
+    return found.top(config.k)
+
+
+def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
+    """Retrieve candidates by the histories: as many as the steps want, or no more than are kept."""
+    return retriever.recommend(
+        [[retriever.items[row] for row in history] for history in users.histories],
+        max(config.k, config.depth) if steps else config.k,
+        where=config.where,
+        exclude_seen=config.exclude_seen,
+        user_ids=users.names,
+        weights=_plain(users.weights),
+    )
+
+
+def given(retriever: Retriever, users: UserLines) -> Candidates:
+    """Make candidates of what was given."""
+    listed, scored = users.candidates or (), users.scores
+    lengths = np.array(list(map(len, listed)), np.int64)
+    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    rows = np.full(there.shape, -1, np.int64)
+    scores = np.where(there, np.float32(0), np.float32(-np.inf))
+    rows[there] = np.concatenate([np.empty(0, np.int64), *listed])
+    if scored is not None:
+        scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
+    queries = retriever.user_queries(users.histories, _plain(users.weights))
+    found = Candidates(queries, rows, scores, retriever.items, "retrieve", users.names, users.histories)
+    return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
+
+
+def _blocks(users: UserLines, config: BatchConfig) -> Iterator[slice]:
+    """Part users so that what is held of each part is bounded."""
+    if users.candidates is not None:
+        wide = list(map(len, users.candidates))
+    else:
+        wide = [max(config.k, config.depth) + len(history) for history in users.histories]
+    start, widest = 0, 0
+    for line, width in enumerate(wide):
+        if line > start and max(widest, width) * (line + 1 - start) > MOST_CANDIDATES:
+            yield slice(start, line)
+            start, widest = line, 0
+        widest = max(widest, width)
+    if start < len(wide):
+        yield slice(start, len(wide))
+
+
+def _plain(weights: tuple[Vectors, ...] | None) -> list[list[float]] | None:
+    return None if weights is None else [one.tolist() for one in weights]
+
+
+def _tables(given: Given) -> ParquetFiles | MemoryTables:
+    return ParquetFiles(given) if isinstance(given, Path | str) else MemoryTables(given)
