@@ -1,6 +1,6 @@
 """The verbs: search, similar, recommend, rerank. Everything is plural in, plural out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,9 @@ from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, rea
 from indexing.types import Modality, Rows, Vectors
 from retrieval.adapter import Adapter
 from retrieval.behaviour import Behaviour
+from retrieval.blend import Blend
 from retrieval.candidates import Candidates
-from retrieval.explain import Explanation, explain
+from retrieval.explain import Explanation, explain, with_modalities
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.item_rows import ItemRows
@@ -287,12 +288,17 @@ class Retriever:
     ) -> list[list[Explanation]]:
         """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`."""
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
-        return explain(candidates, self._rows.space, self.centre, given, most)
+        told = explain(candidates, self._rows.space, self.centre, given, most)
+        return with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
+
+    def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
+        """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.blend.Blend`."""
+        return Blend(self.bundle.attributes, weights).rerank(candidates)
 
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None

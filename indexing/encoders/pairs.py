@@ -102,7 +102,9 @@ def _create(spec: str, *, offline: bool) -> CrossEncoder:
     first, second = (_loaded(spec, folder, seed) for seed in (0, 1))
     # Weights that its files lack are made up at random, silently.
     if not np.allclose(first.score(pairs), second.score(pairs), atol=1e-5):
-        raise EncoderError(f"{spec} gives other scores at each load: its files lack weights, as of the head that scores")
+        raise EncoderError(
+            f"{spec} gives other scores at each load: its files lack weights, as of the head that scores"
+        )
     return first
 
 
