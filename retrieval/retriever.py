@@ -27,12 +27,14 @@ from retrieval.explain import Explanation, explain, with_modalities
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.item_rows import ItemRows
+from retrieval.known_answers import judged, matching_of
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
 from retrieval.spaces import modality_of, query_vectors, search_own_part
 from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
+from retrieval.verdict import Matching, Verdicts
 
 Picture = Image.Image | bytes | Path | str
 Recording = Sound | bytes | Path | str
@@ -64,6 +66,7 @@ class Retriever:
         if encoder is not None and previous is None:
             bundle.check_encoder(encoder)
         self._encoder = encoder
+        self._matching: dict[str, Matching] = {}
         self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
         self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
@@ -299,6 +302,18 @@ class Retriever:
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.blend.Blend`."""
         return Blend(self.bundle.attributes, weights).rerank(candidates)
+
+    def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
+        """Say of each search whether the catalogue holds what it asks for.
+
+        Args:
+            candidates: What `search_texts` or its like found, reranked or not.
+            kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
+            matching: What judges them; learned from the bundle's own items, once a kind, when None.
+        """
+        if matching is None and kind not in self._matching:
+            self._matching[kind] = matching_of(self.bundle, self.vectors, kind)
+        return judged(candidates, self.vectors, matching or self._matching[kind])
 
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
