@@ -18,7 +18,9 @@ from retrieval.logistic import Floats, Logistic
 MOST = 500  # queries that are learned from
 FEWEST = 20
 SCORES = 16_000_000  # at a time: 64 MB of float32
-PASSED, APART = 0.95, 0.02
+PASSED = 0.95
+# Of all items, those so near to what a query came out of are taken for its answers; and whatever is the same thing.
+APART, SAME = 0.01, 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Matching:
         chosen = np.sort(np.random.default_rng(0).permutation(len(own))[:MOST])
         asked = unit(np.asarray(queries[chosen], np.float32))
         cohort = asked[:0] if held else asked
-        answered, unanswered = best_rows(vectors, asked, own[chosen], held=held)
+        answered, unanswered = best_rows(vectors, asked, own[chosen], held=held, apart=APART if held else 0.0)
         x = np.concatenate([statistics(vectors[best], asked, cohort) for best in (answered, unanswered)])
         model = Logistic.fit(x, np.repeat([True, False], len(asked)))
         threshold = float(np.quantile(model.probability(x[: len(asked)]), 1 - passed))
@@ -108,9 +110,9 @@ def statistics(best: Vectors, queries: Vectors, cohort: Vectors) -> Floats:
 
 
 def best_rows(
-    vectors: Vectors, queries: Vectors, own: Rows, *, held: bool = False, apart: float = APART
+    vectors: Vectors, queries: Vectors, own: Rows, *, held: bool = False, apart: float = 0.0
 ) -> tuple[Rows, Rows]:
-    """Give the best row for each query as it is, and without its own item and the share of all that is nearest to it.
+    """Give the best row for each query as it is, and without its own item, its like, and the share nearest to it.
 
     Args:
         vectors: (N, D) float32.
@@ -130,6 +132,7 @@ def best_rows(
         if held:
             scores[lines, own[block]] = -np.inf
         answered[block] = scores.argmax(axis=1)
+        scores[near >= SAME] = -np.inf
         gone = np.argpartition(-near, left_out - 1, axis=1)[:, :left_out]
         np.put_along_axis(scores, gone, -np.inf, axis=1)
         unanswered[block] = scores.argmax(axis=1)

@@ -10,6 +10,7 @@ is read of a query was chosen on one half of the captions and of the types (``ch
 import argparse
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
 from retrieval.logistic import Floats, Logistic
-from retrieval.verdict import best_rows, statistics
+from retrieval.verdict import APART, best_rows, statistics
 from scripts.benchmarks.record import keep
 
 SEED, SPLITS, LEARNED = 0, 20, 300
@@ -88,10 +89,19 @@ def pair_splits(folder: Path) -> Iterator[tuple[str, dict[str, dict[str, float]]
             yield half, measured(x, len(learned), known(best, queries, cohort, catalogue), answered)
 
 
-def product_splits(products: dict[str, Any], asked: str) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
-    """Products held out, of types that are there and of types taken out; asked for by their titles or pictures."""
-    kind, frozen = products["kind"], unit(products["T" if asked == "text" else "I"])
-    fused = unit(unit(products["T"]) + unit(products["I"]))
+@dataclass(frozen=True)
+class Drawn:
+    """A split: rows of the catalogue and of the queries, which of these are answered, and places in it to learn of."""
+
+    items: Rows
+    asked: Rows
+    answered: Answer
+    learned: Rows
+
+
+def drawn(products: dict[str, Any]) -> Iterator[tuple[str, Drawn]]:
+    """Hold some products out; of the types of a half, take half out of the catalogue."""
+    kind = products["kind"]
     kinds, counts = np.unique(kind, return_counts=True)
     halves = np.array_split(np.random.default_rng(SEED).permutation(kinds[counts >= 5]), 2)
     for split in range(SPLITS):
@@ -102,28 +112,65 @@ def product_splits(products: dict[str, Any], asked: str) -> Iterator[tuple[str, 
             items = np.flatnonzero(~np.isin(kind, gone) & ~held)
             some, others = np.flatnonzero(held & np.isin(kind, there)), np.flatnonzero(np.isin(kind, gone))
             few = min(len(some), len(others), 500)
-            queries = frozen[np.concatenate([rng.permutation(one)[:few] for one in (some, others)])]
-            yield half, _products(fused[items], frozen[items], queries, np.arange(2 * few) < few, rng)
+            asked = np.concatenate([rng.permutation(one)[:few] for one in (some, others)])
+            yield half, Drawn(items, asked, np.arange(2 * few) < few, rng.permutation(len(items))[:LEARNED])
 
 
-def _products(
-    catalogue: Vectors, own: Vectors, queries: Vectors, answered: Answer, rng: np.random.Generator
-) -> dict[str, dict[str, float]]:
-    rows: Rows = rng.permutation(len(catalogue))[:LEARNED]
-    cohort, sample = own[rows], catalogue[rng.permutation(len(catalogue))[:1000]]
-    x = np.concatenate(
-        [known(catalogue[best], cohort, cohort, sample) for best in best_rows(catalogue, cohort, rows, held=True)]
-    )
-    best = catalogue[(queries @ catalogue.T).argmax(axis=1)]
-    return measured(x, len(rows), known(best, queries, cohort, sample), answered)
+def read(products: dict[str, Any], kind: str, one: Drawn) -> tuple[Floats, Floats]:
+    """Give what is known of queries to learn from and of those asked, titles or pictures."""
+    frozen = unit(products[kind])
+    catalogue = unit(unit(products["T"]) + unit(products["I"]))[one.items]
+    cohort, queries = frozen[one.items[one.learned]], frozen[one.asked]
+    rows = best_rows(catalogue, cohort, one.learned, held=True, apart=APART)
+    x = np.concatenate([known(catalogue[best], cohort, cohort, catalogue[:1000]) for best in rows])
+    return x, known(catalogue[(queries @ catalogue.T).argmax(axis=1)], queries, cohort, catalogue[:1000])
+
+
+def product_splits(products: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    """Products asked for by their titles or pictures."""
+    for half, one in drawn(products):
+        x, asked = read(products, kind, one)
+        yield half, measured(x, len(one.learned), asked, one.answered)
+
+
+def mixed_splits(products: dict[str, Any]) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    """Titles and pictures together: one cut of the cosine, set on what is learned of titles, or one for each."""
+    for half, one in drawn(products):
+        cosines, probabilities, own_cut, title_cut = [], [], [], 0.0
+        for kind in ("T", "I"):
+            x, asked = (values[:, :1] for values in read(products, kind, one))
+            model, count = Logistic.fit(x, np.arange(len(x)) < len(one.learned)), len(one.learned)
+            title_cut = title_cut or float(np.quantile(x[:count], 0.05))
+            cosines.append(asked[:, 0])
+            probabilities.append(model.probability(asked))
+            own_cut.append(asked[:, 0] >= np.quantile(x[:count], 0.05))
+        answered = np.tile(one.answered, 2)
+        flat, each = np.concatenate(cosines), np.concatenate(probabilities)
+        yield (
+            half,
+            {
+                "cosine": _mixed(flat, flat >= title_cut, one.answered, answered),
+                "for each kind": _mixed(each, np.concatenate(own_cut), one.answered, answered),
+            },
+        )
+
+
+def _mixed(level: Floats, good: Answer, half: Answer, answered: Answer) -> dict[str, float]:
+    titles, pictures = np.split(good, 2)
+    return {
+        "auc": float(roc_auc_score(answered, level)),
+        "answered_titles_pass": float(titles[half].mean()),
+        "answered_pictures_pass": float(pictures[half].mean()),
+        "unanswered_pass": float(good[~answered].mean()),
+    }
 
 
 def summary(splits: Callable[[], Iterator[tuple[str, dict[str, dict[str, float]]]]]) -> dict[str, Any]:
     """Give means over the splits of each half, and the difference of AUC to the cosine with its deviation."""
-    found: dict[str, Found] = {"choose": {name: [] for name in READ}, "report": {name: [] for name in READ}}
+    found: dict[str, Found] = {"choose": {}, "report": {}}
     for half, one in splits():
         for name, values in one.items():
-            found[half][name].append(values)
+            found[half].setdefault(name, []).append(values)
     told: dict[str, Any] = {}
     for half, methods in found.items():
         flat = np.array([values["auc"] for values in methods["cosine"]])
@@ -150,8 +197,9 @@ def main() -> None:
     products = encoded(given.items, given.kept, given.count)
     result = {
         "captions to pictures": summary(lambda: pair_splits(given.pairs)),
-        "titles to products": summary(lambda: product_splits(products, "text")),
-        "pictures to products": summary(lambda: product_splits(products, "image")),
+        "titles to products": summary(lambda: product_splits(products, "T")),
+        "pictures to products": summary(lambda: product_splits(products, "I")),
+        "titles and pictures together": summary(lambda: mixed_splits(products)),
         "products": len(products["kind"]),
         "splits": SPLITS,
     }
