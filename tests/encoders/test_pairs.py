@@ -4,13 +4,14 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from indexing.encoders.pairs import batches_by_length, load_cross_encoder
+from indexing.encoders.pairs import CrossEncoder, batches_by_length, load_cross_encoder
 from indexing.errors import EncoderError, MissingExtraError
 from tests.tiny_models import tiny_bert, tiny_cross_encoder
 
@@ -84,6 +85,12 @@ def test_what_does_not_score_is_refused(tmp_path: Path, folder: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[st\]"'):
         load_cross_encoder(str(folder))
+
+
+def test_a_model_that_sees_is_refused() -> None:
+    seeing = SimpleNamespace(modalities=["text", "image", ("image", "text")], num_labels=1)
+    with pytest.raises(EncoderError, match=r"org/model also reads .*image.*: name a cross-encoder for texts alone"):
+        CrossEncoder("org/model", seeing)
 
 
 def test_a_name_of_the_hub_fails_at_once_or_loads_from_the_cache(
