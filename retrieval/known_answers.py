@@ -6,7 +6,7 @@ from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.types import Modality, Vectors
 from retrieval.candidates import Candidates
-from retrieval.verdict import Matching, Verdicts
+from retrieval.verdict import MOST, Matching, Verdicts
 
 QUERIES = 256  # at a time: 256 x 200 candidates x 512 dimensions of float32 are 100 MB
 
@@ -30,10 +30,11 @@ def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
     frozen = bundle.modality_vectors
     modality = Modality(kind)
     exists = frozen.exists.get(modality, np.zeros(len(bundle.alive), bool))
-    own = np.flatnonzero(exists[alive])
+    own = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(exists[alive]))[:MOST])
+    living = vectors if len(alive) == len(vectors) else vectors[alive]
+    queries = frozen.vectors[modality][alive[own]].astype(np.float32) if len(own) else living[:0]
     try:
-        living = vectors if len(alive) == len(vectors) else vectors[alive]
-        return Matching.fit(living, frozen.vectors[modality][alive[own]] if len(own) else living[:0], own, held=True)
+        return Matching.fit(living, queries, own, held=True)
     except InputError as error:
         raise InputError(
             f"what a good match of {kind} is cannot be learned from this bundle ({error}): use `Matching.fit` "

@@ -100,7 +100,7 @@ def statistics(best: Vectors, queries: Vectors, cohort: Vectors) -> Floats:
         queries: (B, D) float32, unit length.
         cohort: (C, D) float32, unit length.
     """
-    score = np.einsum("bd,bd->b", best, queries).astype(np.float64)
+    score: Floats = np.einsum("bd,bd->b", best, queries).astype(np.float64)
     if not len(cohort):
         return score[:, None]
     others = best @ cohort.T
