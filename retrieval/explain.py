@@ -1,14 +1,17 @@
 """Why an item was recommended: its parts, and the items of the history that brought it up."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.fusion import ModalityVectors
 from indexing.types import Rows, Vectors
+from retrieval.adapter import Adapter
 from retrieval.candidates import Candidates
 from retrieval.item_space import ItemSpace
+from retrieval.modality_gate import ModalityGate
 
 READ = 50
 
@@ -24,6 +27,9 @@ class Explanation:
         behaviour: What users of the history's items went on to.
         popularity: What users take whatever their history.
         history: Items of the history and by how much the score would be lower without each, the most telling first.
+        stages: The score by each stage: ``"retrieve"``, and that which ordered the candidates last, if another.
+        modalities: How much each counts in the item's content, ``{"text": 0.7, "image": 0.3}``, the most first.
+        features: By how much each feature of a reranking head moved its score; empty without one that tells.
     """
 
     item_id: str
@@ -32,6 +38,9 @@ class Explanation:
     behaviour: float
     popularity: float
     history: tuple[tuple[str, float], ...]
+    stages: Mapping[str, float] = field(default_factory=dict)
+    modalities: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, float] = field(default_factory=dict)
 
 
 def explain(
@@ -76,11 +85,39 @@ def explain(
                     behaviour=float(parts[place, 1]),
                     popularity=float(parts[place, 2]),
                     history=_most_telling(candidates, history, effects[place], most),
+                    stages=_stages(candidates, line, place, float(parts[place].sum())),
                 )
                 for place, row in enumerate(hits.tolist())
             ]
         )
     return told
+
+
+def with_modalities(
+    told: list[list[Explanation]], candidates: Candidates, frozen: ModalityVectors, adapter: Adapter | None
+) -> list[list[Explanation]]:
+    """Give explanations that also say how much each modality counts in the item.
+
+    Args:
+        told: One explanation a hit, of `explain`.
+        candidates: What was explained.
+        frozen: The frozen vectors of all rows.
+        adapter: What weighs the modalities; without one they count as they were fused.
+    """
+    rows = np.unique(candidates.rows[candidates.rows >= 0])
+    items = frozen.take(rows)
+    weights = ModalityGate().weigh(items)[1] if adapter is None else adapter.modality_weights(items)
+    names = [str(modality) for modality in items.vectors]
+    of_item = {}
+    for row, line in zip(rows.tolist(), weights.tolist(), strict=True):
+        ordered = sorted(zip(names, line, strict=True), key=lambda pair: -pair[1])
+        of_item[candidates.items[row]] = {name: weight for name, weight in ordered if weight > 0}
+    return [[replace(one, modalities=of_item[one.item_id]) for one in hits] for hits in told]
+
+
+def _stages(candidates: Candidates, line: int, place: int, retrieved: float) -> dict[str, float]:
+    """Give the score of a hit by retrieval and by the stage that ordered it last; hits stand before all padding."""
+    return {"retrieve": retrieved, candidates.stage: float(candidates.scores[line, place])}
 
 
 def _effects(

@@ -1,41 +1,26 @@
 """The verbs: search, similar, recommend, rerank, diversify. Everything is plural in, plural out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from indexing.bundle import Bundle
-from indexing.encoders import Encoder, load_encoder
+from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
-from indexing.generation import BRIDGE
-from indexing.index import VectorIndex
 from indexing.index.base import check_vectors
-from indexing.index.delta import DeltaIndex
 from indexing.types import Modality, Rows, Vectors
-from retrieval.adapter import Adapter
-from retrieval.attribute import Attribute
-from retrieval.behaviour import Behaviour
 from retrieval.candidates import Candidates
-from retrieval.diversify import Cap, Known, Method, diversified, objective
-from retrieval.explain import Explanation, explain
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
-from retrieval.item_rows import ItemRows
-from retrieval.learned import LearnedParts
+from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
-from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
-from retrieval.rules import Ruled, Rules
 from retrieval.spaces import modality_of, query_vectors, search_own_part
-from retrieval.status import Status, measured_status, warn_if_degraded
-from retrieval.users import UserModel
 
 
-class Retriever:
+class Retriever(LaterStages):
     """Answers queries from one state of a bundle; safe to share between threads.
 
     Args:
@@ -51,22 +36,6 @@ class Retriever:
         >>> retriever.search_texts(["red canvas shoes"], k=10)[0][0]  # doctest: +SKIP
         Hit(item_id='shoe-3', score=0.71, rank=1)
     """
-
-    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
-        self.bundle = bundle
-        self.items = bundle.items
-        if previous is not None and previous.bundle.generation is not bundle.generation:
-            previous = None
-        self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
-        if encoder is not None and previous is None:
-            bundle.check_encoder(encoder)
-        self._encoder = encoder
-        self._attributes: dict[str, Attribute] = {}  # read when first asked for
-        self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
-        self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
-        self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
-        if previous is None:
-            warn_if_degraded(self.status, bundle)
 
     @classmethod
     def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -89,53 +58,6 @@ class Retriever:
             return self
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
         return Retriever(bundle, self._encoder if same else None, previous=self)
-
-    @cached_property
-    def index(self) -> VectorIndex:
-        """The index over all items, changes included."""
-        bundle = self.bundle
-        if not bundle.batches:
-            return bundle.index
-        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive)
-
-    @property
-    def vectors(self) -> Vectors:
-        """The content of every row: (N, D) float32."""
-        return self._rows.space.content
-
-    @property
-    def indexed(self) -> Vectors:
-        """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
-        return self._rows.space.indexed
-
-    @property
-    def behaviour(self) -> Behaviour | None:
-        """What was learned of users, if anything."""
-        return self._rows.space.behaviour
-
-    @cached_property
-    def centre(self) -> Vectors:
-        """The mean content of all items: (D,) float32."""
-        alive = self.bundle.alive
-        mean: Vectors = (self.vectors if alive.all() else self.vectors[alive]).mean(axis=0)
-        return mean
-
-    @property
-    def adapter(self) -> Adapter | None:
-        """What the item vectors were learned with, if anything."""
-        return self.learned.adapter
-
-    @property
-    def users(self) -> UserModel:
-        """The user model."""
-        return self.learned.users
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
-        if self._encoder is None:
-            self._encoder = encoder_of(self.bundle)
-        return self._encoder
 
     def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each text.
@@ -271,75 +193,6 @@ class Retriever:
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         return self._rows.space.asked(histories, given, self.centre)
 
-    def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
-        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
-        queries = candidates.queries[:, : self.vectors.shape[1]]
-        users = [line for line, past in enumerate(candidates.histories) if len(past) and not queries[line].any()]
-        if users:  # whose query is all behaviour: the nearest part is that to what they like
-            pasts = [candidates.histories[line] for line in users]
-            queries = queries.copy()
-            queries[users] = self.users.taste(self.vectors, pasts, self.centre)
-        return nearest_parts(replace(candidates, queries=queries), self.bundle)
-
-    def explain(
-        self, candidates: Candidates, *, weights: Sequence[Sequence[float]] | None = None, most: int = 5
-    ) -> list[list[Explanation]]:
-        """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`."""
-        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
-        return explain(candidates, self._rows.space, self.centre, given, most)
-
-    def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
-        """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
-        ranked = self.reranker.rerank(candidates)
-        return ranked if k is None else ranked.top(k)
-
-    def diversify(
-        self,
-        candidates: Candidates,
-        k: int | None = None,
-        *,
-        method: Method = "mmr",
-        strength: float = 0.3,
-        sharpness: float = 1.0,
-        attribute: str | None = None,
-        caps: Mapping[str, int] | None = None,
-    ) -> Candidates:
-        """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
-
-        Args:
-            candidates: More than k a query, best first.
-            k: Answers a query.
-            method: ``"mmr"``, ``"msd"`` or ``"dpp"``, by how items look and read, or by an attribute; ``"calibrated"``
-                to the shares that an attribute has in the history; ``"caps"`` for caps alone.
-            strength: From 0, relevance alone, to 1, variety alone.
-            sharpness: Above 1, the first hits are kept more and the last ones less.
-            attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
-            caps: For attributes how many of the k may have the same value; more come only when no others are left.
-
-        Raises:
-            InputError: For an unknown method or attribute, or a number that cannot be used.
-        """
-        named = None if attribute is None else self._attribute(attribute)
-        known = Known(self.vectors, self.centre, self.users, named)
-        limits = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
-        ranked = diversified(candidates, objective(method, known, strength, sharpness), k, caps=limits)
-        return ranked if k is None else ranked.top(k)
-
-    def apply_rules(self, candidates: Candidates, rules: Rules, k: int | None = None) -> Ruled:
-        """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
-
-        Raises:
-            FilterError: When a filter names no attribute of this bundle.
-            UnknownItemError: When a pinned item is not in the bundle.
-        """
-        ruled = rules.apply(candidates, self.bundle.attributes)
-        return ruled if k is None else cast(Ruled, ruled.top(k))
-
-    def _attribute(self, name: str) -> Attribute:
-        if name not in self._attributes:
-            self._attributes[name] = Attribute.named(self.bundle.attributes, name)
-        return self._attributes[name]
-
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
@@ -352,12 +205,3 @@ class Retriever:
         allow = matching(self.bundle.attributes, where)
         scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")
-
-
-def encoder_of(bundle: Bundle) -> Encoder:
-    """Load the encoder that built a bundle, and prove that it is the same."""
-    built = bundle.manifest.encoder
-    bridge = bundle.read(BRIDGE) if bundle.has(BRIDGE) else None
-    encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
-    bundle.check_encoder(encoder)
-    return encoder

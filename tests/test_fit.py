@@ -187,6 +187,26 @@ def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) 
         retriever.explain(retriever.similar_items(["i000"]))
 
 
+def test_an_explanation_has_the_stages_and_the_modalities(learned: Path) -> None:
+    retriever = Retriever.load(learned)
+    found = retriever.recommend([["i024", "i025"], ["i000"]], 6)
+    for line, hits in enumerate(retriever.explain(found)):
+        assert [told.stages for told in hits] == [{"retrieve": hit.score} for hit in found[line]]
+    ranked = retriever.rerank(found)
+    frozen = retriever.bundle.modality_vectors
+    for line, hits in enumerate(retriever.explain(ranked)):
+        before = {hit.item_id: hit.score for hit in found[line]}
+        for told, hit in zip(hits, ranked[line], strict=True):
+            assert told.item_id == hit.item_id
+            assert told.stages["retrieve"] == told.score == pytest.approx(before[hit.item_id], abs=1e-5)
+            assert told.stages["rerank"] == hit.score
+            one = frozen.take(retriever.items.rows([hit.item_id]))
+            there = [str(modality) for modality in one.vectors if one.exists[modality][0]]
+            assert sum(told.modalities.values()) == pytest.approx(1, abs=1e-6)
+            assert sorted(told.modalities) == sorted(there)
+            assert list(told.modalities.values()) == sorted(told.modalities.values(), reverse=True)
+
+
 def test_each_interest_is_answered(learned: Path) -> None:
     retriever = Retriever.load(learned)
     mixed = ["i000", "i024", "i001", "i025", "i002", "i026", "i003"]

@@ -12,6 +12,7 @@ from transformers import (
     AlignConfig,
     AlignModel,
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     ChineseCLIPConfig,
     ChineseCLIPImageProcessor,
@@ -70,6 +71,23 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
     names = {"unk_token": "<unk>", "bos_token": "<start>", "eos_token": "<end>", "pad_token": "<end>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def tiny_pair_tokenizer() -> PreTrainedTokenizerFast:
+    """The same, which also takes two texts."""
+    tokenizer = tiny_tokenizer()
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>",
+        pair="<start> $A <end> $B:1 <end>:1",
+        special_tokens=[("<start>", start), ("<end>", end)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        model_max_length=CONTEXT,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+    )
 
 
 def tiny_clip(folder: Path, seed: int = 0) -> Path:
@@ -162,6 +180,14 @@ def tiny_bert(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     BertModel(config).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
+    """A transformers BERT folder that gives a pair of texts a number."""
+    torch.manual_seed(seed)
+    BertForSequenceClassification(BertConfig(**SMALL, **BERT, num_labels=labels)).save_pretrained(folder)
+    tiny_pair_tokenizer().save_pretrained(folder)
     return folder
 
 

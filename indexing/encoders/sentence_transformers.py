@@ -114,7 +114,7 @@ def load(rest: str, precision: str = "auto") -> SentenceTransformersEncoder:  # 
 def _create(rest: str, *, offline: bool) -> SentenceTransformersEncoder:
     name = f"st:{rest}"
     folder = Path(rest) if Path(rest).is_dir() else _snapshot(rest, offline=offline)
-    _check_parts(name, folder)
+    check_parts(name, folder, _listed(name, folder))
     first, second = (_loaded(name, folder, seed) for seed in (0, 1))
     # Weights that its files lack are made up at random, silently; not all of them matter, as a text's unused pooler.
     if not np.allclose(golden_vectors(first), golden_vectors(second), atol=1e-4):
@@ -145,12 +145,21 @@ def _loaded(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
     return SentenceTransformersEncoder(name, model)
 
 
-def _check_parts(name: str, folder: Path) -> None:
-    """Check what a model is made of, before anything of it is loaded."""
+def _listed(name: str, folder: Path) -> list[dict[str, Any]]:
     listed = folder / LISTING
     if not listed.is_file():
         raise EncoderError(f"{name} is no sentence-transformers model: it has no {LISTING}")
-    for module in json.loads(listed.read_bytes()):
+    modules: list[dict[str, Any]] = json.loads(listed.read_bytes())
+    return modules
+
+
+def check_parts(name: str, folder: Path, modules: Sequence[dict[str, Any]]) -> None:
+    """Check what a model is made of, before anything of it is loaded.
+
+    Raises:
+        EncoderError: When a part is code of its own or a pickle.
+    """
+    for module in modules:
         if not module["type"].startswith("sentence_transformers."):
             raise EncoderError(f"{name} needs code of its own, {module['type']!r}, which is never run")
         part = folder / module["path"]

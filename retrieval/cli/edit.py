@@ -16,7 +16,7 @@ from indexing.edit import upsert as upsert_items
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 from retrieval.cli.query import BundleFolder
-from retrieval.retriever import encoder_of
+from retrieval.opened import encoder_of
 
 
 def add(

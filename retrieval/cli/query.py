@@ -9,6 +9,7 @@ import typer
 
 from indexing.errors import InputError
 from retrieval.batch import Users, candidates_from_table, users_of
+from retrieval.candidates import Candidates
 from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
@@ -22,7 +23,9 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
+from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
+from retrieval.item_texts import ItemTexts
 from retrieval.jobs import BatchConfig
 from retrieval.retriever import Retriever
 
@@ -31,6 +34,10 @@ Depth = Annotated[int, typer.Option("-k", min=1, max=10_000, help="Answers a que
 Where = Annotated[
     list[str] | None,
     typer.Option(help="Filter, like 'year >= 1990 and not (colour in red, blue)'; repeat for several that all hold."),
+]
+CrossEncoderName = Annotated[
+    str | None,
+    typer.Option(help="Order what texts find by this cross-encoder of sentence-transformers: ORG/REPO or a folder."),
 ]
 
 
@@ -41,6 +48,7 @@ def search(
     audio: Annotated[list[Path] | None, typer.Option(help="Sound to search with; repeat for several.")] = None,
     k: Depth = 10,
     where: Where = None,
+    cross_encoder: CrossEncoderName = None,
     depth: Deep = 100,
     diversify: Diversify = None,
     strength: Strength = None,
@@ -54,11 +62,15 @@ def search(
     """Find the items nearest to texts, pictures or sounds."""
     if sum(map(bool, (texts, image, audio))) != 1:
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
+    if cross_encoder and not texts:
+        raise InputError("--cross-encoder orders what texts find: leave it out, or give texts")
     shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
-    deep = max(k, depth) if shape else k
+    deep = max(k, depth) if shape or cross_encoder else k
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
-    if texts:
+    if texts and cross_encoder:
+        found, names = _read_anew(retriever, cross_encoder, texts, filters, deep), tuple(texts)
+    elif texts:
         found, names = retriever.search_texts(texts, deep, where=filters), tuple(texts)
     elif image:
         found, names = retriever.search_images(image, deep, where=filters), tuple(map(str, image))
@@ -187,6 +199,18 @@ def rerank(
         raise InputError(f"{candidates} is not a Parquet file: {error}") from error
     listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
     show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)
+
+
+def _read_anew(
+    retriever: Retriever, cross_encoder: str, texts: list[str], filters: list[Expression], depth: int
+) -> Candidates:
+    """Search by texts, and order what is found by a cross-encoder."""
+    from indexing.encoders.pairs import load_cross_encoder  # loads torch
+
+    item_texts = ItemTexts(retriever.bundle)
+    scorer = load_cross_encoder(cross_encoder)
+    found = retriever.search_texts(texts, depth, where=filters).named(texts)
+    return CrossEncoderReranker(scorer, item_texts, dict(zip(texts, texts, strict=True))).rerank(found)
 
 
 def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:

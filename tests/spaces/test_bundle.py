@@ -25,7 +25,8 @@ from indexing.types import Mask, Modality
 from indexing.verify import verify
 from retrieval import cli
 from retrieval.learned import compact, repair
-from retrieval.retriever import Retriever, encoder_of
+from retrieval.opened import encoder_of
+from retrieval.retriever import Retriever
 from retrieval.spaces import search_own_part
 from tests.spaces.things import IMAGE, TEXT, Matrix, Things, centred, side_by_side
 

@@ -1,0 +1,27 @@
+"""The texts of items, as they were embedded."""
+
+from collections import Counter
+
+from indexing.bundle import Bundle
+from indexing.cleaning import clean_text
+from indexing.errors import InputError
+from indexing.types import Rows
+
+
+class ItemTexts:
+    """Gives the text of any rows of a bundle, its text columns joined as for the encoder.
+
+    Raises:
+        InputError: When the bundle has no text columns.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        names = list(bundle.manifest.columns.get("text") or ())
+        if not names:
+            raise InputError(f"{bundle.root} has no texts of items to read: build it with a text column, `--text NAME`")
+        self._columns = bundle.attributes.select(names)
+
+    def __call__(self, rows: Rows) -> list[str]:
+        """Give one text a row; empty where an item has none."""
+        columns = [column.to_pylist() for column in self._columns.take(rows).columns]
+        return [clean_text(fields, Counter()) or "" for fields in zip(*columns, strict=True)]

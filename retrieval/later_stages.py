@@ -1,0 +1,108 @@
+"""The verbs after retrieval: candidates are ordered anew, varied, ruled, judged and explained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from retrieval.attribute import Attribute
+from retrieval.blend import Blend
+from retrieval.candidates import Candidates
+from retrieval.diversify import Cap, Known, Method, diversified, objective
+from retrieval.explain import Explanation, explain, with_modalities
+from retrieval.known_answers import judged, matching_of
+from retrieval.opened import Opened
+from retrieval.parts import Part, nearest_parts
+from retrieval.rules import Ruled, Rules
+from retrieval.verdict import Matching, Verdicts
+
+
+class LaterStages(Opened):
+    """What a `Retriever` does with candidates once they are found; each verb takes them and leaves them as they are."""
+
+    def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
+        """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
+        ranked = self.reranker.rerank(candidates)
+        return ranked if k is None else ranked.top(k)
+
+    def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
+        """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.blend.Blend`."""
+        return Blend(self.bundle.attributes, weights).rerank(candidates)
+
+    def diversify(
+        self,
+        candidates: Candidates,
+        k: int | None = None,
+        *,
+        method: Method = "mmr",
+        strength: float = 0.3,
+        sharpness: float = 1.0,
+        attribute: str | None = None,
+        caps: Mapping[str, int] | None = None,
+    ) -> Candidates:
+        """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
+
+        Args:
+            candidates: More than k a query, best first.
+            k: Answers a query.
+            method: ``"mmr"``, ``"msd"`` or ``"dpp"``, by how items look and read, or by an attribute; ``"calibrated"``
+                to the shares that an attribute has in the history; ``"caps"`` for caps alone.
+            strength: From 0, relevance alone, to 1, variety alone.
+            sharpness: Above 1, the first hits are kept more and the last ones less.
+            attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
+            caps: For attributes how many of the k may have the same value; more come only when no others are left.
+
+        Raises:
+            InputError: For an unknown method or attribute, or a number that cannot be used.
+        """
+        named = None if attribute is None else self._attribute(attribute)
+        known = Known(self.vectors, self.centre, self.users, named)
+        limits = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
+        ranked = diversified(candidates, objective(method, known, strength, sharpness), k, caps=limits)
+        return ranked if k is None else ranked.top(k)
+
+    def apply_rules(self, candidates: Candidates, rules: Rules, k: int | None = None) -> Ruled:
+        """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
+
+        Raises:
+            FilterError: When a filter names no attribute of this bundle.
+            UnknownItemError: When a pinned item is not in the bundle.
+        """
+        ruled = rules.apply(candidates, self.bundle.attributes)
+        return ruled if k is None else cast(Ruled, ruled.top(k))
+
+    def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
+        """Say of each search whether the catalogue holds what it asks for.
+
+        Args:
+            candidates: What `search_texts` or its like found, reranked or not.
+            kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
+            matching: What judges them; learned from the bundle's own items, once a kind, when None.
+        """
+        if matching is None and kind not in self._matching:
+            self._matching[kind] = matching_of(self.bundle, self.vectors, kind)
+        return judged(candidates, self.vectors, matching or self._matching[kind])
+
+    def explain(
+        self, candidates: Candidates, *, weights: Sequence[Sequence[float]] | None = None, most: int = 5
+    ) -> list[list[Explanation]]:
+        """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`."""
+        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
+        told = explain(candidates, self._rows.space, self.centre, given, most)
+        return with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
+
+    def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
+        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
+        queries = candidates.queries[:, : self.vectors.shape[1]]
+        users = [line for line, past in enumerate(candidates.histories) if len(past) and not queries[line].any()]
+        if users:  # whose query is all behaviour: the nearest part is that to what they like
+            pasts = [candidates.histories[line] for line in users]
+            queries = queries.copy()
+            queries[users] = self.users.taste(self.vectors, pasts, self.centre)
+        return nearest_parts(replace(candidates, queries=queries), self.bundle)
+
+    def _attribute(self, name: str) -> Attribute:
+        if name not in self._attributes:
+            self._attributes[name] = Attribute.named(self.bundle.attributes, name)
+        return self._attributes[name]

@@ -1,0 +1,104 @@
+"""What is in memory of one state of a bundle: items, vectors, index, what was learned, and the encoder."""
+
+from functools import cached_property
+
+from indexing.bundle import Bundle
+from indexing.encoders import Encoder, load_encoder
+from indexing.generation import BRIDGE
+from indexing.index import VectorIndex
+from indexing.index.delta import DeltaIndex
+from indexing.types import Vectors
+from retrieval.adapter import Adapter
+from retrieval.attribute import Attribute
+from retrieval.behaviour import Behaviour
+from retrieval.item_rows import ItemRows
+from retrieval.learned import LearnedParts
+from retrieval.status import Status, measured_status, warn_if_degraded
+from retrieval.users import UserModel
+from retrieval.verdict import Matching
+
+
+class Opened:
+    """One state of a bundle; safe to share between threads.
+
+    Args:
+        bundle: The opened bundle.
+        encoder: The encoder that built it; loaded by name at the first text or image query when None.
+        previous: A retriever of an earlier state, from which is taken what has not changed; see `Retriever.latest`.
+
+    Attributes:
+        status: What its index finds of the queries stored at build, measured when it was opened.
+    """
+
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Opened | None" = None) -> None:
+        self.bundle = bundle
+        self.items = bundle.items
+        if previous is not None and previous.bundle.generation is not bundle.generation:
+            previous = None
+        self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
+        if encoder is not None and previous is None:
+            bundle.check_encoder(encoder)
+        self._encoder = encoder
+        self._attributes: dict[str, Attribute] = {}  # read when first asked for
+        self._matching: dict[str, Matching] = {}
+        self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
+        self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
+        self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
+        if previous is None:
+            warn_if_degraded(self.status, bundle)
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The index over all items, changes included."""
+        bundle = self.bundle
+        if not bundle.batches:
+            return bundle.index
+        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive)
+
+    @property
+    def vectors(self) -> Vectors:
+        """The content of every row: (N, D) float32."""
+        return self._rows.space.content
+
+    @property
+    def indexed(self) -> Vectors:
+        """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
+        return self._rows.space.indexed
+
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """What was learned of users, if anything."""
+        return self._rows.space.behaviour
+
+    @cached_property
+    def centre(self) -> Vectors:
+        """The mean content of all items: (D,) float32."""
+        alive = self.bundle.alive
+        mean: Vectors = (self.vectors if alive.all() else self.vectors[alive]).mean(axis=0)
+        return mean
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the item vectors were learned with, if anything."""
+        return self.learned.adapter
+
+    @property
+    def users(self) -> UserModel:
+        """The user model."""
+        return self.learned.users
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
+        if self._encoder is None:
+            self._encoder = encoder_of(self.bundle)
+        return self._encoder
+
+
+def encoder_of(bundle: Bundle) -> Encoder:
+    """Load the encoder that built a bundle, and prove that it is the same."""
+    built = bundle.manifest.encoder
+    bridge = bundle.read(BRIDGE) if bundle.has(BRIDGE) else None
+    encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
+    bundle.check_encoder(encoder)
+    return encoder
