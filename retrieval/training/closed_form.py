@@ -40,15 +40,21 @@ def low_rank_ease(
         here = place[past.rows]
         known = values[here >= 0].astype(np.float64)
         gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(known, known)
-    regular = gram.copy()
-    regular[np.diag_indices_from(regular)] += regularisation
-    inverse = np.linalg.inv(regular)
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
+    weights = ease(gram, regularisation)
     basis = first_eigenvectors(weights.T @ gram @ weights, rank)
     said, items = np.zeros((count, rank)), np.zeros((count, rank))
     said[kept, : basis.shape[1]], items[kept, : basis.shape[1]] = weights @ basis, basis
     return said, items
+
+
+def ease(gram: Doubles, regularisation: float) -> Doubles:
+    """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K)."""
+    regular = gram.copy()
+    regular[np.diag_indices_from(regular)] += regularisation
+    inverse = np.linalg.inv(regular)
+    weights: Doubles = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return weights
 
 
 def first_eigenvectors(matrix: Doubles, rank: int, rounds: int = 12) -> Doubles:

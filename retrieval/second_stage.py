@@ -1,0 +1,141 @@
+"""The second stage: candidates of several sources, ordered by a learned head. Candidates in, Candidates out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from indexing.errors import DamagedFileError, InputError
+from indexing.item_ids import ItemIds
+from indexing.types import Vectors
+from retrieval.candidates import Candidates
+from retrieval.heads import NeuralHead, ScoringHead, TreesHead
+from retrieval.item_facts import ItemFacts
+from retrieval.item_space import ItemSpace
+from retrieval.rerank import STAGE, exact_scores
+from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
+from retrieval.stage_features import StageFeatures
+
+BLOCK = 1024  # queries whose features are in memory at once
+_STORED: dict[str, Callable[..., Source]] = {
+    "Neighbours": Neighbours.read,
+    "Popular": Popular.read,
+    "Recent": Recent.read,
+}
+_HEADS: dict[str, Callable[..., ScoringHead]] = {"neural": NeuralHead.read, "trees": TreesHead.read}
+
+
+@dataclass(frozen=True, eq=False)
+class SecondStage:
+    """Finds candidates by all its sources, and orders any candidates by its head.
+
+    Attributes:
+        features: What the head reads; its sources find candidates.
+        head: Scores them.
+        vectors: (N, E) float32, what queries without a history are compared with.
+        new_users: Whether the head orders candidates of users without a history too.
+    """
+
+    features: StageFeatures
+    head: ScoringHead
+    vectors: Vectors
+    new_users: bool = False
+
+    def __post_init__(self) -> None:
+        if self.head.width != len(self.features.features):
+            names = list(map(str, self.features.features))
+            raise DamagedFileError(f"the head reads {self.head.width} features, there are {names}: fit again")
+
+    def pool(self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = ()) -> Candidates:
+        """Give the candidates of all sources; see `pooled`."""
+        return pooled(self.features.sources, asked, items, each, names=names)
+
+    def rerank(self, candidates: Candidates) -> Candidates:
+        """Give the candidates in the order of the head; those of queries without a history by exact score."""
+        learned = np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
+        scores = np.full(candidates.rows.shape, -np.inf, np.float32)
+        if not learned.all():
+            others = np.flatnonzero(~learned)
+            if candidates.queries.shape[1]:
+                scores[others] = exact_scores(candidates.take(others), self.vectors)
+            else:  # of a pool, which has no vectors to ask with
+                scores[others] = candidates.scores[others]
+        lines = np.flatnonzero(learned)
+        for start in range(0, len(lines), BLOCK):
+            block = lines[start : start + BLOCK]
+            part = candidates.take(block)
+            kept = part.rows >= 0
+            found = np.full(kept.shape, -np.inf, np.float32)
+            found[kept] = self.head.score(self.features.of(part)[kept])
+            scores[block] = found
+        return candidates.reordered(scores, STAGE)
+
+    def to_bytes(self) -> bytes:
+        """Give all that no other file has, as safetensors: not the space nor the views."""
+        kept = [source for source in self.features.sources if not isinstance(source, SpaceSource)]
+        if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
+            raise InputError(f"sources {unknown} cannot be stored; of {sorted(_STORED)} are those that can")
+        told = {
+            "head": self.head.kind,
+            "new_users": self.new_users,
+            "features": [str(one) for one in self.features.features],
+            "sources": [[source.name, type(source).__name__] for source in kept],
+        }
+        tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.features.facts.tensors())
+        for source in kept:
+            tensors |= _prefixed(f"source.{source.name}", source.tensors())
+        return save(tensors, {"stage": json.dumps(told)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, space: ItemSpace, views: Mapping[str, Vectors]) -> "SecondStage":
+        """Read what `to_bytes` gave.
+
+        Args:
+            data: What it gave.
+            space: The same items as served.
+            views: The same ways to look at them.
+
+        Raises:
+            DamagedFileError: When it is something else, or of other items.
+        """
+        try:
+            told = _told(data)
+            tensors = load(data)
+            stored = [_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"]]
+            head = _HEADS[told["head"]](_those(tensors, "head"))
+            facts = ItemFacts.read(_those(tensors, "facts"))
+        except (KeyError, ValueError, TypeError, SafetensorError) as error:
+            raise DamagedFileError(f"the second stage cannot be read ({error}); fit again") from error
+        if len(facts.counts) != len(space.indexed):
+            raise DamagedFileError(
+                f"the second stage knows {len(facts.counts)} items, the bundle {len(space.indexed)}: fit again"
+            )
+        features = StageFeatures((*space_sources(space), *stored), views, facts)
+        if [str(one) for one in features.features] != told["features"]:
+            raise DamagedFileError(f"the head reads {told['features']}, which this bundle does not have: fit again")
+        return cls(features, head, space.indexed, bool(told["new_users"]))
+
+    def without(self, names: Sequence[str]) -> "SecondStage":
+        """Give the stage without some sources, for a head that was learned without them."""
+        sources = [source for source in self.features.sources if source.name not in names]
+        return replace(self, features=replace(self.features, sources=sources))
+
+
+def _prefixed(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{name}": np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _those(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    told: dict[str, Any] = json.loads(header["__metadata__"]["stage"])
+    return told

@@ -1,0 +1,121 @@
+"""Learn sources of candidates from a past, and from nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.types import Rows, Vectors
+from retrieval.item_space import ItemSpace
+from retrieval.prepare import History
+from retrieval.sources import Book, Neighbours, Popular, Recent, Source, space_sources, strongest
+from retrieval.training.behaviour import levels_of, touched
+from retrieval.training.closed_form import Doubles, ease
+
+
+@dataclass(frozen=True)
+class SourcesConfig:
+    """How sources learn.
+
+    Attributes:
+        neighbours: Kept of each item.
+        most_items: EASE inverts a matrix of so many items, the most touched.
+        regularisation: Of EASE.
+        half_life: In a history, for EASE.
+        ahead: What follows an item within so many steps counts as coming next.
+        doubt: So many further interactions of an item that led nowhere are assumed.
+        days: Of what is popular of late.
+    """
+
+    neighbours: int = 200
+    most_items: int = 6000
+    regularisation: float = 300.0
+    half_life: float = 20.0
+    ahead: int = 5
+    doubt: float = 10.0
+    days: float = 14.0
+
+
+def learn_sources(
+    pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
+) -> tuple[Source, ...]:
+    """Learn all sources.
+
+    Args:
+        pasts: What users did up to a cut.
+        space: Content and behaviour, learned from the same past.
+        config: How.
+    """
+    config = config or SourcesConfig()
+    count = len(space.indexed)
+    book = Book.of(pasts, count)
+    return (
+        *space_sources(space, book),
+        learn_ease(pasts, count, config, book),
+        learn_next(pasts, count, config, book),
+        Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
+        learn_recent(pasts, count, config.days, book),
+    )
+
+
+def learn_ease(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:
+    """Keep the strongest weights of EASE, with what an interaction weighs as its worth."""
+    counts = touched(pasts, count)
+    warm = np.flatnonzero(counts)
+    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
+    levels, worth = worth_of(pasts)
+    place = np.full(count, -1)
+    place[kept] = np.arange(len(kept))
+    gram = np.zeros((len(kept), len(kept)))
+    for past in pasts:
+        here = place[past.rows]
+        values = np.interp(past.weights, levels, worth)[here >= 0]
+        gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(values, values)
+    rows, values = strongest(ease(gram, config.regularisation), kept, count, config.neighbours)
+    return Neighbours("ease", rows, values, place >= 0, config.half_life, levels, worth, book)
+
+
+def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:
+    """Count what comes soon after an item, nearer ones more, against how common both are."""
+    levels, worth = worth_of(pasts)
+    keys: NDArray[np.int64] = np.empty(0, np.int64)
+    sums: Doubles = np.empty(0)
+    for apart in range(1, config.ahead + 1):
+        pairs = [past.rows[:-apart] * count + past.rows[apart:] for past in pasts if len(past) > apart]
+        told = [np.interp(past.weights[apart:], levels, worth) / apart for past in pasts if len(past) > apart]
+        keys, places = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
+        sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys))
+    counts = touched(pasts, count) + config.doubt
+    first, after = keys // count, keys % count
+    strength = sums / counts[first] / np.sqrt(counts[after])
+    rows, values = _most(first, after, strength, count, config.neighbours)
+    return Neighbours("next", rows, values, counts > config.doubt, 2.0, levels, np.ones_like(levels), book)
+
+
+def learn_recent(pasts: Sequence[History], count: int, days: float, book: Book | None = None) -> Recent:
+    """Keep what was done in the order of time."""
+    times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
+    rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
+    order = np.argsort(times, kind="stable")
+    return Recent("recent", times[order], rows[order], count, days, book)
+
+
+def worth_of(pasts: Sequence[History]) -> tuple[Vectors, Vectors]:
+    """Give the levels of weight and what each counts: in proportion, 1 on the average."""
+    levels = levels_of(pasts)
+    mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
+    return levels, (levels / mean if mean else np.ones_like(levels)).astype(np.float32)
+
+
+def _most(first: Rows, after: Rows, strength: Doubles, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
+    """Keep the strongest of each first: rows (N, K) int32, -1 pads, and values (N, K) float32."""
+    order = np.lexsort((-strength, first))
+    first, after, strength = first[order], after[order], strength[order]
+    starts = np.searchsorted(first, np.arange(count))
+    places = np.arange(len(first)) - starts[first]
+    rows, values = np.full((count, most), -1, np.int32), np.zeros((count, most), np.float32)
+    near = places < most
+    rows[first[near], places[near]] = after[near]
+    values[first[near], places[near]] = strength[near]
+    return rows, values
