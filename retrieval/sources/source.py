@@ -85,9 +85,10 @@ class Book(NamedTuple):
         place = {user: number for number, user in enumerate(self.users)}
         found = []
         for history in wanted:
-            if history.user_id in place:
-                known = np.isin(place[history.user_id] * self.count + history.rows, self.pairs)
-                found += [(history.user_id, row) for row in history.rows[known].tolist()]
+            if len(self.pairs) and history.user_id in place:
+                pairs = place[history.user_id] * self.count + history.rows
+                nearest = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+                found += [(history.user_id, row) for row in history.rows[self.pairs[nearest] == pairs].tolist()]
         return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from indexing.errors import TrainingError
 from indexing.types import Rows
 from retrieval.prepare import History
-from retrieval.sources import Asked, Source, top_of
+from retrieval.sources import Asked, Book, Source, top_of
 
 DEPTH = 20
 GROWTH, FLOOR = 2.0, 0.1
@@ -19,9 +19,13 @@ def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
     Raises:
         TrainingError: Naming the source, for one that was, or that does not say what it was learned from.
     """
+    checked = list[Book]()
     for source in sources:
         if source.book is None:
             raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a Book")
+        if any(source.book is book for book in checked):
+            continue
+        checked.append(source.book)
         if seen := source.book.holds(wanted):
             raise TrainingError(
                 f"source {source.name!r} has seen {len(seen)} of the interactions that it is to find, as "
