@@ -58,7 +58,7 @@ def learned_block(
     from retrieval.training.behaviour import learn_behaviour
     from retrieval.training.serving import choose_serving
 
-    description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
+    description = Description.learn(bundle.modality_vectors, bundle.attributes, but=no_attributes(bundle))
     described = description.of(bundle.modality_vectors, bundle.attributes)
     behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
     users = sample(taught(cuts), len(content.indexed))
@@ -94,5 +94,6 @@ def sample(cuts: Sequence[Cut], items: int) -> list[Cut]:
     return [cuts[line] for line in sorted(drawn.tolist())]
 
 
-def _no_attributes(bundle: Bundle) -> set[str]:
+def no_attributes(bundle: Bundle) -> set[str]:
+    """Name the columns that do not describe: the id, and texts that were embedded."""
     return {"item_id", *(bundle.manifest.columns.get("text") or ())}

@@ -64,7 +64,7 @@ class Retriever:
             bundle.check_encoder(encoder)
         self._encoder = encoder
         self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
-        self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
+        self.reranker = self.learned.reranker(self._rows.space, bundle)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
         if previous is None:
             warn_if_degraded(self.status, bundle)
@@ -260,7 +260,9 @@ class Retriever:
             each = self._found(self.user_queries(parts, liked), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
-        return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
+        liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
+        names = tuple(user_ids) or found.query_ids
+        return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of)
 
     def user_queries(self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None = None) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError, InputError
 from indexing.item_ids import ItemIds
-from indexing.types import Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.heads import NeuralHead, ScoringHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
-from retrieval.rerank import STAGE, exact_scores
+from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import StageFeatures
 
@@ -48,8 +48,7 @@ class SecondStage:
 
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
-            names = list(map(str, self.features.features))
-            raise DamagedFileError(f"the head reads {self.head.width} features, there are {names}: fit again")
+            raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
 
     def pool(self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = ()) -> Candidates:
         """Give the candidates of all sources; see `pooled`."""
@@ -77,53 +76,83 @@ class SecondStage:
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""
-        kept = [source for source in self.features.sources if not isinstance(source, SpaceSource)]
+        kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
         if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
-            raise InputError(f"sources {unknown} cannot be stored; of {sorted(_STORED)} are those that can")
-        told = {
-            "head": self.head.kind,
-            "new_users": self.new_users,
-            "features": [str(one) for one in self.features.features],
-            "sources": [[source.name, type(source).__name__] for source in kept],
-        }
-        tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.features.facts.tensors())
-        for source in kept:
-            tensors |= _prefixed(f"source.{source.name}", source.tensors())
-        return save(tensors, {"stage": json.dumps(told)})
+            raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
+        told = {"head": self.head.kind, "new_users": self.new_users, "features": _names(self.features)}
+        return _Stored(told, self.head, self.features.facts, kept).to_bytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes, space: ItemSpace, views: Mapping[str, Vectors]) -> "SecondStage":
-        """Read what `to_bytes` gave.
+    def from_bytes(
+        cls, data: bytes, space: ItemSpace, views: Mapping[str, Vectors], origins: Rows = NO_ROWS
+    ) -> "SecondStage":
+        """Read what `to_bytes` gave, for its items and M more.
 
         Args:
             data: What it gave.
-            space: The same items as served.
+            space: All items as they are served.
             views: The same ways to look at them.
+            origins: (M,) int64, for each of the last M the row that had the same item before, or -1.
 
         Raises:
             DamagedFileError: When it is something else, or of other items.
         """
+        stored = _Stored.from_bytes(data)
+        stored = stored.carried(origins, np.ones(len(stored.facts.counts) + len(origins), np.bool_))
+        known = len(stored.facts.counts)
+        if known != len(space.indexed):
+            raise DamagedFileError(f"the second stage knows {known} items, the bundle {len(space.indexed)}: fit again")
+        features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts)
+        if _names(features) != stored.told["features"]:
+            raise DamagedFileError(
+                f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
+            )
+        return cls(features, stored.head, space.indexed, bool(stored.told["new_users"]))
+
+
+def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
+    """Give a stored stage for other rows: those that it knows and M more, of which some are kept.
+
+    Args:
+        data: What `SecondStage.to_bytes` gave for N items.
+        origins: (M,) int64, for each row after these the one that had the same item, or -1.
+        rows: (N + M,) bool, the rows to keep.
+    """
+    return _Stored.from_bytes(data).carried(origins, rows).to_bytes()
+
+
+class _Stored(NamedTuple):
+    """What a file holds of a stage."""
+
+    told: dict[str, Any]
+    head: ScoringHead
+    facts: ItemFacts
+    sources: tuple[Source, ...]
+
+    def carried(self, origins: Rows, rows: Mask) -> "_Stored":
+        sources = tuple(source.carried(origins, rows) for source in self.sources)
+        return self._replace(facts=self.facts.carried(origins, rows), sources=sources)
+
+    def to_bytes(self) -> bytes:
+        tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.facts.tensors())
+        for source in self.sources:
+            tensors |= _prefixed(f"source.{source.name}", source.tensors())
+        sources = [[source.name, type(source).__name__] for source in self.sources]
+        return save(tensors, {"stage": json.dumps(self.told | {"sources": sources})})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "_Stored":
         try:
-            told = _told(data)
-            tensors = load(data)
-            stored = [_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"]]
+            told, tensors = _told(data), load(data)
+            sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
             head = _HEADS[told["head"]](_those(tensors, "head"))
-            facts = ItemFacts.read(_those(tensors, "facts"))
+            return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
         except (KeyError, ValueError, TypeError, SafetensorError) as error:
             raise DamagedFileError(f"the second stage cannot be read ({error}); fit again") from error
-        if len(facts.counts) != len(space.indexed):
-            raise DamagedFileError(
-                f"the second stage knows {len(facts.counts)} items, the bundle {len(space.indexed)}: fit again"
-            )
-        features = StageFeatures((*space_sources(space), *stored), views, facts)
-        if [str(one) for one in features.features] != told["features"]:
-            raise DamagedFileError(f"the head reads {told['features']}, which this bundle does not have: fit again")
-        return cls(features, head, space.indexed, bool(told["new_users"]))
 
-    def without(self, names: Sequence[str]) -> "SecondStage":
-        """Give the stage without some sources, for a head that was learned without them."""
-        sources = [source for source in self.features.sources if source.name not in names]
-        return replace(self, features=replace(self.features, sources=sources))
+
+def _names(features: StageFeatures) -> list[str]:
+    return [str(one) for one in features.features]
 
 
 def _prefixed(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

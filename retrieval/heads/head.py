@@ -1,13 +1,13 @@
 """The one way to use any head, and the kinds that there are."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.types import Vectors
+from retrieval.training.config import HeadKind
 
-HeadKind = Literal["neural", "trees"]
 HEADS: tuple[HeadKind, ...] = ("neural", "trees")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.types import Vectors
-from retrieval.heads.head import HeadKind
+from retrieval.training.config import HeadKind
 
 FAR = 6.0  # standard deviations from the mean that a feature can be
 
@@ -55,7 +55,7 @@ class NeuralHead:
         return cls(
             heads[0].mean,
             heads[0].scale,
-            share * np.sum([head.linear for head in heads], axis=0, dtype=np.float32),
+            share * np.stack([head.linear for head in heads]).sum(axis=0),
             np.concatenate([head.w1 for head in heads], axis=1),
             np.concatenate([head.b1 for head in heads]),
             share * np.concatenate([head.w2 for head in heads]),

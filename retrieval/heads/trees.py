@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.extras import import_extra
 from indexing.types import Vectors
-from retrieval.heads.head import HeadKind
+from retrieval.training.config import HeadKind
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,13 +41,32 @@ def recall_of(source: Source, pasts: Sequence[History], wanted: Sequence[History
     return float(np.mean(found))
 
 
+def check_recalls(
+    sources: Sequence[Source],
+    earlier: tuple[Sequence[History], Sequence[History]],
+    later: tuple[Sequence[History], Sequence[History]],
+) -> None:
+    """Check every source, whatever its book says.
+
+    Args:
+        sources: Learned from what came before both.
+        earlier: Pasts, and what came next where the head learns, line by line.
+        later: The same where the head is judged.
+
+    Raises:
+        TrainingError: Naming the source that does too well where the head learns.
+    """
+    for source in sources:
+        check_recall(source.name, recall_of(source, *earlier), recall_of(source, *later))
+
+
 def check_recall(name: str, earlier: float, later: float) -> None:
     """Check that a source does not find what came next in training far better than it does later.
 
     Args:
         name: Of the source.
         earlier: Its recall where the head learns.
-        later: Its recall, learned in the same way, where the head is judged.
+        later: Its recall where the head is judged.
 
     Raises:
         TrainingError: When it does.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,47 +11,20 @@ from indexing.errors import TrainingError
 from indexing.item_ids import ItemIds
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import HeadKind, ScoringHead
+from retrieval.heads import ScoringHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Source, pooled
 from retrieval.stage_features import StageFeatures
-from retrieval.training.config import HeadConfig
+from retrieval.training.config import StageConfig
 from retrieval.training.leaks import check_books
 from retrieval.training.neural_head import Examples, train_neural_head
-from retrieval.training.sources import SourcesConfig, learn_sources
-from retrieval.training.trees_head import TreesConfig, train_trees_head
+from retrieval.training.sources import learn_sources
+from retrieval.training.trees_head import train_trees_head
 
 LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """How the second stage learns.
-
-    Attributes:
-        head: Which kind of head.
-        each: Candidates that a source may bring up.
-        moments: So many cuts of each history teach, the latest first.
-        share: Of each history, between two of them.
-        least: Only what weighs so much is relevant; all that is touched when None.
-        new_users: Let the head learn to order candidates for users without a history too.
-        neural: How the neural head learns.
-        trees: How trees do.
-        sources: How sources learn.
-    """
-
-    head: HeadKind = "neural"
-    each: int = 60
-    moments: int = 2
-    share: float = 0.12
-    least: float | None = None
-    new_users: bool = False
-    neural: HeadConfig = field(default_factory=HeadConfig)
-    trees: TreesConfig = field(default_factory=TreesConfig)
-    sources: SourcesConfig = field(default_factory=SourcesConfig)
 
 
 class Moment(NamedTuple):
@@ -76,7 +49,7 @@ class Moment(NamedTuple):
         return Asked([past.rows for past in self.pasts], [past.weights for past in self.pasts], self.times)
 
 
-def moments_of(pasts: Sequence[History], config: "StageConfig") -> list[Moment]:
+def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:
     """Cut histories back several times: each time what was before, and the share that came next.
 
     >>> days = np.arange(10)
@@ -115,23 +88,33 @@ class StageLearner:
     Attributes:
         items: The catalogue.
         views: Ways to look at items; see `StageFeatures`.
-        space_of: Learns content and behaviour from a past, and from nothing else.
+        space_of: Learns content and behaviour from a past, and from nothing else; not needed by `seen`.
         config: How to learn.
         learn: Learns all sources from a past; `learn_sources` when None.
     """
 
     items: ItemIds
     views: Mapping[str, Vectors]
-    space_of: Callable[[Sequence[History]], ItemSpace]
+    space_of: Callable[[Sequence[History]], ItemSpace] | None = None
     config: StageConfig = field(default_factory=StageConfig)
     learn: LearnSources | None = None
 
     def features(self, pasts: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
-        """Learn all that candidates are found and seen by."""
+        """Learn all that candidates are found and seen by.
+
+        Raises:
+            TrainingError: When nothing was given that learns a space.
+        """
+        if self.space_of is None:
+            raise TrainingError("a space is learned at each moment; give space_of, or call seen with a space")
+        space = self.space_of([past for past in pasts if len(past)])
+        return self.seen(space, pasts), space
+
+    def seen(self, space: ItemSpace, pasts: Sequence[History]) -> StageFeatures:
+        """Learn sources and counts from the past that a space was learned from."""
         some = [past for past in pasts if len(past)]
-        space = self.space_of(some)
         sources = self.learn(some, space) if self.learn else learn_sources(some, space, self.config.sources)
-        return StageFeatures(sources, self.views, ItemFacts.of(some, len(self.items))), space
+        return StageFeatures(sources, self.views, ItemFacts.of(some, len(self.items)))
 
     def examples(self, moment: Moment, features: StageFeatures | None = None) -> Examples:
         """Learn from what was before a moment, and label the candidates by what came next.
@@ -157,8 +140,8 @@ class StageLearner:
         liked = [later.rows[later.weights >= least] for later in wanted]
         return np.stack([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)]).astype(np.float32)
 
-    def head(self, examples: Sequence[Examples]) -> ScoringHead:
-        """Learn the head that is asked for.
+    def head(self, examples: Sequence[Examples]) -> tuple[ScoringHead, dict[str, Any]]:
+        """Learn the head that is asked for, and say how learning went.
 
         Raises:
             TrainingError: When too few users have a candidate that they took.
@@ -166,8 +149,9 @@ class StageLearner:
         """
         joined = Examples.joined(list(examples))
         if self.config.head == "trees":
-            return train_trees_head(joined, self.config.trees)
-        return train_neural_head(joined, self.config.neural)[0]
+            return train_trees_head(joined, self.config.trees), {"head": "trees"}
+        head, curve = train_neural_head(joined, self.config.neural)
+        return head, {"head": "neural"} | curve.to_json()
 
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""

@@ -1,7 +1,6 @@
 """Learn sources of candidates from a past, and from nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +11,18 @@ from retrieval.prepare import History
 from retrieval.sources import Book, Neighbours, Popular, Recent, Source, space_sources, strongest
 from retrieval.training.behaviour import levels_of, touched
 from retrieval.training.closed_form import Doubles, ease
+from retrieval.training.config import SourcesConfig
 
-
-@dataclass(frozen=True)
-class SourcesConfig:
-    """How sources learn.
-
-    Attributes:
-        neighbours: Kept of each item.
-        most_items: EASE inverts a matrix of so many items, the most touched.
-        regularisation: Of EASE.
-        half_life: In a history, for EASE.
-        ahead: What follows an item within so many steps counts as coming next.
-        doubt: So many further interactions of an item that led nowhere are assumed.
-        days: Of what is popular of late.
-    """
-
-    neighbours: int = 200
-    most_items: int = 6000
-    regularisation: float = 300.0
-    half_life: float = 20.0
-    ahead: int = 5
-    doubt: float = 10.0
-    days: float = 14.0
+_ALL_ALIKE = 1e9  # a half-life of so many positions
 
 
 def learn_sources(
     pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
 ) -> tuple[Source, ...]:
     """Learn all sources.
+
+    EASE comes three times: by how much was liked, lately more; by what was liked more than usual; by how ratings differ
+    from the usual one, which tells what is liked from what is merely watched.
 
     Args:
         pasts: What users did up to a cut.
@@ -49,22 +31,35 @@ def learn_sources(
     """
     config = config or SourcesConfig()
     count = len(space.indexed)
-    book = Book.of(pasts, count)
+    book, (_, worth) = Book.of(pasts, count), worth_of(pasts)
     return (
         *space_sources(space, book),
-        learn_ease(pasts, count, config, book),
+        learn_ease("ease", pasts, worth, config.half_life, config, book),
+        learn_ease("ease_liked", pasts, (worth >= 1).astype(np.float32), _ALL_ALIKE, config, book),
+        learn_ease("ease_ratings", pasts, worth - 1, _ALL_ALIKE, config, book),
         learn_next(pasts, count, config, book),
         Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
         learn_recent(pasts, count, config.days, book),
     )
 
 
-def learn_ease(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:
-    """Keep the strongest weights of EASE, with what an interaction weighs as its worth."""
-    counts = touched(pasts, count)
+def learn_ease(
+    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, items: Book
+) -> Neighbours:
+    """Keep the strongest weights of EASE.
+
+    Args:
+        name: Of the source.
+        pasts: What users did.
+        worth: (V,) what an interaction counts at each of the levels of weight.
+        half_life: In a history, when it is served.
+        config: How.
+        items: The book of these pasts.
+    """
+    count = items.count
+    counts, levels = touched(pasts, count), levels_of(pasts)
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
-    levels, worth = worth_of(pasts)
     place = np.full(count, -1)
     place[kept] = np.arange(len(kept))
     gram = np.zeros((len(kept), len(kept)))
@@ -73,7 +68,7 @@ def learn_ease(pasts: Sequence[History], count: int, config: SourcesConfig, book
         values = np.interp(past.weights, levels, worth)[here >= 0]
         gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(values, values)
     rows, values = strongest(ease(gram, config.regularisation), kept, count, config.neighbours)
-    return Neighbours("ease", rows, values, place >= 0, config.half_life, levels, worth, book)
+    return Neighbours(name, rows, values, place >= 0, half_life, levels, worth, items)
 
 
 def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:

@@ -1,39 +1,13 @@
 """Train LightGBM's LambdaRank on the same features."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from indexing.extras import import_extra
 from retrieval.heads.trees import TreesHead
+from retrieval.training.config import TreesConfig
 from retrieval.training.neural_head import Examples
 
 _LEVELS = 4  # gains are told apart as so many grades
-
-
-@dataclass(frozen=True)
-class TreesConfig:
-    """How trees are grown.
-
-    Attributes:
-        leaves: Of a tree.
-        rounds: Trees.
-        learning_rate: Share of a tree that counts.
-        fewest: Candidates in a leaf.
-        columns: Share of the features that a tree may read.
-        top: The order further down is not learned.
-        threads: How many.
-        seed: Of what is drawn.
-    """
-
-    leaves: int = 15
-    rounds: int = 400
-    learning_rate: float = 0.03
-    fewest: int = 100
-    columns: float = 0.5
-    top: int = 30
-    threads: int = 1
-    seed: int = 0
 
 
 def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> TreesHead:

@@ -36,11 +36,10 @@ from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.stage_features import StageFeatures
 from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
+from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig, TreesConfig
 from retrieval.training.neural_head import Examples
-from retrieval.training.second_stage import Moment, StageConfig, StageLearner, moment_at, moments_of
+from retrieval.training.second_stage import Moment, StageLearner, moment_at, moments_of
 from retrieval.training.serving import Serving, served
-from retrieval.training.trees_head import TreesConfig
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import attributes_of, centred, described_by
@@ -133,7 +132,7 @@ class Trial:
 
     def head(self, kind: HeadKind) -> ScoringHead:
         """Learn a head."""
-        return replace(self.learner, config=replace(self.learner.config, head=kind)).head(self.examples)
+        return replace(self.learner, config=replace(self.learner.config, head=kind)).head(self.examples)[0]
 
     def answer(self, head: ScoringHead, asked: Questions, times: Vectors) -> Ranked:
         """Rank by both stages."""

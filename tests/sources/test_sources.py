@@ -11,7 +11,8 @@ from retrieval.baselines import EASE
 from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest, top_of
-from retrieval.training.sources import SourcesConfig, learn_ease, learn_next, learn_recent
+from retrieval.training.config import SourcesConfig
+from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
 from tests.sources.worlds import ITEMS, drawn, table_of
 
 DAY = 86_400
@@ -68,8 +69,8 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     log = Interactions.from_arrow(table_of(drawn(40)))
     items = ItemIds(ITEMS)
     pasts = histories(log, items)
-    config = SourcesConfig(neighbours=len(items), regularisation=5.0, half_life=3.0)
-    source = learn_ease(pasts, len(items), config)
+    config = SourcesConfig(neighbours=len(items), regularisation=5.0)
+    source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, Book.of(pasts, len(items)))
     asked = Asked.after(pasts)
     mean = np.concatenate([past.weights for past in pasts]).mean()
     oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)
@@ -106,7 +107,9 @@ def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
 
 
 def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
-    first, second = (Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4])))
+    first, second = (
+        Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
+    )
     asked = Asked.after([history("ann", [0]), history("bob", [2])])
     found = pooled([first, second], asked, ItemIds("wxyz"), 2, names=["ann", "bob"])
     assert found.rows.tolist() == [[1, 2, 3], [0, 1, 3]]
