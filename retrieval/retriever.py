@@ -29,6 +29,8 @@ from retrieval.item_rows import ItemRows
 from retrieval.learned import LearnedParts
 from retrieval.parts import Part, nearest_parts
 from retrieval.retrieve import retrieve
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked
 from retrieval.spaces import modality_of, query_vectors, search_own_part
 from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
@@ -295,6 +297,35 @@ class Retriever:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
         ranked = self.reranker.rerank(candidates)
         return ranked if k is None else ranked.top(k)
+
+    def pool(
+        self,
+        histories: Sequence[Sequence[str]],
+        each: int = 50,
+        *,
+        user_ids: Sequence[str] = (),
+        weights: Sequence[Sequence[float]] | None = None,
+    ) -> Candidates:
+        """Give each user the candidates of all sources of the second stage, for `rerank`; items of the history are not.
+
+        Args:
+            histories: As for `recommend`.
+            each: Candidates that a source may give.
+            user_ids: B names for the answers.
+            weights: As for `recommend`.
+
+        Raises:
+            InputError: When no second stage was learned.
+        """
+        if not isinstance(self.reranker, SecondStage):
+            raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
+        rows = [self.items.rows(history) for history in histories]
+        facts = self.reranker.features.facts
+        usual = [np.full(len(line), facts.usual) for line in rows] if weights is None else weights
+        liked = [np.asarray(one, np.float32) for one in usual]
+        asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64))
+        gone = np.flatnonzero(~self.bundle.alive)
+        return self.reranker.pool(asked, self.items, each, user_ids, gone=gone)
 
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None

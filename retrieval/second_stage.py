@@ -50,9 +50,12 @@ class SecondStage:
         if self.head.width != len(self.features.features):
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
 
-    def pool(self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = ()) -> Candidates:
-        """Give the candidates of all sources; see `pooled`."""
-        return pooled(self.features.sources, asked, items, each, names=names)
+    def pool(
+        self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = (), *, gone: Rows = NO_ROWS
+    ) -> Candidates:
+        """Give the candidates of all sources, without items of the histories and those that are gone; see `pooled`."""
+        exclude = [np.concatenate([rows, gone]) for rows in asked.histories] if len(gone) else None
+        return pooled(self.features.sources, asked, items, each, exclude=exclude, names=names)
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in the order of the head; those of queries without a history by exact score."""
