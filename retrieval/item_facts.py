@@ -23,6 +23,7 @@ class ItemFacts:
         liked: (N,) float32, the mean weight against that of the log, drawn to 0 where few say so.
         first: (N,) int64, when somebody first took it, in seconds since 1970; the end of the past if nobody has.
         usual: The mean weight of the log.
+        mean: Of the counts when they were taken; it stays when items come and go.
         now: The end of the past.
     """
 
@@ -30,6 +31,7 @@ class ItemFacts:
     liked: Vectors
     first: NDArray[np.int64]
     usual: float
+    mean: float
     now: int
 
     names = ("popularity", "liked", "age", "confidence")
@@ -44,7 +46,7 @@ class ItemFacts:
         first = np.full(count, now, np.int64)
         np.minimum.at(first, rows, times)
         liked = np.bincount(rows, weights - usual, minlength=count) / (counts + _DOUBT)
-        return cls(counts.astype(np.float32), liked.astype(np.float32), first, usual, now)
+        return cls(counts.astype(np.float32), liked.astype(np.float32), first, usual, float(counts.mean()), now)
 
     def at(self, times: NDArray[np.int64], rows: Rows) -> Vectors:
         """Give what is known of items when users ask: (B, K, 4) float32.
@@ -53,7 +55,7 @@ class ItemFacts:
             times: (B,) int64, in seconds since 1970.
             rows: (B, K), none of them padding.
         """
-        logs = np.log((self.counts + 1) / (self.counts.mean() + 1))
+        logs = np.log((self.counts + 1) / (self.mean + 1))
         trust = self.counts / (self.counts + _DOUBT)
         ages = np.log1p(np.maximum(times[:, None] - self.first[rows], 0) / _DAY)
         found: Vectors = np.stack([logs[rows], self.liked[rows], ages, trust[rows]], axis=2).astype(np.float32)
@@ -68,6 +70,7 @@ class ItemFacts:
             np.where(old, self.liked[came], np.float32(0)),
             np.where(old, self.first[came], self.now),
             self.usual,
+            self.mean,
             self.now,
         )
 
@@ -79,5 +82,5 @@ class ItemFacts:
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "ItemFacts":
         """Read what `tensors` gave."""
         given = dict(tensors)
-        usual, now = float(given.pop("usual").item()), int(given.pop("now").item())
-        return cls(**given, usual=usual, now=now)  # type: ignore[arg-type]
+        usual, mean = (float(given.pop(name).item()) for name in ("usual", "mean"))
+        return cls(**given, usual=usual, mean=mean, now=int(given.pop("now").item()))  # type: ignore[arg-type]

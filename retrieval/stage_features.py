@@ -76,7 +76,7 @@ class StageFeatures:
             counts = tastes(asked[part], self.facts.usual)
             for vectors in self.views.values():
                 here[:, :, place : place + _TASTES] = compared(vectors, counts, rows)
-                here[:, :, place + _TASTES] = ~vectors.any(axis=1)[rows]
+                here[:, :, place + _TASTES] = (np.abs(vectors).sum(axis=1) == 0)[rows]
                 place += len(_OF_VIEW)
             here[:, :, place : place + 4] = self.facts.at(asked.times[part], rows)
             here[:, :, place + 4 :] = _of_users(asked[part])[:, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class NeuralHead:
     b1: Vectors
     w2: Vectors
 
-    kind: HeadKind = "neural"
+    kind: ClassVar[HeadKind] = "neural"
 
     @property
     def width(self) -> int:
@@ -63,7 +64,7 @@ class NeuralHead:
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what it is made of."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "kind"}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "NeuralHead":

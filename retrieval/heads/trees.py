@@ -1,7 +1,7 @@
 """Boosted trees of LightGBM, stored as its own text."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class TreesHead:
     text: str
     _booster: Any = field(init=False, repr=False)
 
-    kind: HeadKind = "trees"
+    kind: ClassVar[HeadKind] = "trees"
 
     def __post_init__(self) -> None:
         lightgbm = import_extra("lightgbm", "trees")

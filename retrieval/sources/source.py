@@ -66,12 +66,12 @@ class Book(NamedTuple):
     Attributes:
         users: Names of users, each once.
         pairs: Rising int64, ``place of the user * N + row``.
-        count: N.
+        items: N.
     """
 
     users: tuple[str, ...]
     pairs: NDArray[np.int64]
-    count: int
+    items: int
 
     @classmethod
     def of(cls, pasts: Sequence[History], count: int) -> "Book":
@@ -86,7 +86,7 @@ class Book(NamedTuple):
         found = []
         for history in wanted:
             if len(self.pairs) and history.user_id in place:
-                pairs = place[history.user_id] * self.count + history.rows
+                pairs = place[history.user_id] * self.items + history.rows
                 nearest = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
                 found += [(history.user_id, row) for row in history.rows[self.pairs[nearest] == pairs].tolist()]
         return found

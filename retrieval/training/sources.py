@@ -44,7 +44,7 @@ def learn_sources(
 
 
 def learn_ease(
-    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, items: Book
+    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, book: Book
 ) -> Neighbours:
     """Keep the strongest weights of EASE.
 
@@ -54,9 +54,9 @@ def learn_ease(
         worth: (V,) what an interaction counts at each of the levels of weight.
         half_life: In a history, when it is served.
         config: How.
-        items: The book of these pasts.
+        book: Of these pasts.
     """
-    count = items.count
+    count = book.items
     counts, levels = touched(pasts, count), levels_of(pasts)
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
@@ -65,10 +65,11 @@ def learn_ease(
     gram = np.zeros((len(kept), len(kept)))
     for past in pasts:
         here = place[past.rows]
-        values = np.interp(past.weights, levels, worth)[here >= 0]
-        gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(values, values)
-    rows, values = strongest(ease(gram, config.regularisation), kept, count, config.neighbours)
-    return Neighbours(name, rows, values, place >= 0, half_life, levels, worth, items)
+        told = np.interp(past.weights, levels, worth)[here >= 0]
+        gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(told, told)
+    solved = ease(gram, config.regularisation).astype(np.float32)
+    rows, values = strongest(solved, kept, count, config.neighbours)
+    return Neighbours(name, rows, values, place >= 0, half_life, levels, worth, book)
 
 
 def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:
@@ -80,7 +81,7 @@ def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book
         pairs = [past.rows[:-apart] * count + past.rows[apart:] for past in pasts if len(past) > apart]
         told = [np.interp(past.weights[apart:], levels, worth) / apart for past in pasts if len(past) > apart]
         keys, places = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
-        sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys))
+        sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys)).astype(np.float64)
     counts = touched(pasts, count) + config.doubt
     first, after = keys // count, keys % count
     strength = sums / counts[first] / np.sqrt(counts[after])

@@ -28,7 +28,7 @@ def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
     count = len(dense)
     rows, values = strongest(dense.astype(np.float32), np.arange(count), count, count)
     levels = np.array([1.0, 5.0], np.float32)
-    return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / 5)
+    return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
 
 
 def test_neighbours_score_as_the_matrix_they_are_of() -> None:

@@ -1,6 +1,7 @@
 """Features, heads and the stage: what they say, that batch and single agree, and that leaks are caught."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from retrieval.candidates import Candidates
 from retrieval.heads import NeuralHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
+from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked, Book, Popular, space_sources
+from retrieval.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.stage_features import compared, tastes
 from retrieval.training.config import HeadConfig, StageConfig, TreesConfig
 from retrieval.training.leaks import check_recall, recall_of
@@ -131,7 +133,8 @@ def test_several_networks_are_their_mean() -> None:
 
     def network() -> NeuralHead:
         shapes = [(4,), (4, 3), (3,), (3,)]
-        return NeuralHead(np.zeros(4), np.ones(4), *(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+        linear, w1, b1, w2 = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+        return NeuralHead(np.zeros(4, np.float32), np.ones(4, np.float32), linear, w1, b1, w2)
 
     heads, features = [network(), network()], rng.normal(size=(5, 6, 4)).astype(np.float32)
     mean = np.mean([head.score(features) for head in heads], axis=0)
@@ -152,7 +155,7 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
 
 
 def test_a_source_that_has_seen_the_targets_is_named() -> None:
-    def leaky(pasts: object, space: ItemSpace) -> list[object]:
+    def leaky(pasts: Sequence[History], space: ItemSpace) -> list[Source]:
         seen = Popular("oracle", np.zeros(COUNT, np.float32), Book.of(PASTS, COUNT))
         return [*space_sources(space, Book.of([], COUNT)), seen]
 

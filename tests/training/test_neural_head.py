@@ -41,7 +41,8 @@ def test_the_same_seed_gives_the_same_head_and_networks_differ() -> None:
     first, second = (trained(epochs=2) for _ in range(2))
     np.testing.assert_array_equal(first.w1, second.w1)
     assert first.w1.shape == (FEATURES, 2 * HeadConfig().hidden)
-    assert not np.allclose(*np.split(first.w1, 2, axis=1))
+    one, other = np.split(first.w1, 2, axis=1)
+    assert not np.allclose(one, other)
 
 
 def test_numpy_scores_as_torch_does() -> None:
@@ -66,7 +67,8 @@ def test_the_loss_is_the_softmax_over_candidates_without_padding() -> None:
 
 
 def test_sets_of_different_depth_are_joined() -> None:
-    short = Examples(*(part[:, :5] for part in examples()))
+    long = examples()
+    short = Examples(long.features[:, :5], long.gains[:, :5], long.kept[:, :5])
     joined = Examples.joined([short, examples(1)])
     assert joined.features.shape == (2 * QUERIES, DEPTH, FEATURES)
     assert not joined.kept[:QUERIES, 5:].any()
