@@ -83,4 +83,5 @@ class ItemFacts:
         """Read what `tensors` gave."""
         given = dict(tensors)
         usual, mean = (float(given.pop(name).item()) for name in ("usual", "mean"))
-        return cls(**given, usual=usual, mean=mean, now=int(given.pop("now").item()))  # type: ignore[arg-type]
+        now = int(given.pop("now").item())
+        return cls(**given, usual=usual, mean=mean, now=now)  # type: ignore[arg-type]
