@@ -19,8 +19,8 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## build, search, learn, recommend and rerank on the shipped sample
 	$(BIN)/python -m scripts.quickstart
 
-test: $(INSTALLED)  ## all tests, with doctests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## all tests, with doctests, on several cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 check: $(INSTALLED)  ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -26,14 +26,12 @@ class Block(NamedTuple):
     """A behaviour block with what it is predicted from and how it is served.
 
     Attributes:
-        description: Of the items.
-        described: (N, F) float32, the items by it.
+        described: (N, F) float32, the items by their description.
         behaviour: Learned from the early part.
         serving: How much each part of a query counts.
         value: ndcg@20 of the middle part, which the serving was chosen by.
     """
 
-    description: Description
     described: Vectors
     behaviour: Behaviour
     serving: dict[str, float]
@@ -41,13 +39,13 @@ class Block(NamedTuple):
 
 
 def learned_block(
-    bundle: Bundle, content: ItemSpace, cuts: Sequence[Cut], judging: Judging, config: BehaviourConfig
+    described: Vectors, content: ItemSpace, cuts: Sequence[Cut], judging: Judging, config: BehaviourConfig
 ) -> Block:
     """Learn from the early part of histories, and choose the serving on the middle.
 
     Args:
-        bundle: Without changes.
-        content: Its items, without behaviour.
+        described: (N, F) float32, the items by their description.
+        content: The same items, without behaviour.
         cuts: Of all users.
         judging: Recommends.
         config: How to learn.
@@ -58,8 +56,6 @@ def learned_block(
     from retrieval.training.behaviour import learn_behaviour
     from retrieval.training.serving import choose_serving
 
-    description = Description.learn(bundle.modality_vectors, bundle.attributes, but=_no_attributes(bundle))
-    described = description.of(bundle.modality_vectors, bundle.attributes)
     behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
     users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
@@ -72,7 +68,7 @@ def learned_block(
         found = judging.recommend(space, [part.early for part in users], 20)
         return judging.mean(found, [part.middle for part in users], MEASURE)
 
-    return Block(description, described, *choose_serving(behaviour, judge))
+    return Block(described, *choose_serving(behaviour, judge))
 
 
 def learned_again(block: Block, pasts: Sequence[History], config: BehaviourConfig) -> Behaviour:
@@ -99,5 +95,7 @@ def sample(cuts: Sequence[Cut], items: int, scores: int = MOST_SCORES) -> list[C
     return [cuts[line] for line in sorted(drawn.tolist())]
 
 
-def _no_attributes(bundle: Bundle) -> set[str]:
-    return {"item_id", *(bundle.manifest.columns.get("text") or ())}
+def description_of(bundle: Bundle) -> Description:
+    """Learn how the items are described: by vectors and attributes, without the id and texts that were embedded."""
+    but = {"item_id", *(bundle.manifest.columns.get("text") or ())}
+    return Description.learn(bundle.modality_vectors, bundle.attributes, but=but)

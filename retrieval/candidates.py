@@ -33,6 +33,8 @@ class Candidates:
         stage: What ordered them last: ``"retrieve"``, ``"rerank"``, ….
         query_ids: B names of the queries; ``"0"``, ``"1"``, … when not given.
         histories: For recommendations, the rows each query's user has seen, oldest first; B empty arrays otherwise.
+        weights: For each history how much each of its items was liked; none at all where that is not known.
+        times: (B,) int64, when each was asked, in seconds since 1970; None is "after all that was learned from".
     """
 
     queries: Vectors
@@ -42,6 +44,8 @@ class Candidates:
     stage: str
     query_ids: tuple[str, ...] = ()
     histories: tuple[Rows, ...] = ()
+    weights: tuple[Vectors, ...] = ()
+    times: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.queries)
@@ -52,8 +56,12 @@ class Candidates:
         if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
             raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
         lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
+        if self.times is not None:
+            lengths["times"] = len(self.times)
         if wrong := {name: length for name, length in lengths.items() if length != count}:
             raise ShapeError(f"{count} queries but {wrong}; one line a query")
+        if self.weights and list(map(len, self.weights)) != list(map(len, self.histories)):
+            raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         if self.rows.size and (self.rows.max() >= len(self.items) or self.rows.min() < -1):
             raise ShapeError(f"rows reach {self.rows.max()}, but there are {len(self.items)} items")
 
@@ -87,6 +95,8 @@ class Candidates:
             scores=self.scores[lines],
             query_ids=tuple(self.query_ids[line] for line in lines),
             histories=tuple(self.histories[line] for line in lines),
+            weights=tuple(self.weights[line] for line in lines) if self.weights else (),
+            times=None if self.times is None else self.times[lines],
         )
 
     def top(self, k: int) -> "Candidates":

@@ -3,8 +3,8 @@
 Each user's history is cut in time into three parts:
 
     early   teaches the adapter and the behaviour block
-    middle  teaches how much each part of a query counts, and the reranker, on candidates from a retriever that has seen
-            only the early part
+    middle  teaches how much each part of a query counts, and the second stage, on candidates from sources that have
+            seen only the early part; a source that has seen more is refused by name
     last    decides: a learned part is published only if it does better here than going without it
 
 What passes is trained once more on everything; what then shows an item out of proportion is not published.
@@ -13,10 +13,7 @@ What passes is trained once more on everything; what then shows an item out of p
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexing.bundle import Bundle
 from indexing.compact import folded
@@ -26,12 +23,11 @@ from indexing.index import IndexConfig
 from indexing.lock import writing
 from indexing.publish import publish, work_folder
 from indexing.sizes import parse_bytes
-from indexing.types import Rows, Vectors
+from indexing.types import Vectors
 from retrieval.adapter import Adapter
-from retrieval.block import judged, learned_again, learned_block, sample, taught
+from retrieval.block import description_of, judged, learned_again, learned_block, sample, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at
-from retrieval.features import FeatureSource, features_of, log_popularity
 from retrieval.fit_report import FitConfig, FitReport
 from retrieval.fitted import Fitted, publish_fitted
 from retrieval.gate import Exposure, exposure, no_better, pushed
@@ -42,8 +38,13 @@ from retrieval.learned import LearnedParts
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
-from retrieval.rerank import HeadReranker
-from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked
+from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
+from retrieval.views import views_of
+
+if TYPE_CHECKING:
+    from retrieval.training.second_stage import StageLearner
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
@@ -86,6 +87,7 @@ class _Fit:
         self._check_memory()
         self.frozen = bundle.modality_vectors
         self.fused = fuse(self.frozen)
+        self.description = description_of(bundle)
         self.all = histories(interactions, bundle.items)
         self.cuts = cut(self.all, config.way) if self.all else []
         least = least_liked(self.all)
@@ -144,13 +146,12 @@ class _Fit:
         space = ItemSpace.of(content, self.config.users)
         block = self._helping(
             "behaviour",
-            lambda: learned_block(self.bundle, space, self.cuts, self.judging, self.behaviour),
+            lambda: learned_block(self._described(), space, self.cuts, self.judging, self.behaviour),
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        listed = self.judging.listed(space)
-        head = self._helping("reranker", lambda: self._head(space), lambda found: found.rerank(listed))
-        return Fitted(adapter, block, head, space)
+        stage = self._helping("reranker", lambda: self._stage(space), self._staged)
+        return Fitted(adapter, block, stage, space, self.description)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""
@@ -178,22 +179,43 @@ class _Fit:
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
-    def _head(self, space: ItemSpace) -> HeadReranker:
-        """Learn the head from candidates and counts of the early part, to find what came in the middle."""
-        from retrieval.training.head import train_head
+    def _described(self) -> Vectors:
+        return self.description.of(self.frozen, self.bundle.attributes)
 
-        config, users = self.config.head or HeadConfig(), sample(taught(self.cuts, self.judging.least), len(self.fused))
+    def _stage(self, space: ItemSpace) -> SecondStage:
+        """Learn the second stage from the early part, to find what came in the middle."""
+        from retrieval.training.leaks import check_recalls
+        from retrieval.training.second_stage import Moment
+
+        learner, users = self._learner(), sample(taught(self.cuts, self.judging.least), len(self.fused))
         if not users:
             raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
-        found = self.judging.recommend(space, [part.early for part in users])
-        early = self._popularity([part.early for part in self.cuts])
-        source = FeatureSource(space.content, self.frozen, early, self.config.users)
-        liked = [part.middle.liked(self.judging.least) for part in users]
-        relevant = np.array([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)])
-        head, curve = train_head(features_of(source, found), relevant, found.rows >= 0, config)
-        self.curves["reranker"] = curve.to_json()
-        past = self._popularity([part.past for part in self.cuts])
-        return HeadReranker(head, replace(source, popularity=past), space.indexed)
+        early, middle = [part.early for part in users], [part.middle for part in users]
+        features = learner.seen(space, [part.early for part in self.cuts])
+        moment = Moment(early, middle, Asked.after(early).times)
+        head, curve = learner.head([learner.examples(moment, features)])
+        check_recalls(
+            features.sources, (early, middle), (self.judging.pasts, [part.last for part in self.judging.cuts])
+        )
+        self.curves["reranker"] = curve
+        return SecondStage(features, head, space.indexed)
+
+    def _learner(self) -> "StageLearner":
+        from retrieval.training.second_stage import StageLearner  # torch is loaded only by those who learn
+
+        views = views_of(self.description, self.frozen, self.bundle.attributes)
+        config = self.config.head or StageConfig()
+        if config.least is None:  # what was disliked is no more to be found by the head than by the judge
+            config = replace(config, least=self.judging.least)
+        return StageLearner(self.bundle.items, views, config=config)
+
+    def _staged(self, stage: SecondStage) -> Candidates:
+        """Let both stages answer those who are judged."""
+        return self._pooled(stage, self.judging.pasts)
+
+    def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
+        each = (self.config.head or StageConfig()).each
+        return stage.rerank(stage.pool(Asked.after(pasts), self.bundle.items, each))
 
     def _again(self, passed: Fitted, pasts: Sequence[History]) -> Fitted:
         """Learn what passed once more, from other pasts."""
@@ -205,11 +227,10 @@ class _Fit:
             some = [past for past in pasts if len(past)]
             block = block._replace(behaviour=learned_again(block, some, self.behaviour))
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        reranker = passed.reranker
-        if reranker is not None:
-            source = replace(reranker.source, vectors=space.content, popularity=self._popularity(pasts))
-            reranker = HeadReranker(reranker.head, source, space.indexed)
-        return Fitted(adapter, block, reranker, space)
+        stage = passed.reranker
+        if stage is not None:
+            stage = replace(stage, features=self._learner().seen(space, pasts), vectors=space.indexed)
+        return Fitted(adapter, block, stage, space, self.description)
 
     def _no_better(self, passed: Fitted) -> str:
         """Say why what is in force should stay, if it should."""
@@ -231,13 +252,10 @@ class _Fit:
     def _exposure(self, final: Fitted) -> Exposure:
         """Show everybody who is judged what would be served now."""
         shown_to = {part.early.user_id for part in self.judging.cuts}
-        listed = self.judging.recommend(final.space, [past for past in self.all if past.user_id in shown_to])
-        return exposure(final.reranked(listed), self.all, self.config.exposure_growth, self.config.exposure_floor)
-
-    def _popularity(self, pasts: Sequence[History]) -> Vectors:
-        rows: Rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
-        counts: NDArray[np.int64] = np.bincount(rows, minlength=len(self.fused))
-        return log_popularity(counts)
+        pasts = [past for past in self.all if past.user_id in shown_to]
+        stage = final.reranker
+        shown = self._pooled(stage, pasts) if stage else self.judging.recommend(final.space, pasts)
+        return exposure(shown, self.all, self.config.exposure_growth, self.config.exposure_floor)
 
     def _told(self, report: FitReport) -> dict[str, Any]:
         """What the manifest says of this run."""

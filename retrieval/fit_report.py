@@ -6,7 +6,7 @@ from typing import Any
 from retrieval.cut import Way
 from retrieval.gate import Exposure
 from retrieval.preparation import PreparationReport, PrepareConfig
-from retrieval.training.config import AdapterConfig, BehaviourConfig, HeadConfig
+from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
 from retrieval.users import UserModel
 
 
@@ -17,7 +17,7 @@ class FitConfig:
     Attributes:
         adapter: The item side of content; None goes without.
         behaviour: What goes with what; None goes without.
-        head: The reranking head; None goes without.
+        head: The second stage; None goes without.
         users: The user model.
         prepare: What is left out of the log before it teaches anything; None takes it as it is.
         way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
@@ -31,7 +31,7 @@ class FitConfig:
 
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)
     behaviour: BehaviourConfig | None = field(default_factory=BehaviourConfig)
-    head: HeadConfig | None = field(default_factory=HeadConfig)
+    head: StageConfig | None = field(default_factory=StageConfig)
     users: UserModel = field(default_factory=UserModel)
     prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
     way: Way = "user"

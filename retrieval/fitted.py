@@ -15,12 +15,12 @@ from indexing.publish import publish, work_folder
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR
 from retrieval.block import Block
-from retrieval.candidates import Candidates
-from retrieval.description import DESCRIPTION
+from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
 from retrieval.learned import behaviour_queries
 from retrieval.prepare import History
-from retrieval.rerank import RERANKER, HeadReranker
+from retrieval.rerank import RERANKER
+from retrieval.second_stage import SecondStage
 
 LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
 
@@ -30,18 +30,15 @@ class Fitted(NamedTuple):
 
     adapter: Adapter | None
     block: Block | None
-    reranker: HeadReranker | None
+    reranker: SecondStage | None
     space: ItemSpace
+    description: Description | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The parts that there are."""
         parts = {"adapter": self.adapter, "behaviour": self.block, "reranker": self.reranker}
         return tuple(name for name, part in parts.items() if part is not None)
-
-    def reranked(self, listed: Candidates) -> Candidates:
-        """Order candidates as they will be served."""
-        return listed if self.reranker is None else self.reranker.rerank(listed)
 
     def files(self) -> dict[str, bytes]:
         """Give the parts as files of a generation."""
@@ -50,7 +47,8 @@ class Fitted(NamedTuple):
             files[ADAPTER] = self.adapter.to_bytes()
         if self.block is not None:
             files[BEHAVIOUR] = self.block.behaviour.to_bytes()
-            files[DESCRIPTION] = self.block.description.to_bytes()
+        if self.description is not None and (self.block is not None or self.reranker is not None):
+            files[DESCRIPTION] = self.description.to_bytes()
         if self.reranker is not None:
             files[RERANKER] = self.reranker.to_bytes()
         return files

@@ -7,6 +7,7 @@ import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.compact import compact as compact_bundle
+from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.held_out import held_out_queries, random_pairs
 from indexing.index import Queries
@@ -17,8 +18,10 @@ from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR, Behaviour
 from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
-from retrieval.rerank import RERANKER, ExactReranker, HeadReranker, Reranker, carried_over
+from retrieval.rerank import NO_ROWS, RERANKER, ExactReranker, Reranker
+from retrieval.second_stage import SecondStage, carried_over
 from retrieval.users import UserModel
+from retrieval.views import views_of
 
 
 class LearnedParts:
@@ -70,18 +73,19 @@ class LearnedParts:
             return asked
         return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.alive)), asked)
 
-    def reranker(self, vectors: Vectors, frozen: ModalityVectors, origins: Rows) -> Reranker:
-        """Give what orders candidates: the learned head if there is one.
+    def reranker(self, space: ItemSpace, bundle: Bundle) -> Reranker:
+        """Give what orders candidates: the learned second stage if there is one.
 
         Args:
-            vectors: (N, D + R) float32, the item vectors.
-            frozen: The frozen vectors of the same rows.
-            origins: (M,) int64, for each of the last M rows, added after learning, the one that had the same item
-                before, or -1.
+            space: All rows of the bundle, as they are served.
+            bundle: Says what the rows are, and which of them were added after learning.
         """
         if self._reranker is None:
-            return ExactReranker(vectors)
-        return HeadReranker.from_bytes(self._reranker, vectors, frozen, self.users, origins)
+            return ExactReranker(space.indexed)
+        if self._description is None:
+            raise DamagedFileError("there is a second stage, but not how it describes items: fit again, or go back")
+        views = views_of(self._description, bundle.modality_vectors, bundle.attributes)
+        return SecondStage.from_bytes(self._reranker, space, views, bundle.origins if bundle.batches else NO_ROWS)
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
         """Give the learned files that have a line for each row, for the living rows of a bundle."""

@@ -42,7 +42,7 @@ class Opened:
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._matching: dict[str, Matching] = {}
         self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
-        self.reranker = self.learned.reranker(self.indexed, bundle.modality_vectors, bundle.origins)
+        self.reranker = self.learned.reranker(self._rows.space, bundle)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
         if previous is None:
             warn_if_degraded(self.status, bundle)

@@ -9,6 +9,7 @@ import numpy as np
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
+from indexing.errors import InputError
 from indexing.index.base import check_vectors
 from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
@@ -17,6 +18,8 @@ from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
 from retrieval.retrieve import retrieve
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked
 from retrieval.spaces import modality_of, query_vectors, search_own_part
 
 
@@ -181,7 +184,9 @@ class Retriever(LaterStages):
             each = self._found(self.user_queries(parts, liked), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
-        return replace(found, query_ids=tuple(user_ids) or found.query_ids, histories=tuple(rows))
+        liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
+        names = tuple(user_ids) or found.query_ids
+        return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of)
 
     def user_queries(self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None = None) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
@@ -192,6 +197,35 @@ class Retriever(LaterStages):
         """
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         return self._rows.space.asked(histories, given, self.centre)
+
+    def pool(
+        self,
+        histories: Sequence[Sequence[str]],
+        each: int = 50,
+        *,
+        user_ids: Sequence[str] = (),
+        weights: Sequence[Sequence[float]] | None = None,
+    ) -> Candidates:
+        """Give each user the candidates of all sources of the second stage, for `rerank`; items of the history are not.
+
+        Args:
+            histories: As for `recommend`.
+            each: Candidates that a source may give.
+            user_ids: B names for the answers.
+            weights: As for `recommend`.
+
+        Raises:
+            InputError: When no second stage was learned.
+        """
+        if not isinstance(self.reranker, SecondStage):
+            raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
+        rows = [self.items.rows(history) for history in histories]
+        facts = self.reranker.features.facts
+        usual = [np.full(len(line), facts.usual) for line in rows] if weights is None else weights
+        liked = [np.asarray(one, np.float32) for one in usual]
+        asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64))
+        gone = np.flatnonzero(~self.bundle.alive)
+        return self.reranker.pool(asked, self.items, each, user_ids, gone=gone)
 
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None

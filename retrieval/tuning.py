@@ -9,7 +9,7 @@ from indexing.bundle import Bundle
 from indexing.errors import InputError, TrainingError
 from indexing.extras import import_extra
 from indexing.fusion import fuse
-from retrieval.block import learned_block, taught
+from retrieval.block import description_of, learned_block, taught
 from retrieval.cut import cut
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
@@ -120,7 +120,8 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         raise TrainingError(f"only {users} users have an early and a middle part; {FEWEST} are needed")
     judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
-    return lambda tried: learned_block(bundle, content, cuts, judging, tried).value
+    described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
+    return lambda tried: learned_block(described, content, cuts, judging, tried).value
 
 
 def _parameters(config: BehaviourConfig) -> dict[str, float]:

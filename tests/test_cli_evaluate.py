@@ -37,7 +37,7 @@ def log(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.retriever.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setenv("COLUMNS", "160")
 
     return runner(capsys)

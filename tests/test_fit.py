@@ -1,6 +1,7 @@
 """From a log to a bundle that has learned: what users take together, beside what looks alike."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,12 @@ from indexing.health import examine
 from indexing.types import Vectors
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.fitted import LEARNED_FILES
+from retrieval.item_space import ItemSpace
 from retrieval.learned import compact, repair
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
+from retrieval.prepare import History, histories
+from retrieval.sources import Book, Source
+from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, SourcesConfig, StageConfig
+from retrieval.training.sources import learn_ease, learn_sources, worth_of
 
 GROUPS, SIZE, DIM = 5, 24, 8
 COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000
@@ -278,9 +283,59 @@ def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, mo
     def none(*_: object) -> None:
         raise TrainingError("too few")
 
-    monkeypatch.setattr("retrieval.training.head.train_head", none)
-    report = fit(live, log(), replace(SMALL, head=HeadConfig()))
+    monkeypatch.setattr("retrieval.training.second_stage.StageLearner.head", none)
+    report = fit(live, log(), replace(SMALL, head=StageConfig()))
     assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
+
+
+STAGE = StageConfig(each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8))
+
+
+def walks(users: int = 200, steps: int = 12) -> Interactions:
+    """Each user goes through a group item by item, from anywhere: what comes next is told by the last one alone."""
+    rng = np.random.default_rng(5)
+    starts = rng.integers(COUNT, size=users)
+    rows = [[start // SIZE * SIZE + (start + step) % SIZE for step in range(steps)] for start in starts.tolist()]
+    table = {
+        "user": [f"w{user:03}" for user in range(users) for _ in range(steps)],
+        "item": [f"i{row:03}" for line in rows for row in line],
+        "time": [1000 * step + user for user in range(users) for step in range(steps)],
+    }
+    return Interactions.from_arrow(pa.table(table))
+
+
+def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
+    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    assert report.published == ("behaviour", "reranker"), report
+    assert report.ndcg["reranker"] > report.ndcg["behaviour"]
+    retriever = Retriever.load(live)
+    found = retriever.rerank(retriever.recommend([["i000", "i003"], []], k=20))
+    assert found.stage == "rerank"
+    later = catalogue(tmp_path, items(range(COUNT, COUNT + 4), [0, 0, 1, 1]))
+    add(live, later, load_encoder("vectors:"))
+    delete(live, ["i001"])
+    changed = Retriever.load(live)
+    ranked = changed.rerank(changed.recommend([["i000", "i003"]], k=20))
+    compact(live)
+    folded = Retriever.load(live)
+    again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
+    assert [hit.item_id for hit in ranked[0]] == [hit.item_id for hit in again[0]]
+    # The mean of all content, which tastes are centred by, is no longer that of deleted items too.
+    np.testing.assert_allclose(ranked.scores, again.scores, atol=0.02)
+
+
+def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = histories(log(), Bundle.open(live).items)
+
+    def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
+        book = Book.of(everything, len(space.indexed))
+        seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
+        return (*learn_sources(pasts, space, config), seen)
+
+    monkeypatch.setattr("retrieval.training.second_stage.learn_sources", planted)
+    report = fit(live, log(), replace(SMALL, head=STAGE))
+    assert report.published == ("behaviour",)
+    assert "source 'oracle' has seen" in report.notes["reranker"]
 
 
 def test_a_log_without_a_clock_cannot_tell_what_came_since(live: Path) -> None:

@@ -188,7 +188,9 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
     if scored is not None:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
     queries = retriever.user_queries(users.histories, _plain(users.weights))
-    found = Candidates(queries, rows, scores, retriever.items, "retrieve", users.names, users.histories)
+    found = Candidates(
+        queries, rows, scores, retriever.items, "retrieve", users.names, users.histories, users.weights or ()
+    )
     return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
 
 

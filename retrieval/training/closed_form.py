@@ -47,6 +47,15 @@ def low_rank_ease(
     return said, items
 
 
+def ease(gram: Doubles, regularisation: float) -> Doubles:
+    """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K)."""
+    solved = _Predicted.of(gram, regularisation)
+    weights: Doubles = solved.inverse
+    weights *= -solved.scale.T
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
 class Symmetric(Protocol):
     """A symmetric matrix that is only ever multiplied by others."""
 

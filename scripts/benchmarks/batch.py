@@ -33,7 +33,7 @@ from indexing.index import IndexConfig
 from indexing.types import Rows
 from retrieval import FitConfig, Retriever, fit
 from retrieval.jobs import BatchConfig, ListedUsers, ParquetFiles, run_job
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
+from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig
 from scripts.benchmarks.fit_scale import CLUSTERS, simulated
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
@@ -85,7 +85,9 @@ def world(folder: Path, items: int, dim: int, seed: int) -> dict[str, Any]:
         index = IndexConfig(kind="flat")
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:"), root, index=index)
         behaviour = BehaviourConfig(most_items=1_000, next_items=NextItemsConfig(epochs=1))
-        config = FitConfig(adapter=None, behaviour=behaviour, head=HeadConfig(epochs=5), depth=CANDIDATES)
+        config = FitConfig(
+            adapter=None, behaviour=behaviour, head=StageConfig(neural=HeadConfig(epochs=5)), depth=CANDIDATES
+        )
         fit(root, simulated(clusters, LEARNED_FROM, rng), config)
     bundle = Retriever.load(root).bundle
     return {"learned": list(bundle.manifest.features), "index": bundle.manifest.index["family"]}

@@ -11,7 +11,7 @@ from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
 from retrieval import FitConfig, Interactions, fit
 from retrieval.jobs import Answers
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig
+from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_file
 
 ITEMS = [f"{colour}-{shape}" for colour in COLOURS for shape in SHAPES]
@@ -41,7 +41,7 @@ def built(folder: Path, *, learn: bool = True) -> Path:
     build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), root)
     if learn:
         behaviour = BehaviourConfig(closed=4, next_items=NextItemsConfig(dims=4, epochs=2))
-        config = FitConfig(adapter=None, behaviour=behaviour, head=HeadConfig(epochs=3), depth=20)
+        config = FitConfig(adapter=None, behaviour=behaviour, head=StageConfig(neural=HeadConfig(epochs=3)), depth=20)
         fit(root, Interactions.from_arrow(shop_log()), config)
     return root
 

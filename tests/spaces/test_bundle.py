@@ -138,7 +138,8 @@ def test_what_is_added_is_mapped_by_the_maps_of_the_build(tmp_path: Path) -> Non
             (Modality.IMAGE, things.images, things.has_image),
         ):
             expected = Spaces.from_bytes(maps).apply(modality, vectors) * has[:, None]
-            np.testing.assert_array_equal(frozen.vectors[modality], expected.astype(np.float16))
+            # With other rows beside it a product rounds differently: a bit, where float16 has few.
+            np.testing.assert_allclose(frozen.vectors[modality], expected.astype(np.float16), rtol=1e-3, atol=1e-7)
             firsts = found(retriever, vectors[has].astype(np.float64), 1, str(modality))
             assert [line[0] for line in firsts] == [f"thing-{row}" for row in np.flatnonzero(has)]
     np.testing.assert_array_equal(before.vectors, retriever.vectors[:50])

@@ -1,0 +1,72 @@
+"""A small network, applied in numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.types import Vectors
+from retrieval.training.config import HeadKind
+
+FAR = 6.0  # standard deviations from the mean that a feature can be
+
+
+@dataclass(frozen=True, eq=False)
+class NeuralHead:
+    """``x v + max(x w1 + b1, 0) w2`` with x the standardised features.
+
+    Attributes:
+        mean: (F,) float32, of the features in training.
+        scale: (F,) float32, their standard deviations.
+        linear: (F,) float32, ``v``.
+        w1: (F, H) float32.
+        b1: (H,) float32.
+        w2: (H,) float32.
+    """
+
+    mean: Vectors
+    scale: Vectors
+    linear: Vectors
+    w1: Vectors
+    b1: Vectors
+    w2: Vectors
+
+    kind: ClassVar[HeadKind] = "neural"
+
+    @property
+    def width(self) -> int:
+        """F, how many features it reads."""
+        return len(self.mean)
+
+    def score(self, features: Vectors) -> Vectors:
+        """Map (…, F) float32 to (…) float32, higher is better."""
+        x = np.clip((features - self.mean) / self.scale, -FAR, FAR).astype(np.float32, copy=False)
+        hidden = x @ self.w1
+        hidden += self.b1
+        np.maximum(hidden, 0, out=hidden)
+        scores: Vectors = x @ self.linear + hidden @ self.w2
+        return scores
+
+    @classmethod
+    def together(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":
+        """Give the mean of heads that standardise alike, as one: a wider network."""
+        share = np.float32(1 / len(heads))
+        return cls(
+            heads[0].mean,
+            heads[0].scale,
+            share * np.stack([head.linear for head in heads]).sum(axis=0),
+            np.concatenate([head.w1 for head in heads], axis=1),
+            np.concatenate([head.b1 for head in heads]),
+            share * np.concatenate([head.w2 for head in heads]),
+        )
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Give what it is made of."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "NeuralHead":
+        """Read what `tensors` gave."""
+        return cls(**tensors)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""The second stage: candidates of several sources, ordered by a learned head. Candidates in, Candidates out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from indexing.errors import DamagedFileError, InputError
+from indexing.item_ids import ItemIds
+from indexing.types import Mask, Rows, Vectors
+from retrieval.candidates import Candidates
+from retrieval.heads import NeuralHead, ScoringHead, TreesHead
+from retrieval.item_facts import ItemFacts
+from retrieval.item_space import ItemSpace
+from retrieval.rerank import NO_ROWS, STAGE, exact_scores
+from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
+from retrieval.stage_features import StageFeatures
+
+BLOCK = 1024  # queries whose features are in memory at once
+_STORED: dict[str, Callable[..., Source]] = {
+    "Neighbours": Neighbours.read,
+    "Popular": Popular.read,
+    "Recent": Recent.read,
+}
+_HEADS: dict[str, Callable[..., ScoringHead]] = {"neural": NeuralHead.read, "trees": TreesHead.read}
+
+
+@dataclass(frozen=True, eq=False)
+class SecondStage:
+    """Finds candidates by all its sources, and orders any candidates by its head.
+
+    Attributes:
+        features: What the head reads; its sources find candidates.
+        head: Scores them.
+        vectors: (N, E) float32, what queries without a history are compared with.
+        new_users: Whether the head orders candidates of users without a history too.
+    """
+
+    features: StageFeatures
+    head: ScoringHead
+    vectors: Vectors
+    new_users: bool = False
+
+    def __post_init__(self) -> None:
+        if self.head.width != len(self.features.features):
+            raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
+
+    def pool(
+        self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = (), *, gone: Rows = NO_ROWS
+    ) -> Candidates:
+        """Give the candidates of all sources, without items of the histories and those that are gone; see `pooled`."""
+        exclude = [np.concatenate([rows, gone]) for rows in asked.histories] if len(gone) else None
+        return pooled(self.features.sources, asked, items, each, exclude=exclude, names=names)
+
+    def rerank(self, candidates: Candidates) -> Candidates:
+        """Give the candidates in the order of the head; those of queries without a history by exact score."""
+        learned = np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
+        scores = np.full(candidates.rows.shape, -np.inf, np.float32)
+        if not learned.all():
+            others = np.flatnonzero(~learned)
+            if candidates.queries.shape[1]:
+                scores[others] = exact_scores(candidates.take(others), self.vectors)
+            else:  # of a pool, which has no vectors to ask with
+                scores[others] = candidates.scores[others]
+        lines = np.flatnonzero(learned)
+        for start in range(0, len(lines), BLOCK):
+            block = lines[start : start + BLOCK]
+            part = candidates.take(block)
+            kept = part.rows >= 0
+            found = np.full(kept.shape, -np.inf, np.float32)
+            found[kept] = self.head.score(self.features.of(part)[kept])
+            scores[block] = found
+        return candidates.reordered(scores, STAGE)
+
+    def to_bytes(self) -> bytes:
+        """Give all that no other file has, as safetensors: not the space nor the views."""
+        kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
+        if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
+            raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
+        told = {"head": self.head.kind, "new_users": self.new_users, "features": _names(self.features)}
+        return _Stored(told, self.head, self.features.facts, kept).to_bytes()
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, space: ItemSpace, views: Mapping[str, Vectors], origins: Rows = NO_ROWS
+    ) -> "SecondStage":
+        """Read what `to_bytes` gave, for its items and M more.
+
+        Args:
+            data: What it gave.
+            space: All items as they are served.
+            views: The same ways to look at them.
+            origins: (M,) int64, for each of the last M the row that had the same item before, or -1.
+
+        Raises:
+            DamagedFileError: When it is something else, or of other items.
+        """
+        stored = _Stored.from_bytes(data)
+        stored = stored.carried(origins, np.ones(len(stored.facts.counts) + len(origins), np.bool_))
+        known = len(stored.facts.counts)
+        if known != len(space.indexed):
+            raise DamagedFileError(f"the second stage knows {known} items, the bundle {len(space.indexed)}: fit again")
+        features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts)
+        if _names(features) != stored.told["features"]:
+            raise DamagedFileError(
+                f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
+            )
+        return cls(features, stored.head, space.indexed, bool(stored.told["new_users"]))
+
+
+def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
+    """Give a stored stage for other rows: those that it knows and M more, of which some are kept.
+
+    Args:
+        data: What `SecondStage.to_bytes` gave for N items.
+        origins: (M,) int64, for each row after these the one that had the same item, or -1.
+        rows: (N + M,) bool, the rows to keep.
+    """
+    return _Stored.from_bytes(data).carried(origins, rows).to_bytes()
+
+
+class _Stored(NamedTuple):
+    """What a file holds of a stage."""
+
+    told: dict[str, Any]
+    head: ScoringHead
+    facts: ItemFacts
+    sources: tuple[Source, ...]
+
+    def carried(self, origins: Rows, rows: Mask) -> "_Stored":
+        sources = tuple(source.carried(origins, rows) for source in self.sources)
+        return self._replace(facts=self.facts.carried(origins, rows), sources=sources)
+
+    def to_bytes(self) -> bytes:
+        tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.facts.tensors())
+        for source in self.sources:
+            tensors |= _prefixed(f"source.{source.name}", source.tensors())
+        sources = [[source.name, type(source).__name__] for source in self.sources]
+        return save(tensors, {"stage": json.dumps(self.told | {"sources": sources})})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "_Stored":
+        try:
+            told, tensors = _told(data), load(data)
+            sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
+            head = _HEADS[told["head"]](_those(tensors, "head"))
+            return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
+        except (KeyError, ValueError, TypeError, SafetensorError) as error:
+            raise DamagedFileError(f"the second stage cannot be read ({error}); fit again") from error
+
+
+def _names(features: StageFeatures) -> list[str]:
+    return [str(one) for one in features.features]
+
+
+def _prefixed(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{name}": np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _those(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    told: dict[str, Any] = json.loads(header["__metadata__"]["stage"])
+    return told

@@ -1,0 +1,21 @@
+"""Where candidates come from: several sources, each of which scores all items for a history."""
+
+from retrieval.sources.neighbours import Neighbours, strongest
+from retrieval.sources.pool import pooled, top_of
+from retrieval.sources.popular import Popular, Recent
+from retrieval.sources.source import Asked, Book, Source
+from retrieval.sources.spaces import SpaceSource, space_sources
+
+__all__ = [
+    "Asked",
+    "Book",
+    "Neighbours",
+    "Popular",
+    "Recent",
+    "Source",
+    "SpaceSource",
+    "pooled",
+    "space_sources",
+    "strongest",
+    "top_of",
+]

@@ -1,0 +1,88 @@
+"""Sources that are sparse: what having one item says for its neighbours."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.types import Rows, Vectors
+from retrieval.sources.source import Asked, Book, renumbered
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Each item of a history speaks for its K neighbours; recent ones count more.
+
+    Memory is N times K however many users there were.
+
+    Attributes:
+        name: What it is called.
+        rows: (N, K) int32, -1 pads.
+        values: (N, K) float32, what having the item says for the neighbour; 0 where padded.
+        known: (N,) bool, the items of which anything is known.
+        half_life: An item this many positions before the last of its history counts half.
+        levels: (V,) float32, rising: weights of interactions between which ``worth`` is interpolated.
+        worth: (V,) float32, what an interaction counts.
+        book: What it was learned from.
+    """
+
+    name: str
+    rows: NDArray[np.int32]
+    values: Vectors
+    known: NDArray[np.bool_]
+    half_life: float
+    levels: Vectors
+    worth: Vectors
+    book: Book | None = None
+
+    def scores(self, asked: Asked) -> Vectors:
+        """Give (B, N) float32, NaN for unknown items."""
+        count = len(self.known)
+        found = np.zeros((len(asked), count + 1), np.float32)  # padding goes to the last column
+        for line, (history, weights) in enumerate(zip(asked.histories, asked.weights, strict=True)):
+            counts = np.interp(weights, self.levels, self.worth)
+            counts *= 0.5 ** (np.arange(len(history))[::-1] / self.half_life)
+            told = (counts[:, None] * self.values[history]).ravel()
+            found[line] = np.bincount(self.rows[history].ravel() % (count + 1), told, minlength=count + 1)
+        found[:, :-1][:, ~self.known] = np.nan
+        return found[:, :-1]
+
+    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Neighbours":
+        """Give the source for other rows; see `Source`."""
+        places, came = renumbered(origins, kept)
+        old = came >= 0
+        rows = np.where(old[:, None] & (self.rows[came] >= 0), places[self.rows[came]], -1).astype(np.int32)
+        values = np.where(rows >= 0, self.values[came], np.float32(0))
+        return replace(self, rows=rows, values=values, known=old & self.known[came])
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Give what it is made of."""
+        parts = {name: getattr(self, name) for name in ("rows", "values", "known", "levels", "worth")}
+        return parts | {"half_life": np.array([self.half_life])}
+
+    @classmethod
+    def read(cls, name: str, tensors: dict[str, NDArray[np.generic]]) -> "Neighbours":
+        """Read what `tensors` gave."""
+        half_life = float(np.asarray(tensors["half_life"]).item())
+        return cls(name, half_life=half_life, **{key: one for key, one in tensors.items() if key != "half_life"})  # type: ignore[arg-type]
+
+
+def strongest(weights: Vectors, kept: Rows, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
+    """Keep the entries of each row of a matrix that are furthest from zero.
+
+    Args:
+        weights: (n, n) what each of ``kept`` says for each.
+        kept: (n,) their rows among N.
+        count: N.
+        most: K.
+
+    Returns:
+        Rows (N, K) int32, -1 pads, and values (N, K) float32, the strongest first.
+    """
+    width = min(most, len(kept))
+    order = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :width]
+    values = np.take_along_axis(weights, order, axis=1).astype(np.float32)
+    rows_of, values_of = np.full((count, most), -1, np.int32), np.zeros((count, most), np.float32)
+    rows_of[kept, :width] = np.where(values != 0, kept[order], -1)
+    values_of[kept, :width] = values
+    return rows_of, values_of

@@ -1,0 +1,95 @@
+"""The candidates of several sources in one list, in the order of their best reciprocal rank."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from indexing.errors import InputError
+from indexing.item_ids import ItemIds
+from indexing.types import Rows, Vectors
+from retrieval.candidates import Candidates
+from retrieval.sources.source import Asked, Source
+
+BLOCK = 256  # users whose scores of all items are in memory at once
+
+
+def pooled(
+    sources: Sequence[Source],
+    asked: Asked,
+    items: ItemIds,
+    each: int,
+    *,
+    exclude: Sequence[Rows] | None = None,
+    names: Sequence[str] = (),
+) -> Candidates:
+    """Give each user the best of every source, each item once, in the order of its best rank; ties by source.
+
+    The score of a candidate is one over its best rank.
+
+    Args:
+        sources: One or more; scores that are NaN bring nothing up.
+        asked: B users.
+        items: The catalogue.
+        each: Candidates that a source may give.
+        exclude: Rows that must not come up; the history of each when None.
+        names: Of the queries.
+
+    Raises:
+        InputError: Without a source, or for less than one candidate each.
+    """
+    if not sources or each < 1:
+        raise InputError(f"{len(sources)} sources with {each} candidates each bring nothing up; give one and more")
+    exclude = asked.histories if exclude is None else exclude
+    lists = [np.empty((0, 0), np.int64)] * len(asked)
+    for part in blocks(len(asked)):
+        tops = np.stack([top_of(source.scores(asked[part]), exclude[part], each) for source in sources], axis=2)
+        for line, top in enumerate(tops, start=part.start):
+            lists[line] = _first_seen(top)
+    rows = np.full((len(asked), max((len(one) for one in lists), default=0)), -1, np.int64)
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    for line, one in enumerate(lists):
+        rows[line, : len(one)], scores[line, : len(one)] = one[:, 0], 1 / (one[:, 1] + 1)
+    return Candidates(
+        np.zeros((len(asked), 0), np.float32),
+        rows,
+        scores,
+        items,
+        "pool",
+        tuple(names),
+        tuple(asked.histories),
+        tuple(asked.weights),
+        asked.times,
+    )
+
+
+def top_of(scores: Vectors, exclude: Sequence[Rows], most: int) -> Rows:
+    """Give the best rows of each line, ties by row: (B, min(most, N)) int64, -1 pads.
+
+    Args:
+        scores: (B, N), NaN where nothing is known.
+        exclude: B arrays of rows that must not come up.
+        most: How many.
+    """
+    allowed = np.where(np.isnan(scores), -np.inf, scores)
+    for line, rows in enumerate(exclude):
+        allowed[line, rows] = -np.inf
+    best = np.sort(np.argpartition(-allowed, min(most, allowed.shape[1]) - 1, axis=1)[:, :most], axis=1)
+    values = np.take_along_axis(allowed, best, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    rows_of = np.take_along_axis(best, order, axis=1)
+    found: Rows = np.where(np.isneginf(np.take_along_axis(values, order, axis=1)), -1, rows_of)
+    return found
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Cut users into blocks."""
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+
+
+def _first_seen(top: Rows) -> Rows:
+    """Give (n, 2) rows and the rank at which each is first seen, of (k, S) rows: by rank, then by source."""
+    ranks = np.repeat(np.arange(len(top)), top.shape[1])
+    rows, first = np.unique(top.ravel(), return_index=True)
+    order = np.argsort(first[rows >= 0])
+    places = first[rows >= 0][order]
+    return np.stack([rows[rows >= 0][order], ranks[places]], axis=1)

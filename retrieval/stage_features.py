@@ -1,0 +1,158 @@
+"""What the second stage sees of a user and a candidate, from sources, vectors and counts of the past alone.
+
+All is computed from `Candidates`, wherever they come from; ranks and spreads are those among the candidates of a query,
+in training as in serving.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.types import Mask, Rows, Vectors
+from retrieval.candidates import Candidates
+from retrieval.item_facts import ItemFacts
+from retrieval.sources import Asked, Source
+
+BLOCK = 128  # queries at a time
+READ = 200  # last items of a history that tastes are made of
+_OF_SOURCE = ("z", "rank")
+_OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
+_OF_USER = ("length", "mean_weight", "spread_weight")
+_TASTES = 4
+_HALF_LIFE = 15.0
+
+
+class Feature(NamedTuple):
+    """The name of a column, and what it belongs to."""
+
+    group: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.group}_{self.what}"
+
+
+@dataclass(frozen=True, eq=False)
+class StageFeatures:
+    """Computes features of candidates.
+
+    Attributes:
+        sources: Each gives its score and rank among the candidates.
+        views: Ways to look at items, as their texts, pictures or genres: for each (N, D) float32, of length 1, or 0
+            where an item lacks it. Each compares a candidate with what the history tells of taste.
+        facts: Counts of the past.
+    """
+
+    sources: Sequence[Source]
+    views: Mapping[str, Vectors]
+    facts: ItemFacts
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The F columns, in order; the first is the z-score of the first source."""
+        return (
+            *(Feature(source.name, what) for source in self.sources for what in _OF_SOURCE),
+            *(Feature(view, what) for view in self.views for what in _OF_VIEW),
+            *(Feature("item", what) for what in ItemFacts.names),
+            *(Feature("user", what) for what in _OF_USER),
+        )
+
+    def of(self, candidates: Candidates) -> Vectors:
+        """Give the features of B queries with K candidates each: (B, K, F) float32, zero for padding."""
+        features = np.zeros((*candidates.rows.shape, len(self.features)), np.float32)
+        asked = Asked.of(candidates, self.facts.usual, self.facts.now)
+        for start in range(0, len(candidates), BLOCK):
+            part = slice(start, min(start + BLOCK, len(candidates)))
+            kept = candidates.rows[part] >= 0
+            rows = np.where(kept, candidates.rows[part], 0)
+            here = features[part]
+            place = 0
+            for source in self.sources:
+                scores = np.take_along_axis(source.scores(asked[part]), rows, axis=1)
+                here[:, :, place], here[:, :, place + 1] = spread(scores, kept), ranked(scores, kept)
+                place += len(_OF_SOURCE)
+            counts = tastes(asked[part], self.facts.usual)
+            for vectors in self.views.values():
+                here[:, :, place : place + _TASTES] = compared(vectors, counts, rows)
+                here[:, :, place + _TASTES] = (np.abs(vectors).sum(axis=1) == 0)[rows]
+                place += len(_OF_VIEW)
+            here[:, :, place : place + 4] = self.facts.at(asked.times[part], rows)
+            here[:, :, place + 4 :] = _of_users(asked[part])[:, None]
+            here[~kept] = 0
+        return features
+
+
+def spread(scores: Vectors, kept: Mask) -> Vectors:
+    """Give z-scores among the candidates of a query, (B, K); 0 for padding and for what is not known.
+
+    >>> spread(np.array([[1.0, 3.0, np.nan, 9.0]]), np.array([[True, True, True, False]])).tolist()
+    [[-1.0, 1.0, 0.0, 0.0]]
+    """
+    there = kept & np.isfinite(scores)
+    values = np.where(there, scores, 0)
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    apart = np.where(there, values - values.sum(axis=1, keepdims=True) / count, 0)
+    deviation = np.sqrt((apart**2).sum(axis=1, keepdims=True) / count)
+    found: Vectors = apart / np.maximum(deviation, 1e-6)
+    return found
+
+
+def ranked(scores: Vectors, kept: Mask) -> Vectors:
+    """Give the logarithm of the rank among the candidates of a query, from log 1: (B, K).
+
+    Equals share the best of their ranks, whatever their order; what is not known comes after all others.
+
+    >>> np.exp(ranked(np.array([[1.0, 3.0, np.nan, 3.0]]), np.array([[True, True, True, True]]))).round().tolist()
+    [[3.0, 1.0, 4.0, 1.0]]
+    """
+    values = np.where(kept & np.isfinite(scores), scores, -np.inf)
+    order = np.argsort(-values, axis=1)
+    fallen = np.take_along_axis(values, order, axis=1)
+    places = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    fresh = np.concatenate([np.ones_like(fallen[:, :1], np.bool_), fallen[:, 1:] != fallen[:, :-1]], axis=1)
+    first = np.maximum.accumulate(np.where(fresh, places, 0), axis=1)
+    ranks = np.empty(scores.shape, np.float32)
+    np.put_along_axis(ranks, order, np.log1p(first).astype(np.float32), axis=1)
+    return ranks
+
+
+def tastes(asked: Asked, usual: float) -> list[tuple[Rows, Vectors]]:
+    """Say how much each of the last items of a history counts to four tastes of the user.
+
+    All of them by their weight, those liked more than the user's mean, those liked less, and the last one.
+
+    Returns:
+        For each user rows (H,) and counts (4, H) float32.
+    """
+    found = []
+    for rows, weights in zip(asked.histories, asked.weights, strict=True):
+        rows, weights = rows[-READ:], weights[-READ:]
+        counts = np.zeros((_TASTES, len(rows)), np.float32)
+        if len(rows):
+            recent = 0.5 ** (np.arange(len(rows))[::-1] / _HALF_LIFE)
+            apart = weights - (weights.mean() if len(rows) > 1 else usual)
+            counts[0] = recent * weights
+            counts[1], counts[2] = recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0)
+            counts[3, -1] = 1
+        found.append((rows, counts))
+    return found
+
+
+def compared(vectors: Vectors, counts: Sequence[tuple[Rows, Vectors]], rows: Rows) -> Vectors:
+    """Give the cosine of each candidate with each taste: (B, K, 4) float32; 0 where either says nothing."""
+    told = np.stack([of_user @ vectors[history] for history, of_user in counts])
+    lengths = np.linalg.norm(told, axis=2, keepdims=True)
+    told /= np.where(lengths > 1e-9, lengths, np.inf)
+    found: Vectors = np.matmul(vectors[rows], told.transpose(0, 2, 1))
+    return found
+
+
+def _of_users(asked: Asked) -> Vectors:
+    """Give what is the same for all candidates of a user: (B, 3)."""
+    told = [
+        (np.log1p(len(weights)), weights.mean() if len(weights) else 0, weights.std() if len(weights) else 0)
+        for weights in asked.weights
+    ]
+    return np.array(told, np.float32).reshape(len(asked), len(_OF_USER))

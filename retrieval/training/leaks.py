@@ -1,0 +1,78 @@
+"""Sources that have seen what they are to find: told by their books, and by doing too well."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from indexing.errors import TrainingError
+from indexing.types import Rows
+from retrieval.prepare import History
+from retrieval.sources import Asked, Book, Source, top_of
+
+DEPTH = 20
+GROWTH, FLOOR = 2.0, 0.1
+
+
+def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
+    """Check that no source was learned from anything that it is to find.
+
+    Raises:
+        TrainingError: Naming the source, for one that was, or that does not say what it was learned from.
+    """
+    checked = list[Book]()
+    for source in sources:
+        if source.book is None:
+            raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a Book")
+        if any(source.book is book for book in checked):
+            continue
+        checked.append(source.book)
+        if seen := source.book.holds(wanted):
+            raise TrainingError(
+                f"source {source.name!r} has seen {len(seen)} of the interactions that it is to find, as "
+                f"{seen[0]} (user, row): learn it from what came before"
+            )
+
+
+def recall_of(source: Source, pasts: Sequence[History], wanted: Sequence[History]) -> float:
+    """Give the mean share of what each user did next that is among the first 20 of a source."""
+    asked = Asked.after(pasts)
+    top: Rows = top_of(source.scores(asked), asked.histories, DEPTH)
+    found = [np.isin(later.rows, line).mean() for later, line in zip(wanted, top, strict=True)]
+    return float(np.mean(found))
+
+
+def check_recalls(
+    sources: Sequence[Source],
+    earlier: tuple[Sequence[History], Sequence[History]],
+    later: tuple[Sequence[History], Sequence[History]],
+) -> None:
+    """Check every source, whatever its book says.
+
+    Args:
+        sources: Learned from what came before both.
+        earlier: Pasts, and what came next where the head learns, line by line.
+        later: The same where the head is judged.
+
+    Raises:
+        TrainingError: Naming the source that does too well where the head learns.
+    """
+    for source in sources:
+        check_recall(source.name, recall_of(source, *earlier), recall_of(source, *later))
+
+
+def check_recall(name: str, earlier: float, later: float) -> None:
+    """Check that a source does not find what came next in training far better than it does later.
+
+    Args:
+        name: Of the source.
+        earlier: Its recall where the head learns.
+        later: Its recall where the head is judged.
+
+    Raises:
+        TrainingError: When it does.
+    """
+    if earlier > GROWTH * later + FLOOR:
+        raise TrainingError(
+            f"source {name!r} finds {earlier:.2f} of what came next where the head learns and {later:.2f} where it is "
+            "judged: it seems to have seen what it is to find; learn it from what came before"
+        )

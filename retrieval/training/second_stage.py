@@ -1,0 +1,159 @@
+"""Learn the second stage: at several moments of the past, from sources that knew nothing later."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import TrainingError
+from indexing.item_ids import ItemIds
+from indexing.types import Vectors
+from retrieval.candidates import Candidates
+from retrieval.heads import ScoringHead
+from retrieval.item_facts import ItemFacts
+from retrieval.item_space import ItemSpace
+from retrieval.prepare import History
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked, Source, pooled
+from retrieval.stage_features import StageFeatures
+from retrieval.training.config import StageConfig
+from retrieval.training.leaks import check_books
+from retrieval.training.neural_head import Examples, train_neural_head
+from retrieval.training.sources import learn_sources
+from retrieval.training.trees_head import train_trees_head
+
+LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
+
+
+class Moment(NamedTuple):
+    """What users had done by then, and what they did next, line by line; and when they ask."""
+
+    pasts: list[History]
+    wanted: list[History]
+    times: NDArray[np.int64]
+
+    def asking(self, *, new: bool = False) -> "Moment":
+        """Give the users who did something afterwards, and before it too unless new ones are asked for."""
+        lines = [
+            line
+            for line, (past, later) in enumerate(zip(self.pasts, self.wanted, strict=True))
+            if len(later) and (new or len(past))
+        ]
+        return Moment([self.pasts[line] for line in lines], [self.wanted[line] for line in lines], self.times[lines])
+
+    @property
+    def asked(self) -> Asked:
+        """The users as sources take them."""
+        return Asked([past.rows for past in self.pasts], [past.weights for past in self.pasts], self.times)
+
+
+def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:
+    """Cut histories back several times: each time what was before, and the share that came next.
+
+    >>> days = np.arange(10)
+    >>> history = History("ann", days, days, np.ones(10, np.float32))
+    >>> found = moments_of([history], StageConfig(moments=2, share=0.2))
+    >>> [(moment.pasts[0].rows.tolist(), moment.wanted[0].rows.tolist()) for moment in found]
+    [([0, 1, 2, 3, 4, 5, 6, 7], [8, 9]), ([0, 1, 2, 3, 4, 5], [6, 7])]
+    """
+    found = []
+    for number in range(config.moments):
+        ends = [_end(len(past), config.share, number) for past in pasts]
+        starts = [_end(len(past), config.share, number + 1) for past in pasts]
+        before = [past[:start] for past, start in zip(pasts, starts, strict=True)]
+        after = [past[start:end] for past, start, end in zip(pasts, starts, ends, strict=True)]
+        found.append(Moment(before, after, Asked.after(before).times))
+    return found
+
+
+def moment_at(pasts: Sequence[History], cut: int, end: int) -> Moment:
+    """Cut all histories at the same second: what was before, and what came next up to an end."""
+    edges = [np.searchsorted(past.timestamps, [cut, end]).tolist() for past in pasts]
+    before = [past[:start] for past, (start, _) in zip(pasts, edges, strict=True)]
+    after = [past[start:stop] for past, (start, stop) in zip(pasts, edges, strict=True)]
+    return Moment(before, after, np.full(len(pasts), cut - 1, np.int64))
+
+
+def _end(length: int, share: float, times: int) -> int:
+    """Give where a history ends that was cut back so many times, by one item at least."""
+    return max(0, length - max(times, int(length * share * times))) if times else length
+
+
+@dataclass(frozen=True, eq=False)
+class StageLearner:
+    """Learns sources at any moment, and a head from several.
+
+    Attributes:
+        items: The catalogue.
+        views: Ways to look at items; see `StageFeatures`.
+        space_of: Learns content and behaviour from a past, and from nothing else; not needed by `seen`.
+        config: How to learn.
+        learn: Learns all sources from a past; `learn_sources` when None.
+    """
+
+    items: ItemIds
+    views: Mapping[str, Vectors]
+    space_of: Callable[[Sequence[History]], ItemSpace] | None = None
+    config: StageConfig = field(default_factory=StageConfig)
+    learn: LearnSources | None = None
+
+    def features(self, pasts: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
+        """Learn all that candidates are found and seen by.
+
+        Raises:
+            TrainingError: When nothing was given that learns a space.
+        """
+        if self.space_of is None:
+            raise TrainingError("a space is learned at each moment; give space_of, or call seen with a space")
+        space = self.space_of([past for past in pasts if len(past)])
+        return self.seen(space, pasts), space
+
+    def seen(self, space: ItemSpace, pasts: Sequence[History]) -> StageFeatures:
+        """Learn sources and counts from the past that a space was learned from."""
+        some = [past for past in pasts if len(past)]
+        sources = self.learn(some, space) if self.learn else learn_sources(some, space, self.config.sources)
+        return StageFeatures(sources, self.views, ItemFacts.of(some, len(self.items)))
+
+    def examples(self, moment: Moment, features: StageFeatures | None = None) -> Examples:
+        """Learn from what was before a moment, and label the candidates by what came next.
+
+        Args:
+            moment: Of all users.
+            features: Learned from its past; learned here when None.
+
+        Raises:
+            TrainingError: When a source was learned from something that is to be found.
+        """
+        features = features or self.features(moment.pasts)[0]
+        asking = moment.asking(new=self.config.new_users)
+        if not asking.pasts:
+            raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
+        check_books(features.sources, asking.wanted)
+        found = pooled(features.sources, asking.asked, self.items, self.config.each)
+        return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
+
+    def gains(self, found: Candidates, wanted: Sequence[History]) -> Vectors:
+        """Mark the candidates that came next: (B, K) float32, 1 or 0."""
+        least = -np.inf if self.config.least is None else self.config.least
+        liked = [later.rows[later.weights >= least] for later in wanted]
+        return np.stack([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)]).astype(np.float32)
+
+    def head(self, examples: Sequence[Examples]) -> tuple[ScoringHead, dict[str, Any]]:
+        """Learn the head that is asked for, and say how learning went.
+
+        Raises:
+            TrainingError: When too few users have a candidate that they took.
+            MissingExtraError: For trees without the extra ``trees``.
+        """
+        joined = Examples.joined(list(examples))
+        if self.config.head == "trees":
+            return train_trees_head(joined, self.config.trees), {"head": "trees"}
+        head, curve = train_neural_head(joined, self.config.neural)
+        return head, {"head": "neural"} | curve.to_json()
+
+    def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
+        """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
+        features, space = self.features(pasts)
+        return SecondStage(features, head, space.indexed, self.config.new_users)

@@ -1,0 +1,140 @@
+"""Sources against matrices that fit on a page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from indexing.errors import InputError, ShapeError
+from indexing.item_ids import ItemIds
+from retrieval.baselines import EASE
+from retrieval.interactions import Interactions
+from retrieval.prepare import History, histories
+from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest, top_of
+from retrieval.training.config import SourcesConfig
+from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
+from tests.sources.worlds import ITEMS, drawn, table_of
+
+DAY = 86_400
+
+
+def history(user: str, rows: list[int], weights: list[float] | None = None, start: int = 0) -> History:
+    count = len(rows)
+    given = np.ones(count, np.float32) if weights is None else np.array(weights, np.float32)
+    return History(user, np.array(rows, np.int64), start + DAY * np.arange(count, dtype=np.int64), given)
+
+
+def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
+    count = len(dense)
+    rows, values = strongest(dense.astype(np.float32), np.arange(count), count, count)
+    levels = np.array([1.0, 5.0], np.float32)
+    return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
+
+
+def test_neighbours_score_as_the_matrix_they_are_of() -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(6, 6)).astype(np.float32)
+    asked = Asked.after([history("ann", [0, 3, 4], [1, 5, 3]), history("bob", []), history("eve", [5], [5])])
+    counts = np.zeros((3, 6))
+    counts[0, [0, 3, 4]] = [0.2 * 0.5 ** (2 / 2), 1.0 * 0.5 ** (1 / 2), 0.6]
+    counts[2, 5] = 1.0
+    np.testing.assert_allclose(neighbours(dense).scores(asked), counts @ dense, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_strongest_are_kept_whatever_their_sign() -> None:
+    rows, values = strongest(np.array([[0, -3, 2], [0, 0, 1], [0, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
+    assert rows[[1, 4, 5]].tolist() == [[4, 5], [5, -1], [-1, -1]]
+    assert values[[1, 4, 5]].tolist() == [[-3, 2], [1, 0], [0, 0]]
+    assert (rows[[0, 2, 3, 6]] == -1).all()
+
+
+def test_what_nobody_touched_is_not_known() -> None:
+    source = replace(neighbours(np.ones((3, 3))), known=np.array([True, False, True]))
+    scores = source.scores(Asked.after([history("ann", [0])]))
+    assert np.isnan(scores[0]).tolist() == [False, True, False]
+
+
+def test_neighbours_follow_their_items_when_rows_change() -> None:
+    dense = np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32)
+    # Row 1 is deleted, row 2 put in again as row 4, and row 5 is new.
+    kept = np.array([True, False, False, True, True, True])
+    carried = neighbours(dense).carried(np.array([2, -1]), kept)
+    scores = carried.scores(Asked.after([history("ann", [1, 2])]))  # formerly rows 3 and 2
+    expected = (0.2 * 0.5**0.5) * dense[3, [0, 3, 2]] + 0.2 * dense[2, [0, 3, 2]]
+    np.testing.assert_allclose(scores[0, :3], expected, rtol=1e-5)
+    assert np.isnan(scores[0, 3])
+
+
+def test_ease_with_room_for_all_neighbours_is_ease() -> None:
+    log = Interactions.from_arrow(table_of(drawn(40)))
+    items = ItemIds(ITEMS)
+    pasts = histories(log, items)
+    config = SourcesConfig(neighbours=len(items), regularisation=5.0)
+    source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, Book.of(pasts, len(items)))
+    asked = Asked.after(pasts)
+    mean = np.concatenate([past.weights for past in pasts]).mean()
+    oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)
+    best = oracle.recommend(asked.histories, 5, weights=[weights / mean for weights in asked.weights])
+    found = np.take_along_axis(source.scores(asked), best.rows, axis=1)
+    np.testing.assert_allclose(found, best.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_what_comes_next_is_counted_by_hand() -> None:
+    pasts = [history("ann", [0, 1, 2]), history("bob", [0, 1])]
+    source = learn_next(pasts, 4, SourcesConfig(neighbours=3, ahead=2, doubt=1.0))
+    # 0 -> 1 twice in one step, 0 -> 2 once in two, 1 -> 2 once in one; 0 and 1 were taken twice, 2 once.
+    told = {(0, 1): 2 / 3 / 3**0.5, (0, 2): 0.5 / 3 / 2**0.5, (1, 2): 1 / 3 / 2**0.5}
+    found = {
+        (row, int(other)): float(value)
+        for row in range(4)
+        for other, value in zip(source.rows[row], source.values[row], strict=True)
+        if other >= 0
+    }
+    assert found == pytest.approx(told)
+    assert source.known.tolist() == [True, True, True, False]
+
+
+def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
+    pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
+    source = learn_recent(pasts, 4, days=2.0)
+    asked = Asked([np.array([3])] * 3, [np.ones(1, np.float32)] * 3, np.array([0, 2 * DAY, 3 * DAY]))
+    counts = [[1, 0, 0, 0], [0, 1, 2, 0], [1, 0, 2, 0]]
+    np.testing.assert_allclose(source.scores(asked), np.log1p(counts), rtol=1e-6)
+    read = Recent.read("recent", source.tensors())
+    np.testing.assert_array_equal(read.scores(asked)[2], source.scores(asked)[2])
+    carried = source.carried(np.array([0]), np.array([False, True, True, True, True]))
+    np.testing.assert_allclose(carried.scores(asked)[2], np.log1p([0, 2, 0, 1]), rtol=1e-6)
+
+
+def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
+    first, second = (
+        Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
+    )
+    asked = Asked.after([history("ann", [0]), history("bob", [2])])
+    found = pooled([first, second], asked, ItemIds("wxyz"), 2, names=["ann", "bob"])
+    assert found.rows.tolist() == [[1, 2, 3], [0, 1, 3]]
+    np.testing.assert_allclose(found.scores, [[1, 0.5, 0.5], [1, 1, 0.5]])
+    assert found.query_ids == ("ann", "bob")
+    assert [rows.tolist() for rows in found.histories] == [[0], [2]]
+    with pytest.raises(InputError, match="0 sources with 2 candidates each"):
+        pooled([], asked, ItemIds("wxyz"), 2)
+
+
+def test_the_best_rows_are_those_of_a_full_sort() -> None:
+    scores = np.random.default_rng(0).integers(0, 5, (20, 30)).astype(np.float32)
+    scores[:, 7] = np.nan
+    exclude = [np.array([1, 2])] * 20
+    best = top_of(scores, exclude, 30)
+    allowed = np.where(np.isin(np.arange(30), [1, 2, 7]), -np.inf, scores)
+    np.testing.assert_array_equal(best[:, :27], np.argsort(-allowed, axis=1, kind="stable")[:, :27])
+    assert (best[:, 27:] == -1).all()
+
+
+def test_a_book_knows_what_was_learned_from() -> None:
+    book = Book.of([history("ann", [0, 2]), history("bob", [1])], 4)
+    assert book.holds([history("bob", [0, 1]), history("ann", [3]), history("eve", [0])]) == [("bob", 1)]
+
+
+def test_weights_and_times_fit_histories() -> None:
+    with pytest.raises(ShapeError, match="weights, times and histories differ in length"):
+        Asked([np.array([1])], [np.ones(2, np.float32)], np.zeros(1, np.int64))

@@ -1,0 +1,85 @@
+"""The neural head starts with the order of the first source, learns the feature that matters, and sees no padding."""
+
+import numpy as np
+import pytest
+import torch
+
+from indexing.errors import TrainingError
+from retrieval.heads import NeuralHead
+from retrieval.training.config import HeadConfig
+from retrieval.training.neural_head import Examples, _Network, train_neural_head
+
+QUERIES, DEPTH, FEATURES = 200, 20, 4
+
+
+def examples(seed: int = 0) -> Examples:
+    """Candidates of which the one with the largest third feature is relevant; the last two are padding."""
+    features = np.random.default_rng(seed).normal(size=(QUERIES, DEPTH, FEATURES)).astype(np.float32)
+    kept = np.ones((QUERIES, DEPTH), np.bool_)
+    kept[:, -2:] = False
+    gains = np.zeros((QUERIES, DEPTH), np.float32)
+    gains[np.arange(QUERIES), np.where(kept, features[:, :, 2], -9).argmax(axis=1)] = 1
+    return Examples(features, gains, kept)
+
+
+def trained(epochs: int = 15, networks: int = 2) -> NeuralHead:
+    return train_neural_head(examples(), HeadConfig(epochs=epochs, networks=networks, learning_rate=1e-2))[0]
+
+
+def found_first(head: NeuralHead, seed: int) -> float:
+    one = examples(seed)
+    scores = np.where(one.kept, head.score(one.features), -np.inf)
+    return float((one.gains > 0)[np.arange(QUERIES), scores.argmax(axis=1)].mean())
+
+
+def test_it_learns_the_feature_that_matters() -> None:
+    assert found_first(trained(epochs=0), seed=1) < 0.2
+    assert found_first(trained(), seed=1) > 0.9
+
+
+def test_the_same_seed_gives_the_same_head_and_networks_differ() -> None:
+    first, second = (trained(epochs=2) for _ in range(2))
+    np.testing.assert_array_equal(first.w1, second.w1)
+    assert first.w1.shape == (FEATURES, 2 * HeadConfig().hidden)
+    one, other = np.split(first.w1, 2, axis=1)
+    assert not np.allclose(one, other)
+
+
+def test_numpy_scores_as_torch_does() -> None:
+    one = examples()
+    network = _Network(one, HeadConfig(), np.random.default_rng(0))
+    with torch.no_grad():
+        hidden = torch.relu(network.x @ network.w1 + network.b1)
+        expected = (network.x @ network.linear + hidden @ network.w2).numpy()
+    np.testing.assert_allclose(network.head().score(one.features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_is_the_softmax_over_candidates_without_padding() -> None:
+    features = np.array([[[2.0], [1.0], [0.0], [50.0]]], np.float32)
+    kept = np.array([[True, True, True, False]])
+    gains = np.array([[1, 0, 0.5, 9]], np.float32)
+    network = _Network(Examples(features, gains, kept), HeadConfig(), np.random.default_rng(0))
+    network.w2.data.zero_()
+    x = (features[0, :3, 0] - 1.0) / np.std([2, 1, 0])
+    logs = x - np.log(np.exp(x).sum())
+    expected = -(logs[0] + 0.5 * logs[2]) / np.sqrt(1.5)
+    assert network.loss(torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_sets_of_different_depth_are_joined() -> None:
+    long = examples()
+    short = Examples(long.features[:, :5], long.gains[:, :5], long.kept[:, :5])
+    joined = Examples.joined([short, examples(1)])
+    assert joined.features.shape == (2 * QUERIES, DEPTH, FEATURES)
+    assert not joined.kept[:QUERIES, 5:].any()
+    np.testing.assert_array_equal(joined.features[:QUERIES, :5], short.features)
+    np.testing.assert_array_equal(joined.gains[QUERIES:], examples(1).gains)
+
+
+def test_too_few_queries_are_an_error() -> None:
+    one = examples()
+    one.gains[5:] = 0
+    with pytest.raises(TrainingError, match="only 5 users have a candidate they later took"):
+        train_neural_head(one, HeadConfig())
+    with pytest.raises(TrainingError, match="not finite"):
+        train_neural_head(examples()._replace(features=examples().features * np.float32(np.nan)), HeadConfig())
