@@ -4,7 +4,7 @@ An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alp
 query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,11 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.predictor import Predictor
+from retrieval.ragged import ages, together
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
 _PREDICTOR = ("landmarks", "weights", "offset")
-AT_ONCE = 2048  # items of histories: what each says is a row of some hundred numbers
 _TABLES = ("items", "said", "confidence", "levels")
 
 
@@ -62,13 +62,12 @@ class Tower:
             levels: (V,), at which ``worth`` is given.
             lengths: (B,), of each history.
         """
-        ends = np.cumsum(lengths)
-        ages = np.repeat(ends, lengths) - 1 - np.arange(len(said))
+        starts, back = np.cumsum(lengths) - lengths, ages(lengths)
         total = np.tile(self.start.astype(np.float32), (len(lengths), 1))
         channels = np.split(said, len(self.half_lives), axis=1)
         for channel, half_life, worth in zip(channels, self.half_lives, self.worth, strict=True):
-            counts = np.interp(weights, levels, worth) * 0.5 ** (ages / half_life)
-            total += np.add.reduceat(counts.astype(np.float32)[:, None] * channel, ends - lengths)
+            counts = np.interp(weights, levels, worth) * 0.5 ** (back / half_life)
+            total += np.add.reduceat(counts.astype(np.float32)[:, None] * channel, starts)
         queries: Vectors = np.float32(self.share) * unit(total)
         return queries
 
@@ -116,7 +115,7 @@ class Behaviour:
         made = np.zeros((len(histories), self.items.shape[1]), np.float32)
         lengths = np.array(list(map(len, histories)), np.int64)
         ends = np.cumsum([tower.width for tower in self.towers])[:-1]
-        for lines in _together(lengths):
+        for lines in together(lengths):
             rows = np.concatenate([histories[line] for line in lines])
             of_rows = np.concatenate([weights[line] for line in lines])
             told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
@@ -205,10 +204,3 @@ class Behaviour:
                 f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
         return cls(items, said, confidence, levels, towers, predictor, popular, content)
-
-
-def _together(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Part the histories that are not empty, by length, into groups with so few items that what they say is small."""
-    there = np.flatnonzero(lengths)
-    group = np.cumsum(lengths[there]) // AT_ONCE
-    yield from np.split(there, np.flatnonzero(np.diff(group)) + 1) if len(there) else ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,12 @@ class ItemSpace:
         """Join content, (N, D) float32, and behaviour."""
         joined = content if behaviour is None else behaviour.joined(content)
         return cls(joined, content.shape[1], users, behaviour)
+
+    @cached_property
+    def centre(self) -> Vectors:
+        """(D,) float32, the mean content."""
+        mean: Vectors = self.content.mean(axis=0)
+        return mean
 
     @property
     def content(self) -> Vectors:
@@ -67,5 +74,6 @@ class ItemSpace:
             )
         tastes = np.zeros((len(histories), self.dim), np.float32)
         if there and (self.behaviour is None or self.behaviour.content):
+            centre = self.centre if centre is None else centre
             tastes[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
         return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights)

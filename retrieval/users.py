@@ -7,6 +7,7 @@ import numpy as np
 
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
+from retrieval.ragged import ages, together
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,14 @@ class UserModel:
         """
         centre = vectors.mean(axis=0) if centre is None else centre
         tastes = np.empty((len(histories), vectors.shape[1]), np.float32)
-        for line, history in enumerate(histories):
-            tastes[line] = self.weights(len(history)) @ vectors[history[-self.longest :]]
+        read = [history[-self.longest :] for history in histories]
+        lengths = np.array(list(map(len, read)), np.int64)
+        for lines in together(lengths):
+            starts, back = np.cumsum(lengths[lines]) - lengths[lines], ages(lengths[lines])
+            weights = 0.5 ** (back / self.half_life)
+            weights /= np.repeat(np.add.reduceat(weights, starts), lengths[lines])
+            rows = np.concatenate([read[line] for line in lines])
+            tastes[lines] = np.add.reduceat(weights.astype(np.float32)[:, None] * vectors[rows], starts)
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))
