@@ -49,8 +49,9 @@ class BothHead:
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what both are made of."""
-        parts = {"neural": self.neural.tensors(), "trees": self.trees.tensors(), "both": {"spreads": self.spreads}}
-        return {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        of_heads = {"neural": self.neural.tensors(), "trees": self.trees.tensors()}
+        found = {f"{part}.{name}": tensor for part, tensors in of_heads.items() for name, tensor in tensors.items()}
+        return found | {"spreads": self.spreads}
 
     @classmethod
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "BothHead":
@@ -60,5 +61,5 @@ class BothHead:
             part, _, rest = name.partition(".")
             if part in parts:
                 parts[part][rest] = tensor
-        spreads = np.asarray(tensors["both.spreads"], np.float32)
+        spreads = np.asarray(tensors["spreads"], np.float32)
         return cls(NeuralHead.read(parts["neural"]), TreesHead.read(parts["trees"]), spreads)
