@@ -6,7 +6,8 @@ The world is that of `fit_scale`: items in clusters, users who stay with a few. 
 from a log of 1,200 users; the users of the job, each with a history of 10 to 30 items, are others, written to Parquet.
 Jobs: ``recommend`` (100 candidates a user from the index, reranked, the best 10 kept) and ``rerank`` (100 given
 candidates a user). Each runs in a process of its own: once as a whole, and, recommend, once more with SIGKILL at a
-random moment and again to its end. The folders are compared table by table.
+random moment and again to its end. The folders are compared table by table. With --whole N the uninterrupted run stops
+after the first N users, a multiple of those of a part, and only these are compared: no user's answer depends on others.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--reranked", type=int, default=1_000_000)
+    parser.add_argument("--whole", type=int, help="users of the uninterrupted run; all by default")
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
@@ -65,10 +67,13 @@ def main() -> None:
         result = {"users": given.users, "items": given.items, "dim": given.dim, "candidates": CANDIDATES}
         result |= world(folder, given.items, given.dim, given.seed)
         write_users(folder, given.users, given.reranked, given.seed)
-        result["recommend"] = run(folder, "recommend", "whole")
+        some = given.whole or given.users
+        if some < given.users:
+            cut_off(folder / "recommend.parquet", folder / "first.parquet", some)
+        result["recommend"] = run(folder, "first" if some < given.users else "recommend", "whole")
         result["rerank"] = {"users": given.reranked, **run(folder, "rerank", "reranked")}
-        result["killed"] = killed(folder, given.seed)
-        result["killed"]["equal to uninterrupted"] = same(folder / "whole", folder / "killed")
+        result["killed"] = killed(folder, given.users / some, given.seed)
+        result["killed"]["equal to uninterrupted"] = same(folder / "whole", folder / "killed", some < given.users)
     keep(given.name, result, given.seed, script="batch")
 
 
@@ -113,6 +118,15 @@ def write_users(folder: Path, users: int, reranked: int, seed: int) -> None:
             writer.write_table(table)
         if writer:
             writer.close()
+
+
+def cut_off(path: Path, shorter: Path, lines: int) -> None:
+    """Write the first lines of a file."""
+    with pq.ParquetWriter(shorter, pq.read_schema(path)) as writer:
+        for batch in pq.ParquetFile(path).iter_batches(GROUP):
+            if lines > 0:
+                writer.write_batch(batch.slice(0, lines))
+            lines -= len(batch)
 
 
 def _taken(order: Rows, starts: Rows, lengths: Rows, rng: np.random.Generator) -> list[Rows]:
@@ -161,9 +175,15 @@ def measured(folder: Path, job: str, out: str) -> dict[str, Any]:
     return told | {"MiB before": begun.own, "MiB after": noted}
 
 
-def killed(folder: Path, seed: int) -> dict[str, Any]:
-    """Run a job, kill it at a random moment between its second and its last part, and run it to its end."""
-    ledger, whole = folder / "killed" / "_parts.jsonl", parts_of(folder / "whole" / "_parts.jsonl")
+def killed(folder: Path, times: float, seed: int) -> dict[str, Any]:
+    """Run a job, kill it at a random moment between its second and its last part, and run it to its end.
+
+    Args:
+        folder: Of the job.
+        times: How many times as many users it has as the uninterrupted run.
+        seed: Of the moment.
+    """
+    ledger, whole = folder / "killed" / "_parts.jsonl", round(times * parts_of(folder / "whole" / "_parts.jsonl"))
     at = random.Random(seed).randint(1, max(1, whole - 1))  # noqa: S311 - no secret
     with subprocess.Popen(command(folder, "recommend", "killed"), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and parts_of(ledger) < at:
@@ -172,7 +192,7 @@ def killed(folder: Path, seed: int) -> dict[str, Any]:
         os.kill(process.pid, signal.SIGKILL)
     left = parts_of(ledger)
     after = run(folder, "recommend", "killed")
-    return {"parts when killed": left, "parts": whole, "kept": after["resumed"]}
+    return {"parts when killed": left, "parts": whole, "kept": after["resumed"], "after": after}
 
 
 def parts_of(ledger: Path) -> int:
@@ -180,10 +200,11 @@ def parts_of(ledger: Path) -> int:
     return len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same tables."""
+def same(one: Path, other: Path, shorter: bool) -> bool:
+    """Whether two folders hold the same files with the same tables; or, if one is shorter, whether all of its are."""
     names = sorted(path.name for path in one.glob("*.parquet"))
-    if names != sorted(path.name for path in other.glob("*.parquet")):
+    others = sorted(path.name for path in other.glob("*.parquet"))
+    if names != (others[: len(names)] if shorter else others):
         return False
     return all(pq.read_table(one / name).equals(pq.read_table(other / name)) for name in names)
 
