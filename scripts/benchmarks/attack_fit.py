@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -58,6 +59,7 @@ def films(data: Path, folder: Path) -> Path:
     items = pq.read_table(data / "items.parquet", columns=["item_id", "genres", "year"])
     vectors = pq.read_table(data / "vectors.parquet", columns=["item_id", "text_vector"])
     table = folder / "items.parquet"
+    items = items.set_column(0, "item_id", items["item_id"].cast(pa.string()))  # as the vectors' ids are
     pq.write_table(items.join(vectors, "item_id", join_type="inner"), table)
     build_bundle(Catalogue.from_parquet(table), load_encoder("vectors:"), folder / "films")
     return folder / "films"
