@@ -156,10 +156,11 @@ def test_the_same_log_again_or_twice_over_changes_nothing(config: FitConfig, fre
 
 
 def test_other_settings_or_a_longer_log_are_no_repetition(fresh: Callable[[], Path]) -> None:
-    root = fresh()
-    fit(root, log(start=CLOCK), SMALL)
-    assert fit(root, log(start=CLOCK), replace(SMALL, depth=150)).refused == ""
-    assert fit(root, log(start=CLOCK, each=9), replace(SMALL, depth=150)).refused == ""
+    root, both = yesterday(fresh)
+    before = until(both, CLOCK + 8000)
+    assert fit(root, before, SMALL).refused.startswith("what was learned is in force already")
+    assert fit(root, before, replace(SMALL, depth=150)).refused == ""
+    assert fit(root, both, replace(SMALL, depth=150)).refused == ""
 
 
 def yesterday(fresh: Callable[[], Path], config: FitConfig = SMALL) -> tuple[Path, Interactions]:
