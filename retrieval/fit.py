@@ -175,7 +175,10 @@ class _Fit:
                 f"learned; judging needs at least {FEWEST}"
             )
         self.ndcg["in force"] = self.judging.ndcg(self._served(now, self.judging.pasts))
-        new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
+        try:
+            new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
+        except TrainingError as error:
+            return now, f"what came since cannot teach yet: {error}"
         self.ndcg["refreshed"] = self.judging.ndcg(self._served(new, self.judging.pasts))
         if self.ndcg["refreshed"] >= self.ndcg["in force"]:
             return now, ""

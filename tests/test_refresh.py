@@ -264,6 +264,16 @@ def test_when_nothing_came_since_a_refresh_changes_nothing(fresh: Callable[[], P
     assert report.published == ("behaviour",)
 
 
+def test_what_came_in_one_second_cannot_teach_and_judge(fresh: Callable[[], Path]) -> None:
+    root, both = yesterday(fresh)
+    table = both.table
+    times = table["timestamp"].to_numpy()
+    times = np.where(times < CLOCK + 8000, times, CLOCK + 9000)
+    at_once = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
+    report = fit(root, Interactions.from_arrow(at_once), refresh=True)
+    assert report.refused.startswith("what came since cannot teach yet: no user has two or more known items")
+
+
 def test_what_a_refresh_cannot_go_on_from(fresh: Callable[[], Path]) -> None:
     root = fresh()
     with pytest.raises(TrainingError, match="has learned nothing that a refresh could go on from"):

@@ -39,7 +39,7 @@ class TowerStart(NamedTuple):
         """Find the learned tower of a block; None when it has none."""
         if len(block.towers) < 2:
             return None
-        closed, tower = block.towers
+        closed, tower = block.towers[:2]
         first, width = len(closed.start), len(tower.start)
         items, said = block.items[:, first : first + width], block.said[:, closed.width :]
         return cls(tower, items, said, block.levels, pasts)
