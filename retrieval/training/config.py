@@ -136,6 +136,8 @@ class BehaviourConfig:
         popular: Weight of popularity beside a history.
         content: Weight of the content taste.
         decay_days: An interaction so many days before the last one counts 1/e for popularity.
+        early: One before which its user had so many counts half for popularity, which new users are answered with.
+        disliked: What one counts for popularity that weighs less than the mean.
         ridge: Regularisation of the prediction from content, a kernel ridge regression.
         doubt: With so many interactions half of an item's vector is its own, half predicted.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
@@ -149,6 +151,8 @@ class BehaviourConfig:
     popular: float = 1.6
     content: float = 0.0
     decay_days: float = 30.0
+    early: float = 60.0
+    disliked: float = 0.3
     ridge: float = 1.0
     doubt: float = 1.0
     most_items: int = 6_000
@@ -200,6 +204,7 @@ class SourcesConfig:
         half_life: In a history, for EASE.
         ahead: What follows an item within so many steps counts as coming next.
         doubt: So many further interactions of an item that led nowhere are assumed.
+        early: For what is popular with those who begin: with so many done before it an interaction counts half.
         days: Of what is popular of late.
     """
 
@@ -209,6 +214,7 @@ class SourcesConfig:
     half_life: float = 20.0
     ahead: int = 5
     doubt: float = 10.0
+    early: float = 60.0
     days: float = 14.0
 
 
