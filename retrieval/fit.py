@@ -286,6 +286,7 @@ class _Fit:
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
             "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+            "serving": report.serving,
             "refreshed": self.before.generation if self.before else None,
             "measured": {JUDGE: report.ndcg, "search_recall@10": report.search, "users": report.users},
             "exposure": asdict(report.exposure) if report.exposure else None,

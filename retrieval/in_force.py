@@ -8,7 +8,6 @@ import numpy as np
 from indexing.bundle import Bundle
 from indexing.errors import TrainingError
 from retrieval.adapter import Adapter
-from retrieval.behaviour import Behaviour
 from retrieval.block import Block
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
@@ -53,6 +52,8 @@ class InForce(NamedTuple):
         told = bundle.manifest.learned
         if not bundle.manifest.features:
             raise TrainingError(f"{bundle.root} has learned nothing that a refresh could go on from; fit without it")
+        if "serving" not in told:
+            raise TrainingError(f"{bundle.root} has learned by an earlier state of this program; fit without refresh")
         if told.get("until") is None:
             raise TrainingError(
                 f"what {bundle.root} has learned came from a log without a clock, and nobody knows what came since; "
@@ -66,7 +67,7 @@ class InForce(NamedTuple):
             bundle.manifest.generation,
             int(told["until"]),
             learned.adapter,
-            None if block is None else Block(block, serving_of(block)),
+            None if block is None else Block(block, told["serving"]),
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
@@ -99,14 +100,3 @@ class InForce(NamedTuple):
         others = np.setdiff1d(np.arange(len(pasts)), new)
         drawn = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
         return [pasts[n] for n in sorted([*new, *drawn.tolist()])]
-
-
-def serving_of(block: Behaviour) -> dict[str, float]:
-    """Read how a block is served, as `retrieval.training.serving.served` sets it."""
-    closed, *learned = block.towers
-    return {
-        "half_life": float(closed.half_lives[0]),
-        "share": float(learned[0].share) if learned else 0.0,
-        "popular": block.popular,
-        "content": block.content,
-    }

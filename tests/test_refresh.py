@@ -182,6 +182,11 @@ def test_a_refresh_goes_on_from_what_is_in_force(fresh: Callable[[], Path]) -> N
     assert old.block is not None
     assert new.block is not None
     assert new.block.serving == old.block.serving == report.serving
+    for one in (old.block, new.block):  # it is served so, too
+        assert one.behaviour.popular == one.serving["popular"]
+        assert one.behaviour.content == one.serving["content"]
+        assert one.behaviour.towers[0].half_lives.tolist() == [one.serving["half_life"]]
+        assert one.behaviour.towers[1].share == one.serving["share"]
     assert (new.config, new.until) == (SMALL, max(both.table["timestamp"].to_pylist()))
     assert Bundle.open(root).manifest.learned["refreshed"] == old.generation
     assert {step[:2] for step in seen} == {("behaviour", BEFORE), ("behaviour", EVERYTHING), ("index", EVERYTHING)}
@@ -192,7 +197,7 @@ def test_a_refresh_goes_on_from_what_is_in_force(fresh: Callable[[], Path]) -> N
 
 def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[], Path]) -> None:
     both, root = clocked(walks(steps=20)), fresh()
-    config = replace(SMALL, head=STAGE)
+    config = replace(SMALL, head=STAGE, exposure_floor=0.8)
     assert fit(root, until(both, CLOCK + 12_000), config).published == ("behaviour", "reranker")
     old = InForce.of(Bundle.open(root)).reranker
     assert fit(root, both, refresh=True).refused == ""
