@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,27 @@ def test_learning_goes_on_from_there_with_the_histories_that_are_given() -> None
     assert not np.array_equal(few.items, warm.items)
     # What is counted is counted of everybody: popularity, but for the scale of all.
     np.testing.assert_allclose(few.items[:, -1] / few.items[0, -1], warm.items[:, -1] / warm.items[0, -1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("negatives", [8192, 20])
+def test_after_a_kill_it_goes_on_from_where_it_was_and_not_from_the_start(negatives: int, tmp_path: Path) -> None:
+    pasts = histories(log_of(), ITEMS)
+    config = replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=4, negatives=negatives))
+    start = TowerStart.of(learn_behaviour(pasts, DESCRIBED, config), pasts[:30])
+    whole = learn_behaviour(pasts, DESCRIBED, config, start=start)
+
+    def kill(epoch: int, _: NextItems) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn_behaviour(pasts, DESCRIBED, config, kill, work=tmp_path, start=start)
+    after: list[int] = []
+    again = learn_behaviour(pasts, DESCRIBED, config, lambda epoch, _: after.append(epoch), work=tmp_path, start=start)
+    assert after == [3, 4]
+    assert again.to_bytes() == whole.to_bytes()
+    learn_behaviour(pasts, DESCRIBED, config, work=tmp_path)  # from another start it is another training
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_another_shape_is_refused() -> None:
