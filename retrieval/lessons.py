@@ -177,11 +177,8 @@ class Lessons:
         early, middle = [part.early for part in users], [part.middle for part in users]
         features = learner.seen(space, [part.early for part in cuts])
         moment = Moment(early, middle, Asked.after(early).times)
-        neural = learner.config.neural
-        total = neural.epochs * neural.networks if learner.config.head == "neural" else 0
-        head, curve = learner.head(
-            [learner.examples(moment, features)], lambda done: self.told("reranker", EARLY, done, total), self.work
-        )
+        examples = learner.examples(moment, features)
+        head, curve = learner.head([examples], lambda done, total: self.told("reranker", EARLY, done, total), self.work)
         check_recalls(features.sources, (early, middle), (judging.pasts, [part.last for part in judging.cuts]))
         self.curves["reranker"] = curve
         return SecondStage(features, head, space.indexed)

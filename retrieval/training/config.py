@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-HeadKind = Literal["neural", "trees"]
+HeadKind = Literal["neural", "trees", "both"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class HeadConfig:
         hidden: Width H of a network.
         networks: How many learn, each from a start of its own; their mean is used.
         epochs: Passes over the queries.
+        least_steps: Few queries are passed over more often, until so many batches were seen.
         batch_size: Queries a batch.
         learning_rate: Of Adam, at its highest.
         weight_decay: Draws weights to nothing.
@@ -69,11 +70,21 @@ class HeadConfig:
     hidden: int = 64
     networks: int = 2
     epochs: int = 15
+    least_steps: int = 100
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     dropout: float = 0.2
     seed: int = 0
+
+    def epochs_for(self, queries: int) -> int:
+        """Give the passes over so many queries.
+
+        >>> HeadConfig(epochs=15, least_steps=100, batch_size=64).epochs_for(90)
+        50
+        """
+        fewest = -(-self.least_steps // -(-queries // self.batch_size))
+        return max(self.epochs, fewest) if self.epochs else 0
 
 
 @dataclass(frozen=True)
@@ -223,7 +234,7 @@ class StageConfig:
     """How the second stage learns.
 
     Attributes:
-        head: Which kind of head.
+        head: Which kind of head; "trees" and "both" need the extra ``trees``.
         each: Candidates that a source may bring up.
         moments: So many cuts of each history teach, the latest first.
         share: Of each history, between two of them.

@@ -57,14 +57,14 @@ class Examples(NamedTuple):
 
 
 def train_neural_head(
-    examples: Examples, config: HeadConfig, progress: Callable[[int], None] | None = None, work: Path | None = None
+    examples: Examples, config: HeadConfig, progress: Callable[[int, int], None] | None = None, work: Path | None = None
 ) -> tuple[NeuralHead, TrainingCurve]:
     """Learn to put relevant candidates first, with several seeds, whose mean is the head.
 
     Args:
         examples: Of any users and moments.
         config: How.
-        progress: Called after each epoch with how many are done, over all seeds.
+        progress: Called after each epoch with how many are done, over all seeds, and how many there are.
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
     Raises:
@@ -77,9 +77,9 @@ def train_neural_head(
         rng = np.random.default_rng([config.seed, number])
         network = _Network(useful, config, rng)
         checkpoint = None if work is None else work / f"head-{name}-{number}.safetensors"
-        before = number * config.epochs
-        after = None if progress is None else lambda epoch, before=before: progress(before + epoch)
-        curves.append(learn(network, rng, Schedule(config.epochs, checkpoint=checkpoint), after))
+        before, total = number * network.epochs, config.networks * network.epochs
+        after = None if progress is None else lambda epoch, at=(before, total): progress(at[0] + epoch, at[1])
+        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), after))
         heads.append(network.head())
     return NeuralHead.together(heads), curves[0]
 
@@ -106,7 +106,8 @@ class _Network:
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.trained, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.steps = max(1, config.epochs * -(-self.count // config.batch_size))
+        self.epochs = config.epochs_for(self.count)
+        self.steps = max(1, self.epochs * -(-self.count // config.batch_size))
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the queries; see `Learner`."""

@@ -12,7 +12,7 @@ from indexing.errors import TrainingError
 from indexing.item_ids import ItemIds
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import ScoringHead
+from retrieval.heads import BothHead, ScoringHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
@@ -144,25 +144,29 @@ class StageLearner:
     def head(
         self,
         examples: Sequence[Examples],
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
         work: Path | None = None,
     ) -> tuple[ScoringHead, dict[str, Any]]:
         """Learn the head that is asked for, and say how learning went.
 
         Args:
             examples: Of any users and moments.
-            progress: Called after each epoch of a neural head with how many are done.
+            progress: Called after each epoch of a neural head with how many are done, and how many there are.
             work: Folder in which a neural head that was killed goes on; nothing is kept when None.
 
         Raises:
             TrainingError: When too few users have a candidate that they took.
             MissingExtraError: For trees without the extra ``trees``.
         """
-        joined = Examples.joined(list(examples))
-        if self.config.head == "trees":
-            return train_trees_head(joined, self.config.trees), {"head": "trees"}
+        joined, kind = Examples.joined(list(examples)), self.config.head
+        if kind == "trees":
+            return train_trees_head(joined, self.config.trees), {"head": kind}
         head, curve = train_neural_head(joined, self.config.neural, progress, work)
-        return head, {"head": "neural"} | curve.to_json()
+        told = {"head": kind} | curve.to_json()
+        if kind == "neural":
+            return head, told
+        useful = joined.useful()
+        return BothHead.of(head, train_trees_head(joined, self.config.trees), useful.features, useful.kept), told
 
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""

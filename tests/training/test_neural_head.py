@@ -88,18 +88,19 @@ def test_too_few_queries_are_an_error() -> None:
 
 
 def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    config = HeadConfig(epochs=4, networks=2, hidden=8)
+    config = HeadConfig(epochs=4, least_steps=1, networks=2, hidden=8)
     whole, curve = train_neural_head(examples(), config)
     done: list[int] = []
 
-    def kill(passes: int) -> None:
+    def kill(passes: int, total: int) -> None:
         done.append(passes)
+        assert total == 8
         if passes == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_neural_head(examples(), config, kill, tmp_path)
-    resumed, again = train_neural_head(examples(), config, done.append, tmp_path)
+    resumed, again = train_neural_head(examples(), config, lambda passes, _: done.append(passes), tmp_path)
     assert done == [1, 2, 3, 4, 5, 6, 7, 8]
     for name, tensor in whole.tensors().items():
         np.testing.assert_array_equal(resumed.tensors()[name], tensor)
@@ -110,7 +111,7 @@ def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls_by_the_steps_that_were_taken() -> None:
-    network = _Network(examples(), HeadConfig(epochs=5, batch_size=50), np.random.default_rng(0))
+    network = _Network(examples(), HeadConfig(epochs=5, least_steps=1, batch_size=50), np.random.default_rng(0))
     rates = []
     for _ in range(5):
         for loss in network.losses(np.random.default_rng(0)):
