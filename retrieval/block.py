@@ -1,6 +1,6 @@
 """Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,14 +8,12 @@ import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.errors import TrainingError
-from indexing.types import Vectors
 from retrieval.behaviour import Behaviour
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
 from retrieval.prepare import History
-from retrieval.training.config import BehaviourConfig
 
 MEASURE = "ndcg@20"
 # Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
@@ -23,60 +21,67 @@ MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
 
 
 class Block(NamedTuple):
-    """A behaviour block with what it is predicted from and how it is served.
+    """A behaviour block with how it is served.
 
     Attributes:
-        described: (N, F) float32, the items by their description.
-        behaviour: Learned from the early part.
+        behaviour: As it was learned last.
         serving: How much each part of a query counts.
+    """
+
+    behaviour: Behaviour
+    serving: dict[str, float]
+
+
+class Chosen(NamedTuple):
+    """A block learned from the early part, and what it is worth.
+
+    Attributes:
+        block: Served as the middle part wants it.
         value: ndcg@20 of the middle part, which the serving was chosen by.
     """
 
-    described: Vectors
-    behaviour: Behaviour
-    serving: dict[str, float]
+    block: Block
     value: float
 
 
 def learned_block(
-    described: Vectors, content: ItemSpace, cuts: Sequence[Cut], judging: Judging, config: BehaviourConfig
-) -> Block:
+    learn: Callable[[Sequence[History]], Behaviour],
+    content: ItemSpace,
+    cuts: Sequence[Cut],
+    judging: Judging,
+    tried: Callable[[int], None] | None = None,
+) -> Chosen:
     """Learn from the early part of histories, and choose the serving on the middle.
 
     Args:
-        described: (N, F) float32, the items by their description.
-        content: The same items, without behaviour.
+        learn: Learns a block.
+        content: The items, without behaviour.
         cuts: Of all users.
         judging: Recommends.
-        config: How to learn.
+        tried: Called after each serving that was tried with how many they are.
 
     Raises:
         TrainingError: When there is too little to learn from.
     """
-    from retrieval.training.behaviour import learn_behaviour
-    from retrieval.training.serving import choose_serving
+    from retrieval.training.serving import choose_serving  # torch is loaded only by those who learn
 
-    behaviour = learn_behaviour([part.early for part in cuts if len(part.early)], described, config)
+    behaviour = learn([part.early for part in cuts if len(part.early)])
     users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
+    joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
 
-    joined = ItemSpace.of(content.content, content.users, behaviour)
-
-    def judge(tried: Behaviour) -> float:
-        space = replace(joined, behaviour=tried)  # serving changes queries, no item
+    def judge(one: Behaviour) -> float:
+        nonlocal count
+        space = replace(joined, behaviour=one)  # serving changes queries, no item
         found = judging.recommend(space, [part.early for part in users], 20)
+        count += 1
+        if tried is not None:
+            tried(count)
         return judging.mean(found, [part.middle for part in users], MEASURE)
 
-    return Block(described, *choose_serving(behaviour, judge))
-
-
-def learned_again(block: Block, pasts: Sequence[History], config: BehaviourConfig) -> Behaviour:
-    """Learn on more than the early part, to be served as a block is."""
-    from retrieval.training.behaviour import learn_behaviour
-    from retrieval.training.serving import served
-
-    return served(learn_behaviour(pasts, block.described, config), block.serving)
+    behaviour, serving, value = choose_serving(behaviour, judge)
+    return Chosen(Block(behaviour, serving), value)
 
 
 def taught(cuts: Sequence[Cut], least: float) -> list[Cut]:

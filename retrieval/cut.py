@@ -63,6 +63,21 @@ def cut_at(past: History, time: int) -> Cut:
     return Cut(past[:first], past[first:first], past[first:])
 
 
+def cut_since(pasts: Sequence[History], time: int) -> list[Cut]:
+    """Cut histories at a time in seconds since 1970, and again in the middle of all that came later.
+
+    What came later is cut at the same moment for everybody, so that half of it, or a little less, is in the middle.
+
+    >>> days = np.arange(10)
+    >>> (one,) = cut_since([History("ann", days, days, np.ones(10, np.float32))], 5)
+    >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
+    ([0, 1, 2, 3, 4, 5], [6, 7], [8, 9])
+    """
+    later = np.concatenate([np.empty(0, np.int64), *(past.after(time).timestamps for past in pasts)])
+    moment = float(np.quantile(later, 0.5)) if len(later) else float(time + 1)
+    return [_by_time(past, time + 1, moment) for past in pasts]
+
+
 def _by_place(past: History) -> Cut:
     length = len(past)
     if length < FEWEST:

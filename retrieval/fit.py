@@ -8,62 +8,75 @@ Each user's history is cut in time into three parts:
     last    decides: a learned part is published only if it does better here than going without it
 
 What passes is trained once more on everything; what then shows an item out of proportion is not published.
+
+A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
+cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.compact import folded
-from indexing.errors import TrainingError
-from indexing.fusion import fuse
+from indexing.errors import CommonspaceError, TrainingError
 from indexing.index import IndexConfig
 from indexing.lock import writing
-from indexing.publish import publish, work_folder
+from indexing.publish import UNFINISHED, publish, work_folder
 from indexing.sizes import parse_bytes
-from indexing.types import Vectors
 from retrieval.adapter import Adapter
-from retrieval.block import description_of, judged, learned_again, learned_block, sample, taught
+from retrieval.block import Block, description_of, judged, learned_block, sample
 from retrieval.candidates import Candidates
-from retrieval.cut import cut, cut_at
+from retrieval.cut import cut, cut_at, cut_since
 from retrieval.fit_report import FitConfig, FitReport
 from retrieval.fitted import Fitted, publish_fitted
-from retrieval.gate import Exposure, exposure, no_better, pushed
+from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
+from retrieval.in_force import InForce
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, JUDGE, Judging
 from retrieval.learned import LearnedParts
+from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
-from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
-from retrieval.views import views_of
-
-if TYPE_CHECKING:
-    from retrieval.training.second_stage import StageLearner
+from retrieval.training.config import StageConfig
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
 
 
-def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None = None) -> FitReport:
+def fit(
+    bundle: Path | str,
+    interactions: Interactions,
+    config: FitConfig | None = None,
+    *,
+    refresh: bool = False,
+    work: Path | str | None = None,
+    progress: Tell | None = None,
+) -> FitReport:
     """Learn from interactions, and publish what helps as a new generation.
 
     Changes since the generation in force are folded into one first; see `compact`. When what was learned is no better
-    than what is in force, or shows one item out of proportion, the generation in force stays.
+    than what is in force, shows one item out of proportion, or is what is in force, the generation in force stays.
 
     Args:
         bundle: Folder of the bundle.
         interactions: What users did; items that the bundle lacks are left out, and so is what
-            `retrieval.preparation.prepare` leaves out.
-        config: How to learn.
+            `retrieval.preparation.prepare` leaves out. For a refresh too it is the whole log, not what is new in it.
+        config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
+        refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
+        work: Folder that keeps the state of each training after each pass: after a kill the same call goes on, and
+            publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
+        progress: Called as learning goes on.
 
     Raises:
-        TrainingError: When there is too little to learn from.
+        TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
+        InputError: When a refresh is asked for with other dimensions than what is in force has.
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(bundle)
@@ -71,36 +84,47 @@ def fit(bundle: Path | str, interactions: Interactions, config: FitConfig | None
         opened = Bundle.open(root)
         if opened.batches:
             publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
-        return _Fit(Bundle.open(root), interactions, config or FitConfig()).run()
+            opened = Bundle.open(root)
+        before = InForce.of(opened) if refresh else None
+        chosen = config or (before.config if before else FitConfig())
+        own = root / f"{UNFINISHED}-gen-learning"  # what is left of it after a kill goes with the next generation
+        kept = own if work is None else Path(work)
+        try:
+            report = _Fit(opened, interactions, chosen, before, kept, progress).run()
+        except CommonspaceError:  # which would come again: there is nothing to go on with
+            fsops.remove(own)
+            raise
+        fsops.remove(own)
+        return report
 
 
 class _Fit:
     """One run of learning over one bundle."""
 
-    def __init__(self, bundle: Bundle, interactions: Interactions, config: FitConfig) -> None:
-        self.bundle, self.config = bundle, config
-        self.behaviour = config.behaviour or BehaviourConfig()
+    def __init__(
+        self,
+        bundle: Bundle,
+        interactions: Interactions,
+        config: FitConfig,
+        before: InForce | None,
+        work: Path,
+        progress: Tell | None,
+    ) -> None:
+        self.bundle, self.config, self.before = bundle, config, before
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)
         check_weights(interactions)
         self._check_memory()
-        self.frozen = bundle.modality_vectors
-        self.fused = fuse(self.frozen)
-        self.description = description_of(bundle)
         self.all = histories(interactions, bundle.items)
-        self.cuts = cut(self.all, config.way) if self.all else []
+        self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
         least = least_liked(self.all)
-        users = sample(judged(self.cuts, least), len(self.fused))
+        users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
-        if len(users) < FEWEST:
-            raise TrainingError(
-                f"only {len(users)} users have known items both before and after the cut (by {config.way}; five in "
-                f"all where each history is cut for itself); learning and judging need at least {FEWEST}"
-            )
+        description = (before.description if before else None) or description_of(bundle)
+        self.lessons = Lessons(bundle, config, description, least, before, work, progress)
         self.ndcg: dict[str, float] = {}
         self.notes: dict[str, str] = {}
-        self.curves: dict[str, Any] = {}
 
     def _check_memory(self) -> None:
         """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
@@ -108,50 +132,92 @@ class _Fit:
         if config.kind == "sharded" and self.config.behaviour is not None:
             from indexing.index.sharding import MEMORY, Plan  # FAISS is loaded only by those who build
 
-            dim = self.bundle.manifest.encoder.dim + self.behaviour.width
+            dim = self.bundle.manifest.encoder.dim + self.config.behaviour.width
             Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)
 
     def run(self) -> FitReport:
-        passed = self._passed()
-        search = self.curves.get("adapter", {}).get("search_recall@10", {})
-        serving = passed.block.serving if passed.block else {}
-        report = FitReport(
+        passed, refused = self._chosen() if self.before is None else self._refreshed(self.before)
+        report = self._report(passed)
+        if refused:
+            return replace(report, refused=refused)
+        final = self.lessons.again(passed, self.all, EVERYTHING)
+        shown = self._exposure(final)
+        report = replace(report, exposure=shown, training=self.lessons.curves)
+        if final.names and (refused := pushed(shown)):
+            return replace(report, refused=refused)
+        told = self._told(report)
+        if refused := unchanged(self.bundle, final.files(), told):
+            return replace(report, refused=refused)
+        self.lessons.told("index", EVERYTHING, 0, 0)
+        made = publish_fitted(self.bundle, final, self.all, told).manifest
+        return replace(report, generation=made.generation, published=made.features)
+
+    def _report(self, passed: Fitted) -> FitReport:
+        """Say what is known before anything is learned from everything."""
+        return FitReport(
             self.bundle.manifest.generation,
             self.bundle.manifest.features,
             len(self.judging.cuts),
             self.ndcg,
-            search,
-            serving=serving,
+            self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
+            serving=passed.block.serving if passed.block else {},
             notes=self.notes,
             preparation=self.preparation,
+            training=self.lessons.curves,
         )
-        if refused := self._no_better(passed):
-            return replace(report, refused=refused)
-        final = self._again(passed, self.all)
-        shown = self._exposure(final)
-        report = replace(report, exposure=shown)
-        if final.names and (refused := pushed(shown)):
-            return replace(report, refused=refused)
-        made = publish_fitted(self.bundle, final, self.all, self._told(report)).manifest
-        return replace(report, generation=made.generation, published=made.features)
+
+    def _refreshed(self, before: InForce) -> tuple[Fitted, str]:
+        """Let what is in force go on with the first half of what came since, and judge both by the other half."""
+        now, users = before.fitted, len(self.judging.cuts)
+        if users < FEWEST:
+            return now, (
+                f"only {users} users with a past did something that they liked lately, since what is in force was "
+                f"learned; judging needs at least {FEWEST}"
+            )
+        self.ndcg["in force"] = self.judging.ndcg(self._served(now, self.judging.pasts))
+        try:
+            new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
+        except TrainingError as error:
+            return now, f"what came since cannot teach yet: {error}"
+        self.ndcg["refreshed"] = self.judging.ndcg(self._served(new, self.judging.pasts))
+        if self.ndcg["refreshed"] >= self.ndcg["in force"]:
+            return now, ""
+        return now, (
+            f"what is in force does better on what {users} users did since: ndcg@10 {self.ndcg['in force']:.4f} "
+            f"against {self.ndcg['refreshed']:.4f}"
+        )
+
+    def _chosen(self) -> tuple[Fitted, str]:
+        """Learn part after part, keep those that help, and say why what is in force should stay, if it should."""
+        if len(self.judging.cuts) < FEWEST:
+            raise TrainingError(
+                f"only {len(self.judging.cuts)} users have known items both before and after the cut (by "
+                f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
+                f"least {FEWEST}"
+            )
+        passed = self._passed()
+        return passed, self._no_better(passed)
 
     def _passed(self) -> Fitted:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
-        frozen = ItemSpace.of(self.fused, self.config.users)
+        lessons, early = self.lessons, [part.early for part in self.cuts]
+        frozen = ItemSpace.of(lessons.fused, self.config.users)
         self.ndcg["frozen"] = self.judging.ndcg(self.judging.listed(frozen))
-        adapter = self._helping(
-            "adapter", lambda: self._adapter([part.early for part in self.cuts]), self._with_adapter
-        )
-        content = adapter.apply(self.frozen) if adapter else self.fused
+        adapter = self._helping("adapter", lambda: lessons.adapter(early, EARLY), self._with_adapter)
+        content = adapter.apply(lessons.frozen) if adapter else lessons.fused
         space = ItemSpace.of(content, self.config.users)
         block = self._helping(
             "behaviour",
-            lambda: learned_block(self._described(), space, self.cuts, self.judging, self.behaviour),
+            lambda: self._block(space),
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        stage = self._helping("reranker", lambda: self._stage(space), self._staged)
-        return Fitted(adapter, block, stage, space, self.description)
+        stage = self._helping(
+            "reranker",
+            lambda: lessons.stage(space, self.cuts, self.judging),
+            lambda found: self._pooled(found, self.judging.pasts),
+        )
+        return Fitted(adapter, block, stage, space, lessons.description)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""
@@ -167,70 +233,26 @@ class _Fit:
         return part if self.ndcg[name] > best else None
 
     def _with_adapter(self, adapter: Adapter) -> Candidates:
-        return self.judging.listed(ItemSpace.of(adapter.apply(self.frozen), self.config.users))
+        return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
 
-    def _adapter(self, pasts: Sequence[History]) -> Adapter:
-        from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
-        from retrieval.training.search_floor import keeping_search
-
-        rows = [past.rows for past in pasts]
-        adapter, curve = train_adapter(self.frozen, rows, self.config.users, self.config.adapter or AdapterConfig())
-        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
-        self.curves["adapter"] = curve.to_json() | kept.to_json()
-        return kept.adapter
-
-    def _described(self) -> Vectors:
-        return self.description.of(self.frozen, self.bundle.attributes)
-
-    def _stage(self, space: ItemSpace) -> SecondStage:
-        """Learn the second stage from the early part, to find what came in the middle."""
-        from retrieval.training.leaks import check_recalls
-        from retrieval.training.second_stage import Moment
-
-        learner, users = self._learner(), sample(taught(self.cuts, self.judging.least), len(self.fused))
-        if not users:
-            raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
-        early, middle = [part.early for part in users], [part.middle for part in users]
-        features = learner.seen(space, [part.early for part in self.cuts])
-        moment = Moment(early, middle, Asked.after(early).times)
-        head, curve = learner.head([learner.examples(moment, features)])
-        check_recalls(
-            features.sources, (early, middle), (self.judging.pasts, [part.last for part in self.judging.cuts])
-        )
-        self.curves["reranker"] = curve
-        return SecondStage(features, head, space.indexed)
-
-    def _learner(self) -> "StageLearner":
-        from retrieval.training.second_stage import StageLearner  # torch is loaded only by those who learn
-
-        views = views_of(self.description, self.frozen, self.bundle.attributes)
-        config = self.config.head or StageConfig()
-        if config.least is None:  # what was disliked is no more to be found by the head than by the judge
-            config = replace(config, least=self.judging.least)
-        return StageLearner(self.bundle.items, views, config=config)
-
-    def _staged(self, stage: SecondStage) -> Candidates:
-        """Let both stages answer those who are judged."""
-        return self._pooled(stage, self.judging.pasts)
+    def _block(self, content: ItemSpace) -> Block:
+        lessons = self.lessons
+        return learned_block(
+            lambda pasts: lessons.behaviour(pasts, EARLY),
+            content,
+            self.cuts,
+            self.judging,
+            lambda tried: lessons.told("serving", EARLY, tried, 0),
+        ).block
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
         each = (self.config.head or StageConfig()).each
         return stage.rerank(stage.pool(Asked.after(pasts), self.bundle.items, each))
 
-    def _again(self, passed: Fitted, pasts: Sequence[History]) -> Fitted:
-        """Learn what passed once more, from other pasts."""
-        adapter, block, content = passed.adapter, passed.block, self.fused
-        if adapter is not None:
-            adapter = self._adapter(pasts)
-            content = adapter.apply(self.frozen)
-        if block is not None:
-            some = [past for past in pasts if len(past)]
-            block = block._replace(behaviour=learned_again(block, some, self.behaviour))
-        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        stage = passed.reranker
-        if stage is not None:
-            stage = replace(stage, features=self._learner().seen(space, pasts), vectors=space.indexed)
-        return Fitted(adapter, block, stage, space, self.description)
+    def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
+        """Answer users as they would be served."""
+        stage = parts.reranker
+        return self._pooled(stage, pasts) if stage else self.judging.recommend(parts.space, pasts)
 
     def _no_better(self, passed: Fitted) -> str:
         """Say why what is in force should stay, if it should."""
@@ -241,11 +263,11 @@ class _Fit:
         if until is None:
             return ""
         since = [cut_at(past, until) for past in self.all]
-        users = sample(judged(since, self.judging.least), len(self.fused))
+        users = sample(judged(since, self.judging.least), len(self.bundle.items))
         return no_better(
             self.bundle,
             replace(self.judging, cuts=users),
-            lambda: self._again(passed, [part.past for part in since]).space,
+            lambda: self.lessons.again(passed, [part.past for part in since], BEFORE).space,
             self.ndcg,
         )
 
@@ -253,8 +275,7 @@ class _Fit:
         """Show everybody who is judged what would be served now."""
         shown_to = {part.early.user_id for part in self.judging.cuts}
         pasts = [past for past in self.all if past.user_id in shown_to]
-        stage = final.reranker
-        shown = self._pooled(stage, pasts) if stage else self.judging.recommend(final.space, pasts)
+        shown = self._served(final, pasts)
         return exposure(shown, self.all, self.config.exposure_growth, self.config.exposure_floor)
 
     def _told(self, report: FitReport) -> dict[str, Any]:
@@ -265,8 +286,10 @@ class _Fit:
             "config": asdict(self.config),
             "interactions": sum(map(len, self.all)),
             "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+            "serving": report.serving,
+            "refreshed": self.before.generation if self.before else None,
             "measured": {JUDGE: report.ndcg, "search_recall@10": report.search, "users": report.users},
             "exposure": asdict(report.exposure) if report.exposure else None,
-            "training": self.curves,
+            "training": report.training,
             "preparation": self.preparation.to_json() if self.preparation else None,
         }

@@ -27,6 +27,8 @@ class FitConfig:
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
             `retrieval.gate.exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
+        refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
+        replay: Users without anything new whose histories a refresh goes on with, for each user with something new.
     """
 
     adapter: AdapterConfig | None = field(default_factory=AdapterConfig)
@@ -39,6 +41,8 @@ class FitConfig:
     search_loss: float = 0.02
     exposure_growth: float = 3.0
     exposure_floor: float = 0.2
+    refresh_passes: float = 0.25
+    replay: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class FitReport:
         published: Which parts passed: ``"adapter"``, ``"behaviour"``, ``"reranker"``.
         users: How many users could be judged.
         ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
-            parts in force were learned, present and new on those alone.
+            parts in force were learned, present and new on those alone. Of a refresh: in force, and refreshed.
         search: Recall@10 of finding items by their own vector of each modality, and by blurred ones: frozen, adapter;
             empty when no adapter was learned.
         refused: Why nothing was published, if nothing was.
@@ -58,6 +62,8 @@ class FitReport:
         serving: How much each part of a query counts, as chosen on the middle part.
         notes: Why a part could not be learned, by part.
         preparation: What was left out of the log.
+        training: The losses of each part in its last training, and what an adapter costs search; see
+            `retrieval.training.curve.TrainingCurve`.
     """
 
     generation: str
@@ -70,6 +76,7 @@ class FitReport:
     serving: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None
+    training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

@@ -22,7 +22,8 @@ from retrieval.prepare import History
 from retrieval.rerank import RERANKER
 from retrieval.second_stage import SecondStage
 
-LEARNED_FILES = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER, INDEX, PROMISE)
+LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER)
+LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
 class Fitted(NamedTuple):

@@ -1,12 +1,16 @@
 """What is learned must pass before it is published: better than what is there, and no item pushed out of proportion."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from indexing.bundle import Bundle
+from indexing.generation import part_of
 from retrieval.candidates import Candidates
+from retrieval.fitted import LEARNED
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
 from retrieval.learned import LearnedParts
@@ -83,3 +87,21 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
     if now >= before:
         return ""
     return f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}"
+
+
+def unchanged(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:
+    """Say why nothing need be published, if what was learned is in force already, to the last bit.
+
+    So a log that is learned from twice, as by a job that runs again, costs no generation that could be gone back to.
+
+    Args:
+        bundle: What is in force.
+        files: What was learned.
+        told: What the manifest would say of it.
+    """
+    there = {record.name for record in bundle.manifest.files if part_of(record.name) in LEARNED}
+    known, now = bundle.manifest.learned, json.loads(json.dumps(told))
+    same = there == set(files) and all(bundle.read(name) == data for name, data in files.items())
+    if not same or any(known.get(name) != now[name] for name in ("until", "config", "user_model")):
+        return ""
+    return "what was learned is in force already, to the last bit"

@@ -29,13 +29,14 @@ class LearnedParts:
 
     Attributes:
         dim: D, the dimensions of content.
+        description: How items are described, where something was learned that needs it.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.dim = dim = bundle.manifest.encoder.dim
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
-        self._description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
@@ -50,13 +51,13 @@ class LearnedParts:
 
     def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
         """Give the behaviour block of the rows of a bundle from one on, if there is one."""
-        if self.behaviour is None or self._description is None:
+        if self.behaviour is None or self.description is None:
             return None
         known = len(bundle.generation.items)
         if not bundle.batches:
             return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
         new = np.arange(max(start, known), len(bundle.items))
-        described = self._description.of(bundle.modality_vectors.take(new), bundle.attributes.take(new))
+        described = self.description.of(bundle.modality_vectors.take(new), bundle.attributes.take(new))
         later = self.behaviour.later(described, bundle.origins[new - known])
         return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
 
@@ -82,9 +83,9 @@ class LearnedParts:
         """
         if self._reranker is None:
             return ExactReranker(space.indexed)
-        if self._description is None:
+        if self.description is None:
             raise DamagedFileError("there is a second stage, but not how it describes items: fit again, or go back")
-        views = views_of(self._description, bundle.modality_vectors, bundle.attributes)
+        views = views_of(self.description, bundle.modality_vectors, bundle.attributes)
         return SecondStage.from_bytes(self._reranker, space, views, bundle.origins if bundle.batches else NO_ROWS)
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:

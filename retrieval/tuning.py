@@ -111,6 +111,8 @@ def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package
 
 def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
     """Give what a trial is worth."""
+    from retrieval.training.behaviour import learn_behaviour  # torch is loaded only by those who learn
+
     if config.prepare is not None:
         interactions, _ = prepare(interactions, config.prepare)
     pasts = histories(interactions, bundle.items)
@@ -121,7 +123,11 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
     described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
-    return lambda tried: learned_block(described, content, cuts, judging, tried).value
+
+    def judge(tried: BehaviourConfig) -> float:
+        return learned_block(lambda some: learn_behaviour(some, described, tried), content, cuts, judging).value
+
+    return judge
 
 
 def _parameters(config: BehaviourConfig) -> dict[str, float]:

@@ -21,7 +21,7 @@ from indexing.manifest import Manifest
 from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
-from retrieval.cli.curve import write_curve
+from retrieval.cli.curve import write_curve, write_losses
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 from retrieval.retriever import Retriever
 from retrieval.status import DegradedIndexWarning, Status
@@ -102,12 +102,17 @@ def info(
     curve: Annotated[
         Path | None, typer.Option(help="Draw recall against queries/s into this .html, .svg or .png file.")
     ] = None,
+    losses: Annotated[
+        Path | None, typer.Option(help="Draw the losses of what was learned into this .html, .svg or .png file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a bundle contains, what its index was measured to do and does now, and what it has learned."""
     opened = Bundle.open(bundle)
     if curve is not None:
         write_curve(opened.manifest.index, curve, str(bundle))
+    if losses is not None:
+        write_losses(opened.manifest.learned.get("training", {}), losses, str(bundle))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegradedIndexWarning)  # which is shown below
         status = Retriever(opened).status

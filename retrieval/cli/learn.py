@@ -8,6 +8,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from indexing.errors import InputError
+from retrieval.cli.curve import write_losses
+from retrieval.cli.drawing import check_format
+from retrieval.cli.lessons import lessons_shown, show_report
 from retrieval.cli.log import Log, MinWeight, Only, open_log
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 from retrieval.cli.query import BundleFolder
@@ -22,6 +26,9 @@ HoldOut = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Share of each user's last interactions kept away from learning.")
 ]
 Config = Annotated[Path | None, typer.Option(help="JSON file of settings, as `commonspace tune` writes.")]
+Losses = Annotated[
+    Path | None, typer.Option(help="Draw the losses of each part, pass by pass, into this .html, .svg or .png file.")
+]
 CutWay = Annotated[
     Literal["user", "time"] | None,
     typer.Option(help="Judge by the last part of each history, or by what all did after one moment."),
@@ -36,31 +43,37 @@ def fit(
     hold_out: HoldOut = 0.0,
     config: Config = None,
     cut: CutWay = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Go on from what is in force; the log holds all, with what is new in it.")
+    ] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the state of learning; after a kill the same command goes on. By default one in "
+            "the bundle, which is gone afterwards."
+        ),
+    ] = None,
+    losses: Losses = None,
     as_json: Json = False,
 ) -> None:
-    """Learn an adapter, a behaviour block and a reranking head, and publish what helps as a new generation."""
+    """Learn an adapter, a behaviour block and a reranking head, and publish what helps as a new generation.
+
+    One that was stopped goes on where it stopped.
+    """
+    if refresh and cut:
+        raise InputError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
+    if losses is not None:
+        check_format(losses)
     log = _log(interactions, only, min_weight, hold_out)
-    report = fit_bundle(bundle, log, _settings(config, cut))
+    settings = _settings(config, cut) if config or not refresh else None
+    with lessons_shown(as_json) as progress:
+        report = fit_bundle(bundle, log, settings, refresh=refresh, work=work, progress=progress)
+    if losses is not None:
+        write_losses(report.training, losses, str(bundle))
     if as_json:
         show_json(report.to_json())
-        return
-    search = (
-        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
-        for name, found in report.search.items()
-    )
-    show_pairs(
-        f"{bundle}: learned from {len(log)} interactions",
-        {
-            "published": report.refused
-            or ", ".join(report.published)
-            or "nothing: what was learned did not help on later interactions",
-            "ndcg@10 on later interactions": ", ".join(f"{part} {value:.4f}" for part, value in report.ndcg.items()),
-            "search by own and blurred vectors, recall@10": "; ".join(search),
-            "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
-            **({"log": report.preparation.lines()["interactions"]} if report.preparation else {}),
-            "generation": report.generation,
-        },
-    )
+    else:
+        show_report(f"{bundle}: learned from {len(log)} interactions", report)
 
 
 def tune(

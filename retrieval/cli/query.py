@@ -10,6 +10,7 @@ import typer
 from indexing.errors import InputError
 from retrieval.batch import Users, candidates_from_table, users_of
 from retrieval.candidates import Candidates
+from retrieval.cli.explained import Explain, show_explained
 from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
 from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
@@ -125,6 +126,7 @@ def recommend(
     cap: CapOption = None,
     rules: RulesFile = None,
     chunk: Chunk = BatchConfig.chunk,
+    explain: Explain = False,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -134,6 +136,8 @@ def recommend(
     """
     if sum(map(bool, (history, interactions, users_file))) != 1:
         raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
+    if explain and (out or users_file):
+        raise InputError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
     shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
     retriever = Retriever.load(bundle)
     if users_file or (interactions and not user and is_folder(out)):
@@ -147,15 +151,20 @@ def recommend(
     else:
         listed = [[part.strip() for part in one.split(",") if part.strip()] for one in history or []]
         users = Users({f"history {number}": ids for number, ids in enumerate(listed, start=1)}, {})
+    weights = users.weights_of(users.histories) if interactions else None
     found = retriever.recommend(
         list(users.histories.values()),
         max(k, depth) if rerank or shape else k,
         where=_filters(retriever, where),
         user_ids=list(users.histories),
-        weights=users.weights_of(users.histories) if interactions else None,
+        weights=weights,
     )
     ranked = retriever.rerank(found) if rerank else found
-    show_candidates(shape.apply(retriever, ranked, k), retriever.bundle, as_json=as_json, out=out)
+    shaped = shape.apply(retriever, ranked, k)
+    if explain:
+        show_explained(retriever, shaped, weights, as_json=as_json)
+    else:
+        show_candidates(shaped, retriever.bundle, as_json=as_json, out=out)
 
 
 def rerank(

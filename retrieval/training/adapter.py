@@ -1,5 +1,6 @@
 """Train the adapter, gate and residual together, by what users did next; `losses` says how a batch is judged."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
-from indexing.errors import TrainingError
+from indexing.errors import InputError, TrainingError
 from indexing.fusion import ModalityVectors
 from indexing.index import FlatIndex
 from indexing.types import Rows
@@ -33,6 +34,7 @@ def train_adapter(
     config: AdapterConfig,
     progress: Callable[[int], None] | None = None,
     work: Path | None = None,
+    start: Adapter | None = None,
 ) -> tuple[Adapter, TrainingCurve]:
     """Learn an adapter from what users did next.
 
@@ -45,16 +47,19 @@ def train_adapter(
         config: How to learn.
         progress: Called after each epoch with how many more are done: 1, or more when it goes on after a kill.
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        start: What it goes on from; an adapter that changes nothing when None.
 
     Raises:
+        InputError: When the start is of another width.
         TrainingError: When no history has two items, or the loss is not finite from the start.
     """
     usable = [history for history in histories if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    learner = AdapterLearner(items, usable, users, config, rng)
-    checkpoint = None if work is None else work / f"adapter-{_name(items, histories, users, config)}.safetensors"
+    learner = AdapterLearner(items, usable, users, config, rng, start)
+    name = "" if work is None else _name(items, histories, users, config, start)
+    checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
     done = 0
 
     def after(epoch: int) -> None:
@@ -67,9 +72,17 @@ def train_adapter(
     return learner.adapter(), curve
 
 
-def _name(items: ModalityVectors, histories: Sequence[Rows], users: UserModel, config: AdapterConfig) -> str:
+def _name(
+    items: ModalityVectors,
+    histories: Sequence[Rows],
+    users: UserModel,
+    config: AdapterConfig,
+    start: Adapter | None,
+) -> str:
     arrays = [part for m in items.modalities for part in (items.vectors[m], items.exists[m])]
     settings = {"config": asdict(config), "users": asdict(users), "modalities": list(items.modalities)}
+    if start is not None:
+        settings["start"] = hashlib.sha256(start.to_bytes()).hexdigest()
     return digest(settings, *arrays, np.array([len(history) for history in histories]), np.concatenate(histories))
 
 
@@ -83,13 +96,23 @@ class AdapterLearner:
         users: UserModel,
         config: AdapterConfig,
         rng: np.random.Generator,
+        start: Adapter | None = None,
     ) -> None:
         self.items, self.users, self.config = items, users, config
         self.modalities, dim = items.modalities, next(iter(items.vectors.values())).shape[1]
-        start = Adapter.identity(dim, config.hidden, rng)
+        start = start or Adapter.identity(dim, config.hidden, rng)
+        if start.w1.shape != (dim, config.hidden):
+            raise InputError(
+                f"the adapter in force is of shape {start.w1.shape}, one of {(dim, config.hidden)} is asked for: leave "
+                "the settings as they are, or learn anew, without refresh"
+            )
         self.centre = torch.from_numpy(mean_fused(items))
         self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
         self.gate = [torch.zeros(len(self.modalities), dim), torch.zeros(len(self.modalities), 1)]
+        for place, modality in enumerate(self.modalities):
+            if modality in start.gate.slopes:
+                self.gate[0][place] = torch.from_numpy(start.gate.slopes[modality].copy())
+                self.gate[1][place] = torch.from_numpy(start.gate.offsets[modality].copy())
         parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
         self.histories, self.held_out = hold_out(histories, items.count, config.held_out, rng)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,11 @@ from retrieval.behaviour import Behaviour, Tower
 from retrieval.predictor import BLOCK, Predictor
 from retrieval.prepare import History
 from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease
-from retrieval.training.config import BehaviourConfig
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.curve import TrainingCurve
 from retrieval.training.next_items import NextItems, learn_next_items
 from retrieval.training.prediction import Target, learn_predictor
+from retrieval.training.warm_start import TowerStart
 
 _DAY = 86_400
 _MOST_LEVELS = 8
@@ -32,11 +35,39 @@ class _Side(NamedTuple):
         return self._replace(items=self.items[rows], said=self.said[rows], known=self.known[rows])
 
 
+class _Learned(NamedTuple):
+    """How the learned tower learns, beside its settings; see `learn_behaviour`."""
+
+    progress: Callable[[int, NextItems], None] | None
+    work: Path | None
+    start: TowerStart | None
+    ended: Callable[[TrainingCurve], None] | None
+
+    def tower(
+        self,
+        pasts: Sequence[History],
+        levels: Vectors,
+        worth: Vectors,
+        warm: Rows,
+        described: Vectors,
+        config: NextItemsConfig,
+    ) -> NextItems:
+        some = pasts if self.start is None else self.start.pasts
+        state = learn_next_items(some, levels, worth, warm, described, config, self.progress, self.work, self.start)
+        if self.ended is not None:
+            self.ended(state.curve)
+        return state
+
+
 def learn_behaviour(
     pasts: Sequence[History],
     described: Vectors,
     config: BehaviourConfig | None = None,
     progress: Callable[[int, NextItems], None] | None = None,
+    *,
+    work: Path | None = None,
+    start: TowerStart | None = None,
+    ended: Callable[[TrainingCurve], None] | None = None,
 ) -> Behaviour:
     """Learn from what users did.
 
@@ -48,6 +79,9 @@ def learn_behaviour(
         described: (N, F) float32, content and attributes of all items of the catalogue, centred: zero is "not known".
         config: How.
         progress: Called after each epoch of the learned tower.
+        work: Folder in which the learned tower goes on after a kill, with the same result; nothing is kept when None.
+        start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
+        ended: Called with the losses of the learned tower.
 
     Raises:
         TrainingError: When there is nothing to learn from.
@@ -60,7 +94,8 @@ def learn_behaviour(
     levels = levels_of(pasts)
     mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
     worth = levels / mean if mean else np.ones_like(levels)
-    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, progress)
+    learned = _Learned(progress, work, start, ended)
+    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, learned)
     popular = popularity(
         pasts, len(described), decay_days=config.decay_days, early=config.early, disliked=config.disliked
     )
@@ -124,7 +159,7 @@ def _sides(
     worth: Vectors,
     described: Vectors,
     config: BehaviourConfig,
-    progress: Callable[[int, NextItems], None] | None,
+    learned: _Learned,
 ) -> list[_Side]:
     counts = touched(pasts, len(described))
     warm = np.flatnonzero(counts)
@@ -138,7 +173,7 @@ def _sides(
     known = np.isin(np.arange(len(counts)), kept)
     found = [_Side(closed, side, said, known)]
     if config.next_items is not None:
-        state = learn_next_items(pasts, levels, worth, warm, described, config.next_items, progress)
+        state = learned.tower(pasts, levels, worth, warm, described, config.next_items)
         tower, side, said = state.tower(warm)
         found.append(_Side(replace(tower, share=config.share), side, said, counts > 0))
     return found

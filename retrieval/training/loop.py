@@ -169,10 +169,12 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, in one file: it is whole or not there."""
-        tensors = {f"now.{n}": part for n, part in enumerate(self.state())}
-        tensors |= {f"best.{n}": part.clone() for n, part in enumerate(self.kept)}
+        # Tables of all items are large: none is copied but into the file, and none written twice.
+        tensors = {f"now.{n}": part.detach() for n, part in enumerate(self.parameters)}
+        if self.best != self.epoch:
+            tensors |= {f"best.{n}": part for n, part in enumerate(self.kept)}
         for n, values in self.learner.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{n}.{name}": value.clone() for name, value in values.items()}
+            tensors |= {f"optimizer.{n}.{name}": value for name, value in values.items()}
         known = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
         fsops.make_folder(path.parent)
         fsops.write_bytes(path, save(tensors, {"state": json.dumps(known)}))
@@ -183,7 +185,8 @@ class _Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
                 known = json.loads(file.metadata()["state"])
             self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
-            self.kept = [tensors[f"best.{n}"] for n in range(len(self.parameters))]
+            last = known["best"] == len(known["train"])
+            self.kept = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
         state = dict[int, dict[str, torch.Tensor]]()

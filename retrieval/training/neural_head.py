@@ -1,6 +1,8 @@
 """Train the neural head: softmax over the candidates of each query, what is relevant sharing the mass."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ from indexing.types import Mask, Vectors
 from retrieval.heads.neural import FAR, NeuralHead
 from retrieval.training.config import HeadConfig
 from retrieval.training.curve import TrainingCurve
-from retrieval.training.loop import Schedule, learn
+from retrieval.training.loop import Schedule, digest, learn
 
 FEWEST = 10  # queries that a head learns from
 
@@ -55,25 +57,29 @@ class Examples(NamedTuple):
 
 
 def train_neural_head(
-    examples: Examples, config: HeadConfig, progress: Callable[[int], None] | None = None
+    examples: Examples, config: HeadConfig, progress: Callable[[int, int], None] | None = None, work: Path | None = None
 ) -> tuple[NeuralHead, TrainingCurve]:
     """Learn to put relevant candidates first, with several seeds, whose mean is the head.
 
     Args:
         examples: Of any users and moments.
         config: How.
-        progress: Called with 1 after each epoch of each seed.
+        progress: Called after each epoch with how many are done, over all seeds, and how many there are.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
     Raises:
         TrainingError: When fewer than ten queries have a relevant candidate, or the loss is not finite from the start.
     """
     useful = examples.useful()
-    after = None if progress is None else lambda _: progress(1)
+    name = "" if work is None else digest(asdict(config), *useful)
     heads, curves = [], []
     for number in range(config.networks):
         rng = np.random.default_rng([config.seed, number])
         network = _Network(useful, config, rng)
-        curves.append(learn(network, rng, Schedule(network.epochs), after))
+        checkpoint = None if work is None else work / f"head-{name}-{number}.safetensors"
+        before, total = number * network.epochs, config.networks * network.epochs
+        after = None if progress is None else lambda epoch, at=(before, total): progress(at[0] + epoch, at[1])
+        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), after))
         heads.append(network.head())
     return NeuralHead.together(heads), curves[0]
 
@@ -101,7 +107,7 @@ class _Network:
             self.trained, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.epochs = config.epochs_for(self.count)
-        self.step, self.steps = 0, max(1, self.epochs * -(-self.count // config.batch_size))
+        self.steps = max(1, self.epochs * -(-self.count // config.batch_size))
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the queries; see `Learner`."""
@@ -132,8 +138,8 @@ class _Network:
 
     def _warm_up_and_cool_down(self) -> None:
         """Raise the rate over the first three tenths of all steps, and lower it to nothing over the others."""
-        done = self.step / self.steps
+        # Counted by the optimizer, whose state is in a checkpoint.
+        done = float(self.optimizer.state.get(self.w1, {}).get("step", 0)) / self.steps
         share = done / 0.3 if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(share, 0.04)
-        self.step += 1

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,18 @@ _HALF_LIVES = (15.0, 3.0, 15.0)
 _SPREAD = 0.05  # of random factors: scores start near zero
 
 
+class Start(Protocol):
+    """What a tower goes on from, in place of random numbers."""
+
+    def begin(self, state: "NextItems") -> None:
+        """Put it where the tower begins."""
+        ...
+
+    def arrays(self) -> list[Vectors]:
+        """Give all that it is made of."""
+        ...
+
+
 def learn_next_items(
     pasts: Sequence[History],
     levels: Vectors,
@@ -34,6 +47,7 @@ def learn_next_items(
     config: NextItemsConfig,
     progress: Callable[[int, "NextItems"], None] | None = None,
     work: Path | None = None,
+    start: Start | None = None,
 ) -> "NextItems":
     """Learn from random cuts of each history.
 
@@ -47,6 +61,7 @@ def learn_next_items(
         config: How.
         progress: Called after each epoch with its number, from 1, and the state.
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        start: What it goes on from; random numbers when None.
 
     Raises:
         TrainingError: When no history has two items, or the loss is not finite in the first epoch.
@@ -56,11 +71,14 @@ def learn_next_items(
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
     state = NextItems(usable, described, levels, worth, warm, config, rng)
+    if start is not None:
+        start.begin(state)
     checkpoint = None
     if work is not None:
         lengths = np.array([len(past) for past in pasts])
         done = [np.concatenate([getattr(past, name) for past in pasts]) for name in ("rows", "weights")]
-        name = digest(asdict(config), levels, worth, warm, described, lengths, *done)
+        begun = [] if start is None else start.arrays()
+        name = digest(asdict(config), levels, worth, warm, described, lengths, *done, *begun)
         checkpoint = work / f"next-items-{name}.safetensors"
     after = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)

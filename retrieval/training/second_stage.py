@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,8 +141,18 @@ class StageLearner:
         liked = [later.rows[later.weights >= least] for later in wanted]
         return np.stack([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)]).astype(np.float32)
 
-    def head(self, examples: Sequence[Examples]) -> tuple[ScoringHead, dict[str, Any]]:
+    def head(
+        self,
+        examples: Sequence[Examples],
+        progress: Callable[[int, int], None] | None = None,
+        work: Path | None = None,
+    ) -> tuple[ScoringHead, dict[str, Any]]:
         """Learn the head that is asked for, and say how learning went.
+
+        Args:
+            examples: Of any users and moments.
+            progress: Called after each epoch of a neural head with how many are done, and how many there are.
+            work: Folder in which a neural head that was killed goes on; nothing is kept when None.
 
         Raises:
             TrainingError: When too few users have a candidate that they took.
@@ -150,7 +161,7 @@ class StageLearner:
         joined, kind = Examples.joined(list(examples)), self.config.head
         if kind == "trees":
             return train_trees_head(joined, self.config.trees), {"head": kind}
-        head, curve = train_neural_head(joined, self.config.neural)
+        head, curve = train_neural_head(joined, self.config.neural, progress, work)
         told = {"head": kind} | curve.to_json()
         if kind == "neural":
             return head, told

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -57,8 +59,11 @@ def films(data: Path, folder: Path) -> Path:
     """Build a bundle of text vectors, with what else is known of the items as attributes, and give where it is."""
     items = pq.read_table(data / "items.parquet", columns=["item_id", "genres", "year"])
     vectors = pq.read_table(data / "vectors.parquet", columns=["item_id", "text_vector"])
+    place = {name: row for row, name in enumerate(vectors["item_id"].to_pylist())}
+    found = [place.get(name) for name in items["item_id"].to_pylist()]
     table = folder / "items.parquet"
-    pq.write_table(items.join(vectors, "item_id", join_type="inner"), table)
+    joined = items.append_column("text_vector", vectors["text_vector"].take(pa.array(found, pa.int64())))
+    pq.write_table(joined.filter(pc.is_valid(joined["text_vector"])), table)
     build_bundle(Catalogue.from_parquet(table), load_encoder("vectors:"), folder / "films")
     return folder / "films"
 

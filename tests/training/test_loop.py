@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from indexing.errors import DamagedFileError, TrainingError
 from retrieval.training.loop import Schedule, digest, learn
@@ -120,6 +121,23 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path: Path, killed_after: 
     assert resumed == curve
     for first, second in zip(whole.parts, again.parts, strict=True):
         np.testing.assert_array_equal(first.detach().numpy(), second.detach().numpy())
+
+
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_the_best_state_is_kept_through_a_kill_also_when_it_was_not_the_last(killed_after: int, tmp_path: Path) -> None:
+    schedule = Schedule(4, checkpoint=tmp_path / "run.safetensors")
+
+    def kill(epoch: int) -> None:
+        if epoch == killed_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        learn(Walk([5.0, 1.0, 2.0, 3.0, 4.0]), np.random.default_rng(0), schedule, kill)
+    walk = Walk([5.0, 1.0, 2.0, 3.0, 4.0])
+    curve = learn(walk, np.random.default_rng(0), schedule)
+    assert (walk.at.item(), curve.best, curve.valid) == (-1.0, 1, (5.0, 1.0, 2.0, 3.0, 4.0))
+    with safe_open(tmp_path / "run.safetensors", "pt") as file:
+        assert {name.split(".")[0] for name in file.keys()} == {"now", "best"}  # noqa: SIM118 - it is no dict
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:

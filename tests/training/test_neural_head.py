@@ -1,5 +1,7 @@
 """The neural head starts with the order of the first source, learns the feature that matters, and sees no padding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,39 @@ def test_too_few_queries_are_an_error() -> None:
         train_neural_head(one, HeadConfig())
     with pytest.raises(TrainingError, match="not finite"):
         train_neural_head(examples()._replace(features=examples().features * np.float32(np.nan)), HeadConfig())
+
+
+def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    config = HeadConfig(epochs=4, least_steps=1, networks=2, hidden=8)
+    whole, curve = train_neural_head(examples(), config)
+    done: list[int] = []
+
+    def kill(passes: int, total: int) -> None:
+        done.append(passes)
+        assert total == 8
+        if passes == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_neural_head(examples(), config, kill, tmp_path)
+    resumed, again = train_neural_head(examples(), config, lambda passes, _: done.append(passes), tmp_path)
+    assert done == [1, 2, 3, 4, 5, 6, 7, 8]
+    for name, tensor in whole.tensors().items():
+        np.testing.assert_array_equal(resumed.tensors()[name], tensor)
+    assert again == curve
+    other, _ = train_neural_head(examples(1), config, work=tmp_path)  # other examples are another training
+    assert not np.array_equal(other.w1, whole.w1)
+    assert len(list(tmp_path.glob("head-*.safetensors"))) == 4
+
+
+def test_the_rate_rises_and_falls_by_the_steps_that_were_taken() -> None:
+    network = _Network(examples(), HeadConfig(epochs=5, least_steps=1, batch_size=50), np.random.default_rng(0))
+    rates = []
+    for _ in range(5):
+        for loss in network.losses(np.random.default_rng(0)):
+            rates.append(network.optimizer.param_groups[0]["lr"] / 4e-3)
+            network.optimizer.zero_grad()
+            loss.backward()
+            network.optimizer.step()
+    assert rates[:7] == pytest.approx([0.04, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0])
+    assert rates[-1] == pytest.approx(max(0.04, 0.5 + 0.5 * np.cos(np.pi * (0.95 - 0.3) / 0.7)))

@@ -1,0 +1,79 @@
+"""How learning is shown to people: how far it is, and what came of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from retrieval.cli.output import progress_wanted, show_pairs
+from retrieval.fit_report import FitReport
+from retrieval.lessons import Step, Tell
+
+
+@contextmanager
+def lessons_shown(as_json: bool) -> Iterator[Tell | None]:
+    """Show a line for each part and past while something is learned; nothing to a program."""
+    if not progress_wanted(as_json):
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[tuple[str, str], TaskID] = {}
+
+        def tell(step: Step) -> None:
+            named = step.part, step.past
+            if named not in tasks:
+                for task in tasks.values():  # what was shown before is through, in how many passes ever
+                    done = bar.tasks[task].completed
+                    bar.update(task, total=done or 1, completed=done or 1)
+                tasks[named] = bar.add_task(f"{step.part}, from {step.past}", total=step.total or None)
+            bar.update(tasks[named], completed=step.done, total=step.total or None)
+
+        yield tell
+
+
+def show_report(title: str, report: FitReport) -> None:
+    """Show what was learned, judged and published."""
+    table = Table("part", "passes", "loss", "ndcg@10 on later interactions", title=escape(title), title_justify="left")
+    parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
+    for part in parts:
+        if part in report.ndcg or part in report.training:
+            value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
+            table.add_row(part, *_passes(report.training.get(part, {})), value)
+    Console().print(table)
+    search = (
+        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
+        for name, found in report.search.items()
+    )
+    since = {part: value for part, value in report.ndcg.items() if part not in parts}
+    pairs = {
+        "published": report.refused
+        or ", ".join(report.published)
+        or "nothing: what was learned did not help on later interactions",
+        "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
+        "search by own and blurred vectors, recall@10": "; ".join(search),
+        "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
+        **{f"{part} was not learned": why for part, why in report.notes.items()},
+        **({"log": report.preparation.lines()["interactions"]} if report.preparation else {}),
+        "generation": report.generation,
+    }
+    show_pairs("", {name: value for name, value in pairs.items() if value})
+
+
+def _passes(told: Mapping[str, Any]) -> tuple[str, str]:
+    """Say in how many passes a part was learned, and from which loss to which."""
+    losses = told.get("train")
+    if not losses:
+        return "", ""
+    kept = f"{told['best']} of {len(losses)}" if told["best"] != len(losses) else str(len(losses))
+    return kept, f"{losses[0]:.3f} → {losses[max(told['best'], 1) - 1]:.3f}"

@@ -1,0 +1,214 @@
+"""Learning the parts of a bundle: each training goes on after a kill, says how far it is, and leaves its losses."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from indexing.bundle import Bundle
+from indexing.errors import TrainingError
+from indexing.fusion import ModalityVectors, fuse
+from indexing.types import Vectors
+from retrieval.adapter import Adapter
+from retrieval.behaviour import Behaviour
+from retrieval.block import sample, taught
+from retrieval.cut import Cut
+from retrieval.description import Description
+from retrieval.fit_report import FitConfig
+from retrieval.fitted import Fitted
+from retrieval.in_force import InForce
+from retrieval.item_space import ItemSpace
+from retrieval.judging import Judging
+from retrieval.prepare import History
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked
+from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
+from retrieval.views import views_of
+
+if TYPE_CHECKING:
+    from retrieval.training.second_stage import StageLearner
+
+EARLY, BEFORE, EVERYTHING = "the early part", "what came before", "everything"
+
+
+class Step(NamedTuple):
+    """How far learning is.
+
+    Attributes:
+        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"reranker"``, ``"index"``.
+        past: What it is learned from: ``"the early part"``, ``"what came before"`` or ``"everything"``.
+        done: Passes; or settings tried.
+        total: At most so many; 0 when nobody knows.
+    """
+
+    part: str
+    past: str
+    done: int
+    total: int
+
+
+Tell = Callable[[Step], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Learns any part from any past.
+
+    Attributes:
+        bundle: Whose items they are.
+        config: How to learn.
+        description: How the items are described.
+        least: What weighs less was disliked.
+        before: What is in force, where learning goes on from it; None to begin anew.
+        work: Folder in which a training that was killed goes on; nothing is kept when None.
+        tell: Called as learning goes on.
+        curves: Receives the losses of each part, those of its last training.
+    """
+
+    bundle: Bundle
+    config: FitConfig
+    description: Description
+    least: float
+    before: InForce | None = None
+    work: Path | None = None
+    tell: Tell | None = None
+    curves: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def frozen(self) -> ModalityVectors:
+        """The frozen vectors of the items."""
+        return self.bundle.modality_vectors
+
+    @cached_property
+    def fused(self) -> Vectors:
+        """Content without an adapter: (N, D) float32."""
+        return fuse(self.frozen)
+
+    @cached_property
+    def described(self) -> Vectors:
+        """The items by their description: (N, F) float32."""
+        return self.description.of(self.frozen, self.bundle.attributes)
+
+    def adapter(self, pasts: Sequence[History], past: str) -> Adapter:
+        """Learn an adapter that keeps search.
+
+        Args:
+            pasts: The histories.
+            past: What they are, by name.
+
+        Raises:
+            TrainingError: When there is too little to learn from.
+        """
+        from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
+        from retrieval.training.search_floor import keeping_search
+
+        config, start = self.config.adapter or AdapterConfig(), None
+        if self.before is not None:
+            pasts, start = self.before.going_on(pasts, self.config.replay, config.seed), self.before.adapter
+            config = replace(config, epochs=self._fewer(config.epochs_for(_teaching(pasts))))
+        total, done = config.epochs_for(_teaching(pasts)), 0
+        self.told("adapter", past, 0, total)
+
+        def after(more: int) -> None:
+            nonlocal done
+            done += more
+            self.told("adapter", past, done, total)
+
+        rows = [one.rows for one in pasts]
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start)
+        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        self.curves["adapter"] = curve.to_json() | kept.to_json()
+        return kept.adapter
+
+    def behaviour(self, pasts: Sequence[History], past: str) -> Behaviour:
+        """Learn a behaviour block; see `adapter`."""
+        from retrieval.training.behaviour import learn_behaviour
+        from retrieval.training.warm_start import TowerStart
+
+        some = [one for one in pasts if len(one)]
+        config, start = self.config.behaviour or BehaviourConfig(), None
+        learned = config.next_items
+        total = learned.epochs_for(_teaching(some)) if learned else 0
+        if self.before is not None and self.before.block is not None and learned is not None:
+            again = self.before.going_on(some, self.config.replay, learned.seed)
+            total = self._fewer(learned.epochs_for(_teaching(again)))
+            config = replace(config, next_items=replace(learned, epochs=total))
+            start = TowerStart.of(self.before.block.behaviour, again)
+        self.told("behaviour", past, 0, total)
+        return learn_behaviour(
+            some,
+            self.described,
+            config,
+            lambda epoch, _: self.told("behaviour", past, epoch, total),
+            work=self.work,
+            start=start,
+            ended=lambda curve: self.curves.update(behaviour=curve.to_json()),
+        )
+
+    def stage_learner(self) -> "StageLearner":
+        """Give what learns a second stage."""
+        from retrieval.training.second_stage import StageLearner  # torch is loaded only by those who learn
+
+        views = views_of(self.description, self.frozen, self.bundle.attributes)
+        config = self.config.head or StageConfig()
+        if config.least is None:  # what was disliked is no more to be found by the head than by the judge
+            config = replace(config, least=self.least)
+        return StageLearner(self.bundle.items, views, config=config)
+
+    def stage(self, space: ItemSpace, cuts: Sequence[Cut], judging: Judging) -> SecondStage:
+        """Learn the second stage from the early part, to find what came in the middle.
+
+        Args:
+            space: Learned from the early part.
+            cuts: Of all users.
+            judging: Those whom it will be judged by, who must not find what they are judged by too easily.
+
+        Raises:
+            TrainingError: When there is too little to learn from, or a source has seen what it is to find.
+        """
+        from retrieval.training.leaks import check_recalls
+        from retrieval.training.second_stage import Moment
+
+        learner, users = self.stage_learner(), sample(taught(cuts, judging.least), len(self.bundle.items))
+        if not users:
+            raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
+        self.told("sources", EARLY, 0, 0)
+        early, middle = [part.early for part in users], [part.middle for part in users]
+        features = learner.seen(space, [part.early for part in cuts])
+        moment = Moment(early, middle, Asked.after(early).times)
+        examples = learner.examples(moment, features)
+        head, curve = learner.head([examples], lambda done, total: self.told("reranker", EARLY, done, total), self.work)
+        check_recalls(features.sources, (early, middle), (judging.pasts, [part.last for part in judging.cuts]))
+        self.curves["reranker"] = curve
+        return SecondStage(features, head, space.indexed)
+
+    def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
+        """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""
+        from retrieval.training.serving import served
+
+        adapter, block, content = passed.adapter, passed.block, self.fused
+        if adapter is not None:
+            adapter = self.adapter(pasts, past)
+            content = adapter.apply(self.frozen)
+        if block is not None:
+            block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
+        stage = passed.reranker
+        if stage is not None:
+            self.told("sources", past, 0, 0)
+            stage = replace(stage, features=self.stage_learner().seen(space, pasts), vectors=space.indexed)
+        return Fitted(adapter, block, stage, space, self.description)
+
+    def told(self, part: str, past: str, done: int, total: int) -> None:
+        """Tell how far a part is."""
+        if self.tell is not None:
+            self.tell(Step(part, past, done, total))
+
+    def _fewer(self, epochs: int) -> int:
+        return max(1, round(self.config.refresh_passes * epochs))
+
+
+def _teaching(pasts: Sequence[History]) -> int:
+    """Count the histories that teach what comes next."""
+    return sum(len(past) >= 2 for past in pasts)

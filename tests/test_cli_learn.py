@@ -1,0 +1,169 @@
+"""`commonspace fit`, its progress, losses and refresh, and `recommend --explain`, as people and programs see them."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.encoders import load_encoder
+from retrieval.cli.curve import write_losses
+from retrieval.cli.lessons import lessons_shown
+from retrieval.interactions import Interactions
+from retrieval.lessons import EARLY, EVERYTHING, Step
+from retrieval.prepare import histories
+from retrieval.retriever import Retriever
+from retrieval.settings import write_settings
+from tests.cli_run import Run, runner
+from tests.test_fit import CLOCK, COUNT, SMALL, catalogue, items, log
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle, two logs, of which the second goes on from the first, and settings."""
+    folder = tmp_path_factory.mktemp("shop")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    table = log(start=CLOCK, each=14).table
+    pq.write_table(table, folder / "all.parquet")
+    pq.write_table(table.filter(pa.array(table["timestamp"].to_numpy() < CLOCK + 8000)), folder / "first.parquet")
+    write_settings(SMALL, folder / "settings.json")
+    return folder
+
+
+@pytest.fixture
+def bundle(shop: Path, tmp_path: Path) -> Path:
+    shutil.copytree(shop / "bundle", tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:
+    given = ("fit", bundle, shop / "first.parquet", "--config", shop / "settings.json")
+    code, out, err = run(*given, "--losses", tmp_path / "losses.svg")
+    assert (code, err) == (0, "")  # nothing of progress where nobody looks at a terminal
+    manifest = Bundle.open(bundle).manifest
+    losses = manifest.learned["training"]["behaviour"]["train"]
+    assert len(losses) == 3
+    row = next(line for line in out.splitlines() if "behaviour" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "behaviour",
+        "3",
+        f"{losses[0]:.3f} → {losses[2]:.3f}",
+        f"{manifest.learned['measured']['ndcg@10']['behaviour']:.4f}",
+    ]
+    assert "published" in out
+    assert manifest.generation in out
+    drawn = (tmp_path / "losses.svg").read_text()
+    assert ">behaviour<" in drawn
+    assert ">learned from<" in drawn
+    assert run("info", bundle, "--losses", tmp_path / "again.html")[0] == 0
+    assert ">behaviour<" in (tmp_path / "again.html").read_text()
+
+
+def test_a_refresh_takes_its_settings_from_what_is_in_force(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:
+    settings = ("--config", shop / "settings.json")
+    first = run("fit", bundle, shop / "first.parquet", *settings, "--json")[1]
+    code, out, _ = run("fit", bundle, shop / "all.parquet", "--refresh", "--work", tmp_path / "work", "--json")
+    report = json.loads(out)
+    assert (code, report["refused"], report["published"]) == (0, "", ["behaviour"])
+    assert report["serving"] == json.loads(first)["serving"]
+    assert len(report["training"]["behaviour"]["train"]) == 1
+    assert len(list((tmp_path / "work").glob("next-items-*.safetensors"))) == 2
+    code, _, err = run("fit", bundle, shop / "all.parquet", "--refresh", "--cut", "time")
+    assert code == 1
+    assert "--cut has no say in a refresh" in err
+
+
+def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path, run: Run) -> None:
+    run("fit", bundle, shop / "first.parquet", "--config", shop / "settings.json")
+    given = ("recommend", bundle, "--history", "i024,i025,i080", "-k", 4)
+    code, out, _ = run(*given, "--explain", "--json")
+    assert code == 0
+    hits = json.loads(out)
+    plain = json.loads(run(*given, "--json")[1])
+    assert [{name: hit[name] for name in hit if name != "why"} for hit in hits] == plain
+    retriever = Retriever.load(bundle)
+    found = retriever.rerank(retriever.recommend([["i024", "i025", "i080"]], 200), 4)
+    for hit, told in zip(hits, retriever.explain(found)[0], strict=True):
+        why = hit["why"]
+        assert why["content"] + why["behaviour"] + why["popularity"] == pytest.approx(why["score"], abs=1e-5)
+        assert [(one["item_id"], one["effect"]) for one in why["history"]] == list(told.history)
+        assert why["modalities"] == {"text": 1.0}
+        assert why["stages"] == dict(told.stages)
+    code, out, _ = run(*given, "--explain")
+    assert code == 0
+    assert "because of" in out
+    assert "100% text" in " ".join(out.split())
+    code, _, err = run(*given, "--explain", "--out", "x.parquet")
+    assert code == 1
+    assert "leave out --out and --users" in err
+
+
+def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: Path, shop: Path, run: Run) -> None:
+    rated = pq.read_table(shop / "first.parquet")
+    ratings = pa.array([1.0 + 2 * (row % 3) for row in range(len(rated))])
+    pq.write_table(
+        rated.set_column(rated.schema.get_field_index("weight"), "weight", ratings), bundle / "../rated.parquet"
+    )
+    run("fit", bundle, bundle / "../rated.parquet", "--config", shop / "settings.json")
+    user = f"u{CLOCK + 3}"
+    given = ("--interactions", bundle / "../rated.parquet", "--user", user, "-k", 3)
+    code, out, err = run("recommend", bundle, *given, "--explain", "--json")
+    assert (code, err) == (0, "")
+    hits, retriever = json.loads(out), Retriever.load(bundle)
+    assert {hit["query_id"] for hit in hits} == {user}
+    (past,) = (
+        one for one in histories(Interactions.open(bundle / "../rated.parquet"), retriever.items) if one.user_id == user
+    )
+    asked, weights = [[retriever.items[row] for row in past.rows]], [past.weights.tolist()]
+    found = retriever.rerank(retriever.recommend(asked, 200, weights=weights), 3)
+    for hit, told in zip(hits, retriever.explain(found, weights=weights)[0], strict=True):
+        assert hit["item_id"] == told.item_id
+        assert [one["effect"] for one in hit["why"]["history"]] == [effect for _, effect in told.history]
+    alike = retriever.explain(found)[0][0].history
+    assert alike != retriever.explain(found, weights=weights)[0][0].history
+
+
+def test_progress_is_shown_to_a_person_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("retrieval.cli.lessons.progress_wanted", lambda as_json: not as_json)
+    monkeypatch.setattr(
+        "retrieval.cli.lessons.Console", lambda **_: Console(file=screen, force_terminal=True, width=100)
+    )
+    with lessons_shown(True) as tell:
+        assert tell is None
+    with lessons_shown(False) as tell:
+        assert tell is not None
+        for step in (Step("adapter", EARLY, 4, 9), Step("serving", EARLY, 7, 0), Step("behaviour", EVERYTHING, 2, 3)):
+            tell(step)
+    last = screen.getvalue()[-900:]
+    assert "adapter, from the early part" in last
+    assert "4/4" in last  # it was stopped early: what it made is all there was
+    assert "7/7" in last
+    assert "behaviour, from everything" in last
+    assert "2/3" in last
+
+
+def test_losses_that_are_not_there_cannot_be_drawn(bundle: Path, run: Run, tmp_path: Path) -> None:
+    code, _, err = run("info", bundle, "--losses", tmp_path / "losses.svg")
+    assert code == 1
+    assert "was learned in passes; there are no losses to draw" in err
+    code, _, err = run("fit", bundle, "sample", "--losses", tmp_path / "losses.pdf")
+    assert code == 1
+    assert "cannot be written as 'losses.pdf'" in err
+    held = {"adapter": {"train": [3.0, 2.0], "valid": [3.5, 2.5, 2.6], "best": 1}, "reranker": {"head": "trees"}}
+    write_losses(held, tmp_path / "losses.svg", "shop")
+    drawn = (tmp_path / "losses.svg").read_text()
+    for shown in (">adapter<", ">held out<", ">kept<"):
+        assert shown in drawn
+    assert ">reranker<" not in drawn
