@@ -15,7 +15,7 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.predictor import Predictor
-from retrieval.ragged import ages, together
+from retrieval.ragged import ages, together, weighted
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
@@ -62,12 +62,12 @@ class Tower:
             levels: (V,), at which ``worth`` is given.
             lengths: (B,), of each history.
         """
-        starts, back = np.cumsum(lengths) - lengths, ages(lengths)
+        back = ages(lengths)
         total = np.tile(self.start.astype(np.float32), (len(lengths), 1))
         channels = np.split(said, len(self.half_lives), axis=1)
         for channel, half_life, worth in zip(channels, self.half_lives, self.worth, strict=True):
             counts = np.interp(weights, levels, worth) * 0.5 ** (back / half_life)
-            total += np.add.reduceat(counts.astype(np.float32)[:, None] * channel, starts)
+            total += weighted(counts.astype(np.float32), channel, lengths)
         queries: Vectors = np.float32(self.share) * unit(total)
         return queries
 
@@ -108,19 +108,35 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
+        return self.weighed(self.directions(histories, weights), histories)
+
+    def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
+        """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
+
+        Raises:
+            ShapeError: When weights and histories do not fit.
+        """
         if weights is None:
             weights = [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        made = np.zeros((len(histories), self.items.shape[1]), np.float32)
+        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         lengths = np.array(list(map(len, histories)), np.int64)
-        ends = np.cumsum([tower.width for tower in self.towers])[:-1]
+        towers = [replace(tower, share=1.0) for tower in self.towers]
+        ends = np.cumsum([tower.width for tower in towers])[:-1]
         for lines in together(lengths):
             rows = np.concatenate([histories[line] for line in lines])
             of_rows = np.concatenate([weights[line] for line in lines])
-            told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
+            told = zip(towers, np.split(self.said[rows], ends, axis=1), strict=True)
             parts = [tower.queries(said, of_rows, self.levels, lengths[lines]) for tower, said in told]
-            made[lines] = np.pad(np.concatenate(parts, axis=1), ((0, 0), (0, 1)), constant_values=self.popular)
+            made[lines] = np.concatenate(parts, axis=1)
+        return made
+
+    def weighed(self, directions: Vectors, histories: Sequence[Rows]) -> Vectors:
+        """Give the behaviour part of queries, (B, R) float32, of what `directions` gave for the same histories."""
+        shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
+        popular = np.array([[self.popular if len(rows) else 0.0] for rows in histories], np.float32).reshape(-1, 1)
+        made: Vectors = np.concatenate([directions * shares.astype(np.float32), popular], axis=1)
         made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
         return made
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +56,22 @@ class ItemFacts:
             times: (B,) int64, in seconds since 1970.
             rows: (B, K), none of them padding.
         """
-        logs = np.log((self.counts + 1) / (self.mean + 1))
-        trust = self.counts / (self.counts + _DOUBT)
-        ages = np.log1p(np.maximum(times[:, None] - self.first[rows], 0) / _DAY)
-        found: Vectors = np.stack([logs[rows], self.liked[rows], ages, trust[rows]], axis=2).astype(np.float32)
+        ages = np.log1p(np.maximum(times[:, None] - self.first.take(rows), 0) / _DAY)
+        parts = (self._logs.take(rows), self.liked.take(rows), ages, self._trust.take(rows))
+        found: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
         return found
+
+    @cached_property
+    def _logs(self) -> Vectors:
+        """(N,), of the counts; computed once for all who ask."""
+        logs: Vectors = np.log((self.counts + 1) / (self.mean + 1))
+        return logs
+
+    @cached_property
+    def _trust(self) -> Vectors:
+        """(N,) from 0 to 1, how much the counts tell."""
+        trust: Vectors = self.counts / (self.counts + _DOUBT)
+        return trust
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "ItemFacts":
         """Give the facts of other rows; nobody has met a new item. See `Source.carried`."""

@@ -65,15 +65,35 @@ class ItemSpace:
         """
         if weights is not None and list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        there = [line for line, rows in enumerate(histories) if len(rows)]
-        if self.behaviour is None and len(there) < len(histories):
+        if self.behaviour is None and not all(map(len, histories)):
             user = next(line for line, rows in enumerate(histories) if not len(rows))
             raise InputError(
                 f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
                 "user out, or learn from interactions with `fit`"
             )
-        tastes = np.zeros((len(histories), self.dim), np.float32)
-        if there and (self.behaviour is None or self.behaviour.content):
-            centre = self.centre if centre is None else centre
-            tastes[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
+        if self.behaviour is None or self.behaviour.content:
+            tastes = self.tastes(histories, centre)
+        else:
+            tastes = np.zeros((len(histories), self.dim), np.float32)
         return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights)
+
+    def tastes(self, histories: Sequence[Rows], centre: Vectors | None = None) -> Vectors:
+        """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""
+        found = np.zeros((len(histories), self.dim), np.float32)
+        if there := [line for line, rows in enumerate(histories) if len(rows)]:
+            centre = self.centre if centre is None else centre
+            found[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
+        return found
+
+    def asked_twice(self, histories: Sequence[Rows], weights: Sequence[Vectors]) -> tuple[Vectors, Vectors]:
+        """Give users' queries as `asked` does, and once more with each part weighed by itself, whatever its share.
+
+        Returns:
+            Twice (B, D + R) float32. In the second content and every tower ask with length 1, popularity does not ask.
+        """
+        if (block := self.behaviour) is None:
+            served = self.asked(histories, weights)
+            return served, served
+        tastes, directions = self.tastes(histories), block.directions(histories, weights)
+        served = np.concatenate([np.float32(block.content) * tastes, block.weighed(directions, histories)], axis=1)
+        return served, np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))

@@ -1,7 +1,9 @@
 """The second stage: candidates of several sources, ordered by a learned head. Candidates in, Candidates out."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import StageFeatures
 
-BLOCK = 1024  # queries whose features are in memory at once
+BLOCK = 64  # queries whose features are in memory, and mostly in the processor's cache, at once
+WORKERS = min(4, os.cpu_count() or 1)  # threads, each with a block of queries
 _STORED: dict[str, Callable[..., Source]] = {
     "Neighbours": Neighbours.read,
     "Popular": Popular.read,
@@ -72,14 +75,22 @@ class SecondStage:
             else:  # of a pool, which has no vectors to ask with
                 scores[others] = candidates.scores[others]
         lines = np.flatnonzero(learned)
-        for start in range(0, len(lines), BLOCK):
-            block = lines[start : start + BLOCK]
-            part = candidates.take(block)
-            kept = part.rows >= 0
-            found = np.full(kept.shape, -np.inf, np.float32)
-            found[kept] = self.head.score(self.features.of(part)[kept])
+        blocks = np.split(lines, np.arange(BLOCK, len(lines), BLOCK))
+        for block, found in zip(blocks, self._scored([candidates.take(block) for block in blocks]), strict=True):
             scores[block] = found
         return candidates.reordered(scores, STAGE)
+
+    def _scored(self, parts: Sequence[Candidates]) -> Iterable[Vectors]:
+        """Score blocks of candidates, several at once: numpy leaves the other threads alone while it computes."""
+        workers = min(len(parts), WORKERS)
+        if workers <= 1:
+            return map(self._score, parts)
+        with ThreadPoolExecutor(workers, thread_name_prefix="rerank") as pool:
+            return list(pool.map(self._score, parts))
+
+    def _score(self, part: Candidates) -> Vectors:
+        found = self.head.score(self.features.columns(part).transpose(1, 2, 0))
+        return np.where(part.rows >= 0, found, np.float32(-np.inf))
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""

@@ -4,8 +4,9 @@ All is computed from `Candidates`, wherever they come from; ranks and spreads ar
 in training as in serving.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy as np
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
-from retrieval.sources import Asked, Source
+from retrieval.products import products, taken
+from retrieval.ragged import ages, means
+from retrieval.sources import Asked, Source, SpaceSource, scored
 
-BLOCK = 128  # queries at a time
+BLOCK = 64  # queries at a time
 READ = 200  # last items of a history that tastes are made of
 _OF_SOURCE = ("z", "rank")
 _OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
@@ -61,27 +64,47 @@ class StageFeatures:
 
     def of(self, candidates: Candidates) -> Vectors:
         """Give the features of B queries with K candidates each: (B, K, F) float32, zero for padding."""
-        features = np.zeros((*candidates.rows.shape, len(self.features)), np.float32)
+        return np.ascontiguousarray(self.columns(candidates).transpose(1, 2, 0))
+
+    def columns(self, candidates: Candidates) -> Vectors:
+        """Give the same as (F, B, K), the order in which they are made and in which the neural head reads fastest."""
+        found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
         asked = Asked.of(candidates, self.facts.usual, self.facts.now)
         for start in range(0, len(candidates), BLOCK):
             part = slice(start, min(start + BLOCK, len(candidates)))
             kept = candidates.rows[part] >= 0
-            rows = np.where(kept, candidates.rows[part], 0)
-            here = features[part]
-            place = 0
-            for source in self.sources:
-                scores = np.take_along_axis(source.scores(asked[part]), rows, axis=1)
-                here[:, :, place], here[:, :, place + 1] = spread(scores, kept), ranked(scores, kept)
-                place += len(_OF_SOURCE)
-            counts = tastes(asked[part], self.facts.usual)
-            for vectors in self.views.values():
-                here[:, :, place : place + _TASTES] = compared(vectors, counts, rows)
-                here[:, :, place + _TASTES] = (np.abs(vectors).sum(axis=1) == 0)[rows]
-                place += len(_OF_VIEW)
-            here[:, :, place : place + 4] = self.facts.at(asked.times[part], rows)
-            here[:, :, place + 4 :] = _of_users(asked[part])[:, None]
-            here[~kept] = 0
-        return features
+            self._fill(found[:, part], asked[part], np.where(kept, candidates.rows[part], 0), kept)
+        return found
+
+    def _fill(self, here: Vectors, asked: Asked, rows: Rows, kept: Mask) -> None:
+        """Write the features of a block of queries."""
+        place = len(self.sources) * len(_OF_SOURCE)
+        for number, scores in self._scores(asked, rows):
+            here[2 * number], here[2 * number + 1] = spread(scores, kept), ranked(scores, kept)
+        counts = tastes(asked, self.facts.usual)
+        for name, vectors in self.views.items():
+            here[place : place + _TASTES] = compared(vectors, counts, rows).transpose(2, 0, 1)
+            here[place + _TASTES] = self._missing[name].take(rows)
+            place += len(_OF_VIEW)
+        here[place : place + 4] = self.facts.at(asked.times, rows).transpose(2, 0, 1)
+        here[place + 4 :] = _of_users(asked).T[:, :, None]
+        here[:, ~kept] = 0
+
+    def _scores(self, asked: Asked, rows: Rows) -> Iterator[tuple[int, Vectors]]:
+        """Give the number and the scores, (B, K) float32, of every source; those of the same vectors read them once."""
+        spaces: dict[int, dict[int, SpaceSource]] = {}
+        for number, source in enumerate(self.sources):
+            if isinstance(source, SpaceSource):
+                spaces.setdefault(id(source.space.indexed), {})[number] = source
+            else:
+                yield number, source.scores(asked, rows)
+        for alike in spaces.values():
+            yield from zip(alike, scored(list(alike.values()), asked, rows).swapaxes(0, 1), strict=True)
+
+    @cached_property
+    def _missing(self) -> dict[str, Vectors]:
+        """(N,) float32 for each view, 1 where an item lacks it."""
+        return {name: (~vectors.any(axis=1)).astype(np.float32) for name, vectors in self.views.items()}
 
 
 def spread(scores: Vectors, kept: Mask) -> Vectors:
@@ -126,33 +149,30 @@ def tastes(asked: Asked, usual: float) -> list[tuple[Rows, Vectors]]:
     Returns:
         For each user rows (H,) and counts (4, H) float32.
     """
-    found = []
-    for rows, weights in zip(asked.histories, asked.weights, strict=True):
-        rows, weights = rows[-READ:], weights[-READ:]
-        counts = np.zeros((_TASTES, len(rows)), np.float32)
-        if len(rows):
-            recent = 0.5 ** (np.arange(len(rows))[::-1] / _HALF_LIFE)
-            apart = weights - (weights.mean() if len(rows) > 1 else usual)
-            counts[0] = recent * weights
-            counts[1], counts[2] = recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0)
-            counts[3, -1] = 1
-        found.append((rows, counts))
-    return found
+    histories, weights = [rows[-READ:] for rows in asked.histories], [one[-READ:] for one in asked.weights]
+    lengths = np.array(list(map(len, histories)), np.int64)
+    told, back = np.concatenate([np.empty(0, np.float32), *weights]), ages(lengths)
+    usually = np.where(lengths == 1, usual, means(told, lengths))
+    recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)
+    counts = np.stack([recent * told, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), back == 0])
+    return list(zip(histories, np.split(counts.astype(np.float32), np.cumsum(lengths)[:-1], axis=1), strict=True))
 
 
 def compared(vectors: Vectors, counts: Sequence[tuple[Rows, Vectors]], rows: Rows) -> Vectors:
     """Give the cosine of each candidate with each taste: (B, K, 4) float32; 0 where either says nothing."""
-    told = np.stack([of_user @ vectors[history] for history, of_user in counts])
+    told = np.empty((len(counts), _TASTES, vectors.shape[1]), np.float32)
+    room = np.empty((max((len(history) for history, _ in counts), default=0), vectors.shape[1]), np.float32)
+    for (history, of_user), out in zip(counts, told, strict=True):
+        np.matmul(of_user, taken(vectors, history, room), out=out)
     lengths = np.linalg.norm(told, axis=2, keepdims=True)
     told /= np.where(lengths > 1e-9, lengths, np.inf)
-    found: Vectors = np.matmul(vectors[rows], told.transpose(0, 2, 1))
-    return found
+    return products(vectors, told, rows).swapaxes(1, 2)
 
 
 def _of_users(asked: Asked) -> Vectors:
     """Give what is the same for all candidates of a user: (B, 3)."""
-    told = [
-        (np.log1p(len(weights)), weights.mean() if len(weights) else 0, weights.std() if len(weights) else 0)
-        for weights in asked.weights
-    ]
-    return np.array(told, np.float32).reshape(len(asked), len(_OF_USER))
+    lengths = np.array(list(map(len, asked.weights)), np.int64)
+    weights = np.concatenate([np.empty(0), *asked.weights])
+    mean = means(weights, lengths)
+    variance = means((weights - np.repeat(mean, lengths)) ** 2, lengths)
+    return np.stack([np.log1p(lengths), mean, np.sqrt(variance)], axis=1).astype(np.float32)

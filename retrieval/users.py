@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
-from retrieval.ragged import ages, together
+from retrieval.ragged import ages, together, weighted
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class UserModel:
             weights = 0.5 ** (back / self.half_life)
             weights /= np.repeat(np.add.reduceat(weights, starts), lengths[lines])
             rows = np.concatenate([read[line] for line in lines])
-            tastes[lines] = np.add.reduceat(weights.astype(np.float32)[:, None] * vectors[rows], starts)
+            tastes[lines] = weighted(weights.astype(np.float32), vectors[rows], lengths[lines])
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.types import Vectors
+from retrieval.products import multiplied
 from retrieval.training.config import HeadKind
 
+BLOCK = 2048  # candidates at once: what is computed on the way stays in the processor's cache
 FAR = 6.0  # standard deviations from the mean that a feature can be
 
 
@@ -41,12 +43,22 @@ class NeuralHead:
         return len(self.mean)
 
     def score(self, features: Vectors) -> Vectors:
-        """Map (…, F) float32 to (…) float32, higher is better."""
-        x = np.clip((features - self.mean) / self.scale, -FAR, FAR).astype(np.float32, copy=False)
-        hidden = x @ self.w1
-        hidden += self.b1
+        """Map (…, F) float32 to (…) float32, higher is better; fastest where each feature's numbers lie together."""
+        columns = np.moveaxis(features, -1, 0).reshape(self.width, -1)
+        scores = np.empty(columns.shape[1], np.float32)
+        for start in range(0, len(scores), BLOCK):
+            here = slice(start, start + BLOCK)
+            scores[here] = self._scored(columns[:, here])
+        return scores.reshape(features.shape[:-1])
+
+    def _scored(self, columns: Vectors) -> Vectors:
+        """Map (F, P) float32 to (P,) float32."""
+        x = (columns - self.mean[:, None]) / self.scale[:, None]
+        np.clip(x, -FAR, FAR, out=x)
+        hidden = multiplied(self.w1.T, x)
+        hidden += self.b1[:, None]
         np.maximum(hidden, 0, out=hidden)
-        scores: Vectors = x @ self.linear + hidden @ self.w2
+        scores: Vectors = np.matmul(self.linear, x) + np.matmul(self.w2, hidden)
         return scores
 
     @classmethod

@@ -4,7 +4,7 @@ from retrieval.sources.neighbours import Neighbours, strongest
 from retrieval.sources.pool import pooled, top_of
 from retrieval.sources.popular import Popular, Recent
 from retrieval.sources.source import Asked, Book, Source
-from retrieval.sources.spaces import SpaceSource, space_sources
+from retrieval.sources.spaces import SpaceSource, scored, space_sources
 
 __all__ = [
     "Asked",
@@ -15,6 +15,7 @@ __all__ = [
     "Source",
     "SpaceSource",
     "pooled",
+    "scored",
     "space_sources",
     "strongest",
     "top_of",

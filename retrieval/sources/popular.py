@@ -1,6 +1,7 @@
 """Sources that know nothing of the user: what all take, and what all took of late."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,10 @@ class Popular:
     logs: Vectors
     book: Book | None = None
 
-    def scores(self, asked: Asked) -> Vectors:
-        """Give (B, N) float32."""
+    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+        """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
+        if rows is not None:
+            return self.logs.take(rows)
         return np.broadcast_to(self.logs, (len(asked), len(self.logs)))
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Popular":
@@ -63,18 +66,41 @@ class Recent:
     count: int
     days: float
     book: Book | None = None
+    _last: dict[tuple[int, int], Vectors] = field(init=False, repr=False, default_factory=dict)
 
-    def scores(self, asked: Asked) -> Vectors:
-        """Give (B, N) float32; what was done in the second in which a user asks counts."""
+    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+        """Give (B, N) float32, or (B, K) of given rows; what was done in the second in which a user asks counts."""
         moments, line = np.unique(asked.times, return_inverse=True)
         ends = np.searchsorted(self.times, moments, side="right")
         starts = np.searchsorted(self.times, moments - int(self.days * _DAY), side="right")
-        counts = np.empty((len(moments), self.count), np.float32)
-        for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            rows = self.rows[start:end]
-            counts[place] = np.bincount(rows[rows >= 0], minlength=self.count)
-        found: Vectors = np.log1p(counts)[line]
+        if rows is not None and len(moments) == 1:  # as all do who ask after what was learned from
+            return self._between(int(starts[0]), int(ends[0])).take(rows)
+        if rows is not None:
+            keys = rows * (len(self.rows) + 1)
+            before, until = (np.searchsorted(self._places, keys + edge[line][:, None]) for edge in (starts, ends))
+            return np.log1p((until - before).astype(np.float32))
+        found: Vectors = np.stack([self._counted(*edges) for edges in zip(starts, ends, strict=True)])[line]
         return found
+
+    def _between(self, start: int, end: int) -> Vectors:
+        """Count once what all ask for; several threads may ask at once."""
+        found = self._last.get((start, end))
+        if found is None:
+            found = self._counted(start, end)
+            self._last.clear()
+            self._last[start, end] = found
+        return found
+
+    def _counted(self, start: int, end: int) -> Vectors:
+        """Give (N,) float32."""
+        rows = self.rows[start:end]
+        return np.log1p(np.bincount(rows[rows >= 0], minlength=self.count).astype(np.float32))
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """Rising, for each item where in time it was taken: ``row * (n + 1) + place``."""
+        there = np.flatnonzero(self.rows >= 0)
+        return np.sort(self.rows[there] * (len(self.rows) + 1) + there)
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Recent":
         """Give the source for other rows; see `Source`."""

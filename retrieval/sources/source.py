@@ -1,7 +1,7 @@
 """What every source of candidates does, and the book it keeps of what it has learned from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from indexing.errors import ShapeError
 from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
+from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
 
 
@@ -26,6 +27,7 @@ class Asked:
     histories: Sequence[Rows]
     weights: Sequence[Vectors]
     times: NDArray[np.int64]
+    _queries: dict[ItemSpace, tuple[Vectors, Vectors]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(map(len, self.weights)) != list(map(len, self.histories)) or len(self.times) != len(self.histories):
@@ -39,6 +41,12 @@ class Asked:
 
     def __getitem__(self, part: slice) -> "Asked":
         return Asked(self.histories[part], self.weights[part], self.times[part])
+
+    def of_space(self, space: ItemSpace) -> tuple[Vectors, Vectors]:
+        """Give what `ItemSpace.asked_twice` does; all sources of one space ask alike, so once is enough."""
+        if space not in self._queries:
+            self._queries[space] = space.asked_twice(self.histories, self.weights)
+        return self._queries[space]
 
     @classmethod
     def after(cls, pasts: Sequence[History]) -> "Asked":
@@ -105,8 +113,13 @@ class Source(Protocol):
         """What it was learned from; None where that is no longer known, as of one that was stored."""
         ...
 
-    def scores(self, asked: Asked) -> Vectors:
-        """Give (B, N) float32, higher is better; NaN for items that it does not know."""
+    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+        """Give (B, N) float32, higher is better; NaN for items that it does not know.
+
+        Args:
+            asked: B users.
+            rows: (B, K) int64, from 0 to N - 1: only these are wanted, (B, K) float32.
+        """
         ...
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Source":

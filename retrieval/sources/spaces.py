@@ -1,6 +1,7 @@
 """Sources that are inner products: content, behaviour as it is served, and each of its towers alone."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
 from retrieval.item_space import ItemSpace
+from retrieval.products import products
 from retrieval.sources.source import Asked, Book
 
 WHOLE, CONTENT = "retrieval", "content"
@@ -23,19 +25,25 @@ class SpaceSource:
         space: Items and queries.
         part: The dimensions that count.
         book: What the space was learned from.
+        alone: Whether the part is weighed by itself, whatever its share in what is served.
     """
 
     name: str
     space: ItemSpace
     part: slice
     book: Book | None = None
+    alone: bool = False
 
-    def scores(self, asked: Asked) -> Vectors:
-        """Give (B, N) float32."""
-        found: Vectors = (
-            self.space.asked(asked.histories, asked.weights)[:, self.part] @ self.space.indexed[:, self.part].T
-        )
+    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+        """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
+        if rows is not None:
+            return scored([self], asked, rows)[:, 0]
+        found: Vectors = self.queries(asked) @ self.space.indexed[:, self.part].T
         return found
+
+    def queries(self, asked: Asked) -> Vectors:
+        """Give what users ask the part with, (B, d) float32."""
+        return asked.of_space(self.space)[self.alone][:, self.part]
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "SpaceSource":
         """Refuse: whoever changes the space makes its sources anew, by `space_sources`."""
@@ -44,6 +52,21 @@ class SpaceSource:
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give nothing: the space has files of its own."""
         return {}
+
+
+def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
+    """Give the scores of S sources over the same vectors, each of which is read once: (B, S, K) float32.
+
+    Args:
+        sources: One or more.
+        asked: B users.
+        rows: (B, K) int64, from 0 to N - 1.
+    """
+    vectors = sources[0].space.indexed
+    queries = np.zeros((len(asked), len(sources), vectors.shape[1]), np.float32)
+    for place, source in enumerate(sources):
+        queries[:, place, source.part] = source.queries(asked)
+    return products(vectors, queries, rows)
 
 
 def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:
@@ -56,9 +79,7 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
     whole = SpaceSource(WHOLE, space, slice(0, space.indexed.shape[1]), book)
     if (block := space.behaviour) is None:
         return (whole,)
-    even = replace(block, towers=tuple(replace(tower, share=1.0) for tower in block.towers), content=1.0)
-    alone = replace(space, behaviour=even)
     starts = space.dim + np.cumsum([0, *(len(tower.start) for tower in block.towers)])
     parts = [slice(int(start), int(end)) for start, end in pairwise(starts)]
-    towers = [SpaceSource(name, alone, part, book) for name, part in zip(TOWERS, parts, strict=False)]
-    return (whole, *towers, SpaceSource(CONTENT, alone, slice(0, space.dim), book))
+    towers = [SpaceSource(name, space, part, book, alone=True) for name, part in zip(TOWERS, parts, strict=False)]
+    return (whole, *towers, SpaceSource(CONTENT, space, slice(0, space.dim), book, alone=True))

@@ -84,6 +84,14 @@ def train_neural_head(
     return NeuralHead.together(heads), curves[0]
 
 
+def scores_by_torch(head: NeuralHead, features: Vectors) -> Vectors:
+    """Give what `NeuralHead.score` gives, in the operations that it was learned by: (…, F) float32 to (…) float32."""
+    mean, scale, linear, w1, b1, w2 = (torch.from_numpy(tensor) for tensor in head.tensors().values())
+    x = ((torch.from_numpy(features) - mean) / scale).clamp_(-FAR, FAR)
+    scores: Vectors = (x @ linear + F.relu(x @ w1 + b1) @ w2).numpy()
+    return scores
+
+
 class _Network:
     """The torch side of `NeuralHead`."""
 

@@ -8,8 +8,9 @@ import torch
 
 from indexing.errors import TrainingError
 from retrieval.heads import NeuralHead
+from retrieval.heads.neural import FAR
 from retrieval.training.config import HeadConfig
-from retrieval.training.neural_head import Examples, _Network, train_neural_head
+from retrieval.training.neural_head import Examples, _Network, scores_by_torch, train_neural_head
 
 QUERIES, DEPTH, FEATURES = 200, 20, 4
 
@@ -53,7 +54,28 @@ def test_numpy_scores_as_torch_does() -> None:
     with torch.no_grad():
         hidden = torch.relu(network.x @ network.w1 + network.b1)
         expected = (network.x @ network.linear + hidden @ network.w2).numpy()
-    np.testing.assert_allclose(network.head().score(one.features), expected, rtol=1e-4, atol=1e-4)
+    head = network.head()
+    np.testing.assert_allclose(head.score(one.features), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores_by_torch(head, one.features), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_scores_are_alike_whatever_the_layout_and_however_many_there_are() -> None:
+    rng = np.random.default_rng(0)
+    count, width, hidden = 5000, 42, 128  # more candidates than are scored at once
+    linear, w1, b1, w2 = (
+        rng.normal(size=shape).astype(np.float32) / 10 for shape in [(width,), (width, hidden), (hidden,), (hidden,)]
+    )
+    mean, scale = rng.normal(size=width).astype(np.float32), rng.random(width).astype(np.float32) + 0.01
+    head, features = NeuralHead(mean, scale, linear, w1, b1, w2), 3 * rng.normal(size=(2, count // 2, width))
+    features = features.astype(np.float32)
+    x = np.clip((features.astype(np.float64) - mean) / scale, -FAR, FAR)
+    assert (np.abs(x) == FAR).mean() > 0.05  # some are too far from the mean to count in full
+    expected = x @ linear + np.maximum(x @ w1 + b1, 0) @ w2
+    columns = np.ascontiguousarray(np.moveaxis(features, -1, 0))
+    for given in (features, np.moveaxis(columns, 0, -1)):
+        np.testing.assert_allclose(head.score(given), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores_by_torch(head, features), expected, rtol=1e-5, atol=1e-5)
+    assert head.score(features[:, :0]).shape == (2, 0)
 
 
 def test_the_loss_is_the_softmax_over_candidates_without_padding() -> None:

@@ -1,0 +1,141 @@
+"""Only the candidates are scored, many at once: that it is what scoring all items one by one says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from indexing.types import Rows, Vectors
+from retrieval import products as computing
+from retrieval import second_stage
+from retrieval.candidates import Candidates
+from retrieval.heads import NeuralHead
+from retrieval.products import multiplied, products
+from retrieval.second_stage import SecondStage
+from retrieval.sources import Asked
+from retrieval.stage_features import READ, StageFeatures
+from scripts.benchmarks.stage_world import NOW, World
+
+ITEMS, DIM, DAY = 4000, 48, 86_400
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    made = World.of(ITEMS, DIM, 150, seed=0)
+    for number, source in enumerate(made.features.sources):
+        if source.name == "ease":  # does not know every tenth item
+            made.features.sources[number] = replace(source, known=np.arange(ITEMS) % 10 > 0)  # type: ignore
+    return made
+
+
+@pytest.fixture(scope="module")
+def given(world: World) -> Candidates:
+    """Candidates of 150 users: some padded, some twice, of users with no history, one item, and a very long one."""
+    found = world.candidates(150, 40, seed=0)
+    rng, rows = np.random.default_rng(1), found.rows.copy()
+    rows[::3, 30:] = -1
+    rows[1, 5] = rows[1, 4]
+    rows[2, 3] = 0  # which stands in for padding too
+    histories, weights = list(found.histories), list(found.weights)
+    histories[4], weights[4] = histories[4][:0], weights[4][:0]
+    histories[5], weights[5] = histories[5][:1], weights[5][:1]
+    histories[6] = rng.integers(0, ITEMS, READ + 90)
+    weights[6] = rng.integers(1, 6, READ + 90).astype(np.float32)
+    scores = np.where(rows >= 0, found.scores, np.float32(-np.inf))
+    return replace(found, rows=rows, scores=scores, histories=tuple(histories), weights=tuple(weights))
+
+
+def at_many_times(found: Candidates) -> Candidates:
+    return replace(found, times=NOW - DAY * np.arange(len(found)))
+
+
+def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
+    """The features of one query after another, as they are described: (K, F) float64."""
+    for line in range(len(found)):
+        one = Asked.of(found.take([line]), features.facts.usual, features.facts.now)
+        kept = found.rows[line][found.rows[line] >= 0]
+        columns: list[Vectors] = []
+        for source in features.sources:
+            scores = np.float32(source.scores(one)[0])[kept]
+            known = scores[~np.isnan(scores)].astype(np.float64)
+            columns.append(np.nan_to_num((scores - known.mean()) / max(known.std(), 1e-6)))
+            columns.append([np.log1p((known > score).sum() if score == score else len(known)) for score in scores])
+        history, weights = one.histories[0][-READ:], one.weights[0][-READ:].astype(np.float64)
+        recent = 0.5 ** (np.arange(len(history))[::-1] / 15)
+        apart = weights - (weights.mean() if len(history) > 1 else features.facts.usual)
+        last = np.arange(len(history)) == len(history) - 1
+        counts = [recent * weights, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), last]
+        for vectors in features.views.values():
+            for of_taste in counts:
+                taste = of_taste @ vectors[history].astype(np.float64)
+                length = np.linalg.norm(taste)
+                columns.append(vectors[kept] @ taste / (length if length > 1e-9 else np.inf))
+            columns.append(np.array([not vectors[row].any() for row in kept]))
+        columns.extend(features.facts.at(one.times, kept[None])[0].T)
+        whole = one.weights[0].astype(np.float64)
+        of_user = [np.log1p(len(whole)), whole.mean(), whole.std()] if len(whole) else [0, 0, 0]
+        columns.extend(np.full(len(kept), value) for value in of_user)
+        yield np.pad(np.stack(columns, axis=1), ((0, len(found.rows[line]) - len(kept)), (0, 0)))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["now", "many times"])
+def test_a_source_says_of_some_items_what_it_says_of_all(world: World, given: Candidates, *, many: bool) -> None:
+    asked = Asked.of(at_many_times(given) if many else given, world.features.facts.usual, NOW)
+    rows: Rows = np.maximum(given.rows, 0)
+    for source in world.features.sources:
+        expected = np.take_along_axis(source.scores(asked), rows, axis=1)
+        found = source.scores(asked, rows)
+        assert found.dtype == np.float32, source.name
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=source.name)
+        if source.name in ("ease", "next", "popular", "recent"):  # the same sums in the same order
+            np.testing.assert_array_equal(found, expected, err_msg=source.name)
+    assert np.isnan(world.features.sources[4].scores(asked, rows)).any()
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["now", "many times"])
+def test_features_are_those_of_the_straightforward_way(world: World, given: Candidates, *, many: bool) -> None:
+    found = at_many_times(given) if many else given
+    features = world.features.of(found)
+    expected = np.stack(list(slowly(world.features, found)))
+    assert features.shape == expected.shape
+    for column, name in enumerate(map(str, world.features.features)):
+        # A rank is of scores in float32: two that differ in the last place may change places.
+        tolerance = {"atol": 2e-4 if name.endswith("_z") else 1e-5}
+        differ = ~np.isclose(features[:, :, column], expected[:, :, column], rtol=1e-4, **tolerance)
+        assert differ.mean() <= (1e-3 if name.endswith("_rank") else 0), name
+
+
+def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads(
+    world: World, given: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, width = np.random.default_rng(0), len(world.features.features)
+    linear, w1, b1, w2 = (rng.normal(size=n).astype(np.float32) for n in [(width,), (width, 16), (16,), (16,)])
+    head = NeuralHead(np.zeros(width, np.float32), np.ones(width, np.float32), linear, w1, b1, w2)
+    stage = SecondStage(world.features, head, world.space.indexed, new_users=True)
+    scores = np.where(given.rows >= 0, head.score(world.features.of(given)), -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    answers = []
+    for workers in (1, 3):
+        monkeypatch.setattr(second_stage, "WORKERS", workers)
+        answers.append(stage.rerank(given))
+    np.testing.assert_array_equal(answers[0].rows, answers[1].rows)
+    np.testing.assert_array_equal(answers[0].scores, answers[1].scores)
+    np.testing.assert_allclose(answers[0].scores, np.take_along_axis(scores, order, axis=1), rtol=1e-4, atol=1e-3)
+    assert (answers[0].rows == np.take_along_axis(given.rows, order, axis=1)).mean() > 0.99
+    assert stage.rerank(given.take([])).rows.shape == (0, 40)
+
+
+@pytest.mark.parametrize("dim", [8, 300], ids=["narrow", "wide"])
+def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors, queries = (rng.normal(size=n).astype(np.float32) for n in [(50, dim + 2), (3, 2, dim)])
+    rows = rng.integers(0, 50, (3, 20))
+    for table in (vectors[:, :dim].copy(), vectors[:, 1 : dim + 1]):  # together in memory, and not
+        expected = np.einsum("bsd,bkd->bsk", queries.astype(np.float64), table[rows])
+        for small in (2**18, 2 * dim * 7):  # all rows at once, and seven at a time
+            monkeypatch.setattr(computing, "_SMALL", small)
+            np.testing.assert_allclose(products(table, queries, rows), expected, rtol=1e-4, atol=1e-4)
+            product = multiplied(queries[0], table.T)
+            np.testing.assert_allclose(product, queries[0].astype(np.float64) @ table.T, rtol=1e-4, atol=1e-4)
+    assert products(vectors[:, :dim], queries[:0], rows[:0]).shape == (0, 2, 20)
