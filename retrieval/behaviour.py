@@ -4,7 +4,7 @@ An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alp
 query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +14,14 @@ from safetensors.numpy import load, save
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
+from retrieval.attention import Attention
 from retrieval.predictor import Predictor
 from retrieval.ragged import ages, together
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
 _PREDICTOR = ("landmarks", "weights", "offset")
+_ATTENTION = "attention."  # how the names of its tensors begin
 _TABLES = ("items", "said", "confidence", "levels")
 
 
@@ -87,6 +89,7 @@ class Behaviour:
         predictor: Of ``items`` and ``said`` side by side, for items that come later.
         popular: How much popularity counts beside a history.
         content: How much a unit content taste counts, ``alpha``.
+        attention: Added to what the towers ask for, in their dimensions; None goes without.
     """
 
     items: Vectors
@@ -97,6 +100,7 @@ class Behaviour:
     predictor: Predictor
     popular: float = 0.0
     content: float = 0.0
+    attention: Attention | None = None
 
     def queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give the behaviour part of each user's query: (B, R) float32.
@@ -118,9 +122,12 @@ class Behaviour:
         for lines in together(lengths):
             rows = np.concatenate([histories[line] for line in lines])
             of_rows = np.concatenate([weights[line] for line in lines])
-            told = zip(self.towers, np.split(self.said[rows], ends, axis=1), strict=True)
-            parts = [tower.queries(said, of_rows, self.levels, lengths[lines]) for tower, said in told]
+            said = self.said[rows]
+            told = zip(self.towers, np.split(said, ends, axis=1), strict=True)
+            parts = [tower.queries(part, of_rows, self.levels, lengths[lines]) for tower, part in told]
             made[lines] = np.pad(np.concatenate(parts, axis=1), ((0, 0), (0, 1)), constant_values=self.popular)
+            if self.attention is not None and self.attention.share:
+                made[lines, :-1] += self.attention.queries(said, of_rows, self.levels, lengths[lines])
         made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
         return made
 
@@ -175,6 +182,8 @@ class Behaviour:
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
                 tensors[f"tower{number}.{name}"] = getattr(tower, name)
+        if self.attention is not None:
+            tensors |= {f"{_ATTENTION}{name}": tensor for name, tensor in self.attention.tensors().items()}
         return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
 
     @classmethod
@@ -194,6 +203,7 @@ class Behaviour:
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
             predictor = Predictor(landmarks, tensors["predictor.nearness"].item(), weights, offset)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
+            attention = _attention(tensors)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
@@ -203,4 +213,11 @@ class Behaviour:
                 f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
                 f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
-        return cls(items, said, confidence, levels, towers, predictor, popular, content)
+        if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
+            raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
+        return cls(items, said, confidence, levels, towers, predictor, popular, content, attention)
+
+
+def _attention(tensors: Mapping[str, NDArray[np.generic]]) -> Attention | None:
+    named = {name.removeprefix(_ATTENTION): tensors[name] for name in tensors if name.startswith(_ATTENTION)}
+    return Attention.of(named) if named else None

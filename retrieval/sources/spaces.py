@@ -56,9 +56,10 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
     whole = SpaceSource(WHOLE, space, slice(0, space.indexed.shape[1]), book)
     if (block := space.behaviour) is None:
         return (whole,)
-    even = replace(block, towers=tuple(replace(tower, share=1.0) for tower in block.towers), content=1.0)
+    towers = tuple(replace(tower, share=1.0) for tower in block.towers)
+    even = replace(block, towers=towers, content=1.0, attention=None)  # which would speak in both towers' dimensions
     alone = replace(space, behaviour=even)
     starts = space.dim + np.cumsum([0, *(len(tower.start) for tower in block.towers)])
     parts = [slice(int(start), int(end)) for start, end in pairwise(starts)]
-    towers = [SpaceSource(name, alone, part, book) for name, part in zip(TOWERS, parts, strict=False)]
-    return (whole, *towers, SpaceSource(CONTENT, alone, slice(0, space.dim), book))
+    each = [SpaceSource(name, alone, part, book) for name, part in zip(TOWERS, parts, strict=False)]
+    return (whole, *each, SpaceSource(CONTENT, alone, slice(0, space.dim), book))
