@@ -4,7 +4,7 @@ The state of a position reads that item and those before it, so an item that com
 items are in a history counts by their distance alone, so a query does not depend on how long ago a history began.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 
@@ -42,21 +42,31 @@ class Layer:
         asked = standard(inputs) @ self.asks
         found = np.empty_like(inputs)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            found[start:end] = self._attend(asked[start:end])
-        states = inputs + found @ self.gives
+            found[start:end] = self._attend(asked[start:end], end - start)
+        return self._followed(inputs + found @ self.gives)
+
+    def last(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
+        """Give of `states` those of the last items alone, (B, E) float32, for far less where histories are long."""
+        asked = standard(inputs) @ self.asks
+        parts = zip(starts.tolist(), ends.tolist(), strict=True)
+        found = np.concatenate([self._attend(asked[start:end], 1) for start, end in parts])
+        return self._followed(inputs[ends - 1] + found @ self.gives)
+
+    def _followed(self, states: Vectors) -> Vectors:
         made: Vectors = states + np.maximum(standard(states) @ self.wide + self.offset, 0) @ self.narrow
         return made
 
-    def _attend(self, asked: Vectors) -> Vectors:
+    def _attend(self, asked: Vectors, last: int) -> Vectors:
+        """Give what the heads find for the last so many items: (last, E) float32."""
         length, heads = len(asked), len(self.half_lives)
         asks, answers, tells = asked.reshape(length, 3, heads, -1).transpose(1, 2, 0, 3)
-        logits = asks @ answers.transpose(0, 2, 1) / np.float32(np.sqrt(asks.shape[-1]))
-        back = np.arange(length, dtype=np.float32)[:, None] - np.arange(length, dtype=np.float32)
+        logits = asks[:, length - last :] @ answers.transpose(0, 2, 1) / np.float32(np.sqrt(asks.shape[-1]))
+        back = np.arange(length - last, length, dtype=np.float32)[:, None] - np.arange(length, dtype=np.float32)
         logits = logits - np.float32(np.log(2)) * back / self.half_lives[:, None, None]
         logits = np.where(back >= 0, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
         likely /= likely.sum(axis=-1, keepdims=True)
-        found: Vectors = (likely @ tells).transpose(1, 0, 2).reshape(length, -1)
+        found: Vectors = (likely @ tells).transpose(1, 0, 2).reshape(last, -1)
         return found
 
 
@@ -67,7 +77,7 @@ class Attention:
     Attributes:
         into: (C, E) float32, of what an item of a history says.
         liked: (V, E) float32, added at each of V levels of weight, and between them what is between.
-        layers: One after the other.
+        layers: One after the other, one at least.
         out: (E, r) float32, from the state of the last item; zero before learning.
         longest: So many items of a history are read, the last.
         share: How much it counts.
@@ -90,16 +100,23 @@ class Attention:
             lengths: (B,), of each history.
         """
         read = ages(lengths) < self.longest
-        ends = np.cumsum(np.minimum(lengths, self.longest))
-        states = self.states(said[read], weights[read], levels, np.diff(ends, prepend=0))
-        queries: Vectors = np.float32(self.share) * (standard(states[ends - 1]) @ self.out)
-        return queries
+        lengths = np.minimum(lengths, self.longest)
+        ends = np.cumsum(lengths)
+        *before, final = self.layers
+        states = self._states(said[read], weights[read], levels, lengths, before)
+        queries: Vectors = standard(final.last(states, ends - lengths, ends)) @ self.out
+        return np.float32(self.share) * queries
 
     def states(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
         """Give the state of each item, (T, E) float32; see `queries`."""
+        return self._states(said, weights, levels, lengths, self.layers)
+
+    def _states(
+        self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64], layers: Sequence[Layer]
+    ) -> Vectors:
         ends = np.cumsum(lengths)
         states = said @ self.into + between(weights, levels, self.liked)
-        for layer in self.layers:
+        for layer in layers:
             states = layer.states(states, ends - lengths, ends)
         return states
 
@@ -113,7 +130,7 @@ class Attention:
             shapes += [(layer.wide, (wide, hidden)), (layer.offset, (hidden,)), (layer.narrow, (hidden, wide))]
             if heads < 1 or wide % heads:
                 return False
-        return self.longest > 0 and all(table.shape == shape for table, shape in shapes)
+        return self.longest > 0 and bool(self.layers) and all(table.shape == shape for table, shape in shapes)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give everything by name."""

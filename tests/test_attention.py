@@ -112,6 +112,17 @@ def test_it_is_added_to_what_the_towers_ask_for() -> None:
     assert np.abs(disliked - block.queries([rows], [weights]))[0, :7].max() > 1e-2
 
 
+def test_a_query_is_made_of_the_state_of_the_last_item() -> None:
+    rng = np.random.default_rng(4)
+    said, weights, lengths = rng.normal(size=(9, 10)).astype(np.float32), rng.uniform(1, 5, 9), np.array([3, 1, 5])
+    for layers in (1, 2):
+        attention = random_attention(layers=layers)
+        states = attention.states(said, weights, LEVELS, lengths)[[2, 3, 8]].astype(np.float64)
+        deviation = np.sqrt(states.var(axis=1, keepdims=True) + 1e-5)
+        expected = 0.5 * ((states - states.mean(axis=1, keepdims=True)) / deviation) @ attention.out
+        np.testing.assert_allclose(attention.queries(said, weights, LEVELS, lengths), expected, atol=1e-5)
+
+
 def test_only_the_last_items_are_read() -> None:
     attention, said = random_attention(), np.random.default_rng(3).normal(size=(40, 10)).astype(np.float32)
     weights = np.full(40, 2, np.float32)
@@ -154,6 +165,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(attention, layers=(first, replace(second, narrow=second.narrow[:-1].copy()))),
         replace(attention, layers=(first, replace(second, half_lives=np.ones(3, np.float32)))),
         replace(attention, longest=0),
+        replace(attention, layers=()),
     ):
         with pytest.raises(DamagedFileError, match="attention of a behaviour block"):
             Behaviour.from_bytes(replace(block, attention=broken).to_bytes())

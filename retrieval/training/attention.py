@@ -49,11 +49,14 @@ def learn_attention(
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
 
     Raises:
-        TrainingError: When no history has two items, heads do not part a state evenly, or the loss is not finite in
-            the first epoch.
+        TrainingError: When no history has two items, there is no layer, heads do not part a state evenly, or the loss
+            is not finite in the first epoch.
     """
-    if config.heads < 1 or config.dims % config.heads:
-        raise TrainingError(f"{config.heads} heads cannot part {config.dims} dims evenly; give a divisor")
+    if config.layers < 1 or config.heads < 1 or config.dims % config.heads:
+        raise TrainingError(
+            f"{config.layers} layers with {config.heads} heads of {config.dims} dims; give one layer at least, and "
+            "heads that part the dims evenly"
+        )
     usable = [past for past in pasts if len(past) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
@@ -102,7 +105,8 @@ class AttentionStates:
         dims, told = config.dims, block.said.shape[1]
         self.said = torch.from_numpy(block.said)
         # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
-        self.even = torch.from_numpy(1 / np.maximum(block.said[warm].std(axis=0), 1e-6))[:, None]
+        spread = block.said[warm].std(axis=0)
+        self.even = torch.from_numpy(1 / np.maximum(spread, max(1e-3 * spread.max(), 1e-9)))[:, None]
         self.into = _drawn(rng, told, dims)
         self.liked = _SMALL * _drawn(rng, len(block.levels), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
