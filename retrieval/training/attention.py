@@ -1,10 +1,11 @@
 """Learn an `Attention` for a behaviour block: at every position of a history, what comes next, by softmax over items.
 
-Items stay as they are: what is learned is a query in their space, beside that of the towers.
+Items stay as they are: what is learned is a query in their space. It learns to stand for itself, though it is served
+beside the towers: they know the histories that they were learned from too well to be learned beside.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ from retrieval.training.config import AttentionConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.loop import Schedule, digest, learn
 from retrieval.training.losses import sampled_softmax
-from retrieval.training.positions import Window, candidates, tower_queries, wanted, window
+from retrieval.training.positions import Window, candidates, wanted, window
 
 _HALF_LIVES = (50.0, 3.0)  # at the start: heads in turn attend far back, and to what was done just now
-_SHARPNESS = 10.0  # at the start: scores are multiplied by it before the softmax
+_SHARPNESS = 10.0  # of the softmax: items have a length of 1, and so have queries nearly
+_MEASURED = 1_000  # histories, of which the length of queries is taken
 _SMALL = 0.3  # of what a block adds at the start
 
 
@@ -40,7 +42,7 @@ def learn_attention(
     """Learn from all positions of each history.
 
     Args:
-        block: Its items are told from each other, what they say is read, and its towers' queries are added to.
+        block: Its items are told from each other, what they say is read.
         pasts: Those shorter than 2 teach nothing.
         worth: (V,) what each of the block's levels counts as a target.
         warm: Rows that somebody touched, rising; only they are negatives, for of the others nothing is known.
@@ -66,9 +68,7 @@ def learn_attention(
     if work is not None:
         lengths = np.array([len(past) for past in usable])
         done = [np.concatenate([getattr(past, name) for past in usable]) for name in ("rows", "weights")]
-        served = np.array([block.popular, *(tower.share for tower in block.towers)])
-        half_lives = np.concatenate([tower.half_lives for tower in block.towers])
-        known = (block.items, block.said, block.levels, served, half_lives, worth, warm, lengths, *done)
+        known = (block.items, block.said, block.levels, worth, warm, lengths, *done)
         checkpoint = work / f"attention-{digest(asdict(config), *known)}.safetensors"
     after = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
@@ -103,7 +103,7 @@ class AttentionStates:
         self.block, self.pasts, self.warm, self.config = block, pasts, warm, config
         self.targets = worth.astype(np.float32)
         dims, told = config.dims, block.said.shape[1]
-        self.said = torch.from_numpy(block.said)
+        self.said, self.items = torch.from_numpy(block.said), torch.from_numpy(block.items[:, :-1])
         # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
         spread = block.said[warm].std(axis=0)
         self.even = torch.from_numpy(1 / np.maximum(spread, max(1e-3 * spread.max(), 1e-9)))[:, None]
@@ -111,8 +111,7 @@ class AttentionStates:
         self.liked = _SMALL * _drawn(rng, len(block.levels), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
         self.out = torch.zeros(dims, block.items.shape[1] - 1)
-        self.sharpness = torch.tensor(_SHARPNESS).log()
-        small = [self.sharpness, *(layer.half_lives for layer in self.layers)]
+        small = [layer.half_lives for layer in self.layers]
         large = [self.into, self.liked, self.out]
         large += [part for layer in self.layers for part in layer if part is not layer.half_lives]
         for part in (*large, *small):
@@ -150,12 +149,7 @@ class AttentionStates:
 
     def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
         """Give (T, C), the scores of C rows at each of the T places that windows read."""
-        items = torch.from_numpy(self.block.items[rows])
-        logits = self.states(windows, rng) @ self.out @ items[:, :-1].T
-        if self.config.beside:
-            made = [tower_queries(self.block, past.rows, past.weights, places) for past, places in windows]
-            logits = logits + torch.from_numpy(np.concatenate(made)) @ items.T
-        return self.sharpness.exp() * logits
+        return _SHARPNESS * (self.states(windows, rng) @ self.out @ self.items[torch.from_numpy(rows)].T)
 
     def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give (T, E), the state of each place that windows read, one window after the other."""
@@ -186,14 +180,19 @@ class AttentionStates:
         return states * torch.from_numpy(rng.random(tuple(states.shape), np.float32) < keep) / keep
 
     def attention(self) -> Attention:
-        """Give what was learned for use in numpy."""
+        """Give what was learned for use in numpy; what it asks for has a length of 1 on the average, as towers have."""
         with torch.no_grad():
             layers = tuple(
                 Layer(**{name: part.clone().numpy() for name, part in layer._asdict().items()})
                 for layer in (one._replace(half_lives=one.half_lives.exp()) for one in self.layers)
             )
             liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
-            return Attention((self.even * self.into).numpy(), liked, layers, out, self.config.longest)
+            made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.longest)
+        some = self.pasts[:_MEASURED]
+        rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
+        asked = made.queries(self.block.said[rows], weights, self.block.levels, np.array(list(map(len, some))))
+        length = float(np.linalg.norm(asked, axis=1).mean())
+        return replace(made, out=out / np.float32(length)) if length else made
 
 
 def _drawn(rng: np.random.Generator, lines: int, columns: int) -> torch.Tensor:

@@ -94,24 +94,22 @@ class AttentionConfig:
         weight_decay: Draws weights to nothing.
         dropout: Share of a history's items that are left out of it.
         hidden_dropout: Share of the numbers of states that are left out.
-        beside: Learn what the towers do not say as they are served by default, not what stands for itself.
         seed: Of initialisation, what is read and dropout.
     """
 
     dims: int = 64
     layers: int = 1
     heads: int = 2
-    epochs: int = 10
+    epochs: int = 14
     most_steps: int = 3000
     negatives: int = 8192
     ahead: int = 10
     longest: int = 200
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     dropout: float = 0.3
-    hidden_dropout: float = 0.3
-    beside: bool = True
+    hidden_dropout: float = 0.1
     seed: int = 0
 
     def epochs_for(self, users: int) -> int:

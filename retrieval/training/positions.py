@@ -1,4 +1,4 @@
-"""Learning from every position of a history at once: where to read, what follows, and the softmax over items."""
+"""Learning from every position of a history at once: where to read, what follows, and what it is told from."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,9 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
-from retrieval.behaviour import Behaviour
 from retrieval.prepare import History
 
 
@@ -70,24 +68,3 @@ def wanted(
         known[begin + line, column[item]] = True
         begin += len(places)
     return torch.from_numpy(found), torch.from_numpy(known)
-
-
-def tower_queries(block: Behaviour, rows: Rows, weights: Vectors, places: Rows) -> Vectors:
-    """Give the queries of a history up to and with each of L places, (L, R) float32, by towers and popularity alone.
-
-    As `Behaviour.queries` gives them for each such beginning of the history by itself.
-    """
-    read = slice(int(places[-1]) + 1)
-    back = (places[:, None] - np.arange(read.stop)).astype(np.float32)
-    told, counted, begin = block.said[rows[read]], weights[read], 0
-    parts: list[Vectors] = []
-    for tower in block.towers:
-        total = np.tile(tower.start.astype(np.float32), (len(places), 1))
-        for half_life, worth in zip(tower.half_lives, tower.worth, strict=True):
-            faded = np.where(back >= 0, np.float32(0.5) ** (np.maximum(back, 0) / np.float32(half_life)), 0)
-            counts = np.interp(counted, block.levels, worth)[:, None] * told[:, begin : begin + len(tower.start)]
-            total += faded.astype(np.float32) @ counts.astype(np.float32)
-            begin += len(tower.start)
-        parts.append(np.float32(tower.share) * unit(total))
-    parts.append(np.full((len(places), 1), block.popular, np.float32))
-    return np.concatenate(parts, axis=1)

@@ -16,7 +16,7 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "content": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
 }
 # Asked only of a block that has it, and of how it was served before there was any it does not speak.
-ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5)}
+ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
 Serving = dict[str, float]
 
 

@@ -14,7 +14,7 @@ from retrieval.prepare import History, histories
 from retrieval.training.attention import AttentionStates, learn_attention
 from retrieval.training.behaviour import learn_behaviour
 from retrieval.training.config import AttentionConfig
-from retrieval.training.positions import Window, candidates, tower_queries, wanted, window
+from retrieval.training.positions import Window, candidates, wanted, window
 from retrieval.training.serving import choose_serving, served
 from tests.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
@@ -42,34 +42,31 @@ def test_before_learning_it_changes_nothing(block: Behaviour) -> None:
     np.testing.assert_array_equal(start.queries(rows), block.queries(rows))
 
 
-def test_numpy_says_what_torch_said(block: Behaviour) -> None:
+def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None:
     state = learned(block)
-    attention, pasts = state.attention(), [past[: 1 + number % 6] for number, past in enumerate(PASTS[:12])]
+    attention = state.attention()
+    lasts = [past[-PLAIN.longest :] for past in PASTS]
+    with torch.no_grad():
+        whole = (
+            state.states([Window(past, np.arange(len(past))) for past in lasts], np.random.default_rng(0)) @ state.out
+        )
+    ends = np.cumsum([len(past) for past in lasts]) - 1
+    length = np.linalg.norm(whole[ends].numpy(), axis=1).mean()
+    assert length > 0.01
+    pasts = [past[: 1 + number % PLAIN.longest] for number, past in enumerate(PASTS[:12])]
     windows = [Window(past, np.arange(len(past))) for past in pasts]
     with torch.no_grad():
-        states = state.states(windows, np.random.default_rng(0)) @ state.out
-        logits = state.logits(windows, WARM, np.random.default_rng(0)) / state.sharpness.exp()
-    lines = iter(zip(states.numpy(), logits.numpy(), strict=True))
-    served_block = replace(block, attention=replace(attention, longest=10))
+        states = (state.states(windows, np.random.default_rng(0)) @ state.out).numpy() / length
+        logits = state.logits(windows, WARM, np.random.default_rng(0)).numpy() / length / 10
+    lines = iter(zip(states, logits, strict=True))
     for past in pasts:
-        for length in range(1, len(past) + 1):
+        for end in range(1, len(past) + 1):
             expected, scores = next(lines)
-            part = past[:length]
-            found = attention.queries(block.said[part.rows], part.weights, block.levels, np.array([length]))[0]
-            if length <= PLAIN.longest:
-                np.testing.assert_allclose(found, expected, atol=1e-5)
-            query = served_block.queries([part.rows], [part.weights])[0]
-            np.testing.assert_allclose(block.items @ query, scores, atol=1e-5)
+            part = past[:end]
+            found = attention.queries(block.said[part.rows], part.weights, block.levels, np.array([end]))[0]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+            np.testing.assert_allclose(block.items[:, :-1] @ found, scores, atol=1e-5)
     assert next(lines, None) is None
-    assert np.abs(expected).max() > 0.01
-
-
-def test_towers_at_every_place_are_those_of_a_history_that_ends_there(block: Behaviour) -> None:
-    for past in PASTS[:5]:
-        places = np.array([0, 2, 3, 6])
-        parts = [past[: place + 1] for place in places]
-        alone = block.queries([part.rows for part in parts], [part.weights for part in parts])
-        np.testing.assert_allclose(tower_queries(block, past.rows, past.weights, places), alone, atol=1e-6)
 
 
 def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None:
@@ -81,17 +78,13 @@ def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None
         Window(PASTS[2], np.array([0])),
     ]
     top, below = 0.0, 0.0
-    for past, places in windows:  # what was left out of one is not read by attention, but the towers know it
+    for past, places in windows:
         for number, place in enumerate(places.tolist()):
-            said = _asked(state, places[: number + 1], past)
-            query = tower_queries(block, past.rows, past.weights, np.array([place]))[0].astype(np.float64)
-            query[:-1] += said
-            scores = float(state.sharpness.detach().exp()) * block.items.astype(np.float64) @ query
+            scores = 10 * block.items[:, :-1].astype(np.float64) @ _asked(state, places[: number + 1], past)
+            nexts = past[place + 1 : place + 3]
             targets = {
                 int(row): worth[int(np.abs(block.levels - weight).argmin())]
-                for row, weight in zip(
-                    past.rows[place + 1 : place + 3], past.weights[place + 1 : place + 3], strict=True
-                )
+                for row, weight in zip(nexts.rows, nexts.weights, strict=True)
                 if row in warm
             }
             allowed = [row for row in warm.tolist() if row not in past.rows[: place + 1]]
