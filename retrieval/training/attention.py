@@ -124,7 +124,7 @@ class AttentionStates:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        order = rng.permutation(len(self.pasts))
+        order = rng.permutation(len(self.pasts))[: self.config.most_steps * self.config.batch_size]
         for begin in range(0, len(order), self.config.batch_size):
             batch = [self.pasts[number] for number in order[begin : begin + self.config.batch_size]]
             yield self.loss([window(past, self.config.longest, self.config.dropout, rng) for past in batch], rng)

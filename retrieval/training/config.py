@@ -85,7 +85,7 @@ class AttentionConfig:
         layers: Blocks, one after the other.
         heads: Of each, that part the state among them.
         epochs: Most passes over the users.
-        most_steps: No more passes than make so many batches, but one at least: many users teach enough in few.
+        most_steps: Batches in all, or nearly: no more passes than make so many, and of one pass no more than so many.
         negatives: Where users touched more items than that, so many drawn at random stand for all in each batch.
         ahead: So many next items are found from each position.
         longest: So many items of a history are read, the last.
@@ -101,8 +101,8 @@ class AttentionConfig:
     layers: int = 1
     heads: int = 2
     epochs: int = 14
-    most_steps: int = 3000
-    negatives: int = 8192
+    most_steps: int = 1000
+    negatives: int = 4096
     ahead: int = 10
     longest: int = 200
     batch_size: int = 16
@@ -113,7 +113,11 @@ class AttentionConfig:
     seed: int = 0
 
     def epochs_for(self, users: int) -> int:
-        """Give the passes over so many users."""
+        """Give the passes over so many users.
+
+        >>> [AttentionConfig(epochs=14, most_steps=1000).epochs_for(users) for users in (900, 4000, 10**6)]
+        [14, 4, 1]
+        """
         return min(self.epochs, max(1, self.most_steps * self.batch_size // max(users, 1)))
 
 

@@ -138,6 +138,14 @@ def test_a_drawn_sample_holds_the_targets_for_their_own_places_alone() -> None:
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
+def test_of_very_many_users_a_pass_reads_some(block: Behaviour) -> None:
+    state = learned(block, replace(PLAIN, most_steps=3, epochs=0))
+    assert len(PASTS) > 3 * PLAIN.batch_size
+    assert len(list(state.losses(np.random.default_rng(0)))) == 3
+    state.config = PLAIN
+    assert len(list(state.losses(np.random.default_rng(0)))) == -(-len(PASTS) // PLAIN.batch_size)
+
+
 def test_windows_hold_what_something_follows() -> None:
     rng, drawn = np.random.default_rng(0), []
     for _ in range(200):
