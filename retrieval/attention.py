@@ -7,6 +7,7 @@ items are in a history counts by their distance alone, so a query does not depen
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Layer:
         """Give of `states` those of the last items alone, (B, E) float32, for far less where histories are long."""
         asked = standard(inputs) @ self.asks
         parts = zip(starts.tolist(), ends.tolist(), strict=True)
-        found = np.concatenate([self._attend(asked[start:end], 1) for start, end in parts])
+        found: Vectors = np.concatenate([self._attend(asked[start:end], 1) for start, end in parts])
         return self._followed(inputs[ends - 1] + found @ self.gives)
 
     def _followed(self, states: Vectors) -> Vectors:
@@ -123,7 +124,11 @@ class Attention:
     def fits(self, levels: int, said: int, queries: int) -> bool:
         """Say whether all parts fit each other, so many levels, and so many numbers of what is said and asked for."""
         wide = self.into.shape[-1]
-        shapes = [(self.into, (said, wide)), (self.liked, (levels, wide)), (self.out, (wide, queries))]
+        shapes: list[tuple[Vectors, tuple[int, ...]]] = [
+            (self.into, (said, wide)),
+            (self.liked, (levels, wide)),
+            (self.out, (wide, queries)),
+        ]
         for layer in self.layers:
             hidden, heads = layer.offset.shape[-1], layer.half_lives.shape[-1]
             shapes += [(layer.asks, (wide, 3 * wide)), (layer.gives, (wide, wide)), (layer.half_lives, (heads,))]
@@ -132,16 +137,16 @@ class Attention:
                 return False
         return self.longest > 0 and bool(self.layers) and all(table.shape == shape for table, shape in shapes)
 
-    def tensors(self) -> dict[str, NDArray[np.generic]]:
+    def tensors(self) -> dict[str, NDArray[Any]]:
         """Give everything by name."""
-        found: dict[str, NDArray[np.generic]] = {"into": self.into, "liked": self.liked, "out": self.out}
+        found: dict[str, NDArray[Any]] = {"into": self.into, "liked": self.liked, "out": self.out}
         found["serving"] = np.array([self.longest, self.share], np.float64)
         for number, layer in enumerate(self.layers):
             found |= {f"layer{number}.{field.name}": getattr(layer, field.name) for field in fields(layer)}
         return found
 
     @classmethod
-    def of(cls, tensors: Mapping[str, NDArray[np.generic]]) -> "Attention":
+    def of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Attention":
         """Take what `tensors` gave.
 
         Raises:

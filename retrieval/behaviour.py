@@ -6,6 +6,7 @@ query ``[q ; 0]``, so one inner product over one index serves all of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,6 +219,6 @@ class Behaviour:
         return cls(items, said, confidence, levels, towers, predictor, popular, content, attention)
 
 
-def _attention(tensors: Mapping[str, NDArray[np.generic]]) -> Attention | None:
+def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:
     named = {name.removeprefix(_ATTENTION): tensors[name] for name in tensors if name.startswith(_ATTENTION)}
     return Attention.of(named) if named else None

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
 from retrieval.attention import Attention, Layer, between
@@ -55,18 +56,18 @@ def test_two_items_by_hand() -> None:
     # Alike but for the distance: 1 and 1/2, so 2/3 and 1/3 of (-1, 1) and (1, -1). The first adds itself: (2, -2).
     # Of the standard states (1, -1) and (-1, 1) the network reads the second number and a half: 0 and 1.5, twice that.
     near = layer(0.0, half_life=1.0).states(inputs, *both)
-    np.testing.assert_allclose(near, [[2, -2], [-4 / 3 + 3, 4 / 3]], atol=1e-4)
+    np.testing.assert_allclose(near, np.array([[2, -2], [-4 / 3 + 3, 4 / 3]]), atol=1e-4)
     # Near or far alike, by what it is: the second asks for (-1, 1), which the first answers by -2 and itself by 2.
     own = np.exp(2 / np.sqrt(2)) / (np.exp(2 / np.sqrt(2)) + np.exp(-2 / np.sqrt(2)))
     alike = layer(1.0, half_life=np.inf).states(inputs, *both)
-    np.testing.assert_allclose(alike, [[2, -2], [-1 - own + (1 - own) + 3, 1 + own - (1 - own)]], atol=1e-4)
+    np.testing.assert_allclose(alike, np.array([[2, -2], [-1 - own + (1 - own) + 3, 1 + own - (1 - own)]]), atol=1e-4)
 
 
 def test_an_item_of_a_level_between_two_has_what_is_between() -> None:
     table = np.array([[0, 1], [4, 1], [0, 3]], np.float32)
     found = between(np.array([0, 1, 2, 5, 4.5, 9], np.float32), LEVELS, table)
-    np.testing.assert_allclose(found, [[0, 1], [0, 1], [2, 1], [0, 3], [1, 2.5], [0, 3]], atol=1e-6)
-    np.testing.assert_array_equal(between(np.array([1.0, 7.0]), LEVELS[:1], table[:1]), [[0, 1], [0, 1]])
+    np.testing.assert_allclose(found, np.array([[0, 1], [0, 1], [2, 1], [0, 3], [1, 2.5], [0, 3]]), atol=1e-6)
+    np.testing.assert_array_equal(between(np.array([1, 7], np.float32), LEVELS[:1], table[:1]), [[0, 1], [0, 1]])
 
 
 def test_what_comes_later_changes_no_state() -> None:
@@ -114,10 +115,11 @@ def test_it_is_added_to_what_the_towers_ask_for() -> None:
 
 def test_a_query_is_made_of_the_state_of_the_last_item() -> None:
     rng = np.random.default_rng(4)
-    said, weights, lengths = rng.normal(size=(9, 10)).astype(np.float32), rng.uniform(1, 5, 9), np.array([3, 1, 5])
+    said, weights = rng.normal(size=(9, 10)).astype(np.float32), rng.uniform(1, 5, 9).astype(np.float32)
+    lengths = np.array([3, 1, 5])
     for layers in (1, 2):
         attention = random_attention(layers=layers)
-        states = attention.states(said, weights, LEVELS, lengths)[[2, 3, 8]].astype(np.float64)
+        states: NDArray[np.float64] = attention.states(said, weights, LEVELS, lengths)[[2, 3, 8]].astype(np.float64)
         deviation = np.sqrt(states.var(axis=1, keepdims=True) + 1e-5)
         expected = 0.5 * ((states - states.mean(axis=1, keepdims=True)) / deviation) @ attention.out
         np.testing.assert_allclose(attention.queries(said, weights, LEVELS, lengths), expected, atol=1e-5)

@@ -68,8 +68,8 @@ def learn_attention(
     if work is not None:
         lengths = np.array([len(past) for past in usable])
         done = [np.concatenate([getattr(past, name) for past in usable]) for name in ("rows", "weights")]
-        known = (block.items, block.said, block.levels, worth, warm, lengths, *done)
-        checkpoint = work / f"attention-{digest(asdict(config), *known)}.safetensors"
+        name = digest(asdict(config), block.items, block.said, block.levels, worth, warm, lengths, *done)
+        checkpoint = work / f"attention-{name}.safetensors"
     after = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
     return state
@@ -192,7 +192,7 @@ class AttentionStates:
         rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
         asked = made.queries(self.block.said[rows], weights, self.block.levels, np.array(list(map(len, some))))
         length = float(np.linalg.norm(asked, axis=1).mean())
-        return replace(made, out=out / np.float32(length)) if length else made
+        return replace(made, out=(out / length).astype(np.float32)) if length else made
 
 
 def _drawn(rng: np.random.Generator, lines: int, columns: int) -> torch.Tensor:
@@ -217,7 +217,8 @@ def _attend(asked: torch.Tensor, far: torch.Tensor, hidden: torch.Tensor) -> tor
     asks, answers, tells = asked.reshape(windows, longest, 3, far.shape[1], -1).permute(2, 0, 3, 1, 4)
     logits = asks @ answers.transpose(2, 3) / asks.shape[-1] ** 0.5 - np.log(2) * far
     likely = torch.softmax(logits.masked_fill(hidden, -1e9), dim=-1)  # a place that is not there reads anything
-    return (likely @ tells).permute(0, 2, 1, 3).reshape(windows, longest, wide // 3)
+    found: torch.Tensor = (likely @ tells).permute(0, 2, 1, 3).reshape(windows, longest, wide // 3)
+    return found
 
 
 def _standard(states: torch.Tensor) -> torch.Tensor:

@@ -115,12 +115,13 @@ def judged(content: Content, asked: Questions, block: Behaviour) -> tuple[list[f
 
 def measured(content: Content, asked: Questions, block: Behaviour, lines: Rows) -> NDArray[np.float64]:
     """Give both measures, (B, 2), of some questions."""
-    some = replace(
-        asked,
-        **{
-            name: tuple(getattr(asked, name)[line] for line in lines)
-            for name in ("query_ids", "user_ids", "histories", "weights", "relevant")
-        },
+    some = Questions(
+        asked.items,
+        query_ids=tuple(asked.query_ids[line] for line in lines),
+        user_ids=tuple(asked.user_ids[line] for line in lines),
+        histories=tuple(asked.histories[line] for line in lines),
+        weights=tuple(asked.weights[line] for line in lines),
+        relevant=tuple(asked.relevant[line] for line in lines),
     )
     found = some.candidates(*content.answer(block, some), "retrieve")
     per_query = evaluate(found, some.relevant, measures=list(_MEASURES)).per_query

@@ -1,6 +1,6 @@
 """Learning attention: nothing before learning, the loss by brute force, numpy as torch, the same from the same seed."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from indexing.errors import TrainingError
 from retrieval.behaviour import Behaviour, Tower
 from retrieval.predictor import Predictor
 from retrieval.prepare import History, histories
+from retrieval.settings import settings_of
 from retrieval.training.attention import AttentionStates, learn_attention
 from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.config import AttentionConfig
+from retrieval.training.config import AttentionConfig, BehaviourConfig
 from retrieval.training.positions import Window, candidates, wanted, window
 from retrieval.training.serving import choose_serving, served
 from tests.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
@@ -241,6 +242,13 @@ def test_serving_chooses_how_much_it_counts(block: Behaviour) -> None:
     again = served(attending, {name: value for name, value in serving.items() if name != "attention"})
     assert again.attention is not None
     assert again.attention.share == 1.0
+
+
+def test_settings_ask_for_it() -> None:
+    given = settings_of(BehaviourConfig, {"attention": {"layers": 2}})
+    assert given.attention == AttentionConfig(layers=2)
+    assert settings_of(BehaviourConfig, asdict(given)) == given
+    assert settings_of(BehaviourConfig, {"attention": None}).attention is None
 
 
 def test_what_cannot_be_learned_is_refused(block: Behaviour) -> None:
