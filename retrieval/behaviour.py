@@ -4,8 +4,9 @@ An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alp
 query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,14 @@ from safetensors.numpy import load, save
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
+from retrieval.attention import Attention
 from retrieval.predictor import Predictor
 from retrieval.ragged import ages, together, weighted
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
 _PREDICTOR = ("landmarks", "weights", "offset")
+_ATTENTION = "attention."  # how the names of its tensors begin
 _TABLES = ("items", "said", "confidence", "levels")
 
 
@@ -87,6 +90,7 @@ class Behaviour:
         predictor: Of ``items`` and ``said`` side by side, for items that come later.
         popular: How much popularity counts beside a history.
         content: How much a unit content taste counts, ``alpha``.
+        attention: Added to what the towers ask for, in their dimensions; None goes without.
     """
 
     items: Vectors
@@ -97,6 +101,7 @@ class Behaviour:
     predictor: Predictor
     popular: float = 0.0
     content: float = 0.0
+    attention: Attention | None = None
 
     def queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give the behaviour part of each user's query: (B, R) float32.
@@ -108,7 +113,7 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        return self.weighed(self.directions(histories, weights), histories)
+        return self.weighed(self.directions(histories, weights), histories, weights)
 
     def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
@@ -116,29 +121,41 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
+        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
+        towers = [replace(tower, share=1.0) for tower in self.towers]
+        ends = np.cumsum([tower.width for tower in towers])[:-1]
+        for lines, said, of_items, lengths in self._told(histories, weights):
+            told = zip(towers, np.split(said, ends, axis=1), strict=True)
+            parts = [tower.queries(part, of_items, self.levels, lengths) for tower, part in told]
+            made[lines] = np.concatenate(parts, axis=1)
+        return made
+
+    def weighed(
+        self, directions: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
+    ) -> Vectors:
+        """Give the behaviour part of queries, (B, R) float32, of what `directions` gave for the same histories."""
+        shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
+        asked = directions * shares.astype(np.float32)
+        if self.attention is not None and self.attention.share:
+            for lines, said, of_items, lengths in self._told(histories, weights):
+                asked[lines] += self.attention.queries(said, of_items, self.levels, lengths)
+        popular = np.array([[self.popular if len(rows) else 0.0] for rows in histories], np.float32).reshape(-1, 1)
+        made: Vectors = np.concatenate([asked, popular], axis=1)
+        made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
+        return made
+
+    def _told(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors, Vectors, NDArray[np.int64]]]:
+        """Give, for some histories at a time that are not empty, their lines, what items say, weights, and lengths."""
         if weights is None:
             weights = [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         lengths = np.array(list(map(len, histories)), np.int64)
-        towers = [replace(tower, share=1.0) for tower in self.towers]
-        ends = np.cumsum([tower.width for tower in towers])[:-1]
         for lines in together(lengths):
             rows = np.concatenate([histories[line] for line in lines])
-            of_rows = np.concatenate([weights[line] for line in lines])
-            told = zip(towers, np.split(self.said[rows], ends, axis=1), strict=True)
-            parts = [tower.queries(said, of_rows, self.levels, lengths[lines]) for tower, said in told]
-            made[lines] = np.concatenate(parts, axis=1)
-        return made
-
-    def weighed(self, directions: Vectors, histories: Sequence[Rows]) -> Vectors:
-        """Give the behaviour part of queries, (B, R) float32, of what `directions` gave for the same histories."""
-        shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
-        popular = np.array([[self.popular if len(rows) else 0.0] for rows in histories], np.float32).reshape(-1, 1)
-        made: Vectors = np.concatenate([directions * shares.astype(np.float32), popular], axis=1)
-        made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
-        return made
+            yield lines, self.said[rows], np.concatenate([weights[line] for line in lines]), lengths[lines]
 
     def joined(self, content: Vectors, rows: Rows | slice = slice(None)) -> Vectors:
         """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""
@@ -191,6 +208,8 @@ class Behaviour:
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
                 tensors[f"tower{number}.{name}"] = getattr(tower, name)
+        if self.attention is not None:
+            tensors |= {f"{_ATTENTION}{name}": tensor for name, tensor in self.attention.tensors().items()}
         return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
 
     @classmethod
@@ -210,6 +229,7 @@ class Behaviour:
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
             predictor = Predictor(landmarks, tensors["predictor.nearness"].item(), weights, offset)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
+            attention = _attention(tensors)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
@@ -219,4 +239,11 @@ class Behaviour:
                 f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
                 f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
-        return cls(items, said, confidence, levels, towers, predictor, popular, content)
+        if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
+            raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
+        return cls(items, said, confidence, levels, towers, predictor, popular, content, attention)
+
+
+def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:
+    named = {name.removeprefix(_ATTENTION): tensors[name] for name in tensors if name.startswith(_ATTENTION)}
+    return Attention.of(named) if named else None

@@ -95,5 +95,7 @@ class ItemSpace:
             served = self.asked(histories, weights)
             return served, served
         tastes, directions = self.tastes(histories), block.directions(histories, weights)
-        served = np.concatenate([np.float32(block.content) * tastes, block.weighed(directions, histories)], axis=1)
+        served = np.concatenate(
+            [np.float32(block.content) * tastes, block.weighed(directions, histories, weights)], axis=1
+        )
         return served, np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))

@@ -12,6 +12,7 @@ from indexing.types import Mask, Rows, Vectors
 from retrieval.behaviour import Behaviour, Tower
 from retrieval.predictor import BLOCK, Predictor
 from retrieval.prepare import History
+from retrieval.training.attention import learn_attention
 from retrieval.training.closed_form import Doubles, Whitening, low_rank_ease
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.curve import TrainingCurve
@@ -112,7 +113,7 @@ def learn_behaviour(
     items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)
     scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
     predictor = _scaled(predictor, scale, items.shape[1])
-    return Behaviour(
+    block = Behaviour(
         np.float32(scale) * items,
         said.copy(),
         confidence.astype(np.float32),
@@ -122,6 +123,15 @@ def learn_behaviour(
         config.popular,
         scale * config.content,
     )
+    return _attending(block, pasts, worth, warm, config)
+
+
+def _attending(
+    block: Behaviour, pasts: Sequence[History], worth: Vectors, warm: Rows, config: BehaviourConfig
+) -> Behaviour:
+    if config.attention is None:
+        return block
+    return replace(block, attention=learn_attention(block, pasts, worth, warm, config.attention).attention())
 
 
 def _blended(

@@ -88,6 +88,51 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
+class AttentionConfig:
+    """How attention over histories learns.
+
+    Attributes:
+        dims: E, length of a state.
+        layers: Blocks, one after the other.
+        heads: Of each, that part the state among them.
+        epochs: Most passes over the users.
+        most_steps: Batches in all, or nearly: no more passes than make so many, and of one pass no more than so many.
+        negatives: Where users touched more items than that, so many drawn at random stand for all in each batch.
+        ahead: So many next items are found from each position.
+        longest: So many items of a history are read, the last.
+        batch_size: Histories a batch.
+        learning_rate: Of Adam.
+        weight_decay: Draws weights to nothing.
+        dropout: Share of a history's items that are left out of it.
+        hidden_dropout: Share of the numbers of states that are left out.
+        seed: Of initialisation, what is read and dropout.
+    """
+
+    dims: int = 64
+    layers: int = 1
+    heads: int = 2
+    epochs: int = 14
+    most_steps: int = 1000
+    negatives: int = 4096
+    ahead: int = 10
+    longest: int = 200
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.3
+    hidden_dropout: float = 0.1
+    seed: int = 0
+
+    def epochs_for(self, users: int) -> int:
+        """Give the passes over so many users.
+
+        >>> [AttentionConfig(epochs=14, most_steps=1000).epochs_for(users) for users in (900, 4000, 10**6)]
+        [14, 4, 1]
+        """
+        return min(self.epochs, max(1, self.most_steps * self.batch_size // max(users, 1)))
+
+
+@dataclass(frozen=True)
 class NextItemsConfig:
     """How a tower learns to tell the next items of a history.
 
@@ -153,6 +198,7 @@ class BehaviourConfig:
         doubt: With so many interactions half of an item's vector is its own, half predicted.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
         next_items: The learned tower; None goes without.
+        attention: What is added to the queries of the towers, from what a history says as a whole; None goes without.
     """
 
     closed: int = 63
@@ -168,6 +214,7 @@ class BehaviourConfig:
     doubt: float = 1.0
     most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()
+    attention: AttentionConfig | None = None
 
     @property
     def width(self) -> int:

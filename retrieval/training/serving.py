@@ -15,6 +15,8 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "popular": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
     "content": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
 }
+# Asked only of a block that has it, and of how it was served before there was any it does not speak.
+ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
 Serving = dict[str, float]
 
 
@@ -24,12 +26,16 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
     Args:
         block: As `learn_behaviour` gives it.
         serving: ``half_life``, in positions, of the tower in closed form; ``share`` of the learned tower; ``popular``;
-            ``content``, whose item vectors have length 1 as behaviour's have on the average.
+            ``content``, whose item vectors have length 1 as behaviour's have on the average; ``attention``, of a block
+            that has it.
     """
     closed, *learned = block.towers
     closed = replace(closed, half_lives=np.full_like(closed.half_lives, serving["half_life"]))
     towers = (closed, *(replace(tower, share=serving["share"]) for tower in learned))
-    return replace(block, towers=towers, popular=serving["popular"], content=serving["content"])
+    block = replace(block, towers=towers, popular=serving["popular"], content=serving["content"])
+    if block.attention is None or "attention" not in serving:
+        return block
+    return replace(block, attention=replace(block.attention, share=serving["attention"]))
 
 
 def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, Serving, float]:
@@ -42,7 +48,8 @@ def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tup
     Returns:
         The block as it is to be served, how, and how good that is.
     """
-    serving: Serving = {name: values[0] for name, values in GRID.items()}
+    grid = GRID if block.attention is None else {**GRID, **ATTENTION}
+    serving: Serving = {name: values[0] for name, values in grid.items()}
     known: dict[Any, float] = {}
 
     def value(one: Serving) -> float:
@@ -51,6 +58,6 @@ def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tup
             known[key] = judge(served(block, one))
         return known[key]
 
-    for name in (*GRID, *GRID):
-        serving = max((serving | {name: tried} for tried in GRID[name]), key=value)
+    for name in (*grid, *grid):
+        serving = max((serving | {name: tried} for tried in grid[name]), key=value)
     return served(block, serving), serving, value(serving)
