@@ -21,6 +21,7 @@ class Shape:
         attribute: In place of content.
         caps: By attribute, how many answers of one value.
         rules: Applied last.
+        page: Answers that are seen at once, and stand in the order of relevance.
     """
 
     diversify: Method | None = None
@@ -29,6 +30,7 @@ class Shape:
     attribute: str | None = None
     caps: Mapping[str, int] = field(default_factory=dict)
     rules: Rules | None = None
+    page: int | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to do, so that more candidates than answers are needed."""
@@ -46,6 +48,7 @@ class Shape:
                 sharpness=self.sharpness,
                 attribute=self.attribute,
                 caps=self.caps,
+                page=self.page,
             )
         return retriever.apply_rules(found, self.rules, k) if self.rules else found.top(k)
 

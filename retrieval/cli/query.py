@@ -18,6 +18,7 @@ from retrieval.cli.shaping import (
     CapOption,
     Deep,
     Diversify,
+    Page,
     RulesFile,
     Sharpness,
     Strength,
@@ -53,6 +54,7 @@ def search(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -64,7 +66,7 @@ def search(
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     if cross_encoder and not texts:
         raise InputError("--cross-encoder orders what texts find: leave it out, or give texts")
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page)
     deep = max(k, depth) if shape or cross_encoder else k
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
@@ -88,6 +90,7 @@ def similar(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -95,7 +98,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page)
     deep = max(k, depth) if shape else k
     retriever = Retriever.load(bundle)
     found = retriever.similar_items(item_ids, deep, where=_filters(retriever, where))
@@ -121,6 +124,7 @@ def recommend(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -134,7 +138,7 @@ def recommend(
     """
     if sum(map(bool, (history, interactions, users_file))) != 1:
         raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page)
     retriever = Retriever.load(bundle)
     if users_file or (interactions and not user and is_folder(out)):
         config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
@@ -175,6 +179,7 @@ def rerank(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -186,7 +191,7 @@ def rerank(
 
     Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
     """
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page)
     retriever = Retriever.load(bundle)
     if interactions is None or is_folder(out):
         read = (interactions, only, min_weight) if interactions else None

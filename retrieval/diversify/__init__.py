@@ -3,6 +3,7 @@
 from retrieval.diversify.calibrated import Calibrated
 from retrieval.diversify.caps import Cap
 from retrieval.diversify.dpp import DPP
+from retrieval.diversify.exposure import LessShown, exposures
 from retrieval.diversify.greedy import Objective, diversified
 from retrieval.diversify.methods import METHODS, Known, Method, objective
 from retrieval.diversify.mmr import MMR, MSD
@@ -16,10 +17,12 @@ __all__ = [
     "Calibrated",
     "Cap",
     "Known",
+    "LessShown",
     "Method",
     "Objective",
     "Relevant",
     "diversified",
+    "exposures",
     "objective",
     "relevance",
 ]
