@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -57,8 +58,10 @@ def films(data: Path, folder: Path) -> Path:
     """Build a bundle of text vectors, with what else is known of the items as attributes, and give where it is."""
     items = pq.read_table(data / "items.parquet", columns=["item_id", "genres", "year"])
     vectors = pq.read_table(data / "vectors.parquet", columns=["item_id", "text_vector"])
+    of_item = dict(zip(vectors["item_id"].to_pylist(), vectors["text_vector"].to_pylist(), strict=True))
+    texts = pa.array([of_item.get(item_id) for item_id in items["item_id"].to_pylist()], vectors["text_vector"].type)
     table = folder / "items.parquet"
-    pq.write_table(items.join(vectors, "item_id", join_type="inner"), table)
+    pq.write_table(items.append_column("text_vector", texts), table)
     build_bundle(Catalogue.from_parquet(table), load_encoder("vectors:"), folder / "films")
     return folder / "films"
 
