@@ -1,6 +1,7 @@
 """Fake users who push one item, through `fit` and `recommend`: how many lists it gets into with the defences of `fit`.
 
 python -m scripts.benchmarks.attack_fit DATA [--seed 0] [--shares 0.01 0.05] [--kinds burst segment] [--targets 1]
+    [--ways defended undefended]
 
 DATA holds items.parquet with texts, interactions.parquet and vectors.parquet with text vectors, such as movielens_100k,
 which is not shipped. Kinds of attacks and strata of items are those of `scripts.benchmarks.attack`. A bundle learns
@@ -12,6 +13,7 @@ of lists with the pushed item over the larger of that in the clean log and what 
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["burst", "segment"])
     parser.add_argument("--items", nargs="+", choices=STRATA, default=["middle", "head"])
     parser.add_argument("--targets", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     given = parser.parse_args()
     clean = Interactions.open(given.data / "interactions.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(clean, films(given.data, Path(folder)), given.seed)
+        trial = Trial(clean, films(given.data, Path(folder)), given.seed, given.ways)
         rows = [
             trial.row(kind, share, stratum, target)
             for kind in given.kinds
@@ -69,8 +72,8 @@ def films(data: Path, folder: Path) -> Path:
 class Trial:
     """A clean log, a bundle that has learned nothing yet, and what is made of both."""
 
-    def __init__(self, clean: Interactions, root: Path, seed: int) -> None:
-        self.clean, self.root, self.seed = clean, root, seed
+    def __init__(self, clean: Interactions, root: Path, seed: int, ways: Sequence[str]) -> None:
+        self.clean, self.root, self.seed, self.ways = clean, root, seed, ways
         self.items = Retriever.load(root).items
         self.real = histories(clean, self.items)
         self.audience = np.bincount(np.concatenate([past.rows for past in self.real]), minlength=len(self.items))
@@ -90,7 +93,7 @@ class Trial:
         clean = float(self.before[target])
         row: dict[str, Any] = {"kind": kind, "share": share, "items": stratum, "item": self.items[target]}
         row["lists, clean"] = round(clean, 5)
-        for way, config in WAYS.items():
+        for way, config in ((way, WAYS[way]) for way in self.ways):
             shares, refused = self.shares(log, config)
             growth = float(shares[target]) / max(clean, K / len(self.items))
             row[way] = {"lists": round(float(shares[target]), 5), "growth": round(growth, 2), "refused": refused}

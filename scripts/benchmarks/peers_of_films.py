@@ -27,7 +27,7 @@ from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, as
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import DECAY_DAYS, LIKED, SEED, SEEDS, Answer, K, systems
 
-SASREC = "SASRec (RecTools, liked, 64 factors, 2 blocks, softmax, 30 epochs)"
+SASREC = "SASRec (RecTools 0.19, liked, 64 factors, 2 blocks, softmax)"
 COMPARED = ("recall@20", "ndcg@20")
 
 
@@ -83,11 +83,22 @@ def peers(films: Films, split: Split, sasrec: Path | None, *, window: int = 0) -
     ]
     if sasrec is not None:
         name = "rolling" if window else "split_user"
-        files = sorted(sasrec.glob(f"{name}-*.parquet"))
-        found[f"{SASREC}; seeds: {len(files)}"] = lambda asked: [
-            listed(file, window, asked, otherwise=lately) for file in files
-        ]
+        for told, files in by_settings(sorted(sasrec.glob(f"{name}-*.parquet"))).items():
+            found[f"{SASREC}, {told}; seeds: {len(files)}"] = partial(lists_of, files, window, lately)
     return found
+
+
+def by_settings(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Put the seeds of one model together."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(pq.read_table(file, columns=["settings"])["settings"][0].as_py(), []).append(file)
+    return found
+
+
+def lists_of(files: Sequence[Path], window: int, otherwise: Recommender, asked: Questions) -> list[Ranked]:
+    """Read the lists of all seeds."""
+    return [listed(file, window, asked, otherwise=otherwise) for file in files]
 
 
 def listed(file: Path, window: int, asked: Questions, *, otherwise: Recommender) -> Ranked:

@@ -1,11 +1,13 @@
 """SASRec of RecTools on MovieLens 100k: lists for two_stage.py to judge; run in an environment without this project.
 
-PYTHON scripts/benchmarks/sasrec_alone.py DATA OUT --split split_user|rolling [--seed 0] [--epochs 30] [--valid]
+PYTHON scripts/benchmarks/sasrec_alone.py DATA OUT --split split_user|rolling [--seed 0] [--epochs 30]
+    [--batch 32] [--length 50] [--valid]
 
 PYTHON belongs to an environment with rectools[torch] 0.19. DATA as for scripts.benchmarks.baselines. OUT is a folder,
-where SPLIT-SEED.parquet is written: user_id, item_id, rank from 1, window (0, or from 1 when rolling). The model learns
-from what was liked (rated 4 and more), with 64 factors, two blocks and softmax loss; lists are without anything that
-the user has rated before. Users who have liked nothing get no list. With --valid, what comes after train is asked for.
+where a file of this form is written: user_id, item_id, rank from 1, window (0, or from 1 when rolling), settings. The
+model learns from what was liked (rated 4 and more), with 64 factors, two blocks and softmax loss, in batches of so many
+users, of each so many of the latest items; lists are without anything that the user has rated before. Users who have
+liked nothing get no list. With --valid, what comes after train is asked for.
 """
 
 import argparse
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--split", choices=["split_user", "rolling"], required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=32, help="RecTools has 128.")
+    parser.add_argument("--length", type=int, default=50, help="RecTools has 100.")
     parser.add_argument("--valid", action="store_true")
     given = parser.parse_args()
     log = pd.read_parquet(given.data / "interactions.parquet")
@@ -40,9 +44,12 @@ def main() -> None:
     pasts = {0: by_user(log, ["train"] if given.valid else ["train", "valid"])}
     if given.split == "rolling":
         pasts = rolling(log)
-    lists = [recommended(past, given.seed, given.epochs).assign(window=window) for window, past in pasts.items()]
+    settings = {"epochs": given.epochs, "batch_size": given.batch, "session_max_len": given.length}
+    lists = [recommended(past, given.seed, settings).assign(window=window) for window, past in pasts.items()]
+    told = f"{given.epochs} epochs, batches of {given.batch}, the latest {given.length}"
     given.out.mkdir(parents=True, exist_ok=True)
-    pd.concat(lists).to_parquet(given.out / f"{given.split}-{given.seed}.parquet", index=False)
+    name = f"{given.split}-{given.epochs}-{given.batch}-{given.length}-{given.seed}.parquet"
+    pd.concat(lists).assign(settings=told).to_parquet(given.out / name, index=False)
 
 
 def seconds(times: pd.Series) -> pd.Series:
@@ -64,7 +71,7 @@ def rolling(log: pd.DataFrame) -> dict[int, pd.DataFrame]:
     return {window: log[log["seconds"] < cut] for window, cut in enumerate(cuts, start=1)}
 
 
-def recommended(past: pd.DataFrame, seed: int, epochs: int) -> pd.DataFrame:
+def recommended(past: pd.DataFrame, seed: int, settings: dict[str, int]) -> pd.DataFrame:
     """Learn from what was liked, and list the best that each user has not rated."""
     seed_everything(seed)
     liked = past[past["rating"] >= LIKED].sort_values("seconds", kind="stable")
@@ -75,7 +82,7 @@ def recommended(past: pd.DataFrame, seed: int, epochs: int) -> pd.DataFrame:
         Columns.Datetime: pd.to_datetime(liked["seconds"], unit="s"),
     }
     dataset = Dataset.construct(pd.DataFrame(columns))
-    model = SASRecModel(n_factors=64, n_blocks=2, loss="softmax", epochs=epochs, deterministic=True)
+    model = SASRecModel(n_factors=64, n_blocks=2, loss="softmax", deterministic=True, **settings)
     model.fit(dataset)
     depth = K + int(past.groupby("user_id")["item_id"].nunique().max())  # so that K are left without what was rated
     found = model.recommend(liked["user_id"].unique(), dataset, k=depth, filter_viewed=False)
