@@ -24,6 +24,9 @@ Page = Annotated[
 CapOption = Annotated[
     list[str] | None, typer.Option(help="At most so many answers of one value, like 'genres=3'; repeat for several.")
 ]
+ApartOption = Annotated[
+    float | None, typer.Option("--apart", help="No two answers more alike than this cosine, from 0 to 1, like .9.")
+]
 RulesFile = Annotated[Path | None, typer.Option(help="JSON file of business rules, applied last.")]
 Deep = Annotated[int, typer.Option(min=1, help="Candidates a query, of which those wanted are picked.")]
 
@@ -37,6 +40,7 @@ def shape_of(
     strength: float | None,
     sharpness: float | None,
     page: int | None,
+    apart: float | None,
 ) -> Shape:
     """Read what was given, so that faults are found before any work."""
     given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness, "--page": page}
@@ -50,6 +54,7 @@ def shape_of(
         dict(parse_cap(text) for text in caps or []),
         Rules.from_json(rules) if rules else None,
         page,
+        apart,
     )
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from indexing.types import Rows
+from indexing.types import Mask, Rows
 from retrieval.candidates import Candidates
-from retrieval.diversify.caps import Cap, Counted
 
 STAGE = "diversify"
 _AT_ONCE = 8_000_000  # numbers held at a time
@@ -25,6 +24,31 @@ class Gains(Protocol):
 
     def pick(self, places: NDArray[np.int64]) -> None:
         """Pick one candidate of each query: (b,) int64, its place among the K."""
+        ...
+
+
+class Kept(Protocol):
+    """Which of the candidates of b queries may still be picked."""
+
+    def within(self) -> Mask:
+        """Say which, (b, K) bool."""
+        ...
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        """Pick one candidate of each query: (b,) int64, its place among the K."""
+        ...
+
+
+class Limit(Protocol):
+    """What a list may not hold, as a `Cap` or items that are not `Apart`."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
+        ...
+
+    def begin(self, candidates: Candidates) -> Kept:
+        """Begin lists."""
         ...
 
 
@@ -45,7 +69,7 @@ def diversified(
     objective: Objective,
     k: int | None = None,
     *,
-    caps: Sequence[Cap] = (),
+    caps: Sequence[Limit] = (),
     page: int | None = None,
 ) -> Candidates:
     """Pick the first k of each query one by one, each time the candidate that gains most; the earlier one when equal.
@@ -62,7 +86,8 @@ def diversified(
         candidates: B queries, best first.
         objective: What a list should be.
         k: How many are picked; all when None.
-        caps: What a list may hold of a value of an attribute. Candidates over a cap are picked when no others are left.
+        caps: What a list may not hold, as too many of a value of an attribute. Candidates over a cap are picked when no
+            others are left.
         page: How many are seen at once; in the order in which they were picked when None.
 
     Returns:
@@ -80,7 +105,8 @@ def diversified(
     length = candidates.rows.shape[1]
     k = length if k is None else min(k, length)
     order = np.empty(candidates.rows.shape, np.int64)
-    block = max(1, _AT_ONCE // max(1, length * objective.width(k)))
+    held = objective.width(k) + sum(cap.width for cap in caps)
+    block = max(1, _AT_ONCE // max(1, length * held))
     for start in range(0, len(candidates), block):
         part = candidates.take(np.arange(start, min(start + block, len(candidates))))
         counted = [cap.begin(part) for cap in caps]
@@ -88,7 +114,7 @@ def diversified(
     return replace(candidates, rows=np.take_along_axis(candidates.rows, order, axis=1), stage=STAGE)
 
 
-def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Counted]) -> NDArray[np.int64]:
+def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Kept]) -> NDArray[np.int64]:
     """Give the places of (b, K) candidates in their new order, so many of which are picked, in pages of so many."""
     k, page = many
     lines, length = np.arange(len(rows)), rows.shape[1]

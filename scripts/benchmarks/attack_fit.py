@@ -1,7 +1,7 @@
 """Fake users who push one item, through `fit` and `recommend`: how many lists it gets into with the defences of `fit`.
 
 python -m scripts.benchmarks.attack_fit DATA [--seed 0] [--shares 0.01 0.05] [--kinds burst segment] [--targets 1]
-    [--ways defended undefended]
+    [--ways defended undefended] [--name attack_fit]
 
 DATA holds items.parquet with texts, interactions.parquet and vectors.parquet with text vectors, such as movielens_100k,
 which is not shipped. Kinds of attacks and strata of items are those of `scripts.benchmarks.attack`. A bundle learns
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--items", nargs="+", choices=STRATA, default=["middle", "head"])
     parser.add_argument("--targets", type=int, default=1)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--name", default="attack_fit", help="Of the file in results/.")
     given = parser.parse_args()
     clean = Interactions.open(given.data / "interactions.parquet")
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +55,7 @@ def main() -> None:
             for stratum in given.items
             for target in trial.targets(stratum, given.targets)
         ]
-    keep("attack_fit", {"users": len(trial.real), "rows": rows}, seed=given.seed)
+    keep(given.name, {"users": len(trial.real), "rows": rows}, seed=given.seed, script="attack_fit")
 
 
 def films(data: Path, folder: Path) -> Path:

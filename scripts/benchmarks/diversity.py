@@ -21,9 +21,9 @@ of the difference over users; beside it the same setting in the order in which i
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,20 @@ from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Calibrated, Cap, LessShown, Objective, Relevant, diversified, exposures
+from retrieval.diversify import (
+    DPP,
+    MMR,
+    MSD,
+    Apart,
+    Calibrated,
+    Cap,
+    LessShown,
+    Limit,
+    Objective,
+    Relevant,
+    diversified,
+    exposures,
+)
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.splits import Split
 from retrieval.evaluation.variety import calibration, diversity
@@ -49,21 +62,15 @@ from scripts.benchmarks.systems import SEED, K
 
 DEPTH = 100
 FIRST = 10
+APART = (0.42, 0.44, 0.46, 0.47, 0.48, 0.49, 0.5, 0.54)
 STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6)
 SPREADS = (0.0, 0.03, 0.06)
 CAPS = (4, 6, 8, 10, 12)
 MOST_LOST = 0.015
 LEAST_COVERAGE = 1.02
 PAIRED = (
-    "ndcg@20",
-    "texts",
-    "texts, centred",
-    "pictures",
-    "genres",
-    "jaccard",
-    "users",
-    "least, texts",
-    "number of genres",
+    *("ndcg@20", "recall@20", "ndcg@10", "texts", "texts, centred", "pictures", "genres", "genres@10", "jaccard"),
+    *("users", "least, texts", "number of genres", "calibration"),
 )
 Way = Callable[[Candidates], Candidates]
 
@@ -179,6 +186,18 @@ class Judge:
     def methods(self, asked: Lists, page: int | None = K) -> dict[str, tuple[str, dict[str, Way]]]:
         """Give what each method is for, and all its settings."""
         shown = exposures(asked.candidates, K)
+
+        def curve(
+            make: Callable[[float], Objective], steps: Sequence[float] = STRENGTHS, first: int = K
+        ) -> dict[str, Way]:
+            return {
+                f"strength {step:g}, spread {spread:g}": picked(
+                    LessShown(make(step), shown, spread), page and first, k=first
+                )
+                for spread in SPREADS
+                for step in steps
+            }
+
         found: dict[str, tuple[str, dict[str, Way]]] = {}
         for kind, of, goal in (
             (MSD, "genres", "genres"),
@@ -188,25 +207,31 @@ class Judge:
             (MSD, "texts, centred", "texts"),
             (MSD, "users", "users"),
         ):
-            found[f"{kind.__name__} of {of}"] = (
+            found[f"{kind.__name__} of {of}"] = goal, curve(partial(kind, self.vectors[of]))
+        first = curve(partial(MSD, self.vectors["genres"]), first=FIRST)
+        found["MSD of genres, the first ten"] = "genres@10", first
+        found["calibrated to genres"] = "genres", curve(partial(Calibrated, self.genres), STRENGTHS[:3])
+        return found | self.limits(shown, page)
+
+    def limits(self, shown: NDArray[np.int64], page: int | None) -> dict[str, tuple[str, dict[str, Way]]]:
+        """Give what lists may not hold, in all settings."""
+        limits: tuple[tuple[str, str, Callable[[float], Limit], Sequence[float]], ...] = (
+            ("at most n of a genre", "genres", lambda n: Cap(self.genres, int(n)), CAPS),
+            ("texts kept apart", "least, texts", partial(Apart, self.vectors["texts"]), APART),
+        )
+        return {
+            name: (
                 goal,
                 {
-                    f"strength {strength:g}, spread {spread:g}": picked(
-                        LessShown(kind(self.vectors[of], strength), shown, spread), page
+                    f"limit {step:g}, spread {spread:g}": picked(
+                        LessShown(Relevant(), shown, spread), page, limit(step)
                     )
                     for spread in SPREADS
-                    for strength in STRENGTHS
+                    for step in steps
                 },
             )
-        calibrated = {
-            f"strength {s:g}, spread {spread:g}": picked(LessShown(Calibrated(self.genres, s), shown, spread), page)
-            for spread in SPREADS[1:]
-            for s in STRENGTHS[:3]
+            for name, goal, limit, steps in limits
         }
-        found["calibrated to genres"] = "genres", calibrated
-        capped = {f"n {n}": picked(LessShown(Relevant(), shown, 0.05), page, Cap(self.genres, n)) for n in CAPS}
-        found["at most n of a genre, spread .05"] = "genres", capped
-        return found
 
     def curve(self, asked: Lists, ways: dict[str, Way]) -> list[dict[str, Any]]:
         """Measure all settings of a method."""
@@ -239,7 +264,7 @@ def as_they_are(folder: Path, films: Films, column: str) -> Vectors:
     return unit(np.array([of_item.get(name, nothing) for name in films.items], np.float32))
 
 
-def picked(objective: Objective, page: int | None, *caps: Cap, k: int = K) -> Way:
+def picked(objective: Objective, page: int | None, *caps: Limit, k: int = K) -> Way:
     """Pick the first 20, or fewer; the others of the 20 are those that come next."""
     return lambda found: diversified(found, objective, k, caps=caps, page=page).top(K)
 

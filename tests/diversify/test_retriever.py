@@ -10,7 +10,7 @@ from indexing.errors import FilterError, InputError
 from indexing.item_ids import ItemIds
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Calibrated, LessShown, Method, diversified, exposures
+from retrieval.diversify import DPP, MMR, MSD, Apart, Calibrated, LessShown, Method, Relevant, diversified, exposures
 from retrieval.retriever import Retriever
 from retrieval.rules import Boost, Pin, Ruled, Rules
 from tests.toy import ToyEncoder, toy_file
@@ -64,6 +64,9 @@ def test_pages_and_what_others_are_shown(retriever: Retriever, found: Candidates
     spread = retriever.diversify(found, 4, shown=others, spread=0.4)
     assert (spread.rows == diversified(found, wanted, 4).top(4).rows).all()
     assert (spread.rows != retriever.diversify(found, 4).rows).any()
+    apart = retriever.diversify(found, 5, method="caps", apart=0.6)
+    assert (apart.rows == diversified(found, Relevant(), 5, caps=[Apart(retriever.vectors, 0.6)]).top(5).rows).all()
+    assert (apart.rows != found.top(5).rows).any()
 
 
 def test_caps(retriever: Retriever) -> None:

@@ -40,7 +40,7 @@ def test_z_scores_are_summed_over_what_is_not_excluded() -> None:
 
 
 def test_lists_are_read_by_user_and_window(tmp_path: Path) -> None:
-    columns: dict[str, list[str] | list[int]] = {
+    columns = {
         "user_id": ["b", "b", "b", "c"],
         "item_id": ["x2", "x0", "x1", "x1"],
         "rank": [2, 1, 1, 1],
@@ -58,7 +58,7 @@ def test_lists_are_read_by_user_and_window(tmp_path: Path) -> None:
         weights=(np.empty(0, np.float32), np.ones(1, np.float32)),
         relevant=(frozenset({"x1"}), frozenset({"x2"})),
     )
-    rows, scores = listed(file, 1, asked, otherwise=Fixed([1, 3, 2] + [0] * 30))
+    rows, scores = listed(file, 1, asked, otherwise=Fixed([1.0, 3.0, 2.0] + [0.0] * 30))
     assert rows[:, :3].tolist() == [[1, 2, 0], [0, 2, -1]]
     assert (np.diff(scores[1, :2]) < 0).all()
     assert (rows[1, 2:] == -1).all()
