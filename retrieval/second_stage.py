@@ -14,7 +14,7 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import NeuralHead, ScoringHead, TreesHead
+from retrieval.heads import BothHead, NeuralHead, ScoringHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
@@ -27,7 +27,11 @@ _STORED: dict[str, Callable[..., Source]] = {
     "Popular": Popular.read,
     "Recent": Recent.read,
 }
-_HEADS: dict[str, Callable[..., ScoringHead]] = {"neural": NeuralHead.read, "trees": TreesHead.read}
+_HEADS: dict[str, Callable[..., ScoringHead]] = {
+    "neural": NeuralHead.read,
+    "trees": TreesHead.read,
+    "both": BothHead.read,
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexing.types import Vectors
 from retrieval.training.config import HeadKind
 
-HEADS: tuple[HeadKind, ...] = ("neural", "trees")
+HEADS: tuple[HeadKind, ...] = ("neural", "trees", "both")
 
 
 class ScoringHead(Protocol):

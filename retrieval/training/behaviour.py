@@ -61,7 +61,9 @@ def learn_behaviour(
     mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
     worth = levels / mean if mean else np.ones_like(levels)
     sides = _sides(pasts, levels, worth.astype(np.float32), described, config, progress)
-    popular = popularity(pasts, len(described), config.decay_days)
+    popular = popularity(
+        pasts, len(described), decay_days=config.decay_days, early=config.early, disliked=config.disliked
+    )
     popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]
     trust = np.log1p(counts)
     targets = [
@@ -148,12 +150,21 @@ def touched(pasts: Sequence[History], count: int) -> Doubles:
     return np.bincount(rows, minlength=count).astype(np.float64)
 
 
-def popularity(pasts: Sequence[History], count: int, decay_days: float) -> Doubles:
-    """Log of one and the interactions of each item, counted less the longer before the last of all: (N,) float64."""
+def popularity(
+    pasts: Sequence[History], count: int, *, decay_days: float = 30.0, early: float = 60.0, disliked: float = 0.3
+) -> Doubles:
+    """Log of one and the interactions of each of N items, told to those of whom nothing is known: (N,) float64.
+
+    They begin where others began: an interaction counts less the more its user had done before it, the longer it was
+    before the last of all, and where it weighs less than is usual. What is what, `BehaviourConfig` says.
+    """
     rows = np.concatenate([past.rows for past in pasts])
     times = np.concatenate([past.timestamps for past in pasts])
-    decayed = np.exp((times - times.max()) / (_DAY * decay_days))
-    return np.log1p(np.bincount(rows, decayed, minlength=count))
+    weights = np.concatenate([past.weights for past in pasts])
+    before = np.concatenate([np.arange(len(past)) for past in pasts])
+    counts = np.exp((times - times.max()) / (_DAY * decay_days)) * 0.5 ** (before / early)
+    counts *= np.where(weights < weights.mean(dtype=np.float64), disliked, 1.0)
+    return np.log1p(np.bincount(rows, counts, minlength=count))
 
 
 def levels_of(pasts: Sequence[History]) -> Vectors:

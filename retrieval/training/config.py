@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-HeadKind = Literal["neural", "trees"]
+HeadKind = Literal["neural", "trees", "both"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class HeadConfig:
         hidden: Width H of a network.
         networks: How many learn, each from a start of its own; their mean is used.
         epochs: Passes over the queries.
+        least_steps: Few queries are passed over more often, until so many batches were seen.
         batch_size: Queries a batch.
         learning_rate: Of Adam, at its highest.
         weight_decay: Draws weights to nothing.
@@ -69,11 +70,21 @@ class HeadConfig:
     hidden: int = 64
     networks: int = 2
     epochs: int = 15
+    least_steps: int = 100
     batch_size: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     dropout: float = 0.2
     seed: int = 0
+
+    def epochs_for(self, queries: int) -> int:
+        """Give the passes over so many queries.
+
+        >>> HeadConfig(epochs=15, least_steps=100, batch_size=64).epochs_for(90)
+        50
+        """
+        fewest = -(-self.least_steps // -(-queries // self.batch_size))
+        return max(self.epochs, fewest) if self.epochs else 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,8 @@ class BehaviourConfig:
         popular: Weight of popularity beside a history.
         content: Weight of the content taste.
         decay_days: An interaction so many days before the last one counts 1/e for popularity.
+        early: One before which its user had so many counts half for popularity, which new users are answered with.
+        disliked: What one counts for popularity that weighs less than the mean.
         ridge: Regularisation of the prediction from content, a kernel ridge regression.
         doubt: With so many interactions half of an item's vector is its own, half predicted.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
@@ -149,6 +162,8 @@ class BehaviourConfig:
     popular: float = 1.6
     content: float = 0.0
     decay_days: float = 30.0
+    early: float = 60.0
+    disliked: float = 0.3
     ridge: float = 1.0
     doubt: float = 1.0
     most_items: int = 6_000
@@ -200,6 +215,7 @@ class SourcesConfig:
         half_life: In a history, for EASE.
         ahead: What follows an item within so many steps counts as coming next.
         doubt: So many further interactions of an item that led nowhere are assumed.
+        early: For what is popular with those who begin: with so many done before it an interaction counts half.
         days: Of what is popular of late.
     """
 
@@ -209,6 +225,7 @@ class SourcesConfig:
     half_life: float = 20.0
     ahead: int = 5
     doubt: float = 10.0
+    early: float = 60.0
     days: float = 14.0
 
 
@@ -217,7 +234,7 @@ class StageConfig:
     """How the second stage learns.
 
     Attributes:
-        head: Which kind of head.
+        head: Which kind of head; "trees" and "both" need the extra ``trees``.
         each: Candidates that a source may bring up.
         moments: So many cuts of each history teach, the latest first.
         share: Of each history, between two of them.

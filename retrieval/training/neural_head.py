@@ -73,7 +73,7 @@ def train_neural_head(
     for number in range(config.networks):
         rng = np.random.default_rng([config.seed, number])
         network = _Network(useful, config, rng)
-        curves.append(learn(network, rng, Schedule(config.epochs), after))
+        curves.append(learn(network, rng, Schedule(network.epochs), after))
         heads.append(network.head())
     return NeuralHead.together(heads), curves[0]
 
@@ -100,7 +100,8 @@ class _Network:
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.trained, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.step, self.steps = 0, max(1, config.epochs * -(-self.count // config.batch_size))
+        self.epochs = config.epochs_for(self.count)
+        self.step, self.steps = 0, max(1, self.epochs * -(-self.count // config.batch_size))
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the queries; see `Learner`."""

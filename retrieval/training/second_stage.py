@@ -11,7 +11,7 @@ from indexing.errors import TrainingError
 from indexing.item_ids import ItemIds
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import ScoringHead
+from retrieval.heads import BothHead, ScoringHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
@@ -147,11 +147,15 @@ class StageLearner:
             TrainingError: When too few users have a candidate that they took.
             MissingExtraError: For trees without the extra ``trees``.
         """
-        joined = Examples.joined(list(examples))
-        if self.config.head == "trees":
-            return train_trees_head(joined, self.config.trees), {"head": "trees"}
+        joined, kind = Examples.joined(list(examples)), self.config.head
+        if kind == "trees":
+            return train_trees_head(joined, self.config.trees), {"head": kind}
         head, curve = train_neural_head(joined, self.config.neural)
-        return head, {"head": "neural"} | curve.to_json()
+        told = {"head": kind} | curve.to_json()
+        if kind == "neural":
+            return head, told
+        useful = joined.useful()
+        return BothHead.of(head, train_trees_head(joined, self.config.trees), useful.features, useful.kept), told
 
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""

@@ -27,7 +27,7 @@ from retrieval.baselines.recommender import Ranked
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import rolling_windows
-from retrieval.heads import HEADS, HeadKind, ScoringHead
+from retrieval.heads import HEADS, BothHead, HeadKind, ScoringHead
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
@@ -136,6 +136,13 @@ class Trial:
         """Learn a head."""
         return replace(self.learner, config=replace(self.learner.config, head=kind)).head(self.examples)[0]
 
+    def heads(self) -> dict[HeadKind, ScoringHead]:
+        """Learn both once, and join them."""
+        both = self.head("both")
+        if not isinstance(both, BothHead):
+            raise TypeError(f"{both.kind} is not both")
+        return {"neural": both.neural, "trees": both.trees, "both": both}
+
     def answer(self, head: ScoringHead, asked: Questions, times: Vectors) -> Ranked:
         """Rank by both stages."""
         config = self.learner.config
@@ -205,8 +212,9 @@ def on_valid(world: World, seeds: Sequence[int], *, ablate: bool) -> dict[str, A
         table[name] = told(judged(asked, lambda _: [answers(trial) for trial in made]))
         print(name, {measure: table[name][measure][0] for measure in ("recall@20", "ndcg@20")}, flush=True)
 
+    heads = {id(trial): trial.heads() for trial in made}
     for kind in HEADS:
-        row(f"{kind} head", lambda trial, kind=kind: trial.answer(trial.head(kind), asked, times))  # type: ignore[misc]
+        row(f"{kind} head", lambda trial, kind=kind: trial.answer(heads[id(trial)][kind], asked, times))  # type: ignore[misc]
     groups = dict.fromkeys(one.group for one in made[0].features.features)
     for group in groups if ablate else ():
 
@@ -230,8 +238,9 @@ def split_user(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     times, made = times_of(asked, pasts), [trials(world, seed, test=True) for seed in seeds]
     others = {name: judged(asked, answer) for name, answer in peers(films, split, world.sasrec).items()}
     table: dict[str, Any] = {name: told(peer) for name, peer in others.items()}
+    heads = [trial.heads() for trial in made]
     for kind in HEADS:
-        answers = [trial.answer(trial.head(kind), asked, times) for trial in made]
+        answers = [trial.answer(learned[kind], asked, times) for trial, learned in zip(made, heads, strict=True)]
         found = judged(asked, lambda _, answers=answers: answers)  # type: ignore[misc]
         table[f"two stages, {kind} head"] = told(found) | against(others, found)
         table[f"{kind}, each seed"] = [each(asked, one) for one in answers]
@@ -262,8 +271,8 @@ def rolling(world: World, seeds: Sequence[int]) -> dict[str, Any]:
             if window >= 0:
                 trial = Trial(learner, examples[-_MOST:], features, space)
                 times = np.full(len(asked[window]), cut - 1)
-                for kind in HEADS:
-                    answers[kind][window].append(trial.answer(trial.head(kind), asked[window], times))
+                for kind, head in trial.heads().items():
+                    answers[kind][window].append(trial.answer(head, asked[window], times))
             examples.append(learner.examples(moment, features))
             print(f"seed {seed}, cut {number + 1} of {len(cuts)}", flush=True)
     return in_windows(world, splits, asked, answers)

@@ -11,7 +11,7 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, MissingExtraError, TrainingError
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.heads import NeuralHead, TreesHead
+from retrieval.heads import BothHead, NeuralHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
@@ -20,6 +20,7 @@ from retrieval.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.stage_features import compared, tastes
 from retrieval.training.config import HeadConfig, StageConfig, TreesConfig
 from retrieval.training.leaks import check_recall, recall_of
+from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import StageLearner, moment_at, moments_of
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
 from retrieval.users import UserModel
@@ -152,6 +153,25 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(MissingExtraError, match=r"commonspace\[trees\]"):
         TreesHead(grown.head.text)
+
+
+def test_both_heads_have_an_equal_say() -> None:
+    pytest.importorskip("lightgbm")
+    one = learner(replace(SMALL, head="both"))
+    examples = [one.examples(moment) for moment in moments_of(PASTS, SMALL)]
+    both, told = one.head(examples)
+    assert isinstance(both, BothHead)
+    assert told["head"] == "both"
+    useful = Examples.joined(examples).useful()
+    z = []
+    for head in (both.neural, both.trees):
+        scores = [head.score(line[kept]) for line, kept in zip(useful.features, useful.kept, strict=True)]
+        z.append(head.score(useful.features[0]) / np.mean([one_query.std() for one_query in scores]))
+    np.testing.assert_allclose(both.score(useful.features)[0], z[0] + z[1], rtol=1e-3, atol=1e-4)
+    grown = one.stage(both, PASTS)
+    pool = grown.pool(replace(asked(), times=np.full(20, grown.features.facts.now)), one.items, 10)
+    read = SecondStage.from_bytes(grown.to_bytes(), space_of(None), VIEWS)
+    np.testing.assert_array_equal(read.rerank(pool).rows, grown.rerank(pool).rows)
 
 
 def test_a_source_that_has_seen_the_targets_is_named() -> None:

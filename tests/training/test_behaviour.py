@@ -215,10 +215,13 @@ def test_training_brings_up_what_comes_next() -> None:
     assert shares[1] > 0.9
 
 
-def test_popularity_fades_with_time() -> None:
+def test_popularity_is_what_was_liked_early_and_of_late() -> None:
     day = 86_400
-    past = History("ann", np.array([0, 1]), np.array([0, 30 * day]), np.ones(2, np.float32))
-    np.testing.assert_allclose(popularity([past], 3, 30.0), np.log1p([np.exp(-1), 1.0, 0.0]))
+    ann = History("ann", np.array([0, 1]), np.array([0, 30 * day]), np.ones(2, np.float32))
+    config = {"decay_days": 30.0, "early": 1.0, "disliked": 0.3}
+    np.testing.assert_allclose(popularity([ann], 3, **config), np.log1p([np.exp(-1), 0.5, 0.0]))
+    bob = History("bob", np.array([2, 0, 1]), np.full(3, 30 * day), np.array([1, 5, 3], np.float32))
+    np.testing.assert_allclose(popularity([bob], 3, **config), np.log1p([0.5, 0.25, 0.3]))
 
 
 def test_a_count_that_knows_the_future_is_found() -> None:
