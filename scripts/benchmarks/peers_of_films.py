@@ -28,6 +28,7 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import DECAY_DAYS, LIKED, SEED, SEEDS, Answer, K, systems
 
 SASREC = "SASRec (RecTools 0.19, liked, 64 factors, 2 blocks, softmax)"
+LATEST_DAYS = 10.0  # looked at on the windows, so flattering
 COMPARED = ("recall@20", "ndcg@20")
 
 
@@ -77,6 +78,8 @@ def peers(films: Films, split: Split, sasrec: Path | None, *, window: int = 0) -
     found = systems(split.past, films.items, films.texts, wrap)
     if not window:
         found |= chosen(films, split.past)
+    latest = wrap(Popularity.fit(split.past, films.items, decay_days=LATEST_DAYS))
+    found[f"popularity, decayed over {LATEST_DAYS:g} days"] = lambda asked: [latest.recommend(asked.histories, K)]
     summed = wrap(Summed.fit(split.past, films.items))
     found["sum of z-scores of EASE (all, lambda 200, half-life 20) and two iALS"] = lambda asked: [
         summed.recommend(asked.histories, K)
