@@ -9,7 +9,7 @@ import numpy as np
 from retrieval.attribute import Attribute
 from retrieval.blend import Blend
 from retrieval.candidates import Candidates
-from retrieval.diversify import Cap, Known, Method, diversified, objective
+from retrieval.diversify import Apart, Cap, Known, LessShown, Limit, Method, diversified, exposures, objective
 from retrieval.explain import Explanation, explain, with_modalities
 from retrieval.known_answers import judged, matching_of
 from retrieval.opened import Opened
@@ -40,6 +40,10 @@ class LaterStages(Opened):
         sharpness: float = 1.0,
         attribute: str | None = None,
         caps: Mapping[str, int] | None = None,
+        apart: float | None = None,
+        page: int | None = None,
+        shown: Candidates | None = None,
+        spread: float = 0.1,
     ) -> Candidates:
         """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
 
@@ -52,14 +56,25 @@ class LaterStages(Opened):
             sharpness: Above 1, the first hits are kept more and the last ones less.
             attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
             caps: For attributes how many of the k may have the same value; more come only when no others are left.
+            apart: A cosine, as search gives it: no two of the k have content that is more alike; more come only when no
+                others are left.
+            page: Answers that are seen at once: each so many stand in the order of relevance, not as they were picked.
+            shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
+            spread: How much it does, where relevance is from 0 to 1.
 
         Raises:
             InputError: For an unknown method or attribute, or a number that cannot be used.
+            ShapeError: When lists that are shown are of other items.
         """
         named = None if attribute is None else self._attribute(attribute)
         known = Known(self.vectors, self.centre, self.users, named)
-        limits = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
-        ranked = diversified(candidates, objective(method, known, strength, sharpness), k, caps=limits)
+        limits: list[Limit] = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
+        if apart is not None:
+            limits.append(Apart(self.vectors, apart))
+        wanted = objective(method, known, strength, sharpness)
+        if shown is not None:
+            wanted = LessShown(wanted, exposures(shown, max(1, shown.rows.shape[1])), spread)
+        ranked = diversified(candidates, wanted, k, caps=limits, page=page)
         return ranked if k is None else ranked.top(k)
 
     def apply_rules(self, candidates: Candidates, rules: Rules, k: int | None = None) -> Ruled:

@@ -21,6 +21,8 @@ class Shape:
         attribute: In place of content.
         caps: By attribute, how many answers of one value.
         rules: Applied last.
+        page: Answers that are seen at once, and stand in the order of relevance.
+        apart: A cosine that no two answers may exceed.
     """
 
     diversify: Method | None = None
@@ -29,14 +31,20 @@ class Shape:
     attribute: str | None = None
     caps: Mapping[str, int] = field(default_factory=dict)
     rules: Rules | None = None
+    page: int | None = None
+    apart: float | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to do, so that more candidates than answers are needed."""
-        return bool(self.diversify or self.caps or self.rules)
+        return bool(self.diversify or self._limited or self.rules)
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self.caps) or self.apart is not None
 
     def apply(self, retriever: Retriever, found: Candidates, k: int) -> Candidates:
         """Give k of the candidates."""
-        if self.diversify or self.caps:
+        if self.diversify or self._limited:
             # Rules come last, and may take out what was picked: then others follow.
             found = retriever.diversify(
                 found,
@@ -46,6 +54,8 @@ class Shape:
                 sharpness=self.sharpness,
                 attribute=self.attribute,
                 caps=self.caps,
+                page=self.page,
+                apart=self.apart,
             )
         return retriever.apply_rules(found, self.rules, k) if self.rules else found.top(k)
 

@@ -16,9 +16,11 @@ from retrieval.cli.log import MinWeight, Only, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.cli.shaping import (
     Alike,
+    ApartOption,
     CapOption,
     Deep,
     Diversify,
+    Page,
     RulesFile,
     Sharpness,
     Strength,
@@ -54,6 +56,8 @@ def search(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
+    apart: ApartOption = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -65,7 +69,9 @@ def search(
         raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     if cross_encoder and not texts:
         raise InputError("--cross-encoder orders what texts find: leave it out, or give texts")
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(
+        diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
+    )
     deep = max(k, depth) if shape or cross_encoder else k
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
@@ -89,6 +95,8 @@ def similar(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
+    apart: ApartOption = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -96,7 +104,9 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(
+        diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
+    )
     deep = max(k, depth) if shape else k
     retriever = Retriever.load(bundle)
     found = retriever.similar_items(item_ids, deep, where=_filters(retriever, where))
@@ -122,6 +132,8 @@ def recommend(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
+    apart: ApartOption = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -138,7 +150,9 @@ def recommend(
         raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
     if explain and (out or users_file):
         raise InputError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(
+        diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
+    )
     retriever = Retriever.load(bundle)
     if users_file or (interactions and not user and is_folder(out)):
         config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
@@ -184,6 +198,8 @@ def rerank(
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
+    page: Page = None,
+    apart: ApartOption = None,
     attribute: Alike = None,
     cap: CapOption = None,
     rules: RulesFile = None,
@@ -195,7 +211,9 @@ def rerank(
 
     Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
     """
-    shape = shape_of(diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness)
+    shape = shape_of(
+        diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
+    )
     retriever = Retriever.load(bundle)
     if interactions is None or is_folder(out):
         read = (interactions, only, min_weight) if interactions else None

@@ -18,8 +18,14 @@ Sharpness = Annotated[float | None, typer.Option(help="Above 1, the first answer
 Alike = Annotated[
     str | None, typer.Option("--attribute", help="Items are alike by this attribute, not by content; for calibrated.")
 ]
+Page = Annotated[
+    int | None, typer.Option(help="Answers seen at once: each so many stand by relevance, not as they were picked.")
+]
 CapOption = Annotated[
     list[str] | None, typer.Option(help="At most so many answers of one value, like 'genres=3'; repeat for several.")
+]
+ApartOption = Annotated[
+    float | None, typer.Option("--apart", help="No two answers more alike than this cosine, from 0 to 1, like .9.")
 ]
 RulesFile = Annotated[Path | None, typer.Option(help="JSON file of business rules, applied last.")]
 Deep = Annotated[int, typer.Option(min=1, help="Candidates a query, of which those wanted are picked.")]
@@ -33,9 +39,11 @@ def shape_of(
     attribute: str | None,
     strength: float | None,
     sharpness: float | None,
+    page: int | None,
+    apart: float | None,
 ) -> Shape:
     """Read what was given, so that faults are found before any work."""
-    given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness}
+    given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness, "--page": page}
     if diversify is None and (idle := [name for name, value in given.items() if value is not None]):
         raise InputError(f"{idle[0]} says how to diversify; give --diversify too, with one of {list(METHODS)}")
     return Shape(
@@ -45,6 +53,8 @@ def shape_of(
         attribute,
         dict(parse_cap(text) for text in caps or []),
         Rules.from_json(rules) if rules else None,
+        page,
+        apart,
     )
 
 

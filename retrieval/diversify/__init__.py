@@ -1,9 +1,11 @@
 """Lists that are varied, calibrated or capped. Candidates in, Candidates out."""
 
+from retrieval.diversify.apart import Apart
 from retrieval.diversify.calibrated import Calibrated
 from retrieval.diversify.caps import Cap
 from retrieval.diversify.dpp import DPP
-from retrieval.diversify.greedy import Objective, diversified
+from retrieval.diversify.exposure import LessShown, exposures
+from retrieval.diversify.greedy import Limit, Objective, diversified
 from retrieval.diversify.methods import METHODS, Known, Method, objective
 from retrieval.diversify.mmr import MMR, MSD
 from retrieval.diversify.relevance import Relevant, relevance
@@ -13,13 +15,17 @@ __all__ = [
     "METHODS",
     "MMR",
     "MSD",
+    "Apart",
     "Calibrated",
     "Cap",
     "Known",
+    "LessShown",
+    "Limit",
     "Method",
     "Objective",
     "Relevant",
     "diversified",
+    "exposures",
     "objective",
     "relevance",
 ]

@@ -29,6 +29,11 @@ class Cap:
         if self.most < 1:
             raise InputError(f"a cap of {self.most} allows nothing; give at least 1, or exclude the items by a rule")
 
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
+        return 1
+
     def begin(self, candidates: Candidates) -> "Counted":
         """Begin to count, for b queries."""
         return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.most)

@@ -1,6 +1,7 @@
 """Fake users who push one item, through `fit` and `recommend`: how many lists it gets into with the defences of `fit`.
 
 python -m scripts.benchmarks.attack_fit DATA [--seed 0] [--shares 0.01 0.05] [--kinds burst segment] [--targets 1]
+    [--ways defended undefended] [--name attack_fit]
 
 DATA holds items.parquet with texts, interactions.parquet and vectors.parquet with text vectors, such as movielens_100k,
 which is not shipped. Kinds of attacks and strata of items are those of `scripts.benchmarks.attack`. A bundle learns
@@ -12,12 +13,12 @@ of lists with the pushed item over the larger of that in the clean log and what 
 import argparse
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -41,10 +42,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["burst", "segment"])
     parser.add_argument("--items", nargs="+", choices=STRATA, default=["middle", "head"])
     parser.add_argument("--targets", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--name", default="attack_fit", help="Of the file in results/.")
     given = parser.parse_args()
     clean = Interactions.open(given.data / "interactions.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(clean, films(given.data, Path(folder)), given.seed)
+        trial = Trial(clean, films(given.data, Path(folder)), given.seed, given.ways)
         rows = [
             trial.row(kind, share, stratum, target)
             for kind in given.kinds
@@ -52,18 +55,17 @@ def main() -> None:
             for stratum in given.items
             for target in trial.targets(stratum, given.targets)
         ]
-    keep("attack_fit", {"users": len(trial.real), "rows": rows}, seed=given.seed)
+    keep(given.name, {"users": len(trial.real), "rows": rows}, seed=given.seed, script="attack_fit")
 
 
 def films(data: Path, folder: Path) -> Path:
     """Build a bundle of text vectors, with what else is known of the items as attributes, and give where it is."""
     items = pq.read_table(data / "items.parquet", columns=["item_id", "genres", "year"])
     vectors = pq.read_table(data / "vectors.parquet", columns=["item_id", "text_vector"])
-    place = {name: row for row, name in enumerate(vectors["item_id"].to_pylist())}
-    found = [place.get(name) for name in items["item_id"].to_pylist()]
+    of_item = dict(zip(vectors["item_id"].to_pylist(), vectors["text_vector"].to_pylist(), strict=True))
+    texts = pa.array([of_item.get(item_id) for item_id in items["item_id"].to_pylist()], vectors["text_vector"].type)
     table = folder / "items.parquet"
-    joined = items.append_column("text_vector", vectors["text_vector"].take(pa.array(found, pa.int64())))
-    pq.write_table(joined.filter(pc.is_valid(joined["text_vector"])), table)
+    pq.write_table(items.append_column("text_vector", texts), table)
     build_bundle(Catalogue.from_parquet(table), load_encoder("vectors:"), folder / "films")
     return folder / "films"
 
@@ -71,8 +73,8 @@ def films(data: Path, folder: Path) -> Path:
 class Trial:
     """A clean log, a bundle that has learned nothing yet, and what is made of both."""
 
-    def __init__(self, clean: Interactions, root: Path, seed: int) -> None:
-        self.clean, self.root, self.seed = clean, root, seed
+    def __init__(self, clean: Interactions, root: Path, seed: int, ways: Sequence[str]) -> None:
+        self.clean, self.root, self.seed, self.ways = clean, root, seed, ways
         self.items = Retriever.load(root).items
         self.real = histories(clean, self.items)
         self.audience = np.bincount(np.concatenate([past.rows for past in self.real]), minlength=len(self.items))
@@ -92,7 +94,7 @@ class Trial:
         clean = float(self.before[target])
         row: dict[str, Any] = {"kind": kind, "share": share, "items": stratum, "item": self.items[target]}
         row["lists, clean"] = round(clean, 5)
-        for way, config in WAYS.items():
+        for way, config in ((way, WAYS[way]) for way in self.ways):
             shares, refused = self.shares(log, config)
             growth = float(shares[target]) / max(clean, K / len(self.items))
             row[way] = {"lists": round(float(shares[target]), 5), "growth": round(growth, 2), "refused": refused}

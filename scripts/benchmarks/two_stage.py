@@ -1,9 +1,10 @@
 """Two stages on MovieLens 100k: candidates of several sources, ordered by a learned head; 95 % intervals over users.
 
 python -m scripts.benchmarks.two_stage DATA [--split split_user|rolling] [--seeds 0 1 2] [--valid] [--ablate]
+    [--sasrec FOLDER]
 
-DATA as for scripts.benchmarks.baselines. A head learns at several moments before the cut, each time with sources that
-were learned from what came before that moment:
+DATA as for scripts.benchmarks.baselines, FOLDER what scripts/benchmarks/sasrec_alone.py has written. A head learns at
+several moments before the cut, each time with sources that were learned from what came before that moment:
 
     split_user   valid after train, and the last ninth of each train history and the one before that. Everything was
                  chosen on valid (--valid shows it), with the two moments within train
@@ -20,16 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from indexing.types import Vectors
-from retrieval.baselines import EASE, ForNewUsers, Popularity
 from retrieval.baselines.recommender import Ranked
-from retrieval.evaluation import Evaluation, compare
+from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import rolling_windows
 from retrieval.heads import HEADS, BothHead, HeadKind, ScoringHead
-from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
@@ -44,8 +42,9 @@ from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import attributes_of, centred, described_by
 from scripts.benchmarks.learning import valid_of
+from scripts.benchmarks.peers_of_films import against, peers
 from scripts.benchmarks.record import keep
-from scripts.benchmarks.systems import DECAY_DAYS, LIKED, SEEDS, Answer, K, by_liked, by_worth, worth
+from scripts.benchmarks.systems import LIKED, SEEDS, Answer, K
 
 _YEARS = 14  # columns of attributes_of that are bumps over years
 _LENGTH = WINDOW_DAYS * 86_400
@@ -65,8 +64,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--valid", action="store_true")
     parser.add_argument("--ablate", action="store_true")
+    parser.add_argument("--sasrec", type=Path)
     given = parser.parse_args()
-    world = World.of(given.data)
+    world = World.of(given.data, given.sasrec)
     if given.valid or given.ablate:
         show("valid of split_user", on_valid(world, given.seeds, ablate=given.ablate))
         return
@@ -84,9 +84,10 @@ class World:
     films: Films
     described: Vectors
     views: dict[str, Vectors]
+    sasrec: Path | None = None
 
     @classmethod
-    def of(cls, folder: Path) -> "World":
+    def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
         """Read all."""
         films = Films(folder)
         attributes = attributes_of(folder)
@@ -97,7 +98,8 @@ class World:
             "genres": attributes[:, :-_YEARS],
             "year": years / np.maximum(np.linalg.norm(years, axis=1, keepdims=True), 1e-9),
         }
-        return cls(films, described_by(folder, films.items), {n: v.astype(np.float32) for n, v in views.items()})
+        views = {name: view.astype(np.float32) for name, view in views.items()}
+        return cls(films, described_by(folder, films.items), views, sasrec)
 
     def past(self, *names: str) -> list[History]:
         """Read what users did in some parts of split_user."""
@@ -234,24 +236,15 @@ def split_user(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     films, split = world.films, world.films.cut("split_user")
     asked, pasts = ask(split, films), world.past("train", "valid")
     times, made = times_of(asked, pasts), [trials(world, seed, test=True) for seed in seeds]
-    ease = EASE.fit(worth(split.past), films.items, regularisation=200.0, half_life=20.0, weighted=True)
-    peer = judged(asked, lambda questions: by_worth(ease, questions))
-    table: dict[str, Any] = {"EASE (ratings as weights, lambda 200), half-life 20": told(peer)}
+    others = {name: judged(asked, answer) for name, answer in peers(films, split, world.sasrec).items()}
+    table: dict[str, Any] = {name: told(peer) for name, peer in others.items()}
     heads = [trial.heads() for trial in made]
     for kind in HEADS:
         answers = [trial.answer(learned[kind], asked, times) for trial, learned in zip(made, heads, strict=True)]
         found = judged(asked, lambda _, answers=answers: answers)  # type: ignore[misc]
-        table[f"two stages, {kind} head"] = told(found) | against(peer, found)
+        table[f"two stages, {kind} head"] = told(found) | against(others, found)
         table[f"{kind}, each seed"] = [each(asked, one) for one in answers]
     return table
-
-
-def against(peer: Evaluation, found: Evaluation) -> dict[str, Any]:
-    """Compare with the best peer, query by query."""
-    rows = compare(peer, found, measures=["recall@20", "ndcg@20"], resamples=2000).rows
-    return {
-        f"{row.measure} above the peer": [round(one, 4) for one in (row.difference, row.low, row.high)] for row in rows
-    }
 
 
 def each(asked: Questions, answer: Ranked) -> dict[str, float]:
@@ -290,14 +283,9 @@ def in_windows(world: World, splits: Any, asked: Sequence[Questions], answers: A
     new = np.concatenate([one.new for one in asked])
     users = [user for one in asked for user in one.user_ids]
     masks = {"all": np.ones_like(new), "with a history": ~new, "new": new}
-    peers = []
-    for split in splits:
-        mask = pa.array(split.past.table["weight"].to_numpy() >= LIKED)
-        liked = Interactions(split.past.table.filter(mask))
-        lately = Popularity.fit(split.past, world.films.items, decay_days=DECAY_DAYS)
-        ease = ForNewUsers(EASE.fit(liked, world.films.items, regularisation=200.0), otherwise=lately)
-        peers.append(lambda one, ease=ease: by_liked(ease, one.histories, one))
-    systems = {"EASE (liked, lambda 200)": peers} | {
+    fitted = [peers(world.films, split, world.sasrec, window=window) for window, split in enumerate(splits, start=1)]
+    others = {name: [of_window[name] for of_window in fitted] for name in fitted[0]}
+    systems = others | {
         f"two stages, {kind} head": [lambda _, found=found: found for found in of_kind]
         for kind, of_kind in answers.items()
     }
@@ -308,10 +296,9 @@ def in_windows(world: World, splits: Any, asked: Sequence[Questions], answers: A
             who: told(one.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
             for who, mask in masks.items()
         }
-        if name.startswith("two"):
-            table[name]["all"] |= against(
-                found["EASE (liked, lambda 200)"].among(masks["all"]), one.among(masks["all"])
-            )
+    everybody = {name: one.among(masks["all"]) for name, one in found.items()}
+    for name in sorted(everybody.keys() - others.keys()):
+        table[name]["all"] |= against({peer: everybody[peer] for peer in others}, everybody[name])
     return table
 
 

@@ -56,6 +56,10 @@ def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run) -> No
         assert len({item.split("-")[0] for item in capped[:4]}) == 4
         varied = hits(run(*command, "-k", 4, "--json", "--diversify", "dpp", "--strength", 0.95)[1])
         assert varied != plain[:4]
+        paged = hits(run(*command, "-k", 4, "--json", "--diversify", "dpp", "--strength", 0.95, "--page", 4)[1])
+        assert sorted(paged) == sorted(varied)
+        assert paged != varied
+        assert hits(run(*command, "-k", 4, "--json", "--apart", 0.5)[1]) != plain[:4]
     log, lists = tmp_path / "log.parquet", tmp_path / "lists.parquet"
     pq.write_table(pa.table({"user_id": ["u", "u"], "item_id": ["red-mug", "blue-mug"], "timestamp": [1, 2]}), log)
     told = ("--diversify", "calibrated", "--attribute", "tags", "--strength", 0.9, "--sharpness", 2, "--json")
@@ -88,6 +92,9 @@ def test_rules_are_applied_and_shown(bundle: Path, rules: Path, tmp_path: Path, 
 def test_faults_are_said_in_one_line(bundle: Path, rules: Path, run: Run) -> None:
     for told, message in (
         (("--strength", 0.5), "--strength says how to diversify; give --diversify too"),
+        (("--page", 5), "--page says how to diversify; give --diversify too"),
+        (("--diversify", "mmr", "--page", 0), "a page of 0 shows nothing"),
+        (("--apart", 2), "by a cosine of 2.0; give a number from 0 to 1"),
         (("--diversify", "xquad"), "there is no method 'xquad'"),
         (("--diversify", "mmr", "--strength", 2), "a strength of 2.0; give a number from 0"),
         (("--cap", "tags"), "cannot read the cap 'tags'; write it like genres=3"),

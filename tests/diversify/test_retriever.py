@@ -10,7 +10,7 @@ from indexing.errors import FilterError, InputError
 from indexing.item_ids import ItemIds
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Calibrated, Method, diversified
+from retrieval.diversify import DPP, MMR, MSD, Apart, Calibrated, LessShown, Method, Relevant, diversified, exposures
 from retrieval.retriever import Retriever
 from retrieval.rules import Boost, Pin, Ruled, Rules
 from tests.toy import ToyEncoder, toy_file
@@ -51,6 +51,22 @@ def test_more_strength_is_more_variety(retriever: Retriever, found: Candidates) 
     assert (retriever.diversify(found, strength=0.0).rows == found.rows).all()
     some = [len(set(colours(retriever.diversify(found, 4, strength=strength)))) for strength in (0.0, 0.9)]
     assert some[0] < some[1]
+
+
+def test_pages_and_what_others_are_shown(retriever: Retriever, found: Candidates) -> None:
+    picked, paged = (retriever.diversify(found, 4, strength=0.9, page=page) for page in (None, 4))
+    assert (picked.rows != paged.rows).any()
+    assert (np.sort(picked.rows) == np.sort(paged.rows)).all()
+    places = [[found.rows[line].tolist().index(row) for row in paged.rows[line].tolist()] for line in range(2)]
+    assert places == [sorted(line) for line in places]
+    others = retriever.recommend([["red-mug"]] * 3, k=5)
+    wanted = LessShown(MMR(unit(retriever.vectors - retriever.centre), 0.3), exposures(others, 5), 0.4)
+    spread = retriever.diversify(found, 4, shown=others, spread=0.4)
+    assert (spread.rows == diversified(found, wanted, 4).top(4).rows).all()
+    assert (spread.rows != retriever.diversify(found, 4).rows).any()
+    apart = retriever.diversify(found, 5, method="caps", apart=0.6)
+    assert (apart.rows == diversified(found, Relevant(), 5, caps=[Apart(retriever.vectors, 0.6)]).top(5).rows).all()
+    assert (apart.rows != found.top(5).rows).any()
 
 
 def test_caps(retriever: Retriever) -> None:
