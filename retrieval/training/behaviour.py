@@ -80,7 +80,7 @@ def learn_behaviour(
         described: (N, F) float32, content and attributes of all items of the catalogue, centred: zero is "not known".
         config: How.
         progress: Called after each epoch of the learned tower.
-        work: Folder in which the learned tower goes on after a kill, with the same result; nothing is kept when None.
+        work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept when None.
         start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
         ended: Called with the losses of the learned tower.
 
@@ -123,15 +123,11 @@ def learn_behaviour(
         config.popular,
         scale * config.content,
     )
-    return _attending(block, pasts, worth, warm, config)
-
-
-def _attending(
-    block: Behaviour, pasts: Sequence[History], worth: Vectors, warm: Rows, config: BehaviourConfig
-) -> Behaviour:
     if config.attention is None:
         return block
-    return replace(block, attention=learn_attention(block, pasts, worth, warm, config.attention).attention())
+    # It reads what items say in these towers, so that of an earlier state it has nothing to go on from.
+    state = learn_attention(block, pasts, worth, warm, config.attention, work=work)
+    return replace(block, attention=state.attention())
 
 
 def _blended(
