@@ -80,7 +80,8 @@ def learn_behaviour(
         described: (N, F) float32, content and attributes of all items of the catalogue, centred: zero is "not known".
         config: How.
         progress: Called after each epoch of the learned tower.
-        work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept when None.
+        work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept
+            when None.
         start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
         ended: Called with the losses of the learned tower.
 
