@@ -3,10 +3,10 @@
     python -m scripts.benchmarks.rerank [--users 10000] [--each 200] [--items 100000] [--dim 512] [--seed 0]
 
 The world is that of `stage_world`. "whole" is `SecondStage.rerank`: features, head and order; "head alone" is given the
-features. Besides pairs a second of wall time there are pairs a second of processor time, which other work on the machine
-disturbs less. The share of matrix products is that of processor time within np.matmul, timed by a wrapper in a run of
-its own; the copying of the rows that are multiplied is told apart. The cross-encoder has random weights in the shape of a
-TinyBERT of 2 layers x 128, and reads a user's text of 24 words with an item's text of 24 words.
+features. Besides pairs a second of wall time there are pairs a second of processor time, which other work on the
+machine disturbs less. The share of matrix products is that of processor time within np.matmul, timed by a wrapper in a
+run of its own; the copying of the rows that are multiplied is told apart. The cross-encoder has random weights in the
+shape of a TinyBERT of 2 layers x 128, and reads a user's text of 24 words with an item's text of 24 words.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
         return call
 
     matmul, taken = np.matmul, products.taken
-    np.matmul = timed("products", matmul)  # type: ignore[assignment]
+    np.matmul = timed("products", matmul)
     products.taken = stage_features.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
     start = time.process_time()
     try:
