@@ -20,7 +20,8 @@ def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
         rows: (B, K) int64, from 0 to N - 1.
     """
     if vectors.shape[1] <= _NARROW:
-        return np.matmul(queries, vectors[rows].swapaxes(1, 2))
+        short: Vectors = np.matmul(queries, vectors[rows].swapaxes(1, 2))
+        return short
     found = np.empty((*queries.shape[:2], rows.shape[1]), np.float32)
     many = max(1, _SMALL // max(1, queries.shape[1] * vectors.shape[1]))
     room = np.empty((min(many, rows.shape[1]), vectors.shape[1]), np.float32)

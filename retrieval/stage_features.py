@@ -104,7 +104,7 @@ class StageFeatures:
     @cached_property
     def _missing(self) -> dict[str, Vectors]:
         """(N,) float32 for each view, 1 where an item lacks it."""
-        return {name: (~vectors.any(axis=1)).astype(np.float32) for name, vectors in self.views.items()}
+        return {name: np.logical_not(vectors.any(axis=1)).astype(np.float32) for name, vectors in self.views.items()}
 
 
 def spread(scores: Vectors, kept: Mask) -> Vectors:

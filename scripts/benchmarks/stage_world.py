@@ -35,6 +35,7 @@ SHORTEST, LONGEST = 30, 50
 DAYS = 365
 NOW = 1_700_000_000
 LEVELS = np.arange(1, 6, dtype=np.float32)
+WORTH = (LEVELS / 3).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,9 @@ def _behaviour(count: int, rng: np.random.Generator) -> Behaviour:
     """Give two towers with as many dimensions and channels as learned ones."""
     items = rng.standard_normal((count, CLOSED + NEXT + 1), np.float32)
     said = rng.standard_normal((count, CLOSED + CHANNELS * NEXT), np.float32)
-    closed = Tower(np.array([10], np.float32), LEVELS[None] / 3, np.zeros(CLOSED, np.float32))
+    closed = Tower(np.array([10], np.float32), WORTH[None], np.zeros(CLOSED, np.float32))
     half_lives = np.array([15.0, 3.0, 15.0], np.float32)
-    later = Tower(half_lives, np.tile(LEVELS / 3, (CHANNELS, 1)), np.zeros(NEXT, np.float32), 0.3)
+    later = Tower(half_lives, np.tile(WORTH, (CHANNELS, 1)), np.zeros(NEXT, np.float32), 0.3)
     nothing = np.zeros((0, 1), np.float32)
     width = items.shape[1] + said.shape[1]
     predictor = Predictor(nothing, 1.0, np.zeros((0, width), np.float32), np.zeros(width, np.float32))
@@ -117,8 +118,8 @@ def _neighbours(name: str, clusters: Rows, members: list[Rows], rng: np.random.G
     rows = np.empty((len(clusters), NEIGHBOURS), np.int32)
     for cluster, here in enumerate(members):
         rows[clusters == cluster] = here[rng.integers(0, len(here), (len(here), NEIGHBOURS))]
-    values = rng.standard_normal(rows.shape, np.float32) / 10
-    return Neighbours(name, rows, values, np.ones(len(clusters), np.bool_), 20.0, LEVELS, LEVELS / 3)
+    values = (rng.standard_normal(rows.shape, np.float32) / 10).astype(np.float32)
+    return Neighbours(name, rows, values, np.ones(len(clusters), np.bool_), 20.0, LEVELS, WORTH)
 
 
 def _pasts(members: list[Rows], users: int, rng: np.random.Generator) -> list[History]:

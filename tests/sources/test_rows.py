@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +56,9 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
     for line in range(len(found)):
         one = Asked.of(found.take([line]), features.facts.usual, features.facts.now)
         kept = found.rows[line][found.rows[line] >= 0]
-        columns: list[Vectors] = []
+        columns: list[Any] = []
         for source in features.sources:
-            scores = np.float32(source.scores(one)[0])[kept]
+            scores = source.scores(one)[0, kept]
             known = scores[~np.isnan(scores)].astype(np.float64)
             columns.append(np.nan_to_num((scores - known.mean()) / max(known.std(), 1e-6)))
             columns.append([np.log1p((known > score).sum() if score == score else len(known)) for score in scores])
@@ -101,8 +102,8 @@ def test_features_are_those_of_the_straightforward_way(world: World, given: Cand
     assert features.shape == expected.shape
     for column, name in enumerate(map(str, world.features.features)):
         # A rank is of scores in float32: two that differ in the last place may change places.
-        tolerance = {"atol": 2e-4 if name.endswith("_z") else 1e-5}
-        differ = ~np.isclose(features[:, :, column], expected[:, :, column], rtol=1e-4, **tolerance)
+        tolerance = 2e-4 if name.endswith("_z") else 1e-5
+        differ = ~np.isclose(features[:, :, column], expected[:, :, column], rtol=1e-4, atol=tolerance)
         assert differ.mean() <= (1e-3 if name.endswith("_rank") else 0), name
 
 
