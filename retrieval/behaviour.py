@@ -113,7 +113,7 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        return self.weighed(self.directions(histories, weights), histories, weights)
+        return self.weighed(self.directions(histories, weights), self.attended(histories, weights), histories)
 
     def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
@@ -130,15 +130,22 @@ class Behaviour:
             made[lines] = np.concatenate(parts, axis=1)
         return made
 
-    def weighed(
-        self, directions: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
-    ) -> Vectors:
-        """Give the behaviour part of queries, (B, R) float32, of what `directions` gave for the same histories."""
+    def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
+        """Give what attention asks for by itself, (B, R - 1) float32, zero for an empty history; None without it."""
+        if self.attention is None:
+            return None
+        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
+        alone = replace(self.attention, share=1.0)
+        for lines, said, of_items, lengths in self._told(histories, weights):
+            made[lines] = alone.queries(said, of_items, self.levels, lengths)
+        return made
+
+    def weighed(self, directions: Vectors, attended: Vectors | None, histories: Sequence[Rows]) -> Vectors:
+        """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended` of the same histories."""
         shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
         asked = directions * shares.astype(np.float32)
-        if self.attention is not None and self.attention.share:
-            for lines, said, of_items, lengths in self._told(histories, weights):
-                asked[lines] += self.attention.queries(said, of_items, self.levels, lengths)
+        if self.attention is not None and attended is not None:
+            asked += np.float32(self.attention.share) * attended
         popular = np.array([[self.popular if len(rows) else 0.0] for rows in histories], np.float32).reshape(-1, 1)
         made: Vectors = np.concatenate([asked, popular], axis=1)
         made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing

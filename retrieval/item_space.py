@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,20 @@ from indexing.errors import InputError, ShapeError
 from indexing.types import Rows, Vectors
 from retrieval.behaviour import Behaviour
 from retrieval.users import UserModel
+
+
+class AskedApart(NamedTuple):
+    """Queries of B users, each (B, D + R) float32.
+
+    Attributes:
+        served: As they are served.
+        alone: Content and every tower ask with length 1, whatever their share; attention and popularity do not ask.
+        attention: What attention asks by itself; None without it.
+    """
+
+    served: Vectors
+    alone: Vectors
+    attention: Vectors | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +100,14 @@ class ItemSpace:
             found[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
         return found
 
-    def asked_twice(self, histories: Sequence[Rows], weights: Sequence[Vectors]) -> tuple[Vectors, Vectors]:
-        """Give users' queries as `asked` does, and once more with each part weighed by itself, whatever its share.
-
-        Returns:
-            Twice (B, D + R) float32. In the second content and every tower ask with length 1, popularity does not ask.
-        """
+    def asked_apart(self, histories: Sequence[Rows], weights: Sequence[Vectors]) -> AskedApart:
+        """Give users' queries as `asked` does, and what is in them apart."""
         if (block := self.behaviour) is None:
             served = self.asked(histories, weights)
-            return served, served
+            return AskedApart(served, served, None)
         tastes, directions = self.tastes(histories), block.directions(histories, weights)
-        served = np.concatenate(
-            [np.float32(block.content) * tastes, block.weighed(directions, histories, weights)], axis=1
-        )
-        return served, np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))
+        attended = block.attended(histories, weights)
+        behaviour = block.weighed(directions, attended, histories)
+        served = np.concatenate([np.float32(block.content) * tastes, behaviour], axis=1)
+        alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))
+        return AskedApart(served, alone, None if attended is None else np.pad(attended, ((0, 0), (self.dim, 1))))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexing.errors import ShapeError
 from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.item_space import ItemSpace
+from retrieval.item_space import AskedApart, ItemSpace
 from retrieval.prepare import History
 
 
@@ -27,7 +27,7 @@ class Asked:
     histories: Sequence[Rows]
     weights: Sequence[Vectors]
     times: NDArray[np.int64]
-    _queries: dict[ItemSpace, tuple[Vectors, Vectors]] = field(init=False, repr=False, default_factory=dict)
+    _queries: dict[ItemSpace, AskedApart] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(map(len, self.weights)) != list(map(len, self.histories)) or len(self.times) != len(self.histories):
@@ -42,10 +42,10 @@ class Asked:
     def __getitem__(self, part: slice) -> "Asked":
         return Asked(self.histories[part], self.weights[part], self.times[part])
 
-    def of_space(self, space: ItemSpace) -> tuple[Vectors, Vectors]:
-        """Give what `ItemSpace.asked_twice` does; all sources of one space ask alike, so once is enough."""
+    def of_space(self, space: ItemSpace) -> AskedApart:
+        """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
         if space not in self._queries:
-            self._queries[space] = space.asked_twice(self.histories, self.weights)
+            self._queries[space] = space.asked_apart(self.histories, self.weights)
         return self._queries[space]
 
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from retrieval.item_space import ItemSpace
 from retrieval.products import products
 from retrieval.sources.source import Asked, Book
 
-WHOLE, CONTENT = "retrieval", "content"
+WHOLE, CONTENT, ATTENTION = "retrieval", "content", "attention"
 TOWERS = ("closed", "next_items")
 
 
@@ -25,14 +26,14 @@ class SpaceSource:
         space: Items and queries.
         part: The dimensions that count.
         book: What the space was learned from.
-        alone: Whether the part is weighed by itself, whatever its share in what is served.
+        asks: Whether it asks as it is served, by itself whatever its share in that, or with attention alone.
     """
 
     name: str
     space: ItemSpace
     part: slice
     book: Book | None = None
-    alone: bool = False
+    asks: Literal["served", "alone", "attention"] = "served"
 
     def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
@@ -43,7 +44,8 @@ class SpaceSource:
 
     def queries(self, asked: Asked) -> Vectors:
         """Give what users ask the part with, (B, d) float32."""
-        return asked.of_space(self.space)[self.alone][:, self.part]
+        queries: Vectors = getattr(asked.of_space(self.space), self.asks)
+        return queries[:, self.part]
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "SpaceSource":
         """Refuse: whoever changes the space makes its sources anew, by `space_sources`."""
@@ -70,7 +72,7 @@ def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
 
 
 def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:
-    """Give what is served, content alone, and each tower alone, weighed by itself whatever its share in what is served.
+    """Give what is served, then each tower, attention if there is one, and content, each by itself.
 
     Args:
         space: As it is served.
@@ -81,5 +83,7 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
         return (whole,)
     starts = space.dim + np.cumsum([0, *(len(tower.start) for tower in block.towers)])
     parts = [slice(int(start), int(end)) for start, end in pairwise(starts)]
-    towers = [SpaceSource(name, space, part, book, alone=True) for name, part in zip(TOWERS, parts, strict=False)]
-    return (whole, *towers, SpaceSource(CONTENT, space, slice(0, space.dim), book, alone=True))
+    found = [whole, *(SpaceSource(name, space, part, book, "alone") for name, part in zip(TOWERS, parts, strict=False))]
+    if block.attention is not None:
+        found.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
+    return (*found, SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
