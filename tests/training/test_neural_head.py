@@ -63,11 +63,11 @@ def test_scores_are_alike_whatever_the_layout_and_however_many_there_are() -> No
     rng = np.random.default_rng(0)
     count, width, hidden = 5000, 42, 128  # more candidates than are scored at once
     linear, w1, b1, w2 = (
-        rng.normal(size=shape).astype(np.float32) / 10 for shape in [(width,), (width, hidden), (hidden,), (hidden,)]
+        rng.normal(0, 0.1, shape).astype(np.float32) for shape in [(width,), (width, hidden), (hidden,), (hidden,)]
     )
-    mean, scale = rng.normal(size=width).astype(np.float32), rng.random(width).astype(np.float32) + 0.01
-    head, features = NeuralHead(mean, scale, linear, w1, b1, w2), 3 * rng.normal(size=(2, count // 2, width))
-    features = features.astype(np.float32)
+    mean, scale = rng.normal(size=width).astype(np.float32), rng.uniform(0.01, 1.01, width).astype(np.float32)
+    head = NeuralHead(mean, scale, linear, w1, b1, w2)
+    features = rng.normal(0, 3, (2, count // 2, width)).astype(np.float32)
     x = np.clip((features.astype(np.float64) - mean) / scale, -FAR, FAR)
     assert (np.abs(x) == FAR).mean() > 0.05  # some are too far from the mean to count in full
     expected = x @ linear + np.maximum(x @ w1 + b1, 0) @ w2
