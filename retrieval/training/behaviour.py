@@ -96,12 +96,9 @@ def learn_behaviour(
     levels = levels_of(pasts)
     mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
     worth = levels / mean if mean else np.ones_like(levels)
-    learned = _Learned(progress, work, start, ended)
-    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, learned)
-    popular = popularity(
-        pasts, len(described), decay_days=config.decay_days, early=config.early, disliked=config.disliked
-    )
-    popular = ((popular - popular[warm].mean()) / max(popular[warm].std(), 1e-9))[:, None]
+    how = _Learned(progress, work, start, ended)
+    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, how)
+    popular = _popular(pasts, warm, len(described), config)
     trust = np.log1p(counts)
     targets = [
         *(Target(side.items, trust * side.known) for side in sides),
@@ -129,6 +126,12 @@ def learn_behaviour(
     # It reads what items say in these towers, so that of an earlier state it has nothing to go on from.
     state = learn_attention(block, pasts, worth, warm, config.attention, work=work)
     return replace(block, attention=state.attention())
+
+
+def _popular(pasts: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
+    """Give popularity as a column, standardised among the items that somebody touched: (N, 1)."""
+    found = popularity(pasts, count, decay_days=config.decay_days, early=config.early, disliked=config.disliked)
+    return ((found - found[warm].mean()) / max(found[warm].std(), 1e-9))[:, None]
 
 
 def _blended(
