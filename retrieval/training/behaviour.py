@@ -131,7 +131,8 @@ def learn_behaviour(
 def _popular(pasts: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
     """Give popularity as a column, standardised among the items that somebody touched: (N, 1)."""
     found = popularity(pasts, count, decay_days=config.decay_days, early=config.early, disliked=config.disliked)
-    return ((found - found[warm].mean()) / max(found[warm].std(), 1e-9))[:, None]
+    column: Doubles = ((found - found[warm].mean()) / max(found[warm].std(), 1e-9))[:, None]
+    return column
 
 
 def _blended(
