@@ -44,7 +44,7 @@ from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
-from retrieval.training.config import StageConfig
+from retrieval.training.stage_config import StageConfig
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")

@@ -6,7 +6,8 @@ from typing import Any
 from retrieval.cut import Way
 from retrieval.gate import Exposure
 from retrieval.preparation import PreparationReport, PrepareConfig
-from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
+from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.stage_config import StageConfig
 from retrieval.users import UserModel
 
 

@@ -23,7 +23,8 @@ from retrieval.judging import Judging
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
-from retrieval.training.config import AdapterConfig, BehaviourConfig, StageConfig
+from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.stage_config import StageConfig
 from retrieval.views import views_of
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from retrieval.item_space import ItemSpace
 from retrieval.learned import compact, repair
 from retrieval.prepare import History, histories
 from retrieval.sources import Book, Source
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, SourcesConfig, StageConfig
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.sources import learn_ease, learn_sources, worth_of
+from retrieval.training.stage_config import HeadConfig, SourcesConfig, StageConfig
 
 GROUPS, SIZE, DIM = 5, 24, 8
 COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000

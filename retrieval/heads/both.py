@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.types import Mask, Vectors
 from retrieval.heads.neural import NeuralHead
 from retrieval.heads.trees import TreesHead
-from retrieval.training.config import HeadKind
+from retrieval.training.stage_config import HeadKind
 
 
 @dataclass(frozen=True, eq=False)

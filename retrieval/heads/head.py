@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.types import Vectors
-from retrieval.training.config import HeadKind
+from retrieval.training.stage_config import HeadKind
 
 HEADS: tuple[HeadKind, ...] = ("neural", "trees", "both")
 

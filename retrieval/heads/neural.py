@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.types import Vectors
 from retrieval.products import multiplied
-from retrieval.training.config import HeadKind
+from retrieval.training.stage_config import HeadKind
 
 BLOCK = 2048  # candidates at once: what is computed on the way stays in the processor's cache
 FAR = 6.0  # standard deviations from the mean that a feature can be

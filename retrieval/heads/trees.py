@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.extras import import_extra
 from indexing.types import Vectors
-from retrieval.training.config import HeadKind
+from retrieval.training.stage_config import HeadKind
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from indexing.errors import TrainingError
 from indexing.types import Mask, Vectors
 from retrieval.heads.neural import FAR, NeuralHead
-from retrieval.training.config import HeadConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.stage_config import HeadConfig
 
 FEWEST = 10  # queries that a head learns from
 

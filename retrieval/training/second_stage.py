@@ -19,10 +19,10 @@ from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Source, pooled
 from retrieval.stage_features import StageFeatures
-from retrieval.training.config import StageConfig
 from retrieval.training.leaks import check_books
 from retrieval.training.neural_head import Examples, train_neural_head
 from retrieval.training.sources import learn_sources
+from retrieval.training.stage_config import StageConfig
 from retrieval.training.trees_head import train_trees_head
 
 LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]

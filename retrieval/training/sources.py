@@ -11,7 +11,7 @@ from retrieval.prepare import History
 from retrieval.sources import Book, Neighbours, Popular, Recent, Source, space_sources, strongest
 from retrieval.training.behaviour import levels_of, popularity, touched
 from retrieval.training.closed_form import Doubles, ease
-from retrieval.training.config import SourcesConfig
+from retrieval.training.stage_config import SourcesConfig
 
 _ALL_ALIKE = 1e9  # a half-life of so many positions
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from indexing.extras import import_extra
 from retrieval.heads.trees import TreesHead
-from retrieval.training.config import TreesConfig
 from retrieval.training.neural_head import Examples
+from retrieval.training.stage_config import TreesConfig
 
 _LEVELS = 4  # gains are told apart as so many grades
 

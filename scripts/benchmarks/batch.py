@@ -34,7 +34,8 @@ from indexing.index import IndexConfig
 from indexing.types import Rows
 from retrieval import FitConfig, Retriever, fit
 from retrieval.jobs import BatchConfig, ListedUsers, ParquetFiles, run_job
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.stage_config import HeadConfig, StageConfig
 from scripts.benchmarks.fit_scale import CLUSTERS, simulated
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.evaluation import evaluate
 from retrieval.prepare import histories, least_liked
-from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig, StageConfig
+from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
+from retrieval.training.stage_config import StageConfig
 from scripts.benchmarks.attack_fit import films
 from scripts.benchmarks.record import keep
 

@@ -21,9 +21,9 @@ from retrieval.predictor import Predictor
 from retrieval.prepare import History
 from retrieval.sources import Asked, Neighbours, Popular, Source, space_sources
 from retrieval.stage_features import StageFeatures
-from retrieval.training.config import HeadConfig, TreesConfig
 from retrieval.training.neural_head import Examples, train_neural_head
 from retrieval.training.sources import learn_recent
+from retrieval.training.stage_config import HeadConfig, TreesConfig
 from retrieval.training.trees_head import train_trees_head
 from retrieval.users import UserModel
 

@@ -34,10 +34,11 @@ from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.stage_features import StageFeatures
 from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig, TreesConfig
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import Moment, StageLearner, moment_at, moments_of
 from retrieval.training.serving import Serving, served
+from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import attributes_of, centred, described_by

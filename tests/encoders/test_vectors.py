@@ -25,7 +25,7 @@ from retrieval import cli
 from retrieval.fit import fit
 from retrieval.interactions import Interactions
 from retrieval.retriever import Retriever
-from retrieval.training.config import HeadConfig
+from retrieval.training.stage_config import HeadConfig
 from tests.toy import toy_table
 
 # A folder with `text_emb.npy` and `image_emb.npy` of 500 real pairs, which are not shipped.

@@ -11,7 +11,8 @@ from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
 from retrieval import FitConfig, Interactions, fit
 from retrieval.jobs import Answers
-from retrieval.training.config import BehaviourConfig, HeadConfig, NextItemsConfig, StageConfig
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.stage_config import HeadConfig, StageConfig
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_file
 
 ITEMS = [f"{colour}-{shape}" for colour in COLOURS for shape in SHAPES]

@@ -11,8 +11,8 @@ from retrieval.baselines import EASE
 from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest, top_of
-from retrieval.training.config import SourcesConfig
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
+from retrieval.training.stage_config import SourcesConfig
 from tests.sources.worlds import ITEMS, drawn, table_of
 
 DAY = 86_400

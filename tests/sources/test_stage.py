@@ -18,11 +18,11 @@ from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.stage_features import compared, tastes
-from retrieval.training.config import HeadConfig, StageConfig, TreesConfig
 from retrieval.training.leaks import check_recall, recall_of
 from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import StageLearner, moment_at, moments_of
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
+from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
 from retrieval.users import UserModel
 from tests.sources.worlds import ITEMS, drawn
 

@@ -9,8 +9,8 @@ import torch
 from indexing.errors import TrainingError
 from retrieval.heads import NeuralHead
 from retrieval.heads.neural import FAR
-from retrieval.training.config import HeadConfig
 from retrieval.training.neural_head import Examples, _Network, scores_by_torch, train_neural_head
+from retrieval.training.stage_config import HeadConfig
 
 QUERIES, DEPTH, FEATURES = 200, 20, 4
 
