@@ -1,0 +1,201 @@
+"""A second stage for films that nobody has seen, on MovieLens 100k: does a head order them better than one space does?
+
+    python -m scripts.benchmarks.two_stage_cold DATA [--seeds 0 1 2] [--valid]
+
+DATA as for scripts.benchmarks.baselines, which has the cold split. Warm films are hidden in turn, a sixth at a time:
+all is learned without them, and a head learns to order those hidden for the users who liked one. With --valid heads
+learn from four of the sixths and are judged by the other two; without, from all, judged by the cold films, and kept.
+The first row is retrieval alone, served as scripts.benchmarks.learning chose on hidden films.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from indexing.types import Mask, Rows, Vectors
+from retrieval.baselines.recommender import Ranked
+from retrieval.candidates import Candidates
+from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits import Split, cold_items
+from retrieval.heads import HEADS
+from retrieval.prepare import History, histories
+from retrieval.sources import Asked
+from retrieval.training.neural_head import Examples
+from scripts.benchmarks.baselines import Judged, ask, show, told
+from scripts.benchmarks.record import keep
+from scripts.benchmarks.systems import LIKED, SEEDS, K
+from scripts.benchmarks.two_stage import Trial, World
+
+SERVED = {"half_life": 1e9, "share": 1.0, "popular": 0.0, "content": 0.4}
+SIXTHS = 6
+
+
+def main() -> None:
+    """Measure, and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--valid", action="store_true")
+    given = parser.parse_args()
+    world = World.of(given.data)
+    table = on_valid(world, given.seeds) if given.valid else on_test(world, given.data, given.seeds)
+    show("cold", table)
+    if not given.valid:
+        keep("two_stage_cold", {"served": SERVED, "cold": table}, seed=given.seeds[0], script="two_stage_cold")
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """Users who liked a hidden film, all hidden films as their candidates, and what is seen of them.
+
+    Attributes:
+        found: The candidates, in the order of retrieval alone.
+        features: (B, K, F) float32.
+        gains: (B, K) float32, 1 for a film that was liked.
+        trial: What it was learned with.
+    """
+
+    found: Candidates
+    features: Vectors
+    gains: Vectors
+    trial: Trial
+
+    @property
+    def examples(self) -> Examples:
+        """Teach a head."""
+        return Examples(self.features, self.gains, np.ones(self.gains.shape, np.bool_))
+
+
+def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: dict[str, Rows]) -> Hidden:
+    """Learn all without some films, and look at these.
+
+    Args:
+        world: The films.
+        seed: Of all that is drawn.
+        pasts: What users did.
+        out: (N,) bool, the films that are hidden.
+        liked: Of each user who is asked for the hidden films that should be found.
+    """
+    learner = world.learner(seed, SERVED)
+    known = [replace_rows(past, ~out[past.rows]) for past in pasts]
+    features, space = learner.features(known)
+    there = [past for past in known if past.user_id in liked]
+    asked, rows = Asked.after(there), np.flatnonzero(out)
+    alone = space.asked(asked.histories, asked.weights) @ space.indexed[rows].T
+    order = np.argsort(-alone, axis=1, kind="stable")
+    found = Candidates(
+        np.zeros((len(there), 0), np.float32),
+        rows[order],
+        np.take_along_axis(alone, order, axis=1),
+        learner.items,
+        "retrieve",
+        tuple(past.user_id for past in there),
+        tuple(asked.histories),
+        tuple(asked.weights),
+        asked.times,
+    )
+    gains = [np.isin(line, liked[past.user_id]) for line, past in zip(found.rows, there, strict=True)]
+    trial = Trial(learner, [], features, space)
+    return Hidden(found, features.of(found), np.array(gains, np.float32), trial)
+
+
+def replace_rows(past: History, kept: Mask) -> History:
+    """Give a history without some of its items."""
+    return History(past.user_id, past.rows[kept], past.timestamps[kept], past.weights[kept])
+
+
+def sixths(world: World, seed: int, pasts: Sequence[History]) -> list[Hidden]:
+    """Hide a sixth of the films that users touched at a time; the same films for every seed."""
+    count = len(world.films.items)
+    touched = np.unique(np.concatenate([past.rows for past in pasts]))
+    drawn, parts = np.random.default_rng(0).permutation(touched), []
+    for place in range(SIXTHS):
+        out = np.isin(np.arange(count), drawn[place::SIXTHS])
+        likes = {past.user_id: past.rows[out[past.rows] & (past.weights >= LIKED)] for past in pasts}
+        kept = {past.user_id for past in pasts if not out[past.rows].all()}
+        liked = {user: rows for user, rows in likes.items() if len(rows) and user in kept}
+        parts.append(hidden(world, seed, pasts, out, liked))
+        print(f"seed {seed}, sixth {place + 1}", flush=True)
+    return parts
+
+
+def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
+    """Rank by retrieval alone, and by every head."""
+    examples = [one.examples for one in teachers]
+    heads = replace(asked.trial, examples=examples).heads()
+    ways = {"retrieval alone": asked.found} | {
+        f"{kind} head": asked.found.reordered(heads[kind].score(asked.features), "rerank") for kind in HEADS
+    }
+    return {name: Ranked(found.rows[:, :K], found.scores[:, :K]) for name, found in ways.items()}
+
+
+def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
+    """Judge by the last two sixths what the others taught."""
+    pasts = warm(world)[0]
+    answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
+    for seed in seeds:
+        *teachers, fifth, sixth = sixths(world, seed, pasts)
+        answers.append([(questions_of(world, one), ordered(teachers, one)) for one in (fifth, sixth)])
+    return judged(answers)
+
+
+def on_test(world: World, folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """Judge by the cold films."""
+    pasts, split = warm(world)
+    log = pq.read_table(folder / "interactions.parquet", columns=["item_id", "cold_item"])
+    cold = sorted({name for name, yes in zip(*log.to_pydict().values(), strict=True) if yes})
+    out = np.isin(np.arange(len(world.films.items)), world.films.items.rows(cold))
+    asked = ask(split, world.films)
+    liked = dict(zip(asked.user_ids, map(world.films.items.rows, map(sorted, asked.relevant)), strict=True))
+    answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
+    for seed in seeds:
+        one = hidden(world, seed, pasts, out, liked)
+        answers.append([(questions_of(world, one), ordered(sixths(world, seed, pasts), one))])
+    return judged(answers)
+
+
+def warm(world: World) -> tuple[list[History], Split]:
+    """Read what users did with warm films before the test part, and the cold split."""
+    films = world.films
+    log = pq.read_table(films.log, columns=["item_id", "cold_item"]).to_pydict()
+    cold = {name for name, yes in zip(log["item_id"], log["cold_item"], strict=True) if yes}
+    everything = cold_items(films.part("split_user", "train", "valid", "test"), cold)
+    past = cold_items(films.part("split_user", "train", "valid"), cold).past
+    return histories(past, films.items), replace(everything, past=past)
+
+
+def questions_of(world: World, one: Hidden) -> Questions:
+    """Ask for what was liked of the hidden films."""
+    relevant = [
+        frozenset(world.films.items[row] for row in line[gains > 0])
+        for line, gains in zip(one.found.rows, one.gains, strict=True)
+    ]
+    return Questions(
+        query_ids=tuple(f"{user}@{one.found.rows[0].min()}" for user in one.found.query_ids),
+        user_ids=one.found.query_ids,
+        histories=one.found.histories,
+        weights=one.found.weights,
+        relevant=tuple(relevant),
+        items=one.found.items,
+    )
+
+
+def judged(answers: list[list[tuple[Questions, dict[str, Ranked]]]]) -> dict[str, Any]:
+    """Judge every way, over all parts; seeds are averaged."""
+    table: dict[str, Any] = {}
+    for name in answers[0][0][1]:
+        parts = []
+        for place, (asked, _) in enumerate(answers[0]):
+            parts.append((asked, [of_seed[place][1][name] for of_seed in answers]))
+        found = Judged([(asked, lambda _, ranked=ranked: ranked) for asked, ranked in parts])  # type: ignore[misc]
+        table[name] = told(found.among(np.ones(sum(len(asked) for asked, _ in parts), np.bool_)))
+    return table
+
+
+if __name__ == "__main__":
+    main()
