@@ -10,8 +10,8 @@ several moments before the cut, each time with sources that were learned from wh
                  chosen on valid (--valid shows it), with the two moments within train
     rolling      for each window of 14 days the windows before it, four at most, from two before the first on
 
---ablate leaves out the columns of each source and group of features in turn, on valid. Without --split all is measured
-and kept.
+--ablate leaves out the columns of each source and group of features in turn, on valid, and keeps that. Without --split
+all is measured and kept.
 """
 
 import argparse
@@ -69,7 +69,10 @@ def main() -> None:
     given = parser.parse_args()
     world = World.of(given.data, given.sasrec)
     if given.valid or given.ablate:
-        show("valid of split_user", on_valid(world, given.seeds, ablate=given.ablate))
+        table = on_valid(world, given.seeds, ablate=given.ablate)
+        show("valid of split_user", table)
+        if given.ablate:
+            keep("two_stage_ablation", {"valid of split_user": table}, seed=given.seeds[0], script="two_stage")
         return
     result = {name: measure(world, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
     for name, table in result.items():
