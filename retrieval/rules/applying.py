@@ -56,8 +56,8 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
                 buried[number] = _where(attributes, rule, rule.where)
             case Pin():
                 pins.append((number, rule))
-    for number, by in lifts.items():
-        lists.lift(number, by)
+    if lifts:
+        lists.lift(lifts)
     if buried:
         lists.bury(buried)
     lists.pin(_places(pins, items, gone, candidates.rows.shape[1]))

@@ -50,11 +50,14 @@ class Lists:
         self.scores = np.where(gone, -np.inf, self.scores)
         self._sort(self.rows < 0)
 
-    def lift(self, rule: int, by: NDArray[np.float64]) -> None:
-        """Raise the scores by shares of what lay between the first and the last of the list: (N,) float64."""
-        share = np.where(self.rows >= 0, by[self.rows], 0.0)
-        self.scores = self.scores + share * self._unit
-        self.touched[:, :, rule] = share >= _FELT
+    def lift(self, lifts: Mapping[int, NDArray[np.float64]]) -> None:
+        """Raise the scores by shares of what lay between the first and the last of the list: (N,) float64 a rule.
+
+        The order of rules changes nothing: shares are added from the smallest, and equal scores keep their order.
+        """
+        shares = np.where(self.rows >= 0, np.stack(list(lifts.values()))[:, self.rows], 0.0)
+        self.touched[:, :, list(lifts)] = np.moveaxis(shares, 0, -1) >= _FELT
+        self.scores = self.scores + np.sort(shares, axis=0).sum(axis=0) * self._unit
         self._sort(-self.scores)
 
     def bury(self, buried: Mapping[int, Mask]) -> None:

@@ -67,7 +67,7 @@ def test_an_unreachable_hub_is_one_message_within_seconds(spec: str, tmp_path: P
     assert "use 'pocket'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     # The bar is 5 s on an idle machine; importing open_clip alone may take longer than that on a busy one.
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 40
 
 
 def test_a_name_server_that_hangs_holds_up_neither_the_message_nor_the_exit(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ load_encoder("hf:nobody/none")
         check=False,
     )
     assert "the hub cannot be reached (no answer in 3 s)" in done.stderr
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 40
 
 
 def test_offline_by_choice_asks_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

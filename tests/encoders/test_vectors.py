@@ -294,7 +294,7 @@ def test_learning_needs_no_model(tmp_path: Path) -> None:
     assert set(curves["adapter"]["search_recall@10"]) == {"text", "image", "blurred"}
     for found in curves["adapter"]["search_recall@10"].values():
         assert found["adapter"] >= found["frozen"] - 0.01
-    assert len(curves["reranker"]["train"]) == HeadConfig().epochs
+    assert len(curves["reranker"]["train"]) == HeadConfig().epochs_for(32)
     recommended = retriever.rerank(retriever.recommend([ids[:5]], k=10), k=3)
     assert not set(ids[:5]) & {hit.item_id for hit in recommended[0]}
     assert retriever.similar_items(ids[:1], k=2)[0][0].item_id != ids[0]
