@@ -99,7 +99,8 @@ class StageConfig:
     Attributes:
         head: Which kind of head; "trees" and "both" need the extra ``trees``.
         each: Candidates that a source may bring up.
-        moments: So many cuts of each history teach, the latest first.
+        moments: So many cuts of each history teach, the latest first, where `moments_of` makes them; `fit` has one, the
+            middle part, for each costs learning all sources once more.
         share: Of each history, between two of them.
         least: Only what weighs so much is relevant; all that is touched when None.
         new_users: Let the head learn to order candidates for users without a history too.
