@@ -7,7 +7,7 @@ from a log of 1,200 users; the users of the job, each with a history of 10 to 30
 Jobs: ``recommend`` (100 candidates a user from the index, reranked, the best 10 kept) and ``rerank`` (100 given
 candidates a user). Each runs in a process of its own: once as a whole, and, recommend, once more with SIGKILL at a
 random moment and again to its end. The folders are compared table by table. With --whole N the uninterrupted run stops
-after the first N users, a multiple of those of a part, and only these are compared: no user's answer depends on others.
+after the first N users, and only these are compared: no user's answer depends on others.
 """
 
 import argparse
@@ -207,7 +207,8 @@ def same(one: Path, other: Path, shorter: bool) -> bool:
     others = sorted(path.name for path in other.glob("*.parquet"))
     if names != (others[: len(names)] if shorter else others):
         return False
-    return all(pq.read_table(one / name).equals(pq.read_table(other / name)) for name in names)
+    tables = ((pq.read_table(one / name), pq.read_table(other / name)) for name in names)
+    return all(first.equals(second.slice(0, len(first)) if shorter else second) for first, second in tables)
 
 
 if __name__ == "__main__":
