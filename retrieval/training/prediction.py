@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 from retrieval.predictor import BLOCK, Predictor, resemblance
 from retrieval.training.closed_form import Doubles
 
@@ -69,8 +69,8 @@ class _Features(NamedTuple):
     nearness: float
     basis: Vectors
 
-    def of(self, block: slice) -> Vectors:
-        features: Vectors = resemblance(self.described[block], self.marks, self.nearness) @ self.basis
+    def of(self, rows: Rows) -> Vectors:
+        features: Vectors = resemblance(self.described[rows], self.marks, self.nearness) @ self.basis
         return features
 
 
@@ -97,12 +97,13 @@ def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[
     """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks."""
     wide, total = features.basis.shape[1], float(target.trust.sum())
     square, product, sums = np.zeros((wide, wide)), np.zeros((wide, target.wanted.shape[1])), np.zeros(wide)
-    for start in range(0, len(target.trust), BLOCK):
-        block = slice(start, start + BLOCK)
-        found = features.of(block)  # in single precision: twice as fast, and a block is short
-        weighted = found.T * target.trust[block].astype(np.float32)
+    trusted = np.flatnonzero(target.trust)  # the others add nothing, and may be most of a large catalogue
+    for start in range(0, len(trusted), BLOCK):
+        rows = trusted[start : start + BLOCK]
+        found = features.of(rows)  # in single precision: twice as fast, and a block is short
+        weighted = found.T * target.trust[rows].astype(np.float32)
         square += weighted @ found
-        product += weighted @ target.wanted[block].astype(np.float32)
+        product += weighted @ target.wanted[rows].astype(np.float32)
         sums += weighted.sum(axis=1, dtype=np.float64)
     wanted = target.trust @ target.wanted
     square += regularisation * np.eye(wide) - np.outer(sums, sums / total)
