@@ -110,7 +110,8 @@ def test_dpp_is_greedy_over_log_determinants(seed: int, strength: float, k: int)
     assert kept(ranked) == [dpp_plainly(found, line, k, vectors(seed), strength) for line in range(len(found))]
 
 
-@given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 14))
+# Without any relevance lists of the same values are worth the same, and rounding alone would tell them apart.
+@given(seeds, st.sampled_from([one for one in STRENGTHS if one < 1]), st.integers(1, 14))
 @settings(max_examples=40, deadline=None)
 def test_calibrated_is_that_of_plain_loops(seed: int, strength: float, k: int) -> None:
     found, values = lists(seed), genres(seed)
