@@ -113,7 +113,9 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        return self.weighed(self.directions(histories, weights), self.attended(histories, weights), histories)
+        heard = self.attention is not None and self.attention.share
+        attended = self.attended(histories, weights) if heard else None  # dear, and nothing where it has no share
+        return self.weighed(self.directions(histories, weights), attended, histories)
 
     def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--valid", action="store_true")
     given = parser.parse_args()
     world = World.of(given.data)
-    table = on_valid(world, given.seeds) if given.valid else on_test(world, given.data, given.seeds)
+    table = on_valid(world, given.seeds) if given.valid else on_test(world, given.seeds)
     show("cold", table)
     if not given.valid:
         keep("two_stage_cold", {"served": SERVED, "cold": table}, seed=given.seeds[0], script="two_stage_cold")
@@ -144,12 +144,10 @@ def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     return judged(answers)
 
 
-def on_test(world: World, folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
+def on_test(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     """Judge by the cold films."""
-    pasts, split = warm(world)
-    log = pq.read_table(folder / "interactions.parquet", columns=["item_id", "cold_item"])
-    cold = sorted({name for name, yes in zip(*log.to_pydict().values(), strict=True) if yes})
-    out = np.isin(np.arange(len(world.films.items)), world.films.items.rows(cold))
+    pasts, split, cold = warm(world)
+    out = np.isin(np.arange(len(world.films.items)), world.films.items.rows(sorted(cold)))
     asked = ask(split, world.films)
     liked = dict(zip(asked.user_ids, map(world.films.items.rows, map(sorted, asked.relevant)), strict=True))
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
@@ -159,14 +157,14 @@ def on_test(world: World, folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
     return judged(answers)
 
 
-def warm(world: World) -> tuple[list[History], Split]:
-    """Read what users did with warm films before the test part, and the cold split."""
+def warm(world: World) -> tuple[list[History], Split, set[str]]:
+    """Read what users did with warm films before the test part, the cold split, and which films are cold."""
     films = world.films
     log = pq.read_table(films.log, columns=["item_id", "cold_item"]).to_pydict()
     cold = {name for name, yes in zip(log["item_id"], log["cold_item"], strict=True) if yes}
     everything = cold_items(films.part("split_user", "train", "valid", "test"), cold)
     past = cold_items(films.part("split_user", "train", "valid"), cold).past
-    return histories(past, films.items), replace(everything, past=past)
+    return histories(past, films.items), replace(everything, past=past), cold
 
 
 def questions_of(world: World, one: Hidden) -> Questions:
