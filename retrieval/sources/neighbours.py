@@ -11,6 +11,7 @@ from retrieval.sources.source import Asked, Book, renumbered
 
 Doubles = NDArray[np.float64]
 _NONE = np.empty(0)
+_AT_ONCE = 512  # lines of a matrix that are sorted at once: sorting takes several times their memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def strongest(weights: Vectors, kept: Rows, count: int, most: int) -> tuple[NDAr
     """Keep the entries of each row of a matrix that are furthest from zero.
 
     Args:
-        weights: (n, n) what each of ``kept`` says for each.
+        weights: (n, n), what each of ``kept`` says for each.
         kept: (n,) their rows among N.
         count: N.
         most: K.
@@ -114,9 +115,12 @@ def strongest(weights: Vectors, kept: Rows, count: int, most: int) -> tuple[NDAr
         Rows (N, K) int32, -1 pads, and values (N, K) float32, the strongest first.
     """
     width = min(most, len(kept))
-    order = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :width]
-    values = np.take_along_axis(weights, order, axis=1).astype(np.float32)
     rows_of, values_of = np.full((count, most), -1, np.int32), np.zeros((count, most), np.float32)
-    rows_of[kept, :width] = np.where(values != 0, kept[order], -1)
-    values_of[kept, :width] = values
+    for start in range(0, len(kept), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        here = weights[some].astype(np.float32)
+        order = np.argsort(-np.abs(here), axis=1, kind="stable")[:, :width]
+        values = np.take_along_axis(here, order, axis=1)
+        rows_of[kept[some], :width] = np.where(values != 0, kept[order], -1)
+        values_of[kept[some], :width] = values
     return rows_of, values_of

@@ -48,12 +48,20 @@ def low_rank_ease(
 
 
 def ease(gram: Doubles, regularisation: float) -> Doubles:
-    """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K)."""
-    solved = _Predicted.of(gram, regularisation)
-    weights: Doubles = solved.inverse
-    weights *= -solved.scale.T
+    """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K), which is used up."""
+    gram[np.diag_indices_from(gram)] += regularisation
+    weights = _inverse(gram)
+    weights *= -1 / np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return weights
+
+
+def _inverse(matrix: Doubles) -> Doubles:
+    """Invert a positive matrix in its own place: twice as fast as one of which nothing is known, and never held twice."""
+    factor = torch.from_numpy(matrix)
+    torch.linalg.cholesky(factor, out=factor)
+    inverse: Doubles = torch.cholesky_inverse(factor, out=factor).numpy()
+    return inverse
 
 
 class Symmetric(Protocol):
@@ -87,8 +95,7 @@ class _Predicted:
     def of(cls, gram: Doubles, regularisation: float) -> "_Predicted":
         regular = gram.copy()
         regular[np.diag_indices_from(regular)] += regularisation
-        # Twice as fast as the inverse of a matrix of which nothing is known.
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(regular))).numpy()
+        inverse = _inverse(regular)
         return cls(gram, inverse, 1 / np.diag(inverse)[:, None], regularisation)
 
     def __len__(self) -> int:

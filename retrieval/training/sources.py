@@ -68,8 +68,7 @@ def learn_ease(
         here = place[past.rows]
         told = np.interp(past.weights, levels, worth)[here >= 0]
         gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(told, told)
-    solved = ease(gram, config.regularisation).astype(np.float32)
-    rows, values = strongest(solved, kept, count, config.neighbours)
+    rows, values = strongest(ease(gram, config.regularisation), kept, count, config.neighbours)
     return Neighbours(name, rows, values, place >= 0, half_life, levels, worth, book)
 
 

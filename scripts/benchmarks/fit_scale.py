@@ -3,8 +3,8 @@
     python -m scripts.benchmarks.fit_scale [--items 100000] [--interactions 100000 300000 1000000] [--dim 512]
 
 A simulated world: items lie in clusters of the content space; a user stays with a few clusters, and within them takes
-what is popular. Each size runs in a process of its own, so that its memory is its own. Behaviour and adapter learn as
-in `fit`; "whole fit" is `retrieval.fit` on a bundle, index and publishing included.
+what is popular. Behaviour and adapter learn as in `fit`; "whole fit" is `retrieval.fit` on a bundle and a log in
+files, index and publishing included. Each size, and each fit, runs in a process of its own, so that its memory is its own.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from scripts.benchmarks.record import keep
 EACH = 50  # interactions of a user
 CLUSTERS, OF_A_USER = 500, 4
 REPROJECTED = 1_000_000
+BUNDLE, LOG = "bundle", "log.parquet"
 
 
 def main() -> None:
@@ -49,19 +50,28 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.fit:
+        print(json.dumps(fitted(given.fit)))
+        return
     if given.one:
         print(json.dumps(measured(given.items, given.one, given.dim, given.seed)))
         return
     rows = []
     for count in given.interactions:
-        own = ["--items", given.items, "--dim", given.dim, "--seed", given.seed, "--one", count]
-        command = [sys.executable, "-m", "scripts.benchmarks.fit_scale", *map(str, own)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        rows.append(alone("--items", given.items, "--dim", given.dim, "--seed", given.seed, "--one", count))
         sizes = [row["interactions"] for row in rows]
         slopes = {name: exponent(sizes, [row[name] for row in rows]) for name in rows[0] if "processor" in name}
         keep("fit_scale", {"items": given.items, "dim": given.dim, "sizes": rows, "exponents": slopes}, given.seed)
+
+
+def alone(*given: object) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    command = [sys.executable, "-m", "scripts.benchmarks.fit_scale", *map(str, given)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
 
 
 def measured(items: int, count: int, dim: int, seed: int) -> dict[str, Any]:
@@ -74,20 +84,28 @@ def measured(items: int, count: int, dim: int, seed: int) -> dict[str, Any]:
     log = simulated(clusters, count // EACH, rng)
     row: dict[str, Any] = {"interactions": len(log)}
     with tempfile.TemporaryDirectory() as folder:
-        root, path = Path(folder, "bundle"), Path(folder, "items.parquet")
+        root, path = Path(folder, BUNDLE), Path(folder, "items.parquet")
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
         pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(items)], "text_vector": column}), path)
         bundle = build_bundle(
             Catalogue.from_parquet(path), load_encoder("vectors:"), root, index=IndexConfig(min_recall=0.9)
         )
         one_epoch(histories(log, bundle.items), vectors, row)
-        with timed(row, "whole fit"):
-            report = fit(root, log, FitConfig())
-        row |= {"published": report.published, "ndcg@10": report.ndcg, "refused": report.refused}
-        row["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        pq.write_table(log.table, Path(folder, LOG))
+        row |= alone("--fit", folder)
         row["index"] = Retriever.load(root).bundle.manifest.index["family"]
         reprojection(root, row)
     return row
+
+
+def fitted(folder: Path) -> dict[str, Any]:
+    """Fit as a user does, who has a bundle and a log."""
+    row: dict[str, Any] = {}
+    log = Interactions.from_parquet(folder / LOG)
+    with timed(row, "whole fit"):
+        report = fit(folder / BUNDLE, log, FitConfig())
+    row |= {"published": report.published, "ndcg@10": report.ndcg, "refused": report.refused}
+    return row | {"peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
 @contextmanager
