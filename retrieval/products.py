@@ -1,4 +1,8 @@
-"""Inner products of queries with some rows of a table each, without a copy of all these rows."""
+"""Products of matrices in parts so small that OpenBLAS leaves each to one thread, and so few calls of numpy.
+
+Blocks of users are worked on in several threads, which hold each other up whenever they call numpy: so many users are
+worked on in one call, as far as what they need fits the processor's cache.
+"""
 
 import numpy as np
 
@@ -6,40 +10,44 @@ from indexing.types import Rows, Vectors
 
 # Multiplications of a product that OpenBLAS leaves to one thread: with so little to do, several wait for each other.
 _SMALL = 2**18
-_NARROW = 32  # dimensions of vectors so short that a block of users fits the cache
+_ROOM = 2**18  # numbers that are copied before they are multiplied: half of what the cache of a core holds
 
 
 def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
     """Give the inner product of each of S queries of B users with the K rows of that user: (B, S, K) float32.
-
-    What one user needs fits the processor's cache; what a block of users needs does not, so users come one by one.
 
     Args:
         vectors: (N, D) float32.
         queries: (B, S, D) float32.
         rows: (B, K) int64, from 0 to N - 1.
     """
-    if vectors.shape[1] <= _NARROW:
-        short: Vectors = np.matmul(queries, vectors[rows].swapaxes(1, 2))
-        return short
-    found = np.empty((*queries.shape[:2], rows.shape[1]), np.float32)
-    many = max(1, _SMALL // max(1, queries.shape[1] * vectors.shape[1]))
-    room = np.empty((min(many, rows.shape[1]), vectors.shape[1]), np.float32)
-    for start in range(0, rows.shape[1], many):
-        some = slice(start, start + many)
-        for query, line, out in zip(queries, rows[:, some], found[:, :, some], strict=True):
-            out[:] = np.matmul(query, taken(vectors, line, room).T)
+    (users, sources, dim), wanted = queries.shape, rows.shape[1]
+    found = np.empty((users, sources, wanted), np.float32)
+    if not found.size:
+        return found
+    many = _evenly(wanted, max(1, _SMALL // (sources * dim)))
+    together = max(1, _ROOM // (many * dim))
+    room = np.empty((min(users, together) * many, dim), np.float32)
+    for first in range(0, users, together):
+        some = slice(first, first + together)
+        for start in range(0, wanted, many):
+            part = rows[some, start : start + many]
+            copied = taken(vectors, part.ravel(), room).reshape(*part.shape, dim)
+            np.matmul(queries[some], copied.swapaxes(1, 2), out=found[some, :, start : start + many])
     return found
 
 
-def multiplied(left: Vectors, right: Vectors) -> Vectors:
-    """Give the product of (M, D) and (D, P) in parts, each of them too small for several threads: (M, P) float32."""
-    found = np.empty((len(left), right.shape[1]), np.float32)
+def multiplied(left: Vectors, right: Vectors, out: Vectors) -> Vectors:
+    """Write the product of (M, D) and (D, P) to (M, P) float32, and give it.
+
+    The columns of all three must follow each other in memory.
+    """
     many = max(1, _SMALL // max(1, left.size))
-    for start in range(0, right.shape[1], many):
-        some = slice(start, start + many)
-        np.matmul(left, right[:, some], out=found[:, some])
-    return found
+    whole = right.shape[1] // many * many
+    parts, places = (one[:, :whole].reshape(len(one), -1, many).swapaxes(0, 1) for one in (right, out))
+    np.matmul(left, parts, out=places)
+    np.matmul(left, right[:, whole:], out=out[:, whole:])
+    return out
 
 
 def taken(vectors: Vectors, rows: Rows, room: Vectors) -> Vectors:
@@ -49,3 +57,8 @@ def taken(vectors: Vectors, rows: Rows, room: Vectors) -> Vectors:
         return vectors.take(rows, axis=0, out=here, mode="clip")  # any other mode copies twice
     here[:] = vectors[rows]  # of what is not contiguous `take` would copy everything
     return here
+
+
+def _evenly(count: int, most: int) -> int:
+    """Say how many to take at a time, so that none of as few parts as possible is much smaller than the others."""
+    return -(-count // -(-count // most))

@@ -23,7 +23,7 @@ from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import StageFeatures
 
-BLOCK = 64  # queries whose features are in memory, and mostly in the processor's cache, at once
+BLOCK = 128  # queries whose features are in memory at once, mostly in the processor's cache
 WORKERS = min(4, os.cpu_count() or 1)  # threads, each with a block of queries
 _STORED: dict[str, Callable[..., Source]] = {
     "Neighbours": Neighbours.read,

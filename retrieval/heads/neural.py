@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from indexing.types import Vectors
 from retrieval.products import multiplied
 from retrieval.training.stage_config import HeadKind
 
-BLOCK = 2048  # candidates at once: what is computed on the way stays in the processor's cache
+BLOCK = 1024  # candidates at once: what is computed on the way stays in the processor's cache
 FAR = 6.0  # standard deviations from the mean that a feature can be
 
 
@@ -46,20 +47,38 @@ class NeuralHead:
         """Map (…, F) float32 to (…) float32, higher is better; fastest where each feature's numbers lie together."""
         columns = np.moveaxis(features, -1, 0).reshape(self.width, -1)
         scores = np.empty(columns.shape[1], np.float32)
+        widest = min(BLOCK, len(scores))
+        x, hidden = (np.ones((width, widest), np.float32) for width in self._first.shape[::-1])
         for start in range(0, len(scores), BLOCK):
-            here = slice(start, start + BLOCK)
-            scores[here] = self._scored(columns[:, here])
+            here = scores[start : start + BLOCK]
+            some = slice(0, len(here))
+            self._score(columns[:, start : start + BLOCK], x[:, some], hidden[:, some], here)
         return scores.reshape(features.shape[:-1])
 
-    def _scored(self, columns: Vectors) -> Vectors:
-        """Map (F, P) float32 to (P,) float32."""
-        x = (columns - self.mean[:, None]) / self.scale[:, None]
-        np.clip(x, -FAR, FAR, out=x)
-        hidden = multiplied(self.w1.T, x)
-        hidden += self.b1[:, None]
-        np.maximum(hidden, 0, out=hidden)
-        scores: Vectors = np.matmul(self.linear, x) + np.matmul(self.w2, hidden)
-        return scores
+    def _score(self, columns: Vectors, x: Vectors, hidden: Vectors, scores: Vectors) -> None:
+        """Map (F, P) float32 to (P,) float32 by way of (F + 1, P), the last line of which is 1, and (H + 1, P)."""
+        standard = np.subtract(columns, self.mean[:, None], out=x[:-1])
+        standard *= self._unscale
+        np.clip(standard, -FAR, FAR, out=standard)
+        bent = multiplied(self._first, x, hidden)[:-1]
+        np.maximum(bent, 0, out=bent)
+        np.matmul(self._second, hidden, out=scores)
+
+    @cached_property
+    def _unscale(self) -> Vectors:
+        inverse: Vectors = 1 / self.scale[:, None]
+        return inverse
+
+    @cached_property
+    def _first(self) -> Vectors:
+        """(H + 1, F + 1), the first layer with what it adds, and below it ``v``, which nothing bends."""
+        layer = np.zeros((len(self.b1) + 1, self.width + 1), np.float32)
+        layer[:-1, :-1], layer[:-1, -1], layer[-1, :-1] = self.w1.T, self.b1, self.linear
+        return layer
+
+    @cached_property
+    def _second(self) -> Vectors:
+        return np.append(self.w2, np.float32(1))
 
     @classmethod
     def together(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":

@@ -11,6 +11,7 @@ from retrieval.sources.source import Asked, Book, renumbered
 
 Doubles = NDArray[np.float64]
 _NONE = np.empty(0)
+_MOST_USERS, _ROOM = 32, 2**22  # whose candidates are told apart at once, in a table of at most so many places
 _AT_ONCE = 512  # lines of a matrix that are sorted at once: sorting takes several times their memory
 
 
@@ -65,22 +66,36 @@ class Neighbours:
     def _scored(self, histories: list[Rows], counts: list[Doubles], rows: Rows) -> Vectors:
         """Sum up only what is said for given rows, which is little of what is said.
 
-        A table of bits for all items fits the processor's nearest cache; so users come one by one.
+        A table says which items are asked for. Those of few users fit the processor's cache; more users at once are
+        fewer calls.
         """
-        wide, width = self.rows.shape[1], rows.shape[1]
-        asked_for, column = np.zeros(len(self.known), np.bool_), np.zeros(len(self.known), np.int64)
-        places, places_of = np.empty(rows.shape, np.int64), [_NONE.astype(np.int64)]
-        said = [_NONE]
-        for line, (history, told, wanted) in enumerate(zip(histories, counts, rows, strict=True)):
-            asked_for[wanted], column[wanted] = True, np.arange(line * width, (line + 1) * width)
-            near = self.rows.take(history, axis=0).ravel()
-            hits = asked_for.take(near, mode="clip").nonzero()[0]  # padding says nothing, of whichever item
-            places[line], asked_for[wanted] = column[wanted], False  # an item that comes twice has one place
-            places_of.append(column.take(near[hits], mode="clip"))
-            said.append(told[hits // wide] * self.values.take(history, axis=0).ravel()[hits])
-        sums = np.bincount(np.concatenate(places_of), np.concatenate(said), minlength=rows.size)
-        found: Vectors = sums[places].astype(np.float32)
+        items = len(self.known) + 1  # the first is what padding points to
+        together = min(_MOST_USERS, max(1, _ROOM // items))
+        kind: type[np.signedinteger] = np.int16 if rows.shape[1] < 2**15 else np.int64
+        table = np.zeros(together * items, kind)
+        found = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), together):
+            some = slice(start, start + together)
+            found[some] = self._of_few(histories[some], counts[some], rows[some], table, items)
         return found
+
+    def _of_few(
+        self, histories: list[Rows], counts: list[Doubles], rows: Rows, table: NDArray[np.signedinteger], items: int
+    ) -> Doubles:
+        """Give what is said for (b, K) rows; the table has ``items`` places for each user, all 0 before and after."""
+        users, width = np.arange(len(rows)), rows.shape[1]
+        user = np.repeat(users, list(map(len, histories)))
+        history, told = np.concatenate(histories), np.concatenate(counts)
+        wanted = rows + (users * items + 1)[:, None]
+        table[wanted] = np.arange(1, width + 1)  # an item that comes twice has one place
+        places = table.take(self.rows.take(history, axis=0) + (user * items + 1)[:, None]).ravel()
+        hits = (places != 0).nonzero()[0]  # several times as fast as `nonzero` of numbers
+        line, neighbour = np.divmod(hits, self.rows.shape[1])
+        said = told[line] * self.values[history[line], neighbour]
+        sums = np.bincount(user[line] * width + places[hits], said, minlength=rows.size + 1)
+        of_rows: Doubles = sums[table.take(wanted) + (users * width)[:, None]]
+        table[wanted] = 0
+        return of_rows
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Neighbours":
         """Give the source for other rows; see `Source`."""
@@ -102,7 +117,7 @@ class Neighbours:
         return cls(name, half_life=half_life, **{key: one for key, one in tensors.items() if key != "half_life"})  # type: ignore[arg-type]
 
 
-def strongest(weights: Vectors, kept: Rows, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
+def strongest(weights: NDArray[np.floating], kept: Rows, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
     """Keep the entries of each row of a matrix that are furthest from zero.
 
     Args:

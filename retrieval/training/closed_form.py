@@ -57,7 +57,7 @@ def ease(gram: Doubles, regularisation: float) -> Doubles:
 
 
 def _inverse(matrix: Doubles) -> Doubles:
-    """Invert a positive matrix in its own place: twice as fast as one of which nothing is known, and never held twice."""
+    """Invert a positive matrix in its own place, which is twice as fast as if nothing were known of it."""
     factor = torch.from_numpy(matrix)
     torch.linalg.cholesky(factor, out=factor)
     inverse: Doubles = torch.cholesky_inverse(factor, out=factor).numpy()

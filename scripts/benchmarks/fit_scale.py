@@ -4,7 +4,7 @@
 
 A simulated world: items lie in clusters of the content space; a user stays with a few clusters, and within them takes
 what is popular. Behaviour and adapter learn as in `fit`; "whole fit" is `retrieval.fit` on a bundle and a log in
-files, index and publishing included. Each size, and each fit, runs in a process of its own, so that its memory is its own.
+files, index and publishing included. Each size, and each fit, runs in a process of its own: its memory is its own.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from indexing.types import Vectors
-from retrieval import products, stage_features
+from retrieval import products, tastes
 from retrieval.candidates import Candidates
 from retrieval.heads import NeuralHead, ScoringHead
 from retrieval.second_stage import WORKERS, SecondStage
@@ -118,13 +118,13 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
 
     matmul, taken = np.matmul, products.taken
     np.matmul = timed("products", matmul)
-    products.taken = stage_features.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
+    products.taken = tastes.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
     start = time.process_time()
     try:
         work()
     finally:
         whole = time.process_time() - start
-        np.matmul, products.taken, stage_features.taken = matmul, taken, taken  # type: ignore[attr-defined]
+        np.matmul, products.taken, tastes.taken = matmul, taken, taken  # type: ignore[attr-defined]
     return {name: round(seconds / whole, 3) for name, seconds in spent.items()}
 
 
@@ -143,9 +143,12 @@ def first_layer(head: NeuralHead, features: Vectors, rows: Any) -> dict[str, Any
     parts = np.random.default_rng(0).normal(size=(int(rows.max()) + 1, head.w1.shape[1])).astype(np.float32)
     wanted, block = rows[: len(features)].ravel(), 2048
 
+    room = np.empty((head.w1.shape[1], block), np.float32)
+
     def whole() -> None:
         for start in range(0, x.shape[1], block):
-            products.multiplied(head.w1.T, x[:, start : start + block])
+            part = x[:, start : start + block]
+            products.multiplied(head.w1.T, part, room[:, : part.shape[1]])
 
     def looked_up() -> None:
         for start in range(0, x.shape[1], block):

@@ -15,7 +15,8 @@ from retrieval.heads import NeuralHead
 from retrieval.products import multiplied, products
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
-from retrieval.stage_features import READ, StageFeatures
+from retrieval.stage_features import StageFeatures
+from retrieval.tastes import READ
 from scripts.benchmarks.stage_world import NOW, World
 
 ITEMS, DIM, DAY = 4000, 48, 86_400
@@ -137,6 +138,7 @@ def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim
         for small in (2**18, 2 * dim * 7):  # all rows at once, and seven at a time
             monkeypatch.setattr(computing, "_SMALL", small)
             np.testing.assert_allclose(products(table, queries, rows), expected, rtol=1e-4, atol=1e-4)
-            product = multiplied(queries[0], table.T)
+            right = np.ascontiguousarray(table.T)
+            product = multiplied(queries[0], right, np.empty((2, 50), np.float32))
             np.testing.assert_allclose(product, queries[0].astype(np.float64) @ table.T, rtol=1e-4, atol=1e-4)
     assert products(vectors[:, :dim], queries[:0], rows[:0]).shape == (0, 2, 20)

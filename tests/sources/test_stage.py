@@ -17,7 +17,7 @@ from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Book, Popular, Source, space_sources
-from retrieval.stage_features import compared, tastes
+from retrieval.tastes import compared, tastes
 from retrieval.training.leaks import check_recall, recall_of
 from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import StageLearner, moment_at, moments_of
@@ -114,7 +114,7 @@ def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
     taste = VECTORS[[4, 2, 9]].T @ (recent * [5, 1, 3])
     expected = [VECTORS[6] @ vector / np.linalg.norm(vector) for vector in (taste, liked, disliked, VECTORS[9])]
     found = compared(VECTORS, tastes(one, 3.0), np.array([[6]]))
-    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[:, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_facts_are_counted_by_hand() -> None:
