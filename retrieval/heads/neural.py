@@ -66,7 +66,7 @@ class NeuralHead:
 
     @cached_property
     def _unscale(self) -> Vectors:
-        inverse: Vectors = 1 / self.scale[:, None]
+        inverse: Vectors = np.reciprocal(self.scale)[:, None]
         return inverse
 
     @cached_property
