@@ -15,7 +15,7 @@ from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
 from retrieval.ragged import means
-from retrieval.sources import Asked, Source, SpaceSource, scored
+from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored
 from retrieval.tastes import TASTES, compared, tastes
 
 BLOCK = 128  # queries at a time
@@ -88,16 +88,21 @@ class StageFeatures:
         here[:, ~kept] = 0
 
     def _scores(self, asked: Asked, rows: Rows) -> Vectors:
-        """Give the scores of S sources, (S, B, K) float32; those of the same vectors read them once."""
+        """Give the scores of S sources, (S, B, K) float32; those that are alike are asked together."""
         found = np.empty((len(self.sources), *rows.shape), np.float32)
         spaces: dict[int, dict[int, SpaceSource]] = {}
+        sparse: dict[int, Neighbours] = {}
         for number, source in enumerate(self.sources):
             if isinstance(source, SpaceSource):
                 spaces.setdefault(id(source.space.indexed), {})[number] = source
+            elif isinstance(source, Neighbours):
+                sparse[number] = source
             else:
                 found[number] = source.scores(asked, rows)
         for alike in spaces.values():
             found[list(alike)] = scored(list(alike.values()), asked, rows).swapaxes(0, 1)
+        if sparse:
+            found[list(sparse)] = said(list(sparse.values()), asked, rows)
         return found
 
     @cached_property

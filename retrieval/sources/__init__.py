@@ -3,6 +3,7 @@
 from retrieval.sources.neighbours import Neighbours, strongest
 from retrieval.sources.pool import pooled, top_of
 from retrieval.sources.popular import Popular, Recent
+from retrieval.sources.said import said
 from retrieval.sources.source import Asked, Book, Source
 from retrieval.sources.spaces import SpaceSource, scored, space_sources
 
@@ -15,6 +16,7 @@ __all__ = [
     "Source",
     "SpaceSource",
     "pooled",
+    "said",
     "scored",
     "space_sources",
     "strongest",

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
 from retrieval.ragged import ages
+from retrieval.sources.said import Doubles, said
 from retrieval.sources.source import Asked, Book, renumbered
 
-Doubles = NDArray[np.float64]
 _NONE = np.empty(0)
-_MOST_USERS, _ROOM = 32, 2**22  # whose candidates are told apart at once, in a table of at most so many places
 _AT_ONCE = 512  # lines of a matrix that are sorted at once: sorting takes several times their memory
 
 
@@ -43,59 +42,24 @@ class Neighbours:
 
     def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows, NaN for unknown items; see `Source`."""
-        histories, counts = self._counted(asked)
         if rows is not None:
-            found = self._scored(histories, counts, rows)
-            found[~self.known[rows]] = np.nan
-            return found
+            of_rows: Vectors = said([self], asked, rows)[0]
+            return of_rows
         count = len(self.known)
         found = np.zeros((len(asked), count + 1), np.float32)  # padding goes to the last column
-        for line, (history, told) in enumerate(zip(histories, counts, strict=True)):
-            said = (told[:, None] * self.values[history]).ravel()
-            found[line] = np.bincount(self.rows[history].ravel() % (count + 1), said, minlength=count + 1)
+        counts = np.split(self.counts(asked), np.cumsum(list(map(len, asked.histories)))[:-1])
+        for line, (history, told) in enumerate(zip(asked.histories, counts, strict=False)):
+            values = (told[:, None] * self.values[history]).ravel()
+            found[line] = np.bincount(self.rows[history].ravel() % (count + 1), values, minlength=count + 1)
         found[:, :-1][:, ~self.known] = np.nan
         return found[:, :-1]
 
-    def _counted(self, asked: Asked) -> tuple[list[Rows], list[Doubles]]:
-        """Give the items of each history and what each of them counts."""
+    def counts(self, asked: Asked) -> Doubles:
+        """Give what each item of all histories counts, one history after the other: (T,) float64."""
         lengths = np.array(list(map(len, asked.histories)), np.int64)
-        counts = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
+        counts: Doubles = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
         counts *= 0.5 ** (ages(lengths) / self.half_life)
-        return list(asked.histories), np.split(counts, np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-    def _scored(self, histories: list[Rows], counts: list[Doubles], rows: Rows) -> Vectors:
-        """Sum up only what is said for given rows, which is little of what is said.
-
-        A table says which items are asked for. Those of few users fit the processor's cache; more users at once are
-        fewer calls.
-        """
-        items = len(self.known) + 1  # the first is what padding points to
-        together = min(_MOST_USERS, max(1, _ROOM // items))
-        kind: type[np.signedinteger] = np.int16 if rows.shape[1] < 2**15 else np.int64
-        table = np.zeros(together * items, kind)
-        found = np.empty(rows.shape, np.float32)
-        for start in range(0, len(rows), together):
-            some = slice(start, start + together)
-            found[some] = self._of_few(histories[some], counts[some], rows[some], table, items)
-        return found
-
-    def _of_few(
-        self, histories: list[Rows], counts: list[Doubles], rows: Rows, table: NDArray[np.signedinteger], items: int
-    ) -> Doubles:
-        """Give what is said for (b, K) rows; the table has ``items`` places for each user, all 0 before and after."""
-        users, width = np.arange(len(rows)), rows.shape[1]
-        user = np.repeat(users, list(map(len, histories)))
-        history, told = np.concatenate(histories), np.concatenate(counts)
-        wanted = rows + (users * items + 1)[:, None]
-        table[wanted] = np.arange(1, width + 1)  # an item that comes twice has one place
-        places = table.take(self.rows.take(history, axis=0) + (user * items + 1)[:, None]).ravel()
-        hits = (places != 0).nonzero()[0]  # several times as fast as `nonzero` of numbers
-        line, neighbour = np.divmod(hits, self.rows.shape[1])
-        said = told[line] * self.values[history[line], neighbour]
-        sums = np.bincount(user[line] * width + places[hits], said, minlength=rows.size + 1)
-        of_rows: Doubles = sums[table.take(wanted) + (users * width)[:, None]]
-        table[wanted] = 0
-        return of_rows
+        return counts
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Neighbours":
         """Give the source for other rows; see `Source`."""
