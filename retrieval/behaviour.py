@@ -4,7 +4,7 @@ An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alp
 query ``[q ; 0]``, so one inner product over one index serves all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,25 +52,29 @@ class Tower:
         return len(self.half_lives) * len(self.start)
 
     def query(self, said: Vectors, weights: Vectors, levels: Vectors) -> Vectors:
-        """Give (r,) float32 for one history; see `queries`."""
-        query: Vectors = self.queries(said, weights, levels, np.array([len(said)]))[0]
-        return query
-
-    def queries(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
-        """Give (B, r) float32 for histories that follow each other, none of them empty.
+        """Give (r,) float32 for one history that is not empty.
 
         Args:
-            said: (T, S r) float32, what each of their items says of the next ones, oldest first.
+            said: (T, S r) float32, what each of its items says of the next ones, oldest first.
             weights: (T,), of each interaction.
             levels: (V,), at which ``worth`` is given.
-            lengths: (B,), of each history.
         """
-        back = ages(lengths)
-        total = np.tile(self.start.astype(np.float32), (len(lengths), 1))
-        channels = np.split(said, len(self.half_lives), axis=1)
-        for channel, half_life, worth in zip(channels, self.half_lives, self.worth, strict=True):
-            counts = np.interp(weights, levels, worth) * 0.5 ** (back / half_life)
-            total += weighted(counts.astype(np.float32), channel, lengths)
+        lengths = np.array([len(said)])
+        sums = weighted(self.counts(weights, levels, ages(lengths)), said, np.arange(len(said)), lengths)
+        query: Vectors = self.queries(sums)[0]
+        return query
+
+    def counts(self, weights: Vectors, levels: Vectors, back: NDArray[np.int64]) -> Vectors:
+        """Say how much T items of histories count to each channel, (S, T) float32: by weight and how far back it is."""
+        of_channel = zip(self.half_lives, self.worth, strict=True)
+        told = [np.interp(weights, levels, worth) * 0.5 ** (back / half_life) for half_life, worth in of_channel]
+        return np.array(told, np.float32)
+
+    def queries(self, sums: Vectors) -> Vectors:
+        """Give (B, r) float32 of (B, S, S r): what all items of a history say, as counted to each channel."""
+        total = self.start.astype(np.float32)
+        for number, channel in enumerate(np.split(sums, len(self.half_lives), axis=2)):
+            total = total + channel[:, number]
         queries: Vectors = np.float32(self.share) * unit(total)
         return queries
 
@@ -123,13 +127,18 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
-        towers = [replace(tower, share=1.0) for tower in self.towers]
-        ends = np.cumsum([tower.width for tower in towers])[:-1]
-        for lines, said, of_items, lengths in self._told(histories, weights):
-            told = zip(towers, np.split(said, ends, axis=1), strict=True)
-            parts = [tower.queries(part, of_items, self.levels, lengths) for tower, part in told]
-            made[lines] = np.concatenate(parts, axis=1)
+        liked, lengths = self._liked(histories, weights), np.array(list(map(len, histories)), np.int64)
+        rows, back = np.concatenate([np.empty(0, np.int64), *histories]), ages(lengths)
+        told = np.concatenate([np.empty(0, np.float32), *liked])
+        counts = np.concatenate([tower.counts(told, self.levels, back) for tower in self.towers])
+        sums = weighted(counts, self.said, rows, lengths)
+        directions, channel, column = [], 0, 0
+        for tower in self.towers:
+            channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
+            directions.append(replace(tower, share=1.0).queries(sums[:, channels, columns]))
+            channel, column = channels.stop, columns.stop
+        made: Vectors = np.concatenate(directions, axis=1)
+        made[lengths == 0] = 0
         return made
 
     def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
@@ -138,8 +147,11 @@ class Behaviour:
             return None
         made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         alone = replace(self.attention, share=1.0)
-        for lines, said, of_items, lengths in self._told(histories, weights):
-            made[lines] = alone.queries(said, of_items, self.levels, lengths)
+        liked, lengths = self._liked(histories, weights), np.array(list(map(len, histories)), np.int64)
+        for lines in together(lengths):
+            said = self.said[np.concatenate([histories[line] for line in lines])]
+            told = np.concatenate([liked[line] for line in lines])
+            made[lines] = alone.queries(said, told, self.levels, lengths[lines])
         return made
 
     def weighed(self, directions: Vectors, attended: Vectors | None, histories: Sequence[Rows]) -> Vectors:
@@ -153,18 +165,13 @@ class Behaviour:
         made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
         return made
 
-    def _told(
-        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
-    ) -> Iterator[tuple[NDArray[np.int64], Vectors, Vectors, NDArray[np.int64]]]:
-        """Give, for some histories at a time that are not empty, their lines, what items say, weights, and lengths."""
+    def _liked(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
+        """Give how much each item of histories was liked."""
         if weights is None:
-            weights = [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
+            return [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        lengths = np.array(list(map(len, histories)), np.int64)
-        for lines in together(lengths):
-            rows = np.concatenate([histories[line] for line in lines])
-            yield lines, self.said[rows], np.concatenate([weights[line] for line in lines]), lengths[lines]
+        return weights
 
     def joined(self, content: Vectors, rows: Rows | slice = slice(None)) -> Vectors:
         """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""

@@ -10,7 +10,7 @@ from indexing.types import Rows, Vectors
 
 # Multiplications of a product that OpenBLAS leaves to one thread: with so little to do, several wait for each other.
 _SMALL = 2**18
-_ROOM = 2**18  # numbers that are copied before they are multiplied: half of what the cache of a core holds
+ROOM = 2**18  # numbers that are copied before they are multiplied: half of what the cache of a core holds
 
 
 def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
@@ -26,7 +26,7 @@ def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
     if not found.size:
         return found
     many = _evenly(wanted, max(1, _SMALL // (sources * dim)))
-    together = max(1, _ROOM // (many * dim))
+    together = max(1, ROOM // (many * dim))
     room = np.empty((min(users, together) * many, dim), np.float32)
     for first in range(0, users, together):
         some = slice(first, first + together)
@@ -48,6 +48,16 @@ def multiplied(left: Vectors, right: Vectors, out: Vectors) -> Vectors:
     np.matmul(left, parts, out=places)
     np.matmul(left, right[:, whole:], out=out[:, whole:])
     return out
+
+
+def batches(left: Vectors, right: Vectors) -> Vectors:
+    """Give the products of (b, M, D) and (b, D, P): (b, M, P) float32."""
+    found = np.empty((*left.shape[:2], right.shape[2]), np.float32)
+    many = max(1, _SMALL // max(1, left[0].size))
+    for start in range(0, right.shape[2], many):
+        some = slice(start, start + many)
+        np.matmul(left, right[:, :, some], out=found[:, :, some])
+    return found
 
 
 def taken(vectors: Vectors, rows: Rows, room: Vectors) -> Vectors:

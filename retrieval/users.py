@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
-from retrieval.ragged import ages, together, weighted
+from retrieval.ragged import ages, weighted
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,12 @@ class UserModel:
             centre: (D,) float32, the catalogue's mean vector; that of ``vectors`` when None.
         """
         centre = vectors.mean(axis=0) if centre is None else centre
-        tastes = np.empty((len(histories), vectors.shape[1]), np.float32)
         read = [history[-self.longest :] for history in histories]
         lengths = np.array(list(map(len, read)), np.int64)
-        for lines in together(lengths):
-            starts, back = np.cumsum(lengths[lines]) - lengths[lines], ages(lengths[lines])
-            weights = 0.5 ** (back / self.half_life)
-            weights /= np.repeat(np.add.reduceat(weights, starts), lengths[lines])
-            rows = np.concatenate([read[line] for line in lines])
-            tastes[lines] = weighted(weights.astype(np.float32), vectors[rows], lengths[lines])
+        weights = 0.5 ** (ages(lengths) / self.half_life)
+        weights /= np.repeat(np.bincount(np.repeat(np.arange(len(read)), lengths), weights), lengths)
+        rows = np.concatenate([np.empty(0, np.int64), *read])
+        tastes = weighted(weights.astype(np.float32)[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))
