@@ -180,7 +180,8 @@ class Lessons:
         moment = Moment(early, middle, Asked.after(early).times)
         examples = learner.examples(moment, features)
         head, curve = learner.head([examples], lambda done, total: self.told("reranker", EARLY, done, total), self.work)
-        check_recalls(features.sources, (early, middle), (judging.pasts, [part.last for part in judging.cuts]))
+        later = judging.pasts, [part.last for part in judging.cuts]
+        check_recalls(features.sources, (early, middle), later, len(self.bundle.items))
         self.curves["reranker"] = curve
         return SecondStage(features, head, space.indexed)
 

@@ -1,7 +1,7 @@
 """Where candidates come from: several sources, each of which scores all items for a history."""
 
 from retrieval.sources.neighbours import Neighbours, strongest
-from retrieval.sources.pool import pooled, top_of
+from retrieval.sources.pool import pooled, tops
 from retrieval.sources.popular import Popular, Recent
 from retrieval.sources.said import said
 from retrieval.sources.source import Asked, Book, Source
@@ -20,5 +20,5 @@ __all__ = [
     "scored",
     "space_sources",
     "strongest",
-    "top_of",
+    "tops",
 ]

@@ -10,7 +10,7 @@ from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.sources.source import Asked, Source
 
-BLOCK = 256  # users whose scores of all items are in memory at once
+BLOCK, AT_ONCE = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
 
 
 def pooled(
@@ -41,9 +41,8 @@ def pooled(
         raise InputError(f"{len(sources)} sources with {each} candidates each bring nothing up; give one and more")
     exclude = asked.histories if exclude is None else exclude
     lists = [np.empty((0, 0), np.int64)] * len(asked)
-    for part in blocks(len(asked)):
-        tops = np.stack([top_of(source.scores(asked[part]), exclude[part], each) for source in sources], axis=2)
-        for line, top in enumerate(tops, start=part.start):
+    for part, found in tops(sources, asked, exclude, each, len(items)):
+        for line, top in enumerate(found, start=part.start):
             lists[line] = _first_seen(top)
     rows = np.full((len(asked), max((len(one) for one in lists), default=0)), -1, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
@@ -60,6 +59,17 @@ def pooled(
         tuple(asked.weights),
         asked.times,
     )
+
+
+def tops(
+    sources: Sequence[Source], asked: Asked, exclude: Sequence[Rows], each: int, items: int
+) -> Iterator[tuple[slice, Rows]]:
+    """Give what every source would show, some users at a time: which of them, and rows (b, k, S); see `top_of`."""
+    many = min(BLOCK, max(1, AT_ONCE // max(1, items)))
+    for start in range(0, len(asked), many):
+        part = slice(start, min(start + many, len(asked)))
+        users = asked[part]
+        yield part, np.stack([top_of(source.scores(users), exclude[part], each) for source in sources], axis=2)
 
 
 def top_of(scores: Vectors, exclude: Sequence[Rows], most: int) -> Rows:
@@ -79,11 +89,6 @@ def top_of(scores: Vectors, exclude: Sequence[Rows], most: int) -> Rows:
     rows_of = np.take_along_axis(best, order, axis=1)
     found: Rows = np.where(np.isneginf(np.take_along_axis(values, order, axis=1)), -1, rows_of)
     return found
-
-
-def blocks(count: int) -> Iterator[slice]:
-    """Cut users into blocks."""
-    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 
 def _first_seen(top: Rows) -> Rows:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
-from indexing.types import Rows
 from retrieval.prepare import History
-from retrieval.sources import Asked, Book, Source, top_of
+from retrieval.sources import Asked, Book, Source, tops
 
 DEPTH = 20
 GROWTH, FLOOR = 2.0, 0.1
@@ -33,18 +33,24 @@ def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
             )
 
 
-def recall_of(source: Source, pasts: Sequence[History], wanted: Sequence[History]) -> float:
-    """Give the mean share of what each user did next that is among the first 20 of a source."""
+def recalls_of(
+    sources: Sequence[Source], pasts: Sequence[History], wanted: Sequence[History], items: int
+) -> NDArray[np.float64]:
+    """Give for each source the mean share of what each user did next that is among its first 20 of so many items."""
     asked = Asked.after(pasts)
-    top: Rows = top_of(source.scores(asked), asked.histories, DEPTH)
-    found = [np.isin(later.rows, line).mean() for later, line in zip(wanted, top, strict=True)]
-    return float(np.mean(found))
+    found = np.empty((len(sources), len(pasts)))
+    for part, rows in tops(sources, asked, asked.histories, DEPTH, items):
+        for line, (later, top) in enumerate(zip(wanted[part], rows, strict=True), start=part.start):
+            found[:, line] = [np.isin(later.rows, of_source).mean() for of_source in top.T]
+    recalls: NDArray[np.float64] = found.mean(axis=1)
+    return recalls
 
 
 def check_recalls(
     sources: Sequence[Source],
     earlier: tuple[Sequence[History], Sequence[History]],
     later: tuple[Sequence[History], Sequence[History]],
+    items: int,
 ) -> None:
     """Check every source, whatever its book says.
 
@@ -52,12 +58,14 @@ def check_recalls(
         sources: Learned from what came before both.
         earlier: Pasts, and what came next where the head learns, line by line.
         later: The same where the head is judged.
+        items: How many there are.
 
     Raises:
         TrainingError: Naming the source that does too well where the head learns.
     """
-    for source in sources:
-        check_recall(source.name, recall_of(source, *earlier), recall_of(source, *later))
+    recalls = (recalls_of(sources, *part, items) for part in (earlier, later))
+    for source, before, after in zip(sources, *recalls, strict=True):
+        check_recall(source.name, float(before), float(after))
 
 
 def check_recall(name: str, earlier: float, later: float) -> None:

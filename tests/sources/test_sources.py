@@ -10,7 +10,8 @@ from indexing.item_ids import ItemIds
 from retrieval.baselines import EASE
 from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
-from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest, top_of
+from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest
+from retrieval.sources.pool import top_of
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
 from retrieval.training.stage_config import SourcesConfig
 from tests.sources.worlds import ITEMS, drawn, table_of

@@ -18,7 +18,7 @@ from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.tastes import compared, tastes
-from retrieval.training.leaks import check_recall, recall_of
+from retrieval.training.leaks import check_recall, recalls_of
 from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import StageLearner, moment_at, moments_of
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
@@ -189,9 +189,28 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     moment = moments_of(PASTS, SMALL)[0]
     honest = learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT))
-    check_recall("ease", recall_of(honest, *moment[:2]), recall_of(honest, *moment[:2]))
+    recall = recalls_of([honest], *moment[:2], COUNT)[0]
+    check_recall("ease", recall, recall)
     with pytest.raises(TrainingError, match=r"source 'oracle' finds 0.90 .* 0.20 where it is judged"):
         check_recall("oracle", 0.9, 0.2)
+
+
+@pytest.mark.parametrize("at_once", [1, 7 * COUNT, 2**24])
+def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.sources.pool.AT_ONCE", at_once)
+    moment = moments_of(PASTS, SMALL)[0]
+    sources: list[Source] = [
+        learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT)),
+        Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
+    ]
+    expected = np.zeros(2)
+    for past, later in zip(moment.pasts, moment.wanted, strict=True):
+        for place, source in enumerate(sources):
+            scores = np.nan_to_num(source.scores(Asked.after([past]))[0], nan=-1e9)
+            scores[past.rows] = -np.inf
+            best = set(np.argsort(-scores, kind="stable")[:20].tolist())
+            expected[place] += np.mean([row in best for row in later.rows.tolist()]) / len(moment.pasts)
+    np.testing.assert_allclose(recalls_of(sources, *moment[:2], COUNT), expected)
 
 
 def test_moments_at_a_second_show_nothing_later() -> None:
