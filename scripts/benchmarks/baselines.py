@@ -94,6 +94,12 @@ class Films:
         first = int(future.table["timestamp"][0].as_py())
         return Split(split, past, future, cut=first if split == "split_time" else None)
 
+    def cold(self) -> tuple[Split, set[str]]:
+        """Hide some films from train and valid, ask for those that users liked in any part, and give which they are."""
+        hidden = set(Interactions.from_parquet(self.log, only=("cold_item", ("true",))).table["item_id"].to_pylist())
+        everything = cold_items(self.part("split_user", "train", "valid", "test"), hidden)
+        return replace(everything, past=cold_items(self.part("split_user", "train", "valid"), hidden).past), hidden
+
 
 def split_user(films: Films) -> dict[str, Any]:
     """Hold out the last tenth of each user, as most papers do."""
@@ -144,9 +150,7 @@ def in_time(splits: Sequence[Split], films: Films) -> dict[str, Any]:
 
 def cold(films: Films) -> dict[str, Any]:
     """Rank films that nobody has seen, for users who liked one of them."""
-    cold_ids = set(Interactions.from_parquet(films.log, only=("cold_item", ("true",))).table["item_id"].to_pylist())
-    everything = cold_items(films.part("split_user", "train", "valid", "test"), cold_ids)
-    split = replace(everything, past=cold_items(films.part("split_user", "train", "valid"), cold_ids).past)
+    split, cold_ids = films.cold()
     asked = ask(split, films)
     is_cold = np.isin(np.arange(len(films.items)), films.items.rows(films.items.known(sorted(cold_ids))))
     warm = [np.flatnonzero(~is_cold)] * len(asked)

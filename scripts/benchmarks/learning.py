@@ -169,9 +169,7 @@ def table(parts: list[tuple[Questions, Any]], choice: Serving) -> dict[str, Any]
 def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     """Rank films that nobody has seen, for users who liked one of them."""
     films = content.films
-    cold_ids = set(Interactions.from_parquet(films.log, only=("cold_item", ("true",))).table["item_id"].to_pylist())
-    everything = cold_items(films.part("split_user", "train", "valid", "test"), cold_ids)
-    split = replace(everything, past=cold_items(films.part("split_user", "train", "valid"), cold_ids).past)
+    split, cold_ids = films.cold()
     warm_ids = sorted(set(split.past.table["item_id"].to_pylist()))
     hidden = np.random.default_rng(0).permutation(len(warm_ids))[: len(warm_ids) // 10]
     valid = cold_items(split.past, {warm_ids[n] for n in hidden})

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from indexing.types import Mask, Rows, Vectors
 from retrieval.baselines.recommender import Ranked
 from retrieval.candidates import Candidates
 from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split, cold_items
 from retrieval.heads import HEADS
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked
@@ -136,7 +134,7 @@ def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
 
 def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     """Judge by the last two sixths what the others taught."""
-    pasts = warm(world)[0]
+    pasts = histories(world.films.cold()[0].past, world.films.items)
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
         *teachers, fifth, sixth = sixths(world, seed, pasts)
@@ -146,7 +144,8 @@ def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
 
 def on_test(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     """Judge by the cold films."""
-    pasts, split, cold = warm(world)
+    split, cold = world.films.cold()
+    pasts = histories(split.past, world.films.items)
     out = np.isin(np.arange(len(world.films.items)), world.films.items.rows(sorted(cold)))
     asked = ask(split, world.films)
     liked = dict(zip(asked.user_ids, map(world.films.items.rows, map(sorted, asked.relevant)), strict=True))
@@ -155,16 +154,6 @@ def on_test(world: World, seeds: Sequence[int]) -> dict[str, Any]:
         one = hidden(world, seed, pasts, out, liked)
         answers.append([(questions_of(world, one), ordered(sixths(world, seed, pasts), one))])
     return judged(answers)
-
-
-def warm(world: World) -> tuple[list[History], Split, set[str]]:
-    """Read what users did with warm films before the test part, the cold split, and which films are cold."""
-    films = world.films
-    log = pq.read_table(films.log, columns=["item_id", "cold_item"]).to_pydict()
-    cold = {name for name, yes in zip(log["item_id"], log["cold_item"], strict=True) if yes}
-    everything = cold_items(films.part("split_user", "train", "valid", "test"), cold)
-    past = cold_items(films.part("split_user", "train", "valid"), cold).past
-    return histories(past, films.items), replace(everything, past=past), cold
 
 
 def questions_of(world: World, one: Hidden) -> Questions:
