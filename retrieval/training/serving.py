@@ -39,7 +39,7 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
 
 
 def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, Serving, float]:
-    """Choose one value after the other, twice around, by what is best on a part of the log that comes later.
+    """Choose how a block is served; see `choose`.
 
     Args:
         block: Learned from what came before.
@@ -48,16 +48,30 @@ def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tup
     Returns:
         The block as it is to be served, how, and how good that is.
     """
-    grid = GRID if block.attention is None else {**GRID, **ATTENTION}
+    serving, value = choose(lambda one: judge(served(block, one)), attention=block.attention is not None)
+    return served(block, serving), serving, value
+
+
+def choose(judge: Callable[[Serving], float], *, attention: bool = False) -> tuple[Serving, float]:
+    """Choose one value after the other, twice around, by what is best on a part of the log that comes later.
+
+    Args:
+        judge: How good it is to serve so: higher is better.
+        attention: Whether there is attention.
+
+    Returns:
+        How to serve, and how good that is.
+    """
+    grid = {**GRID, **ATTENTION} if attention else GRID
     serving: Serving = {name: values[0] for name, values in grid.items()}
     known: dict[Any, float] = {}
 
     def value(one: Serving) -> float:
         key = tuple(one.values())
         if key not in known:
-            known[key] = judge(served(block, one))
+            known[key] = judge(one)
         return known[key]
 
     for name in (*grid, *grid):
         serving = max((serving | {name: tried} for tried in grid[name]), key=value)
-    return served(block, serving), serving, value(serving)
+    return serving, value(serving)

@@ -8,14 +8,16 @@ popularity and of content) is chosen by ndcg@20 on a part that is valid to each 
 
     split_user, split_time   the split's own valid, fitted on its train; then fitted on both
     rolling                  the last 14 days before the first window, for all windows
-    cold                     a tenth of the warm films, hidden from the log (seed 0)
+    cold                     the warm films, a sixth of them hidden from the log at a time (seed 0)
 
-With --split one part is measured and printed, without all of them are kept; --row takes one row of the cold split.
+With --split one part is measured and printed, without all of them are kept; what is measured of cold films is always
+kept, in a file of its own. --row takes one row of the cold split, and keeps nothing.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from retrieval.interactions import Interactions
 from retrieval.prepare import histories
 from retrieval.training.behaviour import learn_behaviour, touched
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.serving import Serving, choose_serving, served
+from retrieval.training.serving import Serving, choose, served
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.film_content import centred, described_by
@@ -42,6 +44,7 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K, liked
 
 _LENGTH = WINDOW_DAYS * 86_400
+SIXTHS = 6
 
 
 def main() -> None:
@@ -58,6 +61,8 @@ def main() -> None:
     result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
     for name, table in result.items():
         show(name, table)
+    if "cold" in result and given.row is None:
+        keep("learning_cold", result.pop("cold"), seed=given.seeds[0], script="learning")
     if given.split is None:
         keep("learning", result, seed=given.seeds[0], script="learning")
 
@@ -101,8 +106,23 @@ class Content:
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
         return rank(lambda part: queries[part] @ joined.T, asked.histories, depth, exclude, needs_history=False)
 
-    def choose(self, split: Split, exclude: Rows | None = None) -> Serving:
-        """Choose what is done at serving, by ndcg@20 of users with a history."""
+    def choose(self, *splits: Split, exclude: Sequence[Rows] = ()) -> Serving:
+        """Choose what is done at serving, by ndcg@20 of users with a history, the mean of all splits.
+
+        Args:
+            splits: What is past and what is asked for.
+            exclude: For each split the rows that are not ranked; none of them when there is nothing.
+        """
+        judges = [self.judge(split, rows) for split, rows in zip_longest(splits, exclude)]
+        blocks = [self.fit(split.past, SEEDS[0]) for split in splits]
+
+        def ndcg(serving: Serving) -> float:
+            return float(np.mean([judge(served(block, serving)) for judge, block in zip(judges, blocks, strict=True)]))
+
+        return choose(ndcg)[0]
+
+    def judge(self, split: Split, exclude: Rows | None) -> Callable[[Behaviour], float]:
+        """Give what measures ndcg@20 of users with a history."""
         asked = ask(split, self.films)
         known = [line for line, rows in enumerate(asked.histories) if len(rows)]
 
@@ -112,7 +132,7 @@ class Content:
             means = evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).means
             return means["ndcg@20"]
 
-        return choose_serving(self.fit(split.past, SEEDS[0]), ndcg)[1]
+        return ndcg
 
     def seeds(self, split: Split, choice: Serving, seeds: Sequence[int]) -> tuple[Questions, Any]:
         """Fit once a seed, and give questions with the answers of all."""
@@ -170,22 +190,28 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     """Rank films that nobody has seen, for users who liked one of them."""
     films = content.films
     split, cold_ids = films.cold()
-    warm_ids = sorted(set(split.past.table["item_id"].to_pylist()))
-    hidden = np.random.default_rng(0).permutation(len(warm_ids))[: len(warm_ids) // 10]
-    valid = cold_items(split.past, {warm_ids[n] for n in hidden})
-    asked = ask(split, films)
-    ranked, ranked_valid = others(films, cold_ids), others(films, {warm_ids[n] for n in hidden})
+    hidden = sixths(split.past)
+    valid = [cold_items(split.past, item_ids) for item_ids in hidden]
+    asked, exclude = ask(split, films), [others(films, item_ids) for item_ids in hidden]
+    ranked = others(films, cold_ids)
     result: dict[str, Any] = {"users": len(asked)}
     for name, (vectors, described) in ways(content).items():
         if content.row not in (None, name):
             continue
         known = replace(content, vectors=vectors, described=described)
-        choice = known.choose(valid, exclude=ranked_valid)
+        choice = known.choose(*valid, exclude=exclude)
         models = [served(known.fit(split.past, seed), choice) for seed in seeds]
         answers = [known.answer(model, asked, [ranked] * len(asked)) for model in models]
         found = Judged([(asked, lambda _, answers=answers: answers)])  # type: ignore[misc]
         result[name] = told(found.among(np.ones(len(asked), np.bool_))) | {"chosen on hidden films": choice}
     return result
+
+
+def sixths(past: Interactions) -> list[set[str]]:
+    """Part the films that users touched; the same parts for every seed."""
+    touched = sorted(set(past.table["item_id"].to_pylist()))
+    drawn = np.random.default_rng(0).permutation(len(touched))
+    return [{touched[place] for place in drawn[part::SIXTHS]} for part in range(SIXTHS)]
 
 
 def others(films: Films, item_ids: set[str]) -> Rows:
