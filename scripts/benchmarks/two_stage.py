@@ -109,12 +109,13 @@ class World:
         """Read what users did in some parts of split_user."""
         return histories(self.films.part("split_user", *names), self.films.items)
 
-    def learner(self, seed: int, serving: Serving, *, new_users: bool = False) -> StageLearner:
-        """Learn everything from one seed."""
+    def learner(self, seed: int, serving: Serving, *, new_users: bool = False, half_life: float = 15.0) -> StageLearner:
+        """Learn everything from one seed; an item of a history so many positions back counts half for content."""
 
         def space_of(pasts: Sequence[History]) -> ItemSpace:
             block = learn_behaviour(pasts, self.described, BehaviourConfig(next_items=NextItemsConfig(seed=seed)))
-            return ItemSpace.of(self.films.texts, UserModel(half_life=15.0), served(block, serving))
+            users = UserModel(half_life, longest=1_000_000)
+            return ItemSpace.of(self.films.texts, users, served(block, serving))
 
         config = StageConfig(
             moments=2,

@@ -21,16 +21,17 @@ from retrieval.baselines.recommender import Ranked
 from retrieval.candidates import Candidates
 from retrieval.evaluation.questions import Questions
 from retrieval.heads import HEADS
+from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked
 from retrieval.training.neural_head import Examples
 from scripts.benchmarks.baselines import Judged, ask, show, told
+from scripts.benchmarks.learning import sixths
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 from scripts.benchmarks.two_stage import Trial, World
 
 SERVED = {"half_life": 1e9, "share": 1.0, "popular": 0.0, "content": 0.4}
-SIXTHS = 6
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: 
         out: (N,) bool, the films that are hidden.
         liked: Of each user who is asked for the hidden films that should be found.
     """
-    learner = world.learner(seed, SERVED)
+    learner = world.learner(seed, SERVED, half_life=SERVED["half_life"])
     known = [replace_rows(past, ~out[past.rows]) for past in pasts]
     features, space = learner.features(known)
     there = [past for past in known if past.user_id in liked]
@@ -107,18 +108,16 @@ def replace_rows(past: History, kept: Mask) -> History:
     return History(past.user_id, past.rows[kept], past.timestamps[kept], past.weights[kept])
 
 
-def sixths(world: World, seed: int, pasts: Sequence[History]) -> list[Hidden]:
-    """Hide a sixth of the films that users touched at a time; the same films for every seed."""
-    count = len(world.films.items)
-    touched = np.unique(np.concatenate([past.rows for past in pasts]))
-    drawn, parts = np.random.default_rng(0).permutation(touched), []
-    for place in range(SIXTHS):
-        out = np.isin(np.arange(count), drawn[place::SIXTHS])
+def hidden_in_turn(world: World, seed: int, past: Interactions) -> list[Hidden]:
+    """Hide a sixth of the films that users touched at a time."""
+    items, pasts, parts = world.films.items, histories(past, world.films.items), []
+    for number, item_ids in enumerate(sixths(past), start=1):
+        out = np.isin(np.arange(len(items)), items.rows(sorted(item_ids)))
         likes = {past.user_id: past.rows[out[past.rows] & (past.weights >= LIKED)] for past in pasts}
         kept = {past.user_id for past in pasts if not out[past.rows].all()}
         liked = {user: rows for user, rows in likes.items() if len(rows) and user in kept}
         parts.append(hidden(world, seed, pasts, out, liked))
-        print(f"seed {seed}, sixth {place + 1}", flush=True)
+        print(f"seed {seed}, sixth {number}", flush=True)
     return parts
 
 
@@ -134,10 +133,10 @@ def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
 
 def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     """Judge by the last two sixths what the others taught."""
-    pasts = histories(world.films.cold()[0].past, world.films.items)
+    past = world.films.cold()[0].past
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
-        *teachers, fifth, sixth = sixths(world, seed, pasts)
+        *teachers, fifth, sixth = hidden_in_turn(world, seed, past)
         answers.append([(questions_of(world, one), ordered(teachers, one)) for one in (fifth, sixth)])
     return judged(answers)
 
@@ -152,7 +151,7 @@ def on_test(world: World, seeds: Sequence[int]) -> dict[str, Any]:
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
         one = hidden(world, seed, pasts, out, liked)
-        answers.append([(questions_of(world, one), ordered(sixths(world, seed, pasts), one))])
+        answers.append([(questions_of(world, one), ordered(hidden_in_turn(world, seed, split.past), one))])
     return judged(answers)
 
 
