@@ -212,12 +212,13 @@ class _Fit:
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
+        passed = Fitted(adapter, block, None, space, lessons.description)
         stage = self._helping(
             "reranker",
-            lambda: lessons.stage(space, self.cuts, self.judging),
+            lambda: lessons.stage(passed, self.cuts, self.judging),
             lambda found: self._pooled(found, self.judging.pasts),
         )
-        return Fitted(adapter, block, stage, space, lessons.description)
+        return passed._replace(reranker=stage)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""

@@ -30,7 +30,8 @@ from retrieval.views import views_of
 if TYPE_CHECKING:
     from retrieval.training.second_stage import StageLearner
 
-EARLY, BEFORE, EVERYTHING = "the early part", "what came before", "everything"
+EARLIER, EARLY = "an earlier part", "the early part"
+BEFORE, EVERYTHING = "what came before", "everything"
 
 
 class Step(NamedTuple):
@@ -38,7 +39,8 @@ class Step(NamedTuple):
 
     Attributes:
         part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"what came before"`` or ``"everything"``.
+        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
+            ``"everything"``.
         done: Passes; or settings tried.
         total: At most so many; 0 when nobody knows.
     """
@@ -157,11 +159,11 @@ class Lessons:
             config = replace(config, least=self.least)
         return StageLearner(self.bundle.items, views, config=config)
 
-    def stage(self, space: ItemSpace, cuts: Sequence[Cut], judging: Judging) -> SecondStage:
-        """Learn the second stage from the early part, to find what came in the middle.
+    def stage(self, passed: Fitted, cuts: Sequence[Cut], judging: Judging) -> SecondStage:
+        """Learn the second stage from the early part, to find what came in the middle, and from moments before it.
 
         Args:
-            space: Learned from the early part.
+            passed: What helps so far, learned from the early part.
             cuts: Of all users.
             judging: Those whom it will be judged by, who must not find what they are judged by too easily.
 
@@ -169,24 +171,42 @@ class Lessons:
             TrainingError: When there is too little to learn from, or a source has seen what it is to find.
         """
         from retrieval.training.leaks import check_recalls
-        from retrieval.training.second_stage import Moment
+        from retrieval.training.second_stage import Moment, moments_of
 
         learner, users = self.stage_learner(), sample(taught(cuts, judging.least), len(self.bundle.items))
         if not users:
             raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
         self.told("sources", EARLY, 0, 0)
-        early, middle = [part.early for part in users], [part.middle for part in users]
-        features = learner.seen(space, [part.early for part in cuts])
-        moment = Moment(early, middle, Asked.after(early).times)
-        examples = learner.examples(moment, features)
-        head, curve = learner.head([examples], lambda done, total: self.told("reranker", EARLY, done, total), self.work)
+        every, early, middle = (
+            [part.early for part in cuts],
+            [part.early for part in users],
+            [one.middle for one in users],
+        )
+        features = learner.seen(passed.space, every)
+        examples = [learner.examples(Moment(early, middle, Asked.after(early).times), features)]
+        curves = dict(self.curves)
+        for before in moments_of(every, learner.config)[: learner.config.moments - 1]:
+            space = self._relearned(passed, before.pasts, EARLIER).space
+            some = before.among({past.user_id for past in early})
+            examples.append(learner.examples(some, learner.seen(space, before.pasts)))
+        self.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
+        head, curve = learner.head(examples, lambda done, total: self.told("reranker", EARLY, done, total), self.work)
         later = judging.pasts, [part.last for part in judging.cuts]
         check_recalls(features.sources, (early, middle), later, len(self.bundle.items))
         self.curves["reranker"] = curve
-        return SecondStage(features, head, space.indexed)
+        return SecondStage(features, head, passed.space.indexed)
 
     def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""
+        found, stage = self._relearned(passed, pasts, past), passed.reranker
+        if stage is None:
+            return found
+        self.told("sources", past, 0, 0)
+        features = self.stage_learner().seen(found.space, pasts)
+        return found._replace(reranker=replace(stage, features=features, vectors=found.space.indexed))
+
+    def _relearned(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
+        """Learn adapter and behaviour once more, those that there are."""
         from retrieval.training.serving import served
 
         adapter, block, content = passed.adapter, passed.block, self.fused
@@ -196,11 +216,7 @@ class Lessons:
         if block is not None:
             block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        stage = passed.reranker
-        if stage is not None:
-            self.told("sources", past, 0, 0)
-            stage = replace(stage, features=self.stage_learner().seen(space, pasts), vectors=space.indexed)
-        return Fitted(adapter, block, stage, space, self.description)
+        return Fitted(adapter, block, None, space, self.description)
 
     def told(self, part: str, past: str, done: int, total: int) -> None:
         """Tell how far a part is."""

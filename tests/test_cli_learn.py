@@ -21,7 +21,7 @@ from retrieval.prepare import histories
 from retrieval.retriever import Retriever
 from retrieval.settings import write_settings
 from tests.cli_run import Run, runner
-from tests.test_fit import CLOCK, COUNT, SMALL, catalogue, items, log
+from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, log
 
 
 @pytest.fixture

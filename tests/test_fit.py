@@ -1,73 +1,26 @@
 """From a log to a bundle that has learned: what users take together, beside what looks alike."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
 from indexing.edit import add, delete, upsert
 from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.exchange import export_faiss
 from indexing.health import examine
-from indexing.types import Vectors
-from retrieval import FitConfig, Interactions, Retriever, fit
+from retrieval import Interactions, Retriever, fit
 from retrieval.fitted import LEARNED_FILES
-from retrieval.item_space import ItemSpace
 from retrieval.learned import compact, repair
-from retrieval.prepare import History, histories
-from retrieval.sources import Book, Source
-from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.sources import learn_ease, learn_sources, worth_of
-from retrieval.training.stage_config import HeadConfig, SourcesConfig, StageConfig
-
-GROUPS, SIZE, DIM = 5, 24, 8
-COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000
-SMALL = FitConfig(
-    adapter=None,
-    behaviour=BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
-    head=None,
-    exposure_floor=0.5,  # every list holds much of a small catalogue
-)
-CONTENT: Vectors = unit(np.random.default_rng(0).normal(size=(COUNT + 4, DIM)).astype(np.float32))
-
-
-def items(rows: range, groups: list[int] | None = None) -> pa.Table:
-    """Items whose vectors say nothing of their group, which only users know; the shelf says it too."""
-    told = groups or [row // SIZE for row in rows]
-    return pa.table(
-        {
-            "item_id": [f"i{row:03}" for row in rows],
-            "shelf": [f"shelf {group}" for group in told],
-            "text_vector": pa.array([CONTENT[row].tolist() for row in rows], pa.list_(pa.float32())),
-        }
-    )
-
-
-def catalogue(folder: Path, table: pa.Table) -> Catalogue:
-    path = folder / f"items-{len(table)}.parquet"
-    pq.write_table(table, path)
-    return Catalogue.from_parquet(path)
-
-
-def log(users: int = 90, start: int = 0, seed: int = 0, each: int = 8) -> Interactions:
-    """Each user stays within one group; the first items of it are taken by most."""
-    rng, lines = np.random.default_rng(seed), []
-    for user in range(users):
-        group, likely = rng.integers(GROUPS), 1 / np.arange(2, SIZE + 2)
-        for place, item in enumerate(rng.choice(SIZE, each, replace=False, p=likely / likely.sum())):
-            lines.append((f"u{start + user:03}", f"i{group * SIZE + item:03}", start + 1000 * place + user))
-    names = ("user", "item", "time")
-    return Interactions.from_arrow(pa.table(dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))))
+from retrieval.training.stage_config import StageConfig
+from tests.groups import CLOCK, CONTENT, COUNT, DIM, GROUPS, SIZE, SMALL, catalogue, group_of, items, log
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +39,6 @@ def live(learned: Path, tmp_path: Path) -> Path:
     """A copy of the bundle that may be changed."""
     shutil.copytree(learned, tmp_path / "bundle")
     return tmp_path / "bundle"
-
-
-def group_of(item_ids: list[str]) -> list[int]:
-    return [int(item_id[1:]) // SIZE for item_id in item_ids]
 
 
 def test_what_users_take_together_is_recommended(learned: Path) -> None:
@@ -287,56 +236,6 @@ def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, mo
     monkeypatch.setattr("retrieval.training.second_stage.StageLearner.head", none)
     report = fit(live, log(), replace(SMALL, head=StageConfig()))
     assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
-
-
-STAGE = StageConfig(each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8))
-
-
-def walks(users: int = 200, steps: int = 12) -> Interactions:
-    """Each user goes through a group item by item, from anywhere: what comes next is told by the last one alone."""
-    rng = np.random.default_rng(5)
-    starts = rng.integers(COUNT, size=users)
-    rows = [[start // SIZE * SIZE + (start + step) % SIZE for step in range(steps)] for start in starts.tolist()]
-    table = {
-        "user": [f"w{user:03}" for user in range(users) for _ in range(steps)],
-        "item": [f"i{row:03}" for line in rows for row in line],
-        "time": [1000 * step + user for user in range(users) for step in range(steps)],
-    }
-    return Interactions.from_arrow(pa.table(table))
-
-
-def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
-    report = fit(live, walks(), replace(SMALL, head=STAGE))
-    assert report.published == ("behaviour", "reranker"), report
-    assert report.ndcg["reranker"] > report.ndcg["behaviour"]
-    retriever = Retriever.load(live)
-    found = retriever.rerank(retriever.recommend([["i000", "i003"], []], k=20))
-    assert found.stage == "rerank"
-    later = catalogue(tmp_path, items(range(COUNT, COUNT + 4), [0, 0, 1, 1]))
-    add(live, later, load_encoder("vectors:"))
-    delete(live, ["i001"])
-    changed = Retriever.load(live)
-    ranked = changed.rerank(changed.recommend([["i000", "i003"]], k=20))
-    compact(live)
-    folded = Retriever.load(live)
-    again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
-    assert [hit.item_id for hit in ranked[0]] == [hit.item_id for hit in again[0]]
-    # The mean of all content, which tastes are centred by, is no longer that of deleted items too.
-    np.testing.assert_allclose(ranked.scores, again.scores, atol=0.02)
-
-
-def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = histories(log(), Bundle.open(live).items)
-
-    def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
-        book = Book.of(everything, len(space.indexed))
-        seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
-        return (*learn_sources(pasts, space, config), seen)
-
-    monkeypatch.setattr("retrieval.training.second_stage.learn_sources", planted)
-    report = fit(live, log(), replace(SMALL, head=STAGE))
-    assert report.published == ("behaviour",)
-    assert "source 'oracle' has seen" in report.notes["reranker"]
 
 
 def test_a_log_without_a_clock_cannot_tell_what_came_since(live: Path) -> None:

@@ -27,7 +27,7 @@ from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Step
 from retrieval.prepare import histories
 from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
-from tests.test_fit import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
 ALL = replace(SMALL, adapter=AdapterConfig(hidden=8, epochs=4), head=STAGE)
 

@@ -16,7 +16,7 @@ from retrieval.cli import main
 from retrieval.settings import read_settings, settings_of, write_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
 from retrieval.tuning import tune
-from tests.test_fit import COUNT, SMALL, catalogue, items, log
+from tests.groups import COUNT, SMALL, catalogue, items, log
 
 ONE_EPOCH = NextItemsConfig(dims=6, epochs=1, dropout=0.8)
 BAD = replace(SMALL, behaviour=BehaviourConfig(closed=6, regularisation=5000.0, next_items=ONE_EPOCH))

@@ -1,6 +1,6 @@
 """Learn the second stage: at several moments of the past, from sources that knew nothing later."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +42,13 @@ class Moment(NamedTuple):
             for line, (past, later) in enumerate(zip(self.pasts, self.wanted, strict=True))
             if len(later) and (new or len(past))
         ]
+        return self._take(lines)
+
+    def among(self, users: Container[str]) -> "Moment":
+        """Give some users, by name."""
+        return self._take([line for line, past in enumerate(self.pasts) if past.user_id in users])
+
+    def _take(self, lines: list[int]) -> "Moment":
         return Moment([self.pasts[line] for line in lines], [self.wanted[line] for line in lines], self.times[lines])
 
     @property

@@ -99,8 +99,8 @@ class StageConfig:
     Attributes:
         head: Which kind of head; "trees" and "both" need the extra ``trees``.
         each: Candidates that a source may bring up.
-        moments: So many cuts of each history teach, the latest first, where `moments_of` makes them; `fit` has one, the
-            middle part, for each costs learning all sources once more.
+        moments: So many cuts of each history teach, the latest first. `fit` has the middle part first, and cuts the
+            early part for the others: each costs learning everything once more.
         share: Of each history, between two of them.
         least: Only what weighs so much is relevant; all that is touched when None.
         new_users: Let the head learn to order candidates for users without a history too.
@@ -111,7 +111,7 @@ class StageConfig:
 
     head: HeadKind = "neural"
     each: int = 50
-    moments: int = 2
+    moments: int = 1
     share: float = 0.12
     least: float | None = None
     new_users: bool = False

@@ -1,0 +1,94 @@
+"""The second stage in `fit`: what it learns from, what it orders, and what it must not have seen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.edit import add, delete
+from indexing.encoders import load_encoder
+from retrieval import Retriever, fit
+from retrieval.item_space import ItemSpace
+from retrieval.learned import compact
+from retrieval.prepare import History, histories
+from retrieval.sources import Book, Source
+from retrieval.stage_features import StageFeatures
+from retrieval.training.neural_head import Examples
+from retrieval.training.second_stage import Moment, StageLearner
+from retrieval.training.sources import learn_ease, learn_sources, worth_of
+from retrieval.training.stage_config import SourcesConfig
+from tests.groups import COUNT, SMALL, STAGE, catalogue, items, log, walks
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """A bundle that has learned nothing yet."""
+    build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
+    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    assert report.published == ("behaviour", "reranker"), report
+    assert report.ndcg["reranker"] > report.ndcg["behaviour"]
+    retriever = Retriever.load(live)
+    found = retriever.rerank(retriever.recommend([["i000", "i003"], []], k=20))
+    assert found.stage == "rerank"
+    later = catalogue(tmp_path, items(range(COUNT, COUNT + 4), [0, 0, 1, 1]))
+    add(live, later, load_encoder("vectors:"))
+    delete(live, ["i001"])
+    changed = Retriever.load(live)
+    ranked = changed.rerank(changed.recommend([["i000", "i003"]], k=20))
+    compact(live)
+    folded = Retriever.load(live)
+    again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
+    assert [hit.item_id for hit in ranked[0]] == [hit.item_id for hit in again[0]]
+    # The mean of all content, which tastes are centred by, is no longer that of deleted items too.
+    np.testing.assert_allclose(ranked.scores, again.scores, atol=0.02)
+
+
+def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught: list[tuple[Moment, StageFeatures]] = []
+    examples = StageLearner.examples
+
+    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+        assert features is not None
+        taught.append((moment, features))
+        return examples(self, moment, features)
+
+    monkeypatch.setattr(StageLearner, "examples", kept)
+    report = fit(live, walks(), replace(SMALL, head=replace(STAGE, moments=3, share=0.25)))
+    assert "reranker" in report.published
+    assert [len(moment.pasts) for moment, _ in taught] == [200, 200, 200]
+    # Of 12 steps seven are early; about a quarter of them is cut off at a time.
+    assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in taught] == [
+        {(7, 3)},
+        {(6, 1)},
+        {(4, 2)},
+    ]
+    for moment, features in taught:
+        pairs = {(past.user_id, row) for past in moment.pasts for row in past.rows.tolist()}
+        for source in features.sources:
+            assert source.book is not None
+            assert len(source.book.pairs) == len(pairs), source.name
+            assert set(source.book.holds(moment.pasts)) == pairs, source.name
+
+
+def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = histories(log(), Bundle.open(live).items)
+
+    def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
+        book = Book.of(everything, len(space.indexed))
+        seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
+        return (*learn_sources(pasts, space, config), seen)
+
+    monkeypatch.setattr("retrieval.training.second_stage.learn_sources", planted)
+    report = fit(live, log(), replace(SMALL, head=STAGE))
+    assert report.published == ("behaviour",)
+    assert "source 'oracle' has seen" in report.notes["reranker"]
