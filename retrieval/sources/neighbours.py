@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.ragged import ages
 from retrieval.sources.said import Doubles, said
 from retrieval.sources.source import Asked, Book, renumbered
@@ -70,15 +70,21 @@ class Neighbours:
         return replace(self, rows=rows, values=values, known=old & self.known[came])
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what it is made of."""
-        parts = {name: getattr(self, name) for name in ("rows", "values", "known", "levels", "worth")}
+        """Give what it is made of, without the lines of items that say nothing: of a large catalogue most."""
+        says: Mask = np.logical_or.reduce(self.rows >= 0, axis=1)
+        parts: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in ("known", "levels", "worth")}
+        parts |= {"says": says, "rows": self.rows[says], "values": self.values[says]}
         return parts | {"half_life": np.array([self.half_life])}
 
     @classmethod
     def read(cls, name: str, tensors: dict[str, NDArray[np.generic]]) -> "Neighbours":
         """Read what `tensors` gave."""
-        half_life = float(np.asarray(tensors["half_life"]).item())
-        return cls(name, half_life=half_life, **{key: one for key, one in tensors.items() if key != "half_life"})  # type: ignore[arg-type]
+        says, half_life = tensors["says"], float(np.asarray(tensors["half_life"]).item())
+        rows = np.full((len(says), tensors["rows"].shape[1]), -1, np.int32)
+        values = np.zeros(rows.shape, np.float32)
+        rows[says], values[says] = tensors["rows"], tensors["values"]
+        known, levels, worth = (tensors[part] for part in ("known", "levels", "worth"))
+        return cls(name, rows, values, known, half_life, levels, worth)  # type: ignore[arg-type]
 
 
 def strongest(weights: NDArray[np.floating], kept: Rows, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:

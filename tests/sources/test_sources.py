@@ -32,6 +32,17 @@ def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
     return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
 
 
+def test_what_is_stored_of_neighbours_is_what_some_item_says() -> None:
+    rows, values = strongest(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
+    levels = np.array([1, 5], np.float32)
+    source = Neighbours("next", rows, values, np.arange(7) > 3, 9.0, levels, levels / np.float32(5))
+    stored = source.tensors()
+    assert stored["rows"].tolist() == [[4, 5], [1, -1]]  # of items 1 and 5; item 4 says nothing
+    again = Neighbours.read("next", stored)
+    for field in ("rows", "values", "known", "levels", "worth", "half_life", "name"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(source, field), err_msg=field)
+
+
 def test_neighbours_score_as_the_matrix_they_are_of() -> None:
     rng = np.random.default_rng(0)
     dense = rng.normal(size=(6, 6)).astype(np.float32)
