@@ -22,8 +22,8 @@ def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
         rows: (B, K) int64, from 0 to N - 1.
     """
     (users, sources, dim), wanted = queries.shape, rows.shape[1]
-    found = np.empty((users, sources, wanted), np.float32)
-    if not found.size:
+    found = np.zeros((users, sources, wanted), np.float32)
+    if not found.size or not dim:
         return found
     many = _evenly(wanted, max(1, _SMALL // (sources * dim)))
     together = max(1, ROOM // (many * dim))

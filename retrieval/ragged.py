@@ -59,7 +59,7 @@ def weighted(counts: Vectors, vectors: Vectors, rows: Rows, lengths: NDArray[np.
     sums, dim = len(counts), vectors.shape[1]
     found = np.zeros((len(lengths), max(2, sums), dim), np.float32)
     longest = int(lengths.max(initial=0))
-    room = np.empty((max(longest, ROOM // dim), dim), np.float32)
+    room = np.empty((max(longest, ROOM // max(1, dim)), dim), np.float32)
     for lines, places, there in alike(lengths, len(room)):
         copied = taken(vectors, rows[places].ravel(), room).reshape(*places.shape, dim)
         # Of a single line OpenBLAS would make several threads, each with little to do.

@@ -66,6 +66,8 @@ class StageFeatures:
     def columns(self, candidates: Candidates) -> Vectors:
         """Give the same as (F, B, K), the order in which they are made and in which the neural head reads fastest."""
         found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
+        if not candidates.rows.size:
+            return found
         asked = Asked.of(candidates, self.facts.usual, self.facts.now)
         for start in range(0, len(candidates), BLOCK):
             part = slice(start, min(start + BLOCK, len(candidates)))

@@ -13,6 +13,7 @@ from retrieval import second_stage
 from retrieval.candidates import Candidates
 from retrieval.heads import NeuralHead
 from retrieval.products import multiplied, products
+from retrieval.ragged import weighted
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.stage_features import StageFeatures
@@ -112,6 +113,7 @@ def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads
     world: World, given: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng, width = np.random.default_rng(0), len(world.features.features)
+    asked = Asked.of(given, world.features.facts.usual, NOW)
     linear, w1, b1, w2 = (rng.normal(size=n).astype(np.float32) for n in [(width,), (width, 16), (16,), (16,)])
     head = NeuralHead(np.zeros(width, np.float32), np.ones(width, np.float32), linear, w1, b1, w2)
     stage = SecondStage(world.features, head, world.space.indexed, new_users=True)
@@ -126,6 +128,8 @@ def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads
     np.testing.assert_allclose(answers[0].scores, np.take_along_axis(scores, order, axis=1), rtol=1e-4, atol=1e-3)
     assert (answers[0].rows == np.take_along_axis(given.rows, order, axis=1)).mean() > 0.99
     assert stage.rerank(given.take([])).rows.shape == (0, 40)
+    assert stage.rerank(given.top(0)).rows.shape == (150, 0)
+    assert world.features.sources[4].scores(asked, np.empty((150, 0), np.int64)).shape == (150, 0)
 
 
 @pytest.mark.parametrize("dim", [8, 300], ids=["narrow", "wide"])
@@ -142,3 +146,19 @@ def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim
             product = multiplied(queries[0], right, np.empty((2, 50), np.float32))
             np.testing.assert_allclose(product, queries[0].astype(np.float64) @ table.T, rtol=1e-4, atol=1e-4)
     assert products(vectors[:, :dim], queries[:0], rows[:0]).shape == (0, 2, 20)
+    assert not products(vectors[:, :0], queries[:, :, :0], rows).any()
+
+
+@pytest.mark.parametrize("room", [1, 60, 2**18], ids=["one by one", "some", "all"])
+def test_weighted_sums_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    monkeypatch.setattr("retrieval.ragged.ROOM", room)
+    rng = np.random.default_rng(0)
+    lengths = np.array([3, 0, 7, 1, 1, 0, 12, 3])
+    ends, rows = np.cumsum(lengths), rng.integers(0, 30, lengths.sum())
+    for sums, vectors in ((1, rng.normal(size=(30, 5))), (4, rng.normal(size=(30, 9))[:, 2:8]), (2, np.zeros((30, 0)))):
+        counts, vectors = (one.astype(np.float32) for one in (rng.normal(size=(sums, lengths.sum())), vectors))
+        found = weighted(counts, vectors, rows, lengths)
+        for line, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
+            expected = counts[:, start:end].astype(np.float64) @ vectors[rows[start:end]]
+            np.testing.assert_allclose(found[line], expected, rtol=1e-4, atol=1e-5)
+    assert weighted(counts[:, :0], vectors, rows[:0], lengths[:0]).shape == (0, 2, 0)
