@@ -155,8 +155,9 @@ def test_weighted_sums_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch, r
     rng = np.random.default_rng(0)
     lengths = np.array([3, 0, 7, 1, 1, 0, 12, 3])
     ends, rows = np.cumsum(lengths), rng.integers(0, 30, lengths.sum())
-    for sums, vectors in ((1, rng.normal(size=(30, 5))), (4, rng.normal(size=(30, 9))[:, 2:8]), (2, np.zeros((30, 0)))):
-        counts, vectors = (one.astype(np.float32) for one in (rng.normal(size=(sums, lengths.sum())), vectors))
+    for sums, dim in ((1, 5), (4, 9), (2, 0)):
+        counts = rng.normal(size=(sums, lengths.sum())).astype(np.float32)
+        vectors = rng.normal(size=(30, dim + 2)).astype(np.float32)[:, 1 : dim + 1]
         found = weighted(counts, vectors, rows, lengths)
         for line, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
             expected = counts[:, start:end].astype(np.float64) @ vectors[rows[start:end]]
