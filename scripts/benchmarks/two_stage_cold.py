@@ -31,7 +31,7 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 from scripts.benchmarks.two_stage import Trial, World
 
-SERVED = {"half_life": 1e9, "share": 1.0, "popular": 0.0, "content": 0.4}
+SERVED = {"half_life": 1e9, "share": 0.6, "popular": 0.2, "content": 0.2}
 
 
 def main() -> None:
