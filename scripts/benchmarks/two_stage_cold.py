@@ -32,8 +32,8 @@ from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 from scripts.benchmarks.two_stage import Trial, World
 
-# As scripts.benchmarks.learning chose on hidden films, and what retrieval counts beside the heads: also chosen there, of
-# 0, .25, .5 and 1, with seed 0.
+# As scripts.benchmarks.learning chose on hidden films; and what retrieval counts beside the heads, chosen there too, of
+# 0, .25, .5 and 1 with seed 0.
 SERVED = {"half_life": 1e9, "share": 0.6, "popular": 0.2, "content": 0.2}
 RETRIEVAL = 0.25
 
