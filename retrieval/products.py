@@ -10,7 +10,7 @@ from indexing.types import Rows, Vectors
 
 # Multiplications of a product that OpenBLAS leaves to one thread: with so little to do, several wait for each other.
 _SMALL = 2**18
-ROOM = 2**18  # numbers that are copied before they are multiplied: half of what the cache of a core holds
+ROOM = 2**19  # numbers that are copied before they are multiplied: what the cache of a core holds
 
 
 def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:

@@ -18,7 +18,7 @@ from retrieval.ragged import means
 from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored
 from retrieval.tastes import TASTES, compared, tastes
 
-BLOCK = 128  # queries at a time
+BLOCK = 256  # queries at a time
 _OF_SOURCE = ("z", "rank")
 _OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
 _OF_USER = ("length", "mean_weight", "spread_weight")
