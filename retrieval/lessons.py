@@ -177,11 +177,8 @@ class Lessons:
         if not users:
             raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
         self.told("sources", EARLY, 0, 0)
-        every, early, middle = (
-            [part.early for part in cuts],
-            [part.early for part in users],
-            [one.middle for one in users],
-        )
+        every = [part.early for part in cuts]
+        early, middle = [part.early for part in users], [part.middle for part in users]
         features = learner.seen(passed.space, every)
         examples = [learner.examples(Moment(early, middle, Asked.after(early).times), features)]
         curves = dict(self.curves)
