@@ -21,9 +21,8 @@ from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
-from retrieval.stage_features import StageFeatures
+from retrieval.stage_features import BLOCK, StageFeatures
 
-BLOCK = 256  # queries whose features are in memory at once
 WORKERS = min(4, os.cpu_count() or 1)  # threads, each with a block of queries
 _STORED: dict[str, Callable[..., Source]] = {
     "Neighbours": Neighbours.read,

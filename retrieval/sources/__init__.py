@@ -1,9 +1,8 @@
 """Where candidates come from: several sources, each of which scores all items for a history."""
 
-from retrieval.sources.neighbours import Neighbours, strongest
+from retrieval.sources.neighbours import Neighbours, said, strongest
 from retrieval.sources.pool import pooled, tops
 from retrieval.sources.popular import Popular, Recent
-from retrieval.sources.said import said
 from retrieval.sources.source import Asked, Book, Source
 from retrieval.sources.spaces import SpaceSource, scored, space_sources
 

@@ -49,16 +49,16 @@ def low_rank_ease(
 
 def ease(gram: Doubles, regularisation: float) -> Doubles:
     """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K), which is used up."""
-    gram[np.diag_indices_from(gram)] += regularisation
-    weights = _inverse(gram)
+    weights = _inverse(gram, regularisation)
     weights *= -1 / np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return weights
 
 
-def _inverse(matrix: Doubles) -> Doubles:
-    """Invert a positive matrix in its own place, which is twice as fast as if nothing were known of it."""
-    factor = torch.from_numpy(matrix)
+def _inverse(gram: Doubles, regularisation: float) -> Doubles:
+    """Invert ``G + l`` in the place of G, (K, K): twice as fast as a matrix of which nothing is known."""
+    gram[np.diag_indices_from(gram)] += regularisation
+    factor = torch.from_numpy(gram)
     torch.linalg.cholesky(factor, out=factor)
     inverse: Doubles = torch.cholesky_inverse(factor, out=factor).numpy()
     return inverse
@@ -93,9 +93,7 @@ class _Predicted:
 
     @classmethod
     def of(cls, gram: Doubles, regularisation: float) -> "_Predicted":
-        regular = gram.copy()
-        regular[np.diag_indices_from(regular)] += regularisation
-        inverse = _inverse(regular)
+        inverse = _inverse(gram.copy(), regularisation)
         return cls(gram, inverse, 1 / np.diag(inverse)[:, None], regularisation)
 
     def __len__(self) -> int:

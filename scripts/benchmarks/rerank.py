@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from indexing.types import Vectors
-from retrieval import products, tastes
+from retrieval import products, ragged
 from retrieval.candidates import Candidates
 from retrieval.heads import NeuralHead, ScoringHead
 from retrieval.second_stage import WORKERS, SecondStage
@@ -118,13 +118,13 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
 
     matmul, taken = np.matmul, products.taken
     np.matmul = timed("products", matmul)
-    products.taken = tastes.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
+    products.taken = ragged.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
     start = time.process_time()
     try:
         work()
     finally:
         whole = time.process_time() - start
-        np.matmul, products.taken, tastes.taken = matmul, taken, taken  # type: ignore[attr-defined]
+        np.matmul, products.taken, ragged.taken = matmul, taken, taken  # type: ignore[attr-defined]
     return {name: round(seconds / whole, 3) for name, seconds in spent.items()}
 
 
