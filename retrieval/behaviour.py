@@ -17,7 +17,7 @@ from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.attention import Attention
 from retrieval.predictor import Predictor
-from retrieval.ragged import ages, together, weighted
+from retrieval.ragged import ages, lengths_of, together, weighted
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
@@ -127,7 +127,7 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        liked, lengths = self._liked(histories, weights), np.array(list(map(len, histories)), np.int64)
+        liked, lengths = self._liked(histories, weights), lengths_of(histories)
         rows, back = np.concatenate([np.empty(0, np.int64), *histories]), ages(lengths)
         told = np.concatenate([np.empty(0, np.float32), *liked])
         counts = np.concatenate([tower.counts(told, self.levels, back) for tower in self.towers])
@@ -147,7 +147,7 @@ class Behaviour:
             return None
         made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         alone = replace(self.attention, share=1.0)
-        liked, lengths = self._liked(histories, weights), np.array(list(map(len, histories)), np.int64)
+        liked, lengths = self._liked(histories, weights), lengths_of(histories)
         for lines in together(lengths):
             said = self.said[np.concatenate([histories[line] for line in lines])]
             told = np.concatenate([liked[line] for line in lines])

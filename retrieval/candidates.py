@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import ShapeError
 from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 
 
 class Hit(NamedTuple):
@@ -103,18 +103,38 @@ class Candidates:
         """Keep the best k of each query."""
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
-    def reordered(self, scores: Vectors, stage: str) -> "Candidates":
-        """Order every line by new scores (B, K); equal scores keep their present order, padding stays last."""
+    def reordered(self, scores: Vectors, stage: str, fixed: Mask | None = None) -> "Candidates":
+        """Order every line by new scores (B, K); equal scores keep their present order, padding stays last.
+
+        Args:
+            scores: Higher is better.
+            stage: What gave them.
+            fixed: (B, K) bool, never of padding: what keeps its place, the others being ordered around it. Its score is
+                that of what stands before it then, or after it at the head of a line; a line of nothing else is kept.
+        """
         if scores.shape != self.rows.shape:
             raise ShapeError(f"scores {scores.shape} but rows {self.rows.shape}; one score a candidate")
         kept = np.where(self.rows >= 0, scores, -np.inf).astype(np.float32)
+        if fixed is not None and fixed.any():
+            return self._ordered_around(fixed, kept, stage)
         order = np.argsort(-kept, axis=1, kind="stable")
-        return replace(
-            self,
-            rows=np.take_along_axis(self.rows, order, axis=1),
-            scores=np.take_along_axis(kept, order, axis=1),
-            stage=stage,
-        )
+        return self.placed(order, np.take_along_axis(kept, order, axis=1), stage)
+
+    def placed(self, order: NDArray[np.int64], scores: Vectors, stage: str) -> "Candidates":
+        """Put each line in an order, (B, K) places, in which these are its scores."""
+        return replace(self, rows=np.take_along_axis(self.rows, order, axis=1), scores=scores, stage=stage)
+
+    def _ordered_around(self, fixed: Mask, kept: Vectors, stage: str) -> "Candidates":
+        order = np.argsort(np.where(fixed, np.nan, -kept), axis=1, kind="stable")  # what is fixed comes last
+        width = np.arange(fixed.shape[1])
+        placed = np.empty_like(order)
+        placed[~fixed] = order[width < (~fixed).sum(axis=1, keepdims=True)]
+        placed[fixed] = np.nonzero(fixed)[1]
+        before = np.maximum.accumulate(np.where(fixed, -1, width), axis=1)
+        beside = np.where(before < 0, fixed.argmin(axis=1)[:, None], before)
+        found = np.take_along_axis(np.take_along_axis(kept, placed, axis=1), beside, axis=1)
+        unmoved = (fixed | (self.rows < 0)).all(axis=1, keepdims=True)
+        return self.placed(placed, np.where(unmoved, self.scores, found), stage)
 
     def to_arrow(self) -> pa.Table:
         """Give one line a hit: ``query_id, item_id, rank, score, stage``."""

@@ -191,7 +191,7 @@ class Lessons:
         later = judging.pasts, [part.last for part in judging.cuts]
         check_recalls(features.sources, (early, middle), later, len(self.bundle.items))
         self.curves["reranker"] = curve
-        return SecondStage(features, head, passed.space.indexed)
+        return SecondStage(features, head, passed.space.indexed, new_items=learner.config.new_items)
 
     def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""

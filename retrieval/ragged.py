@@ -1,6 +1,6 @@
 """Histories of different lengths behind each other, so that many are worked on at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,15 @@ from indexing.types import Mask, Rows, Vectors
 from retrieval.products import ROOM, batches, taken
 
 AT_ONCE = 2048  # items of histories: what is made of each is a vector of some hundred numbers
+
+
+def lengths_of(parts: Iterable[Sized]) -> NDArray[np.int64]:
+    """Count what is in each of B parts: (B,) int64.
+
+    >>> lengths_of([[7, 8], []]).tolist()
+    [2, 0]
+    """
+    return np.array(list(map(len, parts)), np.int64)
 
 
 def together(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

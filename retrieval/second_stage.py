@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +45,15 @@ class SecondStage:
         head: Scores them.
         vectors: (N, E) float32, what queries without a history are compared with.
         new_users: Whether the head orders candidates of users without a history too.
+        new_items: Whether it orders items that nobody has met too. Else they have the place among the candidates that
+            the first source gives them: a head finds others more certain, and nobody would ever meet them.
     """
 
     features: StageFeatures
     head: ScoringHead
     vectors: Vectors
     new_users: bool = False
+    new_items: bool = False
 
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
@@ -64,39 +67,48 @@ class SecondStage:
         return pooled(self.features.sources, asked, items, each, exclude=exclude, names=names)
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the candidates in the order of the head; those of queries without a history by exact score."""
+        """Give the candidates in the order of the head, around new items; those without a history by exact score."""
         learned = np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
-        scores = np.full(candidates.rows.shape, -np.inf, np.float32)
-        if not learned.all():
-            others = np.flatnonzero(~learned)
-            if candidates.queries.shape[1]:
-                scores[others] = exact_scores(candidates.take(others), self.vectors)
-            else:  # of a pool, which has no vectors to ask with
-                scores[others] = candidates.scores[others]
-        lines = np.flatnonzero(learned)
+        rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
+        others, lines = np.flatnonzero(~learned), np.flatnonzero(learned)
+        found = [self._unlearned(candidates.take(others))] if len(others) else []
         blocks = np.split(lines, np.arange(BLOCK, len(lines), BLOCK))
-        for block, found in zip(blocks, self._scored([candidates.take(block) for block in blocks]), strict=True):
-            scores[block] = found
-        return candidates.reordered(scores, STAGE)
+        found += self._ordered([candidates.take(block) for block in blocks])
+        for block, part in zip([others] * (len(others) > 0) + blocks, found, strict=True):
+            rows[block], scores[block] = part.rows, part.scores
+        return replace(candidates, rows=rows, scores=scores, stage=STAGE)
 
-    def _scored(self, parts: Sequence[Candidates]) -> Iterable[Vectors]:
-        """Score blocks of candidates, several at once: numpy leaves the other threads alone while it computes."""
+    def _unlearned(self, part: Candidates) -> Candidates:
+        """Order what the head does not: a pool has no vectors to ask with, and stays as it is."""
+        asked = part.queries.shape[1] > 0
+        return part.reordered(exact_scores(part, self.vectors) if asked else part.scores, STAGE)
+
+    def _ordered(self, parts: Sequence[Candidates]) -> Iterable[Candidates]:
+        """Order blocks of candidates, several at once: numpy leaves the other threads alone while it computes."""
         workers = min(len(parts), WORKERS)
         if workers <= 1:
-            return map(self._score, parts)
+            return map(self._by_head, parts)
         with ThreadPoolExecutor(workers, thread_name_prefix="rerank") as pool:
-            return list(pool.map(self._score, parts))
+            return list(pool.map(self._by_head, parts))
 
-    def _score(self, part: Candidates) -> Vectors:
-        found = self.head.score(self.features.columns(part).transpose(1, 2, 0))
-        return np.where(part.rows >= 0, found, np.float32(-np.inf))
+    def _by_head(self, part: Candidates) -> Candidates:
+        columns = self.features.columns(part)
+        scores = self.head.score(columns.transpose(1, 2, 0))
+        kept = part.rows >= 0
+        new = kept & (self.features.facts.counts.take(part.rows, mode="clip") == 0)
+        if self.new_items or not new.any():
+            return part.reordered(scores, STAGE)
+        order = np.argsort(np.where(kept, -columns[0], np.inf), axis=1, kind="stable")  # of the first source
+        first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (columns[0], scores, new))
+        return part.placed(order, first, STAGE).reordered(scores, STAGE, new)
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""
         kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
         if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
-        told = {"head": self.head.kind, "new_users": self.new_users, "features": _names(self.features)}
+        asked = {"new_users": self.new_users, "new_items": self.new_items}
+        told = {"head": self.head.kind, **asked, "features": _names(self.features)}
         return _Stored(told, self.head, self.features.facts, kept).to_bytes()
 
     @classmethod
@@ -124,7 +136,8 @@ class SecondStage:
             raise DamagedFileError(
                 f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
             )
-        return cls(features, stored.head, space.indexed, bool(stored.told["new_users"]))
+        new_users, new_items = (bool(stored.told.get(name)) for name in ("new_users", "new_items"))
+        return cls(features, stored.head, space.indexed, new_users, new_items)
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
-from retrieval.ragged import means
+from retrieval.ragged import lengths_of, means
 from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored
 from retrieval.tastes import TASTES, compared, tastes
 
@@ -152,7 +152,7 @@ def ranked(scores: Vectors, kept: Mask) -> Vectors:
 
 def _of_users(asked: Asked) -> Vectors:
     """Give what is the same for all candidates of a user: (B, 3)."""
-    lengths = np.array(list(map(len, asked.weights)), np.int64)
+    lengths = lengths_of(asked.weights)
     weights = np.concatenate([np.empty(0), *asked.weights])
     mean = means(weights, lengths)
     variance = means((weights - np.repeat(mean, lengths)) ** 2, lengths)

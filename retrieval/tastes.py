@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
 from retrieval.products import products
-from retrieval.ragged import ages, means, weighted
+from retrieval.ragged import ages, lengths_of, means, weighted
 from retrieval.sources import Asked
 
 READ = 200  # last items of a history that tastes are made of
@@ -40,7 +40,7 @@ def tastes(asked: Asked, usual: float) -> Told:
     """
     rows = np.concatenate([np.empty(0, np.int64), *(one[-READ:] for one in asked.histories)])
     told = np.concatenate([np.empty(0, np.float32), *(one[-READ:] for one in asked.weights)])
-    lengths = np.minimum(np.array(list(map(len, asked.histories)), np.int64), READ)
+    lengths = np.minimum(lengths_of(asked.histories), READ)
     back = ages(lengths)
     usually = np.where(lengths == 1, usual, means(told, lengths))
     recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)

@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
-from retrieval.ragged import ages, weighted
+from retrieval.ragged import ages, lengths_of, weighted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class UserModel:
         """
         centre = vectors.mean(axis=0) if centre is None else centre
         read = [history[-self.longest :] for history in histories]
-        lengths = np.array(list(map(len, read)), np.int64)
+        lengths = lengths_of(read)
         weights = 0.5 ** (ages(lengths) / self.half_life)
         weights /= np.repeat(np.bincount(np.repeat(np.arange(len(read)), lengths), weights), lengths)
         rows = np.concatenate([np.empty(0, np.int64), *read])

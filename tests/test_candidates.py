@@ -37,6 +37,31 @@ def test_reordering_is_stable_and_keeps_padding_last() -> None:
         candidates().reordered(np.zeros((2, 2), np.float32), "rerank")
 
 
+def test_what_is_fixed_keeps_its_place_and_the_others_are_ordered_around_it() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.array([rng.permutation(12) for _ in range(200)])
+    for line, length in enumerate(rng.integers(0, 13, 200)):
+        rows[line, length:] = -1
+    before = np.where(rows >= 0, -np.arange(12), -np.inf).astype(np.float32)
+    given = Candidates(np.ones((200, 1), np.float32), rows, before, ItemIds(list("abcdefghijkl")), "retrieve")
+    scores = rng.integers(0, 5, rows.shape).astype(np.float32)
+    fixed = (rng.random(rows.shape) < rng.random((200, 1))) & (rows >= 0)
+    found = given.reordered(scores, "rerank", fixed)
+    for line in range(200):
+        free = [place for place in range(12) if rows[line, place] >= 0 and not fixed[line, place]]
+        best = sorted(free, key=lambda place: -scores[line, place])
+        expected, told = rows[line].tolist(), [-np.inf] * 12
+        last = scores[line, best[0]] if best else None
+        for place, row in enumerate(expected):
+            if row >= 0 and not fixed[line, place]:
+                at = best.pop(0)
+                expected[place], last = rows[line, at], scores[line, at]
+            if row >= 0:
+                told[place] = before[line, place] if last is None else last
+        assert found.rows[line].tolist() == expected
+        assert found.scores[line].tolist() == told
+
+
 def test_top_and_take() -> None:
     assert [hit.item_id for hit in candidates().top(2)[0]] == ["c", "a"]
     taken = candidates().take([1])

@@ -15,6 +15,7 @@ from retrieval.filters import Where
 from retrieval.jobs.files import MemoryTables, ParquetFiles
 from retrieval.jobs.lines import Chunk, Source, UserLines
 from retrieval.jobs.listed import ListedUsers
+from retrieval.ragged import lengths_of
 from retrieval.rerank import ExactReranker
 from retrieval.retriever import Retriever
 from retrieval.shaping import Shape
@@ -180,7 +181,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
 def given(retriever: Retriever, users: UserLines) -> Candidates:
     """Make candidates of what was given."""
     listed, scored = users.candidates or (), users.scores
-    lengths = np.array(list(map(len, listed)), np.int64)
+    lengths = lengths_of(listed)
     there = np.arange(lengths.max(initial=0)) < lengths[:, None]
     rows = np.full(there.shape, -1, np.int64)
     scores = np.where(there, np.float32(0), np.float32(-np.inf))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.types import Mask, Rows, Vectors
-from retrieval.ragged import ages
+from retrieval.ragged import ages, lengths_of
 from retrieval.sources.source import Asked, Book, renumbered
 
 Doubles = NDArray[np.float64]
@@ -62,7 +62,7 @@ class Neighbours:
 
     def counts(self, asked: Asked) -> Doubles:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
-        lengths = np.array(list(map(len, asked.histories)), np.int64)
+        lengths = lengths_of(asked.histories)
         counts: Doubles = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
         counts *= 0.5 ** (ages(lengths) / self.half_life)
         return counts

@@ -18,6 +18,7 @@ from indexing.types import Rows, Vectors
 from retrieval.attention import EPSILON, Attention, Layer
 from retrieval.behaviour import Behaviour
 from retrieval.prepare import History
+from retrieval.ragged import lengths_of
 from retrieval.training.config import AttentionConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.loop import Schedule, digest, learn
@@ -190,7 +191,7 @@ class AttentionStates:
             made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.longest)
         some = self.pasts[:_MEASURED]
         rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
-        asked = made.queries(self.block.said[rows], weights, self.block.levels, np.array(list(map(len, some))))
+        asked = made.queries(self.block.said[rows], weights, self.block.levels, lengths_of(some))
         length = float(np.linalg.norm(asked, axis=1).mean())
         return replace(made, out=(out / length).astype(np.float32)) if length else made
 

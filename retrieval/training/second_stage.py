@@ -178,4 +178,4 @@ class StageLearner:
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
         features, space = self.features(pasts)
-        return SecondStage(features, head, space.indexed, self.config.new_users)
+        return SecondStage(features, head, space.indexed, self.config.new_users, self.config.new_items)

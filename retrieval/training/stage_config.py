@@ -104,6 +104,8 @@ class StageConfig:
         share: Of each history, between two of them.
         least: Only what weighs so much is relevant; all that is touched when None.
         new_users: Let the head learn to order candidates for users without a history too.
+        new_items: Let the head order items that nobody has met too, which is to show none of them; they keep the place
+            that retrieval gives them otherwise.
         neural: How the neural head learns.
         trees: How trees do.
         sources: How sources learn.
@@ -115,6 +117,7 @@ class StageConfig:
     share: float = 0.12
     least: float | None = None
     new_users: bool = False
+    new_items: bool = False
     neural: HeadConfig = field(default_factory=HeadConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.types import Vectors
+from indexing.types import Mask, Vectors
 from retrieval.baselines.recommender import Ranked
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
@@ -83,12 +83,13 @@ def main() -> None:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The films, and what is known of them without users."""
+    """The films, and what is known of them without users; those that are hidden, (N,) bool, are in no history."""
 
     films: Films
     described: Vectors
     views: dict[str, Vectors]
     sasrec: Path | None = None
+    hidden: Mask | None = None
 
     @classmethod
     def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
@@ -107,7 +108,8 @@ class World:
 
     def past(self, *names: str) -> list[History]:
         """Read what users did in some parts of split_user."""
-        return histories(self.films.part("split_user", *names), self.films.items)
+        found = histories(self.films.part("split_user", *names), self.films.items)
+        return found if self.hidden is None else [without(one, self.hidden) for one in found]
 
     def learner(self, seed: int, serving: Serving, *, new_users: bool = False, half_life: float = 15.0) -> StageLearner:
         """Learn everything from one seed; an item of a history so many positions back counts half for content."""
@@ -126,6 +128,12 @@ class World:
             trees=TreesConfig(seed=seed),
         )
         return StageLearner(self.films.items, self.views, space_of, config)
+
+
+def without(past: History, hidden: Mask) -> History:
+    """Give a history without some films."""
+    kept = ~hidden[past.rows]
+    return History(past.user_id, past.rows[kept], past.timestamps[kept], past.weights[kept])
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +159,7 @@ class Trial:
     def answer(self, head: ScoringHead, asked: Questions, times: Vectors) -> Ranked:
         """Rank by both stages."""
         config = self.learner.config
-        stage = SecondStage(self.features, head, self.space.indexed, config.new_users)
+        stage = SecondStage(self.features, head, self.space.indexed, config.new_users, config.new_items)
         users = Asked(asked.histories, asked.weights, np.asarray(times, np.int64))
         found = stage.rerank(stage.pool(users, asked.items, config.each)).top(K)
         return Ranked(found.rows, found.scores)

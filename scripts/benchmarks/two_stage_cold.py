@@ -30,7 +30,7 @@ from scripts.benchmarks.baselines import Judged, ask, show, told
 from scripts.benchmarks.learning import sixths
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
-from scripts.benchmarks.two_stage import Trial, World
+from scripts.benchmarks.two_stage import Trial, World, without
 
 # As scripts.benchmarks.learning chose on hidden films; and what retrieval counts beside the heads, chosen there too, of
 # 0, .25, .5 and 1 with seed 0.
@@ -85,7 +85,7 @@ def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: 
         liked: Of each user who is asked for the hidden films that should be found.
     """
     learner = world.learner(seed, SERVED, half_life=SERVED["half_life"])
-    known = [replace_rows(past, ~out[past.rows]) for past in pasts]
+    known = [without(past, out) for past in pasts]
     features, space = learner.features(known)
     there = [past for past in known if past.user_id in liked]
     asked, rows = Asked.after(there), np.flatnonzero(out)
@@ -105,11 +105,6 @@ def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: 
     gains = [np.isin(line, liked[past.user_id]) for line, past in zip(found.rows, there, strict=True)]
     trial = Trial(learner, [], features, space)
     return Hidden(found, features.of(found), np.array(gains, np.float32), trial)
-
-
-def replace_rows(past: History, kept: Mask) -> History:
-    """Give a history without some of its items."""
-    return History(past.user_id, past.rows[kept], past.timestamps[kept], past.weights[kept])
 
 
 def hidden_in_turn(world: World, seed: int, past: Interactions) -> list[Hidden]:

@@ -142,6 +142,31 @@ def test_several_networks_are_their_mean() -> None:
     np.testing.assert_allclose(NeuralHead.together(heads).score(features), mean, rtol=1e-4, atol=1e-5)
 
 
+def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_should_judge(stage: SecondStage) -> None:
+    pool = stage.pool(asked(), ItemIds(ITEMS), 10)
+    facts = replace(stage.features.facts, counts=np.where(np.arange(COUNT) % 5, stage.features.facts.counts, 0))
+    kept = replace(stage, features=replace(stage.features, facts=facts))
+    judged = replace(kept, new_items=True)
+    found, by_head = kept.rerank(pool), judged.rerank(pool)
+    retrieved = stage.features.sources[0].scores(asked())
+    moved = 0
+    for line, (rows, head) in enumerate(zip(found.rows, by_head.rows, strict=True)):
+        there = pool.rows[line][pool.rows[line] >= 0]
+        served = there[np.argsort(-retrieved[line, there], kind="stable")]
+        new = np.flatnonzero(facts.counts[served] == 0)
+        np.testing.assert_array_equal(rows[new], served[new])
+        assert [row for row in rows if facts.counts[row]] == [row for row in head if facts.counts[row]]
+        assert (np.diff(found.scores[line, : len(there)]) <= 0).all()
+        moved += int((head[new] != served[new]).sum())
+    assert moved
+    shuffled = pool.reordered(np.random.default_rng(0).random(pool.rows.shape, np.float32), "shuffled")
+    np.testing.assert_array_equal(kept.rerank(shuffled).rows, found.rows)
+    for one in (kept, judged):
+        assert SecondStage.from_bytes(one.to_bytes(), space_of(None), VIEWS).new_items == one.new_items
+    nobody = replace(pool, histories=tuple(rows[:0] for rows in pool.histories), weights=())
+    np.testing.assert_array_equal(kept.rerank(nobody).rows, pool.rows)
+
+
 def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightgbm")
     one = learner(replace(SMALL, head="trees"))
