@@ -84,9 +84,9 @@ def learned_block(
     return Chosen(Block(behaviour, serving), value)
 
 
-def taught(cuts: Sequence[Cut], least: float) -> list[Cut]:
-    """Give the users with an early part, and something that weighs at least so much in the middle."""
-    return [part for part in cuts if len(part.early) and len(part.middle.liked(least))]
+def taught(cuts: Sequence[Cut], least: float, *, new: bool = False) -> list[Cut]:
+    """Give the users with an early part, or new ones too, and something that weighs at least so much in the middle."""
+    return [part for part in cuts if (new or len(part.early)) and len(part.middle.liked(least))]
 
 
 def judged(cuts: Sequence[Cut], least: float) -> list[Cut]:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.compact import folded
-from indexing.errors import CommonspaceError, TrainingError
+from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.index import IndexConfig
 from indexing.lock import writing
 from indexing.publish import UNFINISHED, publish, work_folder
@@ -76,7 +76,8 @@ def fit(
 
     Raises:
         TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
-        InputError: When a refresh is asked for with other dimensions than what is in force has.
+        InputError: When a refresh is asked for with other dimensions than what is in force has, or a head for new users
+            where everybody has a past.
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(bundle)
@@ -111,6 +112,8 @@ class _Fit:
         progress: Tell | None,
     ) -> None:
         self.bundle, self.config, self.before = bundle, config, before
+        if before is None and config.way != "time" and config.head is not None and config.head.new_users:
+            raise InputError("new_users=True needs way='time': cut each for itself, every history has an early part")
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)

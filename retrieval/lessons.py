@@ -22,7 +22,6 @@ from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.stage_config import StageConfig
 from retrieval.views import views_of
@@ -173,14 +172,15 @@ class Lessons:
         from retrieval.training.leaks import check_recalls
         from retrieval.training.second_stage import Moment, moments_of
 
-        learner, users = self.stage_learner(), sample(taught(cuts, judging.least), len(self.bundle.items))
+        learner = self.stage_learner()
+        users = sample(taught(cuts, judging.least, new=learner.config.new_users), len(self.bundle.items))
         if not users:
             raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
         self.told("sources", EARLY, 0, 0)
         every = [part.early for part in cuts]
         early, middle = [part.early for part in users], [part.middle for part in users]
         features = learner.seen(passed.space, every)
-        examples = [learner.examples(Moment(early, middle, Asked.after(early).times), features)]
+        examples = [learner.examples(Moment.between(early, middle), features)]
         curves = dict(self.curves)
         for before in moments_of(every, learner.config)[: learner.config.moments - 1]:
             space = self._relearned(passed, before.pasts, EARLIER).space
@@ -191,7 +191,7 @@ class Lessons:
         later = judging.pasts, [part.last for part in judging.cuts]
         check_recalls(features.sources, (early, middle), later, len(self.bundle.items))
         self.curves["reranker"] = curve
-        return SecondStage(features, head, passed.space.indexed, new_items=learner.config.new_items)
+        return learner.served(head, features, passed.space)
 
     def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""

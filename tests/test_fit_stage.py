@@ -5,16 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.edit import add, delete
 from indexing.encoders import load_encoder
-from retrieval import Retriever, fit
+from indexing.errors import InputError
+from retrieval import Interactions, Retriever, fit
 from retrieval.item_space import ItemSpace
 from retrieval.learned import compact
 from retrieval.prepare import History, histories
+from retrieval.second_stage import SecondStage
 from retrieval.sources import Book, Source
 from retrieval.stage_features import StageFeatures
 from retrieval.training.neural_head import Examples
@@ -42,7 +45,12 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     add(live, later, load_encoder("vectors:"))
     delete(live, ["i001"])
     changed = Retriever.load(live)
-    ranked = changed.rerank(changed.recommend([["i000", "i003"]], k=20))
+    recommended = changed.recommend([["i000", "i003"]], k=20)
+    ranked = changed.rerank(recommended)
+    new = {f"i{number:03}" for number in range(COUNT, COUNT + 4)}
+    places = [[hit.rank for hit in one[0] if hit.item_id in new] for one in (recommended, ranked)]
+    assert places[0] == places[1]  # nobody has met them: recommended at once, the others are ordered around them
+    assert places[0]
     compact(live)
     folded = Retriever.load(live)
     again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
@@ -78,6 +86,36 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
             assert source.book is not None
             assert len(source.book.pairs) == len(pairs), source.name
             assert set(source.book.holds(moment.pasts)) == pairs, source.name
+
+
+def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_middle(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = walks().table.to_pydict()
+    steps, users = np.repeat(np.arange(12), 200), np.tile(np.arange(200), 12)  # a log is sorted by time
+    late = 10_000 + 20 * (users - 150) + 100 * steps
+    table["timestamp"] = np.where(users < 150, 1000 * steps + users, late).tolist()
+    log = Interactions.from_arrow(pa.table(table))
+    config = replace(SMALL, head=replace(STAGE, new_users=True), way="time")
+    with pytest.raises(InputError, match="new_users=True needs way='time'"):
+        fit(live, log, replace(config, way="user"))
+    taught: list[Moment] = []
+    examples = StageLearner.examples
+
+    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+        taught.append(moment)
+        return examples(self, moment, features)
+
+    monkeypatch.setattr(StageLearner, "examples", kept)
+    assert "reranker" in fit(live, log, config).published
+    (moment,) = taught
+    new = [line for line, past in enumerate(moment.pasts) if not len(past)]
+    assert 10 < len(new) < 50
+    for line in new:  # they ask just before the first of what they did
+        assert moment.times[line] == moment.wanted[line].timestamps[0] - 1
+    stage = Retriever.load(live).reranker
+    assert isinstance(stage, SecondStage)
+    assert stage.new_users
 
 
 def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:

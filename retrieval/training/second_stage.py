@@ -35,6 +35,15 @@ class Moment(NamedTuple):
     wanted: list[History]
     times: NDArray[np.int64]
 
+    @classmethod
+    def between(cls, pasts: list[History], wanted: list[History]) -> "Moment":
+        """Let each user ask just after the last of what they did; one who did nothing, just before what comes first."""
+        times = Asked.after(pasts).times
+        for line, (past, later) in enumerate(zip(pasts, wanted, strict=True)):
+            if not len(past) and len(later):
+                times[line] = later.timestamps[0] - 1
+        return cls(pasts, wanted, times)
+
     def asking(self, *, new: bool = False) -> "Moment":
         """Give the users who did something afterwards, and before it too unless new ones are asked for."""
         lines = [
@@ -72,7 +81,7 @@ def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:
         starts = [_end(len(past), config.share, number + 1) for past in pasts]
         before = [past[:start] for past, start in zip(pasts, starts, strict=True)]
         after = [past[start:end] for past, start, end in zip(pasts, starts, ends, strict=True)]
-        found.append(Moment(before, after, Asked.after(before).times))
+        found.append(Moment.between(before, after))
     return found
 
 
@@ -178,4 +187,8 @@ class StageLearner:
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
         features, space = self.features(pasts)
+        return self.served(head, features, space)
+
+    def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace) -> SecondStage:
+        """Join head and features."""
         return SecondStage(features, head, space.indexed, self.config.new_users, self.config.new_items)
