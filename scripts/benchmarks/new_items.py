@@ -72,15 +72,14 @@ def alone(trial: Trial, asked: Questions) -> Ranked:
 def of_new(of_seeds: Sequence[Ranked], asked: Questions, new: Mask) -> dict[str, float]:
     """Give the share of places that new films have, and of liked films that lists hold, new ones and others."""
     wanted = [asked.items.rows(asked.items.known(sorted(ids))) for ids in asked.relevant]
-    held = {"new": [0, 0], "others": [0, 0]}
-    places = []
+    places, held = [], {"of liked new films": [0, 0], "of other liked films": [0, 0]}
     for rows, _ in of_seeds:
         places.append(new[rows[rows >= 0]].mean())
         for line, liked in zip(rows, wanted, strict=True):
-            for name, some in {"new": liked[new[liked]], "others": liked[~new[liked]]}.items():
+            for name, some in zip(held, (liked[new[liked]], liked[~new[liked]]), strict=True):
                 held[name][0] += int(np.isin(some, line).sum())
                 held[name][1] += len(some)
-    shares = {f"of liked {name} films": round(found / max(1, there), 4) for name, (found, there) in held.items()}
+    shares = {name: round(found / max(1, there), 4) for name, (found, there) in held.items()}
     return {"places of new films": round(float(np.mean(places)), 4)} | shares
 
 
