@@ -29,7 +29,8 @@ class Explanation:
         history: Items of the history and by how much the score would be lower without each, the most telling first.
         stages: The score by each stage: ``"retrieve"``, and that which ordered the candidates last, if another.
         modalities: How much each counts in the item's content, ``{"text": 0.7, "image": 0.3}``, the most first.
-        features: By how much each feature of a reranking head moved its score; empty without one that tells.
+        features: By how much each group of features moved the score of the head, the most first; see
+            `retrieval.moved.with_features`.
     """
 
     item_id: str

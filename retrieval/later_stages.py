@@ -12,9 +12,12 @@ from retrieval.candidates import Candidates
 from retrieval.diversify import Apart, Cap, Known, LessShown, Limit, Method, diversified, exposures, objective
 from retrieval.explain import Explanation, explain, with_modalities
 from retrieval.known_answers import judged, matching_of
+from retrieval.moved import with_features
 from retrieval.opened import Opened
 from retrieval.parts import Part, nearest_parts
+from retrieval.rerank import STAGE
 from retrieval.rules import Ruled, Rules
+from retrieval.second_stage import SecondStage
 from retrieval.verdict import Matching, Verdicts
 
 
@@ -100,12 +103,29 @@ class LaterStages(Opened):
         return judged(candidates, self.vectors, matching or self._matching[kind])
 
     def explain(
-        self, candidates: Candidates, *, weights: Sequence[Sequence[float]] | None = None, most: int = 5
+        self,
+        candidates: Candidates,
+        *,
+        weights: Sequence[Sequence[float]] | None = None,
+        most: int = 5,
+        among: Candidates | None = None,
     ) -> list[list[Explanation]]:
-        """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`."""
+        """Say for each hit of recommendations what made it one; see `retrieval.explain.explain`.
+
+        Args:
+            candidates: The hits.
+            weights: How much each item of each history was liked, as it was for the recommendations.
+            most: So many items of a history, and so many features, a hit.
+            among: What `rerank` gave, all of it, where the hits are the best of it or were varied and ruled since: what
+                a head reads of a hit depends on the others. The hits themselves when None.
+        """
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         told = explain(candidates, self._rows.space, self.centre, given, most)
-        return with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
+        told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
+        ranked = among or candidates
+        if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):
+            return told
+        return with_features(told, candidates, ranked, self.reranker, most)
 
     def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""

@@ -68,7 +68,7 @@ class SecondStage:
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in the order of the head, around new items; those without a history by exact score."""
-        learned = np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
+        learned = self._learned(candidates)
         rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
         others, lines = np.flatnonzero(~learned), np.flatnonzero(learned)
         found = [self._unlearned(candidates.take(others))] if len(others) else []
@@ -94,13 +94,26 @@ class SecondStage:
     def _by_head(self, part: Candidates) -> Candidates:
         columns = self.features.columns(part)
         scores = self.head.score(columns.transpose(1, 2, 0))
-        kept = part.rows >= 0
-        new = kept & (self.features.facts.counts.take(part.rows, mode="clip") == 0)
-        if self.new_items or not new.any():
+        new = self._new(part.rows)
+        if not new.any():
             return part.reordered(scores, STAGE)
-        order = np.argsort(np.where(kept, -columns[0], np.inf), axis=1, kind="stable")  # of the first source
-        first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (columns[0], scores, new))
+        first = np.where(part.rows >= 0, columns[0], -np.inf)  # the z-score of the first source
+        order = np.argsort(-first, axis=1, kind="stable")
+        first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (first, scores, new))
         return part.placed(order, first, STAGE).reordered(scores, STAGE, new)
+
+    def _new(self, rows: Rows) -> Mask:
+        """Mark what nobody has met and the head does not order."""
+        unmet: Mask = self.features.facts.counts.take(rows, mode="clip") == 0
+        return unmet & (rows >= 0) & (not self.new_items)
+
+    def ordered_by_head(self, candidates: Candidates) -> Mask:
+        """Say which candidates the head orders, (B, K) bool; the others have their place from elsewhere."""
+        learned = self._learned(candidates)[:, None] & (candidates.rows >= 0)
+        return learned & ~self._new(candidates.rows)
+
+    def _learned(self, candidates: Candidates) -> Mask:
+        return np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""

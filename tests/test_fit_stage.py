@@ -41,6 +41,10 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     retriever = Retriever.load(live)
     found = retriever.rerank(retriever.recommend([["i000", "i003"], []], k=20))
     assert found.stage == "rerank"
+    first = found.take([0])
+    (best,), (every,) = retriever.explain(first.top(3), among=first), retriever.explain(first)
+    assert best == every[:3]
+    assert all(one.features for one in best)
     later = catalogue(tmp_path, items(range(COUNT, COUNT + 4), [0, 0, 1, 1]))
     add(live, later, load_encoder("vectors:"))
     delete(live, ["i001"])

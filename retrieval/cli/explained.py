@@ -15,22 +15,29 @@ from retrieval.retriever import Retriever
 from retrieval.titles import titles_of
 
 Explain = Annotated[
-    bool, typer.Option("--explain", help="Say what made each hit one: items of the history, modalities, stages.")
+    bool,
+    typer.Option("--explain", help="Say what made each hit one: items of the history, modalities, stages, features."),
 ]
 
 
 def show_explained(
-    retriever: Retriever, candidates: Candidates, weights: list[list[float]] | None, *, as_json: bool
+    retriever: Retriever,
+    candidates: Candidates,
+    among: Candidates,
+    weights: list[list[float]] | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Give recommendations as tables or as JSON, each hit with its explanation.
 
     Args:
         retriever: Which recommended.
         candidates: The recommendations.
+        among: The list that they are the best of, as it was before it was varied, ruled and cut.
         weights: How much each item of each history was liked, as it was for the recommendations.
         as_json: For programs: each hit as without explanations, and ``why``.
     """
-    told = retriever.explain(candidates, weights=weights)
+    told = retriever.explain(candidates, weights=weights, among=among)
     if as_json:
         hits = candidates.to_arrow().to_pylist()
         whys = [_why(one) for line in told for one in line]
@@ -39,7 +46,7 @@ def show_explained(
     titles = titles_of(retriever.bundle)
     for query_id, line, hits in zip(candidates.query_ids, told, candidates, strict=True):
         title = f"{escape(query_id)} ({candidates.stage})"
-        table = Table("rank", "item_id", "score", "", "because of", "sum of", "made of", title=title)
+        table = Table("rank", "item_id", "score", "", "because of", "sum of", "made of", "moved by", title=title)
         table.title_justify = "left"
         for hit, one in zip(hits, line, strict=True):
             cells = [str(hit.rank), hit.item_id, f"{hit.score:.4f}", titles.get(hit.item_id, "")[:SHOWN_TEXT]]
@@ -54,7 +61,10 @@ def _why(one: Explanation) -> dict[str, Any]:
     return why | {"history": [{"item_id": item_id, "effect": effect} for item_id, effect in one.history]}
 
 
-def _in_words(one: Explanation) -> tuple[str, str, str]:
-    history = ", ".join(f"{item_id} {effect:+.2f}" for item_id, effect in one.history)
+def _in_words(one: Explanation) -> tuple[str, str, str, str]:
+    history, features = (
+        ", ".join(f"{name} {effect:+.2f}" for name, effect in effects)
+        for effects in (one.history, one.features.items())
+    )
     parts = f"content {one.content:.2f}, behaviour {one.behaviour:.2f}, popularity {one.popularity:.2f}"
-    return history, parts, ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items())
+    return history, parts, ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items()), features

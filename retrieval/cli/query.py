@@ -176,7 +176,7 @@ def recommend(
     ranked = retriever.rerank(found) if rerank else found
     shaped = shape.apply(retriever, ranked, k)
     if explain:
-        show_explained(retriever, shaped, weights, as_json=as_json)
+        show_explained(retriever, shaped, ranked, weights, as_json=as_json)
     else:
         show_candidates(shaped, retriever.bundle, as_json=as_json, out=out)
 
