@@ -122,7 +122,7 @@ class LaterStages(Opened):
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         told = explain(candidates, self._rows.space, self.centre, given, most)
         told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
-        ranked = among or candidates
+        ranked = candidates if among is None else among
         if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):
             return told
         return with_features(told, candidates, ranked, self.reranker, most)

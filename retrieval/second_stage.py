@@ -98,7 +98,7 @@ class SecondStage:
         if not new.any():
             return part.reordered(scores, STAGE)
         first = np.where(part.rows >= 0, columns[0], -np.inf)  # the z-score of the first source
-        order = np.argsort(-first, axis=1, kind="stable")
+        order = np.argsort(np.where(new.any(axis=1, keepdims=True), -first, 0), axis=1, kind="stable")
         first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (first, scores, new))
         return part.placed(order, first, STAGE).reordered(scores, STAGE, new)
 

@@ -163,6 +163,15 @@ def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_s
     np.testing.assert_array_equal(kept.rerank(shuffled).rows, found.rows)
     for one in (kept, judged):
         assert SecondStage.from_bytes(one.to_bytes(), space_of(None), VIEWS).new_items == one.new_items
+    assert isinstance(stage.head, NeuralHead)
+    indifferent = replace(stage.head, linear=0 * stage.head.linear, w2=0 * stage.head.w2)
+    alike = replace(kept, head=indifferent)
+    few = pool.top(4)
+    together, without = alike.rerank(few), (facts.counts[few.rows] > 0).all(axis=1)
+    assert 0 < without.sum() < len(few)
+    np.testing.assert_array_equal(together.rows[without], few.rows[without])  # whoever else asks
+    for line in range(len(few)):
+        np.testing.assert_array_equal(alike.rerank(few.take([line])).rows[0], together.rows[line])
     nobody = replace(pool, histories=tuple(rows[:0] for rows in pool.histories), weights=())
     np.testing.assert_array_equal(kept.rerank(nobody).rows, pool.rows)
 
