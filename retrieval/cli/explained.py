@@ -62,9 +62,11 @@ def _why(one: Explanation) -> dict[str, Any]:
 
 
 def _in_words(one: Explanation) -> tuple[str, str, str, str]:
-    history, features = (
-        ", ".join(f"{name} {effect:+.2f}" for name, effect in effects)
-        for effects in (one.history, one.features.items())
+    """Give cells with one effect a line."""
+    parts = {"content": one.content, "behaviour": one.behaviour, "popularity": one.popularity}
+    history, summands, features = (
+        "\n".join(f"{name} {effect:+.2f}" for name, effect in effects)
+        for effects in (one.history, parts.items(), one.features.items())
     )
-    parts = f"content {one.content:.2f}, behaviour {one.behaviour:.2f}, popularity {one.popularity:.2f}"
-    return history, parts, ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items()), features
+    modalities = "\n".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items())
+    return history, summands, modalities, features
