@@ -71,10 +71,11 @@ class SecondStage:
         learned = self._learned(candidates)
         rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
         others, lines = np.flatnonzero(~learned), np.flatnonzero(learned)
-        found = [self._unlearned(candidates.take(others))] if len(others) else []
         blocks = np.split(lines, np.arange(BLOCK, len(lines), BLOCK))
-        found += self._ordered([candidates.take(block) for block in blocks])
-        for block, part in zip([others] * (len(others) > 0) + blocks, found, strict=True):
+        found = list(zip(blocks, self._ordered([candidates.take(block) for block in blocks]), strict=True))
+        if len(others):
+            found.append((others, self._unlearned(candidates.take(others))))
+        for block, part in found:
             rows[block], scores[block] = part.rows, part.scores
         return replace(candidates, rows=rows, scores=scores, stage=STAGE)
 

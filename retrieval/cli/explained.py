@@ -1,5 +1,6 @@
 """Recommendations with what made each hit one."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -64,9 +65,9 @@ def _why(one: Explanation) -> dict[str, Any]:
 def _in_words(one: Explanation) -> tuple[str, str, str, str]:
     """Give cells with one effect a line."""
     parts = {"content": one.content, "behaviour": one.behaviour, "popularity": one.popularity}
-    history, summands, features = (
-        "\n".join(f"{name} {effect:+.2f}" for name, effect in effects)
-        for effects in (one.history, parts.items(), one.features.items())
-    )
     modalities = "\n".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items())
-    return history, summands, modalities, features
+    return _signed(one.history), _signed(parts.items()), modalities, _signed(one.features.items())
+
+
+def _signed(effects: Iterable[tuple[str, float]]) -> str:
+    return "\n".join(f"{name} {effect:+.2f}" for name, effect in effects)

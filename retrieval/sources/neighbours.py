@@ -52,7 +52,7 @@ class Neighbours:
             return of_rows
         count = len(self.known)
         found = np.zeros((len(asked), count + 1), np.float32)  # padding goes to the last column
-        ends = np.cumsum(list(map(len, asked.histories)))
+        ends = np.cumsum(lengths_of(asked.histories))
         counts = np.split(self.counts(asked), ends[:-1]) if len(ends) else []
         for line, (history, told) in enumerate(zip(asked.histories, counts, strict=True)):
             values = (told[:, None] * self.values[history]).ravel()
@@ -134,7 +134,7 @@ def said(sources: Sequence[Neighbours], asked: Asked, rows: Rows) -> Vectors:
 
 
 def _users(histories: Sequence[Rows], rows: Rows, items: int) -> _Users:
-    user = np.repeat(np.arange(len(rows)), list(map(len, histories)))
+    user = np.repeat(np.arange(len(rows)), lengths_of(histories))
     first = (np.arange(len(rows)) * items + 1).astype(np.int32)  # as `rows`: adding others takes longer
     return _Users(np.concatenate(histories), user, first[user][:, None], rows + first[:, None])
 

@@ -21,7 +21,7 @@ from retrieval.baselines.recommender import Ranked, rank
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import Split
 from retrieval.heads import HEADS
-from scripts.benchmarks.baselines import Judged, ask, show, told
+from scripts.benchmarks.baselines import ask, judged, show, told
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K
 from scripts.benchmarks.two_stage import Trial, World, times_of, trials
@@ -56,11 +56,10 @@ def measured(world: World, seeds: Sequence[int]) -> dict[str, Any]:
             for kind in HEADS:
                 answers.setdefault(f"{kind} head, {way}", []).append(served.answer(heads[kind], asked, times))
         print(f"seed {seed}", flush=True)
-    table: dict[str, Any] = {}
-    for name, of_seeds in answers.items():
-        found = Judged([(asked, lambda _, of_seeds=of_seeds: of_seeds)])  # type: ignore[misc]
-        table[name] = told(found.among(np.ones(len(asked), np.bool_))) | of_new(of_seeds, asked, new)
-    return table
+    return {
+        name: told(judged(asked, lambda _, of_seeds=of_seeds: of_seeds)) | of_new(of_seeds, asked, new)  # type: ignore[misc]
+        for name, of_seeds in answers.items()
+    }
 
 
 def alone(trial: Trial, asked: Questions) -> Ranked:

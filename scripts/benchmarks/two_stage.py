@@ -24,7 +24,6 @@ import numpy as np
 
 from indexing.types import Mask, Vectors
 from retrieval.baselines.recommender import Ranked
-from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import rolling_windows
 from retrieval.heads import HEADS, BothHead, HeadKind, ScoringHead
@@ -40,12 +39,12 @@ from retrieval.training.second_stage import Moment, StageLearner, moment_at, mom
 from retrieval.training.serving import Serving, served
 from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
 from retrieval.users import UserModel
-from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
+from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, judged, show, told
 from scripts.benchmarks.film_content import attributes_of, centred, described_by
 from scripts.benchmarks.learning import valid_of
 from scripts.benchmarks.peers_of_films import against, peers
 from scripts.benchmarks.record import keep
-from scripts.benchmarks.systems import LIKED, SEEDS, Answer, K
+from scripts.benchmarks.systems import LIKED, SEEDS, K
 
 _YEARS = 14  # columns of attributes_of that are bumps over years
 _LENGTH = WINDOW_DAYS * 86_400
@@ -204,7 +203,7 @@ def trials(world: World, seed: int, *, test: bool) -> Trial:
     if test:
         valid = {past.user_id: past for past in world.past("valid")}
         wanted = [valid.get(past.user_id, past[:0]) for past in train]
-        moments = [Moment(train, wanted, Asked.after(train).times), *moments]
+        moments = [Moment.between(train, wanted), *moments]
     served_after = world.past("train", "valid") if test else train
     return Trial(learner, [learner.examples(moment) for moment in moments], *learner.features(served_after))
 
@@ -237,11 +236,6 @@ def on_valid(world: World, seeds: Sequence[int], *, ablate: bool) -> dict[str, A
 
         row(f"neural head without {group}", without)
     return table
-
-
-def judged(asked: Questions, answer: Answer) -> Evaluation:
-    """Evaluate all queries of one split."""
-    return Judged([(asked, answer)]).among(np.ones(len(asked), np.bool_))
 
 
 def split_user(world: World, seeds: Sequence[int]) -> dict[str, Any]:
