@@ -94,6 +94,7 @@ class Behaviour:
         predictor: Of ``items`` and ``said`` side by side, for items that come later.
         popular: How much popularity counts beside a history.
         content: How much a unit content taste counts, ``alpha``.
+        few: A history of so many items counts half, and what somebody new is answered with the other half; 0: whole.
         attention: Added to what the towers ask for, in their dimensions; None goes without.
     """
 
@@ -105,6 +106,7 @@ class Behaviour:
     predictor: Predictor
     popular: float = 0.0
     content: float = 0.0
+    few: float = 0.0
     attention: Attention | None = None
 
     def queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
@@ -160,10 +162,20 @@ class Behaviour:
         asked = directions * shares.astype(np.float32)
         if self.attention is not None and attended is not None:
             asked += np.float32(self.attention.share) * attended
-        popular = np.array([[self.popular if len(rows) else 0.0] for rows in histories], np.float32).reshape(-1, 1)
+        popular = np.full((len(asked), 1), self.popular, np.float32)
         made: Vectors = np.concatenate([asked, popular], axis=1)
-        made[~made.any(axis=1), -1] = 1.0  # no history, or one of which every weight is nothing, says nothing
+        own = self.own(histories)
+        own[~made.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
+        made *= own
+        made[:, -1:] += 1 - own
         return made
+
+    def own(self, histories: Sequence[Rows]) -> Vectors:
+        """Say how much histories count in their queries, as ``few`` has it: (B, 1) float32, 0 for an empty one."""
+        lengths = lengths_of(histories)[:, None]
+        if not self.few:
+            return (lengths > 0).astype(np.float32)
+        return (1 - 0.5 ** (lengths / self.few)).astype(np.float32)
 
     def _liked(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
         """Give how much each item of histories was liked."""
@@ -179,7 +191,11 @@ class Behaviour:
 
     def asked(self, tastes: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D)."""
-        return np.concatenate([np.float32(self.content) * tastes, self.queries(histories, weights)], axis=1)
+        return np.concatenate([self.tasted(tastes, histories), self.queries(histories, weights)], axis=1)
+
+    def tasted(self, tastes: Vectors, histories: Sequence[Rows]) -> Vectors:
+        """Give the content part of users' queries, (B, D) float32, of content tastes (B, D)."""
+        return np.float32(self.content) * self.own(histories) * tastes
 
     def padded(self, queries: Vectors) -> Vectors:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
@@ -221,6 +237,7 @@ class Behaviour:
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
         tensors["predictor.nearness"] = np.array([self.predictor.nearness])
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
+        tensors["few"] = np.array([self.few])
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
                 tensors[f"tower{number}.{name}"] = getattr(tower, name)
@@ -257,7 +274,8 @@ class Behaviour:
             )
         if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
             raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
-        return cls(items, said, confidence, levels, towers, predictor, popular, content, attention)
+        few = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
+        return cls(items, said, confidence, levels, towers, predictor, popular, content, few, attention)
 
 
 def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:

@@ -108,6 +108,6 @@ class ItemSpace:
         tastes, directions = self.tastes(histories), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories)
-        served = np.concatenate([np.float32(block.content) * tastes, behaviour], axis=1)
+        served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
         alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))
         return AskedApart(served, alone, None if attended is None else np.pad(attended, ((0, 0), (self.dim, 1))))

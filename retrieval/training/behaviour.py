@@ -120,6 +120,7 @@ def learn_behaviour(
         predictor,
         config.popular,
         scale * config.content,
+        config.few,
     )
     if config.attention is None:
         return block

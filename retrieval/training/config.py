@@ -157,6 +157,7 @@ class BehaviourConfig:
         disliked: What one counts for popularity that weighs less than the mean.
         ridge: Regularisation of the prediction from content, a kernel ridge regression.
         doubt: With so many interactions half of an item's vector is its own, half predicted.
+        few: With so many items in a history half of a query is its own, half what somebody new is answered with.
         most_items: EASE inverts a matrix of this many of the most touched items; others are predicted.
         next_items: The learned tower; None goes without.
         attention: What is added to the queries of the towers, from what a history says as a whole; None goes without.
@@ -173,6 +174,7 @@ class BehaviourConfig:
     disliked: float = 0.3
     ridge: float = 1.0
     doubt: float = 1.0
+    few: float = 2.0
     most_items: int = 6_000
     next_items: NextItemsConfig | None = NextItemsConfig()
     attention: AttentionConfig | None = None
