@@ -11,7 +11,7 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.sealed import WAY_OUT, seal, unseal
 
 FORMAT_VERSION = 2
-KNOWN_FEATURES = frozenset({"adapter", "behaviour", "reranker"})
+KNOWN_FEATURES = frozenset({"adapter", "behaviour", "profiles", "reranker"})
 MANIFEST = "manifest.json"
 
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)?")

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.types import Rows
-from retrieval.description import several
+from retrieval.attribute_columns import several
 from retrieval.filters.values import attribute_type
 
 _NOTHING: Rows = np.empty(0, np.int64)

@@ -10,7 +10,7 @@ from indexing.errors import InputError, examples
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
-from retrieval.prepare import histories
+from retrieval.prepare import History, histories
 from retrieval.retriever import Retriever
 
 
@@ -31,17 +31,26 @@ class Users:
         return [self.weights[user] for user in users]
 
 
-def users_of(log: Interactions, items: ItemIds, only: Collection[str] | None = None) -> Users:
+def users_of(
+    log: Interactions, items: ItemIds, only: Collection[str] | None = None, new: Collection[str] = ()
+) -> Users:
     """Give the history of each user of a log, without items that the bundle lacks.
+
+    Args:
+        log: What they did.
+        items: The items of the bundle.
+        only: Leave out all others.
+        new: Users who may have done nothing yet, and are asked for all the same.
 
     Raises:
         InputError: When no user is left, or one that was asked for is not there.
     """
     found = {history.user_id: history for history in histories(log, items)}
     if only:
-        if missing := [user for user in only if user not in found]:
+        if missing := [user for user in only if user not in found and user not in new]:
             raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
-        found = {user: found[user] for user in only}
+        nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        found = {user: found.get(user) or History(user, *nothing) for user in only}
     if not found:
         raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
     return Users(

@@ -109,19 +109,22 @@ class Behaviour:
     few: float = 0.0
     attention: Attention | None = None
 
-    def queries(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
+    def queries(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None, new: Vectors | None = None
+    ) -> Vectors:
         """Give the behaviour part of each user's query: (B, R) float32.
 
         Args:
-            histories: B arrays of rows, oldest first; an empty one asks for what is popular.
+            histories: B arrays of rows, oldest first.
             weights: One for each row of each history; all of them the upper middle level when None.
+            new: (B, R) float32, what each asks with without a history; all for what is popular when None.
 
         Raises:
             ShapeError: When weights and histories do not fit.
         """
         heard = self.attention is not None and self.attention.share
         attended = self.attended(histories, weights) if heard else None  # dear, and nothing where it has no share
-        return self.weighed(self.directions(histories, weights), attended, histories)
+        return self.weighed(self.directions(histories, weights), attended, histories, new)
 
     def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
         """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
@@ -156,8 +159,14 @@ class Behaviour:
             made[lines] = alone.queries(said, told, self.levels, lengths[lines])
         return made
 
-    def weighed(self, directions: Vectors, attended: Vectors | None, histories: Sequence[Rows]) -> Vectors:
-        """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended` of the same histories."""
+    def weighed(
+        self,
+        directions: Vectors,
+        attended: Vectors | None,
+        histories: Sequence[Rows],
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended`; see `queries`."""
         shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
         asked = directions * shares.astype(np.float32)
         if self.attention is not None and attended is not None:
@@ -167,7 +176,10 @@ class Behaviour:
         own = self.own(histories)
         own[~made.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
         made *= own
-        made[:, -1:] += 1 - own
+        if new is None:
+            made[:, -1:] += 1 - own
+        else:
+            made += (1 - own) * new
         return made
 
     def own(self, histories: Sequence[Rows]) -> Vectors:
@@ -189,9 +201,15 @@ class Behaviour:
         """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""
         return np.concatenate([content, self.items[rows]], axis=1)
 
-    def asked(self, tastes: Vectors, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
-        """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D)."""
-        return np.concatenate([self.tasted(tastes, histories), self.queries(histories, weights)], axis=1)
+    def asked(
+        self,
+        tastes: Vectors,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D); see `queries`."""
+        return np.concatenate([self.tasted(tastes, histories), self.queries(histories, weights, new)], axis=1)
 
     def tasted(self, tastes: Vectors, histories: Sequence[Rows]) -> Vectors:
         """Give the content part of users' queries, (B, D) float32, of content tastes (B, D)."""

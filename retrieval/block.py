@@ -16,6 +16,7 @@ from retrieval.judging import FEWEST, Judging
 from retrieval.prepare import History
 
 MEASURE = "ndcg@20"
+SHORT = 3  # items, at most, of the histories by which it is chosen how far short ones count
 # Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
 MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
 
@@ -63,25 +64,28 @@ def learned_block(
     Raises:
         TrainingError: When there is too little to learn from.
     """
-    from retrieval.training.serving import choose_serving  # torch is loaded only by those who learn
+    from retrieval.training.serving import choose_few, choose_serving  # torch is loaded only by those who learn
 
     behaviour = learn([part.early for part in cuts if len(part.early)])
     users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
     joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
+    early, wanted = [part.early for part in users], [part.middle for part in users]
 
-    def judge(one: Behaviour) -> float:
+    def judge(one: Behaviour, pasts: Sequence[History] = early) -> float:
         nonlocal count
         space = replace(joined, behaviour=one)  # serving changes queries, no item
-        found = judging.recommend(space, [part.early for part in users], 20)
+        found = judging.recommend(space, pasts, 20, seen=[past.rows for past in early])
         count += 1
         if tried is not None:
             tried(count)
-        return judging.mean(found, [part.middle for part in users], MEASURE)
+        return judging.mean(found, wanted, MEASURE)
 
     behaviour, serving, value = choose_serving(behaviour, judge)
-    return Chosen(Block(behaviour, serving), value)
+    begun = [past[-(1 + line % SHORT) :] for line, past in enumerate(early)]
+    behaviour, few = choose_few(behaviour, lambda one: judge(one, begun))
+    return Chosen(Block(behaviour, serving | {"few": few}), value)
 
 
 def taught(cuts: Sequence[Cut], least: float, *, new: bool = False) -> list[Cut]:

@@ -22,10 +22,11 @@ class Explanation:
 
     Attributes:
         item_id: The hit.
-        score: By retrieval: the sum of the three below.
+        score: By retrieval: the sum of the four below.
         content: What looks, reads and sounds like the history.
         behaviour: What users of the history's items went on to.
         popularity: What users take whatever their history.
+        profile: What new users of the same profile like beside that; see `with_profiles`.
         history: Items of the history and by how much the score would be lower without each, the most telling first.
         stages: The score by each stage: ``"retrieve"``, and that which ordered the candidates last, if another.
         modalities: How much each counts in the item's content, ``{"text": 0.7, "image": 0.3}``, the most first.
@@ -39,6 +40,7 @@ class Explanation:
     behaviour: float
     popularity: float
     history: tuple[tuple[str, float], ...]
+    profile: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
     modalities: Mapping[str, float] = field(default_factory=dict)
     features: Mapping[str, float] = field(default_factory=dict)
@@ -64,9 +66,11 @@ def explain(
         For each query one explanation a hit, in the order of the hits. Of histories the last 50 items are dropped.
 
     Raises:
-        InputError: When a query has no history.
+        InputError: When a query was not made of a history.
     """
-    if len(candidates.histories) != len(candidates) or not all(map(len, candidates.histories)):
+    # A search asks content alone, a user without a history behaviour alone.
+    asked = [bool(query[space.dim :].any()) for query in candidates.queries]
+    if not all(len(past) or new for past, new in zip(candidates.histories, asked, strict=True)):
         raise InputError("only recommendations are explained: each query needs the history that it was made of")
     told = []
     for line, rows in enumerate(candidates.rows):
@@ -76,7 +80,7 @@ def explain(
         popularity = behaviour[:, -1] if behaviour.shape[1] else np.zeros(len(hits), np.float32)
         parts = np.stack([products[:, : space.dim].sum(axis=1), behaviour.sum(axis=1) - popularity, popularity], axis=1)
         history = candidates.histories[line]
-        effects = _effects(space, history, hits, parts, None if weights is None else weights[line], centre)
+        effects = _effects(space, history, hits, None if weights is None else weights[line], centre)
         told.append(
             [
                 Explanation(
@@ -116,23 +120,56 @@ def with_modalities(
     return [[replace(one, modalities=of_item[one.item_id]) for one in hits] for hits in told]
 
 
+def with_profiles(
+    told: list[list[Explanation]],
+    candidates: Candidates,
+    space: ItemSpace,
+    centre: Vectors | None = None,
+    weights: Sequence[Vectors] | None = None,
+) -> list[list[Explanation]]:
+    """Give explanations in which what a profile says is no part of behaviour.
+
+    Args:
+        told: One explanation a hit, of `explain`, which was given the same.
+        candidates: What was explained.
+        space: Where they were found.
+        centre: (D,) float32, the mean content.
+        weights: How much each item of each history was liked.
+    """
+    asked = candidates.queries - space.asked(candidates.histories, weights, centre)
+    found = []
+    for rows, query, hits in zip(candidates.rows, asked, told, strict=True):
+        moved = (space.indexed[rows[rows >= 0]] @ query).tolist()
+        pairs = zip(hits, moved, strict=True)
+        found.append([replace(one, profile=by, behaviour=one.behaviour - by) for one, by in pairs])
+    return found
+
+
 def _stages(candidates: Candidates, line: int, place: int, retrieved: float) -> dict[str, float]:
     """Give the score of a hit by retrieval and by the stage that ordered it last; hits stand before all padding."""
     return {"retrieve": retrieved, candidates.stage: float(candidates.scores[line, place])}
 
 
-def _effects(
-    space: ItemSpace, history: Rows, hits: Rows, parts: Vectors, weights: Vectors | None, centre: Vectors | None
-) -> Vectors:
-    """By how much the score of each hit falls when one of the last items of the history is dropped: (K, H)."""
-    if len(history) == 1:  # without it nothing is left but what is popular
-        alone: Vectors = parts[:, :2].sum(axis=1, keepdims=True)
-        return alone
-    first = max(0, len(history) - READ)
-    fewer = [np.delete(history, place) for place in range(first, len(history))]
-    less = None if weights is None else [np.delete(weights, place) for place in range(first, len(history))]
-    without = space.indexed[hits] @ space.asked(fewer, less, centre).T
-    effects: Vectors = parts.sum(axis=1, keepdims=True) - without
+def _effects(space: ItemSpace, history: Rows, hits: Rows, weights: Vectors | None, centre: Vectors | None) -> Vectors:
+    """By how much the score of each hit falls when one of the last items of the history is dropped: (K, H).
+
+    The others then count as much as all did. What is popular and what a profile says have no part in it.
+    """
+    places = range(max(0, len(history) - READ), len(history))
+    if not places:
+        return np.zeros((len(hits), 0), np.float32)
+    own, block = 1.0, space.behaviour
+    if block is not None:
+        own = float(block.own([history])[0, 0])
+        space = replace(space, behaviour=replace(block, few=0.0))
+    dropped = places if len(history) > 1 else ()  # without an only one nothing is left
+    pasts = [history, *(np.delete(history, place) for place in dropped)]
+    liked = None if weights is None else [weights, *(np.delete(weights, place) for place in dropped)]
+    queries = np.float32(own) * space.asked(pasts, liked, centre)
+    if block is not None:
+        queries[:, -1] = 0
+    scores = space.indexed[hits] @ queries.T
+    effects: Vectors = scores[:, :1] - scores[:, 1:] if dropped else scores
     return effects
 
 

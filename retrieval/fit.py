@@ -42,6 +42,8 @@ from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
+from retrieval.profile_taste import ProfileTaste
+from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.training.stage_config import StageConfig
@@ -55,6 +57,7 @@ def fit(
     interactions: Interactions,
     config: FitConfig | None = None,
     *,
+    profiles: Profiles | None = None,
     refresh: bool = False,
     work: Path | str | None = None,
     progress: Tell | None = None,
@@ -69,6 +72,8 @@ def fit(
         interactions: What users did; items that the bundle lacks are left out, and so is what
             `retrieval.preparation.prepare` leaves out. For a refresh too it is the whole log, not what is new in it.
         config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
+        profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
+            and published where it does better than what is popular with all.
         refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
         work: Folder that keeps the state of each training after each pass: after a kill the same call goes on, and
             publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
@@ -76,8 +81,8 @@ def fit(
 
     Raises:
         TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
-        InputError: When a refresh is asked for with other dimensions than what is in force has, or a head for new users
-            where everybody has a past.
+        InputError: When a refresh is asked for with other dimensions than what is in force has, or without the profiles
+            that it learned from; or a head for new users where everybody has a past.
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(bundle)
@@ -91,7 +96,7 @@ def fit(
         own = root / f"{UNFINISHED}-gen-learning"  # what is left of it after a kill goes with the next generation
         kept = own if work is None else Path(work)
         try:
-            report = _Fit(opened, interactions, chosen, before, kept, progress).run()
+            report = _Fit(opened, interactions, chosen, profiles, before, kept, progress).run()
         except CommonspaceError:  # which would come again: there is nothing to go on with
             fsops.remove(own)
             raise
@@ -107,6 +112,7 @@ class _Fit:
         bundle: Bundle,
         interactions: Interactions,
         config: FitConfig,
+        profiles: Profiles | None,
         before: InForce | None,
         work: Path,
         progress: Tell | None,
@@ -114,6 +120,8 @@ class _Fit:
         self.bundle, self.config, self.before = bundle, config, before
         if before is None and config.way != "time" and config.head is not None and config.head.new_users:
             raise InputError("new_users=True needs way='time': cut each for itself, every history has an early part")
+        if before is not None and before.profiles is not None and profiles is None:
+            raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)
@@ -125,8 +133,9 @@ class _Fit:
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
         description = (before.description if before else None) or description_of(bundle)
-        self.lessons = Lessons(bundle, config, description, least, before, work, progress)
+        self.lessons = Lessons(bundle, config, description, least, profiles, before, work, progress)
         self.ndcg: dict[str, float] = {}
+        self.new_users: dict[str, float] = {}
         self.notes: dict[str, str] = {}
 
     def _check_memory(self) -> None:
@@ -164,6 +173,7 @@ class _Fit:
             self.ndcg,
             self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
             serving=passed.block.serving if passed.block else {},
+            new_users=self.new_users,
             notes=self.notes,
             preparation=self.preparation,
             training=self.lessons.curves,
@@ -215,7 +225,7 @@ class _Fit:
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        passed = Fitted(adapter, block, None, space, lessons.description)
+        passed = Fitted(adapter, block, None, space, lessons.description, self._profiled(block, early))
         stage = self._helping(
             "reranker",
             lambda: lessons.stage(passed, self.cuts, self.judging),
@@ -235,6 +245,21 @@ class _Fit:
         best = max(self.ndcg.values())
         self.ndcg[name] = self.judging.ndcg(ask(part))
         return part if self.ndcg[name] > best else None
+
+    def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
+        """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
+        if self.lessons.profiles is None:
+            return None
+        if block is None:
+            self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
+            return None
+        try:
+            taste, told = self.lessons.profile_taste(early, block)
+        except TrainingError as error:
+            self.notes["profiles"] = str(error)
+            return None
+        self.new_users = told._asdict()
+        return taste
 
     def _with_adapter(self, adapter: Adapter) -> Candidates:
         return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
@@ -292,7 +317,12 @@ class _Fit:
             "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
             "serving": report.serving,
             "refreshed": self.before.generation if self.before else None,
-            "measured": {JUDGE: report.ndcg, "search_recall@10": report.search, "users": report.users},
+            "measured": {
+                JUDGE: report.ndcg,
+                "search_recall@10": report.search,
+                "users": report.users,
+                "new users": report.new_users,
+            },
             "exposure": asdict(report.exposure) if report.exposure else None,
             "training": report.training,
             "preparation": self.preparation.to_json() if self.preparation else None,

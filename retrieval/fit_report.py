@@ -52,7 +52,7 @@ class FitReport:
 
     Attributes:
         generation: The generation in force afterwards.
-        published: Which parts passed: ``"adapter"``, ``"behaviour"``, ``"reranker"``.
+        published: Which parts passed: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``.
         users: How many users could be judged.
         ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
             parts in force were learned, present and new on those alone. Of a refresh: in force, and refreshed.
@@ -61,6 +61,8 @@ class FitReport:
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
+        new_users: ``users`` left out of what profiles teach, and ndcg@20 of what each did first, by what is ``popular``
+            alone and with ``profiles``; empty where profiles were not learned from.
         notes: Why a part could not be learned, by part.
         preparation: What was left out of the log.
         training: The losses of each part in its last training, and what an adapter costs search; see
@@ -75,6 +77,7 @@ class FitReport:
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)
+    new_users: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None
     training: dict[str, Any] = field(default_factory=dict)

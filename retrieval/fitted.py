@@ -19,10 +19,11 @@ from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
 from retrieval.learned import behaviour_queries
 from retrieval.prepare import History
+from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import RERANKER
 from retrieval.second_stage import SecondStage
 
-LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, RERANKER)
+LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
@@ -34,11 +35,17 @@ class Fitted(NamedTuple):
     reranker: SecondStage | None
     space: ItemSpace
     description: Description | None = None
+    profiles: ProfileTaste | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The parts that there are."""
-        parts = {"adapter": self.adapter, "behaviour": self.block, "reranker": self.reranker}
+        parts = {
+            "adapter": self.adapter,
+            "behaviour": self.block,
+            "profiles": self.profiles,
+            "reranker": self.reranker,
+        }
         return tuple(name for name, part in parts.items() if part is not None)
 
     def files(self) -> dict[str, bytes]:
@@ -50,6 +57,8 @@ class Fitted(NamedTuple):
             files[BEHAVIOUR] = self.block.behaviour.to_bytes()
         if self.description is not None and (self.block is not None or self.reranker is not None):
             files[DESCRIPTION] = self.description.to_bytes()
+        if self.profiles is not None:
+            files[PROFILES] = self.profiles.to_bytes()
         if self.reranker is not None:
             files[RERANKER] = self.reranker.to_bytes()
         return files

@@ -15,6 +15,7 @@ from retrieval.fitted import Fitted
 from retrieval.item_space import ItemSpace
 from retrieval.learned import LearnedParts
 from retrieval.prepare import History
+from retrieval.profile_taste import ProfileTaste
 from retrieval.second_stage import SecondStage
 from retrieval.settings import settings_of
 
@@ -30,6 +31,7 @@ class InForce(NamedTuple):
         reranker: If one was learned.
         space: What is served.
         description: How its items are described; None where nothing was learned that needs it.
+        profiles: What profiles say, if that was learned.
         settings: How it was learned, as plain JSON values.
     """
 
@@ -40,6 +42,7 @@ class InForce(NamedTuple):
     reranker: SecondStage | None
     space: ItemSpace
     description: Description | None
+    profiles: ProfileTaste | None
     settings: dict[str, Any]
 
     @classmethod
@@ -71,6 +74,7 @@ class InForce(NamedTuple):
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
+            learned.profiles,
             told["config"],
         )
 
@@ -86,7 +90,7 @@ class InForce(NamedTuple):
     @property
     def fitted(self) -> Fitted:
         """The parts, as those of a run."""
-        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description)
+        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description, self.profiles)
 
     def going_on(self, pasts: Sequence[History], replay: float, seed: int) -> list[History]:
         """Give the users who did something since, whole, and so many times as many of the others, drawn at random.

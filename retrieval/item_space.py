@@ -65,7 +65,11 @@ class ItemSpace:
         return queries if self.behaviour is None else self.behaviour.padded(queries)
 
     def asked(
-        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None, centre: Vectors | None = None
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        centre: Vectors | None = None,
+        new: Vectors | None = None,
     ) -> Vectors:
         """Give users' queries: (B, D + R) float32.
 
@@ -73,6 +77,7 @@ class ItemSpace:
             histories: B arrays of rows, oldest first. With a behaviour block an empty one asks for what is popular.
             weights: How much the user liked each item of the history, as in the log that was learned from.
             centre: (D,) float32, the catalogue's mean content; that of all items when None.
+            new: (B, R) float32, what each asks behaviour with without a history; for what is popular when None.
 
         Raises:
             InputError: When there is nothing to answer an empty history with.
@@ -90,7 +95,7 @@ class ItemSpace:
             tastes = self.tastes(histories, centre)
         else:
             tastes = np.zeros((len(histories), self.dim), np.float32)
-        return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights)
+        return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights, new)
 
     def tastes(self, histories: Sequence[Rows], centre: Vectors | None = None) -> Vectors:
         """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""

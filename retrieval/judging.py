@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
+from indexing.types import Rows
 from retrieval.candidates import Candidates
 from retrieval.cut import Cut
 from retrieval.evaluation import evaluate
@@ -37,14 +38,28 @@ class Judging:
         """What came before the last part of each."""
         return [cut.past for cut in self.cuts]
 
-    def recommend(self, space: ItemSpace, pasts: Sequence[History], k: int | None = None) -> Candidates:
-        """Give candidates to each user, without what is in their history; ``depth`` of them when k is None."""
+    def recommend(
+        self,
+        space: ItemSpace,
+        pasts: Sequence[History],
+        k: int | None = None,
+        *,
+        seen: Sequence[Rows] | None = None,
+    ) -> Candidates:
+        """Give candidates to each user.
+
+        Args:
+            space: Items and queries.
+            pasts: Of the users.
+            k: How many; ``depth`` when None.
+            seen: What each is not given; what is in the history when None.
+        """
         rows = [past.rows for past in pasts]
         queries = space.asked(rows, [past.weights for past in pasts])
         # Where content has no say in any query, most of each vector need not be read.
         first = 0 if queries[:, : space.dim].any() else space.dim
         index = FlatIndex(space.indexed[:, first:])
-        scores, found = retrieve(index, queries[:, first:], k or self.depth, exclude=rows)
+        scores, found = retrieve(index, queries[:, first:], k or self.depth, exclude=rows if seen is None else seen)
         return Candidates(queries, found, scores, self.items, "retrieve", histories=tuple(rows))
 
     def listed(self, space: ItemSpace) -> Candidates:

@@ -10,7 +10,7 @@ from retrieval.attribute import Attribute
 from retrieval.blend import Blend
 from retrieval.candidates import Candidates
 from retrieval.diversify import Apart, Cap, Known, LessShown, Limit, Method, diversified, exposures, objective
-from retrieval.explain import Explanation, explain, with_modalities
+from retrieval.explain import Explanation, explain, with_modalities, with_profiles
 from retrieval.known_answers import judged, matching_of
 from retrieval.moved import with_features
 from retrieval.opened import Opened
@@ -121,6 +121,8 @@ class LaterStages(Opened):
         """
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         told = explain(candidates, self._rows.space, self.centre, given, most)
+        if self.learned.profiles is not None:
+            told = with_profiles(told, candidates, self._rows.space, self.centre, given)
         told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
         ranked = candidates if among is None else among
         if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):

@@ -18,6 +18,7 @@ from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR, Behaviour
 from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
+from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import NO_ROWS, RERANKER, ExactReranker, Reranker
 from retrieval.second_stage import SecondStage, carried_over
 from retrieval.users import UserModel
@@ -30,6 +31,7 @@ class LearnedParts:
     Attributes:
         dim: D, the dimensions of content.
         description: How items are described, where something was learned that needs it.
+        profiles: What profiles of users say, where that was learned.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -37,8 +39,17 @@ class LearnedParts:
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
         self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.profiles = self._profiles(bundle)
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
+
+    def _profiles(self, bundle: Bundle) -> ProfileTaste | None:
+        if not bundle.has(PROFILES):
+            return None
+        taste = ProfileTaste.from_bytes(bundle.read(PROFILES))
+        if self.behaviour is None or taste.weights.shape[1] != self.behaviour.items.shape[1] - 1:
+            raise DamagedFileError("what profiles say does not fit the behaviour block: fit again, or go back")
+        return taste
 
     def project(self, items: ModalityVectors) -> Vectors:
         """Give the content, (N, D) float32, of frozen vectors."""

@@ -12,7 +12,7 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.types import Vectors
 from retrieval.adapter import Adapter
 from retrieval.behaviour import Behaviour
-from retrieval.block import sample, taught
+from retrieval.block import Block, sample, taught
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
@@ -21,8 +21,11 @@ from retrieval.in_force import InForce
 from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.prepare import History
+from retrieval.profile_taste import ProfileTaste
+from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.profile_taste import NewUsers, choose_profile_taste, learn_profile_taste
 from retrieval.training.stage_config import StageConfig
 from retrieval.views import views_of
 
@@ -37,7 +40,8 @@ class Step(NamedTuple):
     """How far learning is.
 
     Attributes:
-        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"reranker"``, ``"index"``.
+        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
+            ``"reranker"``, ``"index"``.
         past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
             ``"everything"``.
         done: Passes; or settings tried.
@@ -62,6 +66,7 @@ class Lessons:
         config: How to learn.
         description: How the items are described.
         least: What weighs less was disliked.
+        profiles: What is known of users beside what they did, if anything.
         before: What is in force, where learning goes on from it; None to begin anew.
         work: Folder in which a training that was killed goes on; nothing is kept when None.
         tell: Called as learning goes on.
@@ -72,6 +77,7 @@ class Lessons:
     config: FitConfig
     description: Description
     least: float
+    profiles: Profiles | None = None
     before: InForce | None = None
     work: Path | None = None
     tell: Tell | None = None
@@ -196,11 +202,21 @@ class Lessons:
     def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""
         found, stage = self._relearned(passed, pasts, past), passed.reranker
+        if passed.profiles is not None and self.profiles is not None and found.block is not None:
+            items = found.block.behaviour.items
+            found = found._replace(profiles=learn_profile_taste(self.profiles, pasts, items, passed.profiles))
         if stage is None:
             return found
         self.told("sources", past, 0, 0)
         features = self.stage_learner().seen(found.space, pasts)
         return found._replace(reranker=replace(stage, features=features, vectors=found.space.indexed))
+
+    def profile_taste(self, pasts: Sequence[History], block: Block) -> tuple[ProfileTaste, NewUsers]:
+        """Learn what profiles say; see `choose_profile_taste`."""
+        if self.profiles is None:
+            raise TrainingError("nobody has a profile")
+        self.told("profiles", EARLY, 0, 0)
+        return choose_profile_taste(self.profiles, pasts, block.behaviour.items, self.bundle.items, self.least)
 
     def _relearned(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn adapter and behaviour once more, those that there are."""

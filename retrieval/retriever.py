@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
-from indexing.errors import InputError
+from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_vectors
 from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
@@ -17,6 +18,8 @@ from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
+from retrieval.profile_taste import Given, ProfileTaste
+from retrieval.ragged import lengths_of
 from retrieval.retrieve import retrieve
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
@@ -148,6 +151,7 @@ class Retriever(LaterStages):
         exclude_seen: bool = True,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
+        profiles: Given | None = None,
         interests: int = 1,
     ) -> Candidates:
         """Recommend k items to each user.
@@ -161,42 +165,65 @@ class Retriever(LaterStages):
             user_ids: B names for the answers.
             weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
                 speaks against what a rating of 5 speaks for. All alike when None.
+            profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a
+                line for each; only where `fit` learned from profiles. It counts less the longer the history is.
             interests: Split each history into so many groups of items that go together, at most, and ask for each: an
                 item's score is then its best one, and the query of the answers that of the whole history.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
-            InputError: When a history is empty and nothing was learned from interactions.
-            ShapeError: When weights and histories do not fit.
+            InputError: When a history is empty and nothing was learned from interactions, or profiles cannot be used.
+            ShapeError: When weights or profiles and histories do not fit.
         """
         plural(histories, "histories")
         for user, history in enumerate(histories):
             plural(history, f"histories[{user}]")
         rows = [self.items.rows(history) for history in histories]
-        queries, exclude = self.user_queries(rows, weights), rows if exclude_seen else []
+        known = None if profiles is None else self._profiles(profiles, len(rows))
+        queries, exclude = self.user_queries(rows, weights, known), rows if exclude_seen else []
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
             split = [split_history(self.indexed, history, interests) for history in rows]
             parts = [history[places] for history, groups in zip(rows, split, strict=True) for places in groups]
             liked = None if weights is None else parts_of(weights, split)
+            of_parts = None if known is None else known.take(np.repeat(np.arange(len(rows)), lengths_of(split)))
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(self.user_queries(parts, liked), k, where, seen, kind="history")
+            each = self._found(self.user_queries(parts, liked, of_parts), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
         names = tuple(user_ids) or found.query_ids
         return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of)
 
-    def user_queries(self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None = None) -> Vectors:
+    def user_queries(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Sequence[float]] | None = None,
+        profiles: Given | None = None,
+    ) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
 
         Args:
             histories: B arrays of rows, oldest first.
             weights: How much each was liked.
+            profiles: What is known of each beside it.
         """
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
-        return self._rows.space.asked(histories, given, self.centre)
+        new = None if profiles is None else self._read_by().queries(self._profiles(profiles, len(histories)))
+        return self._rows.space.asked(histories, given, self.centre, new)
+
+    def _read_by(self) -> ProfileTaste:
+        if self.learned.profiles is None:
+            raise InputError("this bundle has not learned from profiles; leave them out, or give some to `fit`")
+        return self.learned.profiles
+
+    def _profiles(self, profiles: Given, count: int) -> pa.Table:
+        """Give the profiles of so many users as a table."""
+        table = self._read_by().table(profiles)
+        if len(table) != count:
+            raise ShapeError(f"{len(table)} profiles for {count} histories; give one for each, an empty one will do")
+        return table
 
     def pool(
         self,

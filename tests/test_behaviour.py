@@ -66,6 +66,19 @@ def test_without_a_history_popularity_alone_decides() -> None:
     np.testing.assert_array_equal(query @ block.items.T, block.items[:, 7][None])
 
 
+def test_a_short_history_counts_as_far_as_its_length_says() -> None:
+    whole, rng = random_block(), np.random.default_rng(2)
+    block, new = replace(whole, few=2.0), rng.normal(size=(4, 8)).astype(np.float32)
+    pasts = [np.empty(0, np.int64), np.array([3]), np.array([3, 5]), np.arange(8)]
+    tastes = rng.normal(size=(4, 6)).astype(np.float32)
+    own = np.array([0, 1 - 0.5**0.5, 0.5, 1 - 0.5**4])[:, None]
+    expected = own * whole.asked(tastes, pasts)
+    for asked_new, given in ((np.eye(8)[[7] * 4], None), (new, new)):
+        rest = np.pad((1 - own) * asked_new, ((0, 0), (6, 0)))
+        np.testing.assert_allclose(block.asked(tastes, pasts, new=given), expected + rest, atol=1e-6)
+    np.testing.assert_array_equal(whole.queries(pasts[1:], new=new[1:]), whole.queries(pasts[1:]))
+
+
 def test_order_matters_only_where_a_half_life_is_finite() -> None:
     block, forth, back = random_block(), np.array([1, 2, 3]), np.array([3, 2, 1])
     there, again = block.queries([forth, back])
@@ -79,9 +92,9 @@ def test_weights_must_fit() -> None:
 
 
 def test_saved_and_loaded_it_is_the_same() -> None:
-    block = random_block()
+    block = replace(random_block(), few=3.0)
     again = Behaviour.from_bytes(block.to_bytes())
-    assert (again.popular, again.content) == (0.25, 2.0)
+    assert (again.popular, again.content, again.few) == (0.25, 2.0, 3.0)
     histories, weights = [np.array([4, 9, 2])], [np.array([5, 2, 1], np.float32)]
     np.testing.assert_array_equal(again.items, block.items)
     np.testing.assert_array_equal(again.confidence, block.confidence)
@@ -99,6 +112,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     fewer = {"predictor.landmarks": np.ascontiguousarray(tensors["predictor.landmarks"][:3])}
     with pytest.raises(DamagedFileError, match="3 landmarks by weights of shape \\(4, 18\\)"):
         Behaviour.from_bytes(save(tensors | fewer))
+    del tensors["few"]  # as in an earlier state
+    assert Behaviour.from_bytes(save(tensors)).few == 0
     del tensors["said"]
     with pytest.raises(DamagedFileError, match="behaviour block has no"):
         Behaviour.from_bytes(save(tensors))

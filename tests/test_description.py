@@ -8,7 +8,8 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality
-from retrieval.description import BUMPS, Categories, Description, Numbers, several
+from retrieval.attribute_columns import BUMPS, Categories, Numbers, several
+from retrieval.description import Description
 
 RNG = np.random.default_rng(0)
 TEXT = unit(RNG.normal(size=(6, 4)).astype(np.float32)).astype(np.float16)

@@ -65,6 +65,8 @@ def _why(one: Explanation) -> dict[str, Any]:
 def _in_words(one: Explanation) -> tuple[str, str, str, str]:
     """Give cells with one effect a line."""
     parts = {"content": one.content, "behaviour": one.behaviour, "popularity": one.popularity}
+    if one.profile:
+        parts["profile"] = one.profile
     modalities = "\n".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items())
     return _signed(one.history), _signed(parts.items()), modalities, _signed(one.features.items())
 

@@ -36,6 +36,7 @@ from retrieval.jobs.answering import answers
 from retrieval.jobs.files import file_identity
 from retrieval.jobs.job import Progressed
 from retrieval.jobs.lines import Source
+from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 
 UsersFile = Annotated[
@@ -54,13 +55,25 @@ def is_folder(out: Path | None) -> bool:
 
 
 def recommend_job(
-    retriever: Retriever, users: Path | None, log: Log | None, config: BatchConfig, *, out: Path | None, as_json: bool
+    retriever: Retriever,
+    users: Path | None,
+    log: Log | None,
+    config: BatchConfig,
+    *,
+    profiles: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Recommend to the users of a file, or else of a log."""
+    """Recommend to the users of a file, or else of a log with what is known of them beside it."""
     if users is not None:
         _run(retriever, ListedUsers(ParquetFiles(users), retriever), config, out=out, as_json=as_json)
     elif log is not None:
-        source = LogUsers(*_logged(retriever, log))
+        histories, identity = _logged(retriever, log)
+        if profiles is None:
+            source = LogUsers(histories, identity)
+        else:
+            known = {"profiles": file_identity(profiles, profiles)}
+            source = LogUsers(histories, {**identity, **known}, Profiles.open(profiles))
         _run(retriever, source, config, out=out, as_json=as_json)
 
 

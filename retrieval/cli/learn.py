@@ -12,13 +12,14 @@ from indexing.errors import InputError
 from retrieval.cli.curve import write_losses
 from retrieval.cli.drawing import check_format
 from retrieval.cli.lessons import lessons_shown, show_report
-from retrieval.cli.log import Log, MinWeight, Only, open_log
+from retrieval.cli.log import Log, MinWeight, Only, ProfilesFile, open_log
 from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
 from retrieval.cli.query import BundleFolder
 from retrieval.fit import fit as fit_bundle
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
 from retrieval.prepare import hold_out_last
+from retrieval.profiles import Profiles
 from retrieval.settings import read_settings, write_settings
 from retrieval.tuning import tune as tune_bundle
 
@@ -43,6 +44,7 @@ def fit(
     hold_out: HoldOut = 0.0,
     config: Config = None,
     cut: CutWay = None,
+    profiles: ProfilesFile = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Go on from what is in force; the log holds all, with what is new in it.")
     ] = False,
@@ -66,8 +68,9 @@ def fit(
         check_format(losses)
     log = _log(interactions, only, min_weight, hold_out)
     settings = _settings(config, cut) if config or not refresh else None
+    known = None if profiles is None else Profiles.open(profiles)
     with lessons_shown(as_json) as progress:
-        report = fit_bundle(bundle, log, settings, refresh=refresh, work=work, progress=progress)
+        report = fit_bundle(bundle, log, settings, profiles=known, refresh=refresh, work=work, progress=progress)
     if losses is not None:
         write_losses(report.training, losses, str(bundle))
     if as_json:

@@ -14,6 +14,10 @@ Only = Annotated[
     str | None, typer.Option(help="Read only rows with these values of a column, like 'split=train,valid'.")
 ]
 MinWeight = Annotated[float | None, typer.Option(help="Read only rows of at least this weight, as in rating >= 4.")]
+ProfilesFile = Annotated[
+    Path | None,
+    typer.Option("--profiles", help="A .parquet or .csv file with user_id and what is known of users beside the log."),
+]
 Log = Annotated[str, typer.Argument(help="A .parquet or .csv file with user_id, item_id, timestamp; or 'sample'.")]
 
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import typer
 
 from indexing.errors import InputError
-from retrieval.batch import Users, candidates_from_table, users_of
+from retrieval.batch import candidates_from_table, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
 from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
-from retrieval.cli.log import MinWeight, Only, open_log
+from retrieval.cli.log import MinWeight, Only, ProfilesFile, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.cli.shaping import (
     Alike,
@@ -26,6 +26,7 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
+from retrieval.cli.users import History, OneUser, Profile, of_histories, of_log
 from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
 from retrieval.item_texts import ItemTexts
@@ -115,14 +116,14 @@ def similar(
 
 def recommend(
     bundle: BundleFolder,
-    history: Annotated[
-        list[str] | None, typer.Option(help="One user's item_ids, oldest first, separated by commas; repeat for more.")
-    ] = None,
+    history: History = None,
     interactions: Annotated[
         str | None, typer.Option(help="A log of interactions, or 'sample': every user in it.")
     ] = None,
     users_file: UsersFile = None,
-    user: Annotated[list[str] | None, typer.Option(help="Only this user of the log; repeat for several.")] = None,
+    user: OneUser = None,
+    profile: Profile = None,
+    profiles: ProfilesFile = None,
     k: Depth = 10,
     depth: Annotated[int, typer.Option(help="Candidates a user that are reranked, diversified and ruled.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
@@ -146,8 +147,10 @@ def recommend(
 
     Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
     """
-    if sum(map(bool, (history, interactions, users_file))) != 1:
+    if sum(map(bool, (history or profile, interactions, users_file))) != 1:
         raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
+    if profiles and not interactions:
+        raise InputError("--profiles goes with --interactions; --users has columns of its own, --history --profile")
     if explain and (out or users_file):
         raise InputError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
     shape = shape_of(
@@ -157,26 +160,24 @@ def recommend(
     if users_file or (interactions and not user and is_folder(out)):
         config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
         read = (interactions, only, min_weight) if interactions else None
-        recommend_job(retriever, users_file, read, config, out=out, as_json=as_json)
+        recommend_job(retriever, users_file, read, config, profiles=profiles, out=out, as_json=as_json)
         return
     if interactions:
-        log = open_log(interactions, only=only, min_weight=min_weight)
-        users = users_of(log, retriever.items, only=user)
+        asked = of_log(open_log(interactions, only=only, min_weight=min_weight), retriever, user, profiles)
     else:
-        listed = [[part.strip() for part in one.split(",") if part.strip()] for one in history or []]
-        users = Users({f"history {number}": ids for number, ids in enumerate(listed, start=1)}, {})
-    weights = users.weights_of(users.histories) if interactions else None
+        asked = of_histories(history or [], profile or [])
     found = retriever.recommend(
-        list(users.histories.values()),
+        list(asked.users.histories.values()),
         max(k, depth) if rerank or shape else k,
         where=_filters(retriever, where),
-        user_ids=list(users.histories),
-        weights=weights,
+        user_ids=list(asked.users.histories),
+        weights=asked.weights,
+        profiles=asked.profiles,
     )
     ranked = retriever.rerank(found) if rerank else found
     shaped = shape.apply(retriever, ranked, k)
     if explain:
-        show_explained(retriever, shaped, ranked, weights, as_json=as_json)
+        show_explained(retriever, shaped, ranked, asked.weights, as_json=as_json)
     else:
         show_candidates(shaped, retriever.bundle, as_json=as_json, out=out)
 

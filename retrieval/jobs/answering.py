@@ -119,7 +119,7 @@ def recommend_batches(
     Args:
         retriever: Of the bundle.
         users: Parquet (a file, or a folder of files), a table or record batches with one line a user: ``user_id``,
-            ``history`` (item_ids, oldest first) and, if there are any, ``weights`` of these.
+            ``history`` (item_ids, oldest first) and, if there are any, ``weights`` of these and attributes of profiles.
         config: How.
         steps: What candidates go through, instead of `steps_of`.
 
@@ -175,6 +175,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         exclude_seen=config.exclude_seen,
         user_ids=users.names,
         weights=_plain(users.weights),
+        profiles=users.profiles,
     )
 
 
@@ -188,7 +189,7 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
     rows[there] = np.concatenate([np.empty(0, np.int64), *listed])
     if scored is not None:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
-    queries = retriever.user_queries(users.histories, _plain(users.weights))
+    queries = retriever.user_queries(users.histories, _plain(users.weights), users.profiles)
     found = Candidates(
         queries, rows, scores, retriever.items, "retrieve", users.names, users.histories, users.weights or ()
     )

@@ -22,6 +22,7 @@ class UserLines:
         weights: How much each item of each history was liked; all alike when None.
         candidates: B arrays of rows to put in order, the best first; None when they are to be retrieved.
         scores: What retrieved them scored them with, (K,) float32 for each line; the exact inner product when None.
+        profiles: A line of what is known of each beside the history; None when nothing is.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,7 @@ class UserLines:
     weights: tuple[Vectors, ...] | None = None
     candidates: tuple[Rows, ...] | None = None
     scores: tuple[Vectors, ...] | None = None
+    profiles: pa.Table | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,9 +42,9 @@ class UserLines:
             None if column is None else tuple(column[number] for number in numbers)
             for column in (self.weights, self.candidates, self.scores)
         )
-        return UserLines(
-            tuple(self.names[number] for number in numbers), tuple(self.histories[number] for number in numbers), *kept
-        )
+        names, histories = (tuple(each[number] for number in numbers) for each in (self.names, self.histories))
+        known = None if self.profiles is None else self.profiles.take(pa.array(numbers, pa.int64()))
+        return UserLines(names, histories, *kept, profiles=known)
 
 
 class Quarantined(NamedTuple):

@@ -22,8 +22,8 @@ class ListedUsers:
     """Users of a table with one line each.
 
     The columns are ``user_id``; ``history``, item_ids, oldest first, where null is an empty one; if there are any,
-    ``weights`` of these, where null means all alike; and for reranking ``candidates``, item_ids, with ``scores`` if
-    there are any.
+    ``weights`` of these, where null means all alike; where the bundle has learned from profiles, the attributes that it
+    reads; and for reranking ``candidates``, item_ids, with ``scores`` if there are any.
 
     Args:
         tables: Where they are.
@@ -40,6 +40,8 @@ class ListedUsers:
         wanted = ("user_id", *(LISTS if given else LISTS[:2]))
         self.tables, self.retriever, self.given = tables, retriever, given
         self._columns = [name for name in wanted if name in tables.schema.names]
+        taste = retriever.learned.profiles
+        self._known = [one.column for one in taste.columns if one.column in tables.schema.names] if taste else []
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -50,7 +52,7 @@ class ListedUsers:
 
     def chunks(self, start: int, size: int) -> Iterator[Chunk]:
         """Give the users from a line on, so many at once."""
-        for table in self.tables.pieces(self._columns, start, size):
+        for table in self.tables.pieces([*self._columns, *self._known], start, size):
             yield self._chunk(table, start)
             start += len(table)
 
@@ -65,7 +67,8 @@ class ListedUsers:
             unknown += more
         good = problems.good(len(table))
         columns = (None if one is None else picked(one, good) for one in (liked, rows, scores))
-        users = UserLines(tuple(names.take(pa.array(good)).to_pylist()), picked(past, good), *columns)
+        known = table.select(self._known).take(pa.array(good)) if self._known else None
+        users = UserLines(tuple(names.take(pa.array(good)).to_pylist()), picked(past, good), *columns, profiles=known)
         quarantined = problems.quarantined(first + np.arange(len(table)), names.to_pylist() if problems.reasons else [])
         return Chunk(first, len(table), users, quarantined, unknown)
 

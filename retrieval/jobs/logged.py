@@ -15,6 +15,7 @@ from indexing.types import Rows, Vectors
 from retrieval.interactions import Interactions
 from retrieval.jobs.lines import Chunk, UserLines
 from retrieval.prepare import gathered
+from retrieval.profiles import Profiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,13 @@ class LogUsers:
     Args:
         histories: What they did.
         identity: What tells the log from others.
+        profiles: What is known of them beside it, if anything.
     """
 
-    def __init__(self, histories: LoggedHistories, identity: Mapping[str, Any]) -> None:
-        self._histories, self._identity = histories, dict(identity)
+    def __init__(
+        self, histories: LoggedHistories, identity: Mapping[str, Any], profiles: Profiles | None = None
+    ) -> None:
+        self._histories, self._identity, self._profiles = histories, dict(identity), profiles
 
     def __len__(self) -> int:
         return len(self._histories)
@@ -85,4 +89,6 @@ class LogUsers:
         for first in range(start, len(self), size):
             numbers = np.arange(first, min(first + size, len(self)))
             names = tuple(self._histories.names.take(pa.array(numbers)).to_pylist())
-            yield Chunk(first, len(numbers), UserLines(names, *self._histories.histories(numbers)))
+            known = self._profiles.of(names) if self._profiles else None
+            users = UserLines(names, *self._histories.histories(numbers), profiles=known)
+            yield Chunk(first, len(numbers), users)

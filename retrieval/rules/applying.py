@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from indexing.errors import FilterError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask
+from retrieval.attribute_columns import numbers
 from retrieval.candidates import Candidates
-from retrieval.description import numbers
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
 from retrieval.rules.kinds import Boost, Bury, Exclude, Fresh, Pin, Rule

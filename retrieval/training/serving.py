@@ -17,6 +17,7 @@ GRID: Mapping[str, tuple[float, ...]] = {
 }
 # Asked only of a block that has it, and of how it was served before there was any it does not speak.
 ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
+FEW = (2.0, 0.0, 1.0, 4.0)  # items that a history must have to count half; with 0 any counts whole
 Serving = dict[str, float]
 
 
@@ -27,12 +28,14 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
         block: As `learn_behaviour` gives it.
         serving: ``half_life``, in positions, of the tower in closed form; ``share`` of the learned tower; ``popular``;
             ``content``, whose item vectors have length 1 as behaviour's have on the average; ``attention``, of a block
-            that has it.
+            that has it; ``few``, where it was chosen.
     """
     closed, *learned = block.towers
     closed = replace(closed, half_lives=np.full_like(closed.half_lives, serving["half_life"]))
     towers = (closed, *(replace(tower, share=serving["share"]) for tower in learned))
     block = replace(block, towers=towers, popular=serving["popular"], content=serving["content"])
+    if "few" in serving:
+        block = replace(block, few=serving["few"])
     if block.attention is None or "attention" not in serving:
         return block
     return replace(block, attention=replace(block.attention, share=serving["attention"]))
@@ -50,6 +53,17 @@ def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tup
     """
     serving, value = choose(lambda one: judge(served(block, one)), attention=block.attention is not None)
     return served(block, serving), serving, value
+
+
+def choose_few(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, float]:
+    """Choose how long a history must be to count half, by what is best after short ones; long ones hardly care.
+
+    Args:
+        block: As it is served.
+        judge: How good it is after short histories: higher is better.
+    """
+    few = max(FEW, key=lambda tried: judge(replace(block, few=tried)))
+    return replace(block, few=few), few
 
 
 def choose(judge: Callable[[Serving], float], *, attention: bool = False) -> tuple[Serving, float]:

@@ -1,0 +1,149 @@
+"""Attributes as numbers: categories as directions, numbers as bumps, in columns that are learned once."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from indexing.encoders.base import unit
+from indexing.types import Vectors
+
+MOST_VALUES, FEWEST_LINES = 500, 2
+BUMPS = 14
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A column whose values, one or several a line, are each a direction; the line has length 1.
+
+    Attributes:
+        column: Of the attributes.
+        values: Those that several lines have.
+    """
+
+    column: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: str, lines: list[tuple[str, ...]]) -> "Categories | None":
+        """Find the values that several lines have, the most common ones; None when these are too few or many."""
+        counts = Counter(value for line in lines for value in line if value)
+        values = sorted(value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST_LINES)
+        return cls(column, tuple(values)) if 1 < len(values) <= len(lines) // 2 else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, V) float32."""
+        place = {value: number for number, value in enumerate(self.values)}
+        found = np.zeros((len(column), len(place)), np.float32)
+        for row, values in enumerate(several(column)):
+            found[row, [place[value] for value in values if value in place]] = 1.0
+        return unit(found)
+
+    @property
+    def width(self) -> int:
+        """V."""
+        return len(self.values)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "values": self.values}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers, each a bump over evenly spaced centres, so that what is near in number is near here.
+
+    Attributes:
+        column: Of the attributes.
+        centres: Rising.
+    """
+
+    column: str
+    centres: tuple[float, ...]
+
+    @classmethod
+    def of(cls, column: str, values: NDArray[np.float64]) -> "Numbers | None":
+        """Space the centres over all but the outermost hundredth; None when there is no room for them."""
+        known = values[np.isfinite(values)]
+        if not len(known):
+            return None
+        low, high = np.quantile(known, [0.01, 0.99]).tolist()
+        return cls(column, tuple(np.linspace(low, high, BUMPS).tolist())) if high > low else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, C) float32; zero where there is no number."""
+        values = numbers(column)
+        centres = np.array(self.centres)
+        span = 0.8 * (centres[1] - centres[0])
+        apart = (np.clip(values, centres[0], centres[-1])[:, None] - centres) / span
+        bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
+        return bumps
+
+    @property
+    def width(self) -> int:
+        """C."""
+        return len(self.centres)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "centres": self.centres}
+
+
+AttributeColumn: TypeAlias = Categories | Numbers
+
+
+def columns_of(attributes: pa.Table, but: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
+    """Learn the columns of attributes that tell lines apart, but those named."""
+    found = (_column(name, attributes[name]) for name in attributes.column_names if name not in but)
+    return tuple(column for column in found if column is not None)
+
+
+def lines_of(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
+    """Give what each column says of N lines, (N, width) float32, zero where nothing is known."""
+    found = []
+    for one in columns:
+        column = attributes[one.column] if one.column in attributes.column_names else pa.nulls(len(attributes))
+        found.append(one.lines(pa.chunked_array(column) if isinstance(column, pa.Array) else column))
+    return found
+
+
+def read_column(told: Mapping[str, Any]) -> AttributeColumn:
+    """Read what `told` of a column gave."""
+    if "values" in told:
+        return Categories(told["column"], tuple(told["values"]))
+    return Numbers(told["column"], tuple(told["centres"]))
+
+
+def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
+    kind = column.type
+    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
+        return Numbers.of(name, numbers(column))
+    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
+        return Categories.of(name, several(column))
+    return None
+
+
+def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
+    """Give the values of each line: those of a list, or of a string what stands between ``|``."""
+    lines = column.to_pylist()
+    return [
+        tuple(dict.fromkeys(str(value) for value in (line.split("|") if isinstance(line, str) else line or ())))
+        for line in lines
+    ]
+
+
+def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Give (N,) float64, NaN where there is none."""
+    if pt.is_date(column.type) or pt.is_timestamp(column.type):
+        column = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
+    elif pt.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    cast = pc.cast(column, pa.float64(), safe=False)
+    found: NDArray[np.float64] = cast.to_numpy().astype(np.float64)
+    return found

@@ -1,0 +1,80 @@
+"""Which users `commonspace recommend` answers: by their histories on the command line, or from a log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from indexing.errors import InputError
+from retrieval.batch import Users, users_of
+from retrieval.interactions import Interactions
+from retrieval.profile_taste import Given
+from retrieval.profiles import Profiles
+from retrieval.retriever import Retriever
+
+History = Annotated[
+    list[str] | None, typer.Option(help="One user's item_ids, oldest first, separated by commas; repeat for more.")
+]
+Profile = Annotated[
+    list[str] | None,
+    typer.Option(help="What is known of the user of each --history, or of a new one, like 'age=31, plan=team'."),
+]
+OneUser = Annotated[
+    list[str] | None, typer.Option(help="Only this user of the log, or of the profiles; repeat for several.")
+]
+
+
+class AskedUsers(NamedTuple):
+    """Users with what is known of them.
+
+    Attributes:
+        users: Their histories.
+        weights: Of these, where they are from a log.
+        profiles: A line for each, where there are any.
+    """
+
+    users: Users
+    weights: list[list[float]] | None
+    profiles: Given | None
+
+
+def of_histories(histories: Sequence[str], profiles: Sequence[str]) -> AskedUsers:
+    """Read users from the command line: histories, profiles of new users, or one profile for each history.
+
+    Raises:
+        InputError: When these do not fit together, or one cannot be read.
+    """
+    known = [parse_profile(text) for text in profiles]
+    listed = [[part.strip() for part in one.split(",") if part.strip()] for one in histories] or [[] for _ in known]
+    if known and len(known) != len(listed):
+        raise InputError(f"{len(known)} --profile for {len(listed)} --history; give one for each, or no history at all")
+    named = {f"history {number}": ids for number, ids in enumerate(listed, start=1)}
+    return AskedUsers(Users(named, {}), None, known or None)
+
+
+def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, profiles: Path | None) -> AskedUsers:
+    """Take the users of a log, or some of them; one who has only a profile is new.
+
+    Raises:
+        InputError: When there is none, or one of those who were asked for is not known.
+    """
+    known = None if profiles is None else Profiles.open(profiles)
+    new = [] if known is None or not only else [user for user in only if known.lines([user])[0] >= 0]
+    users = users_of(log, retriever.items, only, new)
+    return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
+
+
+def parse_profile(text: str) -> dict[str, Any]:
+    """Read ``name=value, name=value``.
+
+    >>> parse_profile("age=31, plan=team")
+    {'age': '31', 'plan': 'team'}
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if bad := [name for name, equals, _ in pairs if not equals or not name.strip()]:
+        raise InputError(f"cannot read {bad[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'")
+    return {name.strip(): value.strip() for name, _, value in pairs}

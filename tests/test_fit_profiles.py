@@ -1,0 +1,211 @@
+"""From a log and profiles to a bundle that answers new users by their profile."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.edit import delete
+from indexing.encoders import load_encoder
+from indexing.errors import InputError, ShapeError
+from retrieval import Interactions, Retriever, fit
+from retrieval.batch import users_of
+from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
+from retrieval.learned import compact
+from retrieval.profiles import Profiles
+from retrieval.settings import write_settings
+from retrieval.training import serving
+from tests.cli_run import Run, runner
+from tests.groups import CLOCK, COUNT, SMALL, catalogue, group_of, items, log
+
+LOG = log(users=150, start=CLOCK)
+CLUBS = {"club": "club 3", "age": 30}
+
+
+def profiles_of(interactions: Interactions) -> Profiles:
+    """Everybody is in the club of their group; one more is new."""
+    table = interactions.table
+    found = dict(zip(table["user_id"].to_pylist(), group_of(table["item_id"].to_pylist()), strict=True))
+    users = [*found, "newcomer"]
+    clubs = [f"club {found.get(user, 3)}" for user in users]
+    return Profiles.from_arrow(pa.table({"user_id": users, "club": clubs, "age": [30] * len(users)}))
+
+
+PROFILES = profiles_of(LOG)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the log, the profiles, and a bundle that has learned from both."""
+    folder = tmp_path_factory.mktemp("profiles")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    shutil.copytree(folder / "bundle", folder / "plain")
+    with pytest.MonkeyPatch.context() as patch:  # in this shop one click tells all, and would be trusted at once
+        patch.setattr(serving, "FEW", (2.0,))
+        report = fit(folder / "bundle", LOG, SMALL, profiles=PROFILES)
+    assert report.published == ("behaviour", "profiles"), report
+    assert report.new_users["users"] == 150
+    assert report.new_users["profiles"] > 2 * report.new_users["popular"]
+    pq.write_table(LOG.table, folder / "log.parquet")
+    known = PROFILES.attributes.append_column("user_id", PROFILES.user_ids)
+    pq.write_table(known, folder / "users.parquet")
+    return folder
+
+
+@pytest.fixture
+def shop(folder: Path) -> Retriever:
+    return Retriever.load(folder / "bundle")
+
+
+def test_a_new_user_gets_what_is_liked_in_the_club(shop: Retriever) -> None:
+    by_club = shop.recommend([[]] * 5, 8, profiles=[{"club": f"club {club}"} for club in range(5)])
+    for club, line in enumerate(by_club):
+        assert group_of([hit.item_id for hit in line]) == [club] * 8
+    popular, nobody, stranger = shop.recommend([[]] * 3, 8, profiles=[{}, {"club": None}, {"club": "club 9"}])
+    assert popular == nobody == stranger == shop.recommend([[]], 8)[0]
+
+
+def test_what_a_user_did_outweighs_a_profile(shop: Retriever) -> None:
+    history = [f"i{row:03}" for row in range(24, 32)]
+    (found,) = shop.recommend([history], 5, profiles=[CLUBS])
+    assert group_of([hit.item_id for hit in found]) == [1] * 5
+    with_profile, without = (
+        shop.user_queries([np.arange(24, 32)], profiles=[CLUBS]),
+        shop.user_queries([np.arange(24, 32)]),
+    )
+    only = shop.user_queries([np.empty(0, np.int64)], profiles=[CLUBS]) - shop.user_queries([np.empty(0, np.int64)])
+    np.testing.assert_allclose(with_profile - without, 0.5**4 * only, atol=1e-6)  # eight items, half for every two
+
+
+def test_an_explanation_says_what_the_profile_did(shop: Retriever) -> None:
+    found = shop.recommend([[], ["i024"]], 5, profiles=[CLUBS] * 2)
+    for line, hits, told in zip(range(2), found, shop.explain(found), strict=True):
+        for hit, one in zip(hits, told, strict=True):
+            assert one.content + one.behaviour + one.popularity + one.profile == pytest.approx(hit.score, abs=1e-5)
+            assert len(one.history) == line
+    new, clicked = shop.explain(found)
+    assert all(one.profile > 0 and one.behaviour == pytest.approx(0, abs=1e-6) for one in new)
+    (effect,) = (effect for _, effect in clicked[0].history)
+    assert effect == pytest.approx(clicked[0].content + clicked[0].behaviour, abs=1e-5)
+
+
+def test_several_interests_keep_the_profile(shop: Retriever) -> None:
+    history = [f"i{row:03}" for row in (0, 1, 2, 48, 49, 50)]
+    plain = shop.recommend([history, []], 6, interests=2)
+    told = shop.recommend([history, []], 6, profiles=[{}, CLUBS], interests=2)
+    assert told[0] == plain[0]
+    assert group_of([hit.item_id for hit in told[1]]) == [3] * 6
+
+
+def test_it_is_kept_by_changes_and_by_a_refresh(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "bundle", tmp_path / "bundle")
+    delete(Bundle.open(tmp_path / "bundle"), ["i000"])
+    compact(tmp_path / "bundle")
+    (found,) = Retriever.load(tmp_path / "bundle").recommend([[]], 8, profiles=[CLUBS])
+    assert group_of([hit.item_id for hit in found]) == [3] * 8
+    later = log(users=200, start=CLOCK, seed=0, each=10)
+    with pytest.raises(InputError, match="give them to a refresh too"):
+        fit(tmp_path / "bundle", later, refresh=True)
+    report = fit(tmp_path / "bundle", later, refresh=True, profiles=profiles_of(later))
+    assert "profiles" in report.published or report.refused
+    (found,) = Retriever.load(tmp_path / "bundle").recommend([[]], 8, profiles=[CLUBS])
+    assert group_of([hit.item_id for hit in found]) == [3] * 8
+
+
+def test_profiles_without_a_behaviour_block_teach_nothing(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "plain", tmp_path / "bundle")
+    report = fit(tmp_path / "bundle", LOG, replace(SMALL, behaviour=None), profiles=PROFILES)
+    assert (report.published, report.new_users) == ((), {})
+    assert "there is none" in report.notes["profiles"]
+    few = fit(tmp_path / "bundle", LOG, SMALL, profiles=Profiles(PROFILES.user_ids[:9], PROFILES.attributes[:9]))
+    assert few.published == ("behaviour",)
+    assert "9 users of the log have a profile" in few.notes["profiles"]
+    with pytest.raises(InputError, match="not learned from profiles"):
+        Retriever.load(tmp_path / "bundle").recommend([[]], profiles=[CLUBS])
+
+
+def test_there_is_one_profile_for_each_history(shop: Retriever) -> None:
+    with pytest.raises(ShapeError, match="1 profiles for 2 histories"):
+        shop.recommend([[], []], profiles=[CLUBS])
+
+
+def test_jobs_read_profiles_from_columns_and_from_a_file(folder: Path, shop: Retriever) -> None:
+    users = ["newcomer", "unknown", "u1700000000"]
+    known = PROFILES.of(users)
+    table = pa.table({"user_id": users, "history": pa.array([[], [], ["i024", "i025"]], pa.list_(pa.string()))})
+    lines = table.append_column("club", known["club"])
+    once = shop.recommend(table["history"].to_pylist(), 4, user_ids=users, profiles=known)
+    config = BatchConfig(k=4, rerank=False, chunk=2)
+    found = pa.concat_tables(one.to_arrow() for one in recommend_batches(shop, lines, config))
+    assert found.drop_columns(["score"]) == once.to_arrow().drop_columns(["score"])
+    np.testing.assert_allclose(found["score"], once.to_arrow()["score"], atol=1e-6)
+    assert group_of(found["item_id"].to_pylist()[:4]) == [3] * 4
+
+    logged = users_of(LOG, shop.items)
+    everyone = list(logged.histories)
+    once = shop.recommend(
+        list(logged.histories.values()),
+        4,
+        user_ids=everyone,
+        weights=logged.weights_of(everyone),
+        profiles=PROFILES.of(everyone),
+    )
+    source = LogUsers(LoggedHistories.of(LOG, shop.items), {}, PROFILES)
+    found = pa.concat_tables(one.to_arrow() for one in answers(shop, source, config))
+    np.testing.assert_allclose(found["score"], once.to_arrow()["score"], atol=1e-5)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    return runner(capsys)
+
+
+def test_the_command_line_learns_from_profiles(folder: Path, tmp_path: Path, run: Run) -> None:
+    shutil.copytree(folder / "plain", tmp_path / "bundle")
+    write_settings(SMALL, tmp_path / "settings.json")
+    given = (tmp_path / "bundle", folder / "log.parquet", "--config", tmp_path / "settings.json")
+    code, out, _ = run("fit", *given, "--profiles", folder / "users.parquet")
+    assert code == 0
+    assert "with profiles" in out
+    assert "by popularity alone" in out
+    assert "behaviour, profiles" in out
+
+
+def test_the_command_line_answers_by_profile(folder: Path, tmp_path: Path, run: Run) -> None:
+    bundle, known = (
+        folder / "bundle",
+        ("--interactions", folder / "log.parquet", "--profiles", folder / "users.parquet"),
+    )
+    for asked in (("--profile", "club=club 3, age=30"), (*known, "--user", "newcomer")):
+        code, out, _ = run("recommend", bundle, *asked, "-k", 4, "--json")
+        assert code == 0
+        assert group_of([hit["item_id"] for hit in json.loads(out)]) == [3] * 4
+    code, out, _ = run("recommend", bundle, "--profile", "club=club 3", "-k", 2, "--explain")
+    assert code == 0
+    assert "profile +" in out
+    code, out, _ = run("recommend", bundle, *known, "-k", 3, "--out", tmp_path / "answers", "--json")
+    assert code == 0
+    assert json.loads(out)["users"] == 150
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("--profile", "club 3"), "cannot read 'club 3' of --profile"),
+        (("--profile", "shoe=41"), r"user 0 has ['shoe']"),
+        (("--history", "i001", "--history", "i002", "--profile", "club=club 3"), "1 --profile for 2 --history"),
+        (("--history", "i001", "--profiles", "users.parquet"), "--profiles goes with --interactions"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(folder: Path, run: Run, given: tuple[str, ...], why: str) -> None:
+    code, _, err = run("recommend", folder / "bundle", *given)
+    assert code != 0
+    assert why in err
