@@ -1,22 +1,26 @@
 """How far a short history counts is chosen after short histories."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import pytest
 
 from indexing.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Retriever, fit
+from retrieval.behaviour import Behaviour
 from retrieval.training.serving import FEW, choose_few, served
 from tests.groups import COUNT, SMALL, catalogue, items, log
 from tests.test_behaviour import random_block
 
 
+def away(wanted: float, block: Behaviour) -> float:
+    return -abs(block.few - wanted)
+
+
 def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
     block = random_block()
     for wanted in FEW:
-        chosen, few = choose_few(block, lambda one, wanted=wanted: -abs(one.few - wanted))
+        chosen, few = choose_few(block, partial(away, wanted))
         assert (chosen.few, few) == (wanted, wanted)
     assert choose_few(block, lambda one: 0.5)[1] == FEW[0]
 
@@ -33,4 +37,4 @@ def test_where_one_click_tells_all_it_counts_whole(tmp_path: Path) -> None:
     report = fit(tmp_path / "bundle", log(), SMALL)
     block = Retriever.load(tmp_path / "bundle").behaviour
     assert block is not None
-    assert (report.serving["few"], block.few) == (0, pytest.approx(0))
+    assert report.serving["few"] == block.few == 0
