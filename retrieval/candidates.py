@@ -35,6 +35,7 @@ class Candidates:
         histories: For recommendations, the rows each query's user has seen, oldest first; B empty arrays otherwise.
         weights: For each history how much each of its items was liked; none at all where that is not known.
         times: (B,) int64, when each was asked, in seconds since 1970; None is "after all that was learned from".
+        new: (B, R) float32, what each user would ask behaviour with, had they done nothing; None is "what is popular".
     """
 
     queries: Vectors
@@ -46,6 +47,7 @@ class Candidates:
     histories: tuple[Rows, ...] = ()
     weights: tuple[Vectors, ...] = ()
     times: NDArray[np.int64] | None = None
+    new: Vectors | None = None
 
     def __post_init__(self) -> None:
         count = len(self.queries)
@@ -56,8 +58,7 @@ class Candidates:
         if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
             raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
         lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
-        if self.times is not None:
-            lengths["times"] = len(self.times)
+        lengths |= {name: len(one) for name in ("times", "new") if (one := getattr(self, name)) is not None}
         if wrong := {name: length for name, length in lengths.items() if length != count}:
             raise ShapeError(f"{count} queries but {wrong}; one line a query")
         if self.weights and list(map(len, self.weights)) != list(map(len, self.histories)):
@@ -97,6 +98,7 @@ class Candidates:
             histories=tuple(self.histories[line] for line in lines),
             weights=tuple(self.weights[line] for line in lines) if self.weights else (),
             times=None if self.times is None else self.times[lines],
+            new=None if self.new is None else self.new[lines],
         )
 
     def top(self, k: int) -> "Candidates":

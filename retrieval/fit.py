@@ -120,7 +120,7 @@ class _Fit:
         self.bundle, self.config, self.before = bundle, config, before
         if before is None and config.way != "time" and config.head is not None and config.head.new_users:
             raise InputError("new_users=True needs way='time': cut each for itself, every history has an early part")
-        if before is not None and before.profiles is not None and profiles is None:
+        if before is not None and before.space.profiles is not None and profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
@@ -224,8 +224,9 @@ class _Fit:
             lambda: self._block(space),
             lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
         )
-        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
-        passed = Fitted(adapter, block, None, space, lessons.description, self._profiled(block, early))
+        taste = self._profiled(block, early)
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
+        passed = Fitted(adapter, block, None, space, lessons.description)
         stage = self._helping(
             "reranker",
             lambda: lessons.stage(passed, self.cuts, self.judging),
@@ -276,7 +277,10 @@ class _Fit:
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
         each = (self.config.head or StageConfig()).each
-        return stage.rerank(stage.pool(Asked.after(pasts), self.bundle.items, each))
+        asked = Asked.after(pasts)
+        if self.lessons.profiles is not None:
+            asked = asked.knowing(stage.profiles, self.lessons.profiles.of([past.user_id for past in pasts]))
+        return stage.rerank(stage.pool(asked, self.bundle.items, each))
 
     def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""

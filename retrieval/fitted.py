@@ -35,7 +35,11 @@ class Fitted(NamedTuple):
     reranker: SecondStage | None
     space: ItemSpace
     description: Description | None = None
-    profiles: ProfileTaste | None = None
+
+    @property
+    def profiles(self) -> ProfileTaste | None:
+        """What profiles say, if that was learned."""
+        return self.space.profiles
 
     @property
     def names(self) -> tuple[str, ...]:

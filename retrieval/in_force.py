@@ -15,7 +15,6 @@ from retrieval.fitted import Fitted
 from retrieval.item_space import ItemSpace
 from retrieval.learned import LearnedParts
 from retrieval.prepare import History
-from retrieval.profile_taste import ProfileTaste
 from retrieval.second_stage import SecondStage
 from retrieval.settings import settings_of
 
@@ -31,7 +30,6 @@ class InForce(NamedTuple):
         reranker: If one was learned.
         space: What is served.
         description: How its items are described; None where nothing was learned that needs it.
-        profiles: What profiles say, if that was learned.
         settings: How it was learned, as plain JSON values.
     """
 
@@ -42,7 +40,6 @@ class InForce(NamedTuple):
     reranker: SecondStage | None
     space: ItemSpace
     description: Description | None
-    profiles: ProfileTaste | None
     settings: dict[str, Any]
 
     @classmethod
@@ -64,7 +61,7 @@ class InForce(NamedTuple):
             )
         learned = LearnedParts(bundle)
         block = learned.block(bundle)
-        space = ItemSpace.of(learned.content(bundle), learned.users, block)
+        space = ItemSpace.of(learned.content(bundle), learned.users, block, learned.profiles)
         ranker = learned.reranker(space, bundle)
         return cls(
             bundle.manifest.generation,
@@ -74,7 +71,6 @@ class InForce(NamedTuple):
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
-            learned.profiles,
             told["config"],
         )
 
@@ -90,7 +86,7 @@ class InForce(NamedTuple):
     @property
     def fitted(self) -> Fitted:
         """The parts, as those of a run."""
-        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description, self.profiles)
+        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description)
 
     def going_on(self, pasts: Sequence[History], replay: float, seed: int) -> list[History]:
         """Give the users who did something since, whole, and so many times as many of the others, drawn at random.

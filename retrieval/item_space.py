@@ -10,6 +10,7 @@ import numpy as np
 from indexing.errors import InputError, ShapeError
 from indexing.types import Rows, Vectors
 from retrieval.behaviour import Behaviour
+from retrieval.profile_taste import ProfileTaste
 from retrieval.users import UserModel
 
 
@@ -20,11 +21,13 @@ class AskedApart(NamedTuple):
         served: As they are served.
         alone: Content and every tower ask with length 1, whatever their share; attention and popularity do not ask.
         attention: What attention asks by itself; None without it.
+        new: What they would ask, had they done nothing; None where everybody would ask alike.
     """
 
     served: Vectors
     alone: Vectors
     attention: Vectors | None
+    new: Vectors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,18 +39,26 @@ class ItemSpace:
         dim: D, how many of these dimensions are content.
         users: Makes the taste of a history.
         behaviour: The block of the other R, if there is one.
+        profiles: What profiles of users say to it, if that was learned.
     """
 
     indexed: Vectors
     dim: int
     users: UserModel
     behaviour: Behaviour | None = None
+    profiles: ProfileTaste | None = None
 
     @classmethod
-    def of(cls, content: Vectors, users: UserModel, behaviour: Behaviour | None = None) -> "ItemSpace":
+    def of(
+        cls,
+        content: Vectors,
+        users: UserModel,
+        behaviour: Behaviour | None = None,
+        profiles: ProfileTaste | None = None,
+    ) -> "ItemSpace":
         """Join content, (N, D) float32, and behaviour."""
         joined = content if behaviour is None else behaviour.joined(content)
-        return cls(joined, content.shape[1], users, behaviour)
+        return cls(joined, content.shape[1], users, behaviour, profiles)
 
     @cached_property
     def centre(self) -> Vectors:
@@ -105,14 +116,23 @@ class ItemSpace:
             found[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
         return found
 
-    def asked_apart(self, histories: Sequence[Rows], weights: Sequence[Vectors]) -> AskedApart:
+    def asked_apart(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
+    ) -> AskedApart:
         """Give users' queries as `asked` does, and what is in them apart."""
         if (block := self.behaviour) is None:
             served = self.asked(histories, weights)
             return AskedApart(served, served, None)
         tastes, directions = self.tastes(histories), block.directions(histories, weights)
         attended = block.attended(histories, weights)
-        behaviour = block.weighed(directions, attended, histories)
+        behaviour = block.weighed(directions, attended, histories, new)
         served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
         alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))
-        return AskedApart(served, alone, None if attended is None else np.pad(attended, ((0, 0), (self.dim, 1))))
+        if attended is not None:
+            attended = np.pad(attended, ((0, 0), (self.dim, 1)))
+        if self.profiles is None:
+            return AskedApart(served, alone, attended)
+        if new is None:
+            new = np.zeros((len(histories), block.items.shape[1]), np.float32)
+            new[:, -1] = 1
+        return AskedApart(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))

@@ -162,7 +162,7 @@ class Lessons:
         config = self.config.head or StageConfig()
         if config.least is None:  # what was disliked is no more to be found by the head than by the judge
             config = replace(config, least=self.least)
-        return StageLearner(self.bundle.items, views, config=config)
+        return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
 
     def stage(self, passed: Fitted, cuts: Sequence[Cut], judging: Judging) -> SecondStage:
         """Learn the second stage from the early part, to find what came in the middle, and from moments before it.
@@ -202,9 +202,6 @@ class Lessons:
     def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""
         found, stage = self._relearned(passed, pasts, past), passed.reranker
-        if passed.profiles is not None and self.profiles is not None and found.block is not None:
-            items = found.block.behaviour.items
-            found = found._replace(profiles=learn_profile_taste(self.profiles, pasts, items, passed.profiles))
         if stage is None:
             return found
         self.told("sources", past, 0, 0)
@@ -222,13 +219,15 @@ class Lessons:
         """Learn adapter and behaviour once more, those that there are."""
         from retrieval.training.serving import served
 
-        adapter, block, content = passed.adapter, passed.block, self.fused
+        adapter, block, taste, content = passed.adapter, passed.block, passed.profiles, self.fused
         if adapter is not None:
             adapter = self.adapter(pasts, past)
             content = adapter.apply(self.frozen)
         if block is not None:
             block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
-        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None)
+            if taste is not None and self.profiles is not None:
+                taste = learn_profile_taste(self.profiles, pasts, block.behaviour.items, taste)
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
         return Fitted(adapter, block, None, space, self.description)
 
     def told(self, part: str, past: str, done: int, total: int) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder
@@ -18,7 +17,7 @@ from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
-from retrieval.profile_taste import Given, ProfileTaste
+from retrieval.profile_taste import Given
 from retrieval.ragged import lengths_of
 from retrieval.retrieve import retrieve
 from retrieval.second_stage import SecondStage
@@ -179,22 +178,22 @@ class Retriever(LaterStages):
         for user, history in enumerate(histories):
             plural(history, f"histories[{user}]")
         rows = [self.items.rows(history) for history in histories]
-        known = None if profiles is None else self._profiles(profiles, len(rows))
-        queries, exclude = self.user_queries(rows, weights, known), rows if exclude_seen else []
+        new = self.new_queries(profiles, len(rows))
+        queries, exclude = self._user_queries(rows, weights, new), rows if exclude_seen else []
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
             split = [split_history(self.indexed, history, interests) for history in rows]
             parts = [history[places] for history, groups in zip(rows, split, strict=True) for places in groups]
             liked = None if weights is None else parts_of(weights, split)
-            of_parts = None if known is None else known.take(np.repeat(np.arange(len(rows)), lengths_of(split)))
+            of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(self.user_queries(parts, liked, of_parts), k, where, seen, kind="history")
+            each = self._found(self._user_queries(parts, liked, of_parts), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
         names = tuple(user_ids) or found.query_ids
-        return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of)
+        return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of, new=new)
 
     def user_queries(
         self,
@@ -209,21 +208,23 @@ class Retriever(LaterStages):
             weights: How much each was liked.
             profiles: What is known of each beside it.
         """
+        return self._user_queries(histories, weights, self.new_queries(profiles, len(histories)))
+
+    def _user_queries(
+        self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None, new: Vectors | None
+    ) -> Vectors:
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
-        new = None if profiles is None else self._read_by().queries(self._profiles(profiles, len(histories)))
         return self._rows.space.asked(histories, given, self.centre, new)
 
-    def _read_by(self) -> ProfileTaste:
-        if self.learned.profiles is None:
+    def new_queries(self, profiles: Given | None, count: int) -> Vectors | None:
+        """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32; see `recommend`."""
+        if profiles is None:
+            return None
+        if (taste := self._rows.space.profiles) is None:
             raise InputError("this bundle has not learned from profiles; leave them out, or give some to `fit`")
-        return self.learned.profiles
-
-    def _profiles(self, profiles: Given, count: int) -> pa.Table:
-        """Give the profiles of so many users as a table."""
-        table = self._read_by().table(profiles)
-        if len(table) != count:
+        if len(table := taste.table(profiles)) != count:
             raise ShapeError(f"{len(table)} profiles for {count} histories; give one for each, an empty one will do")
-        return table
+        return taste.queries(table)
 
     def pool(
         self,
@@ -232,6 +233,7 @@ class Retriever(LaterStages):
         *,
         user_ids: Sequence[str] = (),
         weights: Sequence[Sequence[float]] | None = None,
+        profiles: Given | None = None,
     ) -> Candidates:
         """Give each user the candidates of all sources of the second stage, for `rerank`; items of the history are not.
 
@@ -240,6 +242,7 @@ class Retriever(LaterStages):
             each: Candidates that a source may give.
             user_ids: B names for the answers.
             weights: As for `recommend`.
+            profiles: As for `recommend`.
 
         Raises:
             InputError: When no second stage was learned.
@@ -250,7 +253,7 @@ class Retriever(LaterStages):
         facts = self.reranker.features.facts
         usual = [np.full(len(line), facts.usual) for line in rows] if weights is None else weights
         liked = [np.asarray(one, np.float32) for one in usual]
-        asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64))
+        asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64), self.new_queries(profiles, len(rows)))
         gone = np.flatnonzero(~self.bundle.alive)
         return self.reranker.pool(asked, self.items, each, user_ids, gone=gone)
 

@@ -19,6 +19,7 @@ from retrieval.candidates import Candidates
 from retrieval.heads import BothHead, NeuralHead, ScoringHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
+from retrieval.profile_taste import ProfileTaste
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import BLOCK, StageFeatures
@@ -58,6 +59,11 @@ class SecondStage:
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
+
+    @property
+    def profiles(self) -> ProfileTaste | None:
+        """What reads profiles of users, if anything does."""
+        return self.features.profiles
 
     def pool(
         self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = (), *, gone: Rows = NO_ROWS

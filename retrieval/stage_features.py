@@ -14,6 +14,7 @@ import numpy as np
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
+from retrieval.profile_taste import ProfileTaste
 from retrieval.ragged import lengths_of, means
 from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored
 from retrieval.tastes import TASTES, compared, tastes
@@ -48,6 +49,12 @@ class StageFeatures:
     sources: Sequence[Source]
     views: Mapping[str, Vectors]
     facts: ItemFacts
+
+    @property
+    def profiles(self) -> ProfileTaste | None:
+        """What reads profiles of users, if anything does."""
+        spaces = (source.space for source in self.sources if isinstance(source, SpaceSource))
+        return next((space.profiles for space in spaces), None)
 
     @property
     def features(self) -> tuple[Feature, ...]:

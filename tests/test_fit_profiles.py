@@ -20,10 +20,11 @@ from retrieval.batch import users_of
 from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.learned import compact
 from retrieval.profiles import Profiles
+from retrieval.second_stage import SecondStage
 from retrieval.settings import write_settings
 from retrieval.training import serving
 from tests.cli_run import Run, runner
-from tests.groups import CLOCK, COUNT, SMALL, catalogue, group_of, items, log
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
 LOG = log(users=150, start=CLOCK)
 CLUBS = {"club": "club 3", "age": 30}
@@ -129,6 +130,34 @@ def test_profiles_without_a_behaviour_block_teach_nothing(folder: Path, tmp_path
     assert "9 users of the log have a profile" in few.notes["profiles"]
     with pytest.raises(InputError, match="not learned from profiles"):
         Retriever.load(tmp_path / "bundle").recommend([[]], profiles=[CLUBS])
+
+
+def test_the_head_reads_profiles(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "plain", tmp_path / "bundle")
+    report = fit(tmp_path / "bundle", walks(), replace(SMALL, head=STAGE), profiles=profiles_of(walks()))
+    assert report.published == ("behaviour", "profiles", "reranker"), report
+    retriever = Retriever.load(tmp_path / "bundle")
+    stage = retriever.reranker
+    assert isinstance(stage, SecondStage)
+    names = [str(one) for one in stage.features.features]
+    assert names[2 * [source.name for source in stage.features.sources].index("profile")] == "profile_z"
+    asked = ([["i024"], []], 40)
+    found = retriever.recommend(*asked, profiles=[CLUBS, CLUBS])
+    read = stage.features.of(found)[:, :, names.index("profile_z")]
+    taste = retriever.learned.profiles
+    assert taste is not None
+    said = taste.queries(taste.table([CLUBS]))[0] @ retriever.indexed[:, -len(taste.weights[0]) - 1 :].T
+    for line, rows in enumerate(found.rows):
+        here = said[rows[rows >= 0]]
+        np.testing.assert_allclose(read[line, : len(here)], (here - here.mean()) / here.std(), rtol=1e-3, atol=1e-4)
+    ranked = retriever.rerank(found, 5)
+    assert group_of([hit.item_id for hit in ranked[1]]) == [3] * 5  # new: in the order of retrieval
+    pool = retriever.pool([["i024"], []], profiles=[CLUBS, {}])
+    assert pool.new is not None
+    np.testing.assert_array_equal(pool.new[0], taste.queries(taste.table([CLUBS]))[0])
+    assert pool.take([1]).new is not None
+    plain = retriever.rerank(retriever.recommend([["i024"]], 40))
+    assert not np.array_equal(plain.scores[0], retriever.rerank(found.take([0])).scores[0])
 
 
 def test_there_is_one_profile_for_each_history(shop: Retriever) -> None:

@@ -191,7 +191,15 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
     queries = retriever.user_queries(users.histories, _plain(users.weights), users.profiles)
     found = Candidates(
-        queries, rows, scores, retriever.items, "retrieve", users.names, users.histories, users.weights or ()
+        queries,
+        rows,
+        scores,
+        retriever.items,
+        "retrieve",
+        users.names,
+        users.histories,
+        users.weights or (),
+        new=retriever.new_queries(users.profiles, len(users)),
     )
     return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
 

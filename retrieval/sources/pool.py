@@ -58,6 +58,7 @@ def pooled(
         tuple(asked.histories),
         tuple(asked.weights),
         asked.times,
+        asked.new,
     )
 
 

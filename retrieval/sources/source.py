@@ -1,10 +1,11 @@
 """What every source of candidates does, and the book it keeps of what it has learned from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.errors import ShapeError
@@ -12,6 +13,7 @@ from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_space import AskedApart, ItemSpace
 from retrieval.prepare import History
+from retrieval.profile_taste import ProfileTaste
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +24,13 @@ class Asked:
         histories: B arrays of rows, oldest first.
         weights: For each how much each of its items was liked.
         times: (B,) int64, when each asks, in seconds since 1970.
+        new: (B, R) float32, what each would ask behaviour with, had they done nothing; for what is popular when None.
     """
 
     histories: Sequence[Rows]
     weights: Sequence[Vectors]
     times: NDArray[np.int64]
+    new: Vectors | None = None
     _queries: dict[ItemSpace, AskedApart] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -40,12 +44,13 @@ class Asked:
         return len(self.histories)
 
     def __getitem__(self, part: slice) -> "Asked":
-        return Asked(self.histories[part], self.weights[part], self.times[part])
+        new = None if self.new is None else self.new[part]
+        return Asked(self.histories[part], self.weights[part], self.times[part], new)
 
     def of_space(self, space: ItemSpace) -> AskedApart:
         """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
         if space not in self._queries:
-            self._queries[space] = space.asked_apart(self.histories, self.weights)
+            self._queries[space] = space.asked_apart(self.histories, self.weights, self.new)
         return self._queries[space]
 
     @classmethod
@@ -65,7 +70,13 @@ class Asked:
         """
         weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
-        return cls(candidates.histories, weights, times)
+        return cls(candidates.histories, weights, times, candidates.new)
+
+    def knowing(self, taste: ProfileTaste | None, profiles: pa.Table | None) -> "Asked":
+        """Let each ask with their profile, a line for each, if there is what reads it."""
+        if taste is None or profiles is None:
+            return self
+        return replace(self, new=taste.queries(taste.table(profiles)))
 
 
 class Book(NamedTuple):

@@ -13,7 +13,7 @@ from retrieval.item_space import ItemSpace
 from retrieval.products import products
 from retrieval.sources.source import Asked, Book
 
-WHOLE, CONTENT, ATTENTION = "retrieval", "content", "attention"
+WHOLE, CONTENT, ATTENTION, PROFILE = "retrieval", "content", "attention", "profile"
 TOWERS = ("closed", "next_items")
 
 
@@ -26,14 +26,15 @@ class SpaceSource:
         space: Items and queries.
         part: The dimensions that count.
         book: What the space was learned from.
-        asks: Whether it asks as it is served, by itself whatever its share in that, or with attention alone.
+        asks: Whether it asks as it is served, by itself whatever its share in that, with attention alone, or as if
+            nobody had done anything.
     """
 
     name: str
     space: ItemSpace
     part: slice
     book: Book | None = None
-    asks: Literal["served", "alone", "attention"] = "served"
+    asks: Literal["served", "alone", "attention", "new"] = "served"
 
     def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
@@ -72,7 +73,7 @@ def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
 
 
 def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:
-    """Give what is served, then each tower, attention if there is one, and content, each by itself.
+    """Give what is served, then each tower, attention if there is one, content, and profiles if they say something.
 
     Args:
         space: As it is served.
@@ -86,4 +87,7 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
     found = [whole, *(SpaceSource(name, space, part, book, "alone") for name, part in zip(TOWERS, parts, strict=False))]
     if block.attention is not None:
         found.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
-    return (*found, SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
+    found.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
+    if space.profiles is not None:
+        found.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
+    return tuple(found)

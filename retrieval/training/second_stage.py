@@ -16,6 +16,7 @@ from retrieval.heads import BothHead, ScoringHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
+from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Source, pooled
 from retrieval.stage_features import StageFeatures
@@ -108,6 +109,7 @@ class StageLearner:
         space_of: Learns content and behaviour from a past, and from nothing else; not needed by `seen`.
         config: How to learn.
         learn: Learns all sources from a past; `learn_sources` when None.
+        profiles: What is known of users beside what they did, where the space reads it.
     """
 
     items: ItemIds
@@ -115,6 +117,7 @@ class StageLearner:
     space_of: Callable[[Sequence[History]], ItemSpace] | None = None
     config: StageConfig = field(default_factory=StageConfig)
     learn: LearnSources | None = None
+    profiles: Profiles | None = None
 
     def features(self, pasts: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
         """Learn all that candidates are found and seen by.
@@ -148,7 +151,10 @@ class StageLearner:
         if not asking.pasts:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
         check_books(features.sources, asking.wanted)
-        found = pooled(features.sources, asking.asked, self.items, self.config.each)
+        asked = asking.asked
+        if self.profiles is not None:
+            asked = asked.knowing(features.profiles, self.profiles.of([past.user_id for past in asking.pasts]))
+        found = pooled(features.sources, asked, self.items, self.config.each)
         return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
 
     def gains(self, found: Candidates, wanted: Sequence[History]) -> Vectors:

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import TrainingError
 from indexing.index import FlatIndex
 from indexing.types import Rows, Vectors
 from retrieval.behaviour import Behaviour
@@ -37,13 +36,12 @@ from retrieval.profiles import Profiles
 from retrieval.retrieve import retrieve
 from retrieval.training.behaviour import learn_behaviour
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.profile_taste import choose_profile_taste
 from retrieval.training.serving import served
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, ask, interval
 from scripts.benchmarks.film_content import described_by
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
-from scripts.benchmarks.two_stage import BY_USER
+from scripts.benchmarks.two_stage import BY_USER, taste_of
 
 PARTS = 5
 FIRST = (0, 1, 2, 3, 5, 10, 20)
@@ -80,10 +78,6 @@ class Trial:
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
         return served(learn_behaviour(pasts, self.described, config), BY_USER)
 
-    def taste(self, pasts: Sequence[History], block: Behaviour) -> ProfileTaste:
-        """Learn what their profiles say."""
-        return choose_profile_taste(self.profiles, pasts, block.items, self.films.items, LIKED)[0]
-
     def judge(
         self, block: Behaviour, pasts: Sequence[History], wanted: Sequence[Rows], taste: ProfileTaste | None = None
     ) -> Values:
@@ -104,8 +98,9 @@ def left_out(trial: Trial, seeds: Sequence[int]) -> dict[str, Any]:
     found: dict[int, dict[str, list[list[Values]]]] = {first: {} for first in FIRST}
     for seed in seeds:
         for number in range(PARTS):
-            block = trial.learn([past for past, of in zip(pasts, part, strict=True) if of != number], seed)
-            taste = trial.taste([past for past, of in zip(pasts, part, strict=True) if of != number], block)
+            learned_from = [past for past, of in zip(pasts, part, strict=True) if of != number]
+            block = trial.learn(learned_from, seed)
+            taste = taste_of(trial.profiles, learned_from, block, trial.films)
             others = [past for past, of in zip(pasts, part, strict=True) if of == number]
             for first, ways in found.items():
                 known = [past for past in others if len(past[first:].liked(LIKED))]
@@ -136,11 +131,8 @@ def in_time(trial: Trial, seeds: Sequence[int]) -> dict[str, Any]:
         begun = [History(asked.user_ids[line], *nothing) for line in new]
         for place, seed in enumerate(seeds):
             block = trial.learn(pasts, seed)
-            try:
-                taste = trial.taste(pasts, block)
-                told += 1
-            except TrainingError:
-                taste = None
+            taste = taste_of(trial.profiles, pasts, block, trial.films)
+            told += taste.share > 0
             found["popular"][place].append(trial.judge(block, begun, wanted))
             found["and profile"][place].append(trial.judge(block, begun, wanted, taste))
         print(f"until {split.cut}", flush=True)

@@ -1,7 +1,7 @@
 """Two stages on MovieLens 100k: candidates of several sources, ordered by a learned head; 95 % intervals over users.
 
 python -m scripts.benchmarks.two_stage DATA [--split split_user|rolling] [--seeds 0 1 2] [--valid] [--ablate]
-    [--sasrec FOLDER]
+    [--sasrec FOLDER] [--profiles]
 
 DATA as for scripts.benchmarks.baselines, FOLDER what scripts/benchmarks/sasrec_alone.py has written. A head learns at
 several moments before the cut, each time with sources that were learned from what came before that moment:
@@ -10,6 +10,8 @@ several moments before the cut, each time with sources that were learned from wh
                  chosen on valid (--valid shows it), with the two moments within train
     rolling      for each window of 14 days the windows before it, four at most, from two before the first on
 
+--profiles measures the windows alone, with what is known of users (users.parquet: age, gender, occupation), as much as
+the past of each cut has it, not at all where that says so; that is kept in a file of its own. No baseline reads it.
 --ablate leaves out the columns of each source and group of features in turn, on valid, and keeps that. Without --split
 all is measured and kept.
 """
@@ -22,19 +24,25 @@ from typing import Any
 
 import numpy as np
 
+from indexing.errors import TrainingError
 from indexing.types import Mask, Vectors
+from retrieval.attribute_columns import columns_of
 from retrieval.baselines.recommender import Ranked
+from retrieval.behaviour import Behaviour
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import rolling_windows
 from retrieval.heads import HEADS, BothHead, HeadKind, ScoringHead
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History, histories
+from retrieval.profile_taste import ProfileTaste
+from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.stage_features import StageFeatures
 from retrieval.training.behaviour import learn_behaviour
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.neural_head import Examples
+from retrieval.training.profile_taste import choose_profile_taste, learn_profile_taste
 from retrieval.training.second_stage import Moment, StageLearner, moment_at, moments_of
 from retrieval.training.serving import Serving, served
 from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
@@ -65,8 +73,14 @@ def main() -> None:
     parser.add_argument("--valid", action="store_true")
     parser.add_argument("--ablate", action="store_true")
     parser.add_argument("--sasrec", type=Path)
+    parser.add_argument("--profiles", action="store_true")
     given = parser.parse_args()
     world = World.of(given.data, given.sasrec)
+    if given.profiles:
+        table = rolling(replace(world, profiles=Profiles.open(given.data / "users.parquet")), given.seeds)
+        show("rolling, with profiles", table)
+        keep("two_stage_profiles", {"rolling": table}, seed=given.seeds[0], script="two_stage")
+        return
     if given.valid or given.ablate:
         table = on_valid(world, given.seeds, ablate=given.ablate)
         show("valid of split_user", table)
@@ -82,13 +96,17 @@ def main() -> None:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The films, and what is known of them without users; those that are hidden, (N,) bool, are in no history."""
+    """The films, and what is known of them without users, and of users without films.
+
+    Those that are hidden, (N,) bool, are in no history.
+    """
 
     films: Films
     described: Vectors
     views: dict[str, Vectors]
     sasrec: Path | None = None
     hidden: Mask | None = None
+    profiles: Profiles | None = None
 
     @classmethod
     def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
@@ -116,7 +134,8 @@ class World:
         def space_of(pasts: Sequence[History]) -> ItemSpace:
             block = learn_behaviour(pasts, self.described, BehaviourConfig(next_items=NextItemsConfig(seed=seed)))
             users = UserModel(half_life, longest=1_000_000)
-            return ItemSpace.of(self.films.texts, users, served(block, serving))
+            taste = None if self.profiles is None else taste_of(self.profiles, pasts, block, self.films)
+            return ItemSpace.of(self.films.texts, users, served(block, serving), taste)
 
         config = StageConfig(
             moments=2,
@@ -126,7 +145,17 @@ class World:
             neural=HeadConfig(seed=seed),
             trees=TreesConfig(seed=seed),
         )
-        return StageLearner(self.films.items, self.views, space_of, config)
+        return StageLearner(self.films.items, self.views, space_of, config, profiles=self.profiles)
+
+
+def taste_of(profiles: Profiles, pasts: Sequence[History], block: Behaviour, films: Films) -> ProfileTaste:
+    """Learn what profiles say, and how much that counts: nothing where they do not say enough."""
+    try:
+        return choose_profile_taste(profiles, pasts, block.items, films.items, LIKED)[0]
+    except TrainingError:
+        nothing = np.empty(0, np.float32)
+        silent = ProfileTaste(columns_of(profiles.attributes), nothing, nothing, 0.0)
+        return learn_profile_taste(profiles, pasts, block.items, silent)
 
 
 def without(past: History, hidden: Mask) -> History:
@@ -160,6 +189,8 @@ class Trial:
         config = self.learner.config
         stage = SecondStage(self.features, head, self.space.indexed, config.new_users, config.new_items)
         users = Asked(asked.histories, asked.weights, np.asarray(times, np.int64))
+        if self.learner.profiles is not None:
+            users = users.knowing(stage.profiles, self.learner.profiles.of(asked.user_ids))
         found = stage.rerank(stage.pool(users, asked.items, config.each)).top(K)
         return Ranked(found.rows, found.scores)
 
