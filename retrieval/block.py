@@ -12,11 +12,10 @@ from retrieval.behaviour import Behaviour
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, Judging
+from retrieval.judging import FEWEST, Judging, Newcomers
 from retrieval.prepare import History
 
 MEASURE = "ndcg@20"
-SHORT = 3  # items, at most, of the histories by which it is chosen how far short ones count
 # Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
 MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
 
@@ -51,6 +50,7 @@ def learned_block(
     cuts: Sequence[Cut],
     judging: Judging,
     tried: Callable[[int], None] | None = None,
+    newcomers: Newcomers | None = None,
 ) -> Chosen:
     """Learn from the early part of histories, and choose the serving on the middle.
 
@@ -60,6 +60,7 @@ def learned_block(
         cuts: Of all users.
         judging: Recommends.
         tried: Called after each serving that was tried with how many they are.
+        newcomers: Say how far a short history counts; as the block has it when None.
 
     Raises:
         TrainingError: When there is too little to learn from.
@@ -71,21 +72,21 @@ def learned_block(
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
     joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
-    early, wanted = [part.early for part in users], [part.middle for part in users]
+    early, middle = [part.early for part in users], [part.middle for part in users]
 
-    def judge(one: Behaviour, pasts: Sequence[History] = early) -> float:
+    def judge(one: Behaviour, pasts: Sequence[History] = early, wanted: Sequence[History] = middle) -> float:
         nonlocal count
         space = replace(joined, behaviour=one)  # serving changes queries, no item
-        found = judging.recommend(space, pasts, 20, seen=[past.rows for past in early])
+        found = judging.recommend(space, pasts, 20)
         count += 1
         if tried is not None:
             tried(count)
         return judging.mean(found, wanted, MEASURE)
 
     behaviour, serving, value = choose_serving(behaviour, judge)
-    begun = [past[-(1 + line % SHORT) :] for line, past in enumerate(early)]
-    behaviour, few = choose_few(behaviour, lambda one: judge(one, begun))
-    return Chosen(Block(behaviour, serving | {"few": few}), value)
+    if newcomers is not None:
+        behaviour, serving["few"] = choose_few(behaviour, lambda one: judge(one, newcomers.begun, newcomers.wanted))
+    return Chosen(Block(behaviour, serving), value)
 
 
 def taught(cuts: Sequence[Cut], least: float, *, new: bool = False) -> list[Cut]:

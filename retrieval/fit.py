@@ -7,6 +7,9 @@ Each user's history is cut in time into three parts:
             seen only the early part; a source that has seen more is refused by name
     last    decides: a learned part is published only if it does better here than going without it
 
+Some users are left out of all three, to tell what is best for those who are new: how far a short history counts, and
+whether the head orders it.
+
 What passes is trained once more on everything; what then shows an item out of proportion is not published.
 
 A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
@@ -36,7 +39,7 @@ from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, JUDGE, Judging
+from retrieval.judging import FEWEST, JUDGE, Judging, Newcomers, apart
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
 from retrieval.preparation import PreparationReport, prepare
@@ -48,6 +51,7 @@ from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.training.stage_config import StageConfig
 
+ENOUGH = 5  # items that a history has for a head that orders shorter ones worse than retrieval
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
 
@@ -128,13 +132,16 @@ class _Fit:
         check_weights(interactions)
         self._check_memory()
         self.all = histories(interactions, bundle.items)
-        self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
+        taught, out = (self.all, []) if before else apart(self.all)
+        self.cuts = cut_since(taught, before.until) if before else cut(taught, config.way) if taught else []
         least = least_liked(self.all)
+        self.newcomers = Newcomers.of(out, least)
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
         description = (before.description if before else None) or description_of(bundle)
         self.lessons = Lessons(bundle, config, description, least, profiles, before, work, progress)
         self.ndcg: dict[str, float] = {}
+        self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
         self.notes: dict[str, str] = {}
 
@@ -173,6 +180,7 @@ class _Fit:
             self.ndcg,
             self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
             serving=passed.block.serving if passed.block else {},
+            short=self.short,
             new_users=self.new_users,
             notes=self.notes,
             preparation=self.preparation,
@@ -232,7 +240,7 @@ class _Fit:
             lambda: lessons.stage(passed, self.cuts, self.judging),
             lambda found: self._pooled(found, self.judging.pasts),
         )
-        return passed._replace(reranker=stage)
+        return passed._replace(reranker=stage and self._for_short(stage, space))
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""
@@ -246,6 +254,15 @@ class _Fit:
         best = max(self.ndcg.values())
         self.ndcg[name] = self.judging.ndcg(ask(part))
         return part if self.ndcg[name] > best else None
+
+    def _for_short(self, stage: SecondStage, space: ItemSpace) -> SecondStage:
+        """Let the head order short histories too where it does as well on them, for it may have met long ones alone."""
+        if not stage.fewest or self.newcomers is None:
+            return stage
+        found, wanted = self.judging.recommend(space, self.newcomers.begun), self.newcomers.wanted
+        both = {"retrieval": found, "reranker": stage.rerank(found)}
+        self.short = {part: self.judging.mean(one, wanted, JUDGE) for part, one in both.items()}
+        return stage if self.short["reranker"] >= self.short["retrieval"] else replace(stage, fewest=ENOUGH)
 
     def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
         """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
@@ -273,6 +290,7 @@ class _Fit:
             self.cuts,
             self.judging,
             lambda tried: lessons.told("serving", EARLY, tried, 0),
+            self.newcomers,
         ).block
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
@@ -325,6 +343,7 @@ class _Fit:
                 JUDGE: report.ndcg,
                 "search_recall@10": report.search,
                 "users": report.users,
+                "short histories": report.short,
                 "new users": report.new_users,
             },
             "exposure": asdict(report.exposure) if report.exposure else None,

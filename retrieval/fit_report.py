@@ -61,6 +61,8 @@ class FitReport:
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
+        short: ndcg@10 of what users who were left out of learning did after their first one to three items, by
+            ``retrieval`` and by the ``reranker``: where it is worse it leaves fewer than five items to retrieval.
         new_users: ``users`` left out of what profiles teach, and ndcg@20 of what each did first, by what is ``popular``
             alone and with ``profiles``; empty where profiles were not learned from.
         notes: Why a part could not be learned, by part.
@@ -77,6 +79,7 @@ class FitReport:
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)
+    short: dict[str, float] = field(default_factory=dict)
     new_users: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None

@@ -20,6 +20,7 @@ from retrieval.heads import BothHead, NeuralHead, ScoringHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
 from retrieval.profile_taste import ProfileTaste
+from retrieval.ragged import lengths_of
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import BLOCK, StageFeatures
@@ -44,8 +45,9 @@ class SecondStage:
     Attributes:
         features: What the head reads; its sources find candidates.
         head: Scores them.
-        vectors: (N, E) float32, what queries without a history are compared with.
-        new_users: Whether the head orders candidates of users without a history too.
+        vectors: (N, E) float32, what queries that the head does not order are compared with.
+        fewest: Items that a history must have for the head to order its candidates; others have the order of retrieval,
+            for a head that has met long histories alone orders short ones worse.
         new_items: Whether it orders items that nobody has met too. Else they have the place among the candidates that
             the first source gives them: a head finds others more certain, and nobody would ever meet them.
     """
@@ -53,7 +55,7 @@ class SecondStage:
     features: StageFeatures
     head: ScoringHead
     vectors: Vectors
-    new_users: bool = False
+    fewest: int = 1
     new_items: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ class SecondStage:
         return pooled(self.features.sources, asked, items, each, exclude=exclude, names=names)
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the candidates in the order of the head, around new items; those without a history by exact score."""
+        """Give the candidates in the order of the head, around new items; others in that of retrieval."""
         learned = self._learned(candidates)
         rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
         others, lines = np.flatnonzero(~learned), np.flatnonzero(learned)
@@ -86,9 +88,18 @@ class SecondStage:
         return replace(candidates, rows=rows, scores=scores, stage=STAGE)
 
     def _unlearned(self, part: Candidates) -> Candidates:
-        """Order what the head does not: a pool has no vectors to ask with, and stays as it is."""
-        asked = part.queries.shape[1] > 0
-        return part.reordered(exact_scores(part, self.vectors) if asked else part.scores, STAGE)
+        """Order what the head does not: by exact score; a pool, which has no vectors to ask with, by the first source.
+
+        A pool for users without a history stays as it is.
+        """
+        if part.queries.shape[1]:
+            return part.reordered(exact_scores(part, self.vectors), STAGE)
+        scores = part.scores.copy()
+        if len(short := np.flatnonzero(lengths_of(part.histories))):
+            some = part.take(short)
+            asked = Asked.of(some, self.features.facts.usual, self.features.facts.now)
+            scores[short] = self.features.sources[0].scores(asked, np.maximum(some.rows, 0))
+        return part.reordered(scores, STAGE)
 
     def _ordered(self, parts: Sequence[Candidates]) -> Iterable[Candidates]:
         """Order blocks of candidates, several at once: numpy leaves the other threads alone while it computes."""
@@ -120,14 +131,14 @@ class SecondStage:
         return learned & ~self._new(candidates.rows)
 
     def _learned(self, candidates: Candidates) -> Mask:
-        return np.array([self.new_users or len(history) > 0 for history in candidates.histories], np.bool_)
+        return np.array([len(history) >= self.fewest for history in candidates.histories], np.bool_)
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""
         kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
         if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
-        asked = {"new_users": self.new_users, "new_items": self.new_items}
+        asked = {"fewest": self.fewest, "new_items": self.new_items}
         told = {"head": self.head.kind, **asked, "features": _names(self.features)}
         return _Stored(told, self.head, self.features.facts, kept).to_bytes()
 
@@ -156,8 +167,8 @@ class SecondStage:
             raise DamagedFileError(
                 f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
             )
-        new_users, new_items = (bool(stored.told.get(name)) for name in ("new_users", "new_items"))
-        return cls(features, stored.head, space.indexed, new_users, new_items)
+        fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
+        return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")))
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

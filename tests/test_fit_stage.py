@@ -14,7 +14,9 @@ from indexing.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
 from retrieval import Interactions, Retriever, fit
+from retrieval.candidates import Candidates
 from retrieval.item_space import ItemSpace
+from retrieval.judging import Judging
 from retrieval.learned import compact
 from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
@@ -63,6 +65,34 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     np.testing.assert_allclose(ranked.scores, again.scores, atol=0.02)
 
 
+def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    assert report.short["reranker"] >= report.short["retrieval"] > 0
+    reranker = Retriever.load(live).reranker
+    assert isinstance(reranker, SecondStage)
+    assert reranker.fewest == 1
+    mean = Judging.mean
+
+    def worse(self: Judging, found: Candidates, wanted: Sequence[History], measure: str) -> float:
+        lengths = {len(history) for history in found.histories}
+        return mean(self, found, wanted, measure) - (found.stage == "rerank" and lengths == {1, 2, 3})
+
+    monkeypatch.setattr(Judging, "mean", worse)
+    report = fit(live, walks(users=220), replace(SMALL, head=STAGE))
+    assert "reranker" in report.published
+    retriever = Retriever.load(live)
+    assert isinstance(retriever.reranker, SecondStage)
+    assert retriever.reranker.fewest == 5
+    found = retriever.recommend([["i000", "i003"], [f"i{row:03}" for row in range(5)]], 20)
+    ranked = retriever.rerank(found)
+    np.testing.assert_array_equal(ranked.rows[0], found.rows[0])
+    assert not np.array_equal(ranked.rows[1], found.rows[1])
+    short, long = retriever.explain(ranked)
+    assert (any(one.features for one in short), all(one.features for one in long)) == (False, True)
+
+
 def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +107,7 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     monkeypatch.setattr(StageLearner, "examples", kept)
     report = fit(live, walks(), replace(SMALL, head=replace(STAGE, moments=3, share=0.25)))
     assert "reranker" in report.published
-    assert [len(moment.pasts) for moment, _ in taught] == [200, 200, 200]
+    assert [len(moment.pasts) for moment, _ in taught] == [180, 180, 180]
     # Of 12 steps seven are early; about a quarter of them is cut off at a time.
     assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in taught] == [
         {(7, 3)},
@@ -119,7 +149,7 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
         assert moment.times[line] == moment.wanted[line].timestamps[0] - 1
     stage = Retriever.load(live).reranker
     assert isinstance(stage, SecondStage)
-    assert stage.new_users
+    assert stage.fewest == 0
 
 
 def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:

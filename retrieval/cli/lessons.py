@@ -63,6 +63,7 @@ def show_report(title: str, report: FitReport) -> None:
         "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
         "search by own and blurred vectors, recall@10": "; ".join(search),
         "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
+        "after one to three items, ndcg@10": ", ".join(f"{part} {value:.4f}" for part, value in report.short.items()),
         "new users, ndcg@20 of what they did first": _of_new(report.new_users),
         **{f"{part} was not learned": why for part, why in report.notes.items()},
         **({"log": report.preparation.lines()["interactions"]} if report.preparation else {}),

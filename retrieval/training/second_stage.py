@@ -197,4 +197,5 @@ class StageLearner:
 
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace) -> SecondStage:
         """Join head and features."""
-        return SecondStage(features, head, space.indexed, self.config.new_users, self.config.new_items)
+        fewest = 0 if self.config.new_users else 1
+        return SecondStage(features, head, space.indexed, fewest, self.config.new_items)

@@ -187,7 +187,7 @@ class Trial:
     def answer(self, head: ScoringHead, asked: Questions, times: Vectors) -> Ranked:
         """Rank by both stages."""
         config = self.learner.config
-        stage = SecondStage(self.features, head, self.space.indexed, config.new_users, config.new_items)
+        stage = SecondStage(self.features, head, self.space.indexed, 0 if config.new_users else 1, config.new_items)
         users = Asked(asked.histories, asked.weights, np.asarray(times, np.int64))
         if self.learner.profiles is not None:
             users = users.knowing(stage.profiles, self.learner.profiles.of(asked.user_ids))

@@ -116,7 +116,7 @@ def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads
     asked = Asked.of(given, world.features.facts.usual, NOW)
     linear, w1, b1, w2 = (rng.normal(size=n).astype(np.float32) for n in [(width,), (width, 16), (16,), (16,)])
     head = NeuralHead(np.zeros(width, np.float32), np.ones(width, np.float32), linear, w1, b1, w2)
-    stage = SecondStage(world.features, head, world.space.indexed, new_users=True, new_items=True)
+    stage = SecondStage(world.features, head, world.space.indexed, fewest=0, new_items=True)
     scores = np.where(given.rows >= 0, head.score(world.features.of(given)), -np.inf)
     order = np.argsort(-scores, axis=1, kind="stable")
     answers = []

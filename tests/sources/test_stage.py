@@ -107,6 +107,25 @@ def test_ranks_and_spreads_are_those_of_the_list(stage: SecondStage) -> None:
     np.testing.assert_allclose(shuffled, features, atol=1e-5)
 
 
+def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None:
+    late = np.full(20, stage.features.facts.now)
+    both = Asked.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(PASTS[:20])])
+    few = replace(stage, fewest=5)
+    pool = few.pool(replace(both, times=late), ItemIds(ITEMS), 10)
+    found, by_head = few.rerank(pool), stage.rerank(pool)
+    space = space_of(None)
+    scores = space.asked(both.histories) @ space.indexed.T
+    for line in range(20):
+        if line % 2:  # five items
+            np.testing.assert_array_equal(found.rows[line], by_head.rows[line])
+            continue
+        rows = pool.rows[line][pool.rows[line] >= 0]
+        assert found.rows[line, : len(rows)].tolist() == rows[np.argsort(-scores[line, rows], kind="stable")].tolist()
+        assert not few.ordered_by_head(found)[line].any()
+    assert not np.array_equal(found.rows[::2], by_head.rows[::2])
+    assert SecondStage.from_bytes(few.to_bytes(), space, VIEWS).fewest == 5
+
+
 def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
     one = Asked([np.array([4, 2, 9])], [np.array([5, 1, 3], np.float32)], np.zeros(1, np.int64))
     recent = 0.5 ** (np.array([2, 1, 0]) / 15)
