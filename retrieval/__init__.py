@@ -9,6 +9,7 @@ from retrieval.fit import fit
 from retrieval.fit_report import FitConfig, FitReport
 from retrieval.interactions import Interactions
 from retrieval.learned import compact, repair
+from retrieval.profiles import Profiles
 from retrieval.rerank import Reranker
 from retrieval.retriever import Retriever
 
@@ -19,6 +20,7 @@ __all__ = [
     "FitReport",
     "Hit",
     "Interactions",
+    "Profiles",
     "Reranker",
     "Retriever",
     "compact",

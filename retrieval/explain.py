@@ -120,26 +120,21 @@ def with_modalities(
     return [[replace(one, modalities=of_item[one.item_id]) for one in hits] for hits in told]
 
 
-def with_profiles(
-    told: list[list[Explanation]],
-    candidates: Candidates,
-    space: ItemSpace,
-    centre: Vectors | None = None,
-    weights: Sequence[Vectors] | None = None,
-) -> list[list[Explanation]]:
-    """Give explanations in which what a profile says is no part of behaviour.
+def with_profiles(told: list[list[Explanation]], candidates: Candidates, space: ItemSpace) -> list[list[Explanation]]:
+    """Give explanations in which what profiles say is no part of behaviour.
 
     Args:
-        told: One explanation a hit, of `explain`, which was given the same.
+        told: One explanation a hit, of `explain`.
         candidates: What was explained.
         space: Where they were found.
-        centre: (D,) float32, the mean content.
-        weights: How much each item of each history was liked.
     """
-    asked = candidates.queries - space.asked(candidates.histories, weights, centre)
+    if candidates.new is None or space.behaviour is None:
+        return told
+    asked = (1 - space.behaviour.own(candidates.histories)) * candidates.new
+    asked[:, -1] = 0  # popularity, which all ask alike
     found = []
     for rows, query, hits in zip(candidates.rows, asked, told, strict=True):
-        moved = (space.indexed[rows[rows >= 0]] @ query).tolist()
+        moved = (space.indexed[rows[rows >= 0], space.dim :] @ query).tolist()
         pairs = zip(hits, moved, strict=True)
         found.append([replace(one, profile=by, behaviour=one.behaviour - by) for one, by in pairs])
     return found

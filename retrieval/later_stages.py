@@ -121,8 +121,7 @@ class LaterStages(Opened):
         """
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         told = explain(candidates, self._rows.space, self.centre, given, most)
-        if self.learned.profiles is not None:
-            told = with_profiles(told, candidates, self._rows.space, self.centre, given)
+        told = with_profiles(told, candidates, self._rows.space)
         told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
         ranked = candidates if among is None else among
         if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):
