@@ -86,7 +86,8 @@ class Judged:
         if not exists.any():
             return 1.0
         threshold = np.where(exists, self.exact, np.inf).min(axis=1, keepdims=True)
-        own = np.stack([vectors[line] @ query for line, query in zip(rows, self.queries.vectors, strict=True)])
+        with np.errstate(invalid="ignore"):  # OpenBLAS may raise the flag over room that it does not use (numpy #24067)
+            own = np.stack([vectors[line] @ query for line, query in zip(rows, self.queries.vectors, strict=True)])
         found = (rows >= 0) & (own >= threshold - np.abs(threshold) * SAME)
         return float(np.minimum(found.sum(axis=1), exists.sum(axis=1)).sum() / exists.sum())
 
