@@ -64,6 +64,18 @@ class ProfileTaste:
         there = [one for one in self.columns if one.column in given.column_names]
         return pa.table({one.column: _readable(one, given[one.column]) for one in there})
 
+    def found_in(self, schema: pa.Schema) -> list[str]:
+        """Give the columns that are read, of very many lines that come later.
+
+        Raises:
+            InputError: When texts stand where numbers should: one of them, met late, would end all.
+        """
+        there = [one for one in self.columns if one.column in schema.names]
+        numbers = [one.column for one in there if isinstance(one, Numbers)]
+        if texts := [name for name in numbers if pt.is_string(schema.field(name).type)]:
+            raise InputError(f"the columns {texts} of profiles hold texts; what was learned from them were numbers")
+        return [one.column for one in there]
+
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
         columns = [one.told() for one in self.columns]

@@ -40,8 +40,7 @@ class ListedUsers:
         wanted = ("user_id", *(LISTS if given else LISTS[:2]))
         self.tables, self.retriever, self.given = tables, retriever, given
         self._columns = [name for name in wanted if name in tables.schema.names]
-        taste = retriever.learned.profiles
-        self._known = [one.column for one in taste.columns if one.column in tables.schema.names] if taste else []
+        self._known = taste.found_in(tables.schema) if (taste := retriever.learned.profiles) else []
 
     def __len__(self) -> int:
         return len(self.tables)
