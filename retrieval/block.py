@@ -12,7 +12,7 @@ from retrieval.behaviour import Behaviour
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, Judging, Newcomers
+from retrieval.judging import FEWEST, Judging
 from retrieval.prepare import History
 
 MEASURE = "ndcg@20"
@@ -50,7 +50,6 @@ def learned_block(
     cuts: Sequence[Cut],
     judging: Judging,
     tried: Callable[[int], None] | None = None,
-    newcomers: Newcomers | None = None,
 ) -> Chosen:
     """Learn from the early part of histories, and choose the serving on the middle.
 
@@ -60,32 +59,28 @@ def learned_block(
         cuts: Of all users.
         judging: Recommends.
         tried: Called after each serving that was tried with how many they are.
-        newcomers: Say how far a short history counts; as the block has it when None.
 
     Raises:
         TrainingError: When there is too little to learn from.
     """
-    from retrieval.training.serving import choose_few, choose_serving  # torch is loaded only by those who learn
+    from retrieval.training.serving import choose_serving  # torch is loaded only by those who learn
 
     behaviour = learn([part.early for part in cuts if len(part.early)])
     users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
     joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
-    early, middle = [part.early for part in users], [part.middle for part in users]
 
-    def judge(one: Behaviour, pasts: Sequence[History] = early, wanted: Sequence[History] = middle) -> float:
+    def judge(one: Behaviour) -> float:
         nonlocal count
         space = replace(joined, behaviour=one)  # serving changes queries, no item
-        found = judging.recommend(space, pasts, 20)
+        found = judging.recommend(space, [part.early for part in users], 20)
         count += 1
         if tried is not None:
             tried(count)
-        return judging.mean(found, wanted, MEASURE)
+        return judging.mean(found, [part.middle for part in users], MEASURE)
 
     behaviour, serving, value = choose_serving(behaviour, judge)
-    if newcomers is not None:
-        behaviour, serving["few"] = choose_few(behaviour, lambda one: judge(one, newcomers.begun, newcomers.wanted))
     return Chosen(Block(behaviour, serving), value)
 
 

@@ -7,8 +7,8 @@ Each user's history is cut in time into three parts:
             seen only the early part; a source that has seen more is refused by name
     last    decides: a learned part is published only if it does better here than going without it
 
-Some users are left out of all three, to tell what is best for those who are new: how far a short history counts, and
-whether the head orders it.
+Then behaviour and sources are learned from the early part without some users, who tell what is best for those who are
+new: how far a short history counts, and whether the head orders it.
 
 What passes is trained once more on everything; what then shows an item out of proportion is not published.
 
@@ -39,9 +39,10 @@ from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, JUDGE, Judging, Newcomers, apart
+from retrieval.judging import FEWEST, JUDGE, Judging
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
+from retrieval.newcomers import Newcomers, apart
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
@@ -51,7 +52,6 @@ from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.training.stage_config import StageConfig
 
-ENOUGH = 5  # items that a history has for a head that orders shorter ones worse than retrieval
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
 
@@ -132,10 +132,8 @@ class _Fit:
         check_weights(interactions)
         self._check_memory()
         self.all = histories(interactions, bundle.items)
-        taught, out = (self.all, []) if before else apart(self.all)
-        self.cuts = cut_since(taught, before.until) if before else cut(taught, config.way) if taught else []
+        self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
         least = least_liked(self.all)
-        self.newcomers = Newcomers.of(out, least)
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
         description = (before.description if before else None) or description_of(bundle)
@@ -240,7 +238,7 @@ class _Fit:
             lambda: lessons.stage(passed, self.cuts, self.judging),
             lambda found: self._pooled(found, self.judging.pasts),
         )
-        return passed._replace(reranker=stage and self._for_short(stage, space))
+        return self._for_new(passed._replace(reranker=stage))
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if it does better than all before."""
@@ -255,14 +253,18 @@ class _Fit:
         self.ndcg[name] = self.judging.ndcg(ask(part))
         return part if self.ndcg[name] > best else None
 
-    def _for_short(self, stage: SecondStage, space: ItemSpace) -> SecondStage:
-        """Let the head order short histories too where it does as well on them, for it may have met long ones alone."""
-        if not stage.fewest or self.newcomers is None:
-            return stage
-        found, wanted = self.judging.recommend(space, self.newcomers.begun), self.newcomers.wanted
-        both = {"retrieval": found, "reranker": stage.rerank(found)}
-        self.short = {part: self.judging.mean(one, wanted, JUDGE) for part, one in both.items()}
-        return stage if self.short["reranker"] >= self.short["retrieval"] else replace(stage, fewest=ENOUGH)
+    def _for_new(self, passed: Fitted) -> Fitted:
+        """Choose what is best for new users, where there are enough to stand for them."""
+        others, out = apart([part.early for part in self.cuts if len(part.early)])
+        known = {past.user_id: past for past in self.all}
+        newcomers = Newcomers.of([known[past.user_id] for past in out], self.judging.least)
+        if newcomers is None or passed.block is None:
+            return passed
+        try:
+            passed, self.short = self.lessons.for_new(passed, others, self.judging, newcomers)
+        except TrainingError as error:  # they are served as everybody is
+            self.notes["what is best for new users"] = str(error)
+        return passed
 
     def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
         """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
@@ -290,7 +292,6 @@ class _Fit:
             self.cuts,
             self.judging,
             lambda tried: lessons.told("serving", EARLY, tried, 0),
-            self.newcomers,
         ).block
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:

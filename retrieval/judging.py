@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
@@ -16,8 +14,6 @@ from retrieval.retrieve import retrieve
 
 JUDGE = "ndcg@10"
 FEWEST = 10  # users that a judgement needs
-SHORT, NEXT = 3, 20  # items, at most, of a short history, and of what should be found after it
-LEAST_OUT, MOST_OUT = 20, 2000  # users who are left out of learning, to be new
 
 
 @dataclass(frozen=True)
@@ -67,37 +63,3 @@ class Judging:
         """
         ids = [[self.items[row] for row in history.liked(self.least)] for history in wanted]
         return round(evaluate(candidates, ids, measures=[measure]).means[measure], 4)
-
-
-@dataclass(frozen=True)
-class Newcomers:
-    """Users who were left out of learning, after the first few things they did.
-
-    Those who were learned from cannot stand for them: what was learned knows what else they did.
-
-    Attributes:
-        begun: The first one, two or three items of each.
-        wanted: The next ones.
-    """
-
-    begun: list[History]
-    wanted: list[History]
-
-    @classmethod
-    def of(cls, pasts: Sequence[History], least: float) -> "Newcomers | None":
-        """Take those who liked something of what came next; None when they are too few to judge by."""
-        cuts = [(past[:first], past[first : first + NEXT]) for n, past in enumerate(pasts) for first in [1 + n % SHORT]]
-        some = [(begun, wanted) for begun, wanted in cuts if len(wanted.liked(least))]
-        return cls([begun for begun, _ in some], [wanted for _, wanted in some]) if len(some) >= FEWEST else None
-
-
-def apart(pasts: Sequence[History]) -> tuple[list[History], list[History]]:
-    """Part users into those who are learned from and a tenth who are to be new, 20 to 2,000.
-
-    Nobody is left out where that would be more than a quarter.
-    """
-    many = min(MOST_OUT, max(LEAST_OUT, len(pasts) // 10))
-    if 4 * many > len(pasts):
-        return list(pasts), []
-    out = set(np.random.default_rng(0).permutation(len(pasts))[:many].tolist())
-    return [past for n, past in enumerate(pasts) if n not in out], [pasts[n] for n in sorted(out)]

@@ -12,14 +12,15 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.types import Vectors
 from retrieval.adapter import Adapter
 from retrieval.behaviour import Behaviour
-from retrieval.block import Block, sample, taught
+from retrieval.block import MEASURE, Block, sample, taught
 from retrieval.cut import Cut
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
 from retrieval.fitted import Fitted
 from retrieval.in_force import InForce
 from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
+from retrieval.judging import JUDGE, Judging
+from retrieval.newcomers import NEXT, Newcomers
 from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 EARLIER, EARLY = "an earlier part", "the early part"
 BEFORE, EVERYTHING = "what came before", "everything"
+OTHERS = "others than newcomers"
+ENOUGH = 5  # items that a history has for a head that orders shorter ones worse than retrieval
 
 
 class Step(NamedTuple):
@@ -42,8 +45,8 @@ class Step(NamedTuple):
     Attributes:
         part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
             ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
-            ``"everything"``.
+        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"``,
+            ``"others than newcomers"`` or ``"everything"``.
         done: Passes; or settings tried.
         total: At most so many; 0 when nobody knows.
     """
@@ -215,20 +218,72 @@ class Lessons:
         self.told("profiles", EARLY, 0, 0)
         return choose_profile_taste(self.profiles, pasts, block.behaviour.items, self.bundle.items, self.least)
 
+    def for_new(
+        self, passed: Fitted, pasts: Sequence[History], judging: Judging, newcomers: Newcomers
+    ) -> tuple[Fitted, dict[str, float]]:
+        """Choose what is best for new users: how far a short history counts, and whether the head orders it.
+
+        Args:
+            passed: What helps so far, with a behaviour block.
+            pasts: What users had done who are not among the newcomers; block and sources are learned from it alone.
+            judging: Judges lists.
+            newcomers: Tell what is best.
+
+        Returns:
+            The parts, and what both ways to order are worth; empty where there is one way.
+
+        Raises:
+            TrainingError: When there is too little to learn from.
+        """
+        from retrieval.training.serving import choose_few
+
+        block, stage, curves = passed.block, passed.reranker, dict(self.curves)
+        again, taste = self._block_again(passed, pasts, OTHERS)
+        self.curves.update(curves)  # of what is served, not of what was learned for newcomers alone
+        if block is None or again is None:
+            return passed, {}
+        space = ItemSpace.of(passed.space.content, self.config.users, again.behaviour, taste)
+
+        def judge(one: Behaviour) -> float:
+            found = judging.recommend(replace(space, behaviour=one), newcomers.begun, NEXT)
+            return judging.mean(found, newcomers.wanted, MEASURE)
+
+        behaviour, few = choose_few(again.behaviour, judge)
+        passed = passed._replace(block=Block(replace(block.behaviour, few=few), block.serving | {"few": few}))
+        if stage is None or not stage.fewest:
+            return passed, {}
+        space = replace(space, behaviour=behaviour)
+        apart = replace(stage, features=self.stage_learner().seen(space, pasts), vectors=space.indexed)
+        found = judging.recommend(space, newcomers.begun)
+        both = {"retrieval": found, "reranker": apart.rerank(found)}
+        short = {part: judging.mean(one, newcomers.wanted, JUDGE) for part, one in both.items()}
+        if short["reranker"] < short["retrieval"]:
+            passed = passed._replace(reranker=replace(stage, fewest=ENOUGH))
+        return passed, short
+
     def _relearned(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn adapter and behaviour once more, those that there are."""
-        from retrieval.training.serving import served
-
-        adapter, block, taste, content = passed.adapter, passed.block, passed.profiles, self.fused
+        adapter, content = passed.adapter, self.fused
         if adapter is not None:
             adapter = self.adapter(pasts, past)
             content = adapter.apply(self.frozen)
-        if block is not None:
-            block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
-            if taste is not None and self.profiles is not None:
-                taste = learn_profile_taste(self.profiles, pasts, block.behaviour.items, taste)
+        block, taste = self._block_again(passed, pasts, past)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
         return Fitted(adapter, block, None, space, self.description)
+
+    def _block_again(
+        self, passed: Fitted, pasts: Sequence[History], past: str
+    ) -> tuple[Block | None, ProfileTaste | None]:
+        """Learn behaviour and what profiles say to it once more, if there is any."""
+        from retrieval.training.serving import served
+
+        block, taste = passed.block, passed.profiles
+        if block is None:
+            return None, None
+        block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
+        if taste is not None and self.profiles is not None:
+            taste = learn_profile_taste(self.profiles, pasts, block.behaviour.items, taste)
+        return block, taste
 
     def told(self, part: str, past: str, done: int, total: int) -> None:
         """Tell how far a part is."""

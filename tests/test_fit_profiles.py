@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(serving, "FEW", (2.0,))
         report = fit(folder / "bundle", LOG, SMALL, profiles=PROFILES)
     assert report.published == ("behaviour", "profiles"), report
-    assert report.new_users["users"] == 130  # twenty were left out to be new
+    assert report.new_users["users"] == 150
     assert report.new_users["profiles"] > 2 * report.new_users["popular"]
     pq.write_table(LOG.table, folder / "log.parquet")
     known = PROFILES.attributes.append_column("user_id", PROFILES.user_ids)
@@ -127,7 +127,7 @@ def test_profiles_without_a_behaviour_block_teach_nothing(folder: Path, tmp_path
     assert "there is none" in report.notes["profiles"]
     few = fit(tmp_path / "bundle", LOG, SMALL, profiles=Profiles(PROFILES.user_ids[:9], PROFILES.attributes[:9]))
     assert few.published == ("behaviour",)
-    assert "8 users of the log have a profile" in few.notes["profiles"]
+    assert "9 users of the log have a profile" in few.notes["profiles"]
     with pytest.raises(InputError, match="not learned from profiles"):
         Retriever.load(tmp_path / "bundle").recommend([[]], profiles=[CLUBS])
 

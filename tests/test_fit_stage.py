@@ -107,7 +107,7 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     monkeypatch.setattr(StageLearner, "examples", kept)
     report = fit(live, walks(), replace(SMALL, head=replace(STAGE, moments=3, share=0.25)))
     assert "reranker" in report.published
-    assert [len(moment.pasts) for moment, _ in taught] == [180, 180, 180]
+    assert [len(moment.pasts) for moment, _ in taught] == [200, 200, 200]
     # Of 12 steps seven are early; about a quarter of them is cut off at a time.
     assert [{(len(past), len(later)) for past, later in zip(*moment[:2], strict=True)} for moment, _ in taught] == [
         {(7, 3)},

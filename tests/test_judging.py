@@ -12,7 +12,7 @@ from retrieval.block import judged, taught
 from retrieval.candidates import Candidates
 from retrieval.cut import Cut
 from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging, Newcomers, apart
+from retrieval.judging import Judging
 from retrieval.predictor import Predictor
 from retrieval.prepare import History, least_liked
 from retrieval.users import UserModel
@@ -79,25 +79,3 @@ def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
             assert found.rows[line].tolist() == order[line][kept][:10].tolist()
             np.testing.assert_allclose(found.scores[line], scores[line][kept][:10], rtol=1e-5)
         assert found.queries.shape == (2, DIM + WIDTH)
-
-
-def test_newcomers_are_users_after_their_first_items_who_liked_what_came_next() -> None:
-    pasts = [history(list(range(30)), [5] * 30) for _ in range(12)] + [history([1, 2, 3, 4], [5, 5, 5, 1])]
-    found = Newcomers.of(pasts, 2.5)
-    assert found is not None
-    assert [past.rows.tolist() for past in found.begun[:4]] == [[0], [0, 1], [0, 1, 2], [0]]
-    assert [past.rows.tolist() for past in found.wanted[:2]] == [list(range(1, 21)), list(range(2, 22))]
-    assert len(found.begun) == len(found.wanted) == 13
-    assert len((Newcomers.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or Newcomers([], [])).begun) == 0
-    assert Newcomers.of(pasts[:9], 2.5) is None
-
-
-@pytest.mark.parametrize(("users", "out"), [(79, 0), (80, 20), (400, 40), (30_000, 2_000)])
-def test_a_tenth_is_left_out_but_of_few(users: int, out: int) -> None:
-    pasts = [history([1], [5])] * users
-    taught, new = apart(pasts)
-    assert (len(taught), len(new)) == (users - out, out)
-    names = [History(str(n), *(np.empty(0, np.int64),) * 2, np.empty(0, np.float32)) for n in range(80)]
-    taught, new = apart(names)
-    assert sorted(past.user_id for past in (*taught, *new)) == sorted(past.user_id for past in names)
-    assert [past.user_id for past in new] == [past.user_id for past in apart(names)[1]]
