@@ -64,6 +64,8 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     """Learn from the simulated users, and show lists before and after reranking, with what they are worth."""
     past, future = hold_out_last(Interactions.from_parquet(interactions_path()), HELD_OUT)
     report = fit(folder, past)
+    if not report.published:
+        raise SystemExit(f"nothing was published: {report.refused}")
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
     learned = Retriever.load(folder)
     histories = users_of(past, learned.items).histories

@@ -1,0 +1,33 @@
+"""The demo does its main job: a page, and lists that are better after learning and better again after reranking."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts import quickstart
+
+
+def test_the_demo_learns_and_its_page_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["quickstart", "--out", str(tmp_path / "demo")])
+    monkeypatch.setattr(quickstart, "console", Console())
+    quickstart.main()
+    out = capsys.readouterr().out
+    assert "published: adapter, behaviour, reranker" in out
+    rows = {line.split("│")[1].strip(): line.split("│")[3] for line in out.splitlines() if line.count("│") == 4}
+    ndcg = [float(rows[name].split()[0]) for name in ("frozen vectors", "what fit published", "and reranked")]
+    assert ndcg[0] < ndcg[1] < ndcg[2]
+    assert "Violin" in (tmp_path / "demo" / "index.html").read_text("utf-8")
+
+
+def test_a_demo_that_learns_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        published, refused = (), "nothing helps"
+
+    monkeypatch.setattr(quickstart, "fit", lambda *_: Nothing())
+    with pytest.raises(SystemExit, match="nothing was published: nothing helps"):
+        next(iter(quickstart.recommendations(tmp_path, None, {})))  # type: ignore[arg-type]
