@@ -23,7 +23,7 @@ from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.cut import cut_since
 from retrieval.fitted import LEARNED
 from retrieval.in_force import InForce
-from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Step
+from retrieval.lessons import BEFORE, EARLY, EVERYTHING, OTHERS, Step
 from retrieval.prepare import histories
 from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
@@ -88,7 +88,14 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
 
 
 @pytest.mark.parametrize(
-    "at", [("adapter", EARLY, 2), ("behaviour", EARLY, 1), ("reranker", EARLY, 5), ("behaviour", EVERYTHING, 2)]
+    "at",
+    [
+        ("adapter", EARLY, 2),
+        ("behaviour", EARLY, 1),
+        ("reranker", EARLY, 5),
+        ("behaviour", OTHERS, 1),
+        ("behaviour", EVERYTHING, 2),
+    ],
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
@@ -108,7 +115,7 @@ def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
     through = {("behaviour", EVERYTHING): EARLY, ("reranker", EARLY): EARLY}.get(at[:2])
     assert through is None or not [step for step in seen if step[:2] == ("behaviour", through) and step.done]
     assert not list(root.glob("unfinished-*"))
-    assert work is None or len(list(work.glob("*.safetensors"))) == 4  # adapter, two towers, one network
+    assert work is None or len(list(work.glob("*.safetensors"))) == 5  # adapter, three towers, one network
 
 
 def test_a_kill_by_the_system_is_survived_too(fresh: Callable[[], Path]) -> None:
