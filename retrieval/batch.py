@@ -49,8 +49,7 @@ def users_of(
     if only:
         if missing := [user for user in only if user not in found and user not in new]:
             raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
-        nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-        found = {user: found.get(user) or History(user, *nothing) for user in only}
+        found = {user: found.get(user) or History.empty(user) for user in only}
     if not found:
         raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
     return Users(

@@ -176,11 +176,14 @@ class Behaviour:
         own = self.own(histories)
         own[~made.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
         made *= own
-        if new is None:
-            made[:, -1:] += 1 - own
-        else:
-            made += (1 - own) * new
+        made += (1 - own) * (self.popular_alone(len(made)) if new is None else new)
         return made
+
+    def popular_alone(self, count: int) -> Vectors:
+        """Give what so many users ask with of whom nothing is known: (B, R) float32, for what is popular."""
+        queries = np.zeros((count, self.items.shape[1]), np.float32)
+        queries[:, -1] = 1
+        return queries
 
     def own(self, histories: Sequence[Rows]) -> Vectors:
         """Say how much histories count in their queries, as ``few`` has it: (B, 1) float32, 0 for an empty one."""

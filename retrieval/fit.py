@@ -296,9 +296,8 @@ class _Fit:
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
         each = (self.config.head or StageConfig()).each
-        asked = Asked.after(pasts)
-        if self.lessons.profiles is not None:
-            asked = asked.knowing(stage.profiles, self.lessons.profiles.of([past.user_id for past in pasts]))
+        names = [past.user_id for past in pasts]
+        asked = Asked.after(pasts).knowing(stage.features.profiles, self.lessons.profiles, names)
         return stage.rerank(stage.pool(asked, self.bundle.items, each))
 
     def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:

@@ -133,6 +133,5 @@ class ItemSpace:
         if self.profiles is None:
             return AskedApart(served, alone, attended)
         if new is None:
-            new = np.zeros((len(histories), block.items.shape[1]), np.float32)
-            new[:, -1] = 1
+            new = block.popular_alone(len(histories))
         return AskedApart(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))

@@ -30,6 +30,11 @@ class History:
     timestamps: NDArray[np.int64]
     weights: NDArray[np.float32]
 
+    @classmethod
+    def empty(cls, user_id: str) -> "History":
+        """Give that of somebody who did nothing."""
+        return cls(user_id, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
     def __len__(self) -> int:
         return len(self.rows)
 

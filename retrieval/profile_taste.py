@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from indexing.errors import DamagedFileError, InputError
 from indexing.types import Vectors
 from retrieval.attribute_columns import AttributeColumn, Numbers, lines_of, read_column
+from retrieval.metadata import told_in
 
 PROFILES = "profiles.safetensors"
 Given: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
@@ -90,8 +91,7 @@ class ProfileTaste:
             DamagedFileError: When it is something else.
         """
         try:
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            told = json.loads(header["__metadata__"]["profiles"])
+            told = told_in(data, "profiles")
             columns, tensors = tuple(map(read_column, told["columns"])), load(data)
             means, weights, share = tensors["means"], tensors["weights"], float(told["share"])
             ignored = tuple(told["ignored"])

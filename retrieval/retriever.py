@@ -179,7 +179,7 @@ class Retriever(LaterStages):
             plural(history, f"histories[{user}]")
         rows = [self.items.rows(history) for history in histories]
         new = self.new_queries(profiles, len(rows))
-        queries, exclude = self._user_queries(rows, weights, new), rows if exclude_seen else []
+        queries, exclude = self.user_queries(rows, weights, new), rows if exclude_seen else []
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
@@ -188,7 +188,7 @@ class Retriever(LaterStages):
             liked = None if weights is None else parts_of(weights, split)
             of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(self._user_queries(parts, liked, of_parts), k, where, seen, kind="history")
+            each = self._found(self.user_queries(parts, liked, of_parts), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
@@ -199,20 +199,15 @@ class Retriever(LaterStages):
         self,
         histories: Sequence[Rows],
         weights: Sequence[Sequence[float]] | None = None,
-        profiles: Given | None = None,
+        new: Vectors | None = None,
     ) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
 
         Args:
             histories: B arrays of rows, oldest first.
             weights: How much each was liked.
-            profiles: What is known of each beside it.
+            new: What `new_queries` gives of their profiles.
         """
-        return self._user_queries(histories, weights, self.new_queries(profiles, len(histories)))
-
-    def _user_queries(
-        self, histories: Sequence[Rows], weights: Sequence[Sequence[float]] | None, new: Vectors | None
-    ) -> Vectors:
         given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
         return self._rows.space.asked(histories, given, self.centre, new)
 

@@ -19,7 +19,7 @@ from retrieval.candidates import Candidates
 from retrieval.heads import BothHead, NeuralHead, ScoringHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
-from retrieval.profile_taste import ProfileTaste
+from retrieval.metadata import told_in
 from retrieval.ragged import lengths_of
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
@@ -61,11 +61,6 @@ class SecondStage:
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
-
-    @property
-    def profiles(self) -> ProfileTaste | None:
-        """What reads profiles of users, if anything does."""
-        return self.features.profiles
 
     def pool(
         self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = (), *, gone: Rows = NO_ROWS
@@ -204,7 +199,7 @@ class _Stored(NamedTuple):
     @classmethod
     def from_bytes(cls, data: bytes) -> "_Stored":
         try:
-            told, tensors = _told(data), load(data)
+            told, tensors = told_in(data, "stage"), load(data)
             sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
             head = _HEADS[told["head"]](_those(tensors, "head"))
             return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
@@ -223,9 +218,3 @@ def _prefixed(prefix: str, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArra
 def _those(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-
-
-def _told(data: bytes) -> dict[str, Any]:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told: dict[str, Any] = json.loads(header["__metadata__"]["stage"])
-    return told

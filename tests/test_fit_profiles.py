@@ -78,10 +78,11 @@ def test_what_a_user_did_outweighs_a_profile(shop: Retriever) -> None:
     (found,) = shop.recommend([history], 5, profiles=[CLUBS])
     assert group_of([hit.item_id for hit in found]) == [1] * 5
     with_profile, without = (
-        shop.user_queries([np.arange(24, 32)], profiles=[CLUBS]),
+        shop.user_queries([np.arange(24, 32)], new=shop.new_queries([CLUBS], 1)),
         shop.user_queries([np.arange(24, 32)]),
     )
-    only = shop.user_queries([np.empty(0, np.int64)], profiles=[CLUBS]) - shop.user_queries([np.empty(0, np.int64)])
+    nothing = [np.empty(0, np.int64)]
+    only = shop.user_queries(nothing, new=shop.new_queries([CLUBS], 1)) - shop.user_queries(nothing)
     np.testing.assert_allclose(with_profile - without, 0.5**4 * only, atol=1e-6)  # eight items, half for every two
 
 

@@ -27,7 +27,7 @@ def test_a_tenth_is_left_out_but_of_few(users: int, out: int) -> None:
     pasts = [history([1], [5])] * users
     taught, new = apart(pasts)
     assert (len(taught), len(new)) == (min(users - out, 20_000), out)
-    names = [History(str(n), *(np.empty(0, np.int64),) * 2, np.empty(0, np.float32)) for n in range(80)]
+    names = [History.empty(str(n)) for n in range(80)]
     taught, new = apart(names)
     assert sorted(past.user_id for past in (*taught, *new)) == sorted(past.user_id for past in names)
     assert [past.user_id for past in new] == [past.user_id for past in apart(names)[1]]

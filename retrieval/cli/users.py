@@ -60,7 +60,9 @@ def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, 
         InputError: When there is none, or one of those who were asked for is not known.
     """
     known = None if profiles is None else Profiles.open(profiles)
-    new = [] if known is None or not only else [user for user in only if known.lines([user])[0] >= 0]
+    new: list[str] = []
+    if known is not None and only:
+        new = [user for user, line in zip(only, known.lines(only).tolist(), strict=True) if line >= 0]
     users = users_of(log, retriever.items, only, new)
     return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
 

@@ -189,7 +189,8 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
     rows[there] = np.concatenate([np.empty(0, np.int64), *listed])
     if scored is not None:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
-    queries = retriever.user_queries(users.histories, _plain(users.weights), users.profiles)
+    new = retriever.new_queries(users.profiles, len(users))
+    queries = retriever.user_queries(users.histories, _plain(users.weights), new)
     found = Candidates(
         queries,
         rows,
@@ -199,7 +200,7 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
         users.names,
         users.histories,
         users.weights or (),
-        new=retriever.new_queries(users.profiles, len(users)),
+        new=new,
     )
     return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
 

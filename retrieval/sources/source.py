@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.errors import ShapeError
@@ -14,6 +13,7 @@ from retrieval.candidates import Candidates
 from retrieval.item_space import AskedApart, ItemSpace
 from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste
+from retrieval.profiles import Profiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +72,11 @@ class Asked:
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
         return cls(candidates.histories, weights, times, candidates.new)
 
-    def knowing(self, taste: ProfileTaste | None, profiles: pa.Table | None) -> "Asked":
-        """Let each ask with their profile, a line for each, if there is what reads it."""
+    def knowing(self, taste: ProfileTaste | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "Asked":
+        """Let each, by name, ask with their profile, if there are profiles and what reads them."""
         if taste is None or profiles is None:
             return self
-        return replace(self, new=taste.queries(taste.table(profiles)))
+        return replace(self, new=taste.queries(taste.table(profiles.of(user_ids))))
 
 
 class Book(NamedTuple):

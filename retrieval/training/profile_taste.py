@@ -18,6 +18,7 @@ from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
 from indexing.types import Vectors
 from retrieval.attribute_columns import AttributeColumn, columns_of, lines_of
+from retrieval.block import MEASURE, MOST_SCORES
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.prepare import History
@@ -30,9 +31,8 @@ EARLY = 20.0  # an interaction with so many of its user before it counts half
 DISLIKED = 0.3  # what one counts that weighs less than the mean
 FEWEST, FOLDS = 50, 5
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.5)
-MEASURE, WANTED = "ndcg@20", 20
+WANTED = 20  # of what users did first, which should be found
 SURE = 2.0  # standard errors that profiles must be better by
-MOST_SCORES = 100_000_000  # users times items that are scored to judge a share
 
 Doubles: TypeAlias = NDArray[np.float64]
 

@@ -151,9 +151,8 @@ class StageLearner:
         if not asking.pasts:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
         check_books(features.sources, asking.wanted)
-        asked = asking.asked
-        if self.profiles is not None:
-            asked = asked.knowing(features.profiles, self.profiles.of([past.user_id for past in asking.pasts]))
+        names = [past.user_id for past in asking.pasts]
+        asked = asking.asked.knowing(features.profiles, self.profiles, names)
         found = pooled(features.sources, asked, self.items, self.config.each)
         return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
 

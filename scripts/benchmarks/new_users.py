@@ -127,8 +127,7 @@ def in_time(trial: Trial, seeds: Sequence[int]) -> dict[str, Any]:
         asked, pasts = ask(split, trial.films), histories(split.past, trial.films.items)
         new = np.flatnonzero(asked.new).tolist()
         wanted = [trial.films.items.rows(sorted(asked.relevant[line])) for line in new]
-        nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-        begun = [History(asked.user_ids[line], *nothing) for line in new]
+        begun = [History.empty(asked.user_ids[line]) for line in new]
         for place, seed in enumerate(seeds):
             block = trial.learn(pasts, seed)
             taste = taste_of(trial.profiles, pasts, block, trial.films)

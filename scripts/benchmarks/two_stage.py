@@ -189,8 +189,7 @@ class Trial:
         config = self.learner.config
         stage = SecondStage(self.features, head, self.space.indexed, 0 if config.new_users else 1, config.new_items)
         users = Asked(asked.histories, asked.weights, np.asarray(times, np.int64))
-        if self.learner.profiles is not None:
-            users = users.knowing(stage.profiles, self.learner.profiles.of(asked.user_ids))
+        users = users.knowing(self.features.profiles, self.learner.profiles, asked.user_ids)
         found = stage.rerank(stage.pool(users, asked.items, config.each)).top(K)
         return Ranked(found.rows, found.scores)
 

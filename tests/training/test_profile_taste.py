@@ -88,6 +88,6 @@ def test_what_was_done_first_and_liked_counts_most() -> None:
 
 
 def test_only_those_with_a_profile_and_a_history_teach() -> None:
-    nobody = History("u1", *(np.empty(0, np.int64),) * 2, np.empty(0, np.float32))
+    nobody = History.empty("u1")
     found = profiled(TELLING, [PASTS[0], nobody, history("stranger", 0, 1)])
     assert [past.user_id for past in found] == ["u0"]
