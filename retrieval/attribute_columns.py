@@ -15,7 +15,8 @@ from indexing.encoders.base import unit
 from indexing.types import Vectors
 
 MOST_VALUES, FEWEST_LINES = 500, 2
-BUMPS = 14
+CENTRES, QUANTILES = 6, 14
+_SPAN = 0.8  # of the way from one centre to the next
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,12 @@ class Numbers:
     Attributes:
         column: Of the attributes.
         centres: Rising.
+        quantiles: Rising; as far apart as it takes to have as many lines between two of them. Earlier ones had none.
     """
 
     column: str
     centres: tuple[float, ...]
+    quantiles: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, column: str, values: NDArray[np.float64]) -> "Numbers | None":
@@ -73,17 +76,18 @@ class Numbers:
         known = values[np.isfinite(values)]
         if not len(known):
             return None
-        low, high = np.quantile(known, [0.01, 0.99]).tolist()
-        return cls(column, tuple(np.linspace(low, high, BUMPS).tolist())) if high > low else None
+        quantiles = np.unique(np.quantile(known, np.linspace(0.01, 0.99, QUANTILES)))
+        low, high = quantiles[[0, -1]].tolist()
+        centres = np.linspace(low, high, CENTRES)
+        return cls(column, tuple(centres.tolist()), tuple(quantiles.tolist())) if high > low else None
 
     def lines(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, C) float32; zero where there is no number."""
-        values = numbers(column)
-        centres = np.array(self.centres)
-        span = 0.8 * (centres[1] - centres[0])
-        apart = (np.clip(values, centres[0], centres[-1])[:, None] - centres) / span
-        bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
-        return bumps
+        return _bumps(numbers(column), np.array(self.centres))
+
+    def finer(self, column: pa.ChunkedArray) -> Vectors:
+        """Give bumps around the quantiles, so that many lines that are near are told apart too: (N, Q) float32."""
+        return _bumps(numbers(column), np.array(self.quantiles))
 
     @property
     def width(self) -> int:
@@ -92,7 +96,7 @@ class Numbers:
 
     def told(self) -> dict[str, Any]:
         """Give the column as plain JSON values."""
-        return {"column": self.column, "centres": self.centres}
+        return {"column": self.column, "centres": self.centres, "quantiles": self.quantiles}
 
 
 AttributeColumn: TypeAlias = Categories | Numbers
@@ -106,18 +110,19 @@ def columns_of(attributes: pa.Table, but: Collection[str] = ()) -> tuple[Attribu
 
 def lines_of(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
     """Give what each column says of N lines, (N, width) float32, zero where nothing is known."""
-    found = []
-    for one in columns:
-        column = attributes[one.column] if one.column in attributes.column_names else pa.nulls(len(attributes))
-        found.append(one.lines(pa.chunked_array(column) if isinstance(column, pa.Array) else column))
-    return found
+    return [one.lines(column_of(attributes, one.column)) for one in columns]
+
+
+def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
+    """Give a column of attributes, of nulls when they have none."""
+    return attributes[name] if name in attributes.column_names else pa.chunked_array([pa.nulls(len(attributes))])
 
 
 def read_column(told: Mapping[str, Any]) -> AttributeColumn:
     """Read what `told` of a column gave."""
     if "values" in told:
         return Categories(told["column"], tuple(told["values"]))
-    return Numbers(told["column"], tuple(told["centres"]))
+    return Numbers(told["column"], tuple(told["centres"]), tuple(told.get("quantiles", ())))
 
 
 def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
@@ -127,6 +132,14 @@ def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
         return Categories.of(name, several(column))
     return None
+
+
+def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
+    """Give (N, C) float32 of N numbers: near 1 where one is near a centre; outside it counts as the outermost."""
+    place = np.where(np.isfinite(values), np.interp(values, centres, np.arange(len(centres))), np.nan)
+    apart = (place[:, None] - np.arange(len(centres))) / _SPAN
+    bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
+    return bumps
 
 
 def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:

@@ -257,6 +257,7 @@ class Behaviour:
         tensors = {name: getattr(self, name) for name in _TABLES}
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
         tensors["predictor.nearness"] = np.array([self.predictor.nearness])
+        tensors["predictor.additive"] = np.array([self.predictor.additive])
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         tensors["few"] = np.array([self.few])
         for number, tower in enumerate(self.towers):
@@ -281,7 +282,9 @@ class Behaviour:
                 for number, share in enumerate(shares)
             )
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-            predictor = Predictor(landmarks, tensors["predictor.nearness"].item(), weights, offset)
+            nearness, additive = tensors["predictor.nearness"].item(), tensors.get("predictor.additive")
+            alone = 0 if additive is None else additive.item()  # earlier blocks had none
+            predictor = Predictor(landmarks, nearness, weights, offset, alone)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
             attention = _attention(tensors)
         except KeyError as missing:

@@ -101,6 +101,6 @@ def sample(cuts: Sequence[Cut], items: int, scores: int = MOST_SCORES) -> list[C
 
 
 def description_of(bundle: Bundle) -> Description:
-    """Learn how the items are described: by vectors and attributes, without the id and texts that were embedded."""
-    but = {"item_id", *(bundle.manifest.columns.get("text") or ())}
-    return Description.learn(bundle.modality_vectors, bundle.attributes, but=but)
+    """Learn how the items are described: by vectors, attributes and how much is said of them."""
+    texts = bundle.manifest.columns.get("text") or ()
+    return Description.learn(bundle.modality_vectors, bundle.attributes, but={"item_id"}, texts=texts)

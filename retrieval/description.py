@@ -1,15 +1,19 @@
-"""What is known of items without users, as one vector: modalities, categories, numbers.
+"""What is known of items without users, as one vector: modalities, categories, numbers, and how much is said of them.
 
-The behaviour of an item that nobody has touched is predicted from this.
+The behaviour of an item that nobody has touched is predicted from this. Its last columns are numbers once more, finer:
+what they say is added to what all others say together. So which of two neighbouring years sells better is learned from
+all items of these years, not from those alone that resemble the new one in everything else (Hastie and Tibshirani,
+"Generalized Additive Models", 1990).
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -17,12 +21,15 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
-from retrieval.attribute_columns import AttributeColumn, columns_of, lines_of, read_column
+from retrieval.amounts import amounts_of
+from retrieval.attribute_columns import AttributeColumn, Numbers, column_of, columns_of, lines_of, read_column
 
 DESCRIPTION = "description.safetensors"
 # Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
 SHARES = {Modality.TEXT: 1.0}
 OTHER_SHARE = 0.5
+# Numbers as well, and what is added of them (chosen there too).
+NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +39,46 @@ class Description:
     Attributes:
         means: For each modality (D,) float32, the mean of its unit vectors, which is taken from each.
         columns: The attributes that describe.
+        texts: Columns of texts that were embedded; beside their vectors only their length describes.
+        amounts: How much is said of an item, as far as it tells items apart; see `amounts_of`.
     """
 
     means: Mapping[Modality, Vectors]
     columns: tuple[AttributeColumn, ...]
+    texts: tuple[str, ...] = ()
+    amounts: tuple[AttributeColumn, ...] = ()
 
     @classmethod
-    def learn(cls, frozen: ModalityVectors, attributes: pa.Table, but: Collection[str] = ()) -> "Description":
+    def learn(
+        cls,
+        frozen: ModalityVectors,
+        attributes: pa.Table,
+        but: Collection[str] = (),
+        texts: Sequence[str] = (),
+    ) -> "Description":
         """Learn how the items of a catalogue are described.
 
         Args:
             frozen: Their frozen vectors.
             attributes: Their attributes, one line an item.
-            but: Columns that are no attributes, as the id and texts that were embedded.
+            but: Columns that are no attributes, as the id.
+            texts: Columns of texts that were embedded, which are no attributes either.
         """
         there = [m for m in Modality if m in frozen.modalities]  # in an order that is the same when it is read again
         means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
-        return cls(means, columns_of(attributes, but))
+        columns = columns_of(attributes, {*but, *texts})
+        amounts = columns_of(amounts_of(columns, texts, attributes))
+        return cls(means, columns, tuple(texts), amounts)
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """Attributes that are numbers, and amounts."""
+        return tuple(one for one in (*self.columns, *self.amounts) if isinstance(one, Numbers))
+
+    @property
+    def additive(self) -> int:
+        """How many of the last columns say something by themselves, which is added to what the others say together."""
+        return sum(len(one.quantiles) for one in self.numbers)
 
     def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Vectors:
         """Describe N items: (N, F) float32, zero where nothing is known."""
@@ -57,13 +87,22 @@ class Description:
             vectors = unit(frozen.vectors[modality]) - mean
             there = frozen.exists[modality][:, None]
             parts.append(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there))
-        parts += lines_of(self.columns, attributes)
-        return np.concatenate([np.zeros((len(attributes), 0), np.float32), *parts], axis=1)
+        amounts, finer = amounts_of(self.columns, self.texts, attributes), []
+        for columns, table in ((self.columns, attributes), (self.amounts, amounts)):
+            for one, lines in zip(columns, lines_of(columns, table), strict=True):
+                if not isinstance(one, Numbers) or not one.quantiles:  # numbers of earlier descriptions counted whole
+                    parts.append(lines)
+                    continue
+                parts.append(NUMBERS_SHARE * lines)
+                finer.append(FINER_SHARE * one.finer(column_of(table, one.column)))
+        return np.concatenate([np.zeros((len(attributes), 0), np.float32), *parts, *finer], axis=1)
 
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
-        told = np.frombuffer(json.dumps([one.told() for one in self.columns]).encode(), np.uint8)
-        return save({"columns": told, **{f"mean.{modality}": mean for modality, mean in self.means.items()}})
+        means = {f"mean.{modality}": mean for modality, mean in self.means.items()}
+        return save(
+            {"columns": _told(self.columns), "amounts": _told(self.amounts), "texts": _as_json(self.texts), **means}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Description":
@@ -74,8 +113,23 @@ class Description:
         """
         try:
             tensors = load(data)
-            told: list[dict[str, Any]] = json.loads(tensors.pop("columns").tobytes())
+            columns = _read(tensors.pop("columns"))
+            amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
             means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
-            return cls({m: means[m] for m in Modality if m in means}, tuple(map(read_column, told)))
+            there = {m: means[m] for m in Modality if m in means}
+            return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)))
         except (KeyError, ValueError, SafetensorError) as error:
             raise DamagedFileError(f"how items are described cannot be read ({error}); learn again") from error
+
+
+def _told(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:
+    return _as_json([one.told() for one in columns])
+
+
+def _as_json(values: Sequence[Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
+def _read(told: NDArray[np.uint8]) -> list[Any]:
+    found: list[Any] = json.loads(told.tobytes())
+    return found

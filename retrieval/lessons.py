@@ -155,6 +155,7 @@ class Lessons:
             work=self.work,
             start=start,
             ended=lambda curve: self.curves.update(behaviour=curve.to_json()),
+            additive=self.description.additive,
         )
 
     def stage_learner(self) -> "StageLearner":

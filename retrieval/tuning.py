@@ -1,6 +1,6 @@
 """Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from indexing.bundle import Bundle
 from indexing.errors import InputError, TrainingError
 from indexing.extras import import_extra
 from indexing.fusion import fuse
+from retrieval.behaviour import Behaviour
 from retrieval.block import description_of, learned_block, taught
 from retrieval.cut import cut
 from retrieval.fit_report import FitConfig
@@ -16,7 +17,7 @@ from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
 from retrieval.preparation import prepare
-from retrieval.prepare import histories, least_liked
+from retrieval.prepare import History, histories, least_liked
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
 MOST_FAILURES = 5
@@ -122,10 +123,14 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         raise TrainingError(f"only {users} users have an early and a middle part; {FEWEST} are needed")
     judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
-    described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
+    description = description_of(bundle)
+    described, additive = description.of(bundle.modality_vectors, bundle.attributes), description.additive
 
     def judge(tried: BehaviourConfig) -> float:
-        return learned_block(lambda some: learn_behaviour(some, described, tried), content, cuts, judging).value
+        def learn(some: Sequence[History]) -> Behaviour:
+            return learn_behaviour(some, described, tried, additive=additive)
+
+        return learned_block(learn, content, cuts, judging).value
 
     return judge
 

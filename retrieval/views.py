@@ -6,6 +6,7 @@ import pyarrow as pa
 from indexing.encoders.base import unit
 from indexing.fusion import ModalityVectors
 from indexing.types import Vectors
+from retrieval.attribute_columns import column_of
 from retrieval.description import Description
 
 
@@ -22,8 +23,7 @@ def views_of(description: Description, frozen: ModalityVectors, attributes: pa.T
         there = frozen.exists[modality][:, None]
         views[str(modality)] = unit((unit(frozen.vectors[modality]) - mean) * there)
     for one in description.columns:
-        column = attributes[one.column] if one.column in attributes.column_names else pa.nulls(len(attributes))
-        lines = one.lines(pa.chunked_array(column) if isinstance(column, pa.Array) else column)
+        lines = one.lines(column_of(attributes, one.column))
         name = one.column if one.column not in views else f"{one.column} (attribute)"
         views[name] = unit(lines.astype(np.float32))
     return views

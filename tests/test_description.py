@@ -1,15 +1,18 @@
 """Items are described by what is known of them without users."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load, save
 
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality
-from retrieval.attribute_columns import BUMPS, Categories, Numbers, several
-from retrieval.description import Description
+from retrieval.attribute_columns import CENTRES, Categories, Numbers, several
+from retrieval.description import FINER_SHARE, NUMBERS_SHARE, Description
 
 RNG = np.random.default_rng(0)
 TEXT = unit(RNG.normal(size=(6, 4)).astype(np.float32)).astype(np.float16)
@@ -32,7 +35,11 @@ def test_each_part_stands_beside_the_others() -> None:
     description = Description.learn(FROZEN, TABLE, but=["item_id"])
     assert [one.column for one in description.columns] == ["genres", "tags", "year"]
     found = description.of(FROZEN, TABLE)
-    assert found.shape == (6, 4 + 4 + 2 + 2 + BUMPS)
+    # Two and one value is as many genres or tags as any film has; of each its middle is another quantile.
+    assert [one.column for one in description.amounts] == ["genres (how many)", "tags (how many)"]
+    finer = [len(one.quantiles) for one in description.numbers]
+    assert description.additive == sum(finer)
+    assert found.shape == (6, 4 + 4 + 2 + 2 + 3 * CENTRES + sum(finer))
     there = FROZEN.exists[Modality.TEXT]
     vectors = unit(TEXT)
     mean = vectors[there].mean(axis=0)
@@ -45,7 +52,16 @@ def test_each_part_stands_beside_the_others() -> None:
     genres = np.array([[half, half], [0, 1], [1, 0], [0, 0], [1, 0], [0, 0]])
     tags = np.array([[half, half], [1, 0], [0, 0], [0, 0], [0, 1], [0, 0]])
     np.testing.assert_allclose(found[:, 8:12], np.concatenate([genres, tags], axis=1), atol=1e-6)
-    assert not found[1, 12:].any()
+    numbers = [(TABLE, "year"), *((None, f"{name} (how many)") for name in ("genres", "tags"))]
+    counts = {"genres (how many)": [2, 1, 2, 0, 1, 1], "tags (how many)": [2, 1, 0, 0, 1, 1]}
+    place, beside = 12, 12 + 3 * CENTRES
+    for (table, name), one in zip(numbers, description.numbers, strict=True):
+        line = TABLE["year"] if table else pa.chunked_array([[np.log1p(n) if n else None for n in counts[name]]])
+        np.testing.assert_allclose(found[:, place : place + CENTRES], NUMBERS_SHARE * one.lines(line), atol=1e-6)
+        wide = len(one.quantiles)
+        np.testing.assert_allclose(found[:, beside : beside + wide], FINER_SHARE * one.finer(line), atol=1e-6)
+        place, beside = place + CENTRES, beside + wide
+    assert not found[1, 12 : 12 + CENTRES].any()
 
 
 def test_near_numbers_are_near() -> None:
@@ -57,7 +73,31 @@ def test_near_numbers_are_near() -> None:
     np.testing.assert_allclose(lines[1], by_hand, rtol=1e-5)
     assert lines[0] @ lines[1] > 2 * lines[0] @ lines[2]
     assert not lines[3].any()
-    assert lines[4].argmax() == BUMPS - 1
+    assert lines[4].argmax() == CENTRES - 1
+
+
+def test_where_many_lines_are_numbers_are_told_apart_more_finely() -> None:
+    years = [*range(1930, 1990, 6), *([1994] * 40), *([1995] * 40), *([1996] * 40)]
+    numbers = Numbers.of("year", np.array(years, float))
+    assert numbers is not None
+    column = pa.chunked_array([[1994, 1995, None]])
+    lines, finer = unit(numbers.lines(column)), unit(numbers.finer(column))
+    assert lines[0] @ lines[1] > 0.99
+    assert finer[0] @ finer[1] < 0.5
+    assert not finer[2].any()
+
+
+def test_earlier_descriptions_had_neither_quantiles_nor_amounts() -> None:
+    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    tensors = load(description.to_bytes())
+    told = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
+    del told[-1]["quantiles"], tensors["amounts"], tensors["texts"]
+    earlier = Description.from_bytes(save(tensors | {"columns": np.frombuffer(json.dumps(told).encode(), np.uint8)}))
+    assert earlier.additive == 0
+    found, whole = earlier.of(FROZEN, TABLE), description.of(FROZEN, TABLE)
+    assert found.shape == (6, 12 + CENTRES)
+    np.testing.assert_array_equal(found[:, :12], whole[:, :12])
+    np.testing.assert_allclose(NUMBERS_SHARE * found[:, 12:], whole[:, 12 : 12 + CENTRES], rtol=1e-6)
 
 
 def test_columns_that_name_items_or_say_nothing_are_left_out() -> None:
@@ -75,14 +115,16 @@ def test_later_items_without_a_column_are_described_by_the_rest() -> None:
     description = Description.learn(FROZEN, TABLE, but=["item_id"])
     some = description.of(FROZEN, TABLE.drop_columns(["tags"]))
     whole = description.of(FROZEN, TABLE)
-    np.testing.assert_array_equal(np.delete(some, [10, 11], axis=1), np.delete(whole, [10, 11], axis=1))
-    assert not some[:, 10:12].any()
+    width, finer = whole.shape[1], len(description.numbers[-1].quantiles)
+    tags = [10, 11, *range(12 + 2 * CENTRES, 12 + 3 * CENTRES), *range(width - finer, width)]
+    np.testing.assert_array_equal(np.delete(some, tags, axis=1), np.delete(whole, tags, axis=1))
+    assert not some[:, tags].any()
 
 
 def test_saved_and_read_it_describes_alike() -> None:
-    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    description = Description.learn(FROZEN, TABLE, texts=["item_id"])
     again = Description.from_bytes(description.to_bytes())
-    assert again.columns == description.columns
+    assert (again.columns, again.amounts, again.texts) == (description.columns, description.amounts, ("item_id",))
     np.testing.assert_array_equal(again.of(FROZEN, TABLE), description.of(FROZEN, TABLE))
     with pytest.raises(DamagedFileError, match="learn again"):
         Description.from_bytes(b"nothing")

@@ -18,6 +18,18 @@ def test_resemblance_is_one_with_oneself_and_falls_with_the_squared_distance() -
     assert found[5, 2] == 1
 
 
+def test_what_counts_by_itself_is_multiplied_beside_it() -> None:
+    described, landmarks = drawn(0, 6, 5), drawn(1, 4, 5)
+    expected = [
+        [np.exp(-0.4 * np.sum((one - other)[:3] ** 2)) + one[3:] @ other[3:] for other in landmarks]
+        for one in described
+    ]
+    np.testing.assert_allclose(resemblance(described, landmarks, 0.4, additive=2), expected, rtol=1e-4, atol=1e-6)
+    predictor = Predictor(landmarks, 0.4, drawn(1, 4, 2), drawn(2, 2), additive=2)
+    by_hand = np.array(expected) @ predictor.weights + predictor.offset
+    np.testing.assert_allclose(predictor.predict(described), by_hand, rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_predicted_is_the_same_in_blocks_as_one_by_one() -> None:
     predictor = Predictor(drawn(0, 5, 3), 0.7, drawn(1, 5, 2), drawn(2, 2))
     described = drawn(3, BLOCK + 3, 3)

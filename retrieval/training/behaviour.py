@@ -69,6 +69,7 @@ def learn_behaviour(
     work: Path | None = None,
     start: TowerStart | None = None,
     ended: Callable[[TrainingCurve], None] | None = None,
+    additive: int = 0,
 ) -> Behaviour:
     """Learn from what users did.
 
@@ -84,6 +85,7 @@ def learn_behaviour(
             when None.
         start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
         ended: Called with the losses of the learned tower.
+        additive: How many of the last columns of descriptions say something by themselves, as `Description` tells.
 
     Raises:
         TrainingError: When there is nothing to learn from.
@@ -105,7 +107,7 @@ def learn_behaviour(
         Target(popular, trust),
         *(Target(side.said, trust * side.known) for side in sides),
     ]
-    predictor = learn_predictor(described, targets, config.ridge)
+    predictor = learn_predictor(described, targets, config.ridge, additive=additive)
     confidence = counts / (counts + config.doubt)
     blended = _blended(sides, popular, confidence, described, predictor)
     items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)

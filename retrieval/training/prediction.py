@@ -26,6 +26,7 @@ def learn_predictor(
     regularisation: float,
     landmarks: int = MOST_LANDMARKS,
     seed: int = 0,
+    additive: int = 0,
 ) -> Predictor:
     """Predict all targets side by side, from resemblance to items of which something is known.
 
@@ -39,21 +40,22 @@ def learn_predictor(
         regularisation: Keeps the prediction smooth; the offset is free.
         landmarks: At most so many items.
         seed: Of the draw.
+        additive: How many of the last columns say something by themselves; see `resemblance`.
     """
     known = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
     if len(known) > landmarks:
         known = np.sort(np.random.default_rng(seed).choice(known, landmarks, replace=False))
     marks = described[known]
-    nearness = 1 / mean_apart(marks)
-    values, vectors = np.linalg.eigh(resemblance(marks, marks, nearness).astype(np.float64))
+    nearness = 1 / mean_apart(marks[:, : marks.shape[1] - additive])
+    values, vectors = np.linalg.eigh(resemblance(marks, marks, nearness, additive).astype(np.float64))
     kept = values > values[-1] * _LEAST
     basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
     weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
     for columns, target in _alike_in_trust(targets):
-        mean, slope = _ridge(_Features(described, marks, nearness, basis), target, regularisation)
+        mean, slope = _ridge(_Features(described, marks, nearness, basis, additive), target, regularisation)
         weights[:, columns], offset[columns] = basis @ slope, mean
-    return Predictor(marks, nearness, weights, offset)
+    return Predictor(marks, nearness, weights, offset, additive)
 
 
 def mean_apart(described: Vectors) -> float:
@@ -68,9 +70,11 @@ class _Features(NamedTuple):
     marks: Vectors
     nearness: float
     basis: Vectors
+    additive: int
 
     def of(self, rows: Rows) -> Vectors:
-        features: Vectors = resemblance(self.described[rows], self.marks, self.nearness) @ self.basis
+        alike = resemblance(self.described[rows], self.marks, self.nearness, self.additive)
+        features: Vectors = alike @ self.basis
         return features
 
 

@@ -34,7 +34,7 @@ from retrieval.training.behaviour import touched
 from retrieval.training.config import AttentionConfig
 from retrieval.training.serving import choose_serving
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, ask
-from scripts.benchmarks.film_content import described_by
+from scripts.benchmarks.film_content import content_of
 from scripts.benchmarks.learning import Content, valid_of
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, described_by(given.data, films.items), given.data)
+    content = Content(films, films.texts, content_of(given.data, films.items), given.data)
     config = settings_of(AttentionConfig, given.settings)
     splits = {"split_user": valid_of(films, "split_user"), "in_time": in_time(films)}
     result = {

@@ -55,7 +55,7 @@ from retrieval.evaluation.variety import calibration, diversity
 from retrieval.prepare import histories
 from retrieval.training.serving import Serving, served
 from scripts.benchmarks.baselines import Films, ask, interval
-from scripts.benchmarks.film_content import centred, described_by
+from scripts.benchmarks.film_content import centred, content_of
 from scripts.benchmarks.learning import Content, valid_of
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEED, K
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--lists", type=Path)
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, described_by(given.data, films.items), given.data)
+    content = Content(films, films.texts, content_of(given.data, films.items), given.data)
     made = Made(content, given.lists)
     split = valid_of(films, "split_user")
     asked, judge = made.lists("valid", split), Judge.of(given.data, films, split)

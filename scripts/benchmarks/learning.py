@@ -17,6 +17,7 @@ kept, in a file of its own. --row takes one row of the cold split, and keeps not
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.serving import Serving, choose, served
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
-from scripts.benchmarks.film_content import centred, described_by
+from scripts.benchmarks.film_content import FilmContent, centred, content_of
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K, liked
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--row")
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, described_by(given.data, films.items), given.data, given.row)
+    content = Content(films, films.texts, content_of(given.data, films.items), given.data, given.row)
     result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
     for name, table in result.items():
         show(name, table)
@@ -74,14 +75,14 @@ class Content:
     Attributes:
         films: Log and catalogue.
         vectors: (N, D) float32, the content block.
-        described: (N, F) float32, what behaviour is predicted from.
+        described: What behaviour is predicted from.
         folder: Where from.
         row: The only row of the cold split to be measured, all when None.
     """
 
     films: Films
     vectors: Vectors
-    described: Vectors
+    described: FilmContent
     folder: Path
     row: str | None = None
 
@@ -91,7 +92,7 @@ class Content:
         counts = touched(pasts, len(self.films.items))
         check_past_only(dict(zip(self.films.items, counts.tolist(), strict=True)), past)
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return learn_behaviour(pasts, self.described, config)
+        return learn_behaviour(pasts, self.described.lines, config, additive=self.described.additive)
 
     def answer(
         self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None, depth: int = K
@@ -219,25 +220,23 @@ def others(films: Films, item_ids: set[str]) -> Rows:
     return np.setdiff1d(np.arange(len(films.items)), films.items.rows(sorted(item_ids)))
 
 
-def ways(content: Content) -> dict[str, tuple[Vectors, Vectors]]:
+def ways(content: Content) -> dict[str, tuple[Vectors, FilmContent]]:
     """Give content block and description of the films when parts of what is known are missing."""
     folder, items, texts = content.folder, content.films.items, content.films.texts
     pictures = centred(folder, items, "image_vector")
     nothing = np.zeros((len(items), 1), np.float32)
-    fewer = {name: (name, 0.3) for name in ("text_vector", "image_vector")}
+    fewer = centred(folder, items, "text_vector", lost=True)
+    known = partial(content_of, folder, items)
     return {
         "text, image, genres, year": (texts, content.described),
-        "text, genres, year": (texts, described_by(folder, items, image=False)),
-        "image, genres, year": (pictures, described_by(folder, items, text=False)),
-        "genres, year": (nothing, described_by(folder, items, text=False, image=False)),
-        "text and image": (texts, described_by(folder, items, attributes=False)),
-        "text alone": (texts, described_by(folder, items, image=False, attributes=False)),
-        "image alone": (pictures, described_by(folder, items, text=False, attributes=False)),
-        "all, 30 % of texts removed": (
-            centred(folder, items, "text_vector", fewer["text_vector"]),
-            described_by(folder, items, lost=fewer["text_vector"]),
-        ),
-        "all, 30 % of images removed": (texts, described_by(folder, items, lost=fewer["image_vector"])),
+        "text, genres, year": (texts, known(image=False)),
+        "image, genres, year": (pictures, known(text=False)),
+        "genres, year": (nothing, known(text=False, image=False)),
+        "text and image": (texts, known(attributes=False)),
+        "text alone": (texts, known(image=False, attributes=False)),
+        "image alone": (pictures, known(text=False, attributes=False)),
+        "all, 30 % of texts removed": (fewer, known(lost="text_vector")),
+        "all, 30 % of images removed": (texts, known(lost="image_vector")),
     }
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.index import FlatIndex
-from indexing.types import Rows, Vectors
+from indexing.types import Rows
 from retrieval.behaviour import Behaviour
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
@@ -38,7 +38,7 @@ from retrieval.training.behaviour import learn_behaviour
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.serving import served
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, ask, interval
-from scripts.benchmarks.film_content import described_by
+from scripts.benchmarks.film_content import FilmContent, content_of
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 from scripts.benchmarks.two_stage import BY_USER, taste_of
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     given = parser.parse_args()
     films = Films(given.data)
-    trial = Trial(films, described_by(given.data, films.items), Profiles.open(given.data / "users.parquet"))
+    trial = Trial(films, content_of(given.data, films.items), Profiles.open(given.data / "users.parquet"))
     result = {"left out": left_out(trial, given.seeds), "in time": in_time(trial, given.seeds)}
     for name, table in result.items():
         print(name)
@@ -70,13 +70,13 @@ class Trial:
     """The films, what is known of them without users, and what is known of users."""
 
     films: Films
-    described: Vectors
+    described: FilmContent
     profiles: Profiles
 
     def learn(self, pasts: Sequence[History], seed: int) -> Behaviour:
         """Learn the behaviour block of some users."""
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return served(learn_behaviour(pasts, self.described, config), BY_USER)
+        return served(learn_behaviour(pasts, self.described.lines, config, additive=self.described.additive), BY_USER)
 
     def judge(
         self, block: Behaviour, pasts: Sequence[History], wanted: Sequence[Rows], taste: ProfileTaste | None = None

@@ -48,13 +48,12 @@ from retrieval.training.serving import Serving, served
 from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, judged, show, told
-from scripts.benchmarks.film_content import attributes_of, centred, described_by
+from scripts.benchmarks.film_content import FilmContent, content_of
 from scripts.benchmarks.learning import valid_of
 from scripts.benchmarks.peers_of_films import against, peers
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import LIKED, SEEDS, K
 
-_YEARS = 14  # columns of attributes_of that are bumps over years
 _LENGTH = WINDOW_DAYS * 86_400
 _EARLIER = 2  # windows before the first that only teach
 _MOST = 4  # windows that teach a head
@@ -102,7 +101,7 @@ class World:
     """
 
     films: Films
-    described: Vectors
+    content: FilmContent
     views: dict[str, Vectors]
     sasrec: Path | None = None
     hidden: Mask | None = None
@@ -112,16 +111,8 @@ class World:
     def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
         """Read all."""
         films = Films(folder)
-        attributes = attributes_of(folder)
-        years = attributes[:, -_YEARS:]
-        views = {
-            "text": centred(folder, films.items, "text_vector"),
-            "image": centred(folder, films.items, "image_vector"),
-            "genres": attributes[:, :-_YEARS],
-            "year": years / np.maximum(np.linalg.norm(years, axis=1, keepdims=True), 1e-9),
-        }
-        views = {name: view.astype(np.float32) for name, view in views.items()}
-        return cls(films, described_by(folder, films.items), views, sasrec)
+        content = content_of(folder, films.items)
+        return cls(films, content, content.views, sasrec)
 
     def past(self, *names: str) -> list[History]:
         """Read what users did in some parts of split_user."""
@@ -132,7 +123,9 @@ class World:
         """Learn everything from one seed; an item of a history so many positions back counts half for content."""
 
         def space_of(pasts: Sequence[History]) -> ItemSpace:
-            block = learn_behaviour(pasts, self.described, BehaviourConfig(next_items=NextItemsConfig(seed=seed)))
+            config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
+            additive = self.content.additive
+            block = learn_behaviour(pasts, self.content.lines, config, additive=additive)
             users = UserModel(half_life, longest=1_000_000)
             taste = None if self.profiles is None else taste_of(self.profiles, pasts, block, self.films)
             return ItemSpace.of(self.films.texts, users, served(block, serving), taste)

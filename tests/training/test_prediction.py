@@ -12,18 +12,19 @@ WANTED = np.stack([np.sin(2 * DESCRIBED[:, 0]), DESCRIBED[:, 1] * DESCRIBED[:, 2
 TRUST = RNG.uniform(0.5, 2.0, COUNT)
 
 
-def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float) -> np.ndarray:
+def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float, additive: int = 0) -> np.ndarray:
     """Solve for weights and offset at once: minimise the weighted squares plus the norm of the function."""
     there = np.flatnonzero(trust)
-    described = DESCRIBED[there].astype(np.float64)
+    together, alone = np.split(DESCRIBED.astype(np.float64), [DESCRIBED.shape[1] - additive], axis=1)
+    described = together[there]
     pairs = np.sum((described[:, None] - described[None]) ** 2, axis=2)
     nearness = 1 / pairs.mean()
-    alike = np.exp(-nearness * pairs)
+    alike = np.exp(-nearness * pairs) + alone[there] @ alone[there].T
     inverse = np.diag(regularisation / trust[there])
     system = np.block([[alike + inverse, np.ones((len(there), 1))], [np.ones((1, len(there))), np.zeros((1, 1))]])
     solved = np.linalg.solve(system, np.concatenate([wanted[there], np.zeros((1, wanted.shape[1]))]))
-    apart = np.sum((DESCRIBED[:, None].astype(np.float64) - described[None]) ** 2, axis=2)
-    expected: np.ndarray = np.exp(-nearness * apart) @ solved[:-1] + solved[-1]
+    apart = np.sum((together[:, None] - described[None]) ** 2, axis=2)
+    expected: np.ndarray = (np.exp(-nearness * apart) + alone @ alone[there].T) @ solved[:-1] + solved[-1]
     return expected
 
 
@@ -31,6 +32,27 @@ def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float) -> np.n
 def test_with_all_items_as_landmarks_it_is_kernel_ridge_regression(regularisation: float) -> None:
     predictor = learn_predictor(DESCRIBED, [Target(WANTED, TRUST)], regularisation)
     np.testing.assert_allclose(predictor.predict(DESCRIBED), oracle(TRUST, WANTED, regularisation), atol=2e-3)
+
+
+def test_what_counts_by_itself_is_part_of_the_kernel() -> None:
+    predictor = learn_predictor(DESCRIBED, [Target(WANTED, TRUST)], 1.0, additive=1)
+    expected = oracle(TRUST, WANTED, 1.0, additive=1)
+    np.testing.assert_allclose(predictor.predict(DESCRIBED), expected, atol=2e-3)
+    assert np.abs(expected - oracle(TRUST, WANTED, 1.0)).max() > 0.1
+
+
+def test_what_counts_by_itself_is_learned_from_items_that_are_unlike_in_all_else() -> None:
+    rng = np.random.default_rng(1)
+    year, rest = rng.integers(0, 2, 240), rng.normal(size=(240, 30)).astype(np.float32)
+    described = np.concatenate([rest, np.eye(2, dtype=np.float32)[year]], axis=1)
+    wanted = [Target(year[:40, None].astype(np.float64), np.ones(40))]
+    off = {
+        additive: np.abs(
+            learn_predictor(described[:40], wanted, 1.0, additive=additive).predict(described[40:])[:, 0] - year[40:]
+        ).mean()
+        for additive in (0, 2)
+    }
+    assert off[2] < 0.1 < 0.3 < off[0]
 
 
 def test_what_is_not_trusted_does_not_matter() -> None:

@@ -1,0 +1,43 @@
+"""How much is said of items, by hand."""
+
+import numpy as np
+import pyarrow as pa
+
+from retrieval.amounts import TEXT, amounts_of
+from retrieval.attribute_columns import Categories, Numbers
+from retrieval.description import Description
+from tests.test_description import FROZEN
+
+TABLE = pa.table(
+    {
+        "title": ["Nine char", None, "", "été"],
+        "plot": ["short", "a longer plot", None, None],
+        "genres": ["Drama|Comedy|Drama", None, "War", ["x"][0]],
+        "price": [1.0, 2.0, 3.0, 4.0],
+    }
+)
+COLUMNS = (Categories("genres", ("Drama", "War")), Numbers("price", (1.0, 4.0)))
+
+
+def test_values_are_counted_once_and_the_longest_text_is_measured_in_characters() -> None:
+    found = amounts_of(COLUMNS, ["title", "plot"], TABLE)
+    assert found.column_names == ["genres (how many)", TEXT]
+    np.testing.assert_allclose(found["genres (how many)"].to_numpy(), np.log([3, np.nan, 2, 2]))
+    np.testing.assert_allclose(found[TEXT].to_numpy(), np.log([10, 14, np.nan, 4]))
+
+
+def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
+    assert amounts_of(COLUMNS[1:], ["gone"], TABLE).num_columns == 0
+    there = amounts_of(COLUMNS, [], TABLE.drop_columns(["genres"]))
+    assert np.isnan(there["genres (how many)"].to_numpy()).all()
+
+
+def test_a_description_tells_short_texts_from_long_ones_but_does_not_read_them() -> None:
+    plots = ["brief", "plots", "much longer than the others", "a longer plot, too, by far", "words", "short"]
+    table = pa.table({"plot": plots, "same": ["x"] * 6})
+    description = Description.learn(FROZEN, table, texts=["plot"])
+    assert (description.columns, [one.column for one in description.amounts]) == ((), [TEXT])
+    found = description.of(FROZEN, table)[:, 8:]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[4])
+    assert np.linalg.norm(found[0] - found[2]) > np.linalg.norm(found[3] - found[2]) > 0
