@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from retrieval.attribute_columns import AttributeColumn, Categories, column_of, several
@@ -34,6 +35,9 @@ def amounts_of(columns: Sequence[AttributeColumn], texts: Sequence[str], attribu
 
 
 def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Count the characters of N texts, or of lists of texts side by side: (N,) int64."""
+    if pt.is_list(texts.type) or pt.is_large_list(texts.type):
+        texts = pc.binary_join(pc.cast(texts, pa.list_(pa.string())), " ")
     lengths = pc.fill_null(pc.utf8_length(pc.cast(texts, pa.large_string())), 0)
     found: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
     return found

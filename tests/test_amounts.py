@@ -26,6 +26,12 @@ def test_values_are_counted_once_and_the_longest_text_is_measured_in_characters(
     np.testing.assert_allclose(found[TEXT].to_numpy(), np.log([10, 14, np.nan, 4]))
 
 
+def test_a_list_is_as_long_as_its_values_side_by_side() -> None:
+    table = pa.table({"tags": [["ab", "cd"], ["abc"], [], None, ["é", None]], "other": ["abcd", None, "", "x", "y"]})
+    found = amounts_of((), ["tags", "other"], table)[TEXT].to_numpy()
+    np.testing.assert_allclose(found, np.log([6, 4, np.nan, 2, 2]))
+
+
 def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
     assert amounts_of(COLUMNS[1:], ["gone"], TABLE).num_columns == 0
     there = amounts_of(COLUMNS, [], TABLE.drop_columns(["genres"]))
