@@ -1,6 +1,6 @@
 """The behaviour block on MovieLens 100k: every split, with 95 % bootstrap intervals over users, three seeds.
 
-python -m scripts.benchmarks.learning DATA [--split split_user|split_time|rolling|cold] [--seeds 0 1 2] [--row NAME]
+python -m scripts.benchmarks.learning DATA [--split split_user split_time rolling cold] [--seeds 0 1 2] [--row NAME]
 
 DATA as for scripts.benchmarks.baselines. Retrieval alone: one exact inner product over content (384 dimensions of text)
 and behaviour (128). What is done at serving (half-life of the tower in closed form, weights of the learned tower, of
@@ -10,8 +10,8 @@ popularity and of content) is chosen by ndcg@20 on a part that is valid to each 
     rolling                  the last 14 days before the first window, for all windows
     cold                     the warm films, a sixth of them hidden from the log at a time (seed 0)
 
-With --split one part is measured and printed, without all of them are kept; what is measured of cold films is always
-kept, in a file of its own. --row takes one row of the cold split, and keeps nothing.
+With --split some parts are measured and printed; what is measured of cold films is always kept, in a file of its own,
+the other three when all of them were measured. --row takes one row of the cold split, and keeps nothing.
 """
 
 import argparse
@@ -53,18 +53,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parts = {"split_user": split_user, "split_time": split_time, "rolling": rolling, "cold": cold}
-    parser.add_argument("--split", choices=parts)
+    parser.add_argument("--split", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--row")
     given = parser.parse_args()
     films = Films(given.data)
     content = Content(films, films.texts, content_of(given.data, films.items), given.data, given.row)
-    result = {name: measure(content, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
+    result = {name: measure(content, given.seeds) for name, measure in parts.items() if name in given.split}
     for name, table in result.items():
         show(name, table)
     if "cold" in result and given.row is None:
         keep("learning_cold", result.pop("cold"), seed=given.seeds[0], script="learning")
-    if given.split is None:
+    if result.keys() == parts.keys() - {"cold"}:
         keep("learning", result, seed=given.seeds[0], script="learning")
 
 
