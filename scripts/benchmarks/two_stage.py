@@ -58,8 +58,8 @@ _LENGTH = WINDOW_DAYS * 86_400
 _EARLIER = 2  # windows before the first that only teach
 _MOST = 4  # windows that teach a head
 # As learning.py chose on each split's own valid part.
-BY_USER: Serving = {"half_life": 10.0, "share": 2.5, "popular": 0.0, "content": 0.1}
-IN_TIME: Serving = {"half_life": 50.0, "share": 0.0, "popular": 1.6, "content": 0.0}
+BY_USER: Serving = {"half_life": 10.0, "share": 2.5, "popular": 0.1, "content": 0.8}
+IN_TIME: Serving = {"half_life": 1e9, "share": 0.6, "popular": 1.6, "content": 0.1}
 
 
 def main() -> None:
