@@ -29,15 +29,17 @@ def amounts_of(columns: Sequence[AttributeColumn], texts: Sequence[str], attribu
         for one in columns
         if isinstance(one, Categories)
     }
-    if there := [name for name in texts if name in attributes.column_names]:
-        counts[TEXT] = np.max([_lengths(attributes[name]) for name in there], axis=0)
+    if texts:
+        counts[TEXT] = np.max([_lengths(column_of(attributes, name)) for name in texts], axis=0)
     return pa.table({name: np.where(line > 0, np.log1p(line), np.nan) for name, line in counts.items()})
 
 
 def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Count the characters of N texts, or of lists of texts side by side: (N,) int64."""
+    """Count the characters of N texts, or of all in lists of texts: (N,) int64."""
     if pt.is_list(texts.type) or pt.is_large_list(texts.type):
-        texts = pc.binary_join(pc.cast(texts, pa.list_(pa.string())), " ")
+        lists = texts.combine_chunks()
+        inside, lines = _lengths(pa.chunked_array([pc.list_flatten(lists)])), pc.list_parent_indices(lists).to_numpy()
+        return np.bincount(lines, inside, minlength=len(texts)).astype(np.int64)
     lengths = pc.fill_null(pc.utf8_length(pc.cast(texts, pa.large_string())), 0)
     found: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
     return found

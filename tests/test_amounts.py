@@ -26,14 +26,15 @@ def test_values_are_counted_once_and_the_longest_text_is_measured_in_characters(
     np.testing.assert_allclose(found[TEXT].to_numpy(), np.log([10, 14, np.nan, 4]))
 
 
-def test_a_list_is_as_long_as_its_values_side_by_side() -> None:
-    table = pa.table({"tags": [["ab", "cd"], ["abc"], [], None, ["é", None]], "other": ["abcd", None, "", "x", "y"]})
+def test_a_list_is_as_long_as_all_its_values() -> None:
+    table = pa.table({"tags": [["ab", "cd"], ["abc"], [], None, ["éa", None]], "other": ["abc", None, "", "x", "y"]})
     found = amounts_of((), ["tags", "other"], table)[TEXT].to_numpy()
-    np.testing.assert_allclose(found, np.log([6, 4, np.nan, 2, 2]))
+    np.testing.assert_allclose(found, np.log([5, 4, np.nan, 2, 3]))
 
 
 def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
-    assert amounts_of(COLUMNS[1:], ["gone"], TABLE).num_columns == 0
+    assert amounts_of(COLUMNS[1:], [], TABLE).num_columns == 0
+    assert np.isnan(amounts_of(COLUMNS[1:], ["gone"], TABLE)[TEXT].to_numpy()).all()
     there = amounts_of(COLUMNS, [], TABLE.drop_columns(["genres"]))
     assert np.isnan(there["genres (how many)"].to_numpy()).all()
 
@@ -47,3 +48,5 @@ def test_a_description_tells_short_texts_from_long_ones_but_does_not_read_them()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[4])
     assert np.linalg.norm(found[0] - found[2]) > np.linalg.norm(found[3] - found[2]) > 0
+    later = description.of(FROZEN, table.select(["same"]))
+    assert not later[:, 8:].any()
