@@ -282,9 +282,9 @@ class Behaviour:
                 for number, share in enumerate(shares)
             )
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-            nearness, additive = tensors["predictor.nearness"].item(), tensors.get("predictor.additive")
-            alone = 0 if additive is None else additive.item()  # earlier blocks had none
-            predictor = Predictor(landmarks, nearness, weights, offset, alone)
+            nearness = tensors["predictor.nearness"].item()
+            additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
+            predictor = Predictor(landmarks, nearness, weights, offset, additive)
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
             attention = _attention(tensors)
         except KeyError as missing:

@@ -22,7 +22,7 @@ from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
 from retrieval.amounts import amounts_of
-from retrieval.attribute_columns import AttributeColumn, Numbers, column_of, columns_of, lines_of, read_column
+from retrieval.attribute_columns import AttributeColumn, Numbers, column_of, columns_of, read_column
 
 DESCRIPTION = "description.safetensors"
 # Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
@@ -88,13 +88,16 @@ class Description:
             there = frozen.exists[modality][:, None]
             parts.append(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there))
         amounts, finer = amounts_of(self.columns, self.texts, attributes), []
-        for columns, table in ((self.columns, attributes), (self.amounts, amounts)):
-            for one, lines in zip(columns, lines_of(columns, table), strict=True):
-                if not isinstance(one, Numbers) or not one.quantiles:  # numbers of earlier descriptions counted whole
-                    parts.append(lines)
-                    continue
-                parts.append(NUMBERS_SHARE * lines)
-                finer.append(FINER_SHARE * one.finer(column_of(table, one.column)))
+        told = [(one, column_of(attributes, one.column)) for one in self.columns]
+        told += [(one, column_of(amounts, one.column)) for one in self.amounts]
+        for one, column in told:
+            lines = one.lines(column)
+            if (
+                isinstance(one, Numbers) and one.quantiles
+            ):  # numbers of earlier descriptions had none, and counted whole
+                lines *= NUMBERS_SHARE
+                finer.append(FINER_SHARE * one.finer(column))
+            parts.append(lines)
         return np.concatenate([np.zeros((len(attributes), 0), np.float32), *parts, *finer], axis=1)
 
     def to_bytes(self) -> bytes:

@@ -12,7 +12,7 @@ TABLE = pa.table(
     {
         "title": ["Nine char", None, "", "été"],
         "plot": ["short", "a longer plot", None, None],
-        "genres": ["Drama|Comedy|Drama", None, "War", ["x"][0]],
+        "genres": ["Drama|Comedy|Drama", None, "War", "x"],
         "price": [1.0, 2.0, 3.0, 4.0],
     }
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,11 @@ from indexing.encoders.base import unit
 from indexing.fusion import ModalityVectors
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Modality, Vectors
+from retrieval.behaviour import Behaviour
 from retrieval.description import Description
+from retrieval.prepare import History
+from retrieval.training.behaviour import learn_behaviour
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.views import views_of
 
 _SHARE_LOST = 0.3
@@ -46,12 +51,12 @@ class FilmContent:
         """(N, F) float32."""
         return self.description.of(self.frozen, self.table)
 
-    @property
-    def additive(self) -> int:
-        """How many of the last columns of lines say something by themselves."""
-        return self.description.additive
+    def learn(self, pasts: Sequence[History], seed: int) -> Behaviour:
+        """Learn a behaviour block that is predicted from how the films are described."""
+        config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
+        return learn_behaviour(pasts, self.lines, config, additive=self.description.additive)
 
-    @property
+    @cached_property
     def views(self) -> dict[str, Vectors]:
         """Ways to look at them; see `views_of`."""
         return views_of(self.description, self.frozen, self.table)
@@ -82,18 +87,13 @@ def content_of(
         modality = _VECTORS[column]
         vectors, there[modality] = _vectors(folder, items, column, lost == column)
         frozen[modality] = vectors.astype(np.float16)
-    table = _in_order(pq.read_table(folder / "items.parquet"), items)
-    columns: dict[str, Sequence[object]] = {}
-    if attributes:
-        columns |= {name: table[name].to_pylist() for name in ("genres", "year")}
+    names = ["genres", "year"] * attributes + _TEXTS * text + ["image"] * image
+    columns = _columns(folder, items, names)
     if text:
-        known = there[Modality.TEXT]
-        columns |= {name: _where(known, table[name].to_pylist()) for name in _TEXTS}
+        columns |= {name: _where(there[Modality.TEXT], columns[name]) for name in _TEXTS}
     if image:
-        columns["shape"] = _where(there[Modality.IMAGE], [_shape(one) for one in table["image"].to_pylist()])
-    nothing = {Modality.TEXT: np.zeros((len(items), 1), np.float16)}, {Modality.TEXT: np.zeros(len(items), np.bool_)}
-    vectors_of = ModalityVectors(frozen, there) if frozen else ModalityVectors(*nothing)
-    return FilmContent(vectors_of, pa.table(columns))
+        columns["shape"] = _where(there[Modality.IMAGE], [_shape(one) for one in columns.pop("image")])
+    return FilmContent(ModalityVectors(frozen, there), pa.table(columns))
 
 
 def centred(folder: Path, items: ItemIds, column: str, *, lost: bool = False) -> Vectors:
@@ -115,12 +115,15 @@ def _vectors(folder: Path, items: ItemIds, column: str, lost: bool) -> tuple[Vec
     return vectors, there
 
 
-def _in_order(table: pa.Table, items: ItemIds) -> pa.Table:
+def _columns(folder: Path, items: ItemIds, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Read columns of items.parquet, a value a film."""
+    table = pq.read_table(folder / "items.parquet", columns=["item_id", *names])
     line = {name: number for number, name in enumerate(table["item_id"].to_pylist())}
-    return table.take([line[name] for name in items])
+    columns: dict[str, list[Any]] = table.select(names).take([line[name] for name in items]).to_pydict()
+    return columns
 
 
-def _where(known: Mask, values: Sequence[object]) -> list[object]:
+def _where(known: Mask, values: Sequence[Any]) -> list[Any]:
     return [value if there else None for there, value in zip(known.tolist(), values, strict=True)]
 
 

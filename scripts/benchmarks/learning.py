@@ -35,8 +35,7 @@ from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import Split, at_time, cold_items, rolling_windows
 from retrieval.interactions import Interactions
 from retrieval.prepare import histories
-from retrieval.training.behaviour import learn_behaviour, touched
-from retrieval.training.config import BehaviourConfig, NextItemsConfig
+from retrieval.training.behaviour import touched
 from retrieval.training.serving import Serving, choose, served
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
@@ -91,8 +90,7 @@ class Content:
         pasts = histories(past, self.films.items)
         counts = touched(pasts, len(self.films.items))
         check_past_only(dict(zip(self.films.items, counts.tolist(), strict=True)), past)
-        config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return learn_behaviour(pasts, self.described.lines, config, additive=self.described.additive)
+        return self.described.learn(pasts, seed)
 
     def answer(
         self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None, depth: int = K

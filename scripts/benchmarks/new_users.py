@@ -34,8 +34,6 @@ from retrieval.prepare import History, histories
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
 from retrieval.retrieve import retrieve
-from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.serving import served
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, ask, interval
 from scripts.benchmarks.film_content import FilmContent, content_of
@@ -75,8 +73,7 @@ class Trial:
 
     def learn(self, pasts: Sequence[History], seed: int) -> Behaviour:
         """Learn the behaviour block of some users."""
-        config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return served(learn_behaviour(pasts, self.described.lines, config, additive=self.described.additive), BY_USER)
+        return served(self.described.learn(pasts, seed), BY_USER)
 
     def judge(
         self, block: Behaviour, pasts: Sequence[History], wanted: Sequence[Rows], taste: ProfileTaste | None = None

@@ -39,8 +39,6 @@ from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.stage_features import StageFeatures
-from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.neural_head import Examples
 from retrieval.training.profile_taste import choose_profile_taste, learn_profile_taste
 from retrieval.training.second_stage import Moment, StageLearner, moment_at, moments_of
@@ -102,7 +100,6 @@ class World:
 
     films: Films
     content: FilmContent
-    views: dict[str, Vectors]
     sasrec: Path | None = None
     hidden: Mask | None = None
     profiles: Profiles | None = None
@@ -111,8 +108,7 @@ class World:
     def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
         """Read all."""
         films = Films(folder)
-        content = content_of(folder, films.items)
-        return cls(films, content, content.views, sasrec)
+        return cls(films, content_of(folder, films.items), sasrec)
 
     def past(self, *names: str) -> list[History]:
         """Read what users did in some parts of split_user."""
@@ -123,9 +119,7 @@ class World:
         """Learn everything from one seed; an item of a history so many positions back counts half for content."""
 
         def space_of(pasts: Sequence[History]) -> ItemSpace:
-            config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-            additive = self.content.additive
-            block = learn_behaviour(pasts, self.content.lines, config, additive=additive)
+            block = self.content.learn(pasts, seed)
             users = UserModel(half_life, longest=1_000_000)
             taste = None if self.profiles is None else taste_of(self.profiles, pasts, block, self.films)
             return ItemSpace.of(self.films.texts, users, served(block, serving), taste)
@@ -138,7 +132,7 @@ class World:
             neural=HeadConfig(seed=seed),
             trees=TreesConfig(seed=seed),
         )
-        return StageLearner(self.films.items, self.views, space_of, config, profiles=self.profiles)
+        return StageLearner(self.films.items, self.content.views, space_of, config, profiles=self.profiles)
 
 
 def taste_of(profiles: Profiles, pasts: Sequence[History], block: Behaviour, films: Films) -> ProfileTaste:
