@@ -1,4 +1,4 @@
-"""Attributes as numbers: categories as directions, numbers as bumps, in columns that are learned once."""
+"""Attributes as numbers: categories as directions, numbers as bumps, vectors, in columns that are learned once."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
+from indexing.columns import is_vector
 from indexing.encoders.base import unit
-from indexing.types import Vectors
+from indexing.types import Mask, Vectors
 
 MOST_VALUES, FEWEST_LINES = 500, 2
 CENTRES, QUANTILES = 6, 14
@@ -99,7 +100,47 @@ class Numbers:
         return {"column": self.column, "centres": self.centres, "quantiles": self.quantiles}
 
 
-AttributeColumn: TypeAlias = Categories | Numbers
+@dataclass(frozen=True)
+class Embedded:
+    """A column of vectors, as some model gave them; a line is the direction from the catalogue's mean.
+
+    Attributes:
+        column: Of the attributes.
+        mean: Of unit vectors.
+    """
+
+    column: str
+    mean: tuple[float, ...]
+
+    @classmethod
+    def of(cls, column: str, vectors: pa.ChunkedArray) -> "Embedded | None":
+        """Take the length that most vectors have; None when no two of that length differ."""
+        dims = Counter(line for line in pc.list_value_length(vectors).to_pylist() if line)
+        if not dims:
+            return None
+        found, there = embedded(vectors, max(dims, key=lambda dim: (dims[dim], dim)))
+        known = unit(found[there])
+        return cls(column, tuple(known.mean(axis=0).tolist())) if len(known) and np.ptp(known, axis=0).any() else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, D) float32 of length 1; zero where there is no vector of that length."""
+        if pt.is_null(column.type):
+            return np.zeros((len(column), self.width), np.float32)
+        found, there = embedded(column, self.width)
+        found[there] = unit(unit(found[there]) - np.array(self.mean, np.float32))
+        return found
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "mean": self.mean}
+
+
+AttributeColumn: TypeAlias = Categories | Numbers | Embedded
 
 
 def columns_of(attributes: pa.Table, but: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
@@ -122,6 +163,8 @@ def read_column(told: Mapping[str, Any]) -> AttributeColumn:
     """Read what `told` of a column gave."""
     if "values" in told:
         return Categories(told["column"], tuple(told["values"]))
+    if "mean" in told:
+        return Embedded(told["column"], tuple(told["mean"]))
     return Numbers(told["column"], tuple(told["centres"]), tuple(told.get("quantiles", ())))
 
 
@@ -129,6 +172,8 @@ def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
     kind = column.type
     if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
         return Numbers.of(name, numbers(column))
+    if is_vector(kind) and pt.is_floating(kind.value_type):
+        return Embedded.of(name, column)
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
         return Categories.of(name, several(column))
     return None
@@ -140,6 +185,17 @@ def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors
     apart = (place[:, None] - np.arange(len(centres))) / _SPAN
     bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
     return bumps
+
+
+def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
+    """Give the vectors of N lines, (N, D) float32, and which have one, (N,) bool: of D finite numbers, not all 0."""
+    lists = pc.cast(column, pa.list_(pa.float32())).combine_chunks()
+    fits = pc.fill_null(pc.equal(pc.list_value_length(lists), dim), False).to_numpy(zero_copy_only=False)
+    found = np.zeros((len(lists), dim), np.float32)
+    found[fits] = pc.list_flatten(lists.filter(pa.array(fits))).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    there: Mask = np.isfinite(found).all(axis=1) & np.any(found, axis=1)
+    found[~there] = 0
+    return found, there
 
 
 def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:

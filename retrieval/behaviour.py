@@ -16,6 +16,7 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.attention import Attention
+from retrieval.described import Described
 from retrieval.predictor import Predictor
 from retrieval.ragged import ages, lengths_of, together, weighted
 
@@ -222,11 +223,11 @@ class Behaviour:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
-    def later(self, described: Vectors, origins: Rows) -> "Behaviour":
+    def later(self, described: Described, origins: Rows) -> "Behaviour":
         """Give the block of M items that come later.
 
         Args:
-            described: (M, F) float32, what is known of them without users.
+            described: What is known of them without users.
             origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
                 what it is liked with is predicted.
         """
@@ -258,6 +259,8 @@ class Behaviour:
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
         tensors["predictor.nearness"] = np.array([self.predictor.nearness])
         tensors["predictor.additive"] = np.array([self.predictor.additive])
+        if self.predictor.by_word is not None:
+            tensors["predictor.by_word"] = self.predictor.by_word
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         tensors["few"] = np.array([self.few])
         for number, tower in enumerate(self.towers):
@@ -284,13 +287,18 @@ class Behaviour:
             landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
             nearness = tensors["predictor.nearness"].item()
             additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
-            predictor = Predictor(landmarks, nearness, weights, offset, additive)
+            predictor = Predictor(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
             items, said, confidence, levels = (tensors[name] for name in _TABLES)
             attention = _attention(tensors)
         except KeyError as missing:
             raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
         shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
+        if predictor.by_word is not None and predictor.by_word.shape[1:] != (sum(widths),):
+            raise DamagedFileError(
+                f"a behaviour block of {sum(widths)} numbers an item, predicted by words of shape "
+                f"{predictor.by_word.shape}; learn again, or go back"
+            )
         if (items.shape, said.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
             raise DamagedFileError(
                 f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "

@@ -1,9 +1,9 @@
-"""What is known of items without users, as one vector: modalities, categories, numbers, and how much is said of them.
+"""What is known of items without users: modalities, categories, numbers, words, and how much is said of them.
 
 The behaviour of an item that nobody has touched is predicted from this. Its last columns are numbers once more, finer:
 what they say is added to what all others say together. So which of two neighbouring years sells better is learned from
 all items of these years, not from those alone that resemble the new one in everything else (Hastie and Tibshirani,
-"Generalized Additive Models", 1990).
+"Generalized Additive Models", 1990). So do words, and vectors of single text columns.
 """
 
 import json
@@ -22,7 +22,9 @@ from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
 from retrieval.amounts import amounts_of
-from retrieval.attribute_columns import AttributeColumn, Numbers, column_of, columns_of, read_column
+from retrieval.attribute_columns import AttributeColumn, Embedded, Numbers, column_of, columns_of, read_column
+from retrieval.described import Described
+from retrieval.words import Words, texts_of
 
 DESCRIPTION = "description.safetensors"
 # Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
@@ -30,6 +32,9 @@ SHARES = {Modality.TEXT: 1.0}
 OTHER_SHARE = 0.5
 # Numbers as well, and what is added of them (chosen there too).
 NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
+# As well: further vectors, such as those of a second picture; those of single texts, and words, which are added.
+FURTHER_SHARE, TEXT_SHARE, WORDS_SHARE = 0.35, 0.45, 0.5
+_OF_TEXT = "_vector"  # how the name of a column goes on that has the vectors of a text column
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +44,16 @@ class Description:
     Attributes:
         means: For each modality (D,) float32, the mean of its unit vectors, which is taken from each.
         columns: The attributes that describe.
-        texts: Columns of texts that were embedded; beside their vectors only their length describes.
+        texts: Columns of texts that were embedded; beside their vectors their length and their words describe.
         amounts: How much is said of an item, as far as it tells items apart; see `amounts_of`.
+        words: Of these texts; earlier descriptions had none.
     """
 
     means: Mapping[Modality, Vectors]
     columns: tuple[AttributeColumn, ...]
     texts: tuple[str, ...] = ()
     amounts: tuple[AttributeColumn, ...] = ()
+    words: Words | None = None
 
     @classmethod
     def learn(
@@ -60,7 +67,8 @@ class Description:
 
         Args:
             frozen: Their frozen vectors.
-            attributes: Their attributes, one line an item.
+            attributes: Their attributes, one line an item. Vectors are attributes too; those in ``title_vector`` are
+                taken for vectors of the text column ``title``.
             but: Columns that are no attributes, as the id.
             texts: Columns of texts that were embedded, which are no attributes either.
         """
@@ -68,44 +76,47 @@ class Description:
         means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
         columns = columns_of(attributes, {*but, *texts})
         amounts = columns_of(amounts_of(columns, texts, attributes))
-        return cls(means, columns, tuple(texts), amounts)
+        return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
 
-    @property
-    def numbers(self) -> tuple[Numbers, ...]:
-        """Attributes that are numbers, and amounts."""
-        return tuple(one for one in (*self.columns, *self.amounts) if isinstance(one, Numbers))
-
-    @property
-    def additive(self) -> int:
-        """How many of the last columns say something by themselves, which is added to what the others say together."""
-        return sum(len(one.quantiles) for one in self.numbers)
-
-    def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Vectors:
-        """Describe N items: (N, F) float32, zero where nothing is known."""
-        parts = []
+    def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Described:
+        """Describe N items."""
+        together, alone = [np.zeros((len(attributes), 0), np.float32)], []
         for modality, mean in self.means.items():
             vectors = unit(frozen.vectors[modality]) - mean
             there = frozen.exists[modality][:, None]
-            parts.append(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there))
-        amounts, finer = amounts_of(self.columns, self.texts, attributes), []
+            together.append(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there))
+        amounts = amounts_of(self.columns, self.texts, attributes)
         told = [(one, column_of(attributes, one.column)) for one in self.columns]
         told += [(one, column_of(amounts, one.column)) for one in self.amounts]
         for one, column in told:
-            lines = one.lines(column)
-            if (
-                isinstance(one, Numbers) and one.quantiles
-            ):  # numbers of earlier descriptions had none, and counted whole
-                lines *= NUMBERS_SHARE
-                finer.append(FINER_SHARE * one.finer(column))
-            parts.append(lines)
-        return np.concatenate([np.zeros((len(attributes), 0), np.float32), *parts, *finer], axis=1)
+            share, alone_share = self._shares(one)
+            if share:
+                together.append(share * one.lines(column))
+            if alone_share:
+                alone.append(alone_share * (one.finer(column) if isinstance(one, Numbers) else one.lines(column)))
+        words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
+        return Described(np.concatenate([*together, *alone], axis=1), sum(one.shape[1] for one in alone), words)
+
+    def _shares(self, one: AttributeColumn) -> tuple[float, float]:
+        """Say how much a column counts together with others, and by itself."""
+        if isinstance(one, Embedded):
+            of_text = one.column.removesuffix(_OF_TEXT) in self.texts
+            return (0.0, TEXT_SHARE) if of_text else (FURTHER_SHARE, 0.0)
+        if isinstance(one, Numbers) and one.quantiles:  # numbers of earlier descriptions had none, and counted whole
+            return NUMBERS_SHARE, FINER_SHARE
+        return 1.0, 0.0
 
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
         means = {f"mean.{modality}": mean for modality, mean in self.means.items()}
-        return save(
-            {"columns": _told(self.columns), "amounts": _told(self.amounts), "texts": _as_json(self.texts), **means}
-        )
+        told: dict[str, NDArray[Any]] = {
+            "columns": _told(self.columns),
+            "amounts": _told(self.amounts),
+            "texts": _as_json(self.texts),
+        }
+        if self.words:
+            told |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.rarity}
+        return save(told | means)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Description":
@@ -118,9 +129,10 @@ class Description:
             tensors = load(data)
             columns = _read(tensors.pop("columns"))
             amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
+            words = Words(tuple(_read(tensors.pop("words"))), tensors.pop("rarity")) if "words" in tensors else None
             means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
             there = {m: means[m] for m in Modality if m in means}
-            return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)))
+            return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)), words)
         except (KeyError, ValueError, SafetensorError) as error:
             raise DamagedFileError(f"how items are described cannot be read ({error}); learn again") from error
 

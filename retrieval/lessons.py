@@ -14,6 +14,7 @@ from retrieval.adapter import Adapter
 from retrieval.behaviour import Behaviour
 from retrieval.block import MEASURE, Block, sample, taught
 from retrieval.cut import Cut
+from retrieval.described import Described
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
 from retrieval.fitted import Fitted
@@ -97,8 +98,8 @@ class Lessons:
         return fuse(self.frozen)
 
     @cached_property
-    def described(self) -> Vectors:
-        """The items by their description: (N, F) float32."""
+    def described(self) -> Described:
+        """The items by their description."""
         return self.description.of(self.frozen, self.bundle.attributes)
 
     def adapter(self, pasts: Sequence[History], past: str) -> Adapter:
@@ -155,7 +156,6 @@ class Lessons:
             work=self.work,
             start=start,
             ended=lambda curve: self.curves.update(behaviour=curve.to_json()),
-            additive=self.description.additive,
         )
 
     def stage_learner(self) -> "StageLearner":

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.types import Vectors
+from retrieval.described import Described
 
 BLOCK = 8_192  # rows at once
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A sum over landmarks, each counted by `resemblance`.
+    """A sum over landmarks, each counted by its resemblance, and over words.
 
     Attributes:
         landmarks: (M, F) float32, descriptions of items that users touched.
@@ -19,6 +20,7 @@ class Predictor:
         weights: (M, R) float32, what each landmark adds.
         offset: (R,) float32.
         additive: How many of the last columns say something by themselves.
+        by_word: (V, R) float32, what each word adds; None where words say nothing.
     """
 
     landmarks: Vectors
@@ -26,27 +28,16 @@ class Predictor:
     weights: Vectors
     offset: Vectors
     additive: int = 0
+    by_word: Vectors | None = None
 
-    def predict(self, described: Vectors) -> Vectors:
-        """Map (N, F) float32, zero where nothing is known, to (N, R) float32."""
+    def predict(self, described: Described) -> Vectors:
+        """Map N items to (N, R) float32."""
         predicted = np.empty((len(described), len(self.offset)), np.float32)
+        marks = Described(self.landmarks, self.additive)
         for start in range(0, len(described), BLOCK):
             block = slice(start, start + BLOCK)
-            alike = resemblance(described[block], self.landmarks, self.nearness, self.additive)
-            predicted[block] = alike @ self.weights + self.offset
+            some = described.take(block)
+            predicted[block] = some.resemblance(marks, self.nearness) @ self.weights + self.offset
+            if self.by_word is not None and some.words is not None:
+                predicted[block] += some.words.times(self.by_word)
         return predicted
-
-
-def resemblance(described: Vectors, landmarks: Vectors, nearness: float, additive: int = 0) -> Vectors:
-    """Say how alike descriptions (N, F) and landmarks (M, F) are: (N, M) float32.
-
-    ``exp(-nearness * squared distance)``, 1 where they are the same and near 0 where they are far; and for the last so
-    many columns, which count by themselves, their inner product beside it.
-    """
-    wide = described.shape[1] - additive
-    (described, alone), (landmarks, marked) = np.hsplit(described, [wide]), np.hsplit(landmarks, [wide])
-    apart = np.sum(described**2, axis=1)[:, None] + np.sum(landmarks**2, axis=1) - 2 * (described @ landmarks.T)
-    alike: Vectors = np.exp(-np.float32(nearness) * np.maximum(apart, 0))
-    if additive:
-        alike += alone @ marked.T
-    return alike

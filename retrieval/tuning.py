@@ -123,12 +123,11 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         raise TrainingError(f"only {users} users have an early and a middle part; {FEWEST} are needed")
     judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
-    description = description_of(bundle)
-    described, additive = description.of(bundle.modality_vectors, bundle.attributes), description.additive
+    described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
 
     def judge(tried: BehaviourConfig) -> float:
         def learn(some: Sequence[History]) -> Behaviour:
-            return learn_behaviour(some, described, tried, additive=additive)
+            return learn_behaviour(some, described, tried)
 
         return learned_block(learn, content, cuts, judging).value
 

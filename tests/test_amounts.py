@@ -39,14 +39,14 @@ def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
     assert np.isnan(there["genres (how many)"].to_numpy()).all()
 
 
-def test_a_description_tells_short_texts_from_long_ones_but_does_not_read_them() -> None:
+def test_a_description_tells_short_texts_from_long_ones() -> None:
     plots = ["brief", "plots", "much longer than the others", "a longer plot, too, by far", "words", "short"]
     table = pa.table({"plot": plots, "same": ["x"] * 6})
     description = Description.learn(FROZEN, table, texts=["plot"])
     assert (description.columns, [one.column for one in description.amounts]) == ((), [TEXT])
-    found = description.of(FROZEN, table)[:, 8:]
+    found = description.of(FROZEN, table).lines[:, 8:]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[4])
     assert np.linalg.norm(found[0] - found[2]) > np.linalg.norm(found[3] - found[2]) > 0
     later = description.of(FROZEN, table.select(["same"]))
-    assert not later[:, 8:].any()
+    assert not later.lines[:, 8:].any()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from indexing.errors import DamagedFileError
 from retrieval.attention import Attention, Layer, between
 from retrieval.behaviour import Behaviour
+from retrieval.described import Described
 from retrieval.item_space import ItemSpace
 from retrieval.sources.source import Asked
 from retrieval.sources.spaces import space_sources
@@ -143,7 +144,7 @@ def test_saved_and_loaded_it_is_the_same() -> None:
 
 
 def test_an_item_that_comes_later_is_read_as_it_is_predicted() -> None:
-    block, described = attending_block(), np.random.default_rng(2).normal(size=(1, 5)).astype(np.float32)
+    block, described = attending_block(), Described(np.random.default_rng(2).normal(size=(1, 5)).astype(np.float32), 2)
     whole = block.followed_by(block.later(described, np.array([-1])))
     predicted, weights = block.predictor.predict(described)[:, 8:], np.array([5], np.float32)
     assert whole.attention is not None

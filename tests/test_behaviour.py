@@ -8,8 +8,10 @@ import pytest
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from retrieval.behaviour import Behaviour, Tower
+from retrieval.described import Described
 from retrieval.predictor import Predictor
 from retrieval.users import UserModel
+from retrieval.words import Lines
 
 
 def random_block(seed: int = 0, items: int = 30) -> Behaviour:
@@ -23,7 +25,7 @@ def random_block(seed: int = 0, items: int = 30) -> Behaviour:
         Tower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
         Tower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
     )
-    predictor = Predictor(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10))
+    predictor = Predictor(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10), 2, drawn(3, 8 + 10))
     confidence = np.full(items, 0.5, np.float32)
     return Behaviour(drawn(items, 8), drawn(items, 10), confidence, levels, towers, predictor, 0.25, 2.0)
 
@@ -99,7 +101,8 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     np.testing.assert_array_equal(again.items, block.items)
     np.testing.assert_array_equal(again.confidence, block.confidence)
     np.testing.assert_array_equal(again.queries(histories, weights), block.queries(histories, weights))
-    described = np.ones((2, 5), np.float32)
+    words = Lines(np.array([0, 2]), np.ones(2, np.float32), np.array([2, 0]), 3)
+    described = Described(np.ones((2, 5), np.float32), 2, words)
     np.testing.assert_array_equal(again.predictor.predict(described), block.predictor.predict(described))
 
 
@@ -112,15 +115,20 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     fewer = {"predictor.landmarks": np.ascontiguousarray(tensors["predictor.landmarks"][:3])}
     with pytest.raises(DamagedFileError, match="3 landmarks by weights of shape \\(4, 18\\)"):
         Behaviour.from_bytes(save(tensors | fewer))
-    del tensors["few"]  # as in an earlier state
-    assert Behaviour.from_bytes(save(tensors)).few == 0
+    narrow = {"predictor.by_word": np.ascontiguousarray(tensors["predictor.by_word"][:, :5])}
+    with pytest.raises(DamagedFileError, match="words of shape \\(3, 5\\)"):
+        Behaviour.from_bytes(save(tensors | narrow))
+    for name in ("few", "predictor.additive", "predictor.by_word"):  # as in earlier states
+        del tensors[name]
+    earlier = Behaviour.from_bytes(save(tensors))
+    assert (earlier.few, earlier.predictor.additive, earlier.predictor.by_word) == (0, 0, None)
     del tensors["said"]
     with pytest.raises(DamagedFileError, match="behaviour block has no"):
         Behaviour.from_bytes(save(tensors))
 
 
 def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() -> None:
-    block, described = random_block(), np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32)
+    block, described = random_block(), Described(np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32), 2)
     whole = block.followed_by(block.later(described, np.array([-1, 7, -1])))
     predicted = block.predictor.predict(described)
     np.testing.assert_array_equal(whole.items[31], block.items[7])

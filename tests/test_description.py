@@ -12,7 +12,7 @@ from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality
 from retrieval.attribute_columns import CENTRES, Categories, Numbers, several
-from retrieval.description import FINER_SHARE, NUMBERS_SHARE, Description
+from retrieval.description import FINER_SHARE, FURTHER_SHARE, NUMBERS_SHARE, TEXT_SHARE, WORDS_SHARE, Description
 
 RNG = np.random.default_rng(0)
 TEXT = unit(RNG.normal(size=(6, 4)).astype(np.float32)).astype(np.float16)
@@ -34,10 +34,11 @@ TABLE = pa.table(
 def test_each_part_stands_beside_the_others() -> None:
     description = Description.learn(FROZEN, TABLE, but=["item_id"])
     assert [one.column for one in description.columns] == ["genres", "tags", "year"]
-    found = description.of(FROZEN, TABLE)
+    described = description.of(FROZEN, TABLE)
+    found = described.lines
     assert [one.column for one in description.amounts] == ["genres (how many)", "tags (how many)"]
-    finer = [len(one.quantiles) for one in description.numbers]
-    assert description.additive == sum(finer)
+    finer = [len(one.quantiles) for one in numbers_of(description)]
+    assert (described.additive, described.words) == (sum(finer), None)
     assert found.shape == (6, 4 + 4 + 2 + 2 + 3 * CENTRES + sum(finer))
     there = FROZEN.exists[Modality.TEXT]
     vectors = unit(TEXT)
@@ -54,7 +55,7 @@ def test_each_part_stands_beside_the_others() -> None:
     counts = [2, 1, 2, None, 1, 1], [2, 1, None, None, 1, 1]  # of genres and tags
     logs = [pa.chunked_array([[n and np.log1p(n) for n in line]]) for line in counts]
     place, beside = 12, 12 + 3 * CENTRES
-    for line, one in zip([TABLE["year"], *logs], description.numbers, strict=True):
+    for line, one in zip([TABLE["year"], *logs], numbers_of(description), strict=True):
         np.testing.assert_allclose(found[:, place : place + CENTRES], NUMBERS_SHARE * one.lines(line), atol=1e-6)
         wide = len(one.quantiles)
         np.testing.assert_allclose(found[:, beside : beside + wide], FINER_SHARE * one.finer(line), atol=1e-6)
@@ -91,8 +92,8 @@ def test_earlier_descriptions_had_neither_quantiles_nor_amounts() -> None:
     told = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
     del told[-1]["quantiles"], tensors["amounts"], tensors["texts"]
     earlier = Description.from_bytes(save(tensors | {"columns": np.frombuffer(json.dumps(told).encode(), np.uint8)}))
-    assert earlier.additive == 0
-    found, whole = earlier.of(FROZEN, TABLE), description.of(FROZEN, TABLE)
+    assert (earlier.of(FROZEN, TABLE).additive, earlier.words) == (0, None)
+    found, whole = earlier.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines
     assert found.shape == (6, 12 + CENTRES)
     np.testing.assert_array_equal(found[:, :12], whole[:, :12])
     np.testing.assert_allclose(NUMBERS_SHARE * found[:, 12:], whole[:, 12 : 12 + CENTRES], rtol=1e-6)
@@ -111,18 +112,67 @@ def test_several_values() -> None:
 
 def test_later_items_without_a_column_are_described_by_the_rest() -> None:
     description = Description.learn(FROZEN, TABLE, but=["item_id"])
-    some = description.of(FROZEN, TABLE.drop_columns(["tags"]))
-    whole = description.of(FROZEN, TABLE)
-    width, finer = whole.shape[1], len(description.numbers[-1].quantiles)
+    some = description.of(FROZEN, TABLE.drop_columns(["tags"])).lines
+    whole = description.of(FROZEN, TABLE).lines
+    width, finer = whole.shape[1], len(numbers_of(description)[-1].quantiles)
     tags = [10, 11, *range(12 + 2 * CENTRES, 12 + 3 * CENTRES), *range(width - finer, width)]
     np.testing.assert_array_equal(np.delete(some, tags, axis=1), np.delete(whole, tags, axis=1))
     assert not some[:, tags].any()
+
+
+def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest() -> None:
+    table = pa.table(
+        {
+            "title": ["one", "two", "three", "four", "five", None],
+            "title_vector": [[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], None, [float("nan"), 1.0], [1.0, 1.0, 1.0]],
+            "back_vector": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(1, 19, dtype=np.float32)), 3),
+        }
+    )
+    description = Description.learn(FROZEN, table, texts=["title"])
+    assert [one.column for one in description.columns] == ["title_vector", "back_vector"]
+    found = description.of(FROZEN, table)
+    half = 2**-0.5
+    known = np.array([[1, 0], [0, 1], [half, half]])
+    expected = np.zeros((6, 2))
+    expected[:3] = TEXT_SHARE * unit((known - known.mean(axis=0)).astype(np.float32))
+    np.testing.assert_allclose(found.alone[:, :2], expected, atol=1e-6)
+    backs = unit(np.arange(1, 19, dtype=np.float32).reshape(6, 3))
+    np.testing.assert_allclose(found.together[:, 8:11], FURTHER_SHARE * unit(backs - backs.mean(axis=0)), atol=1e-5)
+    again = Description.from_bytes(description.to_bytes())
+    assert again.columns == description.columns
+    without = again.of(FROZEN, table.select(["title"]))
+    assert not without.alone[:, :2].any()
+    assert without.lines.shape == found.lines.shape
+
+
+def test_vectors_that_tell_nothing_apart_are_left_out() -> None:
+    table = pa.table(
+        {"same": [[1.0, 2.0]] * 6, "none": pa.array([None, []] * 3, pa.list_(pa.float32())), "tags": [[1], [1, 2]] * 3}
+    )
+    assert [one.column for one in Description.learn(FROZEN, table).columns] == ["tags"]
+
+
+def test_words_describe() -> None:
+    texts = ["a red shoe", "Red boots", "the red hat", *["plain"] * 57]
+    frozen = ModalityVectors({Modality.TEXT: np.ones((60, 2), np.float16)}, {Modality.TEXT: np.ones(60, bool)})
+    table = pa.table({"title": texts, "tags": [["velvet"]] * 3 + [[]] * 57})
+    description = Description.learn(frozen, table, texts=["title", "tags"])
+    found = description.of(frozen, table).words
+    assert description.words is not None
+    assert found is not None
+    assert description.words.vocabulary == ("red", "velvet")
+    expected = WORDS_SHARE * np.array([[2**-0.5, 2**-0.5]] * 3 + [[0, 0]] * 57)
+    np.testing.assert_allclose(found.dense(), expected, rtol=1e-6)
+
+
+def numbers_of(description: Description) -> list[Numbers]:
+    return [one for one in (*description.columns, *description.amounts) if isinstance(one, Numbers)]
 
 
 def test_saved_and_read_it_describes_alike() -> None:
     description = Description.learn(FROZEN, TABLE, texts=["item_id"])
     again = Description.from_bytes(description.to_bytes())
     assert (again.columns, again.amounts, again.texts) == (description.columns, description.amounts, ("item_id",))
-    np.testing.assert_array_equal(again.of(FROZEN, TABLE), description.of(FROZEN, TABLE))
+    np.testing.assert_array_equal(again.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines)
     with pytest.raises(DamagedFileError, match="learn again"):
         Description.from_bytes(b"nothing")

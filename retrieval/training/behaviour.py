@@ -10,6 +10,7 @@ import numpy as np
 from indexing.errors import TrainingError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.behaviour import Behaviour, Tower
+from retrieval.described import Described
 from retrieval.predictor import BLOCK, Predictor
 from retrieval.prepare import History
 from retrieval.training.attention import learn_attention
@@ -62,14 +63,13 @@ class _Learned(NamedTuple):
 
 def learn_behaviour(
     pasts: Sequence[History],
-    described: Vectors,
+    described: Described,
     config: BehaviourConfig | None = None,
     progress: Callable[[int, NextItems], None] | None = None,
     *,
     work: Path | None = None,
     start: TowerStart | None = None,
     ended: Callable[[TrainingCurve], None] | None = None,
-    additive: int = 0,
 ) -> Behaviour:
     """Learn from what users did.
 
@@ -78,14 +78,13 @@ def learn_behaviour(
 
     Args:
         pasts: The histories up to the cut.
-        described: (N, F) float32, content and attributes of all items of the catalogue, centred: zero is "not known".
+        described: All N items of the catalogue.
         config: How.
         progress: Called after each epoch of the learned tower.
         work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept
             when None.
         start: What the learned tower goes on from, and with which histories; from random numbers, with all, when None.
         ended: Called with the losses of the learned tower.
-        additive: How many of the last columns of descriptions say something by themselves, as `Description` tells.
 
     Raises:
         TrainingError: When there is nothing to learn from.
@@ -99,7 +98,7 @@ def learn_behaviour(
     mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
     worth = levels / mean if mean else np.ones_like(levels)
     how = _Learned(progress, work, start, ended)
-    sides = _sides(pasts, levels, worth.astype(np.float32), described, config, how)
+    sides = _sides(pasts, levels, worth.astype(np.float32), described.lines, config, how)
     popular = _popular(pasts, warm, len(described), config)
     trust = np.log1p(counts)
     targets = [
@@ -107,7 +106,7 @@ def learn_behaviour(
         Target(popular, trust),
         *(Target(side.said, trust * side.known) for side in sides),
     ]
-    predictor = learn_predictor(described, targets, config.ridge, additive=additive)
+    predictor = learn_predictor(described, targets, config.ridge)
     confidence = counts / (counts + config.doubt)
     blended = _blended(sides, popular, confidence, described, predictor)
     items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)
@@ -139,7 +138,7 @@ def _popular(pasts: Sequence[History], warm: Rows, count: int, config: Behaviour
 
 
 def _blended(
-    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: Vectors, predictor: Predictor
+    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: Described, predictor: Predictor
 ) -> Vectors:
     """Give each number of an item as far as it is its own, and the rest as predicted: (N, R + C) float32."""
     blended = np.empty((len(described), len(predictor.offset)), np.float32)
@@ -147,7 +146,7 @@ def _blended(
         some = slice(start, start + BLOCK)
         here = [side.take(some) for side in sides]
         own = np.concatenate([*(side.items for side in here), popular[some], *(side.said for side in here)], axis=1)
-        predicted = predictor.predict(described[some])
+        predicted = predictor.predict(described.take(some))
         blended[some] = _known(here, confidence[some]) * (own - predicted) + predicted
     return blended
 
@@ -164,7 +163,12 @@ def _scaled(predictor: Predictor, scale: float, columns: int) -> Predictor:
     """Scale the first so many columns of what is predicted."""
     factors = np.ones(len(predictor.offset), np.float32)
     factors[:columns] = scale
-    return replace(predictor, weights=predictor.weights * factors, offset=predictor.offset * factors)
+    return replace(
+        predictor,
+        weights=predictor.weights * factors,
+        offset=predictor.offset * factors,
+        by_word=None if predictor.by_word is None else predictor.by_word * factors,
+    )
 
 
 def _sides(

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from indexing.types import Rows, Vectors
-from retrieval.predictor import BLOCK, Predictor, resemblance
+from retrieval.described import Described
+from retrieval.predictor import BLOCK, Predictor
 from retrieval.training.closed_form import Doubles
 
 MOST_LANDMARKS = 2_000  # a matrix of so many lines is decomposed, and one solved for each trust
@@ -21,12 +22,11 @@ class Target(NamedTuple):
 
 
 def learn_predictor(
-    described: Vectors,
+    described: Described,
     targets: Sequence[Target],
     regularisation: float,
     landmarks: int = MOST_LANDMARKS,
     seed: int = 0,
-    additive: int = 0,
 ) -> Predictor:
     """Predict all targets side by side, from resemblance to items of which something is known.
 
@@ -35,27 +35,31 @@ def learn_predictor(
     two items are on the average resemble each other by 1/e.
 
     Args:
-        described: (N, F), zero where nothing is known.
+        described: N items.
         targets: One after the other they are the columns that are predicted.
         regularisation: Keeps the prediction smooth; the offset is free.
         landmarks: At most so many items.
         seed: Of the draw.
-        additive: How many of the last columns say something by themselves; see `resemblance`.
     """
     known = np.flatnonzero(np.sum([target.trust for target in targets], axis=0))
     if len(known) > landmarks:
         known = np.sort(np.random.default_rng(seed).choice(known, landmarks, replace=False))
-    marks = described[known]
-    nearness = 1 / mean_apart(marks[:, : marks.shape[1] - additive])
-    values, vectors = np.linalg.eigh(resemblance(marks, marks, nearness, additive).astype(np.float64))
+    marks = described.take(known)
+    nearness = 1 / mean_apart(marks.together)
+    alike, words = marks.resemblance(marks, nearness), marks.words.dense() if marks.words else None
+    if words is not None:
+        alike += words @ words.T
+    values, vectors = np.linalg.eigh(alike.astype(np.float64))
     kept = values > values[-1] * _LEAST
     basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+    features = _Features(described, marks, nearness, basis, None if words is None else words.T @ basis)
     weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
     for columns, target in _alike_in_trust(targets):
-        mean, slope = _ridge(_Features(described, marks, nearness, basis, additive), target, regularisation)
+        mean, slope = _ridge(features, target, regularisation)
         weights[:, columns], offset[columns] = basis @ slope, mean
-    return Predictor(marks, nearness, weights, offset, additive)
+    by_word = None if words is None else words.T @ weights
+    return Predictor(marks.lines, nearness, weights, offset, described.additive, by_word)
 
 
 def mean_apart(described: Vectors) -> float:
@@ -66,15 +70,17 @@ def mean_apart(described: Vectors) -> float:
 
 
 class _Features(NamedTuple):
-    described: Vectors
-    marks: Vectors
+    described: Described
+    marks: Described
     nearness: float
     basis: Vectors
-    additive: int
+    by_word: Vectors | None
 
     def of(self, rows: Rows) -> Vectors:
-        alike = resemblance(self.described[rows], self.marks, self.nearness, self.additive)
-        features: Vectors = alike @ self.basis
+        some = self.described.take(rows)
+        features: Vectors = some.resemblance(self.marks, self.nearness) @ self.basis
+        if self.by_word is not None and some.words is not None:
+            features += some.words.times(self.by_word)
         return features
 
 

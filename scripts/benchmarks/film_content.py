@@ -1,9 +1,13 @@
-"""What is known of films without users: text and picture vectors, genres, years, and the shape of the poster."""
+"""What is known of films without users: texts, two posters each, the vectors of both, genres and years.
+
+Texts and the first poster have the vectors of vectors.parquet; the title alone and the second poster those of the
+pocket encoder, whose text tower is the same MiniLM.
+"""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +16,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from indexing.encoders import load_encoder
 from indexing.encoders.base import unit
 from indexing.fusion import ModalityVectors
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Modality, Vectors
 from retrieval.behaviour import Behaviour
+from retrieval.described import Described
 from retrieval.description import Description
 from retrieval.prepare import History
 from retrieval.training.behaviour import learn_behaviour
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.views import views_of
+from scripts.benchmarks.products import opened
 
 _SHARE_LOST = 0.3
 _VECTORS = {"text_vector": Modality.TEXT, "image_vector": Modality.IMAGE}
 _TEXTS = ["title", "description"]
+_TITLE, _SECOND = "title_vector", "image_alt_vector"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +55,14 @@ class FilmContent:
         return Description.learn(self.frozen, self.table, texts=texts)
 
     @cached_property
-    def lines(self) -> Vectors:
-        """(N, F) float32."""
+    def described(self) -> Described:
+        """What behaviour is predicted from."""
         return self.description.of(self.frozen, self.table)
 
     def learn(self, pasts: Sequence[History], seed: int) -> Behaviour:
         """Learn a behaviour block that is predicted from how the films are described."""
         config = BehaviourConfig(next_items=NextItemsConfig(seed=seed))
-        return learn_behaviour(pasts, self.lines, config, additive=self.description.additive)
+        return learn_behaviour(pasts, self.described, config)
 
     @cached_property
     def views(self) -> dict[str, Vectors]:
@@ -76,10 +84,10 @@ def content_of(
     Args:
         folder: Of both.
         items: The catalogue.
-        text: Include text vectors, and how long the texts are.
-        image: Include picture vectors, and the shape of the picture.
+        text: Include text vectors, those of titles alone, words, and how long the texts are.
+        image: Include vectors of both pictures, and the shape of the first.
         attributes: Include genres and years.
-        lost: A column of vectors of which 30 % of the films lose theirs (seed 0), and with it the text or the picture.
+        lost: A column of vectors of which 30 % of the films lose theirs (seed 0), and with it texts or pictures.
     """
     kept = {"text_vector": text, "image_vector": image}
     frozen, there = {}, {}
@@ -89,11 +97,26 @@ def content_of(
         frozen[modality] = vectors.astype(np.float16)
     names = ["genres", "year"] * attributes + _TEXTS * text + ["image"] * image
     columns = _columns(folder, items, names)
+    further = further_vectors(folder, tuple(items))
     if text:
         columns |= {name: _where(there[Modality.TEXT], columns[name]) for name in _TEXTS}
+        columns[_TITLE] = _where(there[Modality.TEXT], further[_TITLE])
     if image:
         columns["shape"] = _where(there[Modality.IMAGE], [_shape(one) for one in columns.pop("image")])
+        columns[_SECOND] = _where(there[Modality.IMAGE], further[_SECOND])
     return FilmContent(ModalityVectors(frozen, there), pa.table(columns))
+
+
+@cache
+def further_vectors(folder: Path, items: tuple[str, ...]) -> dict[str, list[list[float] | None]]:
+    """Embed titles and second posters; None where there is none, or it cannot be read."""
+    encoder = load_encoder("pocket")
+    columns = _columns(folder, ItemIds(list(items)), ["title", "image_alt"])
+    seconds: list[list[float] | None] = []
+    for data in columns["image_alt"]:
+        picture = None if data is None else opened(data)
+        seconds.append(None if picture is None else encoder.encode_images([picture])[0].tolist())
+    return {_TITLE: encoder.encode_texts(columns["title"]).tolist(), _SECOND: seconds}
 
 
 def centred(folder: Path, items: ItemIds, column: str, *, lost: bool = False) -> Vectors:

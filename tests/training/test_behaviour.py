@@ -11,6 +11,7 @@ import torch
 from indexing.errors import LeakError, TrainingError
 from indexing.item_ids import ItemIds
 from retrieval.baselines import EASE
+from retrieval.described import Described
 from retrieval.evaluation.leaks import check_past_only
 from retrieval.evaluation.splits import at_time
 from retrieval.interactions import Interactions
@@ -37,7 +38,8 @@ def log_of(users: int = 80, seed: int = 0, hidden: int = 0) -> Interactions:
 
 
 ITEMS = ItemIds([f"i{number:03}" for number in range(COUNT)])
-DESCRIBED = np.repeat(np.eye(GROUPS, dtype=np.float32), SIZE, axis=0) - 1 / GROUPS
+LINES = np.repeat(np.eye(GROUPS, dtype=np.float32), SIZE, axis=0) - 1 / GROUPS
+DESCRIBED = Described(LINES)
 
 
 def test_low_rank_ease_is_the_svd_of_what_ease_predicts() -> None:
@@ -92,7 +94,7 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
     never = np.arange(COUNT) % SIZE >= SIZE - 3
     assert (block.confidence[never] == 0).all()
     both = np.concatenate([block.items, block.said], axis=1)
-    np.testing.assert_allclose(both[never], block.predictor.predict(DESCRIBED[never]), atol=1e-6)
+    np.testing.assert_allclose(both[never], block.predictor.predict(DESCRIBED)[never], atol=1e-6)
     assert np.sqrt(np.mean(np.sum(block.items**2, axis=1))) == pytest.approx(1, rel=1e-5)
     assert (block.confidence[~never] > 0.5).all()
     scores = block.queries([np.arange(4) + group * SIZE for group in range(GROUPS)])[:, :-1] @ block.items[:, :-1].T
@@ -119,7 +121,7 @@ def test_numpy_scores_as_torch_did() -> None:
     pasts = histories(log_of(), ITEMS)
     config = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
     levels = levels_of(pasts)
-    state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, config)
+    state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
     tower, items, told = state.tower(np.arange(COUNT))
     said = told.astype(np.float32)
     with torch.no_grad():
@@ -136,7 +138,7 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
     pasts = histories(log_of(), ITEMS)
     plain = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
     levels, warm = levels_of(pasts), np.arange(COUNT)
-    state = learn_next_items(pasts, levels, levels / np.float32(3), warm, DESCRIBED, plain)
+    state = learn_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
     batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
     with torch.no_grad():
         whole = float(state._loss(batch, rng))
@@ -155,7 +157,7 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
     pasts = histories(log_of(), ITEMS)
     levels = levels_of(pasts)
     config = NextItemsConfig(dims=6, negatives=COUNT // 3, dropout=0.0, id_dropout=0.0)
-    given = pasts, DESCRIBED, levels, levels / np.float32(3), np.arange(COUNT), config
+    given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
     state = NextItems(*given, np.random.default_rng(0))
     before = [table.detach().clone() for table in (state.items, state.said[0])]
     batch = [(pasts[0], 3), (pasts[1], 4)]
@@ -178,7 +180,7 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
     for sparse in (True, False):
         config = NextItemsConfig(dims=6, negatives=COUNT // 3)
         state = NextItems(
-            pasts, DESCRIBED, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
+            pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
         )
         candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
         monkeypatch.setattr(NextItems, "_candidates", lambda *_, drawn=candidates: drawn)
@@ -204,7 +206,7 @@ def test_training_brings_up_what_comes_next() -> None:
     shares = []
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
-        state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * DESCRIBED, config)
+        state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), 0 * LINES, config)
         tower, items, told = state.tower(np.arange(COUNT))
         said = told.astype(np.float32)
         best = [np.argsort(-(items @ tower.query(said[p.rows[:3]], p.weights[:3], levels)))[:SIZE] for p in others]
@@ -247,14 +249,14 @@ def test_too_little_is_refused() -> None:
         learn_behaviour(single, DESCRIBED, SMALL)
     with pytest.raises(TrainingError, match="two or more"):
         learn_next_items(
-            single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), DESCRIBED, NextItemsConfig()
+            single, np.ones(1, np.float32), np.ones(1, np.float32), np.array([0]), LINES, NextItemsConfig()
         )
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     pasts = histories(log_of(), ITEMS)
     levels = levels_of(pasts)
-    given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), DESCRIBED, NextItemsConfig(dims=4, epochs=4))
+    given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, NextItemsConfig(dims=4, epochs=4))
     whole = learn_next_items(*given)
 
     def kill(epoch: int, _: NextItems) -> None:
@@ -276,7 +278,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops() -> None:
     pasts = histories(log_of(), ITEMS)
     levels = levels_of(pasts)
-    broken = np.full_like(DESCRIBED, np.nan)
+    broken = np.full_like(LINES, np.nan)
     with pytest.raises(TrainingError, match="finite"):
         learn_next_items(
             pasts, levels, levels / np.float32(3), np.arange(COUNT), broken, NextItemsConfig(dims=4, epochs=1)

@@ -1,21 +1,29 @@
 """Kernel ridge regression on landmarks against its closed form in full, and what should not matter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from retrieval.described import Described
 from retrieval.training.prediction import Target, learn_predictor, mean_apart
+from retrieval.words import Lines, Words
 
 COUNT = 90
 RNG = np.random.default_rng(0)
 DESCRIBED = RNG.normal(size=(COUNT, 3)).astype(np.float32)
+ITEMS = Described(DESCRIBED)
 WANTED = np.stack([np.sin(2 * DESCRIBED[:, 0]), DESCRIBED[:, 1] * DESCRIBED[:, 2]], axis=1).astype(np.float64) + 3.0
 TRUST = RNG.uniform(0.5, 2.0, COUNT)
 
 
-def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float, additive: int = 0) -> np.ndarray:
+def oracle(
+    trust: np.ndarray, wanted: np.ndarray, regularisation: float, additive: int = 0, words: Lines | None = None
+) -> np.ndarray:
     """Solve for weights and offset at once: minimise the weighted squares plus the norm of the function."""
     there = np.flatnonzero(trust)
     together, alone = np.split(DESCRIBED.astype(np.float64), [DESCRIBED.shape[1] - additive], axis=1)
+    alone = alone if words is None else np.concatenate([alone, words.dense()], axis=1)
     described = together[there]
     pairs = np.sum((described[:, None] - described[None]) ** 2, axis=2)
     nearness = 1 / pairs.mean()
@@ -30,15 +38,27 @@ def oracle(trust: np.ndarray, wanted: np.ndarray, regularisation: float, additiv
 
 @pytest.mark.parametrize("regularisation", [0.05, 1.0, 50.0])
 def test_with_all_items_as_landmarks_it_is_kernel_ridge_regression(regularisation: float) -> None:
-    predictor = learn_predictor(DESCRIBED, [Target(WANTED, TRUST)], regularisation)
-    np.testing.assert_allclose(predictor.predict(DESCRIBED), oracle(TRUST, WANTED, regularisation), atol=2e-3)
+    predictor = learn_predictor(ITEMS, [Target(WANTED, TRUST)], regularisation)
+    np.testing.assert_allclose(predictor.predict(ITEMS), oracle(TRUST, WANTED, regularisation), atol=2e-3)
 
 
 def test_what_counts_by_itself_is_part_of_the_kernel() -> None:
-    predictor = learn_predictor(DESCRIBED, [Target(WANTED, TRUST)], 1.0, additive=1)
+    predictor = learn_predictor(Described(DESCRIBED, additive=1), [Target(WANTED, TRUST)], 1.0)
     expected = oracle(TRUST, WANTED, 1.0, additive=1)
-    np.testing.assert_allclose(predictor.predict(DESCRIBED), expected, atol=2e-3)
+    np.testing.assert_allclose(predictor.predict(Described(DESCRIBED, additive=1)), expected, atol=2e-3)
     assert np.abs(expected - oracle(TRUST, WANTED, 1.0)).max() > 0.1
+
+
+def test_words_are_part_of_the_kernel() -> None:
+    texts = [" ".join(RNG.choice(["red", "blue", "green", "grey", "black"], 2)) for _ in range(COUNT)]
+    words = Words(("black", "blue", "green", "grey", "red"), np.ones(5, np.float32))
+    described = Described(DESCRIBED, 1, words.lines(texts))
+    wanted = WANTED + np.array([["red" in text, -("blue" in text)] for text in texts])
+    predictor = learn_predictor(described, [Target(wanted, TRUST)], 1.0)
+    expected = oracle(TRUST, wanted, 1.0, additive=1, words=described.words)
+    np.testing.assert_allclose(predictor.predict(described), expected, atol=2e-3)
+    mute = replace(described, words=None)  # as items of a bundle that lost its text columns
+    assert np.abs(predictor.predict(mute) - expected).max() > 0.1
 
 
 def test_what_counts_by_itself_is_learned_from_items_that_are_unlike_in_all_else() -> None:
@@ -46,28 +66,26 @@ def test_what_counts_by_itself_is_learned_from_items_that_are_unlike_in_all_else
     year, rest = rng.integers(0, 2, 240), rng.normal(size=(240, 30)).astype(np.float32)
     described = np.concatenate([rest, np.eye(2, dtype=np.float32)[year]], axis=1)
     wanted = [Target(year[:40, None].astype(np.float64), np.ones(40))]
-    off = {
-        additive: np.abs(
-            learn_predictor(described[:40], wanted, 1.0, additive=additive).predict(described[40:])[:, 0] - year[40:]
-        ).mean()
-        for additive in (0, 2)
-    }
+    off = {}
+    for additive in (0, 2):
+        known, new = (Described(some, additive) for some in (described[:40], described[40:]))
+        off[additive] = np.abs(learn_predictor(known, wanted, 1.0).predict(new)[:, 0] - year[40:]).mean()
     assert off[2] < 0.1 < 0.3 < off[0]
 
 
 def test_what_is_not_trusted_does_not_matter() -> None:
     trust, wanted = TRUST.copy(), WANTED.copy()
     trust[60:], wanted[60:] = 0.0, 1e6
-    predictor = learn_predictor(DESCRIBED, [Target(wanted, trust)], 1.0)
+    predictor = learn_predictor(ITEMS, [Target(wanted, trust)], 1.0)
     assert len(predictor.landmarks) == 60
-    np.testing.assert_allclose(predictor.predict(DESCRIBED), oracle(trust, wanted, 1.0), atol=2e-3)
+    np.testing.assert_allclose(predictor.predict(ITEMS), oracle(trust, wanted, 1.0), atol=2e-3)
 
 
 def test_targets_keep_their_places_whoever_shares_their_trust() -> None:
     halved = np.where(np.arange(COUNT) % 2, TRUST, 0.0)
     first, second = WANTED[:, :1], WANTED[:, 1:]
-    both = learn_predictor(DESCRIBED, [Target(first, TRUST), Target(second, halved), Target(WANTED, TRUST)], 1.0)
-    found = both.predict(DESCRIBED)
+    both = learn_predictor(ITEMS, [Target(first, TRUST), Target(second, halved), Target(WANTED, TRUST)], 1.0)
+    found = both.predict(ITEMS)
     np.testing.assert_allclose(found[:, [0]], oracle(TRUST, first, 1.0), atol=2e-3)
     np.testing.assert_allclose(found[:, 2:], oracle(TRUST, WANTED, 1.0), atol=2e-3)
     # The second was learned on landmarks of which every other says nothing itself.
@@ -78,10 +96,10 @@ def test_a_straight_line_and_a_product_are_learned() -> None:
     rng = np.random.default_rng(1)
     described = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
     wanted = np.stack([described @ [1.0, 2.0, 0.0], described[:, 0] * described[:, 1]], axis=1)
-    predictor = learn_predictor(described[:300], [Target(wanted[:300], np.ones(300))], 1e-2)
+    predictor = learn_predictor(Described(described[:300]), [Target(wanted[:300], np.ones(300))], 1e-2)
     asked = np.clip(described[300:], -0.8, 0.8)  # at the edge there is less to go by
     expected = np.stack([asked @ [1.0, 2.0, 0.0], asked[:, 0] * asked[:, 1]], axis=1)
-    np.testing.assert_allclose(predictor.predict(asked), expected, atol=0.1)
+    np.testing.assert_allclose(predictor.predict(Described(asked)), expected, atol=0.1)
 
 
 def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
@@ -89,11 +107,12 @@ def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
     described = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
     wanted = (np.sin(3 * described[:, :1]) * described[:, 1:]).astype(np.float64)
     target = [Target(wanted, np.ones(2000))]
-    first, again, other = (learn_predictor(described, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
+    items = Described(described)
+    first, again, other = (learn_predictor(items, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
     assert first.landmarks.shape == (60, 2)
     np.testing.assert_array_equal(first.weights, again.weights)
     assert not np.array_equal(first.landmarks, other.landmarks)
-    assert np.sqrt(np.mean((first.predict(described) - wanted) ** 2)) < 0.02
+    assert np.sqrt(np.mean((first.predict(items) - wanted) ** 2)) < 0.02
 
 
 def test_the_usual_distance_is_that_of_all_pairs() -> None:
@@ -104,7 +123,6 @@ def test_the_usual_distance_is_that_of_all_pairs() -> None:
 @pytest.mark.parametrize("described", [np.zeros((20, 0)), np.ones((20, 4))], ids=["nothing", "all alike"])
 def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: np.ndarray) -> None:
     trust, wanted = TRUST[:20], WANTED[:20]
-    found = learn_predictor(described.astype(np.float32), [Target(wanted, trust)], 1.0).predict(
-        described.astype(np.float32)
-    )
+    items = Described(described.astype(np.float32))
+    found = learn_predictor(items, [Target(wanted, trust)], 1.0).predict(items)
     np.testing.assert_allclose(found, np.tile(np.average(wanted, axis=0, weights=trust), (20, 1)), rtol=1e-5)

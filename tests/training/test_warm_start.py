@@ -26,7 +26,7 @@ def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
     levels = levels_of(pasts)
     worth = (levels / levels.mean()).astype(np.float32)
     warm = np.flatnonzero(touched(pasts, COUNT))
-    state = NextItems(pasts, DESCRIBED, levels, worth, warm, PLAIN, np.random.default_rng(0))
+    state = NextItems(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
     start.begin(state)
     return state
 
