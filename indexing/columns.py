@@ -82,7 +82,7 @@ class Columns:
         wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
         # Two columns of one name cannot be told apart, and `item_id` is the name of the ids themselves.
         usable = [name for name in wanted if schema.names.count(name) == 1 and name != "item_id"]
-        kept = [name for name in usable if is_plain(schema.field(name).type)]
+        kept = [name for name in usable if is_plain(kind := schema.field(name).type) or is_named_vector(name, kind)]
         return kept, [name for name in dict.fromkeys(others) if name not in kept]
 
 
@@ -160,6 +160,11 @@ def is_vector(kind: pa.DataType) -> bool:
     return False
 
 
+def is_named_vector(name: str, kind: pa.DataType) -> bool:
+    """Whether a column is an attribute that is a vector: lists of floating numbers under a name with ``_vector``."""
+    return name.endswith("_vector") and is_vector(kind) and bool(pa.types.is_floating(kind.value_type))
+
+
 def is_plain(kind: pa.DataType) -> bool:
     """Whether filters can use a type: booleans, numbers, strings, dates and lists of strings."""
     checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp)
@@ -172,4 +177,6 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return plain_type(kind.value_type)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_type)
     return pa.string() if is_text(kind) else kind
