@@ -118,6 +118,21 @@ def test_hugging_face_structs(tmp_path: Path) -> None:
     assert catalogue.rejects["reason"].to_pylist() == ["neither text nor file"]
 
 
+def test_vectors_beside_those_that_are_indexed_are_attributes(tmp_path: Path) -> None:
+    given = {
+        "text_vector": [[1.0, 2.0], [3.0, 4.0]],
+        "title_vector": pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.0], pa.float32()), 2),
+        "back_vector": [[0.5], None],
+        "sizes": [[1.5], [2.5]],
+        "id_vector": [[1, 2], [3]],
+    }
+    pq.write_table(pa.table({"item_id": ["a", "b"], **given}), tmp_path / "items.parquet")
+    attributes = Catalogue.open(tmp_path / "items.parquet").attributes
+    assert attributes.column_names == ["item_id", "title_vector", "back_vector"]
+    assert attributes["title_vector"].to_pylist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert attributes["back_vector"].to_pylist() == [[0.5], None]
+
+
 def test_csv_keeps_leading_zeros_and_sets_bad_lines_aside(tmp_path: Path) -> None:
     path = tmp_path / "items.csv"
     path.write_text(

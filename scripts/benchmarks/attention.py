@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--settings", type=json.loads, default={})
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, content_of(given.data, films.items), given.data)
+    content = Content(films, content_of(given.data, films.items), given.data)
     config = settings_of(AttentionConfig, given.settings)
     splits = {"split_user": valid_of(films, "split_user"), "in_time": in_time(films)}
     result = {

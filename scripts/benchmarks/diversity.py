@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--lists", type=Path)
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, content_of(given.data, films.items), given.data)
+    content = Content(films, content_of(given.data, films.items), given.data)
     made = Made(content, given.lists)
     split = valid_of(films, "split_user")
     asked, judge = made.lists("valid", split), Judge.of(given.data, films, split)

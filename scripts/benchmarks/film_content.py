@@ -34,6 +34,8 @@ _SHARE_LOST = 0.3
 _VECTORS = {"text_vector": Modality.TEXT, "image_vector": Modality.IMAGE}
 _TEXTS = ["title", "description"]
 _TITLE, _SECOND = "title_vector", "image_alt_vector"
+# How much vectors count in the content block (chosen on hidden films, with its share at serving).
+_SHARES = {"text": 1.0, _TITLE: 1.0, "image": 0.5, _SECOND: 0.35}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,12 @@ class FilmContent:
     def views(self) -> dict[str, Vectors]:
         """Ways to look at them; see `views_of`."""
         return views_of(self.description, self.frozen, self.table)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The content block, all vectors side by side: (N, D) float32 of length 1, or 0 for a film that has none."""
+        parts = [share * self.views[name] for name, share in _SHARES.items() if name in self.views]
+        return unit(np.concatenate([np.zeros((len(self.table), 1), np.float32), *parts], axis=1))
 
 
 def content_of(

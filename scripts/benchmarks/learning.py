@@ -2,9 +2,9 @@
 
 python -m scripts.benchmarks.learning DATA [--split split_user split_time rolling cold] [--seeds 0 1 2] [--row NAME]
 
-DATA as for scripts.benchmarks.baselines. Retrieval alone: one exact inner product over content (384 dimensions of text)
-and behaviour (128). What is done at serving (half-life of the tower in closed form, weights of the learned tower, of
-popularity and of content) is chosen by ndcg@20 on a part that is valid to each split, with seed 0:
+DATA as for scripts.benchmarks.baselines. Retrieval alone: one exact inner product over content (all vectors of texts
+and posters) and behaviour (128 dimensions). What is done at serving (half-life of the tower in closed form, weights of
+the learned tower, of popularity and of content) is chosen by ndcg@20 on a part that is valid to each split, seed 0:
 
     split_user, split_time   the split's own valid, fitted on its train; then fitted on both
     rolling                  the last 14 days before the first window, for all windows
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.types import Rows, Vectors
+from indexing.types import Rows
 from retrieval.baselines import Ranked
 from retrieval.baselines.recommender import rank
 from retrieval.behaviour import Behaviour
@@ -39,7 +39,7 @@ from retrieval.training.behaviour import touched
 from retrieval.training.serving import Serving, choose, served
 from retrieval.users import UserModel
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
-from scripts.benchmarks.film_content import FilmContent, centred, content_of
+from scripts.benchmarks.film_content import FilmContent, content_of
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K, liked
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--row")
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, films.texts, content_of(given.data, films.items), given.data, given.row)
+    content = Content(films, content_of(given.data, films.items), given.data, given.row)
     result = {name: measure(content, given.seeds) for name, measure in parts.items() if name in given.split}
     for name, table in result.items():
         show(name, table)
@@ -73,14 +73,12 @@ class Content:
 
     Attributes:
         films: Log and catalogue.
-        vectors: (N, D) float32, the content block.
-        described: What behaviour is predicted from.
+        described: The content block, and what behaviour is predicted from.
         folder: Where from.
         row: The only row of the cold split to be measured, all when None.
     """
 
     films: Films
-    vectors: Vectors
     described: FilmContent
     folder: Path
     row: str | None = None
@@ -96,12 +94,13 @@ class Content:
         self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None, depth: int = K
     ) -> Ranked:
         """Rank by one inner product over content and behaviour."""
-        joined = behaviour.joined(self.vectors)
+        joined = behaviour.joined(self.described.vectors)
         everyone = UserModel(half_life=1e9, longest=1_000_000)
-        tastes = np.zeros((len(asked), self.vectors.shape[1]), np.float32)
+        vectors = self.described.vectors
+        tastes = np.zeros((len(asked), vectors.shape[1]), np.float32)
         seen = liked(asked)
         if there := [line for line, rows in enumerate(seen) if len(rows)]:
-            tastes[there] = everyone.taste(self.vectors, [seen[line] for line in there])
+            tastes[there] = everyone.taste(vectors, [seen[line] for line in there])
         queries = behaviour.asked(tastes, asked.histories, asked.weights)
         return rank(lambda part: queries[part] @ joined.T, asked.histories, depth, exclude, needs_history=False)
 
@@ -194,10 +193,10 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     asked, exclude = ask(split, films), [others(films, item_ids) for item_ids in hidden]
     ranked = others(films, cold_ids)
     result: dict[str, Any] = {"users": len(asked)}
-    for name, (vectors, described) in ways(content).items():
+    for name, described in ways(content).items():
         if content.row not in (None, name):
             continue
-        known = replace(content, vectors=vectors, described=described)
+        known = replace(content, described=described)
         choice = known.choose(*valid, exclude=exclude)
         models = [served(known.fit(split.past, seed), choice) for seed in seeds]
         answers = [known.answer(model, asked, [ranked] * len(asked)) for model in models]
@@ -218,23 +217,19 @@ def others(films: Films, item_ids: set[str]) -> Rows:
     return np.setdiff1d(np.arange(len(films.items)), films.items.rows(sorted(item_ids)))
 
 
-def ways(content: Content) -> dict[str, tuple[Vectors, FilmContent]]:
-    """Give content block and description of the films when parts of what is known are missing."""
-    folder, items, texts = content.folder, content.films.items, content.films.texts
-    pictures = centred(folder, items, "image_vector")
-    nothing = np.zeros((len(items), 1), np.float32)
-    fewer = centred(folder, items, "text_vector", lost=True)
-    known = partial(content_of, folder, items)
+def ways(content: Content) -> dict[str, FilmContent]:
+    """Describe the films when parts of what is known are missing."""
+    known = partial(content_of, content.folder, content.films.items)
     return {
-        "text, image, genres, year": (texts, content.described),
-        "text, genres, year": (texts, known(image=False)),
-        "image, genres, year": (pictures, known(text=False)),
-        "genres, year": (nothing, known(text=False, image=False)),
-        "text and image": (texts, known(attributes=False)),
-        "text alone": (texts, known(image=False, attributes=False)),
-        "image alone": (pictures, known(text=False, attributes=False)),
-        "all, 30 % of texts removed": (fewer, known(lost="text_vector")),
-        "all, 30 % of images removed": (texts, known(lost="image_vector")),
+        "text, image, genres, year": content.described,
+        "text, genres, year": known(image=False),
+        "image, genres, year": known(text=False),
+        "genres, year": known(text=False, image=False),
+        "text and image": known(attributes=False),
+        "text alone": known(image=False, attributes=False),
+        "image alone": known(text=False, attributes=False),
+        "all, 30 % of texts removed": known(lost="text_vector"),
+        "all, 30 % of images removed": known(lost="image_vector"),
     }
 
 

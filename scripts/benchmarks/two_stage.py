@@ -122,7 +122,7 @@ class World:
             block = self.content.learn(pasts, seed)
             users = UserModel(half_life, longest=1_000_000)
             taste = None if self.profiles is None else taste_of(self.profiles, pasts, block, self.films)
-            return ItemSpace.of(self.films.texts, users, served(block, serving), taste)
+            return ItemSpace.of(self.content.vectors, users, served(block, serving), taste)
 
         config = StageConfig(
             moments=2,
