@@ -103,17 +103,23 @@ class ItemSpace:
                 "user out, or learn from interactions with `fit`"
             )
         if self.behaviour is None or self.behaviour.content:
-            tastes = self.tastes(histories, centre)
+            tastes = self.tastes(histories, weights, centre)
         else:
             tastes = np.zeros((len(histories), self.dim), np.float32)
         return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights, new)
 
-    def tastes(self, histories: Sequence[Rows], centre: Vectors | None = None) -> Vectors:
+    def tastes(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        centre: Vectors | None = None,
+    ) -> Vectors:
         """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""
         found = np.zeros((len(histories), self.dim), np.float32)
         if there := [line for line, rows in enumerate(histories) if len(rows)]:
             centre = self.centre if centre is None else centre
-            found[there] = self.users.taste(self.content, [histories[line] for line in there], centre)
+            liked = None if weights is None else [weights[line] for line in there]
+            found[there] = self.users.taste(self.content, [histories[line] for line in there], centre, liked)
         return found
 
     def asked_apart(
@@ -123,7 +129,7 @@ class ItemSpace:
         if (block := self.behaviour) is None:
             served = self.asked(histories, weights)
             return AskedApart(served, served, None)
-        tastes, directions = self.tastes(histories), block.directions(histories, weights)
+        tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)
         served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)

@@ -12,7 +12,7 @@ from retrieval.ragged import ages, lengths_of, weighted
 
 @dataclass(frozen=True)
 class UserModel:
-    """A user's taste: the mean of the history's item vectors, recent ones counting more.
+    """A user's taste: the mean of the history's item vectors, recent and liked ones counting more.
 
     The catalogue's mean vector is subtracted, for all vectors share it: against it every taste looks alike. Doing so
     on the query alone changes an item's score only by what the taste has in common with the mean.
@@ -36,21 +36,33 @@ class UserModel:
         shares: Vectors = (weights / weights.sum()).astype(np.float32)
         return shares
 
-    def taste(self, vectors: Vectors, histories: Sequence[Rows], centre: Vectors | None = None) -> Vectors:
+    def taste(
+        self,
+        vectors: Vectors,
+        histories: Sequence[Rows],
+        centre: Vectors | None = None,
+        liked: Sequence[Vectors] | None = None,
+    ) -> Vectors:
         """Give the query vector of each history: (B, D) float32, unit length.
 
         Args:
             vectors: (N, D) float32, the item vectors.
             histories: B arrays of rows, oldest first, none of them empty.
             centre: (D,) float32, the catalogue's mean vector; that of ``vectors`` when None.
+            liked: How much each item of each history was liked, as which it counts, nothing below 0; all alike when
+                None, and in a history of which nothing was liked.
         """
         centre = vectors.mean(axis=0) if centre is None else centre
         read = [history[-self.longest :] for history in histories]
         lengths = lengths_of(read)
-        weights = 0.5 ** (ages(lengths) / self.half_life)
-        weights /= np.repeat(np.bincount(np.repeat(np.arange(len(read)), lengths), weights), lengths)
+        line, counts = np.repeat(np.arange(len(read)), lengths), 0.5 ** (ages(lengths) / self.half_life)
+        if liked is not None:
+            likes = np.maximum(np.concatenate([np.empty(0), *(one[-self.longest :] for one in liked)]), 0)
+            nothing = np.bincount(line, likes, minlength=len(read)) == 0
+            counts *= np.where(nothing[line], 1, likes)
+        counts /= np.bincount(line, counts)[line]
         rows = np.concatenate([np.empty(0, np.int64), *read])
-        tastes = weighted(weights.astype(np.float32)[None], vectors, rows, lengths)[:, 0]
+        tastes = weighted(counts.astype(np.float32)[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

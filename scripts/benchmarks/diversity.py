@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -68,10 +68,6 @@ SPREADS = (0.0, 0.03, 0.06)
 CAPS = (4, 6, 8, 10, 12)
 MOST_LOST = 0.015
 LEAST_COVERAGE = 1.02
-PAIRED = (
-    *("ndcg@20", "recall@20", "ndcg@10", "texts", "texts, centred", "pictures", "genres", "genres@10", "jaccard"),
-    *("users", "least, texts", "number of genres", "calibration"),
-)
 Way = Callable[[Candidates], Candidates]
 
 
@@ -146,6 +142,13 @@ class Made:
             if kept:
                 np.savez(kept, rows=rows, scores=scores)
         return Lists(asked.candidates(rows, scores, "retrieve"), asked.relevant)
+
+
+class Yardsticks(Protocol):
+    """What measures lists."""
+
+    def measure(self, found: Candidates, relevant: tuple[frozenset[str], ...]) -> dict[str, NDArray[np.float64]]:
+        """Measure every list; coverage@20 is one number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +289,7 @@ def least(rows: Rows, vectors: Vectors) -> NDArray[np.float64]:
     return np.array(list(each()))
 
 
-def told(judge: Judge, asked: Lists, way: Way) -> dict[str, Any]:
+def told(judge: Yardsticks, asked: Lists, way: Way) -> dict[str, Any]:
     """Measure one setting."""
     measured = judge.measure(way(asked.candidates), asked.relevant)
     return {name: round(float(np.nanmean(values)), 4) for name, values in measured.items()}
@@ -299,13 +302,13 @@ def best(curve: list[dict[str, Any]], base: dict[str, Any], goal: str) -> str:
     return str(max(fit, key=lambda one: one[goal])["setting"]) if fit else ""
 
 
-def compared(judge: Judge, asked: Lists, way: Way) -> dict[str, Any]:
+def compared(judge: Yardsticks, asked: Lists, way: Way) -> dict[str, Any]:
     """Measure one setting against the order by relevance: change of the mean as a share, with its interval."""
     before = judge.measure(plain(asked.candidates), asked.relevant)
     after = judge.measure(way(asked.candidates), asked.relevant)
     users = np.arange(len(asked.candidates))
     result: dict[str, Any] = {name: round(float(np.nanmean(values)), 4) for name, values in after.items()}
-    for name in PAIRED:
+    for name in (name for name in before if name != "coverage@20"):
         change = np.nan_to_num(after[name] - before[name]) / np.nanmean(before[name])
         result[f"{name}, change"] = interval(change, users)
     result["coverage@20, change"] = round(float(after["coverage@20"][0] / before["coverage@20"][0] - 1), 4)
