@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.words import Lines
 
 
@@ -17,11 +17,14 @@ class Described:
         additive: How many of the last columns say something by themselves, which is added to what the others say
             together.
         words: Words of their texts, which do so too; None where there are none.
+        further: (F,) bool, columns that the learned tower is not shown, for it orders known items worse with them; it is
+            shown all when None.
     """
 
     lines: Vectors
     additive: int = 0
     words: Lines | None = None
+    further: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -29,6 +32,11 @@ class Described:
     def take(self, rows: Rows | slice) -> "Described":
         """Keep some of the items."""
         return replace(self, lines=self.lines[rows], words=self.words.take(rows) if self.words else None)
+
+    @property
+    def shown(self) -> Vectors:
+        """The columns that the learned tower is shown."""
+        return self.lines if self.further is None else self.lines[:, ~self.further]
 
     @property
     def together(self) -> Vectors:

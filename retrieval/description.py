@@ -9,7 +9,7 @@ all items of these years, not from those alone that resemble the new one in ever
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,11 @@ NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
 # As well: further vectors, such as those of a second picture; those of single texts, and words, which are added.
 FURTHER_SHARE, TEXT_SHARE, WORDS_SHARE = 0.35, 0.45, 0.5
 _OF_TEXT = "_vector"  # how the name of a column goes on that has the vectors of a text column
+
+
+class _Part(NamedTuple):
+    lines: Vectors
+    further: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +85,31 @@ class Description:
 
     def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Described:
         """Describe N items."""
-        together, alone = [np.zeros((len(attributes), 0), np.float32)], []
+        together, alone = [_Part(np.zeros((len(attributes), 0), np.float32))], []
         for modality, mean in self.means.items():
             vectors = unit(frozen.vectors[modality]) - mean
             there = frozen.exists[modality][:, None]
-            together.append(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there))
+            together.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there)))
         amounts = amounts_of(self.columns, self.texts, attributes)
         told = [(one, column_of(attributes, one.column)) for one in self.columns]
         told += [(one, column_of(amounts, one.column)) for one in self.amounts]
         for one, column in told:
             share, alone_share = self._shares(one)
+            further = isinstance(one, Embedded)
             if share:
-                together.append(share * one.lines(column))
+                together.append(_Part(share * one.lines(column), further))
             if alone_share:
-                alone.append(alone_share * (one.finer(column) if isinstance(one, Numbers) else one.lines(column)))
+                finer = one.finer(column) if isinstance(one, Numbers) else one.lines(column)
+                alone.append(_Part(alone_share * finer, further))
         words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
-        return Described(np.concatenate([*together, *alone], axis=1), sum(one.shape[1] for one in alone), words)
+        parts = [*together, *alone]
+        widths = [part.lines.shape[1] for part in parts]
+        return Described(
+            np.concatenate([part.lines for part in parts], axis=1),
+            sum(widths[len(together) :]),
+            words,
+            np.repeat([part.further for part in parts], widths),
+        )
 
     def _shares(self, one: AttributeColumn) -> tuple[float, float]:
         """Say how much a column counts together with others, and by itself."""

@@ -138,6 +138,10 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
     np.testing.assert_allclose(found.alone[:, :2], expected, atol=1e-6)
     backs = unit(np.arange(1, 19, dtype=np.float32).reshape(6, 3))
     np.testing.assert_allclose(found.together[:, 8:11], FURTHER_SHARE * unit(backs - backs.mean(axis=0)), atol=1e-5)
+    assert found.further is not None
+    beside = found.together.shape[1]  # columns that say something by themselves come last, those of the title first
+    assert np.flatnonzero(found.further).tolist() == [8, 9, 10, beside, beside + 1]
+    np.testing.assert_array_equal(found.shown, np.delete(found.lines, np.flatnonzero(found.further), axis=1))
     again = Description.from_bytes(description.to_bytes())
     assert again.columns == description.columns
     without = again.of(FROZEN, table.select(["title"]))

@@ -98,7 +98,7 @@ def learn_behaviour(
     mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
     worth = levels / mean if mean else np.ones_like(levels)
     how = _Learned(progress, work, start, ended)
-    sides = _sides(pasts, levels, worth.astype(np.float32), described.lines, config, how)
+    sides = _sides(pasts, levels, worth.astype(np.float32), described.shown, config, how)
     popular = _popular(pasts, warm, len(described), config)
     trust = np.log1p(counts)
     targets = [

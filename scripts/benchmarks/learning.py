@@ -205,10 +205,10 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     return result
 
 
-def sixths(past: Interactions) -> list[set[str]]:
-    """Part the films that users touched; the same parts for every seed."""
+def sixths(past: Interactions, draw: int = 0) -> list[set[str]]:
+    """Part the films that users touched; the same parts for every seed, others for another draw."""
     touched = sorted(set(past.table["item_id"].to_pylist()))
-    drawn = np.random.default_rng(0).permutation(len(touched))
+    drawn = np.random.default_rng(draw).permutation(len(touched))
     return [{touched[place] for place in drawn[part::SIXTHS]} for part in range(SIXTHS)]
 
 
