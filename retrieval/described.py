@@ -17,8 +17,8 @@ class Described:
         additive: How many of the last columns say something by themselves, which is added to what the others say
             together.
         words: Words of their texts, which do so too; None where there are none.
-        further: (F,) bool, columns that the learned tower is not shown, for it orders known items worse with them; it is
-            shown all when None.
+        further: (F,) bool, columns that the learned tower is not shown, for it orders known items worse with them;
+            None shows it all.
     """
 
     lines: Vectors
