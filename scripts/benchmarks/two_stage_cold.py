@@ -35,8 +35,8 @@ from scripts.benchmarks.systems import LIKED, SEEDS, K
 from scripts.benchmarks.two_stage import Trial, World, without
 
 # As scripts.benchmarks.learning chose on hidden films, where content at .3 is better than at .2 or .4, which it tries;
-# and what retrieval counts beside a head, chosen there too, of 0, .25, .5, 1 and 2 with seed 0. The network with retrieval
-# is best there, so that is what two stages are.
+# and what retrieval counts beside a head, chosen there too, of 0, .25, .5, 1 and 2 with seed 0. The network with
+# retrieval is best there, so that is what two stages are.
 SERVED = {"half_life": 1e9, "share": 0.6, "popular": 0.2, "content": 0.3}
 RETRIEVAL = 0.5
 DRAWS = 2  # of the sixths that teach
