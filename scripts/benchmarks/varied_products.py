@@ -37,7 +37,7 @@ from scripts.benchmarks.systems import SEED, K
 
 COLOUR, TYPE = "baseColour", "articleType"
 FEWEST = 20
-STRENGTHS, SPREADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), (0.0, 0.03, 0.06)
+STRENGTHS, SPREADS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7), (0.0, 0.06, 0.1, 0.15)
 APART = (0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.95, 0.97)
 
 
@@ -141,7 +141,7 @@ class Search:
 
     def measure(self, found: Candidates, relevant: tuple[frozenset[str], ...]) -> dict[str, NDArray[np.float64]]:
         """Measure every list; coverage is one number."""
-        judged = evaluate(found, relevant, measures=["ndcg@20", "P@20"])
+        judged = evaluate(found, relevant, measures=["ndcg@20", "precision@20"])
         rows = found.rows[:, :K]
         varied: dict[str, Any] = {name: diversity(rows, vectors, K) for name, vectors in self.vectors.items()}
         coverage = np.array([judged.coverage["coverage@20"]])
