@@ -14,7 +14,8 @@ TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
 IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
 AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
 VIDEO_NAMES = ("video", "video_bytes", "video_path")
-VECTOR_NAMES = {f"{modality}_vector": modality for modality in Modality}
+VECTOR = "_vector"  # how the names of columns of vectors end
+VECTOR_NAMES = {f"{modality}{VECTOR}": modality for modality in Modality}
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,14 @@ def is_vector(kind: pa.DataType) -> bool:
     return False
 
 
+def is_embedding(kind: pa.DataType) -> bool:
+    """Whether a type holds vectors of floating numbers."""
+    return is_vector(kind) and bool(pa.types.is_floating(kind.value_type))
+
+
 def is_named_vector(name: str, kind: pa.DataType) -> bool:
     """Whether a column is an attribute that is a vector: lists of floating numbers under a name with ``_vector``."""
-    return name.endswith("_vector") and is_vector(kind) and bool(pa.types.is_floating(kind.value_type))
+    return name.endswith(VECTOR) and is_embedding(kind)
 
 
 def is_plain(kind: pa.DataType) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from indexing.columns import is_vector
+from indexing.columns import is_embedding
 from indexing.encoders.base import unit
 from indexing.types import Mask, Vectors
 
@@ -172,7 +172,7 @@ def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
     kind = column.type
     if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
         return Numbers.of(name, numbers(column))
-    if is_vector(kind) and pt.is_floating(kind.value_type):
+    if is_embedding(kind):
         return Embedded.of(name, column)
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
         return Categories.of(name, several(column))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from indexing.columns import VECTOR
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
@@ -34,7 +35,6 @@ OTHER_SHARE = 0.5
 NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
 # As well: further vectors, such as those of a second picture; those of single texts, and words, which are added.
 FURTHER_SHARE, TEXT_SHARE, WORDS_SHARE = 0.35, 0.45, 0.5
-_OF_TEXT = "_vector"  # how the name of a column goes on that has the vectors of a text column
 
 
 class _Part(NamedTuple):
@@ -114,7 +114,7 @@ class Description:
     def _shares(self, one: AttributeColumn) -> tuple[float, float]:
         """Say how much a column counts together with others, and by itself."""
         if isinstance(one, Embedded):
-            of_text = one.column.removesuffix(_OF_TEXT) in self.texts
+            of_text = one.column.removesuffix(VECTOR) in self.texts
             return (0.0, TEXT_SHARE) if of_text else (FURTHER_SHARE, 0.0)
         if isinstance(one, Numbers) and one.quantiles:  # numbers of earlier descriptions had none, and counted whole
             return NUMBERS_SHARE, FINER_SHARE

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.types import Rows, Vectors
+from indexing.types import Vectors
 from retrieval.described import Described
 from retrieval.predictor import BLOCK, Predictor
 from retrieval.training.closed_form import Doubles
@@ -52,14 +52,15 @@ def learn_predictor(
     values, vectors = np.linalg.eigh(alike.astype(np.float64))
     kept = values > values[-1] * _LEAST
     basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
-    features = _Features(described, marks, nearness, basis, None if words is None else words.T @ basis)
+    additive, nothing = described.additive, np.zeros(basis.shape[1], np.float32)
+    by_word = None if words is None else words.T @ basis
+    features = Predictor(marks.lines, nearness, basis, nothing, additive, by_word)
     weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
     for columns, target in _alike_in_trust(targets):
-        mean, slope = _ridge(features, target, regularisation)
+        mean, slope = _ridge(described, features, target, regularisation)
         weights[:, columns], offset[columns] = basis @ slope, mean
-    by_word = None if words is None else words.T @ weights
-    return Predictor(marks.lines, nearness, weights, offset, described.additive, by_word)
+    return Predictor(marks.lines, nearness, weights, offset, additive, None if words is None else words.T @ weights)
 
 
 def mean_apart(described: Vectors) -> float:
@@ -67,21 +68,6 @@ def mean_apart(described: Vectors) -> float:
     mean = described.mean(axis=0, dtype=np.float64)
     apart = 2 * float(np.mean(np.sum((described - mean) ** 2, axis=1)))
     return apart if apart > 1e-9 else 1.0
-
-
-class _Features(NamedTuple):
-    described: Described
-    marks: Described
-    nearness: float
-    basis: Vectors
-    by_word: Vectors | None
-
-    def of(self, rows: Rows) -> Vectors:
-        some = self.described.take(rows)
-        features: Vectors = some.resemblance(self.marks, self.nearness) @ self.basis
-        if self.by_word is not None and some.words is not None:
-            features += some.words.times(self.by_word)
-        return features
 
 
 def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]:
@@ -103,14 +89,21 @@ def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]
     ]
 
 
-def _ridge(features: _Features, target: Target, regularisation: float) -> tuple[Doubles, Doubles]:
-    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks."""
-    wide, total = features.basis.shape[1], float(target.trust.sum())
+def _ridge(described: Described, features: Predictor, target: Target, regularisation: float) -> tuple[Doubles, Doubles]:
+    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks.
+
+    Args:
+        described: The items.
+        features: Gives K numbers of each.
+        target: What should be predicted of them.
+        regularisation: Of the weights.
+    """
+    wide, total = len(features.offset), float(target.trust.sum())
     square, product, sums = np.zeros((wide, wide)), np.zeros((wide, target.wanted.shape[1])), np.zeros(wide)
     trusted = np.flatnonzero(target.trust)  # the others add nothing, and may be most of a large catalogue
     for start in range(0, len(trusted), BLOCK):
         rows = trusted[start : start + BLOCK]
-        found = features.of(rows)  # in single precision: twice as fast, and a block is short
+        found = features.predict(described.take(rows))  # in single precision: twice as fast, and a block is short
         weighted = found.T * target.trust[rows].astype(np.float32)
         square += weighted @ found
         product += weighted @ target.wanted[rows].astype(np.float32)

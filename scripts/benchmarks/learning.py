@@ -94,9 +94,9 @@ class Content:
         self, behaviour: Behaviour, asked: Questions, exclude: Sequence[Rows] | None = None, depth: int = K
     ) -> Ranked:
         """Rank by one inner product over content and behaviour."""
-        joined = behaviour.joined(self.described.vectors)
-        everyone = UserModel(half_life=1e9, longest=1_000_000)
         vectors = self.described.vectors
+        joined = behaviour.joined(vectors)
+        everyone = UserModel(half_life=1e9, longest=1_000_000)
         tastes = np.zeros((len(asked), vectors.shape[1]), np.float32)
         seen = liked(asked)
         if there := [line for line, rows in enumerate(seen) if len(rows)]:
