@@ -19,7 +19,8 @@ class AskedApart(NamedTuple):
 
     Attributes:
         served: As they are served.
-        alone: Content and every tower ask with length 1, whatever their share; attention and popularity do not ask.
+        alone: Content and every tower ask with length 1, whatever their share, and popularity asks as it does of those
+            who have done nothing; attention does not ask.
         attention: What attention asks by itself; None without it.
         new: What they would ask, had they done nothing; None where everybody would ask alike.
     """
@@ -133,7 +134,7 @@ class ItemSpace:
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)
         served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
-        alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)))
+        alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
         if attended is not None:
             attended = np.pad(attended, ((0, 0), (self.dim, 1)))
         if self.profiles is None:

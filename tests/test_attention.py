@@ -182,3 +182,14 @@ def test_a_tower_alone_is_asked_without_it() -> None:
     np.testing.assert_array_equal(with_it["closed"], without["closed"])
     np.testing.assert_array_equal(with_it["next_items"], without["next_items"])
     assert np.abs(with_it["retrieval"] - without["retrieval"]).max() > 1e-2
+
+
+def test_popularity_is_a_source_for_everybody_alike() -> None:
+    block = attending_block()
+    space = ItemSpace.of(np.eye(30, 6, dtype=np.float32), UserModel(), block)
+    histories = [np.array([4, 9, 2]), np.empty(0, np.int64)]
+    weights = [np.array([5, 5, 5], np.float32), np.empty(0, np.float32)]
+    early = next(one for one in space_sources(space) if one.name == "early")
+    found = early.scores(Asked(histories, weights, np.zeros(2, np.int64)))
+    expected = block.popular_alone(1) @ block.items.T  # what somebody who has done nothing is answered with
+    np.testing.assert_allclose(found, np.repeat(expected, 2, axis=0), rtol=1e-6)

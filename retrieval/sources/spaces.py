@@ -13,7 +13,7 @@ from retrieval.item_space import ItemSpace
 from retrieval.products import products
 from retrieval.sources.source import Asked, Book
 
-WHOLE, CONTENT, ATTENTION, PROFILE = "retrieval", "content", "attention", "profile"
+WHOLE, CONTENT, ATTENTION, EARLY, PROFILE = "retrieval", "content", "attention", "early", "profile"
 TOWERS = ("closed", "next_items")
 
 
@@ -73,7 +73,9 @@ def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
 
 
 def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:
-    """Give what is served, then each tower, attention if there is one, content, and profiles if they say something.
+    """Give what is served, then each tower, attention if there is one, content, popularity, and profiles if they speak.
+
+    Popularity is that with those who begin, and is foretold of items that nobody has met.
 
     Args:
         space: As it is served.
@@ -88,6 +90,8 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
     if block.attention is not None:
         found.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
     found.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
+    popular = slice(space.indexed.shape[1] - 1, space.indexed.shape[1])
+    found.append(SpaceSource(EARLY, space, popular, book, "alone"))
     if space.profiles is not None:
         found.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
     return tuple(found)

@@ -9,7 +9,7 @@ from indexing.types import Rows, Vectors
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
 from retrieval.sources import Book, Neighbours, Popular, Recent, Source, space_sources, strongest
-from retrieval.training.behaviour import levels_of, popularity, touched
+from retrieval.training.behaviour import levels_of, touched
 from retrieval.training.closed_form import Doubles, ease
 from retrieval.training.stage_config import SourcesConfig
 
@@ -39,7 +39,6 @@ def learn_sources(
         learn_ease("ease_ratings", pasts, worth - 1, _ALL_ALIKE, config, book),
         learn_next(pasts, count, config, book),
         Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
-        Popular("early", popularity(pasts, count, early=config.early).astype(np.float32), book),
         learn_recent(pasts, count, config.days, book),
     )
 

@@ -78,7 +78,6 @@ class SourcesConfig:
         half_life: In a history, for EASE.
         ahead: What follows an item within so many steps counts as coming next.
         doubt: So many further interactions of an item that led nowhere are assumed.
-        early: For what is popular with those who begin: with so many done before it an interaction counts half.
         days: Of what is popular of late.
     """
 
@@ -88,7 +87,6 @@ class SourcesConfig:
     half_life: float = 20.0
     ahead: int = 5
     doubt: float = 10.0
-    early: float = 60.0
     days: float = 14.0
 
 
