@@ -53,6 +53,8 @@ class TreesConfig:
         fewest: Candidates in a leaf.
         columns: Share of the features that a tree may read.
         top: The order further down is not learned.
+        signs: For each feature 1 where more of it may only raise a score, -1 where it may only lower it, 0 where it may
+            do either, as `StageFeatures.signs` gives them. All may do either where there are none.
         threads: How many.
         seed: Of what is drawn.
     """
@@ -63,6 +65,7 @@ class TreesConfig:
     fewest: int = 100
     columns: float = 0.5
     top: int = 30
+    signs: tuple[int, ...] = ()
     threads: int = 1
     seed: int = 0
 

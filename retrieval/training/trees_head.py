@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from indexing.errors import ShapeError
 from indexing.extras import import_extra
 from retrieval.heads.trees import TreesHead
 from retrieval.training.neural_head import Examples
@@ -19,9 +20,13 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
 
     Raises:
         TrainingError: When fewer than ten queries have a relevant candidate.
+        ShapeError: When there are signs, but not one for each feature.
         MissingExtraError: Without the extra ``trees``.
     """
     config = config or TreesConfig()
+    width = examples.features.shape[2]
+    if config.signs and len(config.signs) != width:
+        raise ShapeError(f"{len(config.signs)} signs for {width} features; take those of `StageFeatures.signs`")
     lightgbm = import_extra("lightgbm", "trees")
     useful = examples.useful()
     levels = np.unique(useful.gains[useful.kept])
@@ -38,6 +43,7 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
         "feature_fraction": config.columns,
         "lambda_l2": 10.0,
         "lambdarank_truncation_level": config.top,
+        "monotone_constraints": list(config.signs) or None,
         "max_bin": 127,
         "num_threads": config.threads,
         "seed": config.seed,

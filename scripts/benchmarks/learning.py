@@ -188,7 +188,7 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     """Rank films that nobody has seen, for users who liked one of them."""
     films = content.films
     split, cold_ids = films.cold()
-    hidden = sixths(split.past)
+    hidden = parted(split.past, SIXTHS)
     valid = [cold_items(split.past, item_ids) for item_ids in hidden]
     asked, exclude = ask(split, films), [others(films, item_ids) for item_ids in hidden]
     ranked = others(films, cold_ids)
@@ -205,11 +205,11 @@ def cold(content: Content, seeds: Sequence[int]) -> dict[str, Any]:
     return result
 
 
-def sixths(past: Interactions, draw: int = 0) -> list[set[str]]:
+def parted(past: Interactions, parts: int, draw: int = 0) -> list[set[str]]:
     """Part the films that users touched; the same parts for every seed, others for another draw."""
     touched = sorted(set(past.table["item_id"].to_pylist()))
     drawn = np.random.default_rng(draw).permutation(len(touched))
-    return [{touched[place] for place in drawn[part::SIXTHS]} for part in range(SIXTHS)]
+    return [{touched[place] for place in drawn[part::parts]} for part in range(parts)]
 
 
 def others(films: Films, item_ids: set[str]) -> Rows:

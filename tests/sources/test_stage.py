@@ -293,3 +293,9 @@ def test_learned_sources_have_books() -> None:
         learn_recent(PASTS, COUNT, 14, book),
     ):
         assert source.book is book
+
+
+def test_signs_say_what_speaks_for_a_candidate(stage: SecondStage) -> None:
+    signs = dict(zip(map(str, stage.features.features), stage.features.signs, strict=True))
+    assert (signs["ease_z"], signs["ease_rank"], signs["text_taste"], signs["text_liked"]) == (1, -1, 1, 1)
+    assert (signs["text_disliked"], signs["text_missing"], signs["item_liked"], signs["user_length"]) == (0, 0, 0, 0)

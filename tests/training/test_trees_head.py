@@ -1,0 +1,40 @@
+"""Trees whose scores may not fall where more of a feature speaks for a candidate."""
+
+import numpy as np
+import pytest
+
+from indexing.errors import ShapeError
+from indexing.types import Vectors
+from retrieval.training.neural_head import Examples
+from retrieval.training.stage_config import TreesConfig
+from retrieval.training.trees_head import train_trees_head
+
+
+@pytest.fixture(scope="module")
+def misleading() -> Examples:
+    """Queries whose best candidate has a middling first feature: more of it speaks against a candidate, seen alone."""
+    rng = np.random.default_rng(0)
+    features = rng.uniform(-1, 1, (80, 12, 2)).astype(np.float32)
+    near = np.argmin(np.abs(features[..., 0]), axis=1)
+    return Examples(features, np.eye(12, dtype=np.float32)[near], np.ones((80, 12), np.bool_))
+
+
+def along(signs: tuple[int, ...], examples: Examples) -> Vectors:
+    """Score candidates that differ in the first feature alone, which rises."""
+    pytest.importorskip("lightgbm")
+    head = train_trees_head(examples, TreesConfig(rounds=30, fewest=10, columns=1.0, signs=signs))
+    line = np.zeros((1, 50, 2), np.float32)
+    line[0, :, 0] = np.linspace(-1, 1, 50)
+    scores: Vectors = head.score(line)[0]
+    return scores
+
+
+def test_more_may_only_raise_a_score_where_the_sign_is_positive(misleading: Examples) -> None:
+    assert (np.diff(along((), misleading)) < 0).any()  # what was learned rises and falls
+    assert (np.diff(along((1, 0), misleading)) >= 0).all()
+    assert (np.diff(along((-1, 0), misleading)) <= 0).all()
+
+
+def test_there_is_a_sign_for_each_feature(misleading: Examples) -> None:
+    with pytest.raises(ShapeError, match="1 signs for 2 features"):
+        train_trees_head(misleading, TreesConfig(signs=(1,)))
