@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.catalogue import Catalogue
-from indexing.columns import Columns
+from indexing.columns import VECTOR, Columns
 from indexing.fusion import ModalityVectors
 from indexing.item_ids import ItemIds
 from indexing.readers import TableReader
@@ -35,7 +35,7 @@ class Embedded(NamedTuple):
             name: What to call them in messages.
         """
         table = self.attributes
-        columns = {f"{modality}_vector": modality for modality in self.vectors.modalities}
+        columns = {f"{modality}{VECTOR}": modality for modality in self.vectors.modalities}
         kept = table.select([column for column in table.column_names if column not in columns])
         for column, modality in columns.items():
             kept = kept.append_column(column, as_lists(self.vectors.vectors[modality], self.vectors.exists[modality]))

@@ -38,7 +38,7 @@ from scripts.benchmarks.two_stage import Trial, World, without
 # As scripts.benchmarks.learning chose on hidden films, where content at .3 is better than at .2 or .4, which it tries.
 SERVED = {"half_life": 1e9, "share": 0.6, "popular": 0.2, "content": 0.3}
 PARTS = 9  # of the warm films: each of these has as many films as are cold, 165 and 166
-# What retrieval counts beside a head, and how heads learn, chosen on hidden films too, each third of the parts judged by
+# What retrieval counts beside a head, and how heads learn, chosen on hidden films too, each third of them judged by
 # what the others taught (seed 0). Heads that learn longer know the films that teach by heart. Both heads with retrieval
 # are best there, so that is what two stages are.
 RETRIEVAL = 0.5

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,8 @@ def test_a_text_is_a_text_whatever_it_looks_like(encoder: Encoder, tmp_path: Pat
 
 def test_two_loads_are_the_same_encoder(encoder: Encoder, load: Callable[[], Encoder]) -> None:
     again = load()
-    assert again.info == encoder.info
+    # The fastest precision is measured at each load, and a busy machine may make it another one.
+    assert replace(again.info, precision=encoder.info.precision) == encoder.info
     check_golden(again, golden_vectors(encoder))
 
 
