@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -43,6 +44,12 @@ class SpaceSource:
         found: Vectors = self.queries(asked) @ self.space.indexed[:, self.part].T
         return found
 
+    @cached_property
+    def column(self) -> Vectors | None:
+        """(N,) float32 where a single dimension counts, for a product would read all the others too; None otherwise."""
+        single = self.part.stop - self.part.start == 1
+        return np.ascontiguousarray(self.space.indexed[:, self.part.start]) if single else None
+
     def queries(self, asked: Asked) -> Vectors:
         """Give what users ask the part with, (B, d) float32."""
         queries: Vectors = getattr(asked.of_space(self.space), self.asks)
@@ -65,11 +72,16 @@ def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
         asked: B users.
         rows: (B, K) int64, from 0 to N - 1.
     """
-    vectors = sources[0].space.indexed
-    queries = np.zeros((len(asked), len(sources), vectors.shape[1]), np.float32)
-    for place, source in enumerate(sources):
+    vectors, wide = sources[0].space.indexed, [source for source in sources if source.column is None]
+    queries = np.zeros((len(asked), len(wide), vectors.shape[1]), np.float32)
+    for place, source in enumerate(wide):
         queries[:, place, source.part] = source.queries(asked)
-    return products(vectors, queries, rows)
+    found = np.empty((len(asked), len(sources), rows.shape[1]), np.float32)
+    found[:, [source.column is None for source in sources]] = products(vectors, queries, rows)
+    for place, source in enumerate(sources):
+        if source.column is not None:
+            found[:, place] = source.queries(asked) * source.column.take(rows)
+    return found
 
 
 def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:

@@ -69,8 +69,7 @@ class World:
         sources += [
             _neighbours(name, clusters, members, rng) for name in ("ease", "ease_liked", "ease_ratings", "next")
         ]
-        sources += [Popular(name, np.log1p(facts.counts)) for name in ("popular", "early")]
-        sources.append(learn_recent(pasts, count, 14.0))
+        sources += [Popular("popular", np.log1p(facts.counts)), learn_recent(pasts, count, 14.0)]
         items = ItemIds([f"i{row}" for row in range(count)])
         return cls(items, clusters, members, StageFeatures(sources, views, facts), space)
 
