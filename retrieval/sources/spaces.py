@@ -102,8 +102,7 @@ def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSour
     if block.attention is not None:
         found.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
     found.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
-    popular = slice(space.indexed.shape[1] - 1, space.indexed.shape[1])
-    found.append(SpaceSource(EARLY, space, popular, book, "alone"))
+    found.append(SpaceSource(EARLY, space, slice(parts[-1].stop, space.indexed.shape[1]), book, "alone"))
     if space.profiles is not None:
         found.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
     return tuple(found)
