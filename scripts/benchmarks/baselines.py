@@ -94,10 +94,16 @@ class Films:
         first = int(future.table["timestamp"][0].as_py())
         return Split(split, past, future, cut=first if split == "split_time" else None)
 
-    def cold(self) -> tuple[Split, set[str]]:
-        """Hide some films from train and valid, ask for those that users liked in any part, and give which they are."""
+    def cold(self, *, whole: bool = False) -> tuple[Split, set[str]]:
+        """Hide some films, ask for those that users liked in any part, and give which they are.
+
+        The past is what users did with the other films in train and valid, or, where it is whole, in test as well. What
+        should be found is in neither.
+        """
         hidden = set(Interactions.from_parquet(self.log, only=("cold_item", ("true",))).table["item_id"].to_pylist())
         everything = cold_items(self.part("split_user", "train", "valid", "test"), hidden)
+        if whole:
+            return everything, hidden
         return replace(everything, past=cold_items(self.part("split_user", "train", "valid"), hidden).past), hidden
 
 

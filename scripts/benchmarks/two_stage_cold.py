@@ -1,12 +1,13 @@
 """A second stage for films that nobody has seen, on MovieLens 100k: does a head order them better than one space does?
 
-    python -m scripts.benchmarks.two_stage_cold DATA [--seeds 0 1 2] [--valid]
+    python -m scripts.benchmarks.two_stage_cold DATA [--seeds 0 1 2] [--valid] [--whole]
 
 DATA as for scripts.benchmarks.baselines, which has the cold split. Warm films are hidden in turn, a ninth at a time, as
 many as are cold: all is learned without them, and a head learns to order those hidden for the users who liked one. With
 --valid heads learn from two thirds of the films and are judged by the others; without, from all of two draws, which
 films are hidden with which being chance, judged by the cold films, and kept. The first row is retrieval alone, served
-as scripts.benchmarks.learning chose on hidden films.
+as scripts.benchmarks.learning chose on hidden films. With --whole, what users did with warm films in the test part is
+known as well: no cold film is in it, and nothing was chosen with it.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from indexing.types import Mask, Rows, Vectors
 from retrieval.baselines.recommender import Ranked
 from retrieval.candidates import Candidates
 from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits import Split
 from retrieval.heads import HEADS
 from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
@@ -53,12 +55,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--valid", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     given = parser.parse_args()
     world = World.of(given.data)
-    table = on_valid(world, given.seeds) if given.valid else on_test(world, given.seeds)
+    split, cold = world.films.cold(whole=given.whole)
+    table = on_valid(world, given.seeds, split) if given.valid else on_test(world, given.seeds, split, cold)
     show("cold", table)
     if not given.valid:
-        keep("two_stage_cold", {"served": SERVED, "cold": table}, seed=given.seeds[0], script="two_stage_cold")
+        name = "two_stage_cold_whole" if given.whole else "two_stage_cold"
+        keep(name, {"served": SERVED, "cold": table}, seed=given.seeds[0], script="two_stage_cold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,20 +150,18 @@ def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
     return {name: Ranked(found.rows[:, :K], found.scores[:, :K]) for name, found in ways.items()}
 
 
-def on_valid(world: World, seeds: Sequence[int]) -> dict[str, Any]:
+def on_valid(world: World, seeds: Sequence[int], split: Split) -> dict[str, Any]:
     """Judge by the last parts what the others taught."""
-    past = world.films.cold()[0].past
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
-        parts = hidden_in_turn(world, seed, past)
+        parts = hidden_in_turn(world, seed, split.past)
         teachers, judges = parts[: -PARTS // 3], parts[-PARTS // 3 :]
         answers.append([(questions_of(world, one), ordered(teachers, one)) for one in judges])
     return judged(answers)
 
 
-def on_test(world: World, seeds: Sequence[int]) -> dict[str, Any]:
+def on_test(world: World, seeds: Sequence[int], split: Split, cold: set[str]) -> dict[str, Any]:
     """Judge by the cold films."""
-    split, cold = world.films.cold()
     pasts = histories(split.past, world.films.items)
     out = np.isin(np.arange(len(world.films.items)), world.films.items.rows(sorted(cold)))
     asked = ask(split, world.films)
