@@ -17,6 +17,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
 from retrieval.batch import users_of
+from retrieval.evaluation.saved import load
 from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
 from retrieval.learned import compact
 from retrieval.profiles import Profiles
@@ -224,6 +225,38 @@ def test_the_command_line_answers_by_profile(folder: Path, tmp_path: Path, run: 
     code, out, _ = run("recommend", bundle, *known, "-k", 3, "--out", tmp_path / "answers", "--json")
     assert code == 0
     assert json.loads(out)["users"] == 150
+
+
+def test_users_of_whom_only_a_profile_is_known_are_measured_too(folder: Path, tmp_path: Path, run: Run) -> None:
+    """The newcomer likes what the club of group 3 does; of the stranger nothing is known."""
+    shop = Retriever.load(folder / "bundle")
+    wanted = {"newcomer": ["i072", "i095"], "stranger": ["i001"], LOG.table["user_id"][0].as_py(): ["i119"]}
+    lines = [(user, item) for user, items_ in wanted.items() for item in items_]
+    later = LOG.table.slice(0, len(lines)).select(["timestamp"])
+    later = later.append_column("user_id", pa.array([user for user, _ in lines]))
+    later = later.append_column("item_id", pa.array([item for _, item in lines]))
+    both = [(LOG.table.select(later.column_names), "past"), (later, "later")]
+    parts = [table.append_column("part", pa.array([name] * len(table))) for table, name in both]
+    pq.write_table(pa.concat_tables(parts, promote_options="permissive"), tmp_path / "both.parquet")
+    asked = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
+    asked = (*asked, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
+    code, out, err = run(*asked)
+    assert code == 0, err
+    assert json.loads(out)["without_history"] == 2
+    code, out, err = run(*asked, "--profiles", folder / "users.parquet")
+    assert code == 0, err
+    assert json.loads(out)["without_history"] == 1
+    saved = load(tmp_path / "values.json").evaluation
+    assert set(saved.query_ids) == wanted.keys() - {"stranger"}
+    hits = [hit.item_id for hit in shop.recommend([[]], 200, profiles=PROFILES.of(["newcomer"]))[0]]
+    found = sum(item in hits[:20] for item in wanted["newcomer"]) / 2
+    assert found > 0
+    assert saved.per_query["recall@20"][saved.query_ids.index("newcomer")] == found
+    code, _, err = run(
+        "evaluate", folder / "bundle", "--queries", "none.parquet", "--profiles", folder / "users.parquet"
+    )
+    assert code != 0
+    assert "--profiles goes with a log" in err
 
 
 @pytest.mark.parametrize(

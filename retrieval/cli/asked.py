@@ -16,6 +16,7 @@ from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES
 from retrieval.interactions import Interactions
+from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
@@ -52,9 +53,17 @@ class Asked:
 
 
 def ask_users(
-    retriever: Retriever, past: Interactions, future: Interactions, depth: int, rerank: bool, split: str
+    retriever: Retriever,
+    past: Interactions,
+    future: Interactions,
+    depth: int,
+    rerank: bool,
+    split: str,
+    profiles: Profiles | None = None,
 ) -> Asked:
     """Recommend to every user of a log who has both a history and something to be found.
+
+    Where profiles are given, those who have a profile in place of a history are asked for too.
 
     Raises:
         InputError: When there is none.
@@ -64,8 +73,15 @@ def ask_users(
     users = [user for user in known.histories if wanted.get(user)]
     if not users:
         raise InputError("no user has both a history and interactions to be found; check --history and --relevant")
+    if profiles is not None:
+        new = [user for user in wanted if user not in known.histories]
+        users += [user for user, line in zip(new, profiles.lines(new).tolist(), strict=True) if line >= 0]
     found = retriever.recommend(
-        [known.histories[user] for user in users], depth, user_ids=users, weights=known.weights_of(users)
+        [known.histories.get(user, []) for user in users],
+        depth,
+        user_ids=users,
+        weights=[known.weights.get(user, []) for user in users],
+        profiles=None if profiles is None else profiles.of(users),
     )
     return Asked(
         retriever.rerank(found) if rerank else found,
@@ -74,7 +90,7 @@ def ask_users(
             "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
             "split": split,
         },
-        extra={"without_history": len(wanted.keys() - known.histories.keys())},
+        extra={"without_history": len(wanted.keys() - set(users))},
         past=past,
         kind="history",
         retrieved=found,

@@ -1,7 +1,7 @@
 """`commonspace evaluate`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -17,7 +17,7 @@ from indexing.sample import items_path
 from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
 from retrieval.cli.learn import HoldOut
-from retrieval.cli.log import MinWeight, open_log
+from retrieval.cli.log import MinWeight, ProfilesFile, open_log
 from retrieval.cli.output import Json, show_json, write_file
 from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
@@ -30,6 +30,7 @@ from retrieval.evaluation.saved import Saved, save
 from retrieval.evaluation.tracking import flat_metrics
 from retrieval.interactions import Interactions
 from retrieval.prepare import hold_out_last
+from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 
 Html = Annotated[Path | None, typer.Option(help="Write a page to this file, too.")]
@@ -49,6 +50,7 @@ def evaluate(
     min_weight: MinWeight = None,
     depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
+    profiles: ProfilesFile = None,
     html: Html = None,
     items: Annotated[str | None, typer.Option(help="Source of the items' pictures for the page, or 'sample'.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths of --items start from.")] = None,
@@ -73,13 +75,15 @@ def evaluate(
     """
     if (interactions is None) == (queries is None):
         raise InputError("give either a log of interactions or --queries FILE")
+    if profiles and not interactions:
+        raise InputError("--profiles goes with a log of interactions")
     catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
     retriever = Retriever.load(bundle)
     if queries is not None:
         asked = ask_pairs(retriever, queries, depth)
     else:
         parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
-        asked = ask_users(retriever, *parts, depth, rerank, split)
+        asked = ask_users(retriever, *parts, depth, rerank, split, Profiles.open(profiles) if profiles else None)
     more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
     found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
     sliced = _sliced(retriever, asked, found) if html is not None or as_json else []
@@ -106,9 +110,7 @@ def evaluate(
         parts_of = {"slices": [row.to_json() for row in sliced], "losses": [row.to_json() for row in lost]}
         show_json(found.to_json() | dict(asked.extra) | parts_of)
         return
-    _show(found, asked)
-    for row in lost:
-        typer.echo(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
+    _show(found, asked, lost)
     for what, path in written.items():
         typer.echo(f"{what} written to {path}")
 
@@ -126,7 +128,7 @@ def _lost(retriever: Retriever, asked: Asked) -> list[Loss]:
     return losses(retriever, answered, asked.relevant, kind=asked.kind, measures=asked.measures)
 
 
-def _show(found: Evaluation, asked: Asked) -> None:
+def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss]) -> None:
     title = f"{asked.about['queries'].partition(';')[0]} ({asked.candidates.stage})"
     table = Table("measure", "mean", "95 % interval", title=escape(title), title_justify="left")
     for measure, mean, low, high in found.table():
@@ -138,6 +140,8 @@ def _show(found: Evaluation, asked: Asked) -> None:
     Console().print(table)
     if "caution" in asked.about:
         typer.echo(f"caution: {asked.about['caution']}")
+    for row in lost:
+        typer.echo(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
 
 
 def _written(
