@@ -3,15 +3,15 @@
     python -m scripts.benchmarks.two_stage_cold DATA [--seeds 0 1 2] [--valid] [--whole]
 
 DATA as for scripts.benchmarks.baselines, which has the cold split. Warm films are hidden in turn, a ninth at a time, as
-many as are cold: all is learned without them, and a head learns to order those hidden for the users who liked one. With
---valid heads learn from two thirds of the films and are judged by the others; without, from all of two draws, which
-films are hidden with which being chance, judged by the cold films, and kept. The first row is retrieval alone, served
-as scripts.benchmarks.learning chose on hidden films. With --whole, what users did with warm films in the test part is
-known as well: no cold film is in it, and nothing was chosen with it.
+many as are cold: all is learned without them, and a head learns to order those hidden for the users who liked one. They
+are drawn twice, for which films are hidden with which is chance. With --valid each third of the films is judged by what
+heads learned from the others; without, the cold films by what they learned from all. The first row is retrieval alone,
+served as scripts.benchmarks.learning chose on hidden films. With --whole, what users did with warm films in the test
+part is known as well: no cold film is in it.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -24,13 +24,13 @@ from retrieval.baselines.recommender import Ranked
 from retrieval.candidates import Candidates
 from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import Split
-from retrieval.heads import HEADS
+from retrieval.heads import HEADS, ScoringHead
 from retrieval.interactions import Interactions
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked
 from retrieval.stage_features import spread
 from retrieval.training.neural_head import Examples
-from retrieval.training.stage_config import HeadConfig, TreesConfig
+from retrieval.training.stage_config import HeadConfig, HeadKind, TreesConfig
 from scripts.benchmarks.baselines import Judged, ask, show, told
 from scripts.benchmarks.learning import parted
 from scripts.benchmarks.record import keep
@@ -60,10 +60,10 @@ def main() -> None:
     world = World.of(given.data)
     split, cold = world.films.cold(whole=given.whole)
     table = on_valid(world, given.seeds, split) if given.valid else on_test(world, given.seeds, split, cold)
-    show("cold", table)
-    if not given.valid:
-        name = "two_stage_cold_whole" if given.whole else "two_stage_cold"
-        keep(name, {"served": SERVED, "cold": table}, seed=given.seeds[0], script="two_stage_cold")
+    part = "hidden" if given.valid else "cold"
+    show(part, table)
+    name = "two_stage_cold" + "_whole" * given.whole + "_valid" * given.valid
+    keep(name, {"served": SERVED, part: table}, seed=given.seeds[0], script="two_stage_cold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +74,20 @@ class Hidden:
         found: The candidates, in the order of retrieval alone.
         features: (B, K, F) float32.
         gains: (B, K) float32, 1 for a film that was liked.
+        out: (N,) bool, the films that are hidden.
         trial: What it was learned with.
     """
 
     found: Candidates
     features: Vectors
     gains: Vectors
+    out: Mask
     trial: Trial
 
-    @property
-    def examples(self) -> Examples:
-        """Teach a head."""
-        return Examples(self.features, self.gains, np.ones(self.gains.shape, np.bool_))
+    def examples(self, but: Mask) -> Examples:
+        """Teach a head, of other films than these, (N,) bool."""
+        kept = ~but[self.found.rows]
+        return Examples(self.features, self.gains * kept, kept)
 
 
 def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: dict[str, Rows]) -> Hidden:
@@ -118,7 +120,7 @@ def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: 
     )
     gains = [np.isin(line, liked[past.user_id]) for line, past in zip(found.rows, there, strict=True)]
     trial = Trial(learner, [], features, space)
-    return Hidden(found, features.of(found), np.array(gains, np.float32), trial)
+    return Hidden(found, features.of(found), np.array(gains, np.float32), out, trial)
 
 
 def hidden_in_turn(world: World, seed: int, past: Interactions, draws: int = 1) -> list[Hidden]:
@@ -134,13 +136,18 @@ def hidden_in_turn(world: World, seed: int, past: Interactions, draws: int = 1) 
     return parts
 
 
-def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
-    """Rank by retrieval alone, and by every head."""
-    learner, signs = asked.trial.learner, asked.trial.features.signs
+def taught(teachers: Sequence[Hidden], but: Mask) -> dict[HeadKind, ScoringHead]:
+    """Learn every head from all hidden films but some, (N,) bool."""
+    trial = teachers[0].trial
+    learner, signs = trial.learner, trial.features.signs
     seed = learner.config.neural.seed
     neural, trees = replace(NEURAL, seed=seed), replace(TREES, seed=seed, signs=signs)
     learner = replace(learner, config=replace(learner.config, neural=neural, trees=trees))
-    heads = replace(asked.trial, learner=learner, examples=[one.examples for one in teachers]).heads()
+    return replace(trial, learner=learner, examples=[one.examples(but) for one in teachers]).heads()
+
+
+def ordered(heads: Mapping[HeadKind, ScoringHead], asked: Hidden) -> dict[str, Ranked]:
+    """Rank by retrieval alone, and by every head."""
     scores = {f"{kind} head": heads[kind].score(asked.features) for kind in HEADS}
     kept = np.ones(asked.gains.shape, np.bool_)
     retrieval = RETRIEVAL * spread(asked.found.scores, kept)
@@ -151,12 +158,15 @@ def ordered(teachers: Sequence[Hidden], asked: Hidden) -> dict[str, Ranked]:
 
 
 def on_valid(world: World, seeds: Sequence[int], split: Split) -> dict[str, Any]:
-    """Judge by the last parts what the others taught."""
+    """Judge each third of the films, as they were hidden in the first draw, by what the others taught."""
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
-        parts = hidden_in_turn(world, seed, split.past)
-        teachers, judges = parts[: -PARTS // 3], parts[-PARTS // 3 :]
-        answers.append([(questions_of(world, one), ordered(teachers, one)) for one in judges])
+        parts, found = hidden_in_turn(world, seed, split.past, DRAWS), []
+        for start in range(0, PARTS, PARTS // 3):
+            judges = parts[start : start + PARTS // 3]
+            heads = taught([one for one in parts if one not in judges], np.any([one.out for one in judges], axis=0))
+            found += [(questions_of(world, one), ordered(heads, one)) for one in judges]
+        answers.append(found)
     return judged(answers)
 
 
@@ -168,8 +178,9 @@ def on_test(world: World, seeds: Sequence[int], split: Split, cold: set[str]) ->
     liked = dict(zip(asked.user_ids, map(world.films.items.rows, map(sorted, asked.relevant)), strict=True))
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
+        heads = taught(hidden_in_turn(world, seed, split.past, DRAWS), out)
         one = hidden(world, seed, pasts, out, liked)
-        answers.append([(questions_of(world, one), ordered(hidden_in_turn(world, seed, split.past, DRAWS), one))])
+        answers.append([(questions_of(world, one), ordered(heads, one))])
     return judged(answers)
 
 
