@@ -65,6 +65,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         result = {"users": given.users, "items": given.items, "dim": given.dim, "candidates": CANDIDATES}
         result |= world(folder, given.items, given.dim, given.seed)
         write_users(folder, given.users, given.reranked, given.seed)
