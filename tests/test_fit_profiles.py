@@ -238,8 +238,8 @@ def test_users_of_whom_only_a_profile_is_known_are_measured_too(folder: Path, tm
     both = [(LOG.table.select(later.column_names), "past"), (later, "later")]
     parts = [table.append_column("part", pa.array([name] * len(table))) for table, name in both]
     pq.write_table(pa.concat_tables(parts, promote_options="permissive"), tmp_path / "both.parquet")
-    asked = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
-    asked = (*asked, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
+    parted = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
+    asked = (*parted, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
     code, out, err = run(*asked)
     assert code == 0, err
     assert json.loads(out)["without_history"] == 2
