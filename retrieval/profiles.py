@@ -25,6 +25,8 @@ class Profiles:
     >>> known = Profiles.from_arrow(pa.table({"user": ["ann", "bob"], "age": [31, 52]}))
     >>> known.of(["bob", "cid"]).to_pylist()
     [{'age': 52}, {'age': None}]
+    >>> known.known(["bob", "cid"])
+    ['bob']
     """
 
     user_ids: pa.Array
@@ -82,6 +84,10 @@ class Profiles:
         found = pc.index_in(pa.array(user_ids, pa.string()), value_set=self.user_ids).fill_null(-1)
         lines: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
         return lines
+
+    def known(self, user_ids: Sequence[str]) -> list[str]:
+        """Keep the users who have a profile."""
+        return [user for user, line in zip(user_ids, self.lines(user_ids).tolist(), strict=True) if line >= 0]
 
     def of(self, user_ids: Sequence[str]) -> pa.Table:
         """Give a line of attributes for each user, null where nothing is known."""

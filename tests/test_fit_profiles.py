@@ -231,13 +231,9 @@ def test_users_of_whom_only_a_profile_is_known_are_measured_too(folder: Path, tm
     """The newcomer likes what the club of group 3 does; of the stranger nothing is known."""
     shop = Retriever.load(folder / "bundle")
     wanted = {"newcomer": ["i072", "i095"], "stranger": ["i001"], LOG.table["user_id"][0].as_py(): ["i119"]}
-    lines = [(user, item) for user, items_ in wanted.items() for item in items_]
-    later = LOG.table.slice(0, len(lines)).select(["timestamp"])
-    later = later.append_column("user_id", pa.array([user for user, _ in lines]))
-    later = later.append_column("item_id", pa.array([item for _, item in lines]))
-    both = [(LOG.table.select(later.column_names), "past"), (later, "later")]
-    parts = [table.append_column("part", pa.array([name] * len(table))) for table, name in both]
-    pq.write_table(pa.concat_tables(parts, promote_options="permissive"), tmp_path / "both.parquet")
+    past = [line | {"part": "past"} for line in LOG.table.to_pylist()]
+    later = [past[0] | {"user_id": user, "item_id": one, "part": "later"} for user in wanted for one in wanted[user]]
+    pq.write_table(pa.Table.from_pylist([*past, *later]), tmp_path / "both.parquet")
     parted = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
     asked = (*parted, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
     code, out, err = run(*asked)

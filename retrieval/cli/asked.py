@@ -74,8 +74,7 @@ def ask_users(
     if not users:
         raise InputError("no user has both a history and interactions to be found; check --history and --relevant")
     if profiles is not None:
-        new = [user for user in wanted if user not in known.histories]
-        users += [user for user, line in zip(new, profiles.lines(new).tolist(), strict=True) if line >= 0]
+        users += profiles.known([user for user in wanted if user not in known.histories])
     found = retriever.recommend(
         [known.histories.get(user, []) for user in users],
         depth,

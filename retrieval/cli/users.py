@@ -60,10 +60,7 @@ def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, 
         InputError: When there is none, or one of those who were asked for is not known.
     """
     known = None if profiles is None else Profiles.open(profiles)
-    new: list[str] = []
-    if known is not None and only:
-        new = [user for user, line in zip(only, known.lines(only).tolist(), strict=True) if line >= 0]
-    users = users_of(log, retriever.items, only, new)
+    users = users_of(log, retriever.items, only, known.known(only) if known and only else ())
     return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
 
 

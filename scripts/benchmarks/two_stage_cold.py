@@ -46,7 +46,7 @@ PARTS = 9  # of the warm films: each of these has as many films as are cold, 165
 RETRIEVAL = 0.5
 NEURAL = HeadConfig(epochs=4, networks=4, weight_decay=0.1)
 TREES = TreesConfig(rounds=150, leaves=7, fewest=1000)
-DRAWS = 2  # of these parts, to teach
+DRAWS = 2  # of these parts
 
 
 def main() -> None:
@@ -123,10 +123,10 @@ def hidden(world: World, seed: int, pasts: Sequence[History], out: Mask, liked: 
     return Hidden(found, features.of(found), np.array(gains, np.float32), out, trial)
 
 
-def hidden_in_turn(world: World, seed: int, past: Interactions, draws: int = 1) -> list[Hidden]:
+def hidden_in_turn(world: World, seed: int, past: Interactions) -> list[Hidden]:
     """Hide some of the films that users touched at a time; for each further draw in other company."""
     items, pasts, parts = world.films.items, histories(past, world.films.items), []
-    for number, item_ids in enumerate(chain.from_iterable(parted(past, PARTS, draw) for draw in range(draws)), start=1):
+    for number, item_ids in enumerate(chain.from_iterable(parted(past, PARTS, draw) for draw in range(DRAWS)), start=1):
         out = np.isin(np.arange(len(items)), items.rows(sorted(item_ids)))
         likes = {past.user_id: past.rows[out[past.rows] & (past.weights >= LIKED)] for past in pasts}
         kept = {past.user_id for past in pasts if not out[past.rows].all()}
@@ -161,7 +161,7 @@ def on_valid(world: World, seeds: Sequence[int], split: Split) -> dict[str, Any]
     """Judge each third of the films, as they were hidden in the first draw, by what the others taught."""
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
-        parts, found = hidden_in_turn(world, seed, split.past, DRAWS), []
+        parts, found = hidden_in_turn(world, seed, split.past), []
         for start in range(0, PARTS, PARTS // 3):
             judges = parts[start : start + PARTS // 3]
             heads = taught([one for one in parts if one not in judges], np.any([one.out for one in judges], axis=0))
@@ -178,7 +178,7 @@ def on_test(world: World, seeds: Sequence[int], split: Split, cold: set[str]) ->
     liked = dict(zip(asked.user_ids, map(world.films.items.rows, map(sorted, asked.relevant)), strict=True))
     answers: list[list[tuple[Questions, dict[str, Ranked]]]] = []
     for seed in seeds:
-        heads = taught(hidden_in_turn(world, seed, split.past, DRAWS), out)
+        heads = taught(hidden_in_turn(world, seed, split.past), out)
         one = hidden(world, seed, pasts, out, liked)
         answers.append([(questions_of(world, one), ordered(heads, one))])
     return judged(answers)
