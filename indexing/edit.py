@@ -87,7 +87,9 @@ def add(
     with _changing(bundle) as present:
         if known := present.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
-                f"{len(known)} items are in {present.root} already: {examples(known)}; use upsert to replace them"
+                f"{len(known)} items are in {present.root} already: {examples(known)}",
+                python="use upsert to replace them",
+                cli="replace them with --upsert",
             )
         return _put(present, catalogue, encoder, encode, progress)
 
@@ -125,8 +127,9 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
         if len(known) < len(wanted) and not missing_ok:
             unknown = [item_id for item_id in wanted if item_id not in present.items]
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}; "
-                "check their spelling, or pass over them with missing_ok"
+                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}",
+                python="check their spelling, or pass over them with missing_ok=True",
+                cli="check their spelling, or pass over them with --missing-ok",
             )
         if len(known) == int(present.alive.sum()):
             raise InputError(f"this would leave {present.root} without any item; remove the folder instead")

@@ -25,7 +25,26 @@ from collections.abc import Iterable
 
 
 class CommonspaceError(Exception):
-    """Base of all errors raised on purpose by ``indexing`` and ``retrieval``."""
+    """Base of all errors raised on purpose by ``indexing`` and ``retrieval``.
+
+    Where the way out is a parameter in Python and an option on the command line, it is given in both words. The message
+    then ends in ``python``; the command line shows ``for_terminal``, which ends in ``cli``.
+
+    Args:
+        message: What is wrong, and with which value.
+        python: What to do about it, in the words of the Python API.
+        cli: The same in the options of the command line.
+
+    >>> error = InputError("2 items are in the bundle already", python="use upsert()", cli="replace them with --upsert")
+    >>> str(error)
+    '2 items are in the bundle already; use upsert()'
+    >>> error.for_terminal
+    '2 items are in the bundle already; replace them with --upsert'
+    """
+
+    def __init__(self, message: str = "", *, python: str = "", cli: str = "") -> None:
+        super().__init__(f"{message}; {python}" if python else message)
+        self.for_terminal = f"{message}; {cli}" if cli else str(self)
 
 
 class InputError(CommonspaceError, ValueError):

@@ -212,7 +212,7 @@ def test_items_are_added_deleted_and_folded_in(bundle: Path, run: Run, tmp_path:
     assert (code, json.loads(out)["added"], json.loads(out)["pending"]) == (0, 1, 1)
     code, _, err = run("add", bundle, more)
     assert code == 1
-    assert "use upsert" in err
+    assert "replace them with --upsert" in err
     assert json.loads(run("add", bundle, more, "--upsert", "--json")[1])["replaced"] == 1
     assert json.loads(run("search", bundle, "red kite", "-k", 1, "--json")[1])[0]["item_id"] == "red-kite"
     code, out, _ = run("delete", bundle, "red-mug", "red-shoe")

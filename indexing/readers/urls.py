@@ -79,7 +79,9 @@ def remote(url: str, allowed: bool) -> Remote:
     file = Remote(url)
     if not allowed:
         raise CatalogueError(
-            f"{file} is a URL, and URLs are not fetched unless you say so; pass allow_urls=True, or --allow-urls"
+            f"{file} is a URL, and URLs are not fetched unless you say so",
+            python="pass allow_urls=True",
+            cli="add --allow-urls",
         )
     if "::" in url:
         raise CatalogueError(f"{file} is a chain of URLs, which may write files elsewhere; give a single URL")

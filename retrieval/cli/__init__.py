@@ -70,7 +70,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (CommonspaceError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"commonspace: {' '.join(str(error).split())}", err=True)
+        told = error.for_terminal if isinstance(error, CommonspaceError) else str(error)
+        typer.echo(f"commonspace: {' '.join(told.split())}", err=True)
         return 1
     except Exception as error:
         if debug:
