@@ -38,9 +38,9 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
             ``"vectors:separate"``, ``"vectors:separate:MOST"`` or ``"vectors:separate:MOST:NAME"`` where each modality
             is a space of its own, of which at most MOST numbers are kept.
             ``"MAIN+clap:…"`` is any of the others that hears through CLAP.
-        precision: ``"auto"`` measures which number format is fastest here and keeps the vectors (cosine of at least
-            .999 to float32); or ``"float32"``, ``"bfloat16"``, ``"float16"``. Only open_clip and transformers have a
-            choice.
+        precision: ``"auto"`` takes the lower number format that the processor has units for, if the vectors agree
+            with those of float32 (cosine of at least 0.999), and float32 else; it measures no time. Or ``"float32"``,
+            ``"bfloat16"``, ``"float16"``. Only open_clip and transformers have a choice.
         bridge: For ``MAIN+clap:…``: what `Bridge.to_bytes` gave. Without it a bridge is fitted on the texts of the
             shipped sample, which takes a minute; `bridge_audio` fits one on texts of your own. For
             ``vectors:separate…``: what `Spaces.to_bytes` gave; without it the maps are learned at build.
