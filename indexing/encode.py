@@ -44,7 +44,7 @@ class EncodeConfig:
         sounds: What a single sound may cost.
         films: What a single film may cost.
         frames: How many pictures are taken from a film.
-        seconds: Longest time that decoding one file may take.
+        seconds: Longest time of the processor that decoding one file may take; see `DecodePool`.
         memory: Most bytes of memory that decoding one file may take.
     """
 

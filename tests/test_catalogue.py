@@ -242,7 +242,7 @@ MESSY_IDS = st.one_of(st.none(), st.sampled_from(["a", "b", "", " ", "c\n"]), st
 MESSY_TEXTS = st.one_of(st.none(), st.sampled_from(["", "  ", "mug", "\x00"]), st.text(max_size=10))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(MESSY_IDS, MESSY_TEXTS), min_size=1, max_size=30))
 def test_messy_rows_reconcile(rows: list[tuple[str | None, str | None]]) -> None:
     rows = [tuple(v.encode("utf-8", "ignore").decode() if v else v for v in row) for row in rows]  # type: ignore[misc]
@@ -299,7 +299,7 @@ ROWS = st.fixed_dictionaries({}, optional={"item_id": JSON_VALUES, "title": JSON
 LINES = st.one_of(ROWS.map(lambda row: json.dumps(row).encode()), st.binary(max_size=12))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(LINES, max_size=15))
 def test_messy_json_lines_reconcile(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     lines = [line.replace(b"\n", b" ") for line in lines]
@@ -315,7 +315,7 @@ CELLS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=4).map(b",".join), min_size=1, max_size=8))
 def test_messy_csv_reconciles(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     path = tmp_path_factory.getbasetemp() / "messy.csv"

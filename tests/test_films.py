@@ -180,7 +180,7 @@ def test_limits(tmp_path: Path) -> None:
         frames_of(path, 0)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(
     form=st.sampled_from(sorted(FILMS)),
     cut=st.floats(0.01, 1),
@@ -190,13 +190,13 @@ def test_damaged_bytes_give_frames_or_a_verdict(form: str, cut: float, flips: li
     damaged = bytearray(FILMS[form][: max(1, int(len(FILMS[form]) * cut))])
     for place, mask in flips:
         damaged[int(place * len(damaged))] ^= mask
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         frames = frames_of(bytes(damaged), 3, FilmLimits(pixels=1_000_000))
     except UnusableFilm:
         frames = []
     assert len(frames) <= 3
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5  # of this process, however busy the machine is
 
 
 def test_without_the_extra_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

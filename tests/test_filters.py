@@ -296,7 +296,7 @@ def holds(expression: Expression, row: dict[str, Any]) -> bool:
     raise AssertionError(expression)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ROWS, max_size=8), EXPRESSIONS)
 def test_any_expression_and_its_text_agree_with_plain_python(lines: list[dict[str, Any]], chosen: Expression) -> None:
     table = pa.Table.from_pylist(lines, SCHEMA)
@@ -307,7 +307,7 @@ def test_any_expression_and_its_text_agree_with_plain_python(lines: list[dict[st
     assert matching(table, [chosen, chosen]).tolist() == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="abn xlt\"'\\(),=<>!0. andorintcsm", max_size=40) | st.text(max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

@@ -137,7 +137,7 @@ def test_claims_of_hours_cost_nothing(data: bytes) -> None:
 VALID = [encoded(tone(0.2), format=name) for name in ("WAV", "FLAC", "OGG", "MP3")]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(
     data=st.sampled_from(VALID),
     cut=st.floats(0.01, 1),

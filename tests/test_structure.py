@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("indexing", "retrieval")
@@ -77,3 +78,8 @@ def test_exports_are_what_all_says(name: str) -> None:
     submodules = {path.stem for path in (ROOT / name).iterdir()}
     public = {export for export in vars(module) if not export.startswith("_")} - submodules
     assert public | (set(module.__all__) & submodules) == set(module.__all__)
+
+
+def test_random_examples_are_the_same_in_each_run() -> None:
+    assert settings().derandomize
+    assert settings().deadline is None

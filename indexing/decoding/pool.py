@@ -20,6 +20,7 @@ from indexing.extras import import_extra
 from indexing.media import Kind
 
 SECONDS = 10.0
+PATIENCE = 6  # times as long by the clock, for a worker that does nothing or must share the processor
 MEMORY = 1 << 30
 PACKAGES = Path(__file__).parents[2]
 _MODULES = {Kind.IMAGE: (), Kind.AUDIO: ("soundfile", "soxr"), Kind.VIDEO: ("av",)}
@@ -34,7 +35,8 @@ class DecodePool:
     Args:
         task: What decoding is for.
         workers: How many processes; 0 decodes in this process, without protection from what a file can do to it.
-        seconds: Longest time that one file may take.
+        seconds: Longest time that one file may take: of the processor, so that a busy machine refuses no file that an
+            idle one decodes; six times as long by the clock. Where a system does not tell the former, by the clock.
         memory: Most bytes of memory that a worker may take for its files.
     """
 
@@ -134,16 +136,26 @@ class _Worker:
 
     @contextmanager
     def _deadline(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
-        def too_late() -> None:
+        before, ended = processor_seconds(process.pid), threading.Event()
+
+        def watch() -> None:
+            waited, left = 0.0, self._seconds
+            while left > 0 and waited < PATIENCE * self._seconds:
+                if ended.wait(left):
+                    return
+                waited, now = waited + left, processor_seconds(process.pid)
+                used = self._seconds if now is None or before is None else now - before
+                left = max(self._seconds - used, self._seconds / 10) if used < self._seconds else 0.0
             self._late = True
             process.kill()
 
-        timer = threading.Timer(self._seconds, too_late)
-        timer.start()
+        watching = threading.Thread(target=watch, name="decode-watch", daemon=True)
+        watching.start()
         try:
             yield
         finally:
-            timer.cancel()
+            ended.set()
+            watching.join()
 
     def stop(self) -> None:
         process, self._process = self._process, None
@@ -154,6 +166,15 @@ class _Worker:
                 if stream is not None:
                     with suppress(OSError):  # what was not yet sent cannot be sent any more
                         stream.close()
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Give how long a process has computed; None where the system does not tell, as only Linux does."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _exchange(process: "subprocess.Popen[bytes]", kind: Kind, data: bytes) -> Decoded | Unusable:

@@ -67,7 +67,7 @@ def build(
     max_bytes: Annotated[int | None, typer.Option(help="Most bytes of a file, of whatever kind.")] = None,
     max_memory: Annotated[int, typer.Option(help="Most bytes of memory to decode one file.")] = MEMORY,
     frames: Annotated[int, typer.Option(help="Pictures taken from a film.")] = EncodeConfig.frames,
-    max_seconds: Annotated[float, typer.Option(help="Longest time to decode one file.")] = SECONDS,
+    max_seconds: Annotated[float, typer.Option(help="Longest processor time to decode one file.")] = SECONDS,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:

@@ -158,7 +158,7 @@ def test_broken_vectors_are_refused(name: str, vectors: Vectors) -> None:
         MAKERS[name](broken)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_any_small_catalogue_agrees_with_brute_force(count: int, k: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)

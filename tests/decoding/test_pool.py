@@ -1,7 +1,9 @@
 """Files are decoded elsewhere as they would be here, and what happens there stays there."""
 
 import io
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -62,6 +64,30 @@ def test_a_file_that_takes_too_long_or_kills_costs_itself_only() -> None:
         assert worker._process is not None
         worker._process.kill()
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
+
+
+def stopped_for(seconds: float | None, patience: float) -> Decoded | Unusable:
+    """Decode with a worker that is stopped meanwhile for some time by the clock, or for good."""
+    with DecodePool(TASK, workers=1, seconds=patience) as pool:
+        assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
+        process = pool._all[0]._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        coming = pool.submit(Kind.IMAGE, photo(64, 64))
+        if seconds is not None:
+            time.sleep(seconds)
+            process.send_signal(signal.SIGCONT)
+        return coming.result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long another process has computed")
+def test_a_worker_that_waits_for_the_processor_is_waited_for() -> None:
+    """As on a busy machine: which files a bundle holds must not hang on who else computes."""
+    assert isinstance(stopped_for(1.5, patience=1.0), Decoded)
+
+
+def test_a_worker_that_does_nothing_is_not_waited_for() -> None:
+    assert stopped_for(None, patience=0.2) == Unusable("decoding this image took over 0.2 s")
 
 
 def test_memory_is_bounded() -> None:

@@ -31,7 +31,7 @@ def test_by_hand() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.2, 0.5, 0.9]), st.integers(1, 14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_two_are_nearer_while_others_are_left(seed: int, most: float, k: int) -> None:
     found, shown = lists(seed), vectors(seed)
     kept = diversified(found, Relevant(), k, caps=[Apart(shown, most)])

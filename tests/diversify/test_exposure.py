@@ -46,7 +46,7 @@ def test_nothing_shown_changes_nothing() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.5, 3.0]), st.integers(1, 14))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gains_are_those_of_plain_loops(seed: int, spread: float, k: int) -> None:
     found, directions = lists(seed), vectors(seed)
     shown = np.random.default_rng(seed).integers(0, 30, ITEMS)
@@ -74,7 +74,7 @@ def test_faults() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 14), st.integers(1, 14))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_page_holds_what_was_picked_in_the_order_it_had(seed: int, k: int, page: int) -> None:
     found = lists(seed)
     picked, paged = (diversified(found, MSD(vectors(seed), 0.7), k, page=one) for one in (None, page))

@@ -94,7 +94,7 @@ def calibrated_plainly(
 
 
 @given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_mmr_and_msd_are_those_of_plain_loops(seed: int, strength: float, k: int) -> None:
     found, shown = lists(seed), vectors(seed)
     for objective, lost in ((MMR(shown, strength), max), (MSD(shown, strength), fmean)):
@@ -103,7 +103,7 @@ def test_mmr_and_msd_are_those_of_plain_loops(seed: int, strength: float, k: int
 
 
 @given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_dpp_is_greedy_over_log_determinants(seed: int, strength: float, k: int) -> None:
     found = lists(seed)
     ranked = diversified(found, DPP(vectors(seed), strength), k)
@@ -112,7 +112,7 @@ def test_dpp_is_greedy_over_log_determinants(seed: int, strength: float, k: int)
 
 # Without any relevance lists of the same values are worth the same, and rounding alone would tell them apart.
 @given(seeds, st.sampled_from([one for one in STRENGTHS if one < 1]), st.integers(1, 14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_calibrated_is_that_of_plain_loops(seed: int, strength: float, k: int) -> None:
     found, values = lists(seed), genres(seed)
     ranked = diversified(found, Calibrated(Attribute.of(values), strength), k)
@@ -121,7 +121,7 @@ def test_calibrated_is_that_of_plain_loops(seed: int, strength: float, k: int) -
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @given(seed=seeds, strength=st.sampled_from(STRENGTHS), k=st.integers(1, 14), rough=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_every_method_keeps_to(name: str, seed: int, strength: float, k: int, rough: bool) -> None:
     found, objective = lists(seed, rough=rough), OBJECTIVES[name](strength)
     ranked = diversified(found, objective, k)
@@ -242,7 +242,7 @@ def test_an_item_of_several_values_is_over_when_one_is() -> None:
 
 
 @given(seeds, st.integers(1, 12), st.integers(1, 3), st.sampled_from(STRENGTHS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_caps_hold_within_every_method(seed: int, k: int, most: int, strength: float) -> None:
     found, values = lists(seed), genres(seed)
     for objective in (MMR(vectors(seed), strength), DPP(vectors(seed), strength), Relevant()):

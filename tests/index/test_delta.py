@@ -16,7 +16,7 @@ DIM = 8
 
 
 @pytest.mark.parametrize("kind", [FlatIndex, FaissIndex.flat, FaissIndex.hnsw])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     first=st.integers(1, 60),
     added=st.integers(0, 20),

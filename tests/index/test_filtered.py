@@ -92,7 +92,7 @@ def test_recall_holds_however_the_filter_lies(index: VectorIndex, share: float, 
     assert check(rows, scores, allow, QUERIES, K) >= (1.0 if index.kind in EXACT else 0.95)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_k_whenever_k_exist(index: VectorIndex, data: st.DataObject) -> None:
     allowed = data.draw(st.sampled_from([0, 1, 2, 9, 10, 11, 300, COUNT // 2, COUNT - 1, COUNT]))

@@ -154,7 +154,7 @@ def some_rules(drawn: int) -> list[Rule]:
 @given(
     st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8), min_size=1, max_size=4), st.integers(0, 63)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_holds_of_all_rules(lines: list[list[str]], drawn: int) -> None:
     lists = found(*("".join(line) for line in lines))
     rules = some_rules(drawn)
