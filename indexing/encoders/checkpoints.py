@@ -10,6 +10,7 @@ import transformers
 
 from indexing.encoders.batches import well_formed
 from indexing.encoders.hub import load_from_hub, one_line
+from indexing.encoders.remote_code import REFUSED, check_settings, no_remote_code
 from indexing.errors import EncoderError, examples
 from indexing.types import Vectors
 
@@ -27,10 +28,15 @@ def load_checkpoint(name: str, rest: str, create: Callable[[bool], Loaded]) -> L
         create: Makes the encoder, given whether it must do without network.
 
     Raises:
-        EncoderError: When there is no such model, it cannot be reached or cannot be loaded.
+        EncoderError: When there is no such model, it cannot be reached, cannot be loaded or needs code of its own.
     """
+
+    def without_code(offline: bool) -> Loaded:
+        with no_remote_code(name):
+            return create(offline)
+
     try:
-        return create(True) if Path(rest).is_dir() else load_from_hub(rest, create)
+        return without_code(True) if Path(rest).is_dir() else load_from_hub(rest, without_code)
     except EncoderError:
         raise
     except Exception as error:  # transformers and safetensors raise OSError, ValueError, RuntimeError, their own, …
@@ -41,12 +47,13 @@ def checked_config(name: str, rest: str, families: Collection[str], *, offline: 
     """Read a model's configuration.
 
     Raises:
-        EncoderError: When the model is of none of the families.
+        EncoderError: When the model is of none of the families, or its configuration would have code run.
     """
     config: dict[str, Any]
     config, _ = transformers.PretrainedConfig.get_config_dict(rest, local_files_only=offline)
     if (family := config.get("model_type")) not in families:
         raise EncoderError(f"{name} is a {family!r} model; supported are {', '.join(families)}")
+    check_settings(name, config)
     return config
 
 
@@ -62,6 +69,7 @@ def complete_model(name: str, rest: str, *, offline: bool) -> Any:  # noqa: ANN4
             use_safetensors=True,
             dtype=torch.float32,
             local_files_only=offline,
+            **REFUSED,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are listed; they are refused below
         )

@@ -18,6 +18,7 @@ from indexing.encoders.base import EncoderInfo, require, unit
 from indexing.encoders.batches import checked_sounds, in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS
+from indexing.encoders.remote_code import REFUSED
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
@@ -121,6 +122,6 @@ def _create(rest: str, *, offline: bool) -> ClapEncoder:
     name = f"clap:{rest}"
     config = checked_config(name, rest, FAMILIES, offline=offline)
     model = complete_model(name, rest, offline=offline)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline)
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(rest, local_files_only=offline)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline, **REFUSED)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(rest, local_files_only=offline, **REFUSED)
     return ClapEncoder(name, model, tokenizer, extractor, config)

@@ -20,6 +20,7 @@ from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.pixels import normaliser
 from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
+from indexing.encoders.remote_code import check_settings, no_remote_code
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError
 from indexing.pictures import to_rgb
@@ -183,10 +184,13 @@ def load(rest: str, precision: str = AUTO) -> OpenClipEncoder:
 
 
 def _create(name: str, precision: str, arch: str, tag: str | None = None) -> OpenClipEncoder:
-    with _quiet():
+    with _quiet(), no_remote_code(name):
+        config = open_clip.get_model_config(arch)
+        check_settings(name, config)
+        _check_weights(name, arch, tag)
         # This one, unlike `create_model_and_transforms`, fails where there are no weights instead of making some up.
         model, preprocess = open_clip.create_model_from_pretrained(arch, pretrained=tag, weights_only=True)
-        tokenizer, config = open_clip.get_tokenizer(arch), open_clip.get_model_config(arch)
+        tokenizer = open_clip.get_tokenizer(arch)
     return OpenClipEncoder(name, model, preprocess, tokenizer, config, precision)
 
 
@@ -216,6 +220,22 @@ def _architecture_and_tag(rest: str) -> tuple[str, str]:
     if trained.get("quick_gelu") and not open_clip.get_model_config(arch).get("quick_gelu") and right in known:
         raise EncoderError(f"{rest!r} was trained with another activation than {arch} has: load 'open_clip:{right}'")
     return arch, tag
+
+
+def _check_weights(name: str, arch: str, tag: str | None) -> None:
+    """Check that what open_clip would read from a hub is no pickle; a folder is checked by itself."""
+    library = open_clip.pretrained
+    try:
+        if tag is not None:
+            file = library.download_pretrained(open_clip.get_pretrained_cfg(arch, tag))
+        elif arch.startswith("hf-hub:"):
+            file = library.download_pretrained_from_hf(arch.removeprefix("hf-hub:"))
+        else:
+            return
+    except FileNotFoundError:
+        return  # the library says so in its own words
+    if Path(file).suffix != ".safetensors":
+        raise EncoderError(f"{name} has no safetensors, only {Path(file).name}, a pickle that could run code")
 
 
 def _check_folder(folder: Path) -> None:

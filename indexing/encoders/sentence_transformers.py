@@ -5,6 +5,7 @@ Here every text goes in as ``{"text": …}``, which it believes. Needs the extra
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from indexing.encoders.base import EncoderInfo, require
 from indexing.encoders.batches import in_batches, well_formed
 from indexing.encoders.checkpoints import load_checkpoint, quiet
 from indexing.encoders.golden import TEXTS, golden_vectors
+from indexing.encoders.hub import one_line
+from indexing.encoders.remote_code import check_settings
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError
 from indexing.extras import import_extra
@@ -28,7 +31,10 @@ from indexing.types import Modality, Vectors
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 OTHER_RUNTIMES = ("onnx/*", "openvino/*")
 LISTING = "modules.json"
+ROUTERS = ("router_config.json", "config.json", "sentence_*_config.json")  # modules within modules, and settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# Pickles that the library or transformers would read, by how their names begin, and what is read instead where it is.
+READ_INSTEAD = {"pytorch_model": "model", "adapter_model": "adapter_model"}
 
 
 class SentenceTransformersEncoder:
@@ -156,17 +162,46 @@ def _listed(name: str, folder: Path) -> list[dict[str, Any]]:
 def check_parts(name: str, folder: Path, modules: Sequence[dict[str, Any]]) -> None:
     """Check what a model is made of, before anything of it is loaded.
 
+    Args:
+        name: The whole spec, for messages.
+        folder: Where the model is.
+        modules: What its list of modules says; modules may have modules of their own, in folders below theirs.
+
     Raises:
-        EncoderError: When a part is code of its own or a pickle.
+        EncoderError: When a part is code of its own or a pickle, or is not in the folder.
     """
-    for module in modules:
-        if not module["type"].startswith("sentence_transformers."):
-            raise EncoderError(f"{name} needs code of its own, {module['type']!r}, which is never run")
-        part = folder / module["path"]
-        files = sorted(part.iterdir()) if part.is_dir() else []
-        pickles = [path.name for path in files if path.suffix in PICKLES]
-        if pickles and not any(path.suffix == ".safetensors" for path in files):
+    try:
+        for module in modules:
+            _check_type(name, module["type"])
+            if not (folder / module["path"]).resolve().is_relative_to(folder.resolve()):
+                raise EncoderError(f"{name} names a part outside its folder, {module['path']!r}")
+        for listing in (path for pattern in ROUTERS for path in folder.rglob(pattern)):
+            settings = json.loads(listing.read_bytes())
+            check_settings(name, settings)
+            for kind in settings.get("types", {}).values():
+                _check_type(name, kind)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise EncoderError(f"{name} has a list of modules that cannot be read ({one_line(error)})") from error
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _check_weights(name, place, place.relative_to(folder).as_posix())
+
+
+def _check_type(name: str, kind: str) -> None:
+    """Check that a module is a class of the library, not something that the library has imported."""
+    if not re.fullmatch(r"sentence_transformers(\.[a-z0-9_]+)*(\.[A-Z]\w*)+", kind):
+        raise EncoderError(f"{name} needs code of its own, {kind!r}, which is never run")
+
+
+def _check_weights(name: str, place: Path, part: str) -> None:
+    """Check one folder: beside each pickle that the library would read lies what it reads instead."""
+    files = {path.name for path in place.iterdir()}
+    safe = any(file.endswith(".safetensors") for file in files)
+    for pickle in sorted(file for file in files if file.endswith(PICKLES)):
+        read = next((stem for begin, stem in READ_INSTEAD.items() if pickle.startswith(begin)), None)
+        if read is not None and not files & {f"{read}.safetensors", f"{read}.safetensors.index.json"}:
+            safe = False
+        if not safe:
             raise EncoderError(
-                f"{name} has no safetensors in {module['path'] or '.'!r}, only {pickles[0]}, a pickle that could run "
+                f"{name} has no {read or 'model'}.safetensors in {part!r}, only {pickle}, a pickle that could run "
                 "code: convert it to safetensors"
             )

@@ -16,6 +16,7 @@ from indexing.encoders.checkpoints import checked_config, complete_model, load_c
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.pixels import normaliser
 from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
+from indexing.encoders.remote_code import REFUSED
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.pictures import to_rgb
 from indexing.types import Modality, Vectors
@@ -163,6 +164,6 @@ def load(rest: str, precision: str = AUTO) -> TransformersEncoder:
 def _create(name: str, rest: str, precision: str, *, offline: bool) -> TransformersEncoder:
     config = checked_config(name, rest, FAMILIES, offline=offline)
     model = complete_model(name, rest, offline=offline)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline)
-    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, local_files_only=offline)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(rest, local_files_only=offline, **REFUSED)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(rest, local_files_only=offline, **REFUSED)
     return TransformersEncoder(name, model, tokenizer, image_processor, config, precision)

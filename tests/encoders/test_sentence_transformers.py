@@ -204,7 +204,9 @@ def test_a_cached_model_needs_no_hub(tmp_path: Path, text: Path, monkeypatch: py
 def test_pickled_weights_are_refused_and_never_read(tmp_path: Path, part: str) -> None:
     folder = tiny_text(tmp_path / "model")
     (folder / part / "model.safetensors").rename(folder / part / "pytorch_model.bin")
-    with pytest.raises(EncoderError, match=rf"no safetensors in '{part or '.'}', only pytorch_model\.bin, a pickle"):
+    with pytest.raises(
+        EncoderError, match=rf"no model\.safetensors in '{part or '.'}', only pytorch_model\.bin, a pickle"
+    ):
         load(folder)
 
 
@@ -223,3 +225,56 @@ def test_code_and_other_models_are_refused(tmp_path: Path, text: Path, monkeypat
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[st\]"'):
         load(text)
+
+
+def no_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.load", lambda *_, **__: pytest.fail("a pickle was read"))
+
+
+@pytest.mark.parametrize("decoy", ["decoy.safetensors", "other_model.safetensors", "model.safetensors.bak"])
+def test_a_decoy_beside_a_pickle_does_not_help_it(tmp_path: Path, decoy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_text(tmp_path / "model")
+    part = folder / "2_Dense"
+    shutil.copy(part / "model.safetensors", part / decoy)
+    (part / "model.safetensors").rename(part / "pytorch_model.bin")
+    no_pickle(monkeypatch)
+    with pytest.raises(EncoderError, match=r"no model\.safetensors in '2_Dense', only pytorch_model\.bin, a pickle"):
+        load(folder)
+
+
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_a_pickle_below_a_router_is_refused(tmp_path: Path, pickle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_text(tmp_path / "model")
+    router = folder / "0_Router"
+    shutil.move(folder / "2_Dense", router / "a_Dense")
+    (router / "a_Dense" / "model.safetensors").rename(router / "a_Dense" / pickle)
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "0_Router", "type": "sentence_transformers.models.Router"}])
+    )
+    types = {"a_Dense": "sentence_transformers.models.Dense"}
+    (router / "router_config.json").write_text(
+        json.dumps({"types": types, "structure": {"query": ["a_Dense"]}, "parameters": {}})
+    )
+    no_pickle(monkeypatch)
+    with pytest.raises(EncoderError, match=r"no model\.safetensors in '0_Router/a_Dense', only pytorch_model"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ([{"type": "sentence_transformers.models.Dense", "path": "../other"}], "names a part outside its folder"),
+        ([{"type": "sentence_transformers.base.model.torch", "path": ""}], "needs code of its own"),
+        ([{"path": ""}], "list of modules that cannot be read"),
+        ({"type": 5}, "list of modules that cannot be read"),
+        ([{"type": 5, "path": ""}], "list of modules that cannot be read"),
+    ],
+)
+def test_a_list_of_modules_is_checked_before_anything_is_loaded(
+    tmp_path: Path, modules: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_text(tmp_path / "model")
+    (folder / "modules.json").write_text(json.dumps(modules))
+    no_pickle(monkeypatch)
+    with pytest.raises(EncoderError, match=message):
+        load(folder)
