@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from indexing.damaged import read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.types import Vectors
@@ -165,13 +165,11 @@ class Bridge:
         Raises:
             DamagedFileError: When it is no bridge, or not all of one.
         """
-        try:
+        with read_as("the bridge", "fit it again"):
             arrays = load(data)
             about = json.loads(arrays.pop("about").tobytes())
             bridge = cls(**arrays, report=BridgeReport.from_json(about["report"]), origin=str(about["origin"]))
             fits = bridge.matrix.shape == (*bridge.source_mean.shape, *bridge.target_mean.shape)
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedFileError(f"these {len(data)} bytes are no bridge: fit it again") from error
         if not fits or not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
             raise DamagedFileError(f"bridge has parts that do not fit {bridge.matrix.shape}: fit it again")
         return bridge

@@ -10,6 +10,7 @@ from safetensors.numpy import load
 
 from indexing import fsops
 from indexing.changes import Batch
+from indexing.damaged import read_as
 from indexing.encoders.base import Encoder
 from indexing.encoders.golden import check_golden
 from indexing.errors import DamagedFileError, EncoderMismatchError
@@ -144,7 +145,9 @@ class Generation:
                 f"by {given.name!r} ({given.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
                 "as it was then, or build the bundle again"
             )
-        check_golden(encoder, load(self.read(GOLDEN))["golden"])
+        with read_as("the golden vectors", "build the bundle again"):
+            golden = load(self.read(GOLDEN))["golden"]
+        check_golden(encoder, golden)
         self._proven = encoder
 
 

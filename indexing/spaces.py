@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from indexing.damaged import read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, SeparateSpacesError, ShapeError
 from indexing.types import Modality, Vectors
@@ -163,7 +163,7 @@ class Spaces:
         Raises:
             DamagedFileError: When it is none, or not all of one.
         """
-        try:
+        with read_as("the maps of spaces", "build the bundle again"):
             arrays = load(data)
             about = json.loads(arrays.pop("about").tobytes())
             spaces = {
@@ -176,8 +176,6 @@ class Spaces:
                 )
                 for name, told in about.items()
             }
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DamagedFileError(f"these {len(data)} bytes are no maps of spaces: build the bundle again") from error
         if arrays or not spaces or not all(_fits(space) for space in spaces.values()):
             raise DamagedFileError(f"maps of {', '.join(spaces) or 'nothing'} have parts that do not fit; build again")
         return cls(spaces)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from indexing import fsops
+from indexing.damaged import read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.fusion import ModalityVectors
@@ -99,7 +99,7 @@ class Adapter:
         Raises:
             DamagedFileError: When the weights are for other vectors, or parts are missing.
         """
-        try:
+        with read_as("the adapter", "fit again, or go back"):
             tensors = load(data)
             w1, b1, w2 = (tensors[name] for name in ("w1", "b1", "w2"))
             known = [modality for modality in Modality if f"gate.{modality}.slope" in tensors]
@@ -107,9 +107,7 @@ class Adapter:
                 {modality: tensors[f"gate.{modality}.slope"] for modality in known},
                 {modality: tensors[f"gate.{modality}.offset"] for modality in known},
             )
-        except (SafetensorError, KeyError) as error:
-            raise DamagedFileError(f"the adapter cannot be read ({error}); learn again, or go back") from error
-        hidden = len(b1)
+            hidden = len(b1)
         if w1.shape != (dim, hidden) or w2.shape != (hidden, dim):
             raise DamagedFileError(f"adapter maps {w1.shape} to {w2.shape}, expected dimension {dim}")
         if wrong := [m for m in known if gate.slopes[m].shape != (dim,) or gate.offsets[m].shape != (1,)]:

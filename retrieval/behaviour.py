@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from indexing.damaged import read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
@@ -277,21 +278,23 @@ class Behaviour:
         Raises:
             DamagedFileError: When parts are missing or do not fit together.
         """
-        tensors = load(data)
-        try:
-            popular, content, *shares = tensors["weights"].tolist()
-            towers = tuple(
-                Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
-                for number, share in enumerate(shares)
-            )
-            landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-            nearness = tensors["predictor.nearness"].item()
-            additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
-            predictor = Predictor(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
-            items, said, confidence, levels = (tensors[name] for name in _TABLES)
-            attention = _attention(tensors)
-        except KeyError as missing:
-            raise DamagedFileError(f"the behaviour block has no {missing}; learn again, or go back") from missing
+        with read_as("the behaviour block", "fit again, or go back"):
+            return cls._of(load(data))
+
+    @classmethod
+    def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":
+        """Take what `to_bytes` wrote down, and check that it fits together."""
+        popular, content, *shares = tensors["weights"].tolist()
+        towers = tuple(
+            Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
+            for number, share in enumerate(shares)
+        )
+        landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
+        nearness = tensors["predictor.nearness"].item()
+        additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
+        predictor = Predictor(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
+        items, said, confidence, levels = (tensors[name] for name in _TABLES)
+        attention = _attention(tensors)
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
         shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
         if predictor.by_word is not None and predictor.by_word.shape[1:] != (sum(widths),):

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from indexing.columns import VECTOR
+from indexing.damaged import read_as
 from indexing.encoders.base import unit
-from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
 from retrieval.amounts import amounts_of
@@ -139,7 +138,7 @@ class Description:
         Raises:
             DamagedFileError: When it is something else.
         """
-        try:
+        with read_as("how items are described", "fit again, or go back"):
             tensors = load(data)
             columns = _read(tensors.pop("columns"))
             amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
@@ -147,8 +146,6 @@ class Description:
             means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
             there = {m: means[m] for m in Modality if m in means}
             return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)), words)
-        except (KeyError, ValueError, SafetensorError) as error:
-            raise DamagedFileError(f"how items are described cannot be read ({error}); learn again") from error
 
 
 def _told(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.types import Vectors
 from retrieval.attribute_columns import AttributeColumn, Numbers, lines_of, read_column
@@ -90,14 +90,12 @@ class ProfileTaste:
         Raises:
             DamagedFileError: When it is something else.
         """
-        try:
+        with read_as("what profiles say", "fit again, or go back"):
             told = told_in(data, "profiles")
             columns, tensors = tuple(map(read_column, told["columns"])), load(data)
             means, weights, share = tensors["means"], tensors["weights"], float(told["share"])
             ignored = tuple(told["ignored"])
-        except (KeyError, ValueError, TypeError, SafetensorError) as error:
-            raise DamagedFileError(f"what profiles say cannot be read ({error}); fit again, or go back") from error
-        width = sum(one.width for one in columns)
+            width = sum(one.width for one in columns)
         if means.shape != (width,) or weights.ndim != 2 or len(weights) != width:
             raise DamagedFileError(
                 f"what profiles say has shapes {means.shape} and {weights.shape} for {width} numbers"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
@@ -25,6 +25,7 @@ from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import BLOCK, StageFeatures
 
+_WAY_OUT = "fit again, or go back"
 WORKERS = min(4, os.cpu_count() or 1)  # threads, each with a block of queries
 _STORED: dict[str, Callable[..., Source]] = {
     "Neighbours": Neighbours.read,
@@ -152,18 +153,21 @@ class SecondStage:
         Raises:
             DamagedFileError: When it is something else, or of other items.
         """
-        stored = _Stored.from_bytes(data)
-        stored = stored.carried(origins, np.ones(len(stored.facts.counts) + len(origins), np.bool_))
-        known = len(stored.facts.counts)
-        if known != len(space.indexed):
-            raise DamagedFileError(f"the second stage knows {known} items, the bundle {len(space.indexed)}: fit again")
-        features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts)
-        if _names(features) != stored.told["features"]:
-            raise DamagedFileError(
-                f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
-            )
-        fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
-        return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")))
+        with read_as("the second stage", _WAY_OUT):
+            stored = _Stored.from_bytes(data)
+            stored = stored.carried(origins, np.ones(len(stored.facts.counts) + len(origins), np.bool_))
+            known = len(stored.facts.counts)
+            if known != len(space.indexed):
+                raise DamagedFileError(
+                    f"the second stage knows {known} items, the bundle {len(space.indexed)}: fit again"
+                )
+            features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts)
+            if _names(features) != stored.told["features"]:
+                raise DamagedFileError(
+                    f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
+                )
+            fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
+            return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")))
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
@@ -174,7 +178,8 @@ def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
         origins: (M,) int64, for each row after these the one that had the same item, or -1.
         rows: (N + M,) bool, the rows to keep.
     """
-    return _Stored.from_bytes(data).carried(origins, rows).to_bytes()
+    with read_as("the second stage", _WAY_OUT):
+        return _Stored.from_bytes(data).carried(origins, rows).to_bytes()
 
 
 class _Stored(NamedTuple):
@@ -198,13 +203,10 @@ class _Stored(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "_Stored":
-        try:
-            told, tensors = told_in(data, "stage"), load(data)
-            sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
-            head = _HEADS[told["head"]](_those(tensors, "head"))
-            return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
-        except (KeyError, ValueError, TypeError, SafetensorError) as error:
-            raise DamagedFileError(f"the second stage cannot be read ({error}); fit again") from error
+        told, tensors = told_in(data, "stage"), load(data)
+        sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
+        head = _HEADS[told["head"]](_those(tensors, "head"))
+        return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
 
 
 def _names(features: StageFeatures) -> list[str]:

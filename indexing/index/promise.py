@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from indexing.errors import CommonspaceError, DamagedFileError
+from indexing.damaged import read_as
 from indexing.index.base import VectorIndex
 from indexing.index.queries import Asked, Judged, Queries, judged
 from indexing.types import Vectors
@@ -57,7 +56,7 @@ class Promise:
         Raises:
             DamagedFileError: When it is something else.
         """
-        try:
+        with read_as("the stored sample of queries", "build again"):
             tensors = load(data)
             kinds = [name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors")]
             asked = {
@@ -65,5 +64,3 @@ class Promise:
                 for kind in sorted(kinds)
             }
             return cls(asked, {kind: float(tensors[f"{kind}.recall"][0]) for kind in asked})
-        except (SafetensorError, KeyError, IndexError, CommonspaceError) as error:
-            raise DamagedFileError(f"the stored sample of queries cannot be read ({error}); build again") from error

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.errors import DamagedFileError
 from indexing.extras import import_extra
 from indexing.types import Vectors
 from retrieval.training.stage_config import HeadKind
@@ -19,6 +20,7 @@ class TreesHead:
         text: As LightGBM writes it; checked by LightGBM when it is read.
 
     Raises:
+        DamagedFileError: When LightGBM refuses the text.
         MissingExtraError: Without the extra ``trees``.
     """
 
@@ -29,7 +31,11 @@ class TreesHead:
 
     def __post_init__(self) -> None:
         lightgbm = import_extra("lightgbm", "trees")
-        object.__setattr__(self, "_booster", lightgbm.Booster(model_str=self.text))
+        try:
+            booster = lightgbm.Booster(model_str=self.text)
+        except lightgbm.basic.LightGBMError as error:
+            raise DamagedFileError(f"the trees of the second stage cannot be read ({error}); fit again") from error
+        object.__setattr__(self, "_booster", booster)
 
     @property
     def width(self) -> int:
@@ -41,8 +47,9 @@ class TreesHead:
         lines = features.reshape(-1, features.shape[-1])
         if not len(lines):
             return np.zeros(features.shape[:-1], np.float32)
-        scores: Vectors = self._booster.predict(lines).astype(np.float32).reshape(features.shape[:-1])
-        return scores
+        # One thread: blocks of queries are scored in a pool of threads, each of which would start one for every core.
+        scores: Vectors = self._booster.predict(lines, num_threads=1).astype(np.float32)
+        return scores.reshape(features.shape[:-1])
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give the text as bytes."""

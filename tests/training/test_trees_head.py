@@ -38,3 +38,23 @@ def test_more_may_only_raise_a_score_where_the_sign_is_positive(misleading: Exam
 def test_there_is_a_sign_for_each_feature(misleading: Examples) -> None:
     with pytest.raises(ShapeError, match="1 signs for 2 features"):
         train_trees_head(misleading, TreesConfig(signs=(1,)))
+
+
+@pytest.mark.parametrize("lines", [1, 7, 400])
+def test_trees_are_scored_on_one_thread_to_the_same_values(misleading: Examples, lines: int) -> None:
+    pytest.importorskip("lightgbm")
+    head = train_trees_head(misleading, TreesConfig(rounds=20))
+    asked: list[dict[str, object]] = []
+    booster = head._booster
+
+    class Spy:
+        def predict(self, features: Vectors, **given: object) -> Vectors:
+            asked.append(given)
+            found: Vectors = booster.predict(features, **given)
+            return found
+
+    object.__setattr__(head, "_booster", Spy())
+    features = misleading.features.reshape(-1, misleading.features.shape[-1])[:lines]
+    scores = head.score(features)
+    assert asked == [{"num_threads": 1}]
+    np.testing.assert_allclose(scores, booster.predict(features), rtol=1e-6)  # float32 of the same float64
