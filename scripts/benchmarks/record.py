@@ -16,15 +16,15 @@ PACKAGES = ("torch", "numpy", "faiss-cpu", "transformers", "open_clip_torch", "p
 def keep(name: str, result: dict[str, Any], seed: int, script: str | None = None) -> None:
     """Print a result, and write it to ``results/NAME.json`` with commit, seed, versions and machine.
 
-    A script that gives several results names itself.
+    ``clean_tree`` says whether the commit holds all of the code that was measured. A script that gives several results
+    names itself.
     """
     given = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     record = {
         "result": result,
         "command": " ".join([f"python -m scripts.benchmarks.{script or name}", *(given if script else ())]),
         "seed": seed,
-        "commit": commit,
+        **state_of(Path(__file__).parent),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         "versions": {package: version(package) for package in PACKAGES},
     }
@@ -32,3 +32,19 @@ def keep(name: str, result: dict[str, Any], seed: int, script: str | None = None
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(text + "\n")
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """The commit of a checkout, and whether it is clean: no file differs from it but results of benchmarks.
+
+    Args:
+        folder: Any folder of the checkout.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    everything_else = ("--", ":/", ":(top,exclude)scripts/benchmarks/results")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=all", *everything_else)
+    return {"commit": commit, "clean_tree": bool(commit) and not changed}
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
