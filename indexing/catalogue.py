@@ -155,6 +155,8 @@ class Catalogue:
                 return cls.from_csv(path, columns=columns, images=images)
             case ".jsonl" | ".ndjson":
                 return cls.from_jsonl(path, columns=columns, images=images)
+        if not isinstance(path, Remote) and not path.exists():
+            raise CatalogueError(f"{path}: there is no such file or folder")
         raise CatalogueError(
             f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures or .tar files"
         )

@@ -40,12 +40,12 @@ class CleaningReport:
 
 
 def reason_kind(reason: str) -> str:
-    """Give the first words of a reason, which go on to name rows and values.
+    """Give what a reason says before its colon, behind which it names rows, files and values.
 
-    >>> reason_kind("duplicate item_id, first in row 3"), reason_kind("URLs are not fetched: http://x")
-    ('duplicate item_id', 'URLs are not fetched')
+    >>> reason_kind("duplicate item_id: first in row 3"), reason_kind("image is none of JPEG, PNG")
+    ('duplicate item_id', 'image is none of JPEG, PNG')
     """
-    return reason.split(",")[0].split(":")[0]
+    return reason.split(":")[0]
 
 
 def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
@@ -128,12 +128,33 @@ def file_reference(
     if root is None:
         return None, f"{kind} path without a folder of files to start from: {text[:_SHOWN]}"
     try:
-        path = (root / text).resolve()
+        path = _found(root, text)
     except (OSError, RuntimeError):  # a loop of links
         return None, f"{kind} path leads nowhere: {text[:_SHOWN]}"
     if not path.is_relative_to(root):
         return None, f"{kind} path leaves the folder of images: {text[:_SHOWN]}"
+    if path.is_dir():
+        return None, f"{kind} path is that of a folder: {text[:_SHOWN]}"
     return path, None
+
+
+def shown_name(value: Any) -> str:  # noqa: ANN401 - of a file
+    """Give the path of a file as a source names it, for a reason."""
+    return str(file_value(value))[:_SHOWN]
+
+
+def _found(root: Path, text: str) -> Path:
+    """Give the file that a path names: as written, or else without blanks around it, with slashes, as NFC or NFD."""
+    path = (root / text).resolve()
+    if path.exists():
+        return path
+    bare = text.strip()
+    for written in (bare, bare.replace("\\", "/")):
+        for form in ("NFC", "NFD"):
+            other = (root / unicodedata.normalize(form, written)).resolve()
+            if other.is_relative_to(root) and other.exists():
+                return other
+    return path
 
 
 def _path_problem(text: str, kind: str) -> str | None:

@@ -17,6 +17,7 @@ from indexing.catalogue import Item
 from indexing.decoding.decode import Decoded, Unusable
 from indexing.decoding.pool import DecodePool
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio
+from indexing.files import named, unreadable
 from indexing.ledger import HASH_BYTES
 from indexing.media import Kind, Medium
 from indexing.store import Embedding, EmbeddingStore, content_hash
@@ -52,12 +53,13 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Content:
-    """One text or file of one item, with its hash, or with the problem that it has."""
+    """One text or file of one item, with its hash, or with the problem that it has, and the name of the file."""
 
     item_id: str
     key: Key
     part: int = 0
     problem: str = ""
+    name: str = ""
 
     def embedding(
         self, vector: NDArray[np.float16] | None, reason: str = "", frame: int = 0, label: str = ""
@@ -124,7 +126,7 @@ class EncodingRun:
             taken = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
             digest = content_hash(f"{digest} {taken}")
         key = Key(medium.kind.modality, digest, medium.kind is Kind.VIDEO)
-        if self._is_new(batch, Content(item_id, key, part, problem)) and medium.source is not None:
+        if self._is_new(batch, Content(item_id, key, part, problem, medium.name)) and medium.source is not None:
             batch.decoding[key] = self._pool.submit(medium.kind, medium.source)
 
     def _is_new(self, batch: Batch, content: Content) -> bool:
@@ -223,7 +225,9 @@ class EncodingRun:
 
     def _quarantine(self, batch: Batch, same: Sequence[Content], reason: str) -> None:
         self._report.quarantined += len(same)
-        batch.done += [content.embedding(None, reason) for content in same]
+        for content in same:  # which share the bytes, not the name
+            told = reason if content.problem else named(reason, content.name)
+            batch.done.append(content.embedding(None, told))
 
 
 def _numbered(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, Medium]]:
@@ -242,12 +246,12 @@ def _examined(medium: Medium, most: int) -> tuple[str, str]:
     try:
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if size > most:
-            return "", f"{kind} file of {size} bytes is over the limit of {most}"
+            return "", named(f"{kind} file of {size} bytes is over the limit of {most}", medium.name)
         if not size:
-            return "", f"{kind} file is empty"
+            return "", named(f"{kind} file is empty", medium.name)
         return (content_hash(source) if isinstance(source, bytes) else _hash_of_file(source)), ""
     except OSError as error:
-        return "", f"{kind} file cannot be read: {error.strerror or error}"
+        return "", unreadable(kind, error, medium.name)
 
 
 def _hash_of_file(path: Path) -> str:

@@ -7,6 +7,27 @@ class UnusableFile(Exception):  # noqa: N818 - a verdict on one row, handled by 
     """A file that cannot be used, with the reason."""
 
 
+def unreadable(what: str, error: OSError, source: bytes | Path | str = b"") -> str:
+    """Say why a file cannot be read: that it is missing, or what the system says, and which file it is.
+
+    >>> unreadable("image", FileNotFoundError(2, "No such file"), "mugs/a.png")
+    'image file is missing: mugs/a.png'
+    """
+    name = f": {source}" if source and not isinstance(source, bytes) else ""
+    if isinstance(error, FileNotFoundError):
+        return f"{what} file is missing{name}"
+    return f"{what} file cannot be read: {error.strerror or error}{name}"
+
+
+def named(reason: str, name: str) -> str:
+    """Give a reason with the file that it is about, if that has a name.
+
+    >>> named("image file is empty", "mugs/a.png"), named("image file is empty", "")
+    ('image file is empty: mugs/a.png', 'image file is empty')
+    """
+    return f"{reason}: {name}" if name else reason
+
+
 def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[UnusableFile]) -> bytes:
     """Give the bytes of a file.
 
@@ -25,7 +46,7 @@ def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[U
             raise unusable(f"{what} file of {size} bytes is over the limit of {most_bytes}")
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise unusable(f"{what} file cannot be read: {error.strerror or error}") from error
+        raise unusable(unreadable(what, error, source)) from error
     if not data:
         raise unusable(f"{what} file is empty")
     return data

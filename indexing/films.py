@@ -13,7 +13,7 @@ from PIL import Image
 
 from indexing.errors import InputError
 from indexing.extras import import_extra
-from indexing.files import UnusableFile
+from indexing.files import UnusableFile, unreadable
 
 Frame: TypeAlias = tuple[float, Image.Image]
 """Seconds from the film's beginning, and an RGB picture."""
@@ -87,7 +87,7 @@ def _opened(data: bytes | Path, limits: FilmLimits) -> BinaryIO:
             raise UnusableFilm("film file is empty")
         return io.BytesIO(data) if isinstance(data, bytes) else data.open("rb")
     except OSError as error:
-        raise UnusableFilm(f"film file cannot be read: {error.strerror or error}") from error
+        raise UnusableFilm(unreadable("film", error, data)) from error
 
 
 def _format(file: BinaryIO) -> str:

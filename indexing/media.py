@@ -1,12 +1,12 @@
 """What an item may bring beside its text: pictures, sounds and films, as bytes or as paths."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from indexing.cleaning import file_reference
+from indexing.cleaning import file_reference, shown_name
 from indexing.columns import Columns
 from indexing.types import Modality
 
@@ -32,11 +32,13 @@ class Medium:
         kind: What it is.
         source: The bytes of its file, or the path of it; None when it cannot be used.
         problem: Why it cannot be used.
+        name: The path as the source gives it, for reasons; empty for bytes.
     """
 
     kind: Kind
     source: bytes | Path | None
     problem: str | None = None
+    name: str = field(default="", compare=False)
 
 
 def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa: ANN401 - of a file
@@ -49,7 +51,7 @@ def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa
     for one in value if isinstance(value, list) else [value]:
         source, problem = file_reference(one, root, kind)
         if source is not None or problem is not None:
-            media.append(Medium(kind, source, problem))
+            media.append(Medium(kind, source, problem, shown_name(one) if isinstance(source, Path) else ""))
     return media
 
 

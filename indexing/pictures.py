@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from indexing.errors import MissingExtraError
 from indexing.files import UnusableFile, read_file
+from indexing.picture_formats import START, decoder_of, picture_format, unread
 
-# Pillow's other decoders (EPS, FITS, PDF, TIFF, …) have a history of memory errors and are of no use here.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+LONGEST_SIDE = 65_535  # pixels, as in JPEG: a decoder also keeps something for each line
+MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each costs a pass over all pixels
+START_OF_SCAN = b"\xff\xda"  # nothing but a marker in the coded data of a JPEG
 
 
 @dataclass(frozen=True)
@@ -53,25 +56,49 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
     Raises:
         UnusablePicture: When it is of no known format, too large, broken or cut short.
     """
+    name = picture_format(data[:START])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large sizes; our limit decides
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > limits.pixels:
-                raise UnusablePicture(f"image of {image.width} x {image.height} is over {limits.pixels} pixels")
+            image = Image.open(io.BytesIO(data), formats=decoder_of(name))
+            _check_cost(image, data, limits)
+            _scale_transparency(image)
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
             image.load()
             _turn_upright(image)
             return image
     except UnidentifiedImageError as error:
-        raise UnusablePicture(f"image is none of {', '.join(FORMATS)}") from error
+        raise UnusablePicture(unread(name)) from error
+    except MissingExtraError as error:
+        raise UnusablePicture(f"image is {name}: {error}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, beyond which it does not even read the header
         raise UnusablePicture(f"image is over {limits.pixels} pixels") from error
     except UnusablePicture:
         raise
     except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes
         raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
+
+
+def _check_cost(image: Image.Image, data: bytes, limits: PictureLimits) -> None:
+    """Refuse a picture whose header says that decoding it would cost too much."""
+    size = f"image of {image.width} x {image.height}"
+    if image.width * image.height > limits.pixels:
+        raise UnusablePicture(f"{size} is over {limits.pixels} pixels")
+    if max(image.size) > LONGEST_SIDE:
+        raise UnusablePicture(f"{size} is over {LONGEST_SIDE} pixels on one side")
+    if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
+        raise UnusablePicture(f"image of {scans} scans is over {MOST_SCANS} scans")
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Give the colour that a PNG names as transparent in the depth that its pixels are read in."""
+    tiles = getattr(image, "tile", ())
+    transparent, layout = image.info.get("transparency"), tiles[0].args if tiles else None
+    if layout in ("L;2", "L;4") and isinstance(transparent, int):
+        image.info["transparency"] = transparent * (85 if layout == "L;2" else 17)
+    elif layout == "RGB;16B" and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
 def _turn_upright(image: Image.Image) -> None:
@@ -89,6 +116,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode in ("RGBa", "La"):  # colours already multiplied by their opacity
         image = image.convert(image.mode.upper())
+    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
+        return _grey(image).convert("RGB")
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -96,9 +125,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return white
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
-        return Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Give a 16-bit grey picture as 8-bit grey; the grey that stands for transparency becomes white."""
+    wide = np.asarray(image, np.int64)
+    grey = (wide >> 8).clip(0, 255).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[wide == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:

@@ -83,7 +83,7 @@ class IdJudge:
         """Give an item_id as a string, and what is wrong with it."""
         item_id, problem = clean_item_id(raw, self._repaired)
         if problem is None and item_id is not None and self.first_row.setdefault(item_id, row) != row:
-            problem = f"duplicate item_id, first in row {self.first_row[item_id]}"
+            problem = f"duplicate item_id: first in row {self.first_row[item_id]}"
         return item_id, problem
 
 

@@ -4,6 +4,7 @@ Needs the extra ``audio`` (soundfile and soxr).
 """
 
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ Sound: TypeAlias = NDArray[np.float32]
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
 STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")
 LOWEST_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
+UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims as much, not knowing better
 BLOCK = 65_536  # frames decoded at once, so that many channels never all lie in memory
 
 
@@ -68,7 +70,8 @@ def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
         (S,) float32, mono, at ``rate`` hertz, S >= 1.
 
     Raises:
-        UnusableSound: When it is of no known format, claims what no sound needs, is broken, cut short or has no
+        UnusableSound: When it is of no known format, claims what no sound needs, is broken, cut short within the
+            seconds that are decoded (an MP3 does not say how long it is) or has no
             samples, or has samples that are not finite.
         MissingExtraError: When soundfile or soxr is not installed.
     """
@@ -78,7 +81,7 @@ def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             _check_header(file, limits)
-            native, mono = int(file.samplerate), _mono(file, limits)
+            native, mono = int(file.samplerate), _mono(file, limits, _claimed_frames(data))
         # Again at the end: resampling rounds up, and may swing a little beyond what it was given.
         resampled = mono if native == rate else soxr.resample(mono, native, rate, quality="HQ")
     except UnusableSound:
@@ -102,9 +105,22 @@ def _check_header(file: Any, limits: SoundLimits) -> None:  # noqa: ANN401
         raise UnusableSound("sound has no samples, or is cut short")
 
 
-def _mono(file: Any, limits: SoundLimits) -> Sound:  # noqa: ANN401
+def _claimed_frames(data: bytes) -> int:
+    """Give how many frames the header of a WAV claims, 0 where it does not; libsndfile counts those that are there."""
+    place, block = 12, 0
+    while data[:4] == b"RIFF" and place + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, place)
+        if name == b"data":
+            return size // block if block and size < UNKNOWN_SIZE else 0
+        if name == b"fmt " and size >= 16 and place + 22 <= len(data):
+            (block,) = struct.unpack_from("<H", data, place + 20)
+        place += 8 + size + size % 2
+    return 0
+
+
+def _mono(file: Any, limits: SoundLimits, claimed: int) -> Sound:  # noqa: ANN401
     """Decode block by block: (S,) float32 at the file's own rate, for the seconds that the limits allow."""
-    wanted = min(file.frames, int(limits.seconds * file.samplerate))
+    wanted = min(max(file.frames, claimed), int(limits.seconds * file.samplerate))
     parts: list[Sound] = []
     got = 0
     while got < wanted:

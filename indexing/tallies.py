@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from indexing.cleaning import reason_kind
 from indexing.languages import guess_language
 from indexing.lookalikes import difference_hash, equal_groups, near_groups
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture, to_rgb
@@ -86,7 +87,7 @@ class Pictures:
             self.sizes.append(len(data))
             image = decode_picture(data, self.limits)
         except UnusablePicture as error:
-            self.reasons[NUMBER.sub("N", str(error).split(":")[0])] += 1  # or every size is a reason of its own
+            self.reasons[NUMBER.sub("N", reason_kind(str(error)))] += 1  # or every size is a reason of its own
             if len(self.unusable) < EXAMPLES:
                 self.unusable.append({"source_row": row, "item_id": item_id, "reason": str(error)})
             return

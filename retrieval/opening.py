@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from indexing.errors import InputError
+from indexing.files import named
 from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
 from indexing.sounds import Sound, SoundLimits, UnusableSound, decode_sound, read_sound
 
@@ -33,10 +34,9 @@ def open_sound(position: int, sound: Recording, rate: int) -> Sound:
         return sound
     limits = SoundLimits()
     try:
-        return decode_sound(read_sound(Path(sound) if isinstance(sound, str) else sound, limits), rate, limits)
+        return decode_sound(read_sound(_located("sound", position, sound), limits), rate, limits)
     except UnusableSound as reason:
-        name = "" if isinstance(sound, bytes) else f" ({str(sound)!r})"
-        raise InputError(f"query sound {position}{name}: {reason}") from reason
+        raise InputError(_told("sound", position, sound, str(reason))) from reason
 
 
 def open_picture(position: int, picture: Picture) -> Image.Image:
@@ -49,7 +49,25 @@ def open_picture(position: int, picture: Picture) -> Image.Image:
         return picture
     limits = PictureLimits()
     try:
-        return decode_picture(read_picture(Path(picture) if isinstance(picture, str) else picture, limits), limits)
+        return decode_picture(read_picture(_located("picture", position, picture), limits), limits)
     except UnusablePicture as reason:
-        name = "" if isinstance(picture, bytes) else f" ({str(picture)!r})"
-        raise InputError(f"query picture {position}{name}: {reason}") from reason
+        raise InputError(_told("picture", position, picture, str(reason))) from reason
+
+
+def _told(what: str, position: int, given: object, reason: str) -> str:
+    name = "" if isinstance(given, bytes) or str(given) in reason else str(given)
+    return f"query {what} {position}: {named(reason, name)}"
+
+
+def _located(what: str, position: int, given: object) -> bytes | Path:
+    """Give a file by its bytes or its path.
+
+    Raises:
+        InputError: When it is neither.
+    """
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given)
+    if isinstance(given, str | Path):
+        return Path(given)
+    kind = type(given).__name__
+    raise InputError(f"query {what} {position} is of type {kind}: give the bytes of a file or the path of one")

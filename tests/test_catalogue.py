@@ -64,7 +64,7 @@ def test_rows_that_cannot_be_used_are_rejected_with_a_reason(tmp_path: Path) -> 
     assert catalogue.rejects.to_pylist() == [
         {"source_row": 1, "item_id": None, "reason": "missing item_id"},
         {"source_row": 2, "item_id": " ", "reason": "blank item_id"},
-        {"source_row": 3, "item_id": "a", "reason": "duplicate item_id, first in row 0"},
+        {"source_row": 3, "item_id": "a", "reason": "duplicate item_id: first in row 0"},
         {"source_row": 4, "item_id": "b\x07", "reason": "item_id with control characters"},
         {"source_row": 5, "item_id": "c" * 600, "reason": "item_id longer than 512 characters"},
         {"source_row": 6, "item_id": "d", "reason": "neither text nor file"},
@@ -105,6 +105,37 @@ def test_picture_paths_stay_below_their_folder(tmp_path: Path) -> None:
         assert "leaves the folder of images" in (item.media[0].problem or "")
     assert "URLs are not fetched" in (items[4].media[0].problem or "")
     assert "NUL" in (items[5].media[0].problem or "")
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        ("\u00e9.png", "e\u0301.png"),
+        ("e\u0301.png", "\u00e9.png"),
+        ("sub/x.png", "sub\\x.png"),
+        ("mug.png", " mug.png\t"),
+        ("sub/\u00e9.png", " sub\\e\u0301.png "),
+        ("a%20b #1.png", "a%20b #1.png"),
+        (" led.png", " led.png"),
+    ],
+    ids=["composed", "decomposed", "backslash", "blanks", "all of it", "signs", "as it is written"],
+)
+def test_a_path_is_found_however_its_system_writes_it(tmp_path: Path, there: str, written: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / there).write_bytes(b"x")
+    path = parquet(tmp_path, [{"item_id": "a", "title": "t", "image": written}])
+    (item,) = items_of(Catalogue.open(path))
+    assert item.media == (Medium(Kind.IMAGE, tmp_path.resolve() / there),)
+    assert item.media[0].name == written
+
+
+@pytest.mark.parametrize("written", ["..\\secret.png", " ../secret.png", "sub\\..\\..\\secret.png"])
+def test_a_path_written_otherwise_stays_below_its_folder_too(tmp_path: Path, written: str) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"x")
+    path = parquet(tmp_path / "in", [{"item_id": "a", "title": "t", "image": written}])
+    (item,) = items_of(Catalogue.open(path))
+    assert item.media[0].source is None or not item.media[0].source.exists()  # type: ignore[union-attr]
 
 
 def test_hugging_face_structs(tmp_path: Path) -> None:
@@ -198,12 +229,15 @@ def test_columns_that_are_not_there(tmp_path: Path, columns: Columns, message: s
 
 def test_sources_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "items.parquet").write_bytes(b"PAR1 but no more")
+    (tmp_path / "notes.docx").write_bytes(b"PK")
     (tmp_path / "empty").mkdir()
     (tmp_path / "ids.csv").write_text("sku,title\na,b\n")
     (tmp_path / "lines.jsonl").write_text("nothing\n")
     for name, message in (
         ("items.parquet", "is not a Parquet file"),
-        ("gone.csv", "gone.csv is no file"),
+        ("gone.csv", r"gone\.csv: there is no such file"),
+        ("gone", "gone: there is no such file or folder"),
+        ("vectors.npy", r"vectors\.npy: there is no such file or folder"),
         ("notes.docx", "cannot tell what"),
         ("empty", "holds no picture"),
         ("ids.csv", "has no column named item_id or id"),

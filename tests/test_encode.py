@@ -1,5 +1,6 @@
 """Encoding: each text and picture ends encoded, copied, resumed or quarantined, and the sums reconcile."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,9 +112,28 @@ def test_missing_files_and_paths_outside_are_quarantined(tmp_path: Path) -> None
     store = EmbeddingStore(tmp_path / "store", DIM)
     encode_catalogue(Catalogue.from_jsonl(path, images=tmp_path / "images"), ToyEncoder(), store)
     assert store.reason("ok", Modality.IMAGE) == ""
-    assert "cannot be read: No such file" in (store.reason("gone", Modality.IMAGE) or "")
+    assert store.reason("gone", Modality.IMAGE) == "image file is missing: gone.png"
     for name in ("outside", "url"):
         assert store.reason(name, Modality.IMAGE), name
+
+
+def test_reasons_name_the_file_and_are_counted_whole(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_text("<html>")
+    (tmp_path / "copy.png").write_text("<html>")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    rows = [{"item_id": name, "title": "t", "image": f"{name}.png"} for name in ("page", "copy", "empty", "folder")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    store = EmbeddingStore(tmp_path / "store", DIM)
+    encode_catalogue(Catalogue.open(tmp_path / "rows.jsonl"), ToyEncoder(), store)
+    none = "image is none of JPEG, PNG, WEBP, GIF, BMP, AVIF, HEIF"
+    assert {row["item_id"]: store.reason(str(row["item_id"]), Modality.IMAGE) for row in rows} == {
+        "page": f"{none}: page.png",
+        "copy": f"{none}: copy.png",
+        "empty": "image file is empty: empty.png",
+        "folder": "image path is that of a folder: folder.png",
+    }
+    assert store.reasons() == {none: 2, "image file is empty": 1, "image path is that of a folder": 1}
 
 
 def test_an_encoder_that_gives_nonsense_is_quarantined_row_by_row(tmp_path: Path) -> None:
@@ -139,7 +159,7 @@ def test_equal_content_in_batches_under_way_is_encoded_once(tmp_path: Path) -> N
     assert (encoder.encoded, encoder.pictures) == (["mug"], 1)
     assert (report.encoded, report.copied, report.quarantined, settled(report)) == (2, 13, 5, 20)
     assert {store.reason(str(n), Modality.IMAGE) for n in range(0, 10, 2)} == {
-        "image is none of JPEG, PNG, WEBP, GIF, BMP"
+        "image is none of JPEG, PNG, WEBP, GIF, BMP, AVIF, HEIF"
     }
 
 

@@ -81,7 +81,7 @@ def test_rows_and_coverage(found: Inspection, source: Path) -> None:
     assert found.rejected_examples[0] == {
         "source_row": 3,
         "item_id": "a",
-        "reason": "duplicate item_id, first in row 0",
+        "reason": "duplicate item_id: first in row 0",
     }
     assert found.coverage == {"text": 5, "image": 8, "audio": 2}
     assert found.audio == {"bytes": 10}
@@ -221,7 +221,7 @@ def test_the_page_is_closed_to_the_world_and_escapes_what_it_shows(source: Path)
     assert not re.findall(r"""(?:src|href)=['"](?!data:image/jpeg;base64,)""", page)
     pictures = re.findall(r"alt='([^']*)'", page)
     assert pictures == ["a", "b", "c", "g", "h", "i", "a", "b", "a", "b", "c", "a", "b"]
-    assert "row 3: a</th><td>duplicate item_id, first in row 0" in page
+    assert "row 3: a</th><td>duplicate item_id: first in row 0" in page
     assert "image of 8000 x 6000 is over 40000000 pixels" in page
 
 

@@ -47,8 +47,15 @@ def test_pictures_find_items_of_their_colour(retriever: Retriever, tmp_path: Pat
         assert {item.split("-")[0] for item in ids(retriever.search_images([given], k=5))} == {"blue"}
     with pytest.raises(InputError, match=r"query picture 1: image is none of JPEG"):
         retriever.search_images([picture("red"), b"nothing"])
-    with pytest.raises(InputError, match=r"query picture 0 \('.*gone.png'\): image file cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"query picture 0: image file is missing: .*gone.png"):
         retriever.search_images([tmp_path / "gone.png"])
+
+
+@pytest.mark.parametrize("given", [None, 7, 2.5, ["a.png"]])
+def test_what_is_no_picture_is_refused_with_its_position(retriever: Retriever, given: object) -> None:
+    with pytest.raises(InputError, match=f"query picture 1 is of type {type(given).__name__}: give the bytes"):
+        retriever.search_images([picture("red"), given])  # type: ignore[list-item]
+    assert retriever.search_images([bytearray(picture("red"))], k=1)[0]  # type: ignore[list-item]
 
 
 def test_similar_items_leave_out_the_item_itself(retriever: Retriever) -> None:

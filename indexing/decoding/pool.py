@@ -17,6 +17,7 @@ import numpy as np
 from indexing.decoding.decode import Decoded, Task, Unusable, decode
 from indexing.decoding.worker import HEADER, KINDS, READY, REQUEST
 from indexing.extras import import_extra
+from indexing.files import unreadable
 from indexing.media import Kind
 
 SECONDS = 10.0
@@ -76,7 +77,7 @@ class DecodePool:
         try:
             data = source if isinstance(source, bytes) else source.read_bytes()
         except OSError as error:
-            return Unusable(f"{kind} file cannot be read: {error.strerror or error}")
+            return Unusable(unreadable(kind, error))
         if self._closing:
             return Unusable("interrupted")
         if self._inside:

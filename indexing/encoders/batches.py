@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from indexing.decoding.form import Pixels
 from indexing.encoders.base import unit
-from indexing.errors import ShapeError, VectorError
+from indexing.errors import InputError, ShapeError, VectorError
 from indexing.sounds import Sound
 from indexing.types import Vectors
 
@@ -38,6 +39,21 @@ def checked_sounds(sounds: Sequence[Sound]) -> list[Sound]:
         if not np.isfinite(sound).all():
             raise VectorError(f"sound {place} has samples that are not finite: read sounds with decode_sound")
     return checked
+
+
+def checked_images(images: Sequence[Image.Image]) -> Sequence[Image.Image]:
+    """Give pictures as they are.
+
+    Raises:
+        InputError: When one is no PIL image: bytes and paths are opened by `decode_picture` or `search_images`.
+    """
+    for place, image in enumerate(images):
+        if not isinstance(image, Image.Image):
+            raise InputError(
+                f"picture {place} is of type {type(image).__name__}, not a PIL image: open files with decode_picture, "
+                f"or search with search_images, which takes bytes and paths"
+            )
+    return images
 
 
 def in_batches(

@@ -15,7 +15,7 @@ from PIL import Image
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.attention import with_fast_attention
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches, well_formed
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.pixels import normaliser
@@ -88,7 +88,10 @@ class OpenClipEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
         return in_batches(
-            images, lambda batch: _image_vectors(self._model, self._pixels(batch)), self.info.dim, IMAGE_BATCH
+            checked_images(images),
+            lambda batch: _image_vectors(self._model, self._pixels(batch)),
+            self.info.dim,
+            IMAGE_BATCH,
         )
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, hash_parts
-from indexing.encoders.batches import by_length, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches, well_formed
 from indexing.encoders.memory import keep_freed_memory
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from indexing.pictures import to_rgb
@@ -86,7 +86,10 @@ class PocketEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures of any size and mode: (N, 1153) float32, unit length."""
         return in_batches(
-            images, lambda batch: self._images(np.stack([square(image) for image in batch])), DIM, IMAGE_BATCH
+            checked_images(images),
+            lambda batch: self._images(np.stack([square(image) for image in batch])),
+            DIM,
+            IMAGE_BATCH,
         )
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:

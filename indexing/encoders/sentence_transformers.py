@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.batches import in_batches, well_formed
+from indexing.encoders.batches import checked_images, in_batches, well_formed
 from indexing.encoders.checkpoints import load_checkpoint, quiet
 from indexing.encoders.golden import TEXTS, golden_vectors
 from indexing.encoders.hub import one_line
@@ -73,7 +73,7 @@ class SentenceTransformersEncoder:
             EncoderError: When the model embeds texts only.
         """
         require(self, Modality.IMAGE)
-        return in_batches(images, self._images, self.info.dim)
+        return in_batches(checked_images(images), self._images, self.info.dim)
 
     def _texts(self, texts: Sequence[str]) -> Vectors:
         whole = [well_formed(text) for text in texts]

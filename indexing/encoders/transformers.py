@@ -11,7 +11,7 @@ from PIL import Image
 
 from indexing.decoding.form import FILTERS, ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, in_batches, pixels_in_batches
+from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.pixels import normaliser
@@ -105,7 +105,10 @@ class TransformersEncoder:
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures: (N, D) float32, unit length."""
         return in_batches(
-            images, lambda batch: _images(self._model, self._processed(batch)), self.info.dim, IMAGE_BATCH
+            checked_images(images),
+            lambda batch: _images(self._model, self._processed(batch)),
+            self.info.dim,
+            IMAGE_BATCH,
         )
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:

@@ -63,6 +63,8 @@ def file_of(path: Path | str | Remote) -> Path | Remote:
     if isinstance(path, Remote):
         return path
     path = Path(path)
+    if not path.exists():
+        raise CatalogueError(f"{path}: there is no such file")
     if not path.is_file():
         raise CatalogueError(f"{path} is no file; give a .parquet, .csv or .jsonl file, or a folder of pictures")
     return path

@@ -213,7 +213,7 @@ def test_hostile_headers_end_the_file_and_nothing_else(tmp_path: Path, hostile: 
 def test_keys_that_come_again_are_rejected(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "x.tar", ("a.txt", b"1"), ("b.txt", b"2"), ("a.txt", b"3"))
     catalogue = Catalogue.open(path)
-    assert catalogue.rejects["reason"].to_pylist() == ["duplicate item_id, first in row 0"]
+    assert catalogue.rejects["reason"].to_pylist() == ["duplicate item_id: first in row 0"]
 
 
 def test_nothing_in_it(tmp_path: Path) -> None:
