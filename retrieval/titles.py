@@ -1,12 +1,48 @@
 """What items are called, for people."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from indexing.bundle import Bundle
+from retrieval.candidates import Candidates
+
+TITLE = pa.field("title", pa.string())
+BESIDE = 2  # the place of titles in a table of answers: after query_id and item_id
 
 
 def titles_of(bundle: Bundle) -> dict[str, str]:
     """Give each item's first text field, to show beside its id."""
-    text_columns = bundle.manifest.columns.get("text") or ()
-    if not text_columns:
+    if (column := _column(bundle)) is None:
         return {}
-    titles = bundle.attributes.column(text_columns[0]).to_pylist()
-    return {item_id: str(title or "") for item_id, title in zip(bundle.items, titles, strict=True)}
+    return {item_id: _text(title) or "" for item_id, title in zip(bundle.items, column.to_pylist(), strict=True)}
+
+
+def titles_at(bundle: Bundle, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
+    """Give the titles in some rows; None where an item has none."""
+    column = _column(bundle)
+    if column is None:
+        return [None] * len(rows)
+    met, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
+    titles = [_text(title) for title in column.take(pa.array(met)).to_pylist()]
+    return [titles[place] for place in places.tolist()]
+
+
+def with_titles(found: Candidates, bundle: Bundle) -> pa.Table:
+    """Give `Candidates.to_arrow` with one column more, ``title``, which is null where an item has none."""
+    titles = titles_at(bundle, found.rows[np.nonzero(found.rows >= 0)])
+    return found.to_arrow().add_column(BESIDE, TITLE, pa.array(titles, TITLE.type))
+
+
+def _column(bundle: Bundle) -> pa.ChunkedArray | None:
+    names = bundle.manifest.columns.get("text") or ()
+    return bundle.attributes.column(names[0]) if names else None
+
+
+def _text(title: Any) -> str | None:  # noqa: ANN401 - a value of any column
+    if isinstance(title, list | tuple):
+        return ", ".join(str(one) for one in title if one is not None) or None
+    return None if title is None else str(title) or None

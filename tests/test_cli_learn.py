@@ -80,7 +80,7 @@ def test_a_refresh_takes_its_settings_from_what_is_in_force(bundle: Path, shop: 
     assert len(report["training"]["behaviour"]["train"]) == 1
     assert len(list((tmp_path / "work").glob("next-items-*.safetensors"))) == 2
     code, _, err = run("fit", bundle, shop / "all.parquet", "--refresh", "--cut", "time")
-    assert code == 1
+    assert code == 2
     assert "--cut has no say in a refresh" in err
 
 
@@ -105,7 +105,7 @@ def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path
     assert "because of" in out
     assert "100% text" in " ".join(out.split())
     code, _, err = run(*given, "--explain", "--out", "x.parquet")
-    assert code == 1
+    assert code == 2
     assert "leave out --out and --users" in err
 
 
@@ -134,16 +134,11 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
     assert alike != retriever.explain(found, weights=weights)[0][0].history
 
 
-def test_progress_is_shown_to_a_person_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr("retrieval.cli.lessons.progress_wanted", lambda as_json: not as_json)
-    monkeypatch.setattr(
-        "retrieval.cli.lessons.Console", lambda **_: Console(file=screen, force_terminal=True, width=100)
-    )
-    with lessons_shown(True) as tell:
-        assert tell is None
-    with lessons_shown(False) as tell:
-        assert tell is not None
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("indexing.progress.Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    with lessons_shown() as tell:
         for step in (Step("adapter", EARLY, 4, 9), Step("serving", EARLY, 7, 0), Step("behaviour", EVERYTHING, 2, 3)):
             tell(step)
     last = screen.getvalue()[-900:]
@@ -159,7 +154,7 @@ def test_losses_that_are_not_there_cannot_be_drawn(bundle: Path, run: Run, tmp_p
     assert code == 1
     assert "was learned in passes; there are no losses to draw" in err
     code, _, err = run("fit", bundle, "sample", "--losses", tmp_path / "losses.pdf")
-    assert code == 1
+    assert code == 2
     assert "cannot be written as 'losses.pdf'" in err
     held = {"adapter": {"train": [3.0, 2.0], "valid": [3.5, 2.5, 2.6], "best": 1}, "reranker": {"head": "trees"}}
     write_losses(held, tmp_path / "losses.svg", "shop")

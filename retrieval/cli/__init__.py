@@ -1,9 +1,11 @@
 """The command line: one command for each verb of the Python API.
 
 Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what and how to go on), 2 wrong usage,
-70 a fault of this program, 130 interrupted. `--debug` shows the traceback.
+70 a fault of this program, 130 interrupted, 141 the reader of the output went away. `--debug` shows the traceback.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,15 +26,34 @@ from retrieval.cli import (
     query,
     upkeep,
 )
+from retrieval.cli.terminal import UsageError, say
 
 __all__ = ["app", "main"]
 
 # Some versions of typer bring a copy of click of their own: the base of its usage errors is found through one of them.
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+AT_FAULT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
+CODES = (
+    "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 70 a fault of this program; "
+    "130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
+)
+KEPT = "what is finished is kept: run the same command again, and it goes on"
+RESUMED = {
+    "build": KEPT,
+    "add": "what is encoded is kept: run the same command again, and it goes on",
+    "fit": KEPT,
+    "tune": KEPT,
+    "encoders": KEPT,
+    "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it goes on",
+    "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it goes on",
+}
+"""What is left of a command that was interrupted, where anything is."""
+
 app = typer.Typer(
     name="commonspace",
     help="Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank.",
+    epilog=CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -60,21 +81,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        return int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
+        code = int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
+        sys.stdout.flush()
+        return code
     except UsageProblem as error:
-        error.show()  # type: ignore[attr-defined]
-        return int(error.exit_code)  # type: ignore[attr-defined]
+        return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("commonspace: interrupted; what was finished is kept, run the same command again", err=True)
-        return 130
+        say(f"commonspace: interrupted; {_afterwards(arguments)}", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read has gone, as `head` does when it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     except (CommonspaceError, OSError) as error:
         if debug:
             raise
         told = error.for_terminal if isinstance(error, CommonspaceError) else str(error)
-        typer.echo(f"commonspace: {' '.join(told.split())}", err=True)
-        return 1
+        say(f"commonspace: {' '.join(told.split())}", err=True)
+        return WRONG_USAGE if isinstance(error, UsageError) else AT_FAULT
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"commonspace: internal error: {type(error).__name__}: {error}; see --debug", err=True)
-        return 70
+        told = " ".join(str(error).split())
+        say(f"commonspace: internal error: {type(error).__name__}: {told}; see --debug", err=True)
+        return INTERNAL
+
+
+def _usage(error: Exception) -> int:
+    """Say how a command is used, as the library that reads the command line would."""
+    told = io.StringIO()
+    error.show(file=told)  # type: ignore[attr-defined]
+    say(*told.getvalue().splitlines(), err=True)
+    return int(error.exit_code)  # type: ignore[attr-defined]
+
+
+def _afterwards(arguments: Sequence[str]) -> str:
+    """Say what is left of a command that was interrupted."""
+    command = next((one for one in arguments if not one.startswith("-")), "")
+    return RESUMED.get(command, "nothing was changed")

@@ -22,7 +22,8 @@ from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
 from retrieval.cli.curve import write_curve, write_losses
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.output import OUT_FOLDER, Json
+from retrieval.cli.terminal import show_json, show_pairs
 from retrieval.retriever import Retriever
 from retrieval.status import DegradedIndexWarning, Status
 
@@ -33,7 +34,7 @@ AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table f
 
 def build(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option(callback=OUT_FOLDER, help="Folder of the bundle.")],
     encoder: Annotated[
         str,
         typer.Option(
@@ -93,7 +94,7 @@ def build(
         max_memory,
     )
     model = load_encoder(encoder, precision=precision)
-    bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=progress_wanted(as_json))
+    bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=True)
     _show(bundle, as_json)
 
 

@@ -4,13 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from retrieval.cli.evaluate import Html
-from retrieval.cli.output import Json, show_json, write_file
+from retrieval.cli.output import Json, write_file
+from retrieval.cli.terminal import say, show_json, show_table
 from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.pages.compare_page import HEAD, Side, cells, comparison_page
 from retrieval.evaluation.saved import load
@@ -33,9 +30,6 @@ def compare(
         return
     title = f"A {a}, B {b}: {found.queries} queries"
     # Without rules between columns it fits 80 characters, so that no name is cut.
-    table = Table(*HEAD, title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for row in found.rows:
-        table.add_row(*map(escape, cells(row)))
-    Console().print(table)
+    show_table(title, HEAD, map(cells, found.rows), whole=HEAD[:1], light=True)
     if html is not None:
-        typer.echo(f"page written to {html}")
+        say(f"page written to {html}")

@@ -6,8 +6,9 @@ import typer
 
 from indexing.bundle import Bundle
 from indexing.health import examine
-from retrieval.cli.output import Json, show_json, show_pairs
+from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import Cell, show_json, show_pairs
 
 MENDED = {True: "good", False: "look"}
 
@@ -30,5 +31,8 @@ def doctor(
             }
         )
         return
-    shown = {f"{MENDED[f.good]}: {f.name}": f.verdict + (f"\n→ {f.way_out}" if f.way_out else "") for f in findings}
+    shown: dict[str, Cell] = {
+        f"{MENDED[one.good]}: {one.name}": [one.verdict, *([f"→ {one.way_out}"] if one.way_out else [])]
+        for one in findings
+    }
     show_pairs(str(bundle), shown)

@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import InputError
 from indexing.extras import import_extra
 from retrieval.cli.output import write_file
+from retrieval.cli.terminal import UsageError
 
 FORMATS = (".html", ".svg", ".png")
 WIDTH, HEIGHT = 4.8, 4.2  # inches of a panel
@@ -18,10 +18,10 @@ def check_format(path: Path) -> None:
     """Check that a drawing can be written under this name.
 
     Raises:
-        InputError: For another ending.
+        UsageError: For another ending.
     """
     if path.suffix not in FORMATS:
-        raise InputError(f"a curve cannot be written as {path.name!r}; name it {' or '.join(FORMATS)}")
+        raise UsageError(f"a curve cannot be written as {path.name!r}; name it {' or '.join(FORMATS)}")
 
 
 def write_drawing(path: Path, title: str, panels: int, draw: Callable[[list[Any]], None]) -> None:
@@ -34,7 +34,7 @@ def write_drawing(path: Path, title: str, panels: int, draw: Callable[[list[Any]
         draw: Draws into them, given as matplotlib's axes.
 
     Raises:
-        InputError: For another ending.
+        UsageError: For another ending.
         MissingExtraError: Without matplotlib.
     """
     check_format(path)

@@ -14,8 +14,9 @@ from indexing.edit import add as add_items
 from indexing.edit import delete as delete_items
 from indexing.edit import upsert as upsert_items
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import show_json, show_pairs
 from retrieval.opened import encoder_of
 
 
@@ -41,7 +42,7 @@ def add(
         named = replace(named, text=texts)
         catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
     put = upsert_items if upsert else add_items
-    report = put(opened, catalogue, encoder_of(opened), progress=progress_wanted(as_json))
+    report = put(opened, catalogue, encoder_of(opened), progress=True)
     _show(report, bundle, as_json)
 
 

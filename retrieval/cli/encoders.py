@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
@@ -17,7 +14,8 @@ from indexing.encode_progress import encode_progress
 from indexing.encoders import KNOWN, load_encoder
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.output import Json, progress_wanted, show_json
+from retrieval.cli.output import OUT_FOLDER, Json
+from retrieval.cli.terminal import say, show_json, show_table
 from retrieval.evaluation.encoders.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
 
 app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
@@ -27,7 +25,7 @@ app = typer.Typer(name="encoders", help="Which encoders there are, and which sui
 def list_encoders(as_json: Json = False) -> None:
     """List the forms of name that encoders have."""
     names = KNOWN.split(", ")
-    show_json(names) if as_json else typer.echo("\n".join(names))
+    show_json(names) if as_json else say(*names)
 
 
 @app.command()
@@ -35,7 +33,7 @@ def rank(
     on: Annotated[str, typer.Option("--on", help=SOURCE_HELP)],
     encoder: Annotated[list[str] | None, typer.Option(help="Name of an encoder; repeat for several.")] = None,
     label: Annotated[str | None, typer.Option(help="Column that probes tell; found if not given.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder that keeps vectors and results.")] = Path("encoders"),
+    out: Annotated[Path, typer.Option(callback=OUT_FOLDER, help="Folder of vectors and results.")] = Path("encoders"),
     sample: Annotated[int, typer.Option(min=1, help="Most items, drawn at random.")] = RankConfig.sample,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw, the split and the intervals.")] = RankConfig.seed,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
@@ -52,13 +50,10 @@ def rank(
     path = items_path() if on == SAMPLE else on
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = RankConfig(sample, label, seed, EncodeConfig(batch_size, workers))
-    shown = progress_wanted(as_json)
 
     @contextmanager
     def begun(name: str, contents: int) -> Iterator[Progressed]:
-        if shown:
-            typer.echo(name, err=True)
-        with encode_progress(contents, shown) as advance:
+        with encode_progress(contents, shown=True, label=f"encoding by {name}") as advance:
             yield advance
 
     ranking = rank_encoders(catalogue, encoder or ["pocket"], out, config=config, load=load_encoder, begun=begun)
@@ -69,21 +64,17 @@ def rank(
 
 def _show(ranking: EncoderRanking) -> None:
     """Print what was found, each figure with its interval, and why an encoder is missing."""
-    console = Console()
-    columns = ["", *(escape(result.name) for result in ranking.results)]
     rows: dict[str, list[str]] = {}
     for number, result in enumerate(ranking.results):
         for name, value in _lines(result).items():
             rows.setdefault(name, ["-"] * len(ranking.results))[number] = value
     if ranking.results:
         label = f"; probes tell the column {ranking.label}" if ranking.label else "; no column for probes was found"
-        typer.echo(f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]{label}")
-        table = Table(*columns)
-        for name, values in rows.items():
-            table.add_row(escape(name), *(escape(value) for value in values))
-        console.print(table)
+        say(f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]{label}")
+        head = ["", *(result.name for result in ranking.results)]
+        show_table("", head, [(name, *values) for name, values in rows.items()])
     for name, reason in ranking.failed.items():
-        typer.echo(f"{name}: {reason}", err=True)
+        say(f"{name}: {reason}", err=True)
 
 
 def _lines(result: EncoderResult) -> dict[str, str]:

@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
-from indexing.errors import InputError
 from indexing.sample import items_path
 from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
 from retrieval.cli.learn import HoldOut
 from retrieval.cli.log import MinWeight, ProfilesFile, open_log
-from retrieval.cli.output import Json, show_json, write_file
+from retrieval.cli.output import Json, write_file
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import UsageError, say, show_json, show_table
 from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
 from retrieval.evaluation import evaluate as evaluate_candidates
 from retrieval.evaluation.losses import Loss
@@ -74,9 +71,9 @@ def evaluate(
     interactions are to be found; fit the bundle with the same --hold-out then, or it has seen the answers.
     """
     if (interactions is None) == (queries is None):
-        raise InputError("give either a log of interactions or --queries FILE")
+        raise UsageError("give either a log of interactions or --queries FILE")
     if profiles and not interactions:
-        raise InputError("--profiles goes with a log of interactions")
+        raise UsageError("--profiles goes with a log of interactions")
     catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
     retriever = Retriever.load(bundle)
     if queries is not None:
@@ -112,7 +109,7 @@ def evaluate(
         return
     _show(found, asked, lost)
     for what, path in written.items():
-        typer.echo(f"{what} written to {path}")
+        say(f"{what} written to {path}")
 
 
 def _sliced(retriever: Retriever, asked: Asked, found: Evaluation) -> list[SliceRow]:
@@ -130,18 +127,15 @@ def _lost(retriever: Retriever, asked: Asked) -> list[Loss]:
 
 def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss]) -> None:
     title = f"{asked.about['queries'].partition(';')[0]} ({asked.candidates.stage})"
-    table = Table("measure", "mean", "95 % interval", title=escape(title), title_justify="left")
-    for measure, mean, low, high in found.table():
-        table.add_row(measure, f"{mean:.4f}", f"{low:.4f} to {high:.4f}")
-    for measure, share in found.coverage.items():
-        table.add_row(measure, f"{share:.4f}", "")
+    rows = [(measure, f"{mean:.4f}", f"{low:.4f} to {high:.4f}") for measure, mean, low, high in found.table()]
+    rows += [(measure, f"{share:.4f}", "") for measure, share in found.coverage.items()]
     if "median rank" in asked.about:
-        table.add_row("median rank", asked.about["median rank"], "")
-    Console().print(table)
+        rows.append(("median rank", asked.about["median rank"], ""))
+    show_table(title, ("measure", "mean", "95 % interval"), rows)
     if "caution" in asked.about:
-        typer.echo(f"caution: {asked.about['caution']}")
+        say(f"caution: {asked.about['caution']}")
     for row in lost:
-        typer.echo(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
+        say(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
 
 
 def _written(
@@ -170,7 +164,7 @@ def _parts(
     """Give what is history and what is to be found, and say in words what was asked for."""
     weight = "" if min_weight is None else f", of weight {min_weight:g} and more"
     if (history is None) != (relevant is None):
-        raise InputError("give both --history and --relevant, or neither")
+        raise UsageError("give both --history and --relevant, or neither")
     if history is not None and relevant is not None:
         past, future = open_log(source, only=history), open_log(source, only=relevant, min_weight=min_weight)
         return (past, future), f"history where {history}; to be found where {relevant}{weight}"

@@ -1,19 +1,16 @@
 """Recommendations with what made each hit one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from retrieval.candidates import Candidates
-from retrieval.cli.output import SHOWN_TEXT, show_json
+from retrieval.cli.terminal import Cell, show_json, show_table, title_cell
 from retrieval.explain import Explanation
 from retrieval.retriever import Retriever
-from retrieval.titles import titles_of
+from retrieval.titles import titles_at, with_titles
 
 Explain = Annotated[
     bool,
@@ -40,36 +37,54 @@ def show_explained(
     """
     told = retriever.explain(candidates, weights=weights, among=among)
     if as_json:
-        hits = candidates.to_arrow().to_pylist()
-        whys = [_why(one) for line in told for one in line]
+        hits = with_titles(candidates, retriever.bundle).to_pylist()
+        whys = [_why(one, _called(retriever, one)) for line in told for one in line]
         show_json([hit | {"why": why} for hit, why in zip(hits, whys, strict=True)])
         return
-    titles = titles_of(retriever.bundle)
-    for query_id, line, hits in zip(candidates.query_ids, told, candidates, strict=True):
-        title = f"{escape(query_id)} ({candidates.stage})"
-        table = Table("rank", "item_id", "score", "", "because of", "sum of", "made of", "moved by", title=title)
-        table.title_justify = "left"
-        for hit, one in zip(hits, line, strict=True):
-            cells = [str(hit.rank), hit.item_id, f"{hit.score:.4f}", titles.get(hit.item_id, "")[:SHOWN_TEXT]]
-            table.add_row(*map(escape, cells), *map(escape, _in_words(one)))
-        Console().print(table)
+    for query, (query_id, line, hits) in enumerate(zip(candidates.query_ids, told, candidates, strict=True)):
+        rows = candidates.rows[query]
+        titles = titles_at(retriever.bundle, rows[rows >= 0])
+        cells: list[list[Cell]] = []
+        for hit, title, one in zip(hits, titles, line, strict=True):
+            item = [hit.item_id, *([title_cell(title)] if title else [])]
+            cells.append([hit.rank, item, f"{hit.score:.4f}", _in_words(one, _called(retriever, one))])
+        show_table(f"{query_id} ({candidates.stage})", ("rank", "item", "score", "why"), cells, whole=["item"])
 
 
-def _why(one: Explanation) -> dict[str, Any]:
+def _called(retriever: Retriever, one: Explanation) -> list[str | None]:
+    """Give the titles of the items of the history that an explanation names."""
+    rows = [retriever.items.row(item_id) for item_id, _ in one.history]
+    titles = iter(titles_at(retriever.bundle, [row for row in rows if row is not None]))
+    return [None if row is None else next(titles) for row in rows]
+
+
+def _why(one: Explanation, titles: Sequence[str | None]) -> dict[str, Any]:
     """Give an explanation as plain JSON values, without what the hit itself says."""
     why = asdict(one)
     del why["item_id"]
-    return why | {"history": [{"item_id": item_id, "effect": effect} for item_id, effect in one.history]}
+    named = zip(one.history, titles, strict=True)
+    return why | {
+        "history": [{"item_id": item_id, "title": title, "effect": effect} for (item_id, effect), title in named]
+    }
 
 
-def _in_words(one: Explanation) -> tuple[str, str, str, str]:
-    """Give cells with one effect a line."""
+def _in_words(one: Explanation, titles: Sequence[str | None]) -> list[str]:
+    """Give the lines of a cell: what pulled the item up, and what each part of the score adds."""
     parts = {"content": one.content, "behaviour": one.behaviour, "popularity": one.popularity}
     if one.profile:
         parts["profile"] = one.profile
-    modalities = "\n".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items())
-    return _signed(one.history), _signed(parts.items()), modalities, _signed(one.features.items())
+    named = [
+        (title_cell(f"{title} ({item_id})" if title else item_id), effect)
+        for (item_id, effect), title in zip(one.history, titles, strict=True)
+    ]
+    lines = [f"because of {name} {effect:+.2f}" for name, effect in named]
+    lines.append(f"sum of {_signed(parts.items())}")
+    if one.modalities:
+        lines.append("made of " + ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items()))
+    if one.features:
+        lines.append(f"moved by {_signed(one.features.items())}")
+    return lines
 
 
 def _signed(effects: Iterable[tuple[str, float]]) -> str:
-    return "\n".join(f"{name} {effect:+.2f}" for name, effect in effects)
+    return ", ".join(f"{name} {effect:+.2f}" for name, effect in effects)

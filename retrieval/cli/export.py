@@ -7,11 +7,11 @@ from typing import Annotated, assert_never
 import typer
 
 from indexing.bundle import Bundle
-from indexing.errors import InputError
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
 from retrieval.cli.log import MinWeight, Only, open_log
-from retrieval.cli.output import Json, show_json, show_pairs
+from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import UsageError, show_json, show_pairs
 
 
 class Format(StrEnum):
@@ -25,7 +25,7 @@ class Format(StrEnum):
 def export(
     bundle: BundleFolder,
     form: Annotated[Format, typer.Option("--format", help="Whose layout to write.")],
-    out: Annotated[Path, typer.Option(help="A new folder.")],
+    out: Annotated[Path, typer.Option(callback=OUT_FOLDER, help="A new folder.")],
     interactions: Annotated[str | None, typer.Option(help="For mmrec: a log of interactions, or 'sample'.")] = None,
     only: Only = None,
     min_weight: MinWeight = None,
@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Write a bundle in the layout of another tool."""
     if (interactions is None) != (form is not Format.MMREC):
-        raise InputError("give --interactions LOG with --format mmrec, and only then")
+        raise UsageError("give --interactions LOG with --format mmrec, and only then")
     opened = Bundle.open(bundle)
     match form:
         case Format.CLIP_RETRIEVAL:

@@ -1,21 +1,19 @@
 """`commonspace inspect`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
 from indexing.inspect import inspect_catalogue
 from indexing.inspect_page import inspection_page, overview
+from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs, write_file
+from retrieval.cli.output import Json, write_file
+from retrieval.cli.terminal import say, show_json, show_pairs
 
 
 def inspect(
@@ -33,8 +31,8 @@ def inspect(
     named = NamedColumns(item_id, tuple(text) if text else None, image)
     path = items_path() if source == SAMPLE else source
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    with _progress(limit, progress_wanted(as_json)) as advance:
-        found = inspect_catalogue(catalogue, limit=limit, progress=advance)
+    with progress("reading", limit, "rows") as told:
+        found = inspect_catalogue(catalogue, limit=limit, progress=told.advance)
     if html is not None:
         write_file(html, inspection_page(found, catalogue).encode())
     if as_json:
@@ -42,13 +40,4 @@ def inspect(
         return
     show_pairs(found.source, overview(found))
     if html is not None:
-        typer.echo(f"page with pictures written to {html}")
-
-
-@contextmanager
-def _progress(limit: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show rows read on standard error, when it is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("", total=limit)
-        yield lambda rows: bar.update(task, advance=rows)
+        say(f"page with pictures written to {html}")

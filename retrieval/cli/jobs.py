@@ -2,25 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from indexing.errors import InputError
+from indexing.progress import progress
 from indexing.sample import interactions_path
 from retrieval.cli.log import open_log
-from retrieval.cli.output import progress_wanted, show_json, show_pairs
+from retrieval.cli.output import counted
+from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.jobs import (
     BatchConfig,
     FlatCandidates,
@@ -38,6 +31,7 @@ from retrieval.jobs.job import Progressed
 from retrieval.jobs.lines import Source
 from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
+from retrieval.table_files import check_out
 
 UsersFile = Annotated[
     Path | None, typer.Option("--users", help="Parquet, a file or a folder, with one line a user: user_id, history.")
@@ -45,13 +39,6 @@ UsersFile = Annotated[
 Chunk = Annotated[int, typer.Option(min=1, help="Users of a large job answered and written at once.")]
 Log: TypeAlias = tuple[str, str | None, float | None]
 """Where a log is, which rows are read, and of which weight at least."""
-
-FILES = (".parquet", ".pq")
-
-
-def is_folder(out: Path | None) -> bool:
-    """Whether answers go to a folder of parts: whatever does not end as a Parquet file."""
-    return out is not None and out.suffix.lower() not in FILES
 
 
 def recommend_job(
@@ -93,7 +80,7 @@ def rerank_job(
         histories, identity = _logged(retriever, log)
         source = FlatCandidates(tables, histories, retriever.items, identity)
     else:
-        raise InputError(
+        raise UsageError(
             f"{candidates} has no column 'history'; say with --interactions which log the histories are in"
         )
     _run(retriever, source, config, out=out, as_json=as_json)
@@ -110,9 +97,12 @@ def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[st
 def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path | None, as_json: bool) -> None:
     """Answer everyone and say what became of it."""
     if out is None:
-        raise InputError("so many answers need a place: --out FOLDER, which can be gone on with, or --out FILE.parquet")
-    with _progress(len(source), shown=progress_wanted(as_json)) as advance:
-        if is_folder(out):
+        raise UsageError(
+            "so many answers need a place: --out FOLDER, which can be gone on with, or --out FILE.parquet, .csv, .jsonl"
+        )
+    form, config = check_out(out), replace(config, titles=True)
+    with _progress(len(source)) as advance:
+        if form == "folder":
             report, beside = run_job(retriever, source, out, config, progress=advance), out / "_quarantine"
         else:
             beside = out.with_name(f"{out.stem}.quarantine{out.suffix}")
@@ -127,41 +117,27 @@ def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path
 def _in_words(report: JobReport, quarantine: Path) -> dict[str, str]:
     words = {
         "users": str(report.users),
-        "answers": f"{report.answers} in {report.parts} parts, {report.resumed} of them from before",
+        "answers": f"{report.answers} in {counted(report.parts, 'part')}, {report.resumed} of them from before",
         "time": f"{report.seconds:.1f} s, {report.users_per_second:.0f} users/s",
     }
     if report.reasons:
-        words["without answers"] = f"{report.reasons.total()} lines, see {quarantine}: " + ", ".join(
+        words["without answers"] = f"{counted(report.reasons.total(), 'line')}, see {quarantine}: " + ", ".join(
             f"{count} {reason}" for reason, count in report.reasons.most_common(3)
         )
     if report.unknown:
-        words["left out"] = f"{report.unknown} items that are not in this bundle"
+        words["left out"] = f"{counted(report.unknown, 'item')} not in this bundle"
     return words
 
 
 @contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Progressed]:
-    """Show lines done, users a second, time left and what was set aside on standard error."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("answering"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("lines, {task.fields[rate]} users/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[aside]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("", total=total, rate="…", aside="")
-        done = {"users": 0, "aside": 0}
+def _progress(total: int) -> Iterator[Progressed]:
+    """Show users done, time left and how many lines were set aside on standard error."""
+    with progress("answering", total, "users") as told:
+        aside = 0
 
-        def advance(lines: int, users: int, quarantined: int) -> None:
-            bar.update(task, advance=lines)
-            done["users"] += users
-            done["aside"] += quarantined
-            elapsed = bar.tasks[0].elapsed
-            rate = f"{done['users'] / elapsed:.0f}" if elapsed else "…"
-            bar.update(task, rate=rate, aside=f"{done['aside']} without answers" if done["aside"] else "")
+        def advance(lines: int, _users: int, quarantined: int) -> None:
+            nonlocal aside
+            aside += quarantined
+            told.advance(lines, more=f"{aside} without answers" if aside else "")
 
         yield advance

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from indexing.errors import InputError
+from indexing.progress import progress
 from retrieval.cli.curve import write_losses
 from retrieval.cli.drawing import check_format
 from retrieval.cli.lessons import lessons_shown, show_report
 from retrieval.cli.log import Log, MinWeight, Only, ProfilesFile, open_log
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.fit import fit as fit_bundle
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
@@ -63,14 +62,14 @@ def fit(
     One that was stopped goes on where it stopped.
     """
     if refresh and cut:
-        raise InputError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
+        raise UsageError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
     if losses is not None:
         check_format(losses)
     log = _log(interactions, only, min_weight, hold_out)
     settings = _settings(config, cut) if config or not refresh else None
     known = None if profiles is None else Profiles.open(profiles)
-    with lessons_shown(as_json) as progress:
-        report = fit_bundle(bundle, log, settings, profiles=known, refresh=refresh, work=work, progress=progress)
+    with lessons_shown() as tell:
+        report = fit_bundle(bundle, log, settings, profiles=known, refresh=refresh, work=work, progress=tell)
     if losses is not None:
         write_losses(report.training, losses, str(bundle))
     if as_json:
@@ -94,16 +93,15 @@ def tune(
 ) -> None:
     """Search for settings of the behaviour block; stop and go on at will."""
     log = _log(interactions, only, min_weight, hold_out)
-    with Progress(console=Console(stderr=True), disable=not progress_wanted(as_json)) as bar:
-        task = bar.add_task("tuning", total=trials)
+    with progress("tuning", trials, "trials") as told:
 
         def shown(done: int, best: float) -> None:
-            bar.update(task, completed=done, description=f"tuning, best {best:.4f}")
+            told.advance(to=done, more=f"best {best:.4f}")
 
         found = tune_bundle(bundle, log, study, trials=trials, config=_settings(config, cut), progress=shown)
     write_settings(found.config, out)
-    told = {"ndcg@20": found.value, "ndcg@20 at the start": found.start, "trials": found.trials, "written": str(out)}
-    show_json(told) if as_json else show_pairs(f"{bundle}: tuned on later interactions", told)
+    what = {"ndcg@20": found.value, "ndcg@20 at the start": found.start, "trials": found.trials, "written": str(out)}
+    show_json(what) if as_json else show_pairs(f"{bundle}: tuned on later interactions", what)
 
 
 def _log(path: str, only: str | None, min_weight: float | None, hold_out: float) -> Interactions:

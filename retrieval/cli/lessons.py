@@ -4,53 +4,37 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from retrieval.cli.output import progress_wanted, show_pairs
+from indexing.progress import progress
+from retrieval.cli.terminal import show_pairs, show_table
 from retrieval.fit_report import FitReport
 from retrieval.lessons import Step, Tell
 
 
 @contextmanager
-def lessons_shown(as_json: bool) -> Iterator[Tell | None]:
-    """Show a line for each part and past while something is learned; nothing to a program."""
-    if not progress_wanted(as_json):
-        yield None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[tuple[str, str], TaskID] = {}
+def lessons_shown() -> Iterator[Tell]:
+    """Show a line for each part and past while something is learned."""
+    with progress() as shown:
+        begun = ""
 
         def tell(step: Step) -> None:
-            named = step.part, step.past
-            if named not in tasks:
-                for task in tasks.values():  # what was shown before is through, in how many passes ever
-                    done = bar.tasks[task].completed
-                    bar.update(task, total=done or 1, completed=done or 1)
-                tasks[named] = bar.add_task(f"{step.part}, from {step.past}", total=step.total or None)
-            bar.update(tasks[named], completed=step.done, total=step.total or None)
+            nonlocal begun
+            if begun != (label := f"{step.part}, from {step.past}"):
+                begun = label
+                shown.begin(label, step.total or None)
+            shown.advance(to=step.done, total=step.total or None)
 
         yield tell
 
 
 def show_report(title: str, report: FitReport) -> None:
     """Show what was learned, judged and published."""
-    table = Table("part", "passes", "loss", "ndcg@10 on later interactions", title=escape(title), title_justify="left")
+    rows = []
     parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
     for part in parts:
         if part in report.ndcg or part in report.training:
             value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
-            table.add_row(part, *_passes(report.training.get(part, {})), value)
-    Console().print(table)
+            rows.append((part, *_passes(report.training.get(part, {})), value))
+    show_table(title, ("part", "passes", "loss", "ndcg@10 on later interactions"), rows)
     search = (
         f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
         for name, found in report.search.items()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from indexing.errors import InputError
 from indexing.sample import interactions_path
+from retrieval.cli.terminal import UsageError
 from retrieval.interactions import Interactions
 
 Only = Annotated[
@@ -40,10 +40,10 @@ def parse_only(text: str) -> tuple[str, tuple[str, ...]]:
     ('split', ('train', 'valid'))
 
     Raises:
-        InputError: When it cannot be read.
+        UsageError: When it cannot be read.
     """
     column, equals, values = text.partition("=")
     wanted = tuple(value.strip() for value in values.split(",") if value.strip())
     if not equals or not column.strip() or not wanted:
-        raise InputError(f"cannot read {text!r}; write it like split=train,valid")
+        raise UsageError(f"cannot read {text!r}; write it like split=train,valid")
     return column.strip(), wanted

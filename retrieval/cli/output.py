@@ -1,80 +1,87 @@
-"""How answers are shown: a table for people, JSON for programs, Parquet for the next step."""
+"""How answers are given: tables for people, JSON for programs, files for the next step."""
 
-import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow as pa
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from indexing import fsops
 from indexing.bundle import Bundle
-from indexing.store import parquet_bytes
+from indexing.errors import InputError
 from retrieval.candidates import Candidates
+from retrieval.cli.terminal import Cell, UsageError, say, show_json, show_table, title_cell
 from retrieval.rules import Ruled
-from retrieval.titles import titles_of
+from retrieval.table_files import check_folder, check_out, write_table
+from retrieval.titles import titles_at, with_titles
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Out = Annotated[Path | None, typer.Option(help="Write the answers to this Parquet file instead.")]
-
-SHOWN_TEXT = 60
 
 
-def progress_wanted(as_json: bool) -> bool:
-    """Show progress only to a person at a terminal."""
-    return sys.stderr.isatty() and not as_json
+def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
+    """Look at the name of an output before any work."""
+
+    def called(path: Path | None) -> Path | None:
+        try:
+            if path is not None:
+                check(path)
+        except InputError as error:
+            raise UsageError(error.for_terminal) from error
+        return path
+
+    return called
 
 
-def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON value."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
-
-
-def show_pairs(title: str, pairs: Mapping[str, object]) -> None:
-    """Print names and values as a small table."""
-    # What comes from outside may hold brackets, as in shard-[a-c].tar: rich takes those for its markup.
-    table = Table("", "", title=escape(title), title_justify="left", show_header=False)
-    for name, value in pairs.items():
-        table.add_row(name, escape(str(value)))
-    Console().print(table)
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_checked(check_out),
+        help="Write the answers to this .parquet, .csv or .jsonl file, or to a folder, instead.",
+    ),
+]
+OUT_FILE, OUT_FOLDER = _checked(check_out), _checked(check_folder)
+"""For outputs that are a table, and for those that are always a folder."""
 
 
 def show_candidates(candidates: Candidates, bundle: Bundle, *, as_json: bool, out: Path | None = None) -> None:
-    """Give ranked items as tables, as JSON lines of one list, or as a Parquet file."""
+    """Give ranked items, each with its title, as tables, as JSON, or as a file."""
     if out is not None:
-        write_table(candidates.to_arrow(), out)
+        write_table(with_titles(candidates, bundle), out)
         message = {"written": str(out), "queries": len(candidates)}
-        show_json(message) if as_json else typer.echo(f"{len(candidates)} lists written to {out}")
+        show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}")
         return
     if as_json:
-        show_json(candidates.to_arrow().to_pylist())
+        show_json(with_titles(candidates, bundle).to_pylist())
         return
-    titles = titles_of(bundle)
     ruled = candidates if isinstance(candidates, Ruled) else None
+    head = ["rank", "item_id", "score", "title", *(["rules"] if ruled is not None else [])]
     for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
-        table = Table("rank", "item_id", "score", "", title=f"{query_id} ({candidates.stage})", title_justify="left")
+        rows = candidates.rows[query]
+        titles = titles_at(bundle, rows[rows >= 0])
+        lines: list[list[Cell]] = [
+            [hit.rank, hit.item_id, f"{hit.score:.4f}", title_cell(title)]
+            for hit, title in zip(hits, titles, strict=True)
+        ]
         if ruled is not None:
-            table.add_column("rules")
-        for place, hit in enumerate(hits):
-            cells = [str(hit.rank), hit.item_id, f"{hit.score:.4f}", titles.get(hit.item_id, "")[:SHOWN_TEXT]]
-            table.add_row(*cells, *([] if ruled is None else [escape("; ".join(ruled.rules_of(query)[place]))]))
-        Console().print(table)
+            lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
+        show_table(f"{query_id} ({candidates.stage})", head, lines, whole=["item_id"])
+        if not hits:
+            say("nothing was found")
         if ruled is not None and ruled.excluded[query]:
-            told = "; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items())
-            Console().print(escape(told))
-
-
-def write_table(table: pa.Table, out: Path) -> None:
-    """Write a whole Parquet file, or leave what was there."""
-    write_file(out, parquet_bytes(table))
+            say("; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items()))
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file, into a folder that is made when it is missing, or leave what was there."""
     fsops.make_folder(path.parent)
     fsops.write_bytes(path, data)
+
+
+def counted(count: int, thing: str) -> str:
+    """Say how many there are, in the singular or the plural.
+
+    >>> counted(1, "row"), counted(2_000, "row"), counted(0, "query")
+    ('1 row', '2,000 rows', '0 queries')
+    """
+    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{count:,} {thing if count == 1 else many}"

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from indexing.errors import InputError
+from indexing.progress import progress
 from retrieval.cli.log import Log, MinWeight, Only, open_log
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs, write_file, write_table
+from retrieval.cli.output import OUT_FILE, Json, write_file
+from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits
 from retrieval.preparation import prepare as prepare_log
+from retrieval.table_files import write_table
 
-Prepared = Annotated[Path, typer.Argument(help="The Parquet file to write.")]
+Prepared = Annotated[Path, typer.Argument(callback=OUT_FILE, help="The .parquet, .csv or .jsonl file to write.")]
 Report = Annotated[Path | None, typer.Option(help="Write what was left out, and why, to this JSON file.")]
 Events = Annotated[
     str | None, typer.Option(help="What each type of event weighs, like 'view=1,purchase=5,return=0'; 0 leaves it out.")
@@ -44,12 +46,10 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Leave duplicates, bots and pushed items out of a log, and write the rest with a report."""
-    if out.suffix.lower() not in (".parquet", ".pq"):
-        raise InputError(f"{out} does not end in .parquet; what is prepared is written as Parquet")
     if any(path is not None and path.resolve() == Path(interactions).resolve() for path in (out, report)):
-        raise InputError(f"{interactions} is the log itself; write to another file, so that nothing is lost")
+        raise UsageError(f"{interactions} is the log itself; write to another file, so that nothing is lost")
     if report is not None and report.resolve() == out.resolve():
-        raise InputError(f"{out} is to hold both the log and the report; give each a file of its own")
+        raise UsageError(f"{out} is to hold both the log and the report; give each a file of its own")
     config = PrepareConfig(
         bots=BotLimits() if bots else None,
         pushes=_pushes(pushed),
@@ -58,8 +58,8 @@ def prepare(
     )
     weights = parse_events(events) if events else None
     log = open_log(interactions, only=only, min_weight=min_weight, events=weights)
-    shows = progress_wanted(as_json)
-    prepared, what = prepare_log(log, config, told=_show_rule if shows else None)
+    with progress() as shown:
+        prepared, what = prepare_log(log, config, told=lambda rule: shown.begin(f"looking for {rule}"))
     written = {"report": what.to_json(), "config": config.to_json()}
     if report is not None:
         write_file(report, json.dumps(written, ensure_ascii=False, indent=2).encode() + b"\n")
@@ -77,7 +77,7 @@ def parse_events(text: str) -> dict[str, float]:
     {'view': 1.0, 'purchase': 5.0}
 
     Raises:
-        InputError: When it cannot be read.
+        UsageError: When it cannot be read.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -87,7 +87,7 @@ def parse_events(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name.strip() or name.strip() in weights:
-            raise InputError(f"cannot read {part!r} in {text!r}; write each type once, like view=1,purchase=5")
+            raise UsageError(f"cannot read {part!r} in {text!r}; write each type once, like view=1,purchase=5")
         weights[name.strip()] = value
     return weights
 
@@ -99,7 +99,7 @@ def _pushes(wanted: str) -> PushLimits | None:
         case "interactions" | "users":
             return PushLimits(drop=wanted)
         case _:
-            raise InputError(f"pushed={wanted!r} is none of 'interactions', 'users' and 'keep'")
+            raise UsageError(f"--pushed {wanted!r} is none of 'interactions', 'users' and 'keep'")
 
 
 def _k_core(text: str | None) -> tuple[int, int] | None:
@@ -108,9 +108,5 @@ def _k_core(text: str | None) -> tuple[int, int] | None:
     try:
         items_a_user, users_an_item = (int(number) for number in text.split(","))
     except ValueError as error:
-        raise InputError(f"cannot read {text!r}; write items a user and users an item, like 5,5") from error
+        raise UsageError(f"cannot read {text!r}; write items a user and users an item, like 5,5") from error
     return items_a_user, users_an_item
-
-
-def _show_rule(name: str) -> None:
-    typer.echo(f"looking for: {name}", err=True)

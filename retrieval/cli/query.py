@@ -11,7 +11,7 @@ from indexing.errors import InputError
 from retrieval.batch import candidates_from_table, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
-from retrieval.cli.jobs import Chunk, UsersFile, is_folder, recommend_job, rerank_job
+from retrieval.cli.jobs import Chunk, UsersFile, recommend_job, rerank_job
 from retrieval.cli.log import MinWeight, Only, ProfilesFile, open_log
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.cli.shaping import (
@@ -26,12 +26,14 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
+from retrieval.cli.terminal import UsageError
 from retrieval.cli.users import History, OneUser, Profile, of_histories, of_log
 from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
 from retrieval.item_texts import ItemTexts
 from retrieval.jobs import BatchConfig
 from retrieval.retriever import Retriever
+from retrieval.table_files import form_of
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
 Depth = Annotated[int, typer.Option("-k", min=1, max=10_000, help="Answers a query.")]
@@ -67,9 +69,9 @@ def search(
 ) -> None:
     """Find the items nearest to texts, pictures or sounds."""
     if sum(map(bool, (texts, image, audio))) != 1:
-        raise InputError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
+        raise UsageError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     if cross_encoder and not texts:
-        raise InputError("--cross-encoder orders what texts find: leave it out, or give texts")
+        raise UsageError("--cross-encoder orders what texts find: leave it out, or give texts")
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
@@ -148,16 +150,16 @@ def recommend(
     Very many users: --out FOLDER is written part by part, and the same command goes on where it stopped.
     """
     if sum(map(bool, (history or profile, interactions, users_file))) != 1:
-        raise InputError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
+        raise UsageError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
     if profiles and not interactions:
-        raise InputError("--profiles goes with --interactions; --users has columns of its own, --history --profile")
+        raise UsageError("--profiles goes with --interactions; --users has columns of its own, --history --profile")
     if explain and (out or users_file):
-        raise InputError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
+        raise UsageError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
     retriever = Retriever.load(bundle)
-    if users_file or (interactions and not user and is_folder(out)):
+    if users_file or (interactions and not user and _a_folder(out)):
         config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
         read = (interactions, only, min_weight) if interactions else None
         recommend_job(retriever, users_file, read, config, profiles=profiles, out=out, as_json=as_json)
@@ -216,7 +218,7 @@ def rerank(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
     retriever = Retriever.load(bundle)
-    if interactions is None or is_folder(out):
+    if interactions is None or _a_folder(out):
         read = (interactions, only, min_weight) if interactions else None
         rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
         return
@@ -239,6 +241,10 @@ def _read_anew(
     scorer = load_cross_encoder(cross_encoder)
     found = retriever.search_texts(texts, depth, where=filters).named(texts)
     return CrossEncoderReranker(scorer, item_texts, dict(zip(texts, texts, strict=True))).rerank(found)
+
+
+def _a_folder(out: Path | None) -> bool:
+    return out is not None and form_of(out) == "folder"
 
 
 def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
-from indexing.errors import InputError
+from retrieval.cli.terminal import UsageError
 from retrieval.diversify import METHODS, Method
 from retrieval.rules import Rules
 from retrieval.shaping import Shape
@@ -45,7 +45,7 @@ def shape_of(
     """Read what was given, so that faults are found before any work."""
     given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness, "--page": page}
     if diversify is None and (idle := [name for name, value in given.items() if value is not None]):
-        raise InputError(f"{idle[0]} says how to diversify; give --diversify too, with one of {list(METHODS)}")
+        raise UsageError(f"{idle[0]} says how to diversify; give --diversify too, with one of {list(METHODS)}")
     return Shape(
         cast(Method | None, diversify),
         Shape.strength if strength is None else strength,
@@ -65,9 +65,9 @@ def parse_cap(text: str) -> tuple[str, int]:
     ('genres', 3)
 
     Raises:
-        InputError: When it cannot be read.
+        UsageError: When it cannot be read.
     """
     name, equals, most = text.rpartition("=")
     if not equals or not name.strip() or not most.strip().isdecimal():
-        raise InputError(f"cannot read the cap {text!r}; write it like genres=3")
+        raise UsageError(f"cannot read the cap {text!r}; write it like genres=3")
     return name.strip(), int(most)

@@ -4,22 +4,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from indexing.bundle import Bundle
+from indexing.progress import progress
 from indexing.rollback import generations
 from indexing.rollback import rollback as roll_back
 from indexing.verify import Problem
 from indexing.verify import verify as find_problems
-from retrieval.cli.output import Json, progress_wanted, show_json, show_pairs
+from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
+from retrieval.cli.terminal import say, show_json, show_pairs
 from retrieval.learned import compact as compact_bundle
 from retrieval.learned import repair as repair_bundle
 
 
 def compact(bundle: BundleFolder, as_json: Json = False) -> None:
     """Fold the changes into a new generation; searching and adding may go on meanwhile."""
-    _show(compact_bundle(bundle), as_json)
+    with progress("compacting"):
+        compacted = compact_bundle(bundle)
+    _show(compacted, as_json)
 
 
 def rollback(
@@ -33,9 +36,8 @@ def rollback(
 
 def verify(bundle: BundleFolder, as_json: Json = False) -> None:
     """Compare every byte with what was written; the exit code is 1 when what is in force is damaged."""
-    with Console(stderr=True).status("") as status:
-        told = status.update if progress_wanted(as_json) else None
-        problems = find_problems(bundle, told)
+    with progress("verifying", unit="files") as shown:
+        problems = find_problems(bundle, lambda path: shown.advance(1, more=path))
     if as_json:
         show_json({"bundle": str(bundle), "problems": [problem.to_json() for problem in problems]})
     else:
@@ -56,7 +58,10 @@ def repair(
     if as_json:
         show_json({"bundle": str(bundle), **report.to_json()})
     else:
-        show_pairs(f"{bundle}: repaired", {str(place): line for place, line in enumerate(report.done, start=1)})
+        if report.done:
+            show_pairs(f"{bundle}: repaired", {str(place): line for place, line in enumerate(report.done, start=1)})
+        else:
+            say(f"{bundle}: nothing had to be repaired")
         _show_problems(bundle, list(report.left))
     if any(problem.serving for problem in report.left):
         raise typer.Exit(1)
@@ -78,7 +83,7 @@ def _show(bundle: Bundle, as_json: bool) -> None:
 
 def _show_problems(bundle: Path, problems: list[Problem]) -> None:
     if not problems:
-        typer.echo(f"{bundle}: every byte is as it was written")
+        say(f"{bundle}: every byte is as it was written")
     for problem in problems:
         where = "in force" if problem.serving else "kept"
         show_pairs(problem.path, {where: problem.what, "way out": problem.way_out})

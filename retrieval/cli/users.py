@@ -6,8 +6,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from indexing.errors import InputError
 from retrieval.batch import Users, users_of
+from retrieval.cli.terminal import UsageError
 from retrieval.interactions import Interactions
 from retrieval.profile_taste import Given
 from retrieval.profiles import Profiles
@@ -48,7 +48,7 @@ def of_histories(histories: Sequence[str], profiles: Sequence[str]) -> AskedUser
     known = [parse_profile(text) for text in profiles]
     listed = [[part.strip() for part in one.split(",") if part.strip()] for one in histories] or [[] for _ in known]
     if known and len(known) != len(listed):
-        raise InputError(f"{len(known)} --profile for {len(listed)} --history; give one for each, or no history at all")
+        raise UsageError(f"{len(known)} --profile for {len(listed)} --history; give one for each, or no history at all")
     named = {f"history {number}": ids for number, ids in enumerate(listed, start=1)}
     return AskedUsers(Users(named, {}), None, known or None)
 
@@ -75,5 +75,5 @@ def parse_profile(text: str) -> dict[str, Any]:
     """
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if bad := [name for name, equals, _ in pairs if not equals or not name.strip()]:
-        raise InputError(f"cannot read {bad[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'")
+        raise UsageError(f"cannot read {bad[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'")
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
@@ -19,6 +20,7 @@ from retrieval.ragged import lengths_of
 from retrieval.rerank import ExactReranker
 from retrieval.retriever import Retriever
 from retrieval.shaping import Shape
+from retrieval.titles import BESIDE, TITLE, with_titles
 
 Step: TypeAlias = Callable[[Candidates], Candidates]
 Given: TypeAlias = Path | str | pa.Table | Iterable[pa.RecordBatch]
@@ -51,6 +53,7 @@ class BatchConfig:
         where: What every answer satisfies.
         shape: What a list should be beyond relevant.
         chunk: Users answered and written at once; a kill costs at most so many.
+        titles: Give each answer its title, too.
     """
 
     k: int = 10
@@ -60,6 +63,7 @@ class BatchConfig:
     where: Where = ()
     shape: Shape = field(default_factory=Shape)
     chunk: int = 4096
+    titles: bool = False
 
     def __post_init__(self) -> None:
         for name in ("k", "depth", "chunk"):
@@ -69,12 +73,14 @@ class BatchConfig:
     def to_json(self) -> dict[str, Any]:
         """Give what changes answers as plain JSON values; filters as the text that `parse_filter` reads."""
         where = self.where if isinstance(self.where, list | tuple) else [self.where]
-        return {**vars(self), "where": [str(one) for one in where], "shape": self.shape.to_json()}
+        given = {name: value for name, value in vars(self).items() if name != "titles" or value}
+        return {**given, "where": [str(one) for one in where], "shape": self.shape.to_json()}
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of answers."""
-        return SCHEMA.append(RULED) if self.shape.rules else SCHEMA
+        schema = SCHEMA.insert(BESIDE, TITLE) if self.titles else SCHEMA
+        return schema.append(RULED) if self.shape.rules else schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +91,18 @@ class Answers:
         chunk: The users.
         found: Their answers, in order, in one or more batches.
         schema: Of a table of them.
+        titled: The bundle whose titles stand beside the items; None for none.
     """
 
     chunk: Chunk
     found: tuple[Candidates, ...]
     schema: pa.Schema = SCHEMA
+    titled: Bundle | None = None
 
     def to_arrow(self) -> pa.Table:
-        """Give one line a hit: ``query_id, item_id, rank, score, stage`` and, where there are rules, ``rules``."""
-        return pa.concat_tables([self.schema.empty_table(), *(one.to_arrow() for one in self.found)])
+        """Give one line a hit: ``query_id, item_id, rank, score, stage``; ``title`` and ``rules`` where wanted."""
+        tables = (one.to_arrow() if self.titled is None else with_titles(one, self.titled) for one in self.found)
+        return pa.concat_tables([self.schema.empty_table(), *tables])
 
     def quarantined(self) -> pa.Table:
         """Give the lines that could not be answered: ``line, query_id, reason``."""
@@ -155,7 +164,7 @@ def answers(
     for chunk in source.chunks(start, config.chunk):
         users = chunk.users
         found = (answered(retriever, users.take(lines), config, through) for lines in _blocks(users, config))
-        yield Answers(chunk, tuple(found), config.schema)
+        yield Answers(chunk, tuple(found), config.schema, retriever.bundle if config.titles else None)
 
 
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:

@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from indexing import fsops
 from indexing.lock import writing
@@ -17,6 +16,7 @@ from retrieval.jobs.answering import SCHEMA, Answers, BatchConfig, Step, answers
 from retrieval.jobs.folder import LOCK, JobFolder, Part
 from retrieval.jobs.lines import Source
 from retrieval.retriever import Retriever
+from retrieval.table_files import form_of, table_writer, write_table
 
 Progressed: TypeAlias = Callable[[int, int, int], None]
 """Is told of lines, users and quarantined lines that are done since it was told last."""
@@ -114,15 +114,15 @@ def write_answers(
     schema: pa.Schema = SCHEMA,
     progress: Progressed | None = None,
 ) -> JobReport:
-    """Write answers into one Parquet file, a chunk at a time, and the lines without answers, if any, into another.
+    """Write answers into one file, a chunk at a time, and the lines without answers, if any, into another.
 
-    Stopped, it leaves what was there before.
+    Both are of the kind that their names say, see `retrieval.table_files`. Stopped, it leaves what was there before.
     """
     report, started, bad = JobReport(), perf_counter(), [QUARANTINED_SCHEMA.empty_table()]
     told = progress or (lambda _lines, _users, _quarantined: None)
 
     def produce(write: Callable[[bytes | memoryview], None]) -> None:
-        with pq.ParquetWriter(pa.PythonFile(_Sink(write), "w"), schema, compression="zstd") as writer:
+        with table_writer(write, schema, form_of(out)) as writer:
             for one in found:
                 table, chunk = one.to_arrow(), one.chunk
                 writer.write_table(table)
@@ -135,12 +135,8 @@ def write_answers(
     fsops.write_stream(out, produce)
     report.parts = 1
     if report.reasons:
-        fsops.write_stream(quarantined, lambda write: _write_table(pa.concat_tables(bad), write))
+        write_table(pa.concat_tables(bad), quarantined)
     return report.timed(perf_counter() - started, report.users)
-
-
-def _write_table(table: pa.Table, write: Callable[[bytes | memoryview], None]) -> None:
-    pq.write_table(table, pa.PythonFile(_Sink(write), "w"), compression="zstd")
 
 
 def _counted(report: JobReport, part: Part, told: Progressed) -> None:
@@ -157,26 +153,3 @@ def _description(retriever: Retriever, source: Source, config: BatchConfig, step
         "settings": config.to_json() | {"steps": named},
         "bundle": {"generation": state.generation, "changes": state.last},
     }
-
-
-class _Sink:
-    """What `pyarrow` writes into as if it were a file."""
-
-    closed = False
-
-    def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
-        self._write, self._size = write, 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        self._write(data)
-        self._size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._size
-
-    def flush(self) -> None:
-        """Do nothing: what is written is handed on at once."""
-
-    def close(self) -> None:
-        self.closed = True

@@ -222,19 +222,24 @@ def test_recommend_on_the_command_line(
     names = ("users", "answers", "parts", "resumed", "quarantined", "unknown")
     assert [told[name] for name in names] == [USERS - 2, 3 * (USERS - 2), 4, 0, 2, 1]
     assert {"seconds", "users_per_second", "reasons", "written"} <= set(told)
-    assert files(tmp_path / "answers") == files(whole)
+    titled = tmp_path / "titled"
+    run(retriever, path, titled, replace(CONFIG, titles=True))
+    assert files(tmp_path / "answers") == files(titled)
+    found = pq.read_table(titled)
+    assert found.drop_columns("title").equals(pq.read_table(whole))
+    assert found["title"].to_pylist() == [item_id.replace("-", " ") for item_id in found["item_id"].to_pylist()]
     code, out, _ = call(*asked, "--out", tmp_path / "answers")
     assert code == 0
     assert "4 of them from before" in out
     assert "2 lines, see" in out
     assert call(*asked, "--out", tmp_path / "answers.parquet")[0] == 0
-    assert pq.read_table(tmp_path / "answers.parquet").equals(pq.read_table(whole))
+    assert pq.read_table(tmp_path / "answers.parquet").equals(found)
     assert pq.read_table(tmp_path / "answers.quarantine.parquet")["line"].to_pylist() == [5, 9]
     code, _, err = call(*asked[:-1], 5, "--out", tmp_path / "answers")
     assert code == 1
     assert "settings.chunk was 4 and now is 5" in err
     code, _, err = call(*asked)
-    assert code == 1
+    assert code == 2
     assert "--out FOLDER, which can be gone on with, or --out FILE.parquet" in err
 
 
@@ -255,12 +260,13 @@ def test_from_a_log_to_candidates_to_answers_on_the_command_line(
     assert_same(pq.read_table(tmp_path / "ranked"), pq.read_table(tmp_path / "ranked.parquet"))
 
     assert call("rerank", bundle, path, "-k", 3, "--out", tmp_path / "given")[0] == 0
-    assert_same(pq.read_table(tmp_path / "given"), joined(rerank_batches(retriever, path, BatchConfig(k=3))))
+    given = pq.read_table(tmp_path / "given").drop_columns("title")
+    assert_same(given, joined(rerank_batches(retriever, path, BatchConfig(k=3))))
     code, _, err = call("rerank", bundle, path, "--interactions", log, "--out", tmp_path / "both")
     assert code == 1
     assert "has histories of its own; leave out --interactions" in err
     code, _, err = call("rerank", bundle, tmp_path / "found", "--out", tmp_path / "none")
-    assert code == 1
+    assert code == 2
     assert "has no column 'history'; say with --interactions" in err
 
 
