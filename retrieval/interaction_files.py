@@ -1,6 +1,7 @@
 """Logs as text: comma- and tab-separated files, and the .inter files of RecBole and MMRec."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from indexing.errors import InteractionsError, examples
 from retrieval.interaction_log import Wish
 
 # What RecBole writes behind a column's name, as in ``user_id:token``.
+_HEAD = 2**16  # characters that the header is in
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
@@ -18,7 +20,7 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
     """Read what is wanted of a UTF-8 file with a header, as text, and count the rows that do not fit the header.
 
     Args:
-        path: Where it is; a ``.tsv`` file has tabs, others have commas.
+        path: Where it is. What separates its columns is told by its header.
         wish: What is wanted.
         inter: It is an .inter file: tabs, and perhaps types behind the names.
 
@@ -27,7 +29,6 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
     """
     from pyarrow import csv as arrow_csv
 
-    separator = "\t" if inter or Path(path).suffix.lower() == ".tsv" else ","
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
 
     def skip(_row: object) -> str:
@@ -36,7 +37,7 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
 
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            written = next(csv.reader(file, delimiter=separator), [])
+            separator, written = _header(file.read(_HEAD), path, wish, inter=inter)
         names = plain_names(written, path) if inter else written
         needed = {name: written[names.index(name)] for name in wish.needed(names)}
         table = arrow_csv.read_csv(
@@ -52,6 +53,26 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise InteractionsError(f"{path} cannot be read as {'an .inter file' if inter else 'CSV'}: {error}") from error
     return table.rename_columns(list(needed)), Counter(ragged)
+
+
+def _header(head: str, path: Path | str, wish: Wish, *, inter: bool) -> tuple[str, list[str]]:
+    """Give what separates the columns, and their names: what parts the names that are wanted, or the most names."""
+    if inter:
+        return "\t", _names(head, "\t")
+    usual = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    tried = {one: _names(head, one) for one in (usual, *(",", ";", "\t", "|"))}
+    for separator, names in tried.items():
+        try:
+            wish.columns.found_in(names)
+        except InteractionsError:
+            continue
+        return separator, names
+    most = max(tried, key=lambda one: len(tried[one]))
+    return most, tried[most]
+
+
+def _names(head: str, separator: str) -> list[str]:
+    return next(csv.reader(io.StringIO(head, newline=""), delimiter=separator), [])
 
 
 def plain_names(header: Sequence[str], path: Path | str) -> list[str]:

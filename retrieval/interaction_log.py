@@ -11,31 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.errors import InteractionsError, examples
-from indexing.types import Mask
-from retrieval.interaction_values import (
-    NO_TIME,
-    UNITS,
-    Times,
-    plain,
-    present,
-    read_events,
-    read_ids,
-    read_times,
-    read_weights,
-)
+from indexing.errors import InteractionsError, LogColumnError, examples
+from indexing.types import Mask, Rows
+from retrieval.interaction_columns import InteractionColumns, is_rating
+from retrieval.interaction_repeats import REPEATS, Repeats, once
+from retrieval.interaction_times import NO_TIME, UNITS, Times, present, read_times
+from retrieval.interaction_values import plain, read_events, read_ids, read_weights, stands_for_nobody, whole_users
 
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
 )
-_ALIASES = {
-    "user_id": ("user", "userID"),
-    "item_id": ("item", "itemID"),
-    "timestamp": ("datetime", "time"),
-    "weight": ("rating",),
-    "event": ("event_type", "action", "behavior"),
-}
 _DAY = 86_400
+_MOST_SHOWN = 1000  # rows among which one is looked for whose value is worth showing
 
 Only = tuple[str, tuple[str, ...]]
 """A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
@@ -44,71 +31,17 @@ Events = Mapping[str, float]
 """What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``; rows that weigh 0 are dropped."""
 
 
-@dataclass(frozen=True)
-class InteractionColumns:
-    """Which columns of a log hold what.
-
-    A name left at its default may also be an alias: ``user`` or ``userID``, ``item`` or ``itemID``, ``datetime`` or
-    ``time``, ``rating``, ``event_type`` or ``action`` or ``behavior``.
-
-    Attributes:
-        user_id: Who.
-        item_id: With what.
-        timestamp: When; None, or left out of the log, means that its rows stand in time order.
-        weight: How much; None, or left out of the log, means that every interaction weighs 1.
-        event: What kind of interaction; read only when weights of events are given.
-    """
-
-    user_id: str = "user_id"
-    item_id: str = "item_id"
-    timestamp: str | None = "timestamp"
-    weight: str | None = "weight"
-    event: str = "event"
-
-    def found_in(self, names: Sequence[str]) -> dict[str, str]:
-        """Give the name in the log of each of the four that is there.
-
-        Raises:
-            InteractionsError: When a column that was asked for, or that no log can do without, is missing.
-        """
-        found = {}
-        for one in SCHEMA.names:
-            wanted = getattr(self, one)
-            tried = self._tried(one)
-            if match := next((name for name in tried if name in names), None):
-                found[one] = match
-            elif one in ("user_id", "item_id") or wanted not in (one, None):
-                raise InteractionsError(
-                    f"there is no column {' or '.join(map(repr, tried))}; the columns are {list(names)}; "
-                    f"say which it is with InteractionColumns({one}=…)"
-                )
-        return found
-
-    def event_in(self, names: Sequence[str]) -> str:
-        """Give the name in the log of the column of events.
-
-        Raises:
-            InteractionsError: When there is none.
-        """
-        tried = self._tried("event")
-        if match := next((name for name in tried if name in names), None):
-            return match
-        raise InteractionsError(
-            f"there is no column {' or '.join(map(repr, tried))} of events to weigh; the columns are {list(names)}; "
-            "say which it is with InteractionColumns(event=…)"
-        )
-
-    def _tried(self, one: str) -> list[str]:
-        wanted = getattr(self, one)
-        return [wanted, *(_ALIASES[one] if wanted == one else ())]
-
-
 class Cleaned(NamedTuple):
-    """What is usable of a log: the table, and how many rows were dropped and repaired, by reason."""
+    """What is usable of a log: the table; how many rows were dropped and repaired, by reason; and an example of each.
+
+    ``repeats`` is what counts where a user has several interactions with one item.
+    """
 
     table: pa.Table
     dropped: dict[str, int]
     repaired: dict[str, int]
+    examples: dict[str, str]
+    repeats: Repeats
 
 
 @dataclass(frozen=True)
@@ -121,6 +54,8 @@ class Wish:
         only: A column and the values whose rows are kept.
         source: What to call the log in a message.
         events: What each type of event weighs.
+        repeats: What counts where a user has several interactions with one item; the last where the weights are
+            ratings, by the name of their column, and else the largest, when None.
     """
 
     columns: InteractionColumns
@@ -128,6 +63,7 @@ class Wish:
     only: Only | None
     source: str
     events: Events | None = None
+    repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
         bad = [(name, weight) for name, weight in (self.events or {}).items() if not 0 <= weight < np.inf]
@@ -136,6 +72,8 @@ class Wish:
                 f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
                 "weight to what is disliked"
             )
+        if self.repeats is not None and self.repeats not in REPEATS:
+            raise InteractionsError(f"repeats={self.repeats!r} is none of {', '.join(map(repr, REPEATS))}")
 
     def needed(self, there: Sequence[str]) -> list[str]:
         """Give the columns to load, each once.
@@ -145,7 +83,7 @@ class Wish:
         """
         found = self.columns.found_in(there)
         if self.min_weight is not None and "weight" not in found and self.events is None:
-            raise InteractionsError(f"min_weight needs a column of weights; the columns are {list(there)}")
+            raise LogColumnError(f"a least weight needs a column of weights; the columns are {list(there)}", "weight")
         if self.only and self.only[0] not in there:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(there)}")
         events = [self.columns.event_in(there)] if self.events is not None else []
@@ -164,80 +102,143 @@ class Wish:
         Raises:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
-        lost = Counter(dropped or {})
-        asked = self._asked(table)
-        log = _Log.read(asked, self.columns.found_in(table.column_names))
-        worth = np.ones(len(asked), np.float32)
+        names = self.columns.found_in(table.column_names)
+        repeats = self.repeats or ("last" if self.events is None and is_rating(names.get("weight", "")) else "max")
+        log = _Log.read(table, names, Counter(dropped or {}))
+        log.keep(self._asked(table))
+        asked = len(log)
         if self.events is not None:
             name = self.columns.event_in(table.column_names)
-            worth = read_events(asked[name], name, self.events)
-            with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
-                log = log._replace(weights=log.weights * worth)
-        usable = log.usable(lost)
-        if count := int(np.sum(usable & (worth == 0))):
-            lost["event of weight 0"] += count
-        usable &= worth != 0
+            log.weigh(read_events(table[name].take(log.rows), name, self.events))
+        log.leave_out_unusable()
+        log.keep_once(repeats)
         if self.min_weight is not None:
-            usable &= log.weights >= np.float32(self.min_weight)
-        kept = np.flatnonzero(usable)
-        if not len(kept):
-            raise InteractionsError(self._nothing_left(table, len(usable), lost))
-        order = kept[np.argsort(log.times.seconds[kept], kind="stable")]
-        arrays = [log.users.take(order), log.items.take(order), log.times.seconds[order], log.weights[order]]
-        counts = np.bincount(log.times.unit[order], minlength=len(UNITS)).tolist()
-        told = {f"time in {unit}": count for unit, count in zip(UNITS[1:], counts[1:], strict=True) if count}
-        return Cleaned(pa.table(arrays, SCHEMA), dict(lost), told)
+            log.keep(log.weights >= np.float32(self.min_weight))
+        if not len(log):
+            raise InteractionsError(self._nothing_left(table, asked, log))
+        return Cleaned(log.table(), dict(log.lost), log.told(), log.examples, repeats)
 
-    def _asked(self, table: pa.Table) -> pa.Table:
+    def _asked(self, table: pa.Table) -> Mask:
         if self.only is None:
-            return table
+            return np.ones(len(table), np.bool_)
         name, values = self.only
         try:
             text = plain(table[name]).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InteractionsError(f"column {name!r} cannot be compared with {values}: {error}") from error
-        return table.filter(pc.is_in(text, value_set=pa.array(values, pa.string())))
+        asked: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
+        return asked
 
-    def _nothing_left(self, table: pa.Table, asked: int, lost: Counter[str]) -> str:
-        wishes = [f"min_weight={self.min_weight}"] if self.min_weight is not None else []
-        wishes += [f"only={self.only}"] if self.only else []
+    def _nothing_left(self, table: pa.Table, asked: int, log: "_Log") -> str:
+        wishes = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
+        wishes += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
+        wanted = f", wanted {' and '.join(wishes)}" if wishes else ""
+        shown = "".join(f"; {reason}: {example}" for reason, example in log.examples.items())
         return (
-            f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for"
-            f"{' by ' + ' and '.join(wishes) if wishes else ''}, dropped {dict(lost)}; "
-            f"the columns read are {table.column_names}"
+            f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for, dropped {dict(log.lost)}"
+            f"{wanted}; the columns read are {table.column_names}{shown}"
         )
 
 
-class _Log(NamedTuple):
-    users: pa.Array
-    items: pa.Array
-    weights: NDArray[np.float32]
-    times: Times
+class _Log:
+    """The rows of a log on their way: (n,) each, and what became of the others.
+
+    Attributes:
+        given: The columns as they were, by what they hold.
+        rows: Where in the log they stand.
+        lost: How many were dropped, by reason.
+        repaired: How many were used after a repair.
+        examples: The first value that was dropped, by reason.
+    """
+
+    def __init__(self, given: dict[str, pa.Array], users: pa.Array, items: pa.Array, times: Times) -> None:
+        self.given, self.users, self.items, self.times = given, users, items, times
+        self.rows = np.arange(len(users))
+        self.weights = self.worth = np.ones(len(users), np.float32)
+        self.lost: Counter[str] = Counter()
+        self.repaired: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
 
     @classmethod
-    def read(cls, table: pa.Table, names: dict[str, str]) -> "_Log":
-        weights = np.ones(len(table), np.float32)
+    def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "_Log":
+        given = {one: plain(table[name]) for one, name in names.items()}
+        users, items = (read_ids(given[one], names[one]) for one in ("user_id", "item_id"))
+        users, repaired = whole_users(users)
+        times = read_times(given["timestamp"], names["timestamp"]) if "timestamp" in names else Times.none(len(table))
+        log = cls(given, users, items, times)
+        log.lost += lost
+        log.repaired += Counter({"user_id written with .0": repaired})
         if "weight" in names:
-            weights = read_weights(table[names["weight"]], names["weight"])
-        times = Times(np.zeros(len(table), np.int64), np.zeros(len(table), np.int64))
-        if "timestamp" in names:
-            times = read_times(table[names["timestamp"]], names["timestamp"])
-        users, items = (read_ids(table[names[one]], names[one]) for one in ("user_id", "item_id"))
-        return cls(users, items, weights, times)
+            log.weights = read_weights(given["weight"], names["weight"])
+        return log
 
-    def usable(self, lost: Counter[str]) -> Mask:
-        """Say which rows have no fault; count the others, a row with several faults for the first of them."""
-        seconds = self.times.seconds
-        latest = int(time.time()) + _DAY  # a day of grace for clocks and zones
-        usable: Mask = np.ones(len(seconds), np.bool_)
-        for reason, bad in (
-            ("blank user_id", ~present(self.users)),
-            ("blank item_id", ~present(self.items)),
-            ("weight missing or not finite", ~np.isfinite(self.weights)),
-            ("time missing or unreadable", seconds == NO_TIME),
-            ("impossible time", (seconds < 0) | (seconds > latest)),
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, mask: Mask) -> None:
+        """Keep some rows."""
+        self.pick(np.flatnonzero(mask))
+
+    def pick(self, places: Rows) -> None:
+        """Keep these rows, in this order."""
+        self.users, self.items = self.users.take(places), self.items.take(places)
+        self.times = Times(*(part[places] for part in self.times))
+        self.weights, self.rows = self.weights[places], self.rows[places]
+        self.worth = self.worth[places]
+
+    def weigh(self, worth: NDArray[np.float32]) -> None:
+        """Multiply weights by those of events; what weighs 0 is left out later."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
+            self.weights = self.weights * worth
+        self.worth = worth
+
+    def leave_out_unusable(self) -> None:
+        """Keep the rows that have no fault, in time order; count the others, those with several for the first."""
+        seconds, latest = self.times.seconds, int(time.time()) + _DAY  # a day of grace for clocks and zones
+        usable: Mask = np.ones(len(self), np.bool_)
+        for reason, column, bad in (
+            ("blank user_id", "user_id", ~present(self.users)),
+            ("user_id that stands for nobody", "user_id", stands_for_nobody(self.users)),
+            ("blank item_id", "item_id", ~present(self.items)),
+            ("weight missing or not finite", "weight", ~np.isfinite(self.weights)),
+            ("time missing or unreadable", "timestamp", seconds == NO_TIME),
+            ("impossible time", "timestamp", (seconds < 0) | (seconds > latest)),
+            ("event of weight 0", "", self.worth == 0),
         ):
             if count := int(np.sum(usable & bad)):
-                lost[reason] += count
+                self.lost[reason] += count
+                self._show(reason, column, np.flatnonzero(usable & bad))
             usable &= ~bad
-        return usable
+        self.pick(self.times.order(np.flatnonzero(usable)))
+
+    def keep_once(self, repeats: Repeats) -> None:
+        """Keep the last rating of an item, or the sum of what it weighs; of events all stay, whose order tells."""
+        if repeats == "max":
+            return
+        users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
+        pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
+        places, weights = once(pairs, self.weights, repeats)
+        if more := len(self) - len(places):
+            told = self.lost if repeats == "last" else self.repaired
+            told["changed by a later rating" if repeats == "last" else "added to a later one"] += more
+        self.pick(places)
+        self.weights = weights
+
+    def table(self) -> pa.Table:
+        """Give the rows as they are handed on."""
+        return pa.table([self.users, self.items, self.times.seconds, self.weights], SCHEMA)
+
+    def told(self) -> dict[str, int]:
+        """Count repairs."""
+        counts = np.bincount(self.times.unit, minlength=len(UNITS)).tolist()
+        units = {f"time in {unit}": count for unit, count in zip(UNITS[1:], counts[1:], strict=True) if count}
+        return {reason: count for reason, count in self.repaired.items() if count} | units
+
+    def _show(self, reason: str, column: str, places: Rows) -> None:
+        """Remember the first value of a fault, one that is not simply missing if there is one."""
+        if column not in self.given:
+            return
+        rows = self.rows[places[:_MOST_SHOWN]]
+        values = self.given[column].take(rows).to_pylist()
+        first = next((place for place, value in enumerate(values) if value is not None), 0)
+        self.examples[reason] = f"the first is {values[first]!r} in row {rows[first]} (from 0)"

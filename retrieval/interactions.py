@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.errors import InteractionsError
+from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_files import read_delimited
-from retrieval.interaction_log import SCHEMA, Events, InteractionColumns, Only, Wish
+from retrieval.interaction_log import SCHEMA, Events, Only, Wish
+from retrieval.interaction_repeats import Repeats
 
 __all__ = ["InteractionColumns", "Interactions"]
 
@@ -22,6 +24,9 @@ class Interactions:
         table: ``user_id: string, item_id: string, timestamp: int64, weight: float32``; times in seconds, UTC.
         dropped: How many rows could not be used, by reason. Rows that were not asked for are not counted.
         repaired: How many rows were used after a repair, by what was wrong.
+        examples: The first value that was dropped and where it stood, by reason.
+        repeats: What counts where a user has several interactions with one item: the last for ratings, of which
+            those below half of the largest are dislikes; their sum; or the largest.
 
     Example:
         >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
@@ -35,6 +40,8 @@ class Interactions:
     table: pa.Table
     dropped: dict[str, int] = field(default_factory=dict)
     repaired: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    repeats: Repeats = "max"
 
     def __post_init__(self) -> None:
         if not self.table.schema.equals(SCHEMA):
@@ -54,19 +61,21 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
         events: Events | None = None,
+        repeats: Repeats | None = None,
     ) -> "Interactions":
         """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix; see ``from_parquet``."""
         match Path(path).suffix.lower():
             case ".parquet" | ".pq":
-                return cls.from_parquet(path, columns=columns, min_weight=min_weight, only=only, events=events)
+                read = cls.from_parquet
             case ".csv" | ".tsv":
-                return cls.from_csv(path, columns=columns, min_weight=min_weight, only=only, events=events)
+                read = cls.from_csv
             case ".inter":
-                return cls.from_inter(path, columns=columns, min_weight=min_weight, only=only, events=events)
+                read = cls.from_inter
             case suffix:
                 raise InteractionsError(
                     f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv, .tsv and .inter files"
                 )
+        return read(path, columns=columns, min_weight=min_weight, only=only, events=events, repeats=repeats)
 
     @classmethod
     def from_parquet(
@@ -77,6 +86,7 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
         events: Events | None = None,
+        repeats: Repeats | None = None,
     ) -> "Interactions":
         """Read a Parquet file, or a folder of them.
 
@@ -87,13 +97,16 @@ class Interactions:
             only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
             events: What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``. It multiplies the
                 row's own weight, where there is one; rows that weigh 0 are dropped.
+            repeats: What counts where a user has several interactions with one item: ``"last"``, as for ratings that
+                were changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named
+                ``rating``, ``stars`` or ``overall``, and else the largest. ``min_weight`` is asked of what counts.
 
         Raises:
             InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
         """
         from pyarrow import parquet
 
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
         try:
             dataset = parquet.ParquetDataset(path)
             needed = wish.needed(dataset.schema.names)
@@ -111,9 +124,13 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
         events: Events | None = None,
+        repeats: Repeats | None = None,
     ) -> "Interactions":
-        """Read a UTF-8 CSV file with a header, or a ``.tsv`` file with tabs; see ``from_parquet``."""
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
+        """Read a UTF-8 file with a header; see ``from_parquet``.
+
+        Its columns are separated by commas, semicolons, tabs or ``|``: by what parts the names of the columns.
+        """
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
         return cls(*wish.clean(*read_delimited(path, wish)))
 
     @classmethod
@@ -125,6 +142,7 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
         events: Events | None = None,
+        repeats: Repeats | None = None,
     ) -> "Interactions":
         """Read an .inter file of MMRec or RecBole: tabs, and a header as in ``userID`` or ``user_id:token``.
 
@@ -132,7 +150,7 @@ class Interactions:
         The parts of MMRec are asked for by ``only=("x_label", ("0", "1"))``: 0 is train, 1 valid, 2 test. See
         ``from_parquet``.
         """
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events)
+        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
         return cls(*wish.clean(*read_delimited(path, wish, inter=True)))
 
     @classmethod
@@ -144,9 +162,10 @@ class Interactions:
         min_weight: float | None = None,
         only: Only | None = None,
         events: Events | None = None,
+        repeats: Repeats | None = None,
     ) -> "Interactions":
         """Clean an Arrow table; see ``from_parquet``."""
-        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table", events)
+        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table", events, repeats)
         return cls(*wish.clean(table.select(wish.needed(table.column_names))))
 
     def __len__(self) -> int:

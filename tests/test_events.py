@@ -50,7 +50,7 @@ def test_events_without_a_weight_are_named_with_their_row() -> None:
         r"column 'event'; weights are given for 'view', 'purchase', 'return': give these too one each, 0 to leave",
     ):
         Interactions.from_arrow(table, events=EVENTS)
-    with pytest.raises(InteractionsError, match=r"no column 'event' or 'event_type' or 'action' or .* of events"):
+    with pytest.raises(InteractionsError, match=r"no column 'event' or 'event_type' or 'action' .* of events"):
         Interactions.from_arrow(log(item_id=["i"]), events=EVENTS)
     with pytest.raises(InteractionsError, match=r"column 'event' of type list.* cannot hold events"):
         Interactions.from_arrow(log(event=[[1]]), events=EVENTS)

@@ -55,7 +55,10 @@ def test_recbole_is_read_and_its_short_rows_counted(tmp_path: Path) -> None:
     [
         (MMREC.replace("\t", ","), r"has one column 'userID,itemID,.*separated by tabs and has a header such as"),
         ("", "has one column"),
-        (MMREC.replace("itemID", "thing"), r"no column 'item_id' or 'item' or 'itemID'; the columns are \['userID'"),
+        (
+            MMREC.replace("itemID", "thing"),
+            r"no column 'item_id' or 'item' .* of items; the columns are \['userID'",
+        ),
         (RECBOLE.replace("rating:float", "rating:int"), r"columns 'rating:int'; types are token, token_seq, float"),
         (RECBOLE.replace("item_id:token", "item_id:token_seq"), r"several values a row in 'item_id:token_seq'"),
         (RECBOLE.replace("tags:token_seq", "user_id:float"), "more than one column 'user_id'"),

@@ -143,7 +143,10 @@ def test_the_near_future_is_allowed_for_clocks_that_run_fast() -> None:
 def test_ids_are_text_or_whole_numbers(given: pa.Array, expected: list[str] | None) -> None:
     table = pa.table({"user_id": ["u"] * len(given), "item_id": given})
     if expected is None:
-        with pytest.raises(InteractionsError, match=r"column 'item_id' of type .* cannot hold ids"):
+        with pytest.raises(
+            InteractionsError,
+            match=r"column 'item_id' (of type .* cannot hold|holds bytes .*are no) ids",
+        ):
             Interactions.from_arrow(table)
     else:
         assert values(Interactions.from_arrow(table), "item_id") == expected
@@ -204,17 +207,18 @@ def test_only_rows_with_these_values_are_read(part: object, wanted: tuple[str, .
 
 
 def test_missing_columns_are_named_with_those_there_are() -> None:
-    table = pa.table({"customer": ["u"], "item": ["i"], "stars": [5]})
+    table = pa.table({"customer": ["u"], "item": ["i"], "score": [5]})
     with pytest.raises(
-        InteractionsError, match=r"no column 'user_id' or 'user' or 'userID'; the columns are \['customer', 'item'"
+        InteractionsError,
+        match=r"no column 'user_id' or 'user' or 'customer_id' .* of users; the columns are \['customer', 'item'",
     ):
         Interactions.from_arrow(table)
-    with pytest.raises(InteractionsError, match=r"no column 'who'; .*InteractionColumns\(user_id=…\)"):
+    with pytest.raises(InteractionsError, match=r"no column 'who' of users; .*InteractionColumns\(user_id=…\)"):
         Interactions.from_arrow(table, columns=InteractionColumns(user_id="who"))
     named = InteractionColumns(user_id="customer")
     with pytest.raises(InteractionsError, match="no column 'when'"):
         Interactions.from_arrow(table, columns=InteractionColumns(user_id="customer", timestamp="when"))
-    with pytest.raises(InteractionsError, match=r"min_weight needs a column of weights; the columns are \['customer'"):
+    with pytest.raises(InteractionsError, match=r"a least weight needs a column of weights; .* \['customer'"):
         Interactions.from_arrow(table, columns=named, min_weight=4)
     with pytest.raises(InteractionsError, match=r"no column 'split'; the columns are \['customer'"):
         Interactions.from_arrow(table, columns=named, only=("split", ("train",)))
@@ -228,8 +232,12 @@ def test_missing_columns_are_named_with_those_there_are() -> None:
     [
         (log(item_id=pa.array([], pa.string())), {}, r"0 rows"),
         (log(item_id=["", " "]), {}, r"2 rows, 2 asked for, dropped {'blank item_id': 2}"),
-        (log(part=["a", "b"]), {"only": ("part", ("c",))}, r"2 rows, 0 asked for by only=\('part', \('c',\)\)"),
-        (log(rating=[1, 2]), {"min_weight": 4}, r"2 asked for by min_weight=4, dropped {}; the columns read are"),
+        (log(part=["a", "b"]), {"only": ("part", ("c",))}, r"2 rows, 0 asked for, dropped {}, wanted part of 'c'"),
+        (
+            log(rating=[1, 2]),
+            {"min_weight": 4},
+            r"2 asked for, dropped {}, wanted a weight of 4 and more; the columns",
+        ),
     ],
 )
 def test_a_log_that_leaves_nothing_is_refused(table: pa.Table, wishes: dict[str, Any], message: str) -> None:
@@ -295,7 +303,7 @@ def test_a_folder_of_parquet_files_is_one_log(tmp_path: Path) -> None:
     [
         ("log.parquet", b"PAR1 but not really", "cannot be read as Parquet"),
         ("log.parquet", b"", "cannot be read as Parquet"),
-        ("log.csv", b"", r"no column 'user_id' or 'user' or 'userID'; the columns are \[\]"),
+        ("log.csv", b"", r"no column 'user_id' or 'user' or 'customer_id' and the like of users; the columns are \[\]"),
         ("log.csv", b"user_id,item_id\n", "leaves no interactions"),
         ("log.csv", b"user_id,item_id\n\xff\xfe,\xff\n", "cannot be read as CSV"),
         ("log.csv", b"\xff\xfeuser_id", "cannot be read as CSV"),

@@ -1,0 +1,126 @@
+"""Which columns of a log hold what: by name, or by the names that are common."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from indexing.errors import LogColumnError, examples
+
+NAMES = ("user_id", "item_id", "timestamp", "weight")
+# Compared without case, spaces and punctuation: userId, USER_ID and "user id" are one name.
+_COMMON = {
+    "user_id": ("user", "customer_id", "visitor_id", "reviewer_id", "member_id", "account_id", "uid"),
+    "item_id": (
+        *("item", "movie_id", "asin", "track_id", "product_id", "article_id", "book_id", "song_id", "video_id"),
+        *("news_id", "game_id", "sku"),
+    ),
+    "timestamp": ("datetime", "time", "ts", "date", "unix_timestamp", "event_time", "created_at"),
+    "weight": ("rating", "ratings", "stars", "overall"),
+    "event": ("event_type", "action", "behavior"),
+}
+RATINGS = ("rating", "ratings", "stars", "overall")
+"""Names of weights that are ratings: of several that a user gave an item the last one counts."""
+_WHAT = {
+    "user_id": "users",
+    "item_id": "items",
+    "timestamp": "times",
+    "weight": "weights",
+    "event": "events to weigh",
+}
+
+
+@dataclass(frozen=True)
+class InteractionColumns:
+    """Which columns of a log hold what.
+
+    A name left at its default may also be a common one, in upper or lower case alike: ``user`` or ``customer_id``;
+    ``item``, ``movieId``, ``asin``, ``track_id`` or ``product_id``; ``datetime``, ``time``, ``ts`` or ``date``;
+    ``rating``, ``stars`` or ``overall``; ``event_type``, ``action`` or ``behavior``. Where two would do, neither is
+    taken: say which it is.
+
+    Attributes:
+        user_id: Who.
+        item_id: With what.
+        timestamp: When; None, or left out of the log, means that its rows stand in time order.
+        weight: How much; None, or left out of the log, means that every interaction weighs 1.
+        event: What kind of interaction; read only when weights of events are given.
+    """
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str | None = "timestamp"
+    weight: str | None = "weight"
+    event: str = "event"
+
+    def found_in(self, names: Sequence[str]) -> dict[str, str]:
+        """Give the name in the log of each of the four that is there.
+
+        Raises:
+            LogColumnError: When a column that was asked for, or that no log can do without, is missing; or several
+                would do.
+        """
+        found = {}
+        for one in NAMES:
+            if match := self._match(one, names):
+                found[one] = match
+            elif one in ("user_id", "item_id") or getattr(self, one) not in (one, None):
+                raise self._missing(one, names)
+        return found
+
+    def event_in(self, names: Sequence[str]) -> str:
+        """Give the name in the log of the column of events.
+
+        Raises:
+            LogColumnError: When there is none, or several would do.
+        """
+        if match := self._match("event", names):
+            return match
+        raise self._missing("event", names)
+
+    def _match(self, one: str, names: Sequence[str]) -> str | None:
+        wanted = getattr(self, one)
+        if wanted is None or wanted in names:
+            return wanted if wanted is None else str(wanted)
+        for tried in (wanted, *(_COMMON[one] if wanted == one else ())):
+            alike = [name for name in names if plain_name(name) == plain_name(tried)]
+            if len(set(alike)) > 1:
+                raise _several(one, alike)
+            if alike and plain_name(tried) == plain_name(wanted):
+                return alike[0]
+            if alike:
+                break
+        else:
+            return None
+        common = {plain_name(name) for name in _COMMON[one]}
+        several = list(dict.fromkeys(name for name in names if plain_name(name) in common))
+        if len(several) > 1:
+            raise _several(one, several)
+        return several[0]
+
+    def _missing(self, one: str, names: Sequence[str]) -> LogColumnError:
+        wanted = getattr(self, one)
+        tried = [wanted, *(_COMMON[one] if wanted == one else ())]
+        more = " and the like" if len(tried) > 3 else ""
+        return LogColumnError(
+            f"there is no column {' or '.join(map(repr, tried[:3]))}{more} of {_WHAT[one]}; the columns are "
+            f"{list(names)}",
+            one,
+        )
+
+
+def plain_name(name: str) -> str:
+    """Give a name without case, spaces and punctuation.
+
+    >>> plain_name("User_ID") == plain_name("userId")
+    True
+    """
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def is_rating(name: str) -> bool:
+    """Say whether a column of this name holds ratings."""
+    return plain_name(name) in RATINGS
+
+
+def _several(one: str, names: Sequence[str]) -> LogColumnError:
+    return LogColumnError(f"several columns could be that of {_WHAT[one]}: {examples(names, len(names))}", one)

@@ -1,0 +1,54 @@
+"""What counts where a user has several interactions with one item."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.types import Rows, Vectors
+
+Repeats = Literal["last", "sum", "max"]
+"""Of several weights that a user gave an item, at different times, count the last one, their sum or the largest.
+
+``"last"`` is for ratings, which are changed: the earlier ones are forgotten. ``"sum"`` is for counts, as of plays.
+``"max"`` is for events, such as a view and then a purchase. The interaction counts from the time of the last one, with
+``"max"`` from that of the first of the largest.
+"""
+REPEATS: tuple[Repeats, ...] = ("last", "sum", "max")
+
+
+class Once(NamedTuple):
+    """Interactions of which each pair of user and item has one.
+
+    Attributes:
+        places: (n,) int64, rising: where they were.
+        weights: (n,) float32.
+    """
+
+    places: Rows
+    weights: Vectors
+
+
+def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats) -> Once:
+    """Keep one interaction of each pair.
+
+    Args:
+        pairs: (N,) a number for each pair of user and item, in time order.
+        weights: (N,) float32.
+        rule: Which one.
+
+    >>> once(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
+    Once(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
+    """
+    if not len(pairs):
+        return Once(np.empty(0, np.int64), weights)
+    place = np.arange(len(pairs))
+    first = -weights if rule == "max" else -place
+    order = np.lexsort((place, first, pairs))
+    starts = np.flatnonzero(np.diff(pairs[order], prepend=pairs[order][0] - 1))
+    kept = order[starts]
+    told = weights[kept]
+    if rule == "sum":
+        told = np.add.reduceat(weights[order].astype(np.float64), starts).astype(np.float32)
+    rising = np.argsort(kept)
+    return Once(kept[rising], told[rising])
