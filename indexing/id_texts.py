@@ -53,11 +53,6 @@ def other_spelling(item_id: str) -> str | None:
     return f"{item_id}.0" if _WHOLE.fullmatch(item_id) else None
 
 
-def is_decimal(item_id: str) -> bool:
-    """Say whether an id is a whole number that is written with decimals, as ``"1.0"``."""
-    return _DECIMAL.fullmatch(item_id) is not None
-
-
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 

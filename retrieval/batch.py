@@ -10,6 +10,7 @@ from indexing.errors import InputError, examples
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
+from retrieval.known_items import no_known_item
 from retrieval.prepare import History, histories
 from retrieval.retriever import Retriever
 
@@ -51,7 +52,7 @@ def users_of(
             raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
         found = {user: found.get(user) or History.empty(user) for user in only}
     if not found:
-        raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
+        raise InputError(no_known_item(log, items))
     return Users(
         {user: [items[row] for row in history.rows] for user, history in found.items()},
         {user: history.weights.tolist() for user, history in found.items()},

@@ -40,6 +40,7 @@ from retrieval.in_force import InForce
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, JUDGE, Judging
+from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
 from retrieval.newcomers import Newcomers, apart
@@ -126,6 +127,7 @@ class _Fit:
             raise InputError("new_users=True needs way='time': cut each for itself, every history has an early part")
         if before is not None and before.space.profiles is not None and profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
+        interactions, self.known = known_items(interactions, bundle.items)
         self.preparation: PreparationReport | None = None
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)
@@ -182,6 +184,7 @@ class _Fit:
             new_users=self.new_users,
             notes=self.notes,
             preparation=self.preparation,
+            known=self.known,
             training=self.lessons.curves,
         )
 
@@ -212,7 +215,7 @@ class _Fit:
             raise TrainingError(
                 f"only {len(self.judging.cuts)} users have known items both before and after the cut (by "
                 f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
-                f"least {FEWEST}"
+                f"least {FEWEST}. {self.known}".rstrip(" ")
             )
         passed = self._passed()
         return passed, self._no_better(passed)

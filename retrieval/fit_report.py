@@ -5,6 +5,7 @@ from typing import Any
 
 from retrieval.cut import Way
 from retrieval.gate import Exposure
+from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.stage_config import StageConfig
@@ -67,6 +68,7 @@ class FitReport:
             alone and with ``profiles``; empty where profiles were not learned from.
         notes: Why a part could not be learned, by part.
         preparation: What was left out of the log.
+        known: Which interactions of the log are with items that are not in the bundle, and why that may be.
         training: The losses of each part in its last training, and what an adapter costs search; see
             `retrieval.training.curve.TrainingCurve`.
     """
@@ -83,6 +85,7 @@ class FitReport:
     new_users: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None
+    known: KnownItems | None = None
     training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """From a log of interactions to what learning and evaluation need: histories and a part held out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Rows
+from retrieval.interaction_repeats import once
 from retrieval.interactions import Interactions
+from retrieval.known_items import known_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,10 @@ class Gathered:
 def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
     """Gather each user's interactions with the items of a bundle; users sorted by id.
 
-    Interactions with items that are not in the bundle are left out. Of a user's repeated interactions with an
-    item only the first is kept, what comes back later is no longer news; or the first of those that weigh most,
-    so that a purchase counts as such, from its own time on, though a view came before.
+    Interactions with items that are not in the bundle are left out; see `retrieval.known_items`. Of a user's repeated
+    interactions with an item one is kept, as ``interactions.repeats`` says: the last rating; or the last with the sum
+    of the weights; or of events the first of those that weigh most, so that a purchase counts as such, from its own
+    time on, though a view came before, while what comes back later is no longer news.
 
     Args:
         interactions: What users did.
@@ -109,20 +112,19 @@ def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
     """Gather what `histories` gives in a few arrays, for very many users."""
     table = interactions.table
     ids = table["item_id"].combine_chunks().dictionary_encode()
-    known = (items.row(item_id) for item_id in ids.dictionary.to_pylist())
+    known = (known_row(items, item_id) for item_id in ids.dictionary.to_pylist())
     rows = np.array([-1 if row is None else row for row in known], np.int64)[ids.indices.to_numpy()]
     here = rows >= 0
     rows = rows[here]
     users, names = _user_numbers(table["user_id"])
     users = users[here]
     keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
-    order = np.lexsort((np.arange(len(keys)), -heavy, keys))  # the log is in time order
-    _, first = np.unique(keys[order], return_index=True)
-    first = np.sort(order[first])
-    first = first[np.argsort(users[first], kind="stable")]
+    kept = once(keys, heavy, interactions.repeats)  # the log is in time order
+    by_user = np.argsort(users[kept.places], kind="stable")
+    first = kept.places[by_user]
     lengths = np.bincount(users[first], minlength=len(names))
-    timestamps, weights = (table[name].to_numpy()[here][first] for name in ("timestamp", "weight"))
-    return Gathered(names, lengths, rows[first], timestamps, weights)
+    timestamps = table["timestamp"].to_numpy()[here][first]
+    return Gathered(names, lengths, rows[first], timestamps, kept.weights[by_user])
 
 
 def least_liked(pasts: Sequence[History]) -> float:
@@ -155,7 +157,8 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
     late = place >= (lengths - held)[users]
     table = interactions.table
-    return Interactions(table.filter(pa.array(~late))), Interactions(table.filter(pa.array(late)))
+    earlier, later = (replace(interactions, table=table.filter(pa.array(part))) for part in (~late, late))
+    return earlier, later
 
 
 def _user_numbers(user_ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
@@ -178,5 +181,5 @@ def check_weights(interactions: Interactions) -> None:
         first = {name: interactions.table[name][int(bad[0])].as_py() for name in ("user_id", "item_id", "weight")}
         raise InputError(
             f"{len(bad)} interactions weigh less than nothing, the first: {first}; give what was disliked a small "
-            "weight beside larger ones, as ratings do, or leave it out with min_weight=0"
+            "weight beside larger ones, as ratings do, or leave it out"
         )

@@ -16,6 +16,7 @@ from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
+from retrieval.known_items import known_items
 from retrieval.preparation import prepare
 from retrieval.prepare import History, histories, least_liked
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
@@ -116,11 +117,14 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
 
     if config.prepare is not None:
         interactions, _ = prepare(interactions, config.prepare)
+    interactions, known = known_items(interactions, bundle.items)
     pasts = histories(interactions, bundle.items)
     cuts = cut(pasts, config.way) if pasts else []
     least = least_liked(pasts)
     if (users := len(taught(cuts, least))) < FEWEST:
-        raise TrainingError(f"only {users} users have an early and a middle part; {FEWEST} are needed")
+        raise TrainingError(
+            f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
+        )
     judging = Judging(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
     described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)

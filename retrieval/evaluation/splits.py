@@ -11,7 +11,7 @@ future of another, so its numbers are higher than any that will be seen in servi
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -168,7 +168,9 @@ def rolling_windows(interactions: Interactions, windows: int, length: int) -> li
         raise InputError(f"{len(empty)} of {windows} windows are empty, e.g. {examples(empty)}; take longer ones")
     splits = []
     for number, (start, stop) in enumerate(pairwise(places), start=1):
-        past, future = (Interactions(interactions.table.slice(*part)) for part in ((0, start), (start, stop - start)))
+        past, future = (
+            replace(interactions, table=interactions.table.slice(*part)) for part in ((0, start), (start, stop - start))
+        )
         later = {"after the window": len(times) - stop} if stop < len(times) else {}
         name = f"window-{number:0{len(str(windows))}d}"
         splits.append(Split(name, past, future, cut=edges[number - 1], left_out=later))
@@ -210,4 +212,4 @@ def _cold(name: str, interactions: Interactions, column: str, cold: list[str]) -
 
 
 def _where(interactions: Interactions, mask: Mask) -> Interactions:
-    return Interactions(interactions.table.filter(pa.array(mask)))
+    return replace(interactions, table=interactions.table.filter(pa.array(mask)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
+from retrieval.known_items import known_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ def item_rows(item_ids: pa.Array, items: ItemIds) -> Rows:
     [1, -1, 0, -1, 1]
     """
     coded = item_ids.dictionary_encode()
-    found = (items.row(item_id) for item_id in coded.dictionary.to_pylist())
+    found = (known_row(items, item_id) for item_id in coded.dictionary.to_pylist())
     rows = np.array([-1 if row is None else row for row in found] + [-1], np.int64)
     numbered: Rows = rows[coded.indices.fill_null(len(rows) - 1).to_numpy(zero_copy_only=False)]
     return numbered

@@ -14,6 +14,7 @@ from indexing.item_ids import ItemIds
 from indexing.types import Rows, Vectors
 from retrieval.interactions import Interactions
 from retrieval.jobs.lines import Chunk, UserLines
+from retrieval.known_items import no_known_item
 from retrieval.prepare import gathered
 from retrieval.profiles import Profiles
 
@@ -43,7 +44,7 @@ class LoggedHistories:
         """
         found = gathered(log, items)
         if not len(found.rows):
-            raise InputError("no interaction in the log is with an item of this bundle; are the item_ids the same?")
+            raise InputError(no_known_item(log, items))
         there = np.flatnonzero(found.lengths)
         names = pa.array(found.user_ids, pa.string()).take(pa.array(there))
         return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights)

@@ -1,6 +1,7 @@
 """Weights that fade with time."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -37,4 +38,4 @@ def decayed(interactions: Interactions, half_life_days: float, *, now: int | Non
     weights = (table["weight"].to_numpy().astype(np.float64) * 0.5**ages).astype(np.float32)
     place = table.schema.get_field_index("weight")
     faded = table.set_column(place, table.schema.field(place), pa.array(weights, pa.float32()))
-    return Interactions(faded, interactions.dropped, interactions.repaired)
+    return replace(interactions, table=faded)

@@ -85,7 +85,7 @@ class _Preparation:
         table = self.given.table.take(self.log.places)
         place = table.schema.get_field_index("weight")
         table = table.set_column(place, table.schema.field(place), pa.array(self.log.weights, pa.float32()))
-        return Interactions(table.combine_chunks(), self.given.dropped, self.given.repaired)
+        return replace(self.given, table=table.combine_chunks())
 
     def report(self) -> PreparationReport:
         """Tell what became of the log."""

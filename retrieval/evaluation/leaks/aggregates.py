@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -63,7 +64,7 @@ def check_feature(compute: Callable[[Interactions, int], Aggregate], split: Spli
     """
     if split.cut is None:
         raise InputError(f"the split {split.name!r} has no cut at which to ask a feature; use at_time")
-    whole = Interactions(pa.concat_tables([split.past.table, split.future.table]).sort_by("timestamp"))
+    whole = replace(split.past, table=pa.concat_tables([split.past.table, split.future.table]).sort_by("timestamp"))
     given, honest = compute(whole, split.cut), compute(split.past, split.cut)
     report(
         _KIND,
