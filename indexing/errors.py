@@ -67,19 +67,6 @@ class InteractionsError(InputError):
     """A log of interactions that cannot be read as one."""
 
 
-class LogColumnError(InteractionsError):
-    """A column of a log that cannot be found, or told from others.
-
-    Attributes:
-        problem: What is wrong.
-        column: What the column holds: ``"user_id"``, ``"item_id"``, ``"timestamp"``, ``"weight"`` or ``"event"``.
-    """
-
-    def __init__(self, problem: str, column: str) -> None:
-        super().__init__(f"{problem}; say which it is with InteractionColumns({column}=…)")
-        self.problem, self.column = problem, column
-
-
 class FilterError(InputError):
     """A filter that names an unknown attribute or compares what cannot be compared."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from indexing.errors import LogColumnError, examples
+from indexing.errors import InteractionsError, examples
 
 NAMES = ("user_id", "item_id", "timestamp", "weight")
 # Compared without case, spaces and punctuation: userId, USER_ID and "user id" are one name.
@@ -20,6 +20,7 @@ _COMMON = {
 }
 RATINGS = ("rating", "ratings", "stars", "overall")
 """Names of weights that are ratings: of several that a user gave an item the last one counts."""
+_OPTIONS = {"user_id": "--user-column", "item_id": "--item", "timestamp": "--time", "weight": "--weight"}
 _WHAT = {
     "user_id": "users",
     "item_id": "items",
@@ -56,7 +57,7 @@ class InteractionColumns:
         """Give the name in the log of each of the four that is there.
 
         Raises:
-            LogColumnError: When a column that was asked for, or that no log can do without, is missing; or several
+            InteractionsError: When a column that was asked for, or that no log can do without, is missing; or several
                 would do.
         """
         found = {}
@@ -71,7 +72,7 @@ class InteractionColumns:
         """Give the name in the log of the column of events.
 
         Raises:
-            LogColumnError: When there is none, or several would do.
+            InteractionsError: When there is none, or several would do.
         """
         if match := self._match("event", names):
             return match
@@ -97,11 +98,11 @@ class InteractionColumns:
             raise _several(one, several)
         return several[0]
 
-    def _missing(self, one: str, names: Sequence[str]) -> LogColumnError:
+    def _missing(self, one: str, names: Sequence[str]) -> InteractionsError:
         wanted = getattr(self, one)
         tried = [wanted, *(_COMMON[one] if wanted == one else ())]
         more = " and the like" if len(tried) > 3 else ""
-        return LogColumnError(
+        return column_error(
             f"there is no column {' or '.join(map(repr, tried[:3]))}{more} of {_WHAT[one]}; the columns are "
             f"{list(names)}",
             one,
@@ -122,5 +123,15 @@ def is_rating(name: str) -> bool:
     return plain_name(name) in RATINGS
 
 
-def _several(one: str, names: Sequence[str]) -> LogColumnError:
-    return LogColumnError(f"several columns could be that of {_WHAT[one]}: {examples(names, len(names))}", one)
+def column_error(problem: str, column: str) -> InteractionsError:
+    """Give the error of a column that cannot be found, with how to name it in Python and on the command line."""
+    option = _OPTIONS.get(column)
+    return InteractionsError(
+        problem,
+        python=f"say which it is with InteractionColumns({column}=…)",
+        cli=f"name it with {option}" if option else f"call it {column!r}",
+    )
+
+
+def _several(one: str, names: Sequence[str]) -> InteractionsError:
+    return column_error(f"several columns could be that of {_WHAT[one]}: {examples(names, len(names))}", one)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.errors import InteractionsError, LogColumnError, examples
+from indexing.errors import InteractionsError, examples
 from indexing.types import Mask, Rows
-from retrieval.interaction_columns import InteractionColumns, is_rating
+from retrieval.interaction_columns import InteractionColumns, column_error, is_rating
 from retrieval.interaction_repeats import REPEATS, Repeats, once
 from retrieval.interaction_times import NO_TIME, UNITS, Times, present, read_times
 from retrieval.interaction_values import plain, read_events, read_ids, read_weights, stands_for_nobody, whole_users
@@ -83,7 +83,7 @@ class Wish:
         """
         found = self.columns.found_in(there)
         if self.min_weight is not None and "weight" not in found and self.events is None:
-            raise LogColumnError(f"a least weight needs a column of weights; the columns are {list(there)}", "weight")
+            raise column_error(f"a least weight needs a column of weights; the columns are {list(there)}", "weight")
         if self.only and self.only[0] not in there:
             raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(there)}")
         events = [self.columns.event_in(there)] if self.events is not None else []

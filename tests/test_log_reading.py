@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from indexing.errors import InteractionsError, LogColumnError
+from indexing.errors import InteractionsError
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interactions import Interactions
 from tests.logs import log, values
@@ -28,7 +28,7 @@ def test_any_common_separator_is_read(tmp_path: Path, separator: str, suffix: st
 def test_a_file_of_other_columns_says_which_it_has(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("who;what;when\nu;i;1\n")
-    with pytest.raises(LogColumnError, match=r"of users; the columns are \['who', 'what', 'when'\]"):
+    with pytest.raises(InteractionsError, match=r"of users; the columns are \['who', 'what', 'when'\]"):
         Interactions.open(path)
     named = InteractionColumns(user_id="who", item_id="what", timestamp="when")
     assert values(Interactions.open(path, columns=named), "item_id") == ["i"]
@@ -59,14 +59,19 @@ def test_a_name_that_is_given_is_found_in_any_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "column"),
-    [(["user", "customer_id", "item"], "user_id"), (["user", "asin", "product_id"], "item_id")],
+    ("names", "column", "option"),
+    [
+        (["user", "customer_id", "item"], "user_id", "--user-column"),
+        (["user", "asin", "product_id"], "item_id", "--item"),
+        (["user", "item", "date", "created_at"], "timestamp", "--time"),
+    ],
 )
-def test_of_two_columns_that_would_do_neither_is_taken(names: list[str], column: str) -> None:
+def test_of_two_columns_that_would_do_neither_is_taken(names: list[str], column: str, option: str) -> None:
     table = pa.table([["x"]] * len(names), names=names)
-    with pytest.raises(LogColumnError, match=r"several columns could be that of") as caught:
+    with pytest.raises(InteractionsError, match=r"several columns could be that of") as caught:
         Interactions.from_arrow(table)
-    assert caught.value.column == column
+    assert str(caught.value).endswith(f"say which it is with InteractionColumns({column}=…)")
+    assert caught.value.for_terminal.endswith(f"name it with {option}")
 
 
 @pytest.mark.parametrize(
