@@ -30,12 +30,14 @@ class Candidates:
         rows: (B, K) int64, rows of the items; -1 pads at the end of a line.
         scores: (B, K) float32, higher is better, never rising along a line; -inf where the row is -1.
         items: The item_ids that the rows point into.
-        stage: What ordered them last: ``"retrieve"``, ``"rerank"``, ….
+        stage: What ordered them last: ``"retrieve"``, ``"rerank"``, ``"exact"``, ….
         query_ids: B names of the queries; ``"0"``, ``"1"``, … when not given.
         histories: For recommendations, the rows each query's user has seen, oldest first; B empty arrays otherwise.
         weights: For each history how much each of its items was liked; none at all where that is not known.
         times: (B,) int64, when each was asked, in seconds since 1970; None is "after all that was learned from".
         new: (B, R) float32, what each user would ask behaviour with, had they done nothing; None is "what is popular".
+        among: All that a learned head ordered, where these are the best of it or were ordered by something else since;
+            what the head reads of one depends on the others. See `Retriever.explain`.
     """
 
     queries: Vectors
@@ -48,6 +50,7 @@ class Candidates:
     weights: tuple[Vectors, ...] = ()
     times: NDArray[np.int64] | None = None
     new: Vectors | None = None
+    among: "Candidates | None" = None
 
     def __post_init__(self) -> None:
         count = len(self.queries)
@@ -85,7 +88,9 @@ class Candidates:
 
     def named(self, query_ids: Sequence[str]) -> "Candidates":
         """Give the queries other names."""
-        return replace(self, query_ids=tuple(query_ids))
+        return replace(
+            self, query_ids=tuple(query_ids), among=None if self.among is None else self.among.named(query_ids)
+        )
 
     def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Candidates":
         """Keep some of the queries, in the order given."""
@@ -99,6 +104,7 @@ class Candidates:
             weights=tuple(self.weights[line] for line in lines) if self.weights else (),
             times=None if self.times is None else self.times[lines],
             new=None if self.new is None else self.new[lines],
+            among=None if self.among is None else self.among.take(lines),
         )
 
     def top(self, k: int) -> "Candidates":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ShapeError, examples
 from indexing.fusion import ModalityVectors
 from indexing.types import Rows, Vectors
 from retrieval.adapter import Adapter
@@ -56,18 +56,24 @@ def explain(
     """Explain the hits of recommendations: each item of a history is dropped, and the user asked for again.
 
     Args:
-        candidates: B queries that were made of histories.
+        candidates: B queries that were made of histories. Those of a pool, which no index was asked for, are asked for
+            here: `Explanation.score` is what retrieval would have given.
         space: Where they were found.
         centre: (D,) float32, the mean content, as it was for the queries.
-        weights: For each history how much each item was liked, as it was for the queries.
+        weights: For each history how much each item was liked, as it was for the queries; as the candidates say when
+            None.
         most: So many items of a history a hit.
 
     Returns:
         For each query one explanation a hit, in the order of the hits. Of histories the last 50 items are dropped.
 
     Raises:
-        InputError: When a query was not made of a history.
+        InputError: When a query was not made of a history, or is of another space.
     """
+    if most < 0:
+        raise InputError(f"most={most} items of a history; give 0 or more")
+    weights = candidates.weights or None if weights is None else weights
+    candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
     asked = [bool(query[space.dim :].any()) for query in candidates.queries]
     if not all(len(past) or new for past, new in zip(candidates.histories, asked, strict=True)):
@@ -96,6 +102,40 @@ def explain(
             ]
         )
     return told
+
+
+def finite_weights(weights: Sequence[Sequence[float]], histories: Sequence[Rows]) -> list[Vectors]:
+    """Give weights of histories as arrays of float32.
+
+    Raises:
+        InputError: When a weight is no finite number.
+        ShapeError: When there is not one weight for each row of each history.
+    """
+    try:
+        given = [np.asarray(one, np.float32) for one in weights]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"weights are numbers, a list for each history, as [[5.0, 1.0]]: {error}") from error
+    if [one.shape for one in given] != [(len(past),) for past in histories]:
+        raise ShapeError(
+            f"weights of shapes {examples(one.shape for one in given)} for histories of "
+            f"{examples(map(len, histories))} items; give one weight for each item of each history"
+        )
+    for line, one in enumerate(given):
+        if len(bad := np.flatnonzero(~np.isfinite(one))):
+            raise InputError(f"weights[{line}][{bad[0]}] is {one[bad[0]]}; give finite numbers")
+    return given
+
+
+def _with_queries(
+    candidates: Candidates, space: ItemSpace, centre: Vectors | None, weights: Sequence[Vectors] | None
+) -> Candidates:
+    """Give candidates with the queries that their histories make, where no index was asked."""
+    width = candidates.queries.shape[1]
+    if width == space.indexed.shape[1]:
+        return candidates
+    if width:
+        raise InputError(f"queries have dimension {width}, the bundle {space.indexed.shape[1]}; explain what it found")
+    return replace(candidates, queries=space.asked(candidates.histories, weights, centre, candidates.new))
 
 
 def with_modalities(

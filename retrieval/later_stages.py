@@ -10,7 +10,7 @@ from retrieval.attribute import Attribute
 from retrieval.blend import Blend
 from retrieval.candidates import Candidates
 from retrieval.diversify import Apart, Cap, Known, LessShown, Limit, Method, diversified, exposures, objective
-from retrieval.explain import Explanation, explain, with_modalities, with_profiles
+from retrieval.explain import Explanation, explain, finite_weights, with_modalities, with_profiles
 from retrieval.known_answers import judged, matching_of
 from retrieval.moved import with_features
 from retrieval.opened import Opened
@@ -25,8 +25,13 @@ class LaterStages(Opened):
     """What a `Retriever` does with candidates once they are found; each verb takes them and leaves them as they are."""
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
-        """Order candidates anew by the learned head, and keep the best k of each query (all when None)."""
-        ranked = self.reranker.rerank(candidates)
+        """Order candidates anew by the learned head, and keep the best k of each query (all when None).
+
+        Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``.
+        """
+        ranked = self.reranker.rerank(replace(candidates, among=None))
+        if isinstance(self.reranker, SecondStage):
+            ranked = replace(ranked, among=ranked)
         return ranked if k is None else ranked.top(k)
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
@@ -114,23 +119,34 @@ class LaterStages(Opened):
 
         Args:
             candidates: The hits.
-            weights: How much each item of each history was liked, as it was for the recommendations.
+            weights: How much each item of each history was liked, as it was for the recommendations; what the
+                candidates know of it when None.
             most: So many items of a history, and so many features, a hit.
-            among: What `rerank` gave, all of it, where the hits are the best of it or were varied and ruled since: what
-                a head reads of a hit depends on the others. The hits themselves when None.
+            among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a
+                file: what a head reads of a hit depends on the others.
+
+        Raises:
+            InputError: When a query was not made of a history, weights are not finite, or the candidates of the stage
+                ``"rerank"`` are not what the head ordered and ``among`` is not either.
+            ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
-        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
+        given = None if weights is None else finite_weights(weights, candidates.histories)
         told = explain(candidates, self._rows.space, self.centre, given, most)
         told = with_profiles(told, candidates, self._rows.space)
         told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
-        ranked = candidates if among is None else among
+        ranked = among or candidates.among or candidates
         if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):
             return told
         return with_features(told, candidates, ranked, self.reranker, most)
 
-    def nearest_parts(self, candidates: Candidates) -> list[list[Part]]:
-        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query."""
-        queries = candidates.queries[:, : self.vectors.shape[1]]
+    def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
+        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.
+
+        None stands where nothing of the item can be compared with the query; see `retrieval.parts.nearest_parts`.
+        """
+        queries, dim = candidates.queries[:, : self.vectors.shape[1]], self.vectors.shape[1]
+        if not queries.shape[1]:  # a pool is asked for by its histories alone
+            queries = np.zeros((len(candidates), dim), np.float32)
         users = [line for line, past in enumerate(candidates.histories) if len(past) and not queries[line].any()]
         if users:  # whose query is all behaviour: the nearest part is that to what they like
             pasts = [candidates.histories[line] for line in users]

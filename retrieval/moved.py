@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from indexing.errors import ShapeError
+from indexing.errors import InputError, ShapeError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.explain import Explanation
@@ -30,10 +30,12 @@ def with_features(
         most: So many groups a hit, those that move it most, up or down, first.
 
     Returns:
-        Nothing more where the head did not order a hit, or other candidates than these.
+        Nothing more where the head did not order a hit: of a short history, of an item that nobody has met, or
+        one that a rule pinned.
 
     Raises:
         ShapeError: When the queries are not the same.
+        InputError: When ``among`` was cut, or ordered by something else since the head ordered it.
     """
     if among.query_ids != hits.query_ids:
         raise ShapeError(f"hits of {len(hits)} queries among candidates of {len(among)}, or of others; give the same")
@@ -61,7 +63,10 @@ def _moved(
     features = stage.features.of(among)[0][kept]
     by_head = stage.head.score(features)
     if not np.allclose(by_head[learned], scores[learned], rtol=_NEAR, atol=_NEAR):
-        return {}  # the list was cut or ordered by something else since
+        raise InputError(
+            f"the candidates of query {among.query_ids[0]!r} were cut or changed since the head ordered them, and what "
+            "it reads of one depends on the others; give among=, all that `rerank` gave"
+        )
     places = np.flatnonzero(learned & np.isin(rows, wanted))
     usual = features.mean(axis=0)
     without: Vectors = np.stack([np.where(group, usual, features[places]) for group in columns.values()])

@@ -6,6 +6,7 @@ import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.encoders.base import unit
+from indexing.errors import InputError
 from indexing.types import Modality
 from retrieval.candidates import Candidates
 
@@ -24,7 +25,7 @@ class Part(NamedTuple):
     score: float
 
 
-def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
+def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | None]]:
     """Find for each hit of each query the part that is nearest to it, among the frozen vectors of the item.
 
     Args:
@@ -32,13 +33,23 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
         bundle: Where they were found.
 
     Returns:
-        For each query one part a hit, in the order of the hits.
+        For each query one entry a hit, in the order of the hits: None where nothing of the item can be compared with
+        the query: it has no direction, or says nothing of any modality that the item has.
+
+    Raises:
+        InputError: When the queries have no vectors, as those of a pool.
     """
+    dim = bundle.manifest.encoder.dim
+    if candidates.queries.shape[1] != dim:
+        raise InputError(
+            f"queries have {candidates.queries.shape[1]} dimensions, the bundle's vectors {dim}; give what a search or "
+            "recommend found"
+        )
     queries, separate = unit(candidates.queries), bundle.manifest.encoder.separate
     best: dict[tuple[int, int], Part] = {}
     for modality, parts in bundle.parts.items():
         for query, rows in enumerate(candidates.rows):
-            for row in rows[rows >= 0].tolist():
+            for row in rows[rows >= 0].tolist() if queries[query].any() else ():
                 first, end = np.searchsorted(parts.rows, (row, row + 1))
                 if first == end:
                     continue
@@ -48,7 +59,4 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part]]:
                 place = int(cosines.argmax())
                 found = Part(modality, parts.labels[first + place], float(cosines[place]))
                 best[query, row] = max(best.get((query, row), found), found, key=lambda part: part.score)
-    return [
-        [best[query, row] for row in rows.tolist() if row >= 0 and (query, row) in best]
-        for query, rows in enumerate(candidates.rows)
-    ]
+    return [[best.get((query, row)) for row in rows.tolist() if row >= 0] for query, rows in enumerate(candidates.rows)]

@@ -10,6 +10,7 @@ from retrieval.candidates import Candidates
 
 RERANKER = "reranker.safetensors"
 STAGE = "rerank"
+EXACT = "exact"  # of what no head has ordered
 # Queries scored at once: 256 x 200 candidates x 512 dimensions of float32 are 100 MB.
 BLOCK = 256
 NO_ROWS: Rows = np.empty(0, np.int64)
@@ -19,19 +20,19 @@ class Reranker(Protocol):
     """Orders the candidates of each query anew; drops none, adds none."""
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the same candidates in a better order, with stage ``"rerank"``."""
+        """Give the same candidates in a better order, with stage ``"rerank"``; without a learned head ``"exact"``."""
         ...
 
 
 class ExactReranker:
-    """Orders by the exact inner product of query and item vector, in float32."""
+    """Orders by the exact inner product of query and item vector, in float32: what there is without a learned head."""
 
     def __init__(self, vectors: Vectors) -> None:
         self.vectors = vectors
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in order of exact score."""
-        return candidates.reordered(exact_scores(candidates, self.vectors), STAGE)
+        return candidates.reordered(exact_scores(candidates, self.vectors), EXACT)
 
 
 def exact_scores(candidates: Candidates, vectors: Vectors) -> Vectors:

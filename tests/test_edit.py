@@ -94,7 +94,9 @@ def test_an_upsert_replaces_vectors_and_attributes(root: Path, tmp_path: Path) -
     upsert(root, items(tmp_path, {"item_id": "red-mug", "title": "green book"}), ToyEncoder())
     last = retriever.latest()
     assert not last.bundle.modality_vectors.exists[Modality.IMAGE][21]
-    assert [part[0].modality for part in last.nearest_parts(last.search_texts(["green book"], 1))] == [Modality.TEXT]
+    ((part,),) = last.nearest_parts(last.search_texts(["green book"], 1))
+    assert part is not None
+    assert part.modality is Modality.TEXT
     assert len(last.search_texts(["green book"], 50)[0]) == 20
 
 

@@ -154,7 +154,7 @@ def test_an_explanation_has_the_stages_and_the_modalities(learned: Path) -> None
         for told, hit in zip(hits, ranked[line], strict=True):
             assert told.item_id == hit.item_id
             assert told.stages["retrieve"] == told.score == pytest.approx(before[hit.item_id], abs=1e-5)
-            assert told.stages["rerank"] == hit.score
+            assert told.stages["exact"] == hit.score
             one = frozen.take(retriever.items.rows([hit.item_id]))
             there = [str(modality) for modality in one.vectors if one.exists[modality][0]]
             assert sum(told.modalities.values()) == pytest.approx(1, abs=1e-6)

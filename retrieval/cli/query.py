@@ -228,6 +228,8 @@ def rerank(
     except pa.ArrowInvalid as error:
         raise InputError(f"{candidates} is not a Parquet file: {error}") from error
     listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
+    if "reranker" not in retriever.bundle.manifest.features:
+        typer.echo("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)
 
 

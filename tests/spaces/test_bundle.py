@@ -205,7 +205,7 @@ def test_similar_items_and_recommendations_are_those_of_the_concatenation(tmp_pa
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(retriever.similar_items(things.ids, 5).rows, best)
     parts = retriever.nearest_parts(retriever.search_vectors(things.texts[:3], 60, modality="text"))
-    assert {part.modality for line in parts for part in line} == {Modality.TEXT}
+    assert {part.modality for line in parts for part in line if part} == {Modality.TEXT}
     recommended = retriever.rerank(retriever.recommend([things.ids[:3]], 10), 5)
     assert not {hit.item_id for hit in recommended[0]} & set(things.ids[:3])
 
