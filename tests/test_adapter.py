@@ -20,6 +20,7 @@ from retrieval.modality_gate import ModalityGate
 
 DIM = 12
 ALL = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)
+ROUNDING = 1e-6  # ten steps of float32, for vectors of unit length that are reckoned in another order
 
 
 def some_items(count: int = 60, seed: int = 0) -> ModalityVectors:
@@ -45,10 +46,10 @@ def learned(seed: int = 0, modalities: tuple[Modality, ...] = ALL) -> Adapter:
     return Adapter(drawn(DIM, 5), drawn(5), drawn(5, DIM), gate)
 
 
-def test_untrained_it_is_the_frozen_model_to_the_last_bit() -> None:
+def test_untrained_it_is_the_frozen_model() -> None:
     items = some_items()
     untrained = Adapter.identity(DIM, 8, np.random.default_rng(0), ALL)
-    np.testing.assert_array_equal(untrained.apply(items), fuse(items))
+    np.testing.assert_allclose(untrained.apply(items), fuse(items), atol=ROUNDING)
     present = np.stack([items.exists[modality] for modality in ALL], axis=1).astype(float)
     expected = present / np.maximum(present.sum(axis=1, keepdims=True), 1)
     np.testing.assert_allclose(untrained.modality_weights(items), expected, rtol=1e-6)
@@ -93,7 +94,7 @@ def test_a_missing_modality_has_no_say_however_high_its_level_would_be() -> None
     loud = ModalityGate({Modality.IMAGE: np.zeros(DIM, np.float32)}, {Modality.IMAGE: np.array([500], np.float32)})
     fused, weights = loud.weigh(items)
     without = ~items.exists[Modality.IMAGE]
-    np.testing.assert_array_equal(fused[without], fuse(items)[without])
+    np.testing.assert_allclose(fused[without], fuse(items)[without], atol=ROUNDING)
     np.testing.assert_array_equal(weights[~without], np.tile(np.array([0, 1, 0], np.float32), ((~without).sum(), 1)))
 
 
@@ -103,7 +104,8 @@ def test_a_modality_that_came_after_learning_stands_at_zero() -> None:
     zeros = np.zeros(DIM, np.float32)
     others = {Modality.IMAGE: zeros, Modality.AUDIO: zeros}
     spelled = ModalityGate({**known.gate.slopes, **others}, {**known.gate.offsets, **{m: zeros[:1] for m in others}})
-    np.testing.assert_array_equal(known.apply(items), Adapter(known.w1, known.b1, known.w2, spelled).apply(items))
+    by_zeros = Adapter(known.w1, known.b1, known.w2, spelled).apply(items)
+    np.testing.assert_allclose(known.apply(items), by_zeros, atol=ROUNDING)
 
 
 def test_blocks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ def test_weights_from_before_there_was_a_gate_are_read() -> None:
     old = save({"w1": adapter.w1, "b1": adapter.b1, "w2": adapter.w2})
     fused = fuse(items)
     expected = unit(fused + np.tanh(fused @ adapter.w1 + adapter.b1) @ adapter.w2)
-    np.testing.assert_array_equal(Adapter.from_bytes(old, DIM).apply(items), expected)
+    np.testing.assert_allclose(Adapter.from_bytes(old, DIM).apply(items), expected, atol=ROUNDING)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_weights_that_items_came_with_are_where_the_gate_starts() -> None:
     given = {Modality.TEXT: 0.9, Modality.AUDIO: 0.25}
     items = replace(some_items(), weights=given)
     untrained = Adapter.identity(DIM, 8, np.random.default_rng(0), ALL)
-    np.testing.assert_array_equal(untrained.apply(items), fuse(items))
+    np.testing.assert_allclose(untrained.apply(items), fuse(items), atol=ROUNDING)
     odds = np.stack([items.exists[m] * given.get(m, 1.0) for m in ALL], axis=1)
     expected = odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-9)
     np.testing.assert_allclose(untrained.modality_weights(items), expected, rtol=1e-6)

@@ -45,8 +45,8 @@ def test_a_description_tells_short_texts_from_long_ones() -> None:
     description = Description.learn(FROZEN, table, texts=["plot"])
     assert (description.columns, [one.column for one in description.amounts]) == ((), [TEXT])
     found = description.of(FROZEN, table).lines[:, 8:]
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[4])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_allclose(found[0], found[4], atol=1e-6)
     assert np.linalg.norm(found[0] - found[2]) > np.linalg.norm(found[3] - found[2]) > 0
     later = description.of(FROZEN, table.select(["same"]))
     assert not later.lines[:, 8:].any()

@@ -109,7 +109,7 @@ def test_it_is_added_to_what_the_towers_ask_for() -> None:
     np.testing.assert_allclose(added, np.pad(expected, ((0, 0), (0, 1))), atol=1e-5)
     assert np.abs(added[0, :7]).min() > 1e-3
     silent = replace(block, attention=replace(attention, share=0.0))
-    np.testing.assert_array_equal(silent.queries([rows], [weights]), plain.queries([rows], [weights]))
+    np.testing.assert_allclose(silent.queries([rows], [weights]), plain.queries([rows], [weights]), atol=1e-6)
     disliked = block.queries([rows], [np.array([1, 2, 1], np.float32)])
     assert np.abs(disliked - block.queries([rows], [weights]))[0, :7].max() > 1e-2
 

@@ -34,7 +34,7 @@ def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeyp
         found, frozen, fused = mapped(store, bundle.items, encoder, tmp_path)
         assert isinstance(fused, np.memmap)
         assert found.tolist() == list(range(20))
-        np.testing.assert_array_equal(fused, fuse(bundle.modality_vectors))
+        np.testing.assert_allclose(fused, fuse(bundle.modality_vectors), atol=1e-6)
         for modality, vectors in bundle.modality_vectors.vectors.items():
             assert isinstance(frozen.vectors[modality], np.memmap)
             np.testing.assert_array_equal(frozen.vectors[modality], vectors)

@@ -17,9 +17,11 @@ from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.exchange import export_faiss
 from indexing.health import examine
 from retrieval import Interactions, Retriever, fit
+from retrieval.candidates import Hit
 from retrieval.fitted import LEARNED_FILES
 from retrieval.learned import compact, repair
 from retrieval.training.stage_config import StageConfig
+from tests.agree import assert_best, assert_hits_agree
 from tests.groups import CLOCK, CONTENT, COUNT, DIM, GROUPS, SIZE, SMALL, catalogue, group_of, items, log
 
 
@@ -57,7 +59,7 @@ def test_content_is_searched_as_before_learning(learned: Path) -> None:
     stored = retriever.bundle.modality_vectors.vectors[next(iter(retriever.bundle.modality_vectors.vectors))]
     expected = queries @ unit(stored).T
     found = retriever.search_vectors(queries, 7)
-    np.testing.assert_array_equal(found.rows, np.argsort(-expected, axis=1)[:, :7])
+    assert_best(found.rows, expected)
     np.testing.assert_allclose(found.scores, -np.sort(-expected, axis=1)[:, :7], atol=1e-5)
     (nearest,) = retriever.similar_items(["i007"], 3)
     cosines = np.sort(np.delete(CONTENT[:COUNT] @ CONTENT[7], 7))[::-1]
@@ -106,8 +108,7 @@ def test_an_item_that_is_put_in_again_keeps_its_users_and_compaction_changes_no_
     folded = Retriever.load(live)
     assert not folded.bundle.batches
     for line, again in zip(answers, folded.recommend(asked, 12), strict=True):
-        assert [hit.item_id for hit in line] == [hit.item_id for hit in again]
-        np.testing.assert_allclose([h.score for h in line], [h.score for h in again], atol=1e-5)
+        assert_hits_agree(line, again, atol=1e-5)  # vectors of length 10 by two routines, folded in and beside
 
 
 def test_a_lost_index_is_built_again_over_content_and_behaviour(live: Path) -> None:
@@ -173,11 +174,11 @@ def test_each_interest_is_answered(learned: Path) -> None:
     scores = (queries @ retriever.indexed.T).max(axis=0)
     scores[rows] = -np.inf
     best = np.argsort(-scores)[:8]
-    assert [hit.item_id for hit in found] == [retriever.items[row] for row in best]
-    np.testing.assert_allclose([hit.score for hit in found], scores[best], atol=1e-5)
+    by_hand = [Hit(retriever.items[int(row)], float(scores[row]), place) for place, row in enumerate(best, 1)]
+    assert_hits_agree(found, by_hand, atol=1e-5)
     assert set(group_of([hit.item_id for hit in found])) == {0, 1}
     (one,) = retriever.recommend([mixed[:2]], 8, interests=5)  # too short to be split
-    assert one == retriever.recommend([mixed[:2]], 8)[0]
+    assert_hits_agree(one, retriever.recommend([mixed[:2]], 8)[0])
 
 
 def test_weights_must_fit_histories(learned: Path) -> None:

@@ -24,6 +24,7 @@ from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.settings import write_settings
 from retrieval.training import serving
+from tests.agree import assert_hits_agree
 from tests.cli_run import Run, runner
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
@@ -71,7 +72,9 @@ def test_a_new_user_gets_what_is_liked_in_the_club(shop: Retriever) -> None:
     for club, line in enumerate(by_club):
         assert group_of([hit.item_id for hit in line]) == [club] * 8
     popular, nobody, stranger = shop.recommend([[]] * 3, 8, profiles=[{}, {"club": None}, {"club": "club 9"}])
-    assert popular == nobody == stranger == shop.recommend([[]], 8)[0]
+    (alone,) = shop.recommend([[]], 8)
+    for found in (popular, nobody, stranger):
+        assert_hits_agree(found, alone)
 
 
 def test_what_a_user_did_outweighs_a_profile(shop: Retriever) -> None:
@@ -103,7 +106,7 @@ def test_several_interests_keep_the_profile(shop: Retriever) -> None:
     history = [f"i{row:03}" for row in (0, 1, 2, 48, 49, 50)]
     plain = shop.recommend([history, []], 6, interests=2)
     told = shop.recommend([history, []], 6, profiles=[{}, CLUBS], interests=2)
-    assert told[0] == plain[0]
+    assert_hits_agree(told[0], plain[0])
     assert group_of([hit.item_id for hit in told[1]]) == [3] * 6
 
 
@@ -156,7 +159,8 @@ def test_the_head_reads_profiles(folder: Path, tmp_path: Path) -> None:
     assert group_of([hit.item_id for hit in ranked[1]]) == [3] * 5  # new: in the order of retrieval
     pool = retriever.pool([["i024"], []], profiles=[CLUBS, {}])
     assert pool.new is not None
-    np.testing.assert_array_equal(pool.new[0], taste.queries(taste.table([CLUBS]))[0])
+    # One user or two at once: a product by another routine. Queries are of length 1.
+    np.testing.assert_allclose(pool.new[0], taste.queries(taste.table([CLUBS]))[0], atol=1e-5)
     assert pool.take([1]).new is not None
     plain = retriever.rerank(retriever.recommend([["i024"]], 40))
     assert not np.array_equal(plain.scores[0], retriever.rerank(found.take([0])).scores[0])

@@ -26,6 +26,7 @@ from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import Moment, StageLearner
 from retrieval.training.sources import learn_ease, learn_sources, worth_of
 from retrieval.training.stage_config import SourcesConfig
+from tests.agree import assert_hits_agree
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, log, walks
 
 
@@ -45,7 +46,10 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     assert found.stage == "rerank"
     first = found.take([0])
     (best,), (every,) = retriever.explain(first.top(3), among=first), retriever.explain(first)
-    assert best == every[:3]
+    for few, many in zip(best, every[:3], strict=True):  # reckoned for three or for twenty: numbers differ in rounding
+        assert (few.item_id, [name for name, _ in few.history]) == (many.item_id, [name for name, _ in many.history])
+        for one, other in ((few.stages, many.stages), (few.features, many.features), (few.modalities, many.modalities)):
+            assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
     assert all(one.features for one in best)
     later = catalogue(tmp_path, items(range(COUNT, COUNT + 4), [0, 0, 1, 1]))
     add(live, later, load_encoder("vectors:"))
@@ -60,9 +64,8 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     compact(live)
     folded = Retriever.load(live)
     again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
-    assert [hit.item_id for hit in ranked[0]] == [hit.item_id for hit in again[0]]
     # The mean of all content, which tastes are centred by, is no longer that of deleted items too.
-    np.testing.assert_allclose(ranked.scores, again.scores, atol=0.02)
+    assert_hits_agree(ranked[0], again[0], atol=0.02)
 
 
 def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(

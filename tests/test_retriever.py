@@ -13,6 +13,7 @@ from indexing.types import Vectors
 from retrieval.candidates import Candidates
 from retrieval.filters import field
 from retrieval.retriever import Retriever
+from tests.agree import assert_lists_agree
 from tests.toy import ToyEncoder, picture, toy_file
 
 
@@ -132,6 +133,5 @@ def test_reranking_without_a_head_orders_by_exact_score(retriever: Retriever) ->
     found = retriever.search_texts(["red shoe"], k=6)
     shuffled = replace(found, rows=found.rows[:, ::-1], scores=np.zeros_like(found.scores))
     ranked = retriever.rerank(shuffled, k=4)
-    np.testing.assert_array_equal(ranked.rows, found.rows[:, :4])
-    np.testing.assert_allclose(ranked.scores, found.scores[:, :4], rtol=1e-5)
+    assert_lists_agree((ranked.scores, ranked.rows), (found.scores[:, :4], found.rows[:, :4]))
     assert ranked.stage == "exact"  # no head was learned

@@ -71,7 +71,9 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
     assert found.probability[there].mean() > 0.7 > 0.3 > found.probability[~there].mean()
     known = matching.judge(catalogue[best_rows(catalogue, unit(asked[own]), own, held=held)[0]], asked[own])
     assert known.good.mean() == pytest.approx(0.9, abs=0.01)
-    np.testing.assert_array_equal(found.good, found.probability >= np.float32(matching.threshold))
+    apart = np.abs(found.probability - matching.threshold) > 1e-6  # what is told is rounded to float32
+    assert apart.mean() > 0.9
+    np.testing.assert_array_equal(found.good[apart], (found.probability > matching.threshold)[apart])
 
 
 def test_what_cannot_be_learned_is_refused() -> None:
@@ -91,7 +93,7 @@ def test_searches_of_a_bundle_are_judged(tmp_path: Path) -> None:
     verdicts = retriever.verdicts(found)
     assert verdicts.good.tolist() == [True, False, True]
     reranked = retriever.blend(found, {"price": -100.0})  # wherever the best has gone
-    np.testing.assert_array_equal(retriever.verdicts(reranked).probability, verdicts.probability)
+    np.testing.assert_allclose(retriever.verdicts(reranked).probability, verdicts.probability, atol=1e-6)
     nothing = retriever.search_texts(["red shoe"], 5, where="price > 1000")
     assert retriever.verdicts(nothing).probability.tolist() == [0]
     assert retriever.verdicts(nothing).good.tolist() == [False]

@@ -37,7 +37,8 @@ def test_histories_are_summed_up(small: EASE) -> None:
     assert found.rows.tolist() == [[1, 2], [1, -1], [-1, -1]]
     np.testing.assert_allclose(found.scores, [[0.5, -0.2], [1.0, -np.inf], [-np.inf, -np.inf]], atol=1e-6)
     everything = small.recommend(rows[1:2], 5, exclude=[np.array([], np.int64)])
-    assert everything.rows.tolist() == [[1, 0, 2, -1, -1]]  # a and c tie at -0.2
+    assert everything.rows[0, [0, 3, 4]].tolist() == [1, -1, -1]
+    assert set(everything.rows[0, 1:3].tolist()) == {0, 2}  # a and c tie at -0.2, but for rounding
     np.testing.assert_allclose(everything.scores[0, :3], [1.0, -0.2, -0.2], atol=1e-6)
 
 

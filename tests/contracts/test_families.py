@@ -14,6 +14,7 @@ from indexing.index.faiss import FaissIndex
 from indexing.index.families import EVERY, Family
 from indexing.index.ivf import IvfIndex
 from indexing.types import Rows, Vectors
+from tests.agree import assert_lists_agree
 
 COUNT, DIM = 900, 24
 # What answers are scored on: the error of a score by the length of the query, and the share of the exact best found.
@@ -92,9 +93,7 @@ def test_filters_are_obeyed(
 def test_batch_equals_one_by_one(index: TunableIndex, queries: Vectors) -> None:
     scores, rows = index.search(queries, 7)
     for line, query in enumerate(queries):
-        one = index.search(query[None], 7)
-        np.testing.assert_array_equal(one[1][0], rows[line])
-        np.testing.assert_allclose(one[0][0], scores[line], rtol=1e-5)
+        assert_lists_agree(index.search(query[None], 7), (scores[[line]], rows[[line]]))
 
 
 def test_more_than_there_are_is_padded(index: TunableIndex, queries: Vectors) -> None:

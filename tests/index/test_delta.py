@@ -11,6 +11,7 @@ from indexing.index.base import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.faiss import FaissIndex
 from indexing.types import Mask
+from tests.agree import assert_lists_agree
 
 DIM = 8
 
@@ -34,10 +35,8 @@ def test_it_agrees_with_brute_force(
     alive: Mask = rng.random(len(vectors)) >= gone
     allow: Mask | None = None if allowed is None else rng.random(len(vectors)) < allowed
     base: VectorIndex = kind(vectors[:first])
-    scores, rows = DeltaIndex(base, vectors[first:], alive).search(queries, k, allow)
-    exact_scores, exact_rows = FlatIndex(vectors).search(queries, k, alive if allow is None else alive & allow)
-    np.testing.assert_array_equal(rows, exact_rows)
-    np.testing.assert_allclose(scores, exact_scores, rtol=1e-5, atol=1e-6)
+    found = DeltaIndex(base, vectors[first:], alive).search(queries, k, allow)
+    assert_lists_agree(found, FlatIndex(vectors).search(queries, k, alive if allow is None else alive & allow))
 
 
 def test_it_is_not_saved(tmp_path: object) -> None:

@@ -17,6 +17,7 @@ from indexing.index.faiss import FaissIndex
 from indexing.index.ivf import IvfIndex
 from indexing.index.occupancy import Occupancy
 from indexing.types import Mask, Rows, Vectors
+from tests.agree import assert_lists_agree
 
 COUNT, DIM, K = 6000, 24, 10
 MAKERS: dict[str, Callable[[Vectors], VectorIndex]] = {
@@ -114,10 +115,7 @@ def test_more_than_there_are(index: VectorIndex, allowed: int) -> None:
 
 
 def test_a_filter_that_allows_everything_changes_nothing(index: VectorIndex) -> None:
-    for plain, filtered in zip(
-        index.search(QUERIES, K), index.search(QUERIES, K, np.ones(COUNT, np.bool_)), strict=True
-    ):
-        np.testing.assert_array_equal(plain, filtered)
+    assert_lists_agree(index.search(QUERIES, K, np.ones(COUNT, np.bool_)), index.search(QUERIES, K))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.02])
@@ -125,9 +123,7 @@ def test_batch_equals_one_by_one(index: VectorIndex, share: float) -> None:
     allow = best_towards(-QUERIES[0], round(share * COUNT))
     scores, rows = index.search(QUERIES, K, allow)
     for line, query in enumerate(QUERIES):
-        one_scores, one_rows = index.search(query[None], K, allow)
-        np.testing.assert_array_equal(one_rows[0], rows[line])
-        np.testing.assert_allclose(one_scores[0], scores[line], rtol=1e-5)
+        assert_lists_agree(index.search(query[None], K, allow), (scores[[line]], rows[[line]]))
 
 
 def test_a_dropped_selector_is_noticed(index: VectorIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from indexing.index.effort import Effort
 from indexing.index.faiss import FaissIndex
 from indexing.index.ivf import IvfIndex
 from indexing.types import Vectors
+from tests.agree import assert_lists_agree
 
 COUNT, DIM = 4000, 25  # odd: codes are of two dimensions each
 
@@ -54,9 +55,7 @@ def test_with_all_lists_it_agrees_with_exact_search(index: IvfIndex, vectors: Ve
 def test_batch_equals_one_by_one(index: IvfIndex, queries: Vectors) -> None:
     scores, rows = index.search(queries, 7)
     for line, query in enumerate(queries):
-        one_scores, one_rows = index.search(query[None], 7)
-        np.testing.assert_array_equal(one_rows[0], rows[line])
-        np.testing.assert_allclose(one_scores[0], scores[line], rtol=1e-6)
+        assert_lists_agree(index.search(query[None], 7), (scores[[line]], rows[[line]]))
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.25, 0.1, 0.001, 0.0])

@@ -55,7 +55,7 @@ def share_in_group(vectors: Vectors, histories: list[Rows]) -> float:
 def test_untrained_it_is_the_frozen_model() -> None:
     items = frozen_items(missing=0.3)
     untrained = learned(group_histories(20), replace(SHORT, epochs=0), items)
-    np.testing.assert_array_equal(untrained.apply(items), fuse(items))
+    np.testing.assert_allclose(untrained.apply(items), fuse(items), atol=1e-6)
 
 
 @pytest.mark.parametrize("more", [{}, {"uniform": 0}, {"uniform": 30, "hard": 5}])
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_so() -> None:
     mad = replace(SHORT, learning_rate=1e30, held_out=0.2, batch_size=60)
     adapter, curve = train_adapter(items, histories, USERS, mad)
     assert "no longer finite in epoch 1; the state of epoch 0 is kept" in curve.stopped
-    np.testing.assert_array_equal(adapter.apply(items), fuse(items))
+    np.testing.assert_allclose(adapter.apply(items), fuse(items), atol=1e-6)
     broken = ModalityVectors({m: v * np.float16(np.nan) for m, v in items.vectors.items()}, items.exists)
     with pytest.raises(TrainingError, match="not finite before learning"):
         train_adapter(broken, histories, USERS, SHORT)
