@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from indexing.errors import DamagedFileError
 from indexing.extras import import_extra
 from indexing.types import Vectors
+from retrieval.heads.tree_text import sound_trees
 from retrieval.training.stage_config import HeadKind
 
 
@@ -17,10 +18,10 @@ class TreesHead:
     """A LightGBM model.
 
     Attributes:
-        text: As LightGBM writes it; checked by LightGBM when it is read.
+        text: As LightGBM writes it; checked before LightGBM reads it.
 
     Raises:
-        DamagedFileError: When LightGBM refuses the text.
+        DamagedFileError: When the text is not that of sound trees.
         MissingExtraError: Without the extra ``trees``.
     """
 
@@ -32,7 +33,7 @@ class TreesHead:
     def __post_init__(self) -> None:
         lightgbm = import_extra("lightgbm", "trees")
         try:
-            booster = lightgbm.Booster(model_str=self.text)
+            booster = lightgbm.Booster(model_str=sound_trees(self.text))
         except lightgbm.basic.LightGBMError as error:
             raise DamagedFileError(f"the trees of the second stage cannot be read ({error}); fit again") from error
         object.__setattr__(self, "_booster", booster)
