@@ -16,8 +16,9 @@ from indexing.media import Medium, media_in
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
 from indexing.readers.datasets import DatasetReader, load_saved
-from indexing.readers.folder import SUFFIXES, read_folder
+from indexing.readers.folder import read_folder
 from indexing.readers.jsonl import read_jsonl
+from indexing.readers.listing import SUFFIXES
 from indexing.readers.parquet import ParquetReader
 from indexing.readers.urls import Remote, is_url, remote
 from indexing.readers.webdataset import WebDatasetReader
@@ -72,7 +73,7 @@ class Catalogue:
     def from_parquet(
         cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
-        """Read a Parquet file; picture paths start from ``images``, or from the file's folder."""
+        """Read a Parquet file, or a folder of them; picture paths start from ``images``, or from the file's folder."""
         return cls(ParquetReader(path), columns, _images(images, path))
 
     @classmethod
@@ -138,8 +139,10 @@ class Catalogue:
         if is_url(source):
             return cls._table(remote(source, allow_urls), columns, images)
         path = Path(path)
-        if path.suffix.lower() == ".tar" or _holds_tars(path):
+        if path.suffix.lower() == ".tar" or _holds_only(path, ".tar"):
             return cls.from_webdataset(path, columns=columns, images=images)
+        if _holds_only(path, ".parquet"):
+            return cls.from_parquet(path, columns=columns, images=images or path)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
         return cls._table(path, columns, images)
@@ -257,9 +260,9 @@ def _images(images: Path | str | None, table: Source) -> Path | None:
     return Path(images) if images is not None else None
 
 
-def _holds_tars(path: Path) -> bool:
-    """Whether a folder is one of tar files, with no picture or metadata file beside them."""
+def _holds_only(path: Path, suffix: str) -> bool:
+    """Whether a folder is one of tar or Parquet files, with no picture or metadata file beside them."""
     if not path.is_dir():
         return False
-    suffixes = {file.suffix.lower() for file in path.iterdir()}
-    return ".tar" in suffixes and not suffixes & {*SUFFIXES, ".csv", ".jsonl"}
+    suffixes = {file.suffix.lower() for file in path.iterdir() if not file.name.startswith((".", "_"))}
+    return suffix in suffixes and not suffixes & {*SUFFIXES, ".csv", ".jsonl"}

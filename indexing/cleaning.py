@@ -1,5 +1,6 @@
 """What is dropped, repaired or quarantined on the way in, and why: one report."""
 
+import dataclasses
 import re
 import unicodedata
 from collections import Counter
@@ -26,6 +27,7 @@ class CleaningReport:
         rejected: Rows that did not, by reason.
         repaired: Values that were changed, by what was done.
         ignored_columns: Columns of types that are neither text, picture nor attribute.
+        left_out: Files of a folder that are no rows and were not looked at, by what they are.
     """
 
     rows: int
@@ -33,6 +35,7 @@ class CleaningReport:
     rejected: dict[str, int]
     repaired: dict[str, int]
     ignored_columns: tuple[str, ...]
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

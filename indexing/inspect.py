@@ -6,7 +6,7 @@ Beside that, each item costs its item_id and some thirty bytes of hashes and siz
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
@@ -54,6 +54,7 @@ class Inspection:
         image: Bytes, formats, quantiles of sizes, unusable pictures, exact and near duplicates.
         audio: Bytes, where there is such a column.
         sampled: Source rows of some items drawn at random.
+        left_out: Files of a folder that are no rows and were not looked at, by what they are.
     """
 
     source: str
@@ -67,6 +68,7 @@ class Inspection:
     image: dict[str, Any]
     audio: dict[str, Any]
     sampled: list[int]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -204,6 +206,7 @@ def _summary(seen: _Pass, limit: int | None) -> Inspection:
         },
         audio={"bytes": seen.audio_size} if seen.columns.audio else {},
         sampled=sorted(seen.sampled),
+        left_out=dict(seen.catalogue.reader.left_out),
     )
 
 

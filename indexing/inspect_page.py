@@ -86,6 +86,7 @@ def overview(found: Inspection) -> dict[str, str]:
         "rows": f"{found.rows}" + (f" (the first ones; --limit {found.limit})" if found.limit else ""),
         "kept": f"{found.kept}",
         "rejected": _counts(found.rejected) or "none",
+        **({"left out": _counts(found.left_out)} if found.left_out else {}),
         "coverage": ", ".join(shares),
         "characters of text": _counts(text["characters"]) or "no text",
         "language (a guess)": _counts(text["language_guess"]) or "no text",

@@ -72,8 +72,8 @@ def unread(name: str | None) -> str:
     """Say why a picture of a format that is not read cannot be used."""
     if name is None:
         return f"image is none of {', '.join((*FORMATS, 'AVIF', 'HEIF'))}"
+    if name in (*FORMATS, *decoder_of(name)):
+        return f"image is a broken {name}"
     if name == "AVIF":
         return "image is AVIF, which this Pillow cannot read: install Pillow 11.3 or later"
-    if name in FORMATS:
-        return f"image is a broken {name}"
     return f"image is {name}, which is not read: convert it to PNG or JPEG"

@@ -28,6 +28,7 @@ class SelectedReader:
     def __init__(self, reader: Reader, column: str, item_ids: Collection[str]) -> None:
         self.name, self.schema = reader.name, reader.schema
         self.malformed: Mapping[int, str] = {}
+        self.left_out: Mapping[str, int] = {}
         self._reader, self._column, self._item_ids = reader, column, frozenset(item_ids)
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:

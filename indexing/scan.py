@@ -65,7 +65,12 @@ def scan(reader: Reader, columns: Columns) -> Scan:
             }
         ),
         report=CleaningReport(
-            len(kept) + len(reader.malformed), sum(kept), dict(reasons), dict(repaired), tuple(ignored)
+            len(kept) + len(reader.malformed),
+            sum(kept),
+            dict(reasons),
+            dict(repaired),
+            tuple(ignored),
+            dict(reader.left_out),
         ),
         kept=kept,
         source_rows=tuple(verdict.source_row for verdict in verdicts if verdict.problem is None),

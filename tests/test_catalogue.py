@@ -209,7 +209,8 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert catalogue.attributes["folder"].to_pylist() == ["cats", "cats", "."]
     (tmp_path / "metadata.csv").write_text("file_name,text\ndog.webp,a dog\n")
-    (item,) = items_of(Catalogue.open(tmp_path))
+    item, *others = items_of(Catalogue.open(tmp_path))
+    assert [(other.item_id, other.text) for other in others] == [("cats/tim.png", None), ("cats/tom.JPG", "a grey cat")]
     assert (item.item_id, item.text, item.media[0].source) == ("dog.webp", "a dog", (tmp_path / "dog.webp").resolve())
 
 

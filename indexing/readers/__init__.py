@@ -17,11 +17,13 @@ class Reader(Protocol):
         name: For messages.
         schema: Columns and their types.
         malformed: Rows that could not even be read, by row number, with the reason.
+        left_out: How many files are no rows and were not looked at, by what they are.
     """
 
     name: str
     schema: pa.Schema
     malformed: Mapping[int, str]
+    left_out: Mapping[str, int]
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of all readable rows in order, at most ``size`` rows at a time."""
@@ -35,14 +37,22 @@ class TableReader:
         name: For messages.
         table: The readable rows.
         malformed: Row numbers and reasons of the others.
+        left_out: Files that were not looked at, by what they are.
 
     Raises:
         CatalogueError: When there is no row at all.
     """
 
-    def __init__(self, name: str, table: pa.Table, malformed: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        table: pa.Table,
+        malformed: Mapping[int, str] | None = None,
+        left_out: Mapping[str, int] | None = None,
+    ) -> None:
         self.name, self.schema = name, table.schema
         self.malformed: Mapping[int, str] = dict(malformed or {})
+        self.left_out: Mapping[str, int] = dict(left_out or {})
         if not len(table) and not self.malformed:
             raise CatalogueError(f"{name} has no rows: there is nothing to index")
         self._table = table

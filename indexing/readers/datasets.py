@@ -35,6 +35,7 @@ class DatasetReader:
     def __init__(self, dataset: Any, columns: Columns | NamedColumns | None = None, name: str = "dataset") -> None:  # noqa: ANN401 - `datasets` stays lazy
         self.name = name
         self.malformed: Mapping[int, str] = {}
+        self.left_out: Mapping[str, int] = {}
         try:
             typed = _with_features(dataset, name)
         except UNREADABLE as error:

@@ -17,33 +17,60 @@ BUFFER = 1 << 20
 
 
 class ParquetReader:
-    """Rows of one Parquet file, here or behind a URL; see `Reader`."""
+    """Rows of a Parquet file, here or behind a URL, or of the files of a folder in the order of their names.
+
+    In a folder files whose names begin with ``.`` or ``_`` are left out, as Spark and Hive mean them. See `Reader`.
+    """
 
     def __init__(self, path: Path | str | Remote) -> None:
-        self.path = file_of(path)
         self.name = str(path)
         self.malformed: Mapping[int, str] = {}
-        try:
-            with self._file() as opened, pq.ParquetFile(opened) as file:
-                schema, rows = file.schema_arrow, file.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise CatalogueError(f"{path} is not a Parquet file: {error}") from error
+        self.left_out: Mapping[str, int]
+        self._files, self.left_out = _files(path)
+        schemas, rows = [], 0
+        for file in self._files:
+            try:
+                with _opened(file) as opened, pq.ParquetFile(opened) as parts:
+                    schemas.append(parts.schema_arrow)
+                    rows += parts.metadata.num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise CatalogueError(f"{file} is not a Parquet file: {error}") from error
         if not rows:
             raise CatalogueError(f"{path} has no rows: there is nothing to index")
-        self.schema = pa.schema([(f.name, plain_type(f.type) if is_text(f.type) else f.type) for f in schema])
+        kinds = [[(f.name, plain_type(f.type) if is_text(f.type) else f.type) for f in schema] for schema in schemas]
+        for file, other in zip(self._files, kinds, strict=True):
+            if other != kinds[0]:
+                lacks = f"{[pair for pair in kinds[0] if pair not in other] or [p for p in other if p not in kinds[0]]}"
+                raise CatalogueError(f"{file} has other columns than {self._files[0]}: {lacks:.200}; give files alike")
+        self.schema = pa.schema(kinds[0])
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of all rows; see `Reader`."""
-        try:
-            # Without a buffer size a whole column of a row group, with all its pictures, is read at once.
-            with self._file() as opened, pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
-                for batch in file.iter_batches(batch_size=size, columns=list(columns)):
-                    yield pa.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
-        except (pa.ArrowException, OSError) as error:
-            raise CatalogueError(f"{self.name} is damaged or has changed: {error}") from error
+        for path in self._files:
+            try:
+                # Without a buffer size a whole column of a row group, with all its pictures, is read at once.
+                with _opened(path) as opened, pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
+                    for batch in file.iter_batches(batch_size=size, columns=list(columns)):
+                        arrays = [plain(column) for column in batch.columns]
+                        yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+            except (pa.ArrowException, OSError) as error:
+                raise CatalogueError(f"{path} is damaged or has changed: {error}") from error
 
-    def _file(self) -> AbstractContextManager[Any]:
-        return self.path.open() if isinstance(self.path, Remote) else nullcontext(self.path)
+
+def _files(path: Path | str | Remote) -> tuple[list[Path | Remote], dict[str, int]]:
+    """Give the Parquet files that a path names, and how many others of a folder are left out."""
+    if isinstance(path, Remote) or not Path(path).is_dir():
+        return [file_of(path)], {}
+    entries = sorted(Path(path).iterdir())
+    files = [file for file in entries if file.suffix.lower() == ".parquet" and not file.name.startswith((".", "_"))]
+    if not files:
+        raise CatalogueError(f"{path} holds no .parquet file")
+    others = len(entries) - len(files)
+    return [file_of(file) for file in files], {"not a table": others} if others else {}
+
+
+def _opened(path: Path | Remote) -> AbstractContextManager[Any]:
+    return path.open() if isinstance(path, Remote) else nullcontext(path)
 
 
 def plain(column: pa.Array) -> pa.Array:

@@ -43,6 +43,7 @@ class WebDatasetReader:
         self._shards = shards_of(self.name)
         malformed: dict[int, str] = {}
         self.malformed: Mapping[int, str] = malformed
+        self.left_out: Mapping[str, int] = {}
         held: set[str] = set()
         kinds: dict[str, pa.DataType] = {}
         number = -1

@@ -152,6 +152,7 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "dim": manifest.encoder.dim,
         "embeddings": counts["embeddings"],
         "rows_rejected": counts["cleaning"]["rejected"],
+        "left_out": counts["cleaning"].get("left_out", {}),
         "quarantined": counts["quarantined"],
         **({"bridge": counts["bridge"]} if "bridge" in counts else {}),
         "encoding": counts["encoding"],
@@ -170,6 +171,8 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
     return {
         "generation": manifest.generation,
         "items": f"{manifest.items} ({sum(counts['cleaning']['rejected'].values())} rows rejected)",
+        **_counted("rejected", counts["cleaning"]["rejected"]),
+        **_counted("left out", counts["cleaning"].get("left_out", {})),
         "embeddings": ", ".join(f"{count} {modality}" for modality, count in counts["embeddings"].items()),
         "quarantined": f"{counts['quarantined']} texts or files that could not be encoded",
         "encoded": f"{encoding['encoded']} in {seconds:.1f} s, {encoding['copied']} copied, {encoding['resumed']} kept",
@@ -180,6 +183,11 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",
     }
+
+
+def _counted(name: str, counts: Mapping[str, int]) -> dict[str, str]:
+    """Give a line of what was counted, or none."""
+    return {name: ", ".join(f"{reason} {count}" for reason, count in counts.items())} if counts else {}
 
 
 def _spaces(learned: Mapping[str, Mapping[str, Any]]) -> str:
