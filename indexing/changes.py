@@ -17,11 +17,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from indexing import fsops
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError
 from indexing.item_ids import ItemIds
 from indexing.sealed import WAY_OUT
 from indexing.state import CURRENT, State
-from indexing.store import Parts
+from indexing.store import Parts, sound_embeddings, sound_table
 from indexing.types import Modality
 
 LOG = "log"
@@ -78,15 +79,37 @@ class Batch:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Batch":
-        """Read what `to_bytes` gave."""
-        (line,) = _unpacked(data).to_pylist()
-        return cls(
-            line["number"],
-            line["fingerprint"],
-            tuple(line["removed"]),
-            _unpacked(line["embeddings"]),
-            _unpacked(line["attributes"]),
-        )
+        """Read what `to_bytes` gave.
+
+        Raises:
+            DamagedFileError: When it is something else.
+        """
+        with read_as("a batch of changes", WAY_OUT):
+            packed = _unpacked(data)
+            if packed.schema != _SCHEMA or packed.num_rows != 1:
+                raise ValueError(f"it has columns {str(packed.schema.names)[:200]} and {packed.num_rows} lines")
+            (line,) = packed.to_pylist()
+            embeddings, attributes = (_unpacked(line[name]) for name in ("embeddings", "attributes"))
+            kind = embeddings.schema.field("vector").type
+            sound_embeddings(embeddings, kind.list_size)
+            batch = cls(line["number"], line["fingerprint"], tuple(line["removed"]), embeddings, attributes)
+            batch._check()
+            return batch
+
+    def _check(self) -> None:
+        """Check that all of it is of the items that it puts in.
+
+        Raises:
+            ValueError: When it is not.
+        """
+        ids = self.attributes.column("item_id")
+        if ids.type != pa.string() or ids.null_count or self.number is None or self.fingerprint is None:
+            raise ValueError("it has no number, no fingerprint or item_ids that are no texts")
+        put_in = set(ids.to_pylist())
+        if len(put_in) != len(ids) or None in self.removed:
+            raise ValueError("an item is put in twice, or something without a name is taken out")
+        if other := set(self.embeddings.column("item_id").to_pylist()) - put_in:
+            raise ValueError(f"it has vectors of {min(other)!r:.60}, which it does not put in")
 
 
 def write_batch(root: Path, batch: Batch) -> str:
@@ -162,7 +185,10 @@ def read_batch(path: Path) -> Batch:
         raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
     if match is None or hashlib.sha256(data).hexdigest()[:32] != match[2]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {WAY_OUT}")
-    return Batch.from_bytes(data)
+    batch = Batch.from_bytes(data)
+    if batch.number != int(match[1]):
+        raise DamagedFileError(f"{path} says that it is batch {batch.number}; {WAY_OUT}")
+    return batch
 
 
 def forget_batches(root: Path, up_to: int) -> None:
@@ -182,4 +208,4 @@ def _packed(table: pa.Table) -> bytes:
 
 
 def _unpacked(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+    return sound_table(pa.ipc.open_stream(pa.py_buffer(data)).read_all())

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load
 
 from indexing import fsops
 from indexing.changes import Batch
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.encoders.base import Encoder
 from indexing.encoders.golden import check_golden
 from indexing.errors import DamagedFileError, EncoderMismatchError
@@ -21,7 +20,7 @@ from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, FileRecord, Manifest
 from indexing.reading import reading
 from indexing.sealed import WAY_OUT
-from indexing.store import EmbeddingStore, Parts
+from indexing.store import EmbeddingStore, Parts, sound_table
 from indexing.types import Modality
 
 ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
@@ -74,7 +73,13 @@ class Generation:
     @cached_property
     def attributes(self) -> pa.Table:
         """One line an item in row order: item_id, text columns and attributes."""
-        return pq.read_table(self.folder / ATTRIBUTES)
+        path = self.folder / ATTRIBUTES
+        with read_as(str(path), WAY_OUT):
+            table = sound_table(pq.read_table(path))
+            ids = table.column("item_id")
+            if ids.type != pa.string() or ids.null_count or len(table) != self.manifest.items:
+                raise ValueError(f"it holds {len(table)} items of which the manifest names {self.manifest.items}")
+            return table
 
     @cached_property
     def items(self) -> ItemIds:
@@ -116,7 +121,11 @@ class Generation:
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
         told = self.manifest.index
-        return load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
+        with read_as(str(self.folder / INDEX), WAY_OUT):
+            index = load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
+            if len(index) != self.manifest.items:
+                raise ValueError(f"it holds {len(index)} items of which the manifest names {self.manifest.items}")
+            return index
 
     def store(self) -> EmbeddingStore:
         """Open the store of its embeddings."""
@@ -146,7 +155,7 @@ class Generation:
                 "as it was then, or build the bundle again"
             )
         with read_as("the golden vectors", "build the bundle again"):
-            golden = load(self.read(GOLDEN))["golden"]
+            golden = finite_tensors(self.read(GOLDEN))["golden"]
         check_golden(encoder, golden)
         self._proven = encoder
 

@@ -1,6 +1,7 @@
 """What a store knows of each content, in some 300 bytes: a catalogue of millions must fit beside the model."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from indexing.types import Modality
 
 HASH_BYTES = 16
 _LINE_BITS = 32
+_HASH = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
 class Known(NamedTuple):
@@ -103,4 +105,4 @@ def _content(modality: Modality, digest: str) -> bytes:
 
 def _plain(digest: str) -> bytes | None:
     """Give a hash as bytes, unless it is of a frame or there is none."""
-    return bytes.fromhex(digest) if len(digest) == 2 * HASH_BYTES and "/" not in digest else None
+    return bytes.fromhex(digest) if _HASH.fullmatch(digest) else None

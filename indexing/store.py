@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 
 from indexing import fsops
 from indexing.cleaning import reason_kind
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.ledger import HASH_BYTES, Known, Ledger
+from indexing.sealed import WAY_OUT
 from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
+MOST_PARTS = 100_000  # of one item: more is a number that was changed
 AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
 
 
@@ -78,7 +81,8 @@ class EmbeddingStore:
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
         self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
-            self._remember(number, read_shard(shard))
+            with read_as(str(shard), WAY_OUT):
+                self._remember(number, sound_embeddings(read_shard(shard), dim))
 
     def _remember(self, shard: int, table: pa.Table) -> None:
         columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
@@ -293,4 +297,49 @@ def read_shard(path: Path) -> pa.Table:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest()[:32] != path.stem.split("-")[-1]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; delete it and build again")
-    return pq.read_table(pa.BufferReader(data))
+    with read_as(str(path), WAY_OUT):
+        return pq.read_table(pa.BufferReader(data))
+
+
+def sound_embeddings(table: pa.Table, dim: int) -> pa.Table:
+    """Check that a table is one of the store's schema, with values that can be used, and give it.
+
+    Raises:
+        ValueError: When it is not, or Arrow's own errors; see `read_as`.
+    """
+    sound_table(table)
+    expected = to_table([], dim).schema
+    if table.schema.names != expected.names or any(
+        not _same_type(one.type, other.type) for one, other in zip(table.schema, expected, strict=True)
+    ):
+        raise ValueError(f"it has columns {str(table.schema.names)[:200]} of other types than embeddings")
+    if any(column.null_count for column in table.columns):
+        raise ValueError("embeddings have nulls")
+    parts = table.column("part").to_numpy()
+    if len(parts) and not 0 <= parts.min() <= parts.max() <= MOST_PARTS:
+        raise ValueError(f"a part has number {parts.max() if parts.max() > MOST_PARTS else parts.min()}")
+    if unknown := {*pc.unique(table.column("modality")).to_pylist()} - {str(one) for one in Modality}:
+        raise ValueError(f"there is no modality {min(unknown)!r:.60}")
+    if unknown := {*pc.unique(table.column("status")).to_pylist()} - {ENCODED, QUARANTINED}:
+        raise ValueError(f"there is no status {min(unknown)!r:.60}")
+    vectors = vectors_of(table, dim)
+    if len(vectors) != table.num_rows or not np.isfinite(vectors).all():
+        raise ValueError("vectors are not finite")
+    return table
+
+
+def sound_table(table: pa.Table) -> pa.Table:
+    """Check every offset and text of a table, which Arrow believes otherwise, and give it.
+
+    Raises:
+        ArrowInvalid: When one is wrong.
+    """
+    table.validate(full=True)
+    return table
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether types are equal, whatever the values of a list are called."""
+    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other):
+        return bool(one.list_size == other.list_size and one.value_type == other.value_type)
+    return bool(one == other)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from indexing import fsops
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.fusion import ModalityVectors
@@ -100,7 +100,7 @@ class Adapter:
             DamagedFileError: When the weights are for other vectors, or parts are missing.
         """
         with read_as("the adapter", "fit again, or go back"):
-            tensors = load(data)
+            tensors = finite_tensors(data)
             w1, b1, w2 = (tensors[name] for name in ("w1", "b1", "w2"))
             known = [modality for modality in Modality if f"gate.{modality}.slope" in tensors]
             gate = ModalityGate(

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.types import Mask, Rows, Vectors
@@ -279,7 +279,7 @@ class Behaviour:
             DamagedFileError: When parts are missing or do not fit together.
         """
         with read_as("the behaviour block", "fit again, or go back"):
-            return cls._of(load(data))
+            return cls._of(finite_tensors(data, endless="half_lives"))
 
     @classmethod
     def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from indexing.columns import VECTOR
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.encoders.base import unit
 from indexing.fusion import ModalityVectors
 from indexing.types import Modality, Vectors
@@ -139,7 +139,7 @@ class Description:
             DamagedFileError: When it is something else.
         """
         with read_as("how items are described", "fit again, or go back"):
-            tensors = load(data)
+            tensors = finite_tensors(data)
             columns = _read(tensors.pop("columns"))
             amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
             words = Words(tuple(_read(tensors.pop("words"))), tensors.pop("rarity")) if "words" in tensors else None

@@ -4,9 +4,11 @@ from functools import cached_property
 
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
+from indexing.errors import DamagedFileError
 from indexing.generation import BRIDGE
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
+from indexing.sealed import WAY_OUT
 from indexing.types import Vectors
 from retrieval.adapter import Adapter
 from retrieval.attribute import Attribute
@@ -42,6 +44,11 @@ class Opened:
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._matching: dict[str, Matching] = {}
         self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
+        if bundle.index.dim != self.indexed.shape[1]:
+            raise DamagedFileError(
+                f"the index of {bundle.root} holds vectors of length {bundle.index.dim}, its items have "
+                f"{self.indexed.shape[1]}; {WAY_OUT}"
+            )
         self.reranker = self.learned.reranker(self._rows.space, bundle)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
         if previous is None:

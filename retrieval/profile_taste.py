@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.types import Vectors
 from retrieval.attribute_columns import AttributeColumn, Numbers, lines_of, read_column
@@ -92,7 +92,7 @@ class ProfileTaste:
         """
         with read_as("what profiles say", "fit again, or go back"):
             told = told_in(data, "profiles")
-            columns, tensors = tuple(map(read_column, told["columns"])), load(data)
+            columns, tensors = tuple(map(read_column, told["columns"])), finite_tensors(data)
             means, weights, share = tensors["means"], tensors["weights"], float(told["share"])
             ignored = tuple(told["ignored"])
             width = sum(one.width for one in columns)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
@@ -203,7 +203,7 @@ class _Stored(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "_Stored":
-        told, tensors = told_in(data, "stage"), load(data)
+        told, tensors = told_in(data, "stage"), finite_tensors(data)
         sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
         head = _HEADS[told["head"]](_those(tensors, "head"))
         return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from indexing.bundle import Bundle
+from indexing.damaged import read_as
 from indexing.generation import PROMISE
 from indexing.index.promise import Promise
+from indexing.sealed import WAY_OUT
 from indexing.types import Vectors
 
 # Of the recall on some dozen stored queries: another processor rounds otherwise, and may order equals otherwise.
@@ -44,16 +46,18 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     than they did when the index was built.
     """
     told = bundle.manifest.index
-    target = told["config"]["min_recall"]
-    below = [
-        f"recall of {kind} was {built:.3f} < {target} when it was built"
-        for kind, built in told["recall"].items()
-        if built < target
-    ]
+    with read_as(f"the promise of {bundle.folder}", WAY_OUT):
+        target = told["config"]["min_recall"]
+        below = [
+            f"recall of {kind} was {built:.3f} < {target} when it was built"
+            for kind, built in told["recall"].items()
+            if built < target
+        ]
     recall: dict[str, float] = {}
     if bundle.has(PROMISE):
         promise = Promise.from_bytes(bundle.read(PROMISE))
-        recall = promise.measure(bundle.index, vectors)
+        with read_as(f"the promise of {bundle.folder}", WAY_OUT):
+            recall = promise.measure(bundle.index, vectors)
         below += [
             f"recall of {kind} is {now:.3f} on {len(promise.asked[kind].queries)} stored queries, "
             f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"

@@ -5,6 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from indexing.errors import DamagedFileError
 from indexing.index.base import ordered
 from indexing.index.flat import MOST_SCORES, best
 from indexing.types import Mask, Rows, Vectors
@@ -34,7 +35,7 @@ def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) ->
     if len(queries) > few:
         return _gathered(stored, queries, k, allow)
     scores, rows = stored.search(queries, k, params=faiss.SearchParameters(sel=selector(allow)))
-    wrong = misses(rows, allow)
+    wrong = misses(check_found(rows, stored.ntotal), allow)
     if wrong.any():
         scores[wrong], rows[wrong] = _gathered(stored, queries[wrong], k, allow)
     return ordered(scores, rows)
@@ -43,6 +44,32 @@ def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) ->
 def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
     """Give a mask (N,) in the form in which FAISS takes it."""
     return faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
+
+
+def check_found(rows: Rows, count: int) -> Rows:
+    """Check that rows which FAISS gives are among so many: a file may say otherwise.
+
+    Raises:
+        DamagedFileError: When one is not.
+    """
+    if rows.size and (rows.max() >= count or rows.min() < -1):
+        raise DamagedFileError(f"the index gives row {rows.max()} of {count}: it is damaged; build the bundle again")
+    return rows
+
+
+def check_stored(index: Any, stored: Any, dim: int) -> None:  # noqa: ANN401 - FAISS ships no types
+    """Check that the vectors an index keeps are as many as it says, of a length, and compared by inner product.
+
+    Raises:
+        DamagedFileError: When they are not.
+    """
+    if {int(index.metric_type), int(stored.metric_type)} != {faiss.METRIC_INNER_PRODUCT}:
+        raise DamagedFileError("an index compares by another metric than inner product; build the bundle again")
+    if int(stored.ntotal) != int(index.ntotal) or int(stored.d) != dim:
+        raise DamagedFileError(
+            f"an index of {index.ntotal} vectors of length {dim} keeps {stored.ntotal} of length {stored.d}: it is "
+            "damaged; build the bundle again"
+        )
 
 
 def misses(rows: Rows, allow: Mask | None) -> Mask:

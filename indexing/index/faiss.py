@@ -7,10 +7,11 @@ from typing import Any
 import faiss
 import numpy as np
 
+from indexing.damaged import read_as
 from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import Scalar, flat_codes, nbytes, quantizer
 from indexing.index.effort import Effort, Efforts
-from indexing.index.exact import misses, scan, selector
+from indexing.index.exact import check_found, check_stored, misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
 from indexing.types import Mask, Rows, Vectors
 
@@ -126,7 +127,7 @@ class FaissIndex:
         scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, effort, allow))
         # A graph can lose its way: a line that is short, or holds what is not allowed or lies deeper in the catalogue
         # than the better half of what the graph kept, is searched again exactly.
-        wrong = misses(rows, allow)
+        wrong = misses(check_found(rows, len(self)), allow)
         if allow is not None:
             wrong |= 2 * self._depth(queries, scores[:, -1:]) > effort
         if wrong.any():
@@ -185,7 +186,10 @@ class FaissIndex:
         Raises:
             DamagedFileError: When FAISS refuses the bytes.
         """
-        return cls(read_faiss(path))
+        with read_as(f"{path}", "build the bundle again"):
+            index = cls(read_faiss(path))
+        check_stored(index._index, index._stored, index.dim)
+        return index
 
 
 def _filled(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types

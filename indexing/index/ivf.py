@@ -12,6 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import (
@@ -26,7 +27,7 @@ from indexing.index.codecs import (
     unmapped_bytes,
 )
 from indexing.index.effort import Effort, Efforts
-from indexing.index.exact import misses, scan, selector
+from indexing.index.exact import check_found, check_stored, misses, scan, selector
 from indexing.index.faiss_io import faiss_bytes, read_faiss, write_faiss
 from indexing.index.occupancy import FEWER, Occupancy
 from indexing.types import Mask, Rows, Vectors
@@ -173,7 +174,7 @@ class IvfIndex:
         if allow is not None and allowed <= SCAN_ROWS + 2 * self._likely_cost(effort, len(self) / allowed):
             return padded(*self._scan(queries, reachable, allow), k)
         scores, rows = self._search(queries, reachable, allow, effort)
-        wrong = misses(rows, allow)
+        wrong = misses(check_found(rows, len(self)), allow)
         if wrong.any():
             scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
         return padded(*ordered(scores, rows), k)
@@ -245,7 +246,14 @@ class IvfIndex:
         index = read_faiss(path)
         if not isinstance(index, faiss.IndexPreTransform) or not _is_lists(faiss.downcast_index(index.index)):
             raise DamagedFileError(f"{path} is a FAISS index of another kind; build the index again")
-        return cls(index)
+        with read_as(f"{path}", "build the bundle again"):
+            opened = cls(index)
+            turn = opened._rotation()
+        check_stored(index, opened._exact, turn.shape[0])
+        check_stored(index, opened._codes, turn.shape[0])
+        if turn.shape[1] != opened.dim or not np.isfinite(turn).all():
+            raise DamagedFileError(f"{path} turns vectors in a way that does not fit them; build the bundle again")
+        return opened
 
 
 def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types

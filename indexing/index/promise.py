@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from indexing.damaged import read_as
+from indexing.damaged import finite_tensors, read_as
 from indexing.index.base import VectorIndex
 from indexing.index.queries import Asked, Judged, Queries, judged
 from indexing.types import Vectors
@@ -57,7 +57,7 @@ class Promise:
             DamagedFileError: When it is something else.
         """
         with read_as("the stored sample of queries", "build again"):
-            tensors = load(data)
+            tensors = finite_tensors(data, endless=".exact")
             kinds = [name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors")]
             asked = {
                 kind: Judged(Queries(tensors[f"{kind}.vectors"], tensors.get(f"{kind}.own")), tensors[f"{kind}.exact"])
