@@ -55,7 +55,7 @@ from scripts.benchmarks.systems import LIKED, SEEDS, K
 _LENGTH = WINDOW_DAYS * 86_400
 _EARLIER = 2  # windows before the first that only teach
 _MOST = 4  # windows that teach a head
-# As learning.py chose on each split's own valid part.
+# As an earlier learning.py chose on each split's own valid part; results/learning.json has what it chooses now.
 BY_USER: Serving = {"half_life": 10.0, "share": 2.5, "popular": 0.1, "content": 0.8}
 IN_TIME: Serving = {"half_life": 1e9, "share": 0.6, "popular": 1.6, "content": 0.1}
 
