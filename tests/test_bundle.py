@@ -1,8 +1,6 @@
 """A bundle is built whole or not at all, resumes, and refuses what is damaged or foreign."""
 
 import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,14 +155,15 @@ def test_nothing_that_can_be_encoded_is_an_error_and_keeps_the_old(root: Path, t
 
 
 class SlowEncoder(ToyEncoder):
-    """Leaves time to be killed, and notes on disk what it encoded."""
+    """Leaves time to be killed, after so many batches for ever, and notes on disk what it encoded."""
 
-    def __init__(self, notes: Path) -> None:
+    def __init__(self, notes: Path, batches: int) -> None:
         super().__init__()
-        self.notes = notes
+        self.notes, self.batches = notes, batches
 
     def _note(self, count: int) -> None:
-        time.sleep(0.02)
+        time.sleep(0.02 if self.batches else 10**6)
+        self.batches -= 1
         with self.notes.open("a") as file:
             file.write(f"{count}\n")
 
@@ -177,8 +176,8 @@ class SlowEncoder(ToyEncoder):
         return super().encode_images(images)
 
 
-def slow_build(source: Path, root: Path, notes: Path) -> None:
-    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes), root, encode=EncodeConfig(2, workers=0))
+def slow_build(source: Path, root: Path, notes: Path, batches: int = -1) -> None:
+    build_bundle(Catalogue.from_parquet(source), SlowEncoder(notes, batches), root, encode=EncodeConfig(2, workers=0))
 
 
 KILLS = 20
@@ -190,19 +189,16 @@ def test_a_build_killed_twenty_times_loses_nothing_and_encodes_nothing_stored_tw
     pq.write_table(pa.Table.from_pylist(rows), source)
     whole = build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "whole")
     spawn, moments = multiprocessing.get_context("spawn"), np.random.default_rng(0)
-    kills = 0
     for _ in range(KILLS):
-        process = spawn.Process(target=slow_build, args=(source, tmp_path / "killed", notes))
+        process = spawn.Process(target=slow_build, args=(source, tmp_path / "killed", notes, 6))
         process.start()
         seen = len(notes.read_text().splitlines()) if notes.exists() else 0
         while process.is_alive() and (not notes.exists() or len(notes.read_text().splitlines()) == seen):
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.15))
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
+        assert process.is_alive()
+        process.kill()
         process.join()
-    assert kills == KILLS
     slow_build(source, tmp_path / "killed", notes)
     resumed = Bundle.open(tmp_path / "killed")
     assert resumed.items == whole.items

@@ -156,8 +156,9 @@ def test_killed_at_random_moments_nothing_acknowledged_is_lost(old: Path, tmp_pa
             [sys.executable, "-c", WRITER, str(root), str(tmp_path), str(start)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout is not None
-        lines = [writer.stdout.readline()]  # it has started
-        time.sleep(moments.uniform(0, 0.5))
+        # After so many steps, however long they take, and a moment more.
+        lines = [writer.stdout.readline() for _ in range(moments.integers(2, 9))]
+        time.sleep(moments.uniform(0, 0.1))
         writer.send_signal(signal.SIGKILL)
         lines += writer.stdout.readlines()
         writer.wait()
