@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.bundle import Bundle
 from indexing.errors import TrainingError
@@ -71,14 +72,14 @@ def learned_block(
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
     joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
 
-    def judge(one: Behaviour) -> float:
+    def judge(one: Behaviour) -> NDArray[np.float64]:
         nonlocal count
         space = replace(joined, behaviour=one)  # serving changes queries, no item
         found = judging.recommend(space, [part.early for part in users], 20)
         count += 1
         if tried is not None:
             tried(count)
-        return judging.mean(found, [part.middle for part in users], MEASURE)
+        return judging.values(found, [part.middle for part in users], MEASURE)
 
     behaviour, serving, value = choose_serving(behaviour, judge)
     return Chosen(Block(behaviour, serving), value)

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.index import FlatIndex
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
@@ -57,9 +60,13 @@ class Judging:
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
 
     def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
-        """Give the mean of a measure, with what each user did next and liked as relevant.
+        """Give the mean of `values`."""
+        return round(float(self.values(candidates, wanted, measure).mean()), 4)
+
+    def values(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> NDArray[np.float64]:
+        """Give a measure for each user, with what they did next and liked as relevant.
 
         Users who liked nothing are left out.
         """
         ids = [[self.items[row] for row in history.liked(self.least)] for history in wanted]
-        return round(evaluate(candidates, ids, measures=[measure]).means[measure], 4)
+        return evaluate(candidates, ids, measures=[measure]).per_query[measure]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 EARLIER, EARLY = "an earlier part", "the early part"
 BEFORE, EVERYTHING = "what came before", "everything"
 OTHERS = "others than newcomers"
-ENOUGH = 5  # items that a history has for a head that orders shorter ones worse than retrieval
+ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
 
 
 class Step(NamedTuple):
@@ -236,6 +236,7 @@ class Lessons:
         Raises:
             TrainingError: When there is too little to learn from.
         """
+        from retrieval.training.choosing import Values, clearly_better
         from retrieval.training.serving import choose_few
 
         block, stage, curves = passed.block, passed.reranker, dict(self.curves)
@@ -245,9 +246,9 @@ class Lessons:
             return passed, {}
         space = ItemSpace.of(passed.space.content, self.config.users, again.behaviour, taste)
 
-        def judge(one: Behaviour) -> float:
+        def judge(one: Behaviour) -> Values:
             found = judging.recommend(replace(space, behaviour=one), newcomers.begun, NEXT)
-            return judging.mean(found, newcomers.wanted, MEASURE)
+            return judging.values(found, newcomers.wanted, MEASURE)
 
         behaviour, few = choose_few(again.behaviour, judge)
         passed = passed._replace(block=Block(replace(block.behaviour, few=few), block.serving | {"few": few}))
@@ -257,10 +258,10 @@ class Lessons:
         apart = replace(stage, features=self.stage_learner().seen(space, pasts), vectors=space.indexed)
         found = judging.recommend(space, newcomers.begun)
         both = {"retrieval": found, "reranker": apart.rerank(found)}
-        short = {part: judging.mean(one, newcomers.wanted, JUDGE) for part, one in both.items()}
-        if short["reranker"] < short["retrieval"]:
+        values = {part: judging.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
+        if clearly_better(values["retrieval"], values["reranker"]):
             passed = passed._replace(reranker=replace(stage, fewest=ENOUGH))
-        return passed, short
+        return passed, {part: round(float(one.mean()), 4) for part, one in values.items()}
 
     def _relearned(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
         """Learn adapter and behaviour once more, those that there are."""

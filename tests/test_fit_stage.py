@@ -22,6 +22,7 @@ from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Book, Source
 from retrieval.stage_features import StageFeatures
+from retrieval.training.choosing import Values
 from retrieval.training.neural_head import Examples
 from retrieval.training.second_stage import Moment, StageLearner
 from retrieval.training.sources import learn_ease, learn_sources, worth_of
@@ -76,13 +77,13 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     reranker = Retriever.load(live).reranker
     assert isinstance(reranker, SecondStage)
     assert reranker.fewest == 1
-    mean = Judging.mean
+    values = Judging.values
 
-    def worse(self: Judging, found: Candidates, wanted: Sequence[History], measure: str) -> float:
+    def worse(self: Judging, found: Candidates, wanted: Sequence[History], measure: str) -> Values:
         lengths = {len(history) for history in found.histories}
-        return mean(self, found, wanted, measure) - (found.stage == "rerank" and lengths == {1, 2, 3})
+        return values(self, found, wanted, measure) - (found.stage == "rerank" and lengths == {1, 2, 3})
 
-    monkeypatch.setattr(Judging, "mean", worse)
+    monkeypatch.setattr(Judging, "values", worse)
     report = fit(live, walks(users=220), replace(SMALL, head=STAGE))
     assert "reranker" in report.published
     retriever = Retriever.load(live)

@@ -25,6 +25,7 @@ from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste, centred
 from retrieval.profiles import Profiles
 from retrieval.retrieve import retrieve
+from retrieval.training.choosing import clearly_better, first_as_good
 
 RIDGE = 100.0  # what is not told by more than so many users counts less than half
 EARLY = 20.0  # an interaction with so many of its user before it counts half
@@ -32,7 +33,6 @@ DISLIKED = 0.3  # what one counts that weighs less than the mean
 FEWEST, FOLDS = 50, 5
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.5)
 WANTED = 20  # of what users did first, which should be found
-SURE = 2.0  # standard errors that profiles must be better by
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -145,10 +145,9 @@ def _best_share(
 
     popular = values(0.0)
     each = {share: values(share) for share in SHARES}
-    best = max(SHARES, key=lambda share: float(each[share].mean()))
+    best = SHARES[first_as_good([each[share] for share in SHARES])]
     told = NewUsers(len(lines), round(float(popular.mean()), 4), round(float(each[best].mean()), 4))
-    gained = each[best] - popular
-    if gained.mean() <= SURE * gained.std() / np.sqrt(len(lines)):
+    if not clearly_better(each[best], popular):
         raise TrainingError(
             f"profiles do not tell what {told.users} users who were left out did first: {MEASURE} {told.profiles:.4f} "
             f"with them, {told.popular:.4f} by popularity alone, which is no more than chance"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.behaviour import Behaviour
+from retrieval.training.choosing import Values, first_as_good
 
 ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
 GRID: Mapping[str, tuple[float, ...]] = {
@@ -41,12 +42,12 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
     return replace(block, attention=replace(block.attention, share=serving["attention"]))
 
 
-def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, Serving, float]:
+def choose_serving(block: Behaviour, judge: Callable[[Behaviour], Values]) -> tuple[Behaviour, Serving, float]:
     """Choose how a block is served; see `choose`.
 
     Args:
         block: Learned from what came before.
-        judge: How good it is as it is served: higher is better.
+        judge: What each user is worth as it is served: higher is better.
 
     Returns:
         The block as it is to be served, how, and how good that is.
@@ -55,22 +56,24 @@ def choose_serving(block: Behaviour, judge: Callable[[Behaviour], float]) -> tup
     return served(block, serving), serving, value
 
 
-def choose_few(block: Behaviour, judge: Callable[[Behaviour], float]) -> tuple[Behaviour, float]:
+def choose_few(block: Behaviour, judge: Callable[[Behaviour], Values]) -> tuple[Behaviour, float]:
     """Choose how long a history must be to count half, by what is best after short ones; long ones hardly care.
 
     Args:
         block: As it is served.
-        judge: How good it is after short histories: higher is better.
+        judge: What each user is worth after a short history: higher is better.
     """
-    few = max(FEW, key=lambda tried: judge(replace(block, few=tried)))
+    few = FEW[first_as_good([judge(replace(block, few=tried)) for tried in FEW])]
     return replace(block, few=few), few
 
 
-def choose(judge: Callable[[Serving], float], *, attention: bool = False) -> tuple[Serving, float]:
-    """Choose one value after the other, twice around, by what is best on a part of the log that comes later.
+def choose(judge: Callable[[Serving], Values], *, attention: bool = False) -> tuple[Serving, float]:
+    """Choose one value after the other, twice around, by what is as good as the best on a later part of the log.
+
+    Of what is as good the first of the grid is taken; see `first_as_good`.
 
     Args:
-        judge: How good it is to serve so: higher is better.
+        judge: What each user is worth when served so: higher is better.
         attention: Whether there is attention.
 
     Returns:
@@ -78,14 +81,15 @@ def choose(judge: Callable[[Serving], float], *, attention: bool = False) -> tup
     """
     grid = {**GRID, **ATTENTION} if attention else GRID
     serving: Serving = {name: values[0] for name, values in grid.items()}
-    known: dict[Any, float] = {}
+    known: dict[Any, Values] = {}
 
-    def value(one: Serving) -> float:
+    def values(one: Serving) -> Values:
         key = tuple(one.values())
         if key not in known:
             known[key] = judge(one)
         return known[key]
 
     for name in (*grid, *grid):
-        serving = max((serving | {name: tried} for tried in grid[name]), key=value)
-    return serving, value(serving)
+        tried = [serving | {name: value} for value in grid[name]]
+        serving = tried[first_as_good([values(one) for one in tried])]
+    return serving, float(values(serving).mean())

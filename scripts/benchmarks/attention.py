@@ -104,8 +104,8 @@ def judged(content: Content, asked: Questions, block: Behaviour) -> tuple[list[f
     values, choices = np.zeros((len(known), len(_MEASURES))), list[dict[str, float]]()
     for number in (0, 1):
 
-        def value(tried: Behaviour, lines: Rows = known[half != number]) -> float:
-            return float(measured(content, asked, tried, lines)[:, 1].mean())
+        def value(tried: Behaviour, lines: Rows = known[half != number]) -> NDArray[np.float64]:
+            return measured(content, asked, tried, lines)[:, 1]
 
         chosen, serving, _ = choose_serving(block, value)
         values[half == number] = measured(content, asked, chosen, known[half == number])

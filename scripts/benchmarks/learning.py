@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.types import Rows
 from retrieval.baselines import Ranked
@@ -114,21 +115,22 @@ class Content:
         judges = [self.judge(split, rows) for split, rows in zip_longest(splits, exclude)]
         blocks = [self.fit(split.past, SEEDS[0]) for split in splits]
 
-        def ndcg(serving: Serving) -> float:
-            return float(np.mean([judge(served(block, serving)) for judge, block in zip(judges, blocks, strict=True)]))
+        def ndcg(serving: Serving) -> NDArray[np.float64]:
+            each = [judge(served(block, serving)) for judge, block in zip(judges, blocks, strict=True)]
+            users = sum(map(len, each))  # every split counts the same, however many users it has
+            return np.concatenate([values * users / (len(each) * len(values)) for values in each])
 
         return choose(ndcg)[0]
 
-    def judge(self, split: Split, exclude: Rows | None) -> Callable[[Behaviour], float]:
-        """Give what measures ndcg@20 of users with a history."""
+    def judge(self, split: Split, exclude: Rows | None) -> Callable[[Behaviour], NDArray[np.float64]]:
+        """Give what measures ndcg@20 of each user with a history."""
         asked = ask(split, self.films)
         known = [line for line, rows in enumerate(asked.histories) if len(rows)]
 
-        def ndcg(block: Behaviour) -> float:
+        def ndcg(block: Behaviour) -> NDArray[np.float64]:
             rows, scores = self.answer(block, asked, None if exclude is None else [exclude] * len(asked))
             found: Candidates = asked.candidates(rows, scores, "retrieve").take(np.array(known))
-            means = evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).means
-            return means["ndcg@20"]
+            return evaluate(found, [asked.relevant[line] for line in known], measures=["ndcg@20"]).per_query["ndcg@20"]
 
         return ndcg
 

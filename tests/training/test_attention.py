@@ -14,6 +14,7 @@ from retrieval.prepare import History, histories
 from retrieval.settings import settings_of
 from retrieval.training.attention import AttentionStates, learn_attention
 from retrieval.training.behaviour import learn_behaviour
+from retrieval.training.choosing import Values
 from retrieval.training.config import AttentionConfig, BehaviourConfig
 from retrieval.training.positions import Window, candidates, wanted, window
 from retrieval.training.serving import choose_serving, served
@@ -228,17 +229,17 @@ def test_serving_chooses_how_much_it_counts(block: Behaviour) -> None:
     attending = replace(block, attention=learned(block).attention())
     asked: list[float] = []
 
-    def judge(tried: Behaviour) -> float:
+    def judge(tried: Behaviour) -> Values:
         assert tried.attention is not None
         asked.append(tried.attention.share)
-        return -abs(tried.attention.share - 0.6)
+        return np.full(20, -abs(tried.attention.share - 0.6))
 
     chosen, serving, _ = choose_serving(attending, judge)
     assert serving["attention"] == 0.6
     assert chosen.attention is not None
     assert chosen.attention.share == 0.6
     assert {0.0, 1.0} < set(asked)
-    assert "attention" not in choose_serving(block, lambda tried: tried.popular)[1]
+    assert "attention" not in choose_serving(block, lambda tried: np.full(20, tried.popular))[1]
     again = served(attending, {name: value for name, value in serving.items() if name != "attention"})
     assert again.attention is not None
     assert again.attention.share == 1.0

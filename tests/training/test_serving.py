@@ -4,17 +4,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from indexing.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Retriever, fit
 from retrieval.behaviour import Behaviour
+from retrieval.training.choosing import Values
 from retrieval.training.serving import FEW, choose_few, served
 from tests.groups import COUNT, SMALL, catalogue, items, log
 from tests.test_behaviour import random_block
 
 
-def away(wanted: float, block: Behaviour) -> float:
-    return -abs(block.few - wanted)
+def away(wanted: float, block: Behaviour) -> Values:
+    return np.full(20, -abs(block.few - wanted))
 
 
 def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
@@ -22,7 +25,7 @@ def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
     for wanted in FEW:
         chosen, few = choose_few(block, partial(away, wanted))
         assert (chosen.few, few) == (wanted, wanted)
-    assert choose_few(block, lambda one: 0.5)[1] == FEW[0]
+    assert choose_few(block, lambda one: np.full(20, 0.5))[1] == FEW[0]
 
 
 def test_a_block_is_served_as_was_said_and_as_it_is_where_nothing_was() -> None:
