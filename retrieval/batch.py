@@ -1,7 +1,7 @@
 """From files to batches: users with their histories, and candidates that another process made."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -85,16 +85,17 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -
     query_ids, starts, lengths = np.unique(ids, return_index=True, return_counts=True)
     if unknown := [name for name in query_ids.tolist() if name not in users.histories]:
         raise InputError(f"{len(unknown)} query_ids have no history in the log, e.g. {examples(unknown)}")
-    found = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
+    known = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
     line = np.repeat(np.arange(len(query_ids)), lengths)
-    place = np.arange(len(found)) - np.repeat(starts, lengths)
+    place = np.arange(len(known)) - np.repeat(starts, lengths)
     rows = np.full((len(query_ids), int(lengths.max(initial=0))), -1, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
-    rows[line, place] = found
+    rows[line, place] = known
     scores[line, place] = table.column("score").to_numpy()
     pasts = tuple(retriever.items.rows(users.histories[name]) for name in query_ids.tolist())
     names = tuple(query_ids.tolist())
     given = users.weights_of(names)
     queries = retriever.user_queries(pasts, given)
     weights = tuple(np.asarray(one, np.float32) for one in given)
-    return Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts, weights)
+    found = Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts, weights)
+    return replace(found, learned=retriever.learned.learned_from)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from indexing.errors import ShapeError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
+from retrieval.learned_from import LearnedFrom
 
 
 class Hit(NamedTuple):
@@ -38,6 +39,8 @@ class Candidates:
         new: (B, R) float32, what each user would ask behaviour with, had they done nothing; None is "what is popular".
         among: All that a learned head ordered, where these are the best of it or were ordered by something else since;
             what the head reads of one depends on the others. See `Retriever.explain`.
+        learned: For recommendations, what the bundle has learned from: `evaluate` refuses to look for it. None where
+            nothing was learned, or nobody knows.
     """
 
     queries: Vectors
@@ -51,6 +54,7 @@ class Candidates:
     times: NDArray[np.int64] | None = None
     new: Vectors | None = None
     among: "Candidates | None" = None
+    learned: LearnedFrom | None = None
 
     def __post_init__(self) -> None:
         count = len(self.queries)

@@ -165,7 +165,7 @@ class _Fit:
         if final.names and (refused := pushed(shown)):
             return replace(report, refused=refused)
         told = self._told(report)
-        if refused := unchanged(self.bundle, final.files(), told):
+        if refused := unchanged(self.bundle, final.files(self.all, self.bundle.items), told):
             return replace(report, refused=refused)
         self.lessons.told("index", EVERYTHING, 0, 0)
         made = publish_fitted(self.bundle, final, self.all, told).manifest

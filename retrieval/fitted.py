@@ -11,6 +11,7 @@ from indexing.generation import INDEX, PROMISE, part_of
 from indexing.held_out import held_out_queries
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
+from indexing.item_ids import ItemIds
 from indexing.publish import publish, work_folder
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR
@@ -18,12 +19,13 @@ from retrieval.block import Block
 from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
 from retrieval.learned import behaviour_queries
+from retrieval.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.prepare import History
 from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import RERANKER
 from retrieval.second_stage import SecondStage
 
-LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, PROFILES, RERANKER)
+LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
@@ -52,9 +54,11 @@ class Fitted(NamedTuple):
         }
         return tuple(name for name, part in parts.items() if part is not None)
 
-    def files(self) -> dict[str, bytes]:
-        """Give the parts as files of a generation."""
+    def files(self, pasts: Sequence[History], items: ItemIds) -> dict[str, bytes]:
+        """Give the parts as files of a generation, and with them what histories they were learned from."""
         files: dict[str, bytes] = {}
+        if self.names:
+            files[LEARNED_FROM] = LearnedFrom.of(pasts, items).to_bytes()
         if self.adapter is not None:
             files[ADAPTER] = self.adapter.to_bytes()
         if self.block is not None:
@@ -79,7 +83,7 @@ def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: 
     """
     index_files, index_section = _indexed(old, fitted.space, pasts)
     names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
-    files = {**{name: old.folder / name for name in names}, **fitted.files(), **index_files}
+    files = {**{name: old.folder / name for name in names}, **fitted.files(pasts, old.items), **index_files}
     manifest = replace(old.manifest, index=index_section, learned=told, features=fitted.names)
     publish(old.root, manifest, files)
     return Bundle.open(old.root)

@@ -18,6 +18,7 @@ from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR, Behaviour
 from retrieval.description import DESCRIPTION, Description
 from retrieval.item_space import ItemSpace
+from retrieval.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import NO_ROWS, RERANKER, ExactReranker, Reranker
 from retrieval.second_stage import SecondStage, carried_over
@@ -32,6 +33,7 @@ class LearnedParts:
         dim: D, the dimensions of content.
         description: How items are described, where something was learned that needs it.
         profiles: What profiles of users say, where that was learned.
+        learned_from: Which interactions it was learned from; None where nothing was, or by an earlier state.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -41,6 +43,7 @@ class LearnedParts:
         self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
         self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
+        self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
     def _profiles(self, bundle: Bundle) -> ProfileTaste | None:

@@ -193,7 +193,14 @@ class Retriever(LaterStages):
             found = Candidates(queries, best, scores, self.items, "retrieve")
         liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
         names = tuple(user_ids) or found.query_ids
-        return replace(found, query_ids=names, histories=tuple(rows), weights=liked_of, new=new)
+        return replace(
+            found,
+            query_ids=names,
+            histories=tuple(rows),
+            weights=liked_of,
+            new=new,
+            learned=self.learned.learned_from,
+        )
 
     def user_queries(
         self,
@@ -250,7 +257,8 @@ class Retriever(LaterStages):
         liked = [np.asarray(one, np.float32) for one in usual]
         asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64), self.new_queries(profiles, len(rows)))
         gone = np.flatnonzero(~self.bundle.alive)
-        return self.reranker.pool(asked, self.items, each, user_ids, gone=gone)
+        found = self.reranker.pool(asked, self.items, each, user_ids, gone=gone)
+        return replace(found, learned=self.learned.learned_from)
 
     def _candidates(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None

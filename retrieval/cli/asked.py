@@ -82,13 +82,19 @@ def ask_users(
         weights=[known.weights.get(user, []) for user in users],
         profiles=None if profiles is None else profiles.of(users),
     )
+    about = {
+        "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
+        "split": split,
+    }
+    if retriever.bundle.manifest.features and found.learned is None:
+        about["caution"] = (
+            "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
+            "interactions to be found cannot be checked; fit again"
+        )
     return Asked(
         retriever.rerank(found) if rerank else found,
         [wanted[user] for user in users],
-        about={
-            "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
-            "split": split,
-        },
+        about=about,
         extra={"without_history": len(wanted.keys() - set(users))},
         past=past,
         kind="history",

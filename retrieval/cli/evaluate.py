@@ -68,7 +68,7 @@ def evaluate(
     """Measure answers: recommendations for held-out interactions, or texts that each mean one item.
 
     The whole catalogue is ranked, without what a user has seen. Without --history and --relevant, each user's last
-    interactions are to be found; fit the bundle with the same --hold-out then, or it has seen the answers.
+    interactions are to be found. A bundle that has learned from them is refused: fit it with the same --hold-out.
     """
     if (interactions is None) == (queries is None):
         raise UsageError("give either a log of interactions or --queries FILE")

@@ -123,6 +123,9 @@ def evaluate(
     counted. Relevant items that are not in the catalogue count as something to find, although no list can
     hold them: a system that cannot show an item has missed it.
 
+    Recommendations of a bundle that has learned from what should be found are refused: what is measured would be
+    memory. Users are known by ``query_ids``, where these are those of the log, or by how their histories begin.
+
     Args:
         candidates: Ranked items for B queries.
         relevant: For each query the item_ids that should be found.
@@ -131,6 +134,7 @@ def evaluate(
 
     Raises:
         InputError: For an unknown measure, or when no query has anything relevant.
+        LeakError: When the bundle has learned from what should be found.
         ShapeError: When there are not as many collections as queries, or vectors as items.
 
     >>> from indexing import ItemIds
@@ -149,6 +153,8 @@ def evaluate(
     if not judged:
         raise InputError(f"none of {len(relevant)} queries has relevant items, so nothing can be measured")
     asked, wanted = candidates.take(judged), [relevant[query] for query in judged]
+    if asked.learned is not None:
+        asked.learned.refuse(asked.query_ids, asked.histories, wanted, asked.items)
     more, catalogue = beyond.measure(asked, wanted, depths.values()) if beyond is not None else ({}, {})
     return Evaluation(
         query_ids=asked.query_ids,

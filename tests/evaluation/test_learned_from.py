@@ -1,0 +1,157 @@
+"""What a bundle has learned from is not evaluated on: by the names of users, or by how their histories begin."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.edit import delete
+from indexing.encoders import load_encoder
+from indexing.errors import DamagedFileError, LeakError
+from indexing.item_ids import ItemIds
+from retrieval import Evaluation, Interactions, Retriever, compact, evaluate, fit
+from retrieval.batch import relevant_items, users_of
+from retrieval.learned_from import FIRST, MOST, LearnedFrom
+from retrieval.prepare import History, hold_out_last
+from tests.cli_run import Run, runner
+from tests.groups import COUNT, SMALL, catalogue, items, log
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
+
+
+EARLIER, LATER = hold_out_last(log(), 0.25)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    return folder / "bundle"
+
+
+def fitted(plain: Path, tmp_path: Path, learned: Interactions) -> Path:
+    shutil.copytree(plain, tmp_path / "bundle")
+    assert fit(tmp_path / "bundle", learned, SMALL).published == ("behaviour",)
+    return tmp_path / "bundle"
+
+
+def measured(bundle: Path, past: Interactions, future: Interactions, *, named: bool = True) -> Evaluation:
+    retriever = Retriever.load(bundle)
+    known = users_of(past, retriever.items)
+    wanted = relevant_items(future, known.histories)
+    users = [user for user in known.histories if wanted.get(user)]
+    found = retriever.recommend([known.histories[user] for user in users], 10, user_ids=users if named else ())
+    return evaluate(found, [wanted[user] for user in users], measures=["recall@10"])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_learned_from_is_refused_and_what_was_kept_away_is_measured(
+    plain: Path, tmp_path: Path, named: bool
+) -> None:
+    everything = fitted(plain, tmp_path / "all", log())
+    with pytest.raises(LeakError, match=r"learned from 180 of 180 interactions .* is memory.*hold-out"):
+        measured(everything, EARLIER, LATER, named=named)
+    kept_away = fitted(plain, tmp_path / "earlier", EARLIER)
+    assert len(measured(kept_away, EARLIER, LATER, named=named).query_ids) == 90
+
+
+def test_a_part_that_was_learned_from_is_refused(plain: Path, tmp_path: Path) -> None:
+    bundle = fitted(plain, tmp_path, EARLIER)
+    with pytest.raises(LeakError, match=r"learned from \d+ of 360 interactions"):
+        measured(bundle, *hold_out_last(log(), 0.5))  # more is held out now than then
+
+
+def test_baskets_without_times_are_refused(plain: Path, tmp_path: Path) -> None:
+    baskets = Interactions.from_arrow(log().table.select(["user_id", "item_id"]))
+    bundle = fitted(plain, tmp_path, baskets)
+    assert Bundle.open(bundle).manifest.learned["until"] is None
+    with pytest.raises(LeakError, match="what is measured is memory"):
+        measured(bundle, *hold_out_last(baskets, 0.2))
+
+
+def test_what_came_later_is_measured_after_changes_and_a_compaction(plain: Path, tmp_path: Path) -> None:
+    bundle = fitted(plain, tmp_path, EARLIER)
+    delete(Bundle.open(bundle), ["i119"])
+    compact(bundle)
+    assert len(measured(bundle, EARLIER, LATER).query_ids) == 90
+    with pytest.raises(LeakError, match="memory"):
+        measured(bundle, *hold_out_last(EARLIER, 0.25))
+
+
+def test_nothing_is_refused_of_a_bundle_that_has_not_learned(plain: Path) -> None:
+    assert Retriever.load(plain).recommend([["i000"]], 3).learned is None
+    assert len(measured(plain, EARLIER, LATER).query_ids) == 90
+
+
+def test_the_command_line_refuses_what_was_learned_and_says_how_to_go_on(plain: Path, tmp_path: Path, run: Run) -> None:
+    bundle, path = tmp_path / "bundle", tmp_path / "log.parquet"
+    shutil.copytree(plain, bundle)
+    pq.write_table(log().table, path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"adapter": None, "head": None, "exposure_floor": 0.5}))
+    assert run("fit", bundle, path, "--config", config)[0] == 0
+    code, _, err = run("evaluate", bundle, path)
+    assert code == 1
+    assert "learned from 180 of 180 interactions" in " ".join(err.split())
+    assert "--hold-out 0.2" in err
+    assert run("fit", bundle, path, "--config", config, "--hold-out", 0.2)[0] == 0
+    code, out, _ = run("evaluate", bundle, path, "--json")
+    assert (code, json.loads(out)["queries"]) == (0, 90)
+
+
+def test_a_bundle_of_an_earlier_version_cannot_be_checked_and_says_so(
+    plain: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.learned.LearnedFrom.from_bytes", lambda _: None)
+    bundle = fitted(plain, tmp_path, log())
+    pq.write_table(log().table, tmp_path / "log.parquet")
+    code, out, _ = run("evaluate", bundle, tmp_path / "log.parquet")
+    assert code == 0
+    assert "caution: this bundle learned by an earlier version" in " ".join(out.split())
+
+
+def drawn(users: int, each: int) -> tuple[list[History], ItemIds]:
+    rng = np.random.default_rng(0)
+    ids = ItemIds([f"i{n}" for n in range(500)])
+    zeros, ones = np.zeros(each, np.int64), np.ones(each, np.float32)
+    return [History(f"u{n}", rng.choice(500, each, replace=False), zeros, ones) for n in range(users)], ids
+
+
+def test_a_sample_of_many_pairs_is_kept_and_finds_some_of_any() -> None:
+    users, each = 8000, 12
+    pasts, ids = drawn(users, each)
+    kept = LearnedFrom.of(pasts, ids)
+    assert len(kept.by_user.hashes) == MOST
+    judged, met = kept.by_user.met([(past.user_id, ids[row]) for past in pasts for row in past.rows.tolist()])
+    assert judged == len(met) == MOST
+    judged, met = kept.by_user.met([(f"other {n}", f"i{n % 500}") for n in range(20_000)])
+    assert met == []
+    # The share that can be judged is that of the sample: 20,000 draws, three deviations are 0.01.
+    assert judged / 20_000 == pytest.approx(MOST / (users * each), abs=0.01)
+    again = LearnedFrom.from_bytes(kept.to_bytes())
+    np.testing.assert_array_equal(again.by_user.hashes, kept.by_user.hashes)
+    assert (again.by_history.below, again.by_user.below) == (kept.by_history.below, kept.by_user.below)
+
+
+def test_who_began_alike_and_went_on_otherwise_is_measured() -> None:
+    pasts, ids = drawn(50, 10)
+    kept = LearnedFrom.of(pasts, ids)
+    histories = [past.rows[:FIRST] for past in pasts]
+    others = [[ids[(row + 1) % 500] for row in past.rows[FIRST:]] for past in pasts]
+    kept.refuse([str(n) for n in range(50)], histories, others, ids)
+    with pytest.raises(LeakError, match="the user of"):
+        kept.refuse([str(n) for n in range(50)], histories, [[ids[past.rows[5]]] for past in pasts], ids)
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing of the kind", LearnedFrom.of([], ItemIds([])).to_bytes()[:-3]])
+def test_what_is_damaged_is_refused(data: bytes) -> None:
+    with pytest.raises(DamagedFileError, match="what was learned from cannot be read"):
+        LearnedFrom.from_bytes(data)
