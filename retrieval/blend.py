@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from indexing.types import Rows
 from retrieval.candidates import Candidates
 
 STAGE = "blend"
+MOST = 1e6  # a weight that outweighs any relevance, and with which scores stay finite
 Floats = NDArray[np.float64]
 
 
@@ -38,8 +40,8 @@ class Blend:
             kind = attributes.schema.field(name).type
             if not _is_number(kind):
                 raise InputError(f"attribute {name!r} is {kind}: weigh one of numbers, booleans or dates")
-            if not np.isfinite(weight):
-                raise InputError(f"the weight of {name!r} is {weight}; give a finite number")
+            if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(float(weight)) <= MOST:
+                raise InputError(f"the weight of {name!r} is {weight!r}; give a number from -{MOST:g} to {MOST:g}")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self._columns = {name: attributes.column(name) for name in self.weights}
 
@@ -51,7 +53,10 @@ class Blend:
         added = np.zeros(scores.shape)
         for name, weight in self.weights.items():
             added += weight * _standardised(self._values(name, candidates.rows))
-        blended = (scores + np.where(spread > 0, spread, 1) * added).astype(np.float32)
+        with np.errstate(over="ignore"):
+            blended = (scores + np.where(spread > 0, spread, 1) * added).astype(np.float32)
+        if not np.isfinite(blended[there]).all():
+            raise InputError("some scores are not finite before or after blending; score these anew")
         return candidates.reordered(blended, STAGE)
 
     def _values(self, name: str, rows: Rows) -> Floats:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.errors import ShapeError
+from indexing.errors import InputError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.learned_from import LearnedFrom
@@ -112,7 +113,13 @@ class Candidates:
         )
 
     def top(self, k: int) -> "Candidates":
-        """Keep the best k of each query."""
+        """Keep the best k of each query.
+
+        Raises:
+            InputError: When k is no whole number of at least 0.
+        """
+        if isinstance(k, bool) or not isinstance(k, Integral) or k < 0:
+            raise InputError(f"k is {k!r}; give how many answers to keep of each query, a whole number of at least 0")
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
     def reordered(self, scores: Vectors, stage: str, fixed: Mask | None = None) -> "Candidates":

@@ -7,6 +7,7 @@ from retrieval.cut import Way
 from retrieval.gate import Exposure
 from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
+from retrieval.training.checks import check_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.stage_config import StageConfig
 from retrieval.users import UserModel
@@ -45,6 +46,9 @@ class FitConfig:
     exposure_floor: float = 0.2
     refresh_passes: float = 0.25
     replay: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)

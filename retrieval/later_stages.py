@@ -16,7 +16,7 @@ from retrieval.moved import with_features
 from retrieval.opened import Opened
 from retrieval.parts import Part, nearest_parts
 from retrieval.rerank import STAGE
-from retrieval.rules import Ruled, Rules
+from retrieval.rules import Rule, Ruled, Rules
 from retrieval.second_stage import SecondStage
 from retrieval.verdict import Matching, Verdicts
 
@@ -85,13 +85,15 @@ class LaterStages(Opened):
         ranked = diversified(candidates, wanted, k, caps=limits, page=page)
         return ranked if k is None else ranked.top(k)
 
-    def apply_rules(self, candidates: Candidates, rules: Rules, k: int | None = None) -> Ruled:
+    def apply_rules(self, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None = None) -> Ruled:
         """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
 
         Raises:
             FilterError: When a filter names no attribute of this bundle.
             UnknownItemError: When a pinned item is not in the bundle.
         """
+        if not isinstance(rules, Rules):
+            rules = Rules(tuple(rules))
         ruled = rules.apply(candidates, self.bundle.attributes)
         return ruled if k is None else cast(Ruled, ruled.top(k))
 

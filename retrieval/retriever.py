@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,8 @@ class Retriever(LaterStages):
         plural(histories, "histories")
         for user, history in enumerate(histories):
             plural(history, f"histories[{user}]")
+        if isinstance(interests, bool) or not isinstance(interests, Integral) or interests < 1:
+            raise InputError(f"interests is {interests!r}; give a whole number of at least 1")
         rows = [self.items.rows(history) for history in histories]
         new = self.new_queries(profiles, len(rows))
         queries, exclude = self.user_queries(rows, weights, new), rows if exclude_seen else []

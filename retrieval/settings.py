@@ -41,7 +41,7 @@ def read_settings(kind: type[Settings], path: Path | str) -> Settings:
     """
     try:
         values = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the settings in {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds {type(values).__name__}, not the names and values of settings")

@@ -127,7 +127,7 @@ def test_texts_find_the_items_that_they_mean(shop: Shop, run: Run, tmp_path: Pat
         (["--queries", "nowhere.parquet"], "nowhere.parquet cannot be read as Parquet"),
         (["--queries", "{holes}"], "1 rows of"),
         (["--queries", "{strange}"], "is in the bundle; are they the same ids?"),
-        (["{log}", "--items", "nowhere.parquet"], "nowhere.parquet is no file"),
+        (["{log}", "--items", "nowhere.parquet"], "nowhere.parquet: there is no such file"),
         (["{log}", "--html", "r.html", "--colour-by", "color"], "there is no attribute 'color' to colour by"),
         (["{log}", "--html", "r.html", "--map", "tsne"], "there is no map 'tsne'"),
     ],

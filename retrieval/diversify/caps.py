@@ -1,6 +1,7 @@
 """At most so many items of one value of an attribute among the first."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class Cap:
     most: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.most, bool) or not isinstance(self.most, Integral):
+            raise InputError(f"a cap of {self.most!r} is no whole number; give how many items of one value, as 3")
         if self.most < 1:
             raise InputError(f"a cap of {self.most} allows nothing; give at least 1, or exclude the items by a rule")
 

@@ -1,5 +1,6 @@
 """An evaluation as a file of plain JSON, with the values of every query: what comparisons read."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,7 +14,9 @@ from indexing import fsops
 from indexing.errors import InputError
 from retrieval.evaluation.evaluation import Evaluation
 
-FORMAT, VERSION = "commonspace evaluation", 1
+FORMAT, VERSION = "commonspace evaluation", 2
+UNSEALED = 1  # files of this version carry no checksum, and are read as they are
+CHECKSUM = "checksum"
 LARGEST = 1 << 30  # bytes
 # The fields with measures of all lists together, as coverage: whatever is not about single queries.
 OVERALL = tuple(f.name for f in fields(Evaluation) if f.name not in ("query_ids", "per_query", "skipped"))
@@ -38,7 +41,7 @@ def overall(evaluation: Evaluation) -> dict[str, float]:
 
 
 def save(saved: Saved, path: Path | str) -> None:
-    """Write an evaluation with its values per query; a value that does not exist becomes null."""
+    """Write an evaluation with its values per query and a checksum; a value that does not exist becomes null."""
     found = saved.evaluation
     content = {
         "format": FORMAT,
@@ -51,20 +54,26 @@ def save(saved: Saved, path: Path | str) -> None:
     }
     path = Path(path)
     fsops.make_folder(path.parent)
-    fsops.write_bytes(path, (json.dumps(content, allow_nan=False) + "\n").encode())
+    fsops.write_bytes(path, sealed(content))
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Give plain JSON values as text with a checksum of itself, in their order, one line."""
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return (json.dumps({CHECKSUM: digest, **content}) + "\n").encode()
 
 
 def load(path: Path | str) -> Saved:
     """Read what `save` wrote.
 
     Raises:
-        InputError: When it is missing, something else, of a newer version, or its parts do not fit together.
+        InputError: When it is missing, damaged, something else, of a newer version, or its parts do not fit together.
     """
     path = Path(path)
     content = _content(path)
     if content.get("format") != FORMAT:
         raise InputError(f"{path} is no saved evaluation; write one with `commonspace evaluate … --save {path}`")
-    if content.get("version") != VERSION:
+    if content.get("version") not in (UNSEALED, VERSION):
         raise InputError(
             f"{path} is of version {content.get('version')!r}, and this program reads {VERSION}; take the newer program"
         )
@@ -94,9 +103,15 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} is over {LARGEST} bytes, more than any saved evaluation")
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(data)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no saved evaluation: it is no JSON ({error})") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    given = content.pop(CHECKSUM, None)
+    if (given is not None or content.get("version") == VERSION) and sealed(content) != data:
+        raise InputError(f"{path} is damaged: its bytes are not those that were written; evaluate and save again")
+    return content

@@ -56,6 +56,8 @@ class _Parser:
     def __init__(self, text: str, attributes: pa.Table) -> None:
         if len(text) > LONGEST:
             raise FilterError(f"the filter has {len(text)} characters, more than {LONGEST}; give it from Python")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise FilterError(f"the filter {text[:80]!r} holds half a character; give text that is Unicode")
         self._text, self._attributes, self._at, self._depth = text, attributes, 0, 0
         self._tokens = self._split()
 

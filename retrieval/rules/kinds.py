@@ -8,6 +8,8 @@ from typing import TypeAlias
 from indexing.errors import InputError, examples
 from retrieval.filters import Expression, Where
 
+MOST = 1e6  # times the span of a list that a score is raised: more is no other order, and scores stay finite
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -51,7 +53,7 @@ class Boost:
 
     def __post_init__(self) -> None:
         _check_where(self.where, "a boost")
-        _check_positive(self.by, "a boost by", "; to lower items, bury them")
+        _check_positive(self.by, "a boost by", "; to lower items, bury them", MOST)
 
     def __str__(self) -> str:
         return self.name or f"boost {_told(self.where)} by {self.by:g}"
@@ -126,7 +128,7 @@ class Fresh:
 
     def __post_init__(self) -> None:
         _check_positive(self.half_life, "a half_life of")
-        _check_positive(self.by, "a fresh by")
+        _check_positive(self.by, "a fresh by", most=MOST)
 
     def __str__(self) -> str:
         return self.name or f"fresh {self.column}, half-life {self.half_life:g}, by {self.by:g}"
@@ -141,9 +143,11 @@ def _ids(item_ids: Sequence[str], who: str) -> tuple[str, ...]:
     return tuple(item_ids)
 
 
-def _check_positive(value: object, what: str, way_out: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InputError(f"{what} {value!r}; give a number above 0{way_out}")
+def _check_positive(value: object, what: str, way_out: str = "", most: float = float("inf")) -> None:
+    known = not isinstance(value, bool) and isinstance(value, int | float)
+    if not known or not 0 < value <= most or value == float("inf"):  # type: ignore[operator]
+        limit = "" if most == float("inf") else f", at most {most:g}"
+        raise InputError(f"{what} {value!r}; give a number above 0{limit}{way_out}")
 
 
 def _asks(where: Where) -> bool:

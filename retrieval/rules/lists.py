@@ -103,7 +103,11 @@ class Lists:
             notes[line][row] = (*notes[line].get(row, ()), self.names[rule])
         gone = [{self.names[rule]: int(count[rule]) for rule in np.flatnonzero(count)} for count in self.excluded]
         same = {one.name: getattr(candidates, one.name) for one in fields(Candidates)}
-        changed = {"rows": self.rows, "scores": self.scores.astype(np.float32), "stage": STAGE}
+        with np.errstate(over="ignore"):
+            scores = self.scores.astype(np.float32)
+        if not np.isfinite(scores[self.rows >= 0]).all():
+            raise InputError("rules raise some scores beyond what a float32 holds; lower `by`, or score these anew")
+        changed = {"rows": self.rows, "scores": scores, "stage": STAGE}
         return Ruled(**(same | changed), notes=tuple(notes), excluded=tuple(gone))
 
     def _span(self) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ class Rules:
         """
         try:
             given = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"the rules in {path} cannot be read: {error}") from error
         try:
             return cls.from_list(given)
@@ -72,7 +72,7 @@ _EXAMPLE = '[{"rule": "pin", "item_ids": ["mug-1"], "at": 1}]'
 
 
 def _rule(number: int, given: Any) -> Rule:  # noqa: ANN401 - what JSON held
-    if not isinstance(given, dict) or given.get("rule") not in KINDS:
+    if not isinstance(given, dict) or given.get("rule") not in list(KINDS):
         what = f"rule {number} is {repr(given)[:80]}"
         raise InputError(f"{what}; give an object with 'rule', one of {list(KINDS)}: {_EXAMPLE}")
     name = given["rule"]

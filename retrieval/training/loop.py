@@ -14,12 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from indexing import fsops
 from indexing.errors import DamagedFileError, TrainingError
+from retrieval.metadata import told_in
 from retrieval.training.curve import TrainingCurve
+
+_DIGEST = 32  # bytes of the checksum before a checkpoint
 
 
 class Learner(Protocol):
@@ -177,17 +180,25 @@ class _Run:
             tensors |= {f"optimizer.{n}.{name}": value for name, value in values.items()}
         known = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
         fsops.make_folder(path.parent)
-        fsops.write_bytes(path, save(tensors, {"state": json.dumps(known)}))
+        data = save(tensors, {"state": json.dumps(known)})
+
+        def produce(write: Callable[[bytes | memoryview], None]) -> None:
+            write(hashlib.sha256(data).digest())
+            write(data)
+
+        fsops.write_stream(path, produce)
 
     def load(self, path: Path) -> None:
         try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-                known = json.loads(file.metadata()["state"])
+            content = path.read_bytes()
+            data = content[_DIGEST:]
+            if hashlib.sha256(data).digest() != content[:_DIGEST]:
+                raise ValueError("its bytes are not those that were written")
+            tensors, known = load(data), told_in(data, "state")
             self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
             last = known["best"] == len(known["train"])
             self.kept = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
         state = dict[int, dict[str, torch.Tensor]]()
         for name, value in tensors.items():

@@ -10,7 +10,7 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.saved import Saved, load, save
+from retrieval.evaluation.saved import CHECKSUM, Saved, load, save, sealed
 from retrieval.evaluation.tracking import flat_metrics, metric_name
 
 
@@ -37,7 +37,7 @@ def test_it_comes_back_bit_for_bit(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"format": "other"}, "is no saved evaluation; write one with"),
-        ({"version": 2}, "is of version 2, and this program reads 1"),
+        ({"version": 3}, "is of version 3, and this program reads 2"),
         ({"query_ids": ["a"]}, "is damaged: not one value of recall@10 for each of 1 queries"),
         ({"per_query": {}}, "holds no query or no measure"),
         ({"per_query": {"recall@10": ["x"] * 50}}, "is damaged: ValueError"),
@@ -49,7 +49,9 @@ def test_it_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_what_is_none_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     save(Saved(measured()), path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    content = json.loads(path.read_text())
+    del content[CHECKSUM]
+    path.write_bytes(sealed(content | change))
     with pytest.raises(InputError, match=re.escape(message)):
         load(path)
 
@@ -82,3 +84,26 @@ def test_flat_names_are_valid_in_both_and_values_are_those_of_the_table() -> Non
     assert all(re.fullmatch(r"[/\w.\- :]*", name, re.ASCII) for name in [*flat, metric_name("größe@5 (%)")])
     undefined = Evaluation(("a",), {"x": np.array([1.0])}, {"gini@10": float("nan")}, 0)
     assert flat_metrics(undefined) == {"x": 1, "x_low": 1, "x_high": 1, "queries": 1}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_flipped_bit_is_noticed(seed: int, tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.json", np.random.default_rng(seed)
+    save(Saved(measured()), path)
+    data = bytearray(path.read_bytes())
+    data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"is damaged|is no JSON|is no saved evaluation|is of version"):
+        load(path)
+
+
+def test_one_of_an_earlier_version_has_no_checksum_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    save(Saved(measured()), path)
+    content = json.loads(path.read_text())
+    del content[CHECKSUM]
+    path.write_text(json.dumps(content | {"version": 1}))
+    assert load(path).evaluation.means == pytest.approx(measured().means)
+    path.write_text(json.dumps(content))  # of this version it must have one
+    with pytest.raises(InputError, match="is damaged"):
+        load(path)

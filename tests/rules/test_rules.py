@@ -219,7 +219,7 @@ def test_rules_are_read_from_json(tmp_path: Path) -> None:
         ([{"rule": "pin", "item_ids": ["a"], "at": 0}], "a pin at 0; give a rank"),
         (
             [{"rule": "boost", "where": "a = 1", "by": -1}],
-            r"a boost by -1; give a number above 0; to lower items, bury",
+            r"a boost by -1; give a number above 0, at most .*; to lower items, bury",
         ),
         ([{"rule": "boost", "where": "a = 1", "by": "1"}], r"a boost by '1'; give a number above 0"),
         ([{"rule": "bury", "where": ""}], "a bury has no filter and would be for every item"),
