@@ -1,6 +1,8 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from safetensors.numpy import save
 from indexing import fsops
 from indexing.blocks import mapped
 from indexing.bundle import Bundle
+from indexing.carrying import Carried, Carry, Items, learned_before
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport
 from indexing.encode_progress import embed
@@ -38,13 +41,15 @@ def build_bundle(
     index: IndexConfig | None = None,
     encode: EncodeConfig | None = None,
     progress: bool = False,
+    carry: Carry | None = None,
+    drop_learned: bool = False,
 ) -> Bundle:
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
     A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
     is taken from there. The generation in force stays untouched until the new one is complete. The catalogue says what
-    the new one holds: what was added to the bundle or deleted from it before is superseded. It has learned nothing yet:
-    `retrieval.fit` adds an adapter and a reranker.
+    the new one holds: what was added to the bundle or deleted from it before is superseded. What the bundle has
+    learned stays with its items where ``carry`` is given and the encoder is the same.
 
     Args:
         catalogue: The items.
@@ -54,8 +59,11 @@ def build_bundle(
         index: What the index must achieve.
         encode: How many items at once, by how many processes, within which limits.
         progress: Show a progress bar on standard error.
+        carry: Takes what the bundle has learned over to the new items: `retrieval.carry_over`.
+        drop_learned: Build without what the bundle has learned.
 
     Raises:
+        BundleError: When the bundle has learned something that would be lost, and ``drop_learned`` is False.
         CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
         BundleLockedError: When another process is writing to the bundle.
     """
@@ -63,11 +71,13 @@ def build_bundle(
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
     with writing(root):
+        before = learned_before(root, encoder.info.fingerprint, carry, drop=drop_learned)
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)
         report = embed(catalogue, encoder, store, encode, shown=progress)
-        _publish(root, catalogue, encoder, store, report, index or IndexConfig())
+        taken = partial(carry, before) if carry and before else None
+        _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
         fsops.remove(work)
         return Bundle.open(root)
 
@@ -94,6 +104,7 @@ def _publish(
     store: EmbeddingStore,
     report: EncodeReport,
     config: IndexConfig,
+    taken: Callable[[Items], Carried] | None,
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
@@ -106,7 +117,11 @@ def _publish(
         record = next(store.records(everything), None)
         first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""
         raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
-    index_files, index_section = indexed(items, vectors, config, work)
+    attributes, carried, queries = catalogue.attributes.take(rows), None, None
+    if taken is not None:
+        carried = taken(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
+        vectors, queries = carried.vectors, carried.queries
+    index_files, index_section = indexed(items, vectors, config, work, queries)
     embeddings = pack(store, everything, work)
     counts = {
         "source": catalogue.source,
@@ -118,12 +133,15 @@ def _publish(
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
+    if carried is not None:
+        manifest = replace(manifest, learned=carried.told, features=carried.features)
     manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
     files: dict[str, Content] = {
-        ATTRIBUTES: parquet_bytes(catalogue.attributes.take(rows)),
+        ATTRIBUTES: parquet_bytes(attributes),
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         **index_files,
+        **(carried.files if carried else {}),
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }

@@ -4,6 +4,7 @@
 """
 
 from retrieval.candidates import Candidates, Hit
+from retrieval.carried import carry_over
 from retrieval.evaluation import Evaluation, evaluate
 from retrieval.fit import fit
 from retrieval.fit_report import FitConfig, FitReport
@@ -23,6 +24,7 @@ __all__ = [
     "Profiles",
     "Reranker",
     "Retriever",
+    "carry_over",
     "compact",
     "evaluate",
     "fit",

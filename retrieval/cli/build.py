@@ -21,6 +21,7 @@ from indexing.manifest import Manifest
 from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
+from retrieval.carried import carry_over
 from retrieval.cli.curve import write_curve, write_losses
 from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.terminal import show_json, show_pairs
@@ -70,6 +71,10 @@ def build(
     frames: Annotated[int, typer.Option(help="Pictures taken from a film.")] = EncodeConfig.frames,
     max_seconds: Annotated[float, typer.Option(help="Longest processor time to decode one file.")] = SECONDS,
     allow_urls: AllowUrls = False,
+    drop_learned: Annotated[
+        bool,
+        typer.Option("--drop-learned", help="Build without what the bundle has learned; else items keep it."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
@@ -94,7 +99,9 @@ def build(
         max_memory,
     )
     model = load_encoder(encoder, precision=precision)
-    bundle = build_bundle(catalogue, model, out, index=config, encode=encode, progress=True)
+    bundle = build_bundle(
+        catalogue, model, out, index=config, encode=encode, progress=True, carry=carry_over, drop_learned=drop_learned
+    )
     _show(bundle, as_json)
 
 
