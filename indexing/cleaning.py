@@ -26,16 +26,25 @@ class CleaningReport:
         kept: Rows that became items.
         rejected: Rows that did not, by reason.
         repaired: Values that were changed, by what was done.
-        ignored_columns: Columns of types that are neither text, picture nor attribute.
         left_out: Files of a folder that are no rows and were not looked at, by what they are.
+        columns_left_out: Columns that are neither text, file nor attribute, with the reason.
+        as_text: Columns that are text although most of their values are numbers, dates or booleans, with the reason.
+        read_as: How the source was read, and which columns were taken for what, where that had to be found out.
     """
 
     rows: int
     kept: int
     rejected: dict[str, int]
     repaired: dict[str, int]
-    ignored_columns: tuple[str, ...]
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
+    columns_left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    as_text: dict[str, str] = dataclasses.field(default_factory=dict)
+    read_as: tuple[str, ...] = ()
+
+    @property
+    def ignored_columns(self) -> tuple[str, ...]:
+        """Names of the columns that were left out."""
+        return tuple(self.columns_left_out)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -58,12 +67,12 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     'Red mug. kitchen, tea'
     """
     parts = []
-    for field in fields:
-        if isinstance(field, list):
-            listed = (_clean(str(part), repaired) for part in field if part is not None)
+    for given in fields:
+        if isinstance(given, list):
+            listed = (_clean(str(part), repaired) for part in given if part is not None)
             part = ", ".join(filter(None, listed))
         else:
-            part = "" if field is None else _clean(str(field), repaired)
+            part = "" if given is None else _clean(str(given), repaired)
         if part:
             parts.append(part)
     text = ""

@@ -1,20 +1,44 @@
 """Which columns of a source are the item_id, the text, the picture and the attributes."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from indexing.attribute_types import (
+    VECTOR,
+    is_embedding,
+    is_named_vector,
+    is_plain,
+    is_scalar,
+    is_text,
+    is_vector,
+    plain_type,
+    why_left_out,
+)
 from indexing.errors import CatalogueError
 from indexing.types import Modality
+
+__all__ = [
+    "VECTOR",
+    "VECTOR_NAMES",
+    "Columns",
+    "NamedColumns",
+    "detect_columns",
+    "is_embedding",
+    "is_file",
+    "is_plain",
+    "is_text",
+    "plain_type",
+]
 
 ITEM_ID_NAMES = ("item_id", "id")
 TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
 IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
 AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
 VIDEO_NAMES = ("video", "video_bytes", "video_path")
-VECTOR = "_vector"  # how the names of columns of vectors end
 VECTOR_NAMES = {f"{modality}{VECTOR}": modality for modality in Modality}
 
 
@@ -57,7 +81,8 @@ class Columns:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
                 raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
-        if twice := sorted({name for name in named if schema.names.count(name) > 1}):
+        times = Counter(schema.names)
+        if twice := sorted({name for name in named if times[name] > 1}):
             raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
         if strange := [name for name in self.vectors if name not in VECTOR_NAMES]:
             raise CatalogueError(
@@ -69,7 +94,7 @@ class Columns:
                 f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
             )
         kinds = (
-            (self.text, is_plain, "text"),
+            (self.text, can_be_text, "text"),
             (self.media, is_file, "files or their paths"),
             (self.vectors, is_vector, "lists of numbers"),
         )
@@ -77,14 +102,27 @@ class Columns:
             if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
                 raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
 
-    def attribute_names(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
-        """Give the columns to keep beside the item_id, text first, and those whose type cannot be kept."""
-        others = [name for name in schema.names if name not in (self.item_id, *self.media, *self.text, *self.vectors)]
+    def attribute_names(self, schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
+        """Give the columns to keep beside the item_id, text first, and why each of the others is none of them."""
+        taken = {self.item_id, *self.media, *self.text, *self.vectors}
+        others = dict.fromkeys(name for name in schema.names if name not in taken)
         wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
-        # Two columns of one name cannot be told apart, and `item_id` is the name of the ids themselves.
-        usable = [name for name in wanted if schema.names.count(name) == 1 and name != "item_id"]
-        kept = [name for name in usable if is_plain(kind := schema.field(name).type) or is_named_vector(name, kind)]
-        return kept, [name for name in dict.fromkeys(others) if name not in kept]
+        times = Counter(schema.names)
+        reasons = {name: self._why_not(name, times[name], schema) for name in {**wanted, **others}}
+        kept = [name for name in wanted if reasons[name] is None]
+        unused = dict.fromkeys(others.keys() - wanted.keys(), "it is not among the attributes that were asked for")
+        left_out = {name: reason or unused.get(name) for name, reason in reasons.items()}
+        return kept, {name: reason for name, reason in left_out.items() if reason is not None}
+
+    @staticmethod
+    def _why_not(name: str, times: int, schema: pa.Schema) -> str | None:
+        """Say why a column cannot be an attribute, or give None when it can."""
+        if times > 1:
+            return f"{times} columns have this name"
+        if name == "item_id":
+            return "item_id is the name of the ids themselves"
+        kind = schema.field(name).type
+        return None if is_plain(kind) or is_named_vector(name, kind) else why_left_out(kind)
 
 
 @dataclass(frozen=True)
@@ -133,16 +171,8 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
 
 
 def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
-    return [name for name in names if schema.names.count(name) == 1]
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a type holds text: strings, or lists of them."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return is_text(kind.value_type)
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    times = Counter(schema.names)
+    return [name for name in names if times[name] == 1]
 
 
 def is_file(kind: pa.DataType) -> bool:
@@ -154,35 +184,6 @@ def is_file(kind: pa.DataType) -> bool:
     return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def is_vector(kind: pa.DataType) -> bool:
-    """Whether a type holds vectors: lists of numbers, of a fixed length or not."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-    return False
-
-
-def is_embedding(kind: pa.DataType) -> bool:
-    """Whether a type holds vectors of floating numbers."""
-    return is_vector(kind) and bool(pa.types.is_floating(kind.value_type))
-
-
-def is_named_vector(name: str, kind: pa.DataType) -> bool:
-    """Whether a column is an attribute that is a vector: lists of floating numbers under a name with ``_vector``."""
-    return name.endswith(VECTOR) and is_embedding(kind)
-
-
-def is_plain(kind: pa.DataType) -> bool:
-    """Whether filters can use a type: booleans, numbers, strings, dates and lists of strings."""
-    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp)
-    return is_text(kind) or any(check(kind) for check in checks)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Give the plain form of a type: no dictionaries, no large or view variants."""
-    if pa.types.is_dictionary(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_type)
-    return pa.string() if is_text(kind) else kind
+def can_be_text(kind: pa.DataType) -> bool:
+    """Whether values of a type can be embedded as text: texts, lists of them, and single values of whatever kind."""
+    return is_text(kind) or is_scalar(kind)

@@ -29,6 +29,7 @@ class SelectedReader:
         self.name, self.schema = reader.name, reader.schema
         self.malformed: Mapping[int, str] = {}
         self.left_out: Mapping[str, int] = {}
+        self.notes = reader.notes
         self._reader, self._column, self._item_ids = reader, column, frozenset(item_ids)
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexing.attributes import AttributeColumns
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text, file_value, reason_kind
-from indexing.columns import Columns, plain_type
+from indexing.columns import Columns
 from indexing.readers import Reader
 
 ROWS = 4096
@@ -48,15 +49,16 @@ class _Verdict:
 
 def scan(reader: Reader, columns: Columns) -> Scan:
     """Judge every row of a source."""
-    names, ignored = columns.attribute_names(reader.schema)
+    found = AttributeColumns(reader, columns)
     repaired = Counter[str]()
     verdicts = _judge(reader, columns, repaired)
     kept = tuple(verdict.problem is None for verdict in verdicts)
     rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
     rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
     reasons = Counter(reason_kind(verdict.problem or "") for verdict in rejected)
+    attributes = _table(found, kept, [v.item_id for v in verdicts if v.problem is None])
     return Scan(
-        attributes=_attributes(reader, names, kept, [v.item_id for v in verdicts if v.problem is None]),
+        attributes=attributes,
         rejects=pa.table(
             {
                 "source_row": pa.array([verdict.source_row for verdict in rejected], pa.int64()),
@@ -69,8 +71,10 @@ def scan(reader: Reader, columns: Columns) -> Scan:
             sum(kept),
             dict(reasons),
             dict(repaired),
-            tuple(ignored),
             dict(reader.left_out),
+            found.left_out,
+            found.as_text(),
+            tuple(reader.notes.read_as),
         ),
         kept=kept,
         source_rows=tuple(verdict.source_row for verdict in verdicts if verdict.problem is None),
@@ -147,16 +151,16 @@ def _with_vector(reader: Reader, columns: Columns) -> set[int]:
     return found
 
 
-def _attributes(reader: Reader, names: list[str], kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:
-    types = {name: plain_type(reader.schema.field(name).type) for name in names if name != "item_id"}
-    parts: dict[str, list[pa.Array]] = {name: [] for name in types}
+def _table(found: AttributeColumns, kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:
+    parts: dict[str, list[pa.Array]] = {name: [] for name in found.types}
     start = 0
-    for batch in reader.batches(list(types), ROWS) if types else ():
-        mask = pa.array(kept[start : start + len(batch)], pa.bool_())
-        start += len(batch)
-        for name, kind in types.items():
-            column = batch.column(name)
-            decoded = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-            parts[name].append(pc.filter(decoded, mask).cast(kind))
-    columns = {name: pa.chunked_array(parts[name], kind) for name, kind in types.items()}
+    for batch in found.batches():
+        size = len(next(iter(batch.values()), ()))
+        mask = pa.array(kept[start : start + size], pa.bool_())
+        start += size
+        for name, column in batch.items():
+            parts[name].append(pc.filter(column, mask))
+        for name in parts.keys() - batch.keys():  # found to be of no use
+            del parts[name]
+    columns = {name: pa.chunked_array(parts[name], kind) for name, kind in found.types.items()}
     return pa.table({"item_id": pa.array(item_ids, pa.string()), **columns})

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.types import Rows
-from retrieval.attribute_columns import several
+from retrieval.attribute_columns import several, values_in
 from retrieval.filters.values import attribute_type
 
 _NOTHING: Rows = np.empty(0, np.int64)
@@ -105,15 +105,3 @@ class Attribute:
         found = np.zeros((*rows.shape, len(self.values)))
         found[line, place, codes[line, place, number]] = 1 / (codes >= 0).sum(axis=2)[line, place]
         return found
-
-
-def values_in(value: object) -> list[str]:
-    """Give the values that an item has of an attribute, each once: none for None, several for a list.
-
-    >>> values_in(None), values_in("red"), values_in(["red", None, "blue", "red"]), values_in(1998)
-    ([], ['red'], ['red', 'blue'], ['1998'])
-    """
-    if value is None:
-        return []
-    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    return list(dict.fromkeys(str(one) for one in several if one is not None))

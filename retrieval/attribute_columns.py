@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from indexing.columns import is_embedding
+from indexing.attribute_types import VECTOR, is_embedding, is_number
 from indexing.encoders.base import unit
 from indexing.types import Mask, Vectors
 
@@ -170,13 +170,23 @@ def read_column(told: Mapping[str, Any]) -> AttributeColumn:
 
 def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
     kind = column.type
-    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_date(kind) or pt.is_timestamp(kind):
+    if is_measured(kind):
         return Numbers.of(name, numbers(column))
-    if is_embedding(kind):
+    if is_embedding(kind) and (name.endswith(VECTOR) or _all_equally_long(column)):
         return Embedded.of(name, column)
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
         return Categories.of(name, several(column))
     return None
+
+
+def is_measured(kind: pa.DataType) -> bool:
+    """Whether a type holds numbers, or what is as good as one: booleans, dates, times and durations."""
+    checks = (pt.is_boolean, pt.is_date, pt.is_timestamp, pt.is_time, pt.is_duration)
+    return is_number(kind) or any(check(kind) for check in checks)
+
+
+def _all_equally_long(lists: pa.ChunkedArray) -> bool:
+    return len(pc.unique(pc.list_value_length(lists).drop_null())) == 1
 
 
 def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
@@ -199,12 +209,22 @@ def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
 
 
 def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
-    """Give the values of each line: those of a list, or of a string what stands between ``|``."""
-    lines = column.to_pylist()
+    """Give the values of each line: those of a list, or of a string what stands between ``|``; blank ones are none."""
     return [
-        tuple(dict.fromkeys(str(value) for value in (line.split("|") if isinstance(line, str) else line or ())))
-        for line in lines
+        values_in(line.split("|") if isinstance(line, str) else line if isinstance(line, list) else None)
+        for line in column.to_pylist()
     ]
+
+
+def values_in(value: object) -> tuple[str, ...]:
+    """Give the values that an item has of an attribute, each once: none for None, NaN and blanks, several for a list.
+
+    >>> values_in(None), values_in("red"), values_in(["red", None, "", "blue", "red"]), values_in(1998)
+    ((), ('red',), ('red', 'blue'), ('1998',))
+    """
+    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    there = (one for one in several if one is not None and one == one)  # NaN differs from itself
+    return tuple(dict.fromkeys(text for one in there if (text := str(one)).strip()))
 
 
 def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
@@ -213,6 +233,10 @@ def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
         column = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
     elif pt.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
+    elif pt.is_time(column.type) or pt.is_duration(column.type):
+        of_day = pt.is_time(column.type)
+        seconds, whole = (pa.time32("s"), pa.int32()) if of_day else (pa.duration("s"), pa.int64())
+        column = pc.cast(pc.cast(column, seconds, safe=False), whole)
     cast = pc.cast(column, pa.float64(), safe=False)
     found: NDArray[np.float64] = cast.to_numpy().astype(np.float64)
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.types import Rows
+from retrieval.attribute_columns import is_measured, numbers
 from retrieval.candidates import Candidates
 
 STAGE = "blend"
@@ -26,7 +27,7 @@ class Blend:
 
     Args:
         attributes: One line for each of N rows.
-        weights: For each objective, a column of numbers, booleans or dates, its weight; below 0 less is better.
+        weights: For each objective, a column of numbers, booleans, dates or times, its weight; below 0 less is better.
 
     Raises:
         InputError: When a column is not there or holds no numbers, or a weight is not finite.
@@ -38,7 +39,7 @@ class Blend:
                 close = difflib.get_close_matches(name, attributes.schema.names) or attributes.schema.names
                 raise InputError(f"there is no attribute {name!r} to weigh; did you mean one of {close[:12]}?")
             kind = attributes.schema.field(name).type
-            if not _is_number(kind):
+            if not is_measured(kind):
                 raise InputError(f"attribute {name!r} is {kind}: weigh one of numbers, booleans or dates")
             if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(float(weight)) <= MOST:
                 raise InputError(f"the weight of {name!r} is {weight!r}; give a number from -{MOST:g} to {MOST:g}")
@@ -63,23 +64,10 @@ class Blend:
         """Give the objective of rows of any shape, NaN where it is missing or the row is padding."""
         known, inverse = np.unique(rows, return_inverse=True)
         taken = self._columns[name].take(pa.array(np.where(known < 0, 0, known))) if len(self._columns[name]) else None
-        values = np.full(len(known), np.nan) if taken is None else _numbers(taken)
+        values = np.full(len(known), np.nan) if taken is None else numbers(taken)
         values[(known < 0) | ~np.isfinite(values)] = np.nan
         found: Floats = values[inverse].reshape(rows.shape)
         return found
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    checks = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp)
-    return any(check(kind) for check in checks)
-
-
-def _numbers(column: pa.ChunkedArray) -> Floats:
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s"))
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return np.array([np.nan if value is None else float(value) for value in column.to_pylist()], np.float64)
 
 
 def _standardised(values: Floats) -> Floats:

@@ -18,7 +18,7 @@ def titles_of(bundle: Bundle) -> dict[str, str]:
     """Give each item's first text field, to show beside its id."""
     if (column := _column(bundle)) is None:
         return {}
-    return {item_id: _text(title) or "" for item_id, title in zip(bundle.items, column.to_pylist(), strict=True)}
+    return {item_id: title_in(title) or "" for item_id, title in zip(bundle.items, column.to_pylist(), strict=True)}
 
 
 def titles_at(bundle: Bundle, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
@@ -27,7 +27,7 @@ def titles_at(bundle: Bundle, rows: Sequence[int] | NDArray[np.int64]) -> list[s
     if column is None:
         return [None] * len(rows)
     met, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-    titles = [_text(title) for title in column.take(pa.array(met)).to_pylist()]
+    titles = [title_in(title) for title in column.take(pa.array(met)).to_pylist()]
     return [titles[place] for place in places.tolist()]
 
 
@@ -42,7 +42,12 @@ def _column(bundle: Bundle) -> pa.ChunkedArray | None:
     return bundle.attributes.column(names[0]) if names else None
 
 
-def _text(title: Any) -> str | None:  # noqa: ANN401 - a value of any column
-    if isinstance(title, list | tuple):
-        return ", ".join(str(one) for one in title if one is not None) or None
-    return None if title is None else str(title) or None
+def title_in(value: Any) -> str | None:  # noqa: ANN401 - a value of any column
+    """Give a title as one text, the parts of a list with commas between them; None where there is nothing in it.
+
+    >>> title_in(["Red mug", None, "0.3 l"]), title_in(1984), title_in([None, ""])
+    ('Red mug, 0.3 l', '1984', None)
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(title_in, value))) or None
+    return None if value is None else str(value) or None

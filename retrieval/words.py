@@ -115,5 +115,7 @@ def texts_of(attributes: pa.Table, columns: Sequence[str]) -> list[str]:
     return [" ".join(_text(value) for value in values) for values in zip(*found, strict=True)]
 
 
-def _text(value: str | list[str | None] | None) -> str:
-    return " ".join(filter(None, value)) if isinstance(value, list) else value or ""
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(filter(None, map(_text, value)))
+    return "" if value is None else str(value)

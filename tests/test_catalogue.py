@@ -85,11 +85,13 @@ def test_numbers_become_ids_and_large_types_become_plain(tmp_path: Path) -> None
     )
     pq.write_table(table, tmp_path / "items.parquet")
     catalogue = Catalogue.open(tmp_path / "items.parquet")
-    assert catalogue.attributes.schema.types == [pa.string(), pa.string(), pa.string(), pa.list_(pa.string())]
+    numbers = pa.list_(pa.float64())
+    assert catalogue.attributes.schema.types == [*[pa.string()] * 3, numbers, pa.list_(pa.string())]
     assert catalogue.attributes.to_pydict() == {
-        "item_id": ["7", "8"], "name": ["mug", "cup"], "colour": ["red", "red"], "tags": [["x"], None]
+        "item_id": ["7", "8"], "name": ["mug", "cup"], "colour": ["red", "red"], "vector": [[1.0], [2.0]],
+        "tags": [["x"], None]
     }  # fmt: skip
-    assert catalogue.report.ignored_columns == ("vector",)
+    assert catalogue.report.columns_left_out == {}
 
 
 def test_picture_paths_stay_below_their_folder(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_vectors_beside_those_that_are_indexed_are_attributes(tmp_path: Path) ->
     }
     pq.write_table(pa.table({"item_id": ["a", "b"], **given}), tmp_path / "items.parquet")
     attributes = Catalogue.open(tmp_path / "items.parquet").attributes
-    assert attributes.column_names == ["item_id", "title_vector", "back_vector"]
+    assert attributes.column_names == ["item_id", "title_vector", "back_vector", "sizes", "id_vector"]
     assert attributes["title_vector"].to_pylist() == [[1.0, 2.0], [3.0, 4.0]]
     assert attributes["back_vector"].to_pylist() == [[0.5], None]
 

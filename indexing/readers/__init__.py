@@ -1,6 +1,7 @@
 """Where items come from: each reader gives record batches, as often as asked."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,21 @@ import pyarrow as pa
 
 from indexing.errors import CatalogueError
 from indexing.readers.urls import Remote
+
+
+@dataclass
+class ReadingNotes:
+    """What a reader decided about a source, for its user to know.
+
+    Attributes:
+        read_as: How the source is read where that had to be found out, as "separated by ';'".
+        as_text: Why a column of values of several kinds is text, by its name.
+        left_out: Why a column could not be read, by its name.
+    """
+
+    read_as: list[str] = field(default_factory=list)
+    as_text: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -18,12 +34,14 @@ class Reader(Protocol):
         schema: Columns and their types.
         malformed: Rows that could not even be read, by row number, with the reason.
         left_out: How many files are no rows and were not looked at, by what they are.
+        notes: What was decided on the way.
     """
 
     name: str
     schema: pa.Schema
     malformed: Mapping[int, str]
     left_out: Mapping[str, int]
+    notes: ReadingNotes
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of all readable rows in order, at most ``size`` rows at a time."""
@@ -38,6 +56,7 @@ class TableReader:
         table: The readable rows.
         malformed: Row numbers and reasons of the others.
         left_out: Files that were not looked at, by what they are.
+        notes: What was decided on the way.
 
     Raises:
         CatalogueError: When there is no row at all.
@@ -49,8 +68,9 @@ class TableReader:
         table: pa.Table,
         malformed: Mapping[int, str] | None = None,
         left_out: Mapping[str, int] | None = None,
+        notes: ReadingNotes | None = None,
     ) -> None:
-        self.name, self.schema = name, table.schema
+        self.name, self.schema, self.notes = name, table.schema, notes or ReadingNotes()
         self.malformed: Mapping[int, str] = dict(malformed or {})
         self.left_out: Mapping[str, int] = dict(left_out or {})
         if not len(table) and not self.malformed:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from indexing.columns import ITEM_ID_NAMES, Columns, NamedColumns, is_text, plain_type
 from indexing.errors import CatalogueError
+from indexing.readers import ReadingNotes
 from indexing.readers.parquet import plain
 
 NUMBERED = "item_id"
@@ -36,6 +37,7 @@ class DatasetReader:
         self.name = name
         self.malformed: Mapping[int, str] = {}
         self.left_out: Mapping[str, int] = {}
+        self.notes = ReadingNotes()
         try:
             typed = _with_features(dataset, name)
         except UNREADABLE as error:

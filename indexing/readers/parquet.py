@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from indexing.columns import is_text, plain_type
 from indexing.errors import CatalogueError
-from indexing.readers import file_of
+from indexing.readers import ReadingNotes, file_of
 from indexing.readers.urls import Remote
 
 BUFFER = 1 << 20
@@ -25,6 +25,7 @@ class ParquetReader:
     def __init__(self, path: Path | str | Remote) -> None:
         self.name = str(path)
         self.malformed: Mapping[int, str] = {}
+        self.notes = ReadingNotes()
         self.left_out: Mapping[str, int]
         self._files, self.left_out = _files(path)
         schemas, rows = [], 0

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.errors import CatalogueError, examples
+from indexing.readers import ReadingNotes
 from indexing.readers.jsonl import as_text, json_object
 from indexing.readers.tar import Record, records
 
@@ -44,6 +45,7 @@ class WebDatasetReader:
         malformed: dict[int, str] = {}
         self.malformed: Mapping[int, str] = malformed
         self.left_out: Mapping[str, int] = {}
+        self.notes = ReadingNotes()
         held: set[str] = set()
         kinds: dict[str, pa.DataType] = {}
         number = -1

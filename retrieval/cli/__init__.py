@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from indexing.errors import CommonspaceError
+from indexing.errors import CommonspaceError, FilterError
 from retrieval.cli import (
     build,
     compare,
@@ -96,7 +96,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         told = error.for_terminal if isinstance(error, CommonspaceError) else str(error)
-        say(f"commonspace: {' '.join(told.split())}", err=True)
+        # A filter is shown with a mark below the place of its fault.
+        lines = told.splitlines() if isinstance(error, FilterError) else [" ".join(told.split())]
+        say(f"commonspace: {lines[0]}", *lines[1:], err=True)
         return WRONG_USAGE if isinstance(error, UsageError) else AT_FAULT
     except Exception as error:
         if debug:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.types import Modality
-from retrieval.attribute import values_in
+from retrieval.attribute_columns import values_in
 from retrieval.evaluation.popularity import Past
 from retrieval.filters.values import attribute_type
 from retrieval.interactions import Interactions

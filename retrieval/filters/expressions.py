@@ -8,7 +8,8 @@ Expressions are values: they never change, compare by content, and print as the 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias, get_args
 
 from indexing.errors import FilterError
@@ -185,8 +186,12 @@ def _quoted(name: str) -> str:
 def _literal(value: Any) -> str:  # noqa: ANN401 - what fits the attribute
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, date | datetime):
+    if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return repr(value.total_seconds())
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, Decimal):
+        return str(value)
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

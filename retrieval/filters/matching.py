@@ -4,7 +4,7 @@ A missing value satisfies no comparison, ``!=`` and ``not in`` included; NaN cou
 what its part does not, rows with missing values included: there is no third answer as in SQL.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, assert_never
 
@@ -15,20 +15,12 @@ import pyarrow.compute as pc
 from indexing.errors import FilterError
 from indexing.types import Mask
 from retrieval.filters.expressions import OPERATORS, And, Compare, Expression, Not, Or, Where
+from retrieval.filters.order import COMPARE, ORDERS, ordered_text
 from retrieval.filters.text import parse_filter
 from retrieval.filters.values import attribute_type, typed
 
 # What a filter may cost: each comparison reads a whole column.
 DEEPEST, MOST_COMPARISONS, MOST_VALUES = 50, 1000, 100_000
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "=": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
-}
 
 
 def matching(attributes: pa.Table, where: Where) -> Mask:
@@ -57,6 +49,13 @@ def as_expression(attributes: pa.Table, where: Where) -> Expression:
         return where
     if isinstance(where, str):
         return parse_filter(where, attributes)
+    if isinstance(where, Mapping):
+        wanted = ", ".join(f"({name!r}, '=', {value!r})" for name, value in list(where.items())[:3])
+        raise FilterError(
+            f"a filter is no dictionary: {repr(where)[:80]}; write it as a list of conditions: [{wanted}]"
+        )
+    if not isinstance(where, Sequence) or isinstance(where, bytes):
+        raise FilterError(f"{repr(where)[:80]} is no filter; give an expression, its text, or a list of conditions")
     if isinstance(where, tuple) and len(where) > 1 and isinstance(where[1], str) and where[1] in (*OPERATORS, "=="):
         where = [where]  # a single condition
     return And(tuple(_part(attributes, part) for part in where))
@@ -107,10 +106,13 @@ class _Evaluation:
         if next(self._compared) > MOST_COMPARISONS:
             raise FilterError(f"the filter has more than {MOST_COMPARISONS} comparisons; use 'in' for many values")
         kind = attribute_type(self._attributes, compare.attribute)
-        column = self._attributes.column(compare.attribute).combine_chunks()
+        column = comparable(self._attributes.column(compare.attribute))
         present = pc.invert(pc.is_null(column, nan_is_null=True))
         try:
-            found = _compare(column, present, compare)
+            if compare.operator in ORDERS and pa.types.is_string(kind):
+                found = ordered_text(self._attributes, compare, kind)
+            else:
+                found = _compare(column, present, compare, kind)
         except (FilterError, pa.ArrowException, OverflowError) as error:
             what = f"{compare.operator!r} {repr(compare.value)[:80]} to {compare.attribute!r}"
             raise FilterError(f"cannot apply {what} of type {kind}: {error}") from error
@@ -118,8 +120,16 @@ class _Evaluation:
         return mask
 
 
-def _compare(column: pa.Array, present: pa.Array, compare: Compare) -> pa.Array:
-    value, kind = compare.value, column.type
+def comparable(column: pa.ChunkedArray) -> pa.Array:
+    """Give a column in a type that Arrow compares: half floats as floats, which hold each of them."""
+    whole = column.combine_chunks()
+    if pa.types.is_list(whole.type) and pa.types.is_float16(whole.type.value_type):
+        return whole.cast(pa.list_(pa.float32()))
+    return whole.cast(pa.float32()) if pa.types.is_float16(whole.type) else whole
+
+
+def _compare(column: pa.Array, present: pa.Array, compare: Compare, kind: pa.DataType) -> pa.Array:
+    value = compare.value
     is_list = pa.types.is_list(kind)
     match compare.operator:
         case "is present":
@@ -127,7 +137,7 @@ def _compare(column: pa.Array, present: pa.Array, compare: Compare) -> pa.Array:
         case "is missing":
             return pc.invert(present)
         case "contains" if is_list:
-            return _lists_with(column, value)
+            return _lists_with(column, value, kind)
         case _ if is_list:
             raise FilterError(f"a list can only be asked what it contains: use (…, 'contains', {repr(value)[:80]})")
         case "contains" if not pa.types.is_string(kind):
@@ -135,28 +145,31 @@ def _compare(column: pa.Array, present: pa.Array, compare: Compare) -> pa.Array:
         case "contains":
             return pc.match_substring(column, typed(value, kind).as_py(), ignore_case=True)
         case "in":
-            return _among(column, value)
+            return _among(column, value, kind)
         case "not in":
-            return pc.and_(pc.invert(_among(column, value)), present)
+            return pc.and_(pc.invert(_among(column, value, kind)), present)
         case "=" | "!=" | "<" | "<=" | ">" | ">=" as comparison:
-            return pc.and_(_COMPARE[comparison](column, typed(value, kind)), present)
+            return pc.and_(COMPARE[comparison](column, typed(value, kind)), present)
         case _:
             assert_never(compare.operator)
 
 
-def _among(column: pa.Array, values: tuple[Any, ...]) -> pa.Array:
+def _among(column: pa.Array, values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
     if len(values) > MOST_VALUES:
         raise FilterError(f"a set of {len(values)} values is larger than {MOST_VALUES}; split it")
-    scalars = [typed(value, column.type) for value in values]
+    scalars = [typed(value, kind) for value in values]
     if not scalars:
         return pa.array(np.zeros(len(column), np.bool_))
+    if pa.types.is_decimal(kind):  # of which each has a precision of its own
+        wanted = {scalar.as_py() for scalar in scalars}
+        return pa.array([value in wanted for value in column.to_pylist()], pa.bool_())
     wide = scalars[0].type
     return pc.is_in(column.cast(wide), value_set=pa.array(scalars, wide))
 
 
-def _lists_with(column: pa.Array, value: Any) -> pa.Array:  # noqa: ANN401 - what fits the elements
+def _lists_with(column: pa.Array, value: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - what fits the elements
     elements = pc.list_flatten(column)
-    inside = pc.fill_null(pc.equal(elements, typed(value, column.type.value_type)), False).to_numpy(False)
+    inside = pc.fill_null(pc.equal(elements, typed(value, kind.value_type)), False).to_numpy(False)
     found = np.zeros(len(column), np.bool_)
     found[pc.list_parent_indices(column).to_numpy()[inside]] = True
     return pa.array(found)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.attribute_types import is_number
 from indexing.errors import FilterError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask
@@ -72,7 +73,7 @@ def newness(attributes: pa.Table, rule: Fresh) -> NDArray[np.float64]:
     """
     kind = attribute_type(attributes, rule.column)
     dated = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
-    if not (dated or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if not (dated or is_number(kind)):
         raise InputError(f"rule {str(rule)!r}: {rule.column!r} holds {kind}; name a column of dates, times or numbers")
     values = numbers(attributes[rule.column])
     known = np.isfinite(values)

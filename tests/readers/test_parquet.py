@@ -35,12 +35,13 @@ def test_every_kind_of_text_becomes_plain_and_what_filters_cannot_use_is_left_ou
         "when": pa.array([datetime.date(2020, 1, 1)] * 2),
         "price": pa.array([1.5, None], pa.float32()),
         "price.usd": pa.array([3, 4], pa.uint64()),
-    }
-    odd_columns = {
         "lasts": pa.array([datetime.timedelta(1)] * 2),
         "exact": pa.array([Decimal("1.5")] * 2),
+        "sizes": pa.array([[1.0], [None]]),
+    }
+    odd_columns = {
         "nested": pa.array([{"a": 1}, None]),
-        "vector": pa.array([[1.0], [None]]),
+        "vector": pa.array([[1.0] * 65, None]),
         "nothing": pa.nulls(2),
     }
     catalogue = Catalogue.open(write(tmp_path, pa.table(plain_columns | odd_columns)))
@@ -49,6 +50,9 @@ def test_every_kind_of_text_becomes_plain_and_what_filters_cannot_use_is_left_ou
         pa.date32(),
         pa.float32(),
         pa.uint64(),
+        pa.duration("us"),
+        pa.decimal128(2, 1),
+        pa.list_(pa.float64()),
     ]
     assert catalogue.attributes.to_pydict() == {name: column.to_pylist() for name, column in plain_columns.items()}
 
