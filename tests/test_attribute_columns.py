@@ -76,7 +76,15 @@ def test_lists_of_numbers_of_one_length_are_vectors_and_others_are_values() -> N
 
 @pytest.mark.parametrize(
     ("value", "title"),
-    [(["a", "b"], "a, b"), ([None, "b", ""], "b"), (1984, "1984"), (0, "0"), ([1, 2], "1, 2"), (None, None), ([], None)],
+    [
+        (["a", "b"], "a, b"),
+        ([None, "b", ""], "b"),
+        (1984, "1984"),
+        (0, "0"),
+        ([1, 2], "1, 2"),
+        (None, None),
+        ([], None),
+    ],
 )
 def test_titles_of_any_kind_are_one_text(value: object, title: str | None) -> None:
     assert title_in(value) == title

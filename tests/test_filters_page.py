@@ -27,6 +27,10 @@ def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
         "cannot read the filter at character 18: there is no attribute 'yaer'; did you mean one of ['year']?",
         "    colour = red and yaer > 2000",
         "                     ^",
+        "cannot apply '>=' '20' to 'price' of type string: '20' is a number, and 'call us' (item 'lamp') is none: the "
+        "attribute is text, by whose letters 100 comes before 20; mend such values and build again, or use =, in or "
+        "contains",
+        "[False, True]",
     ]
 
 
