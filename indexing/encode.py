@@ -9,15 +9,16 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeAlias
 
 from indexing.catalogue import Catalogue
 from indexing.decoding.decode import Task
 from indexing.decoding.pool import MEMORY, SECONDS, DecodePool
+from indexing.decoding.shared import task_for
 from indexing.encode_batch import EncodingRun
-from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
+from indexing.encoders.base import Encoder, PixelEncoder
 from indexing.errors import InputError
 from indexing.films import FilmLimits
 from indexing.pictures import PictureLimits
@@ -121,7 +122,7 @@ def encode_catalogue(
     config = config or EncodeConfig()
     report = EncodeReport()
     store.begin_run()
-    workers = min(MOST_WORKERS, _cores()) if config.workers is None else config.workers
+    workers = _workers(config.memory) if config.workers is None else config.workers
     with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
         run = EncodingRun(encoder, store, report, pool)
         size = config.batch_size if _is_light(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH)
@@ -139,6 +140,14 @@ def encode_catalogue(
                     progress(finished, report.seconds)
 
 
+def _workers(memory: int) -> int:
+    """Give how many files are decoded at once: one a core, and together within a quarter of the memory."""
+    most = MOST_WORKERS
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        most = min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
+    return max(1, min(most, _cores()))
+
+
 def _cores() -> int:
     """Give how many cores this process may use, which may be fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -152,6 +161,6 @@ def _is_light(encoder: Encoder, catalogue: Catalogue) -> bool:
 
 
 def _task(encoder: Encoder, config: EncodeConfig) -> Task:
-    form = encoder.image_form if isinstance(encoder, PixelEncoder) else None
-    rate = encoder.audio_rate if isinstance(encoder, AudioEncoder) else Task.audio_rate
-    return Task(form, rate, config.limits, config.sounds, config.films, config.frames)
+    return replace(
+        task_for(encoder), pictures=config.limits, sounds=config.sounds, films=config.films, frames=config.frames
+    )

@@ -14,6 +14,7 @@
     ├── BundleError            a bundle that cannot be opened or written
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   └── BundleLockedError  another process is writing to the bundle
+    ├── DecoderError           processes that decode files and do not start
     ├── TrainingError          learning that cannot start or must stop
     ├── LeakError              an evaluation in which the past knows something of the future
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
@@ -77,6 +78,10 @@ class UnknownItemError(InputError):
 
 class EncoderError(CommonspaceError):
     """An encoder that cannot be loaded, or cannot do what was asked of it."""
+
+
+class DecoderError(CommonspaceError):
+    """Processes that decode files and do not start."""
 
 
 class EncoderMismatchError(EncoderError):

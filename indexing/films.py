@@ -32,14 +32,14 @@ class FilmLimits:
 
     Attributes:
         seconds: Longest film, as its header claims.
-        pixels: Most pixels of a frame, as its header claims.
+        pixels: Most pixels of a frame, as its header claims: 4096 x 2304, since a decoder holds many of them.
         file_bytes: Most bytes of its file.
         decoded_pixels: Most pixels to decode for all frames together. A frame is found from the last complete one
             before it; where that is too far away, an earlier frame is taken.
     """
 
     seconds: float = 3_600
-    pixels: int = 40_000_000
+    pixels: int = 9_500_000
     file_bytes: int = 200_000_000
     decoded_pixels: int = 4_000_000_000
 
@@ -64,14 +64,19 @@ def frames_of(data: bytes | Path, count: int = 8, limits: FilmLimits | None = No
         InputError: When ``count`` is below 1.
         MissingExtraError: When PyAV is not installed.
     """
+    return list(read_frames(data, count, limits or FilmLimits()))
+
+
+def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[Frame]:
+    """Take the frames of `frames_of` one by one."""
     if count < 1:
         raise InputError(f"a film is to give {count} frames: ask for at least 1")
-    av, limits = import_extra("av", "video"), limits or FilmLimits()
+    av = import_extra("av", "video")
     try:
         with _opened(data, limits) as file:
             options = {**ALONE, "max_pixels": str(limits.pixels)}
             with av.open(file, format=_format(file), options=options, metadata_errors="replace") as film:
-                return list(_frames(film, count, limits))
+                yield from _frames(film, count, limits)
     except UnusableFilm:
         raise
     except Exception as error:  # FFmpeg's are of many kinds, and broken numbers break arithmetic
@@ -109,6 +114,7 @@ def _frames(film: Any, count: int, limits: FilmLimits) -> Iterator[Frame]:  # no
     if not film.streams.video:
         raise UnusableFilm("film has no pictures")
     stream = film.streams.video[0]
+    stream.thread_count = 1  # each further thread holds frames of its own
     pixels = stream.codec_context.width * stream.codec_context.height
     if not 0 < pixels <= limits.pixels:
         raise UnusableFilm(f"film of {pixels} pixels a frame is not within 1 and {limits.pixels}")

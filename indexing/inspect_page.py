@@ -10,9 +10,10 @@ from typing import Any
 
 from indexing.catalogue import Catalogue
 from indexing.cleaning import clean_text
+from indexing.decoding.shared import thumbnail
 from indexing.inspect import Groups, Inspection, numbered_rows
 from indexing.media import Kind, media_in
-from indexing.pictures import PictureLimits, thumbnail
+from indexing.pictures import PictureLimits
 
 SIDE = 112  # pixels of a thumbnail
 SHOWN_TEXT = 120  # characters

@@ -41,6 +41,24 @@ def picture_format(start: bytes) -> str | None:
     return next((name for magic, name in _STARTS.items() if start.startswith(magic)), None)
 
 
+def webp_size(start: bytes) -> tuple[int, int]:
+    """Give width and height of a WebP by its header, 0 and 0 where it has none that is known.
+
+    >>> webp_size(b"RIFF....WEBPVP8X" + bytes(8) + bytes([9, 0, 0, 4, 0, 0]))
+    (10, 5)
+    """
+    if len(start) < 30:
+        return 0, 0
+    if start[12:16] == b"VP8X":
+        return 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
+    if start[12:16] == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if start[12:16] == b"VP8 ":
+        return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
 def decoder_of(name: str | None) -> tuple[str, ...]:
     """Give the decoders that may read a picture of some format: those of `FORMATS`, or that of AVIF or HEIF.
 

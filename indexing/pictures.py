@@ -11,8 +11,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from indexing.errors import MissingExtraError
 from indexing.files import UnusableFile, read_file
-from indexing.picture_formats import START, decoder_of, picture_format, unread
+from indexing.picture_formats import START, decoder_of, picture_format, unread, webp_size
 
+# Decoders that hold several copies of a picture get smaller ones: the share of the pixels that others may have.
+SHARES = {"WEBP": 0.45, "AVIF": 0.75}
+MOST_PARTS = {"JPEG": 1_000, "PNG": 20_000}  # segments and chunks, which Pillow reads one by one in Python
 LONGEST_SIDE = 65_535  # pixels, as in JPEG: a decoder also keeps something for each line
 MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each costs a pass over all pixels
 START_OF_SCAN = b"\xff\xda"  # nothing but a marker in the coded data of a JPEG
@@ -57,6 +60,10 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
         UnusablePicture: When it is of no known format, too large, broken or cut short.
     """
     name = picture_format(data[:START])
+    if name in MOST_PARTS and _has_more_parts(data, name, MOST_PARTS[name]):
+        raise UnusablePicture(f"image of over {MOST_PARTS[name]} parts before its pixels end")
+    if name == "WEBP":  # its decoder takes the memory for all pixels when it is made
+        _check_pixels(*webp_size(data[:START]), name, limits)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large sizes; our limit decides
@@ -82,13 +89,38 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
 
 def _check_cost(image: Image.Image, data: bytes, limits: PictureLimits) -> None:
     """Refuse a picture whose header says that decoding it would cost too much."""
-    size = f"image of {image.width} x {image.height}"
-    if image.width * image.height > limits.pixels:
-        raise UnusablePicture(f"{size} is over {limits.pixels} pixels")
+    _check_pixels(image.width, image.height, image.format or "", limits)
     if max(image.size) > LONGEST_SIDE:
-        raise UnusablePicture(f"{size} is over {LONGEST_SIDE} pixels on one side")
+        raise UnusablePicture(f"image of {image.width} x {image.height} is over {LONGEST_SIDE} pixels on one side")
     if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
         raise UnusablePicture(f"image of {scans} scans is over {MOST_SCANS} scans")
+
+
+def _check_pixels(width: int, height: int, name: str, limits: PictureLimits) -> None:
+    most = int(limits.pixels * SHARES.get(name, 1))
+    if width * height > most:
+        what = f" of a {name}" if name in SHARES else ""
+        raise UnusablePicture(f"image of {width} x {height} is over {most} pixels{what}")
+
+
+def _has_more_parts(data: bytes, name: str, most: int) -> bool:
+    """Whether a JPEG has more than so many segments before its first scan, or a PNG so many chunks."""
+    place = 2 if name == "JPEG" else 8
+    for _ in range(most + 1):
+        head = data[place : place + 8]
+        if (
+            len(head) < 8
+            or head[4:] == b"IEND"
+            or (name == "JPEG" and (head[0] != 0xFF or head[1] == START_OF_SCAN[1]))
+        ):
+            return False
+        if name == "PNG":
+            place += 12 + int.from_bytes(head[:4], "big")
+        elif head[1] in (0x00, 0xFF):  # fill bytes
+            place += 1
+        else:  # a marker alone, or one with its length
+            place += 2 if 0xD0 <= head[1] <= 0xD9 or head[1] == 1 else 2 + int.from_bytes(head[2:4], "big")
+    return True
 
 
 def _scale_transparency(image: Image.Image) -> None:
@@ -135,15 +167,3 @@ def _grey(image: Image.Image) -> Image.Image:
     if isinstance(transparent := image.info.get("transparency"), int):
         grey[wide == transparent] = 255
     return Image.fromarray(grey)
-
-
-def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:
-    """Give a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
-    try:
-        image = to_rgb(decode_picture(read_picture(source, limits), limits, at_least=side))
-    except UnusablePicture:
-        return None
-    image.thumbnail((side, side))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()

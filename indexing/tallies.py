@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from indexing.cleaning import reason_kind
+from indexing.decoding.decode import Task, Unusable
+from indexing.decoding.shared import decode_all
 from indexing.languages import guess_language
-from indexing.lookalikes import difference_hash, equal_groups, near_groups
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture, to_rgb
+from indexing.lookalikes import equal_groups, near_groups
+from indexing.media import Kind
+from indexing.pictures import PictureLimits, UnusablePicture, read_picture
 
 EXAMPLES = 20
 NUMBER = re.compile(r"\d+")
@@ -85,16 +88,18 @@ class Pictures:
             data = read_picture(source, self.limits)
             self.keys.add(row, _hash(data))
             self.sizes.append(len(data))
-            image = decode_picture(data, self.limits)
+            (seen,) = decode_all(Kind.IMAGE, [data], Task(pictures=self.limits, described=True))
+            if isinstance(seen, Unusable):
+                raise UnusablePicture(seen.reason)
         except UnusablePicture as error:
             self.reasons[NUMBER.sub("N", reason_kind(str(error)))] += 1  # or every size is a reason of its own
             if len(self.unusable) < EXAMPLES:
                 self.unusable.append({"source_row": row, "item_id": item_id, "reason": str(error)})
             return
-        self.widths.append(image.width)
-        self.heights.append(image.height)
-        self.formats[image.format or "unknown"] += 1
-        if (look := difference_hash(to_rgb(image))) is None:
+        self.widths.append(seen.described["width"])
+        self.heights.append(seen.described["height"])
+        self.formats[seen.described["format"]] += 1
+        if (look := seen.described["look"]) is None:
             self.flat += 1
         else:
             self.looks.add(row, look)

@@ -17,7 +17,7 @@ from retrieval.candidates import Candidates
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
-from retrieval.opening import Picture, Recording, open_picture, open_sound, plural
+from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural
 from retrieval.profile_taste import Given
 from retrieval.ragged import lengths_of
 from retrieval.retrieve import retrieve
@@ -86,7 +86,7 @@ class Retriever(LaterStages):
         """
         plural(images, "images")
         require(self.encoder, Modality.IMAGE)
-        opened = [open_picture(position, image) for position, image in enumerate(images)]
+        opened = open_pictures(images, self.encoder)
         return self._candidates(self.encoder.encode_images(opened), k, where, kind="image")
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
@@ -100,7 +100,7 @@ class Retriever(LaterStages):
         """
         plural(sounds, "sounds")
         encoder = with_audio(self.encoder)
-        heard = [open_sound(position, sound, encoder.audio_rate) for position, sound in enumerate(sounds)]
+        heard = open_sounds(sounds, encoder)
         return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
 
     def search_vectors(

@@ -69,6 +69,16 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
         struct.pack("<2sIHHI IiiHHIIiiII", b"BM", 58, 0, 0, 54, 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0)
         + b"\0\0\0\0",
     )
+    yield "PNG of 40 million lines", _blank_png(1, 40_000_000, rows=1)
+    yield "PNG of long lines with transparency", _blank_png(65_000, 600, channels=4)
+    yield "PNG of 16-bit greys just under the limit", _blank_png(6_300, 6_300, channels=2)
+    yield "WebP of 39 megapixels", _saved(Image.new("L", (6_300, 6_300)), "WEBP", lossless=True, method=0)
+    yield "JPEG of 20,000 scans", _scans(20_000, 64)
+    yield "JPEG of 100 scans just under the limit", _scans(94, 6_300)
+    small, segment, chunk = _saved(_photo(), "JPEG"), b"\xff\xfe\0\2", b"\0\0\0\0tEXt\0\0\0\0"
+    yield "JPEG of 100,000 segments", small[:2] + segment * 100_000 + small[2:]
+    small = _saved(_photo(), "PNG")
+    yield "PNG of 100,000 chunks", small[:33] + chunk * 100_000 + small[33:]
     first, *others = [Image.new("P", (16, 16), n % 7) for n in range(3000)]
     yield "GIF of 3,000 frames", _saved(first, "GIF", save_all=True, append_images=others)
     yield "GIF that claims 65,535 x 65,535", b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b"\x2c" + bytes(20)
@@ -83,10 +93,16 @@ def _blank_png(width: int, height: int, *, rows: int | None = None, channels: in
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    row, packer = bytes(1 + channels * min(width, 100_000)), zlib.compressobj(1)
+    row, packer = bytes(1 + channels * min(width, 100_000)), zlib.compressobj(1)  # two: greys of 16 bits
     data = b"".join(packer.compress(row) for _ in range(rows or height)) + packer.flush()
-    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 6, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, *{2: (16, 0), 3: (8, 2), 4: (8, 6)}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def _scans(count: int, side: int) -> bytes:
+    """A progressive JPEG with so many empty scans: each of a few bytes costs a pass over all pixels."""
+    whole = _saved(Image.new("L", (side, side), 77), "JPEG", progressive=True)
+    return whole[:-2] + b"\xff\xda\0\x08\1\1\0\1\5\0\x7f" * count + whole[-2:]
 
 
 def _claiming(jpeg: bytes) -> bytes:

@@ -26,6 +26,13 @@ from tests.tiny_models import tiny_open_clip
 from tests.toy import COLOURS, DIM, ToyEncoder, picture
 
 SECONDS, MEGABYTES = 2.0, 300
+REFUSED = {
+    "PNG of 40 million lines": "image of 1 x 40000000 is over 65535 pixels on one side",
+    "WebP of 39 megapixels": "image of 6300 x 6300 is over 18000000 pixels of a WEBP",
+    "JPEG of 20,000 scans": "image of 20006 scans is over 100 scans",
+    "JPEG of 100,000 segments": "image of over 1000 parts before its pixels end",
+    "PNG of 100,000 chunks": "image of over 20000 parts before its pixels end",
+}
 TASK = Task(ImageForm(64, "shortest"), audio_rate=16_000)
 FILES = [(Kind.IMAGE, *file) for file in hostile_images()] + [(Kind.AUDIO, *file) for file in hostile_sounds()]
 
@@ -67,9 +74,15 @@ def test_each_file_is_decoded_or_refused_in_time_and_memory() -> None:
     for name in ("PNG of 169 megapixels", "PNG that claims 4 gigapixels", "JPEG that claims 65,500 x 65,500"):
         assert "over 40000000 pixels" in refused[name]
     for name in ("HTML", "SVG", "PostScript", "PDF", "TIFF", "a pickle", "a URL", "a path", "random bytes"):
-        assert refused[name] == "image is none of JPEG, PNG, WEBP, GIF, BMP"
+        assert refused[name] == (
+            "image is TIFF, which is not read: convert it to PNG or JPEG"
+            if name == "TIFF"
+            else "image is none of JPEG, PNG, WEBP, GIF, BMP, AVIF, HEIF"
+        )
     for name in ("CMYK JPEG", "16-bit PNG", "one pixel", "a line", "GIF of 3,000 frames", "broken EXIF"):
         assert isinstance(outcomes[name], Decoded), name
+    for name, reason in REFUSED.items():
+        assert refused[name] == reason
     hour = outcomes["an hour of silence"]
     assert isinstance(hour, Decoded)
     assert len(hour.arrays[0]) == 60 * 16_000

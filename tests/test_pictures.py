@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image, features
 
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
+from indexing.picture_formats import webp_size
 from indexing.pictures import MOST_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb
 
 LIMITS = PictureLimits()
@@ -76,6 +78,19 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
 def test_a_picture_of_many_lines_is_refused_before_it_is_decoded(width: int, height: int) -> None:
     with pytest.raises(UnusablePicture, match=f"image of {width} x {height} is over 65535 pixels on one side"):
         decode_picture(saved(Image.new("1", (width, height)), "PNG"), LIMITS)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"save_all": True}])
+def test_the_size_of_a_webp_is_told_by_its_header(options: dict[str, Any]) -> None:
+    mode = "RGBA" if "save_all" in options else "RGB"
+    data = saved(Image.new(mode, (301, 17), "red"), "WEBP", **options)
+    if "save_all" in options:
+        data = saved(
+            Image.new(mode, (301, 17)), "WEBP", save_all=True, append_images=[Image.new(mode, (301, 17), "red")]
+        )
+    assert webp_size(data) == (301, 17)
+    with pytest.raises(UnusablePicture, match="image of 301 x 17 is over 4500 pixels of a WEBP"):
+        decode_picture(data, PictureLimits(pixels=10_000))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")

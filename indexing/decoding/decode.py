@@ -10,7 +10,8 @@ from PIL import Image
 
 from indexing.decoding.form import ImageForm
 from indexing.files import UnusableFile
-from indexing.films import FilmLimits, frames_of
+from indexing.films import FilmLimits, read_frames
+from indexing.lookalikes import difference_hash
 from indexing.media import Kind
 from indexing.pictures import PictureLimits, decode_picture, to_rgb
 from indexing.sounds import SoundLimits, decode_sound
@@ -19,7 +20,7 @@ from indexing.sounds import SoundLimits, decode_sound
 MARGIN = 2
 # A model that prepares its pictures itself gets them no larger than this: it shrinks them anyway, and many wait.
 LARGEST_SIDE = 1024
-HUGE, STRIP = 8_000_000, 16  # pixels; lines of the result
+HUGE, STRIP_PIXELS = 8_000_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Task:
         sounds: What a single sound may cost.
         films: What a single film may cost.
         frames: How many pictures are taken from a film.
+        largest: Longest side of pictures that have no form, in pixels.
+        described: Also describe each picture, as `commonspace inspect` does: its size and format as the file has them.
     """
 
     form: ImageForm | None = None
@@ -41,6 +44,8 @@ class Task:
     sounds: SoundLimits = field(default_factory=SoundLimits)
     films: FilmLimits = field(default_factory=FilmLimits)
     frames: int = 8
+    largest: int = LARGEST_SIDE
+    described: bool = False
 
     def most_bytes(self, kind: Kind) -> int:
         """Give the size that a file of some kind may have."""
@@ -65,6 +70,8 @@ class Task:
             SoundLimits(**data["sounds"]),
             FilmLimits(**data["films"]),
             data["frames"],
+            data["largest"],
+            data["described"],
         )
 
 
@@ -75,10 +82,13 @@ class Decoded:
     Attributes:
         arrays: For a picture one (H, W, 3) uint8, for a film one for each frame, for a sound one (S,) float32.
         labels: For each array where in the file it is, for example ``"12.5 s"``; empty for a whole file.
+        described: Of a picture that is to be described its ``width``, ``height``, ``format`` and ``look``: the hash of
+            `difference_hash`, or None.
     """
 
     arrays: list[NDArray[Any]]
     labels: list[str]
+    described: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,22 +109,30 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
 
 
 def _picture(data: bytes, task: Task) -> Decoded:
-    wanted = task.form.side * MARGIN if task.form else LARGEST_SIDE
-    image = decode_picture(data, task.pictures, at_least=wanted)
-    return Decoded([_shaped(_less(image, wanted), task)], [""])
+    if task.described:
+        image = decode_picture(data, task.pictures)
+        seen = {"width": image.width, "height": image.height, "format": image.format or "unknown"}
+        return Decoded([], [], seen | {"look": difference_hash(to_rgb(_less(image, task)))})
+    wanted = task.form.side * MARGIN if task.form else task.largest
+    return Decoded([_shaped(_less(decode_picture(data, task.pictures, at_least=wanted), task), task)], [""])
 
 
-def _less(image: Image.Image, wanted: int) -> Image.Image:
-    """Shrink a huge picture by a whole number, in strips, before anything makes a whole copy of it."""
-    factor = min(image.size) // wanted
-    if image.has_transparency_data and image.mode not in ("RGBA", "LA"):
-        return image  # a colour that stands for transparency does not survive being mixed with others
-    if factor < 2 or image.width * image.height < HUGE or image.mode not in ("RGB", "RGBA", "L", "LA", "CMYK"):
+def _less(image: Image.Image, task: Task) -> Image.Image:
+    """Make a huge picture RGB and shrink it by a whole number, in strips, before anything makes a whole copy of it."""
+    if image.width * image.height < HUGE:
         return image
-    small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
-    for top in range(0, image.height, STRIP * factor):
-        strip = image.crop((0, top, image.width, min(image.height, top + STRIP * factor)))
-        small.paste(strip.reduce(factor), (0, top // factor))
+    if task.form is None:
+        factor = max(1, max(image.size) // (task.largest * MARGIN))
+    else:
+        image = task.form.middle(image)
+        factor = max(1, min(image.size) // (task.form.side * MARGIN))
+    if factor == 1 and image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    lines = factor * max(1, STRIP_PIXELS // (image.width * factor))
+    for top in range(0, image.height, lines):
+        strip = to_rgb(image.crop((0, top, image.width, min(image.height, top + lines))))
+        small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     return small
 
 
@@ -122,7 +140,7 @@ def _shaped(image: Image.Image, task: Task) -> NDArray[np.uint8]:
     rgb = to_rgb(image)
     if task.form is not None:
         return task.form.apply(rgb)
-    rgb.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BICUBIC)
+    rgb.thumbnail((task.largest, task.largest), Image.Resampling.BICUBIC, reducing_gap=MARGIN)
     return np.asarray(rgb, np.uint8)
 
 
@@ -131,8 +149,11 @@ def _sound(data: bytes, task: Task) -> Decoded:
 
 
 def _film(data: bytes, task: Task) -> Decoded:
-    frames = frames_of(data, task.frames, task.films)
-    return Decoded([_shaped(image, task) for _, image in frames], [f"{seconds:.1f} s" for seconds, _ in frames])
+    arrays, labels = [], []
+    for seconds, image in read_frames(data, task.frames, task.films):  # shaped one by one: whole they are many
+        arrays.append(_shaped(image, task))
+        labels.append(f"{seconds:.1f} s")
+    return Decoded(arrays, labels)
 
 
 _DECODERS = {Kind.IMAGE: _picture, Kind.AUDIO: _sound, Kind.VIDEO: _film}

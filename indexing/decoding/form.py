@@ -45,8 +45,7 @@ class ImageForm:
         [1, 2, 3]
         """
         side, how = self.side, FILTERS[self.interpolation]
-        if self.resize == "shortest":
-            image = _without_far_ends(image)
+        image = self.middle(image)
         small = image.resize(self._size(image), how, reducing_gap=self.reducing_gap)
         if self.resize == "longest":
             canvas = Image.new("RGB", (side, side), "white")
@@ -56,6 +55,10 @@ class ImageForm:
             left, top = round((small.width - side) / 2), round((small.height - side) / 2)
             small = small.crop((left, top, left + side, top + side))
         return np.asarray(small, np.uint8)
+
+    def middle(self, image: Image.Image) -> Image.Image:
+        """Give the part of a picture that is looked at: a very long one is cut, where only its middle is wanted."""
+        return _without_far_ends(image) if self.resize == "shortest" else image
 
     def _size(self, image: Image.Image) -> tuple[int, int]:
         width, height = image.size

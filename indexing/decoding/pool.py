@@ -15,16 +15,17 @@ from typing import IO
 import numpy as np
 
 from indexing.decoding.decode import Decoded, Task, Unusable, decode
-from indexing.decoding.worker import HEADER, KINDS, READY, REQUEST
+from indexing.decoding.worker import HEADER, KINDS, MODULES, READY, REQUEST
+from indexing.errors import DecoderError
 from indexing.extras import import_extra
 from indexing.files import unreadable
 from indexing.media import Kind
 
 SECONDS = 10.0
 PATIENCE = 6  # times as long by the clock, for a worker that does nothing or must share the processor
-MEMORY = 1 << 30
+START_SECONDS = 60.0  # by the clock; about half a second where nobody else computes
+MEMORY = 300_000_000
 PACKAGES = Path(__file__).parents[2]
-_MODULES = {Kind.IMAGE: (), Kind.AUDIO: ("soundfile", "soxr"), Kind.VIDEO: ("av",)}
 
 
 class DecodePool:
@@ -69,7 +70,7 @@ class DecodePool:
         Raises:
             MissingExtraError: When the packages that decode such files are not installed.
         """
-        for module in _MODULES[kind]:
+        for module in MODULES[kind]:
             import_extra(module, kind)
         return self._threads.submit(self._decode, kind, source)
 
@@ -89,6 +90,10 @@ class DecodePool:
         return worker.ask(kind, data)
 
 
+class _NotStartedError(Exception):
+    """A process that ended, or was ended, before it could be asked anything."""
+
+
 class _Worker:
     """One process, started at the first question and again after each death."""
 
@@ -106,13 +111,18 @@ class _Worker:
         self._late = False
 
     def ask(self, kind: Kind, data: bytes) -> Decoded | Unusable:
+        """Decode a file.
+
+        Raises:
+            DecoderError: When the process does not start, twice: no file is to blame.
+        """
         # A process may be gone before it is asked, and no file is to blame: what fails in time is tried once more.
         first = self._try(kind, data)
         return first or self._try(kind, data) or Unusable(f"decoding this {kind} ended its process")
 
     def _try(self, kind: Kind, data: bytes) -> Decoded | Unusable | None:
         try:
-            process = self._process = self._process or self._start()
+            process = self._process = self._process or self._started()
             self._late = False
             with self._deadline(process):
                 outcome = _exchange(process, kind, data)
@@ -123,16 +133,31 @@ class _Worker:
             self.stop()
             return Unusable(f"decoding this {kind} took over {self._seconds:g} s") if self._late else None
 
+    def _started(self) -> subprocess.Popen[bytes]:
+        for _ in range(2):
+            with suppress(_NotStartedError):
+                return self._start()
+        raise DecoderError(
+            f"a process that decodes files did not start within {START_SECONDS:g} s, twice: `{sys.executable} -c "
+            f"'import indexing.decoding.worker'` says why, or decode without processes (workers=0)"
+        )
+
     def _start(self) -> subprocess.Popen[bytes]:
         # One thread each: the processes share the cores with the model.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         process = subprocess.Popen(  # noqa: S603 - our own program
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
-        if process.stdout is None or process.stdout.read(1) != READY:  # its start does not count as decoding
-            process.kill()
-            raise EOFError
+        waking = threading.Timer(START_SECONDS, process.kill)  # its start does not count as decoding
+        waking.start()
+        try:
+            ready = process.stdout is not None and process.stdout.read(1) == READY
+        finally:
+            waking.cancel()
+        if not ready:
+            _end(process)
+            raise _NotStartedError
         return process
 
     @contextmanager
@@ -161,12 +186,16 @@ class _Worker:
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(OSError):  # what was not yet sent cannot be sent any more
-                        stream.close()
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(OSError):  # what was not yet sent cannot be sent any more
+                stream.close()
 
 
 def processor_seconds(pid: int) -> float | None:
@@ -194,7 +223,7 @@ def _exchange(process: "subprocess.Popen[bytes]", kind: Kind, data: bytes) -> De
         if array.nbytes and process.stdout.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
             raise EOFError
         arrays.append(array)
-    return Decoded(arrays, header["labels"])
+    return Decoded(arrays, header["labels"], header["described"])
 
 
 def _read(stream: IO[bytes], length: int) -> bytes:

@@ -65,7 +65,7 @@ def build(
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode files; one for each core if not given.")
     ] = None,
-    max_pixels: Annotated[int, typer.Option(help="Most pixels of a picture.")] = PictureLimits.pixels,
+    max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a picture, or of a frame of a film.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Most bytes of a file, of whatever kind.")] = None,
     max_memory: Annotated[int, typer.Option(help="Most bytes of memory to decode one file.")] = MEMORY,
     frames: Annotated[int, typer.Option(help="Pictures taken from a film.")] = EncodeConfig.frames,
@@ -91,9 +91,9 @@ def build(
     encode = EncodeConfig(
         batch_size,
         workers,
-        PictureLimits(max_pixels, max_bytes or PictureLimits.file_bytes),
+        PictureLimits(max_pixels or PictureLimits.pixels, max_bytes or PictureLimits.file_bytes),
         SoundLimits(file_bytes=max_bytes or SoundLimits.file_bytes),
-        FilmLimits(pixels=max_pixels, file_bytes=max_bytes or FilmLimits.file_bytes),
+        FilmLimits(pixels=max_pixels or FilmLimits.pixels, file_bytes=max_bytes or FilmLimits.file_bytes),
         frames,
         max_seconds,
         max_memory,

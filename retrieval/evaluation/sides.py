@@ -7,10 +7,12 @@ import numpy as np
 from PIL import Image
 
 from indexing.catalogue import Catalogue, Item
+from indexing.decoding.decode import Decoded
+from indexing.decoding.shared import decode_all, task_for
 from indexing.encoders.base import Encoder
 from indexing.errors import InputError
 from indexing.media import Kind
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture, read_picture
+from indexing.pictures import UnusablePicture, read_picture
 from indexing.types import Modality, Vectors
 from retrieval.evaluation.crossmodal import Side
 from retrieval.retriever import Retriever
@@ -51,7 +53,7 @@ def encoded_sides(catalogue: Catalogue, encoder: Encoder, *, size: int = 64) -> 
     owners: dict[Modality, list[str]] = {Modality.TEXT: [], Modality.IMAGE: []}
     for items in catalogue.batches(size):
         texts = [(item.item_id, item.text) for item in items if item.text]
-        pictures = [one for item in items for one in _pictures(item)]
+        pictures = [one for item in items for one in _pictures(item, encoder)]
         owners[Modality.TEXT] += [item_id for item_id, _ in texts]
         owners[Modality.IMAGE] += [item_id for item_id, _ in pictures]
         vectors[Modality.TEXT].append(encoder.encode_texts([text for _, text in texts]))
@@ -61,10 +63,12 @@ def encoded_sides(catalogue: Catalogue, encoder: Encoder, *, size: int = 64) -> 
     return {str(m): Side(np.concatenate(vectors[m]), tuple(owners[m])) for m in vectors}
 
 
-def _pictures(item: Item) -> Iterator[tuple[str, Image.Image]]:
+def _pictures(item: Item, encoder: Encoder) -> Iterator[tuple[str, Image.Image]]:
     """Decode those pictures of an item that can be."""
-    limits = PictureLimits()
+    task = task_for(encoder)
     for medium in item.media:
         if medium.kind is Kind.IMAGE and medium.source is not None:
             with suppress(UnusablePicture):
-                yield item.item_id, decode_picture(read_picture(medium.source, limits), limits)
+                (outcome,) = decode_all(Kind.IMAGE, [read_picture(medium.source, task.pictures)], task)
+                if isinstance(outcome, Decoded):
+                    yield item.item_id, Image.fromarray(outcome.arrays[0])

@@ -2,17 +2,23 @@
 
 import io
 import signal
+import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from indexing.decoding.decode import Decoded, Task, Unusable, decode
 from indexing.decoding.form import ImageForm
-from indexing.decoding.pool import DecodePool
-from indexing.errors import MissingExtraError
+from indexing.decoding.pool import MEMORY, DecodePool, _Worker
+from indexing.decoding.shared import decode_all, shared_pool
+from indexing.encode import _workers
+from indexing.errors import DecoderError, MissingExtraError
 from indexing.media import Kind
 from indexing.pictures import PictureLimits
 
@@ -127,3 +133,71 @@ def test_without_its_package_a_sound_stops_the_build(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with DecodePool(TASK, workers=1) as pool, pytest.raises(MissingExtraError, match=r"commonspace\[audio\]"):
         pool.submit(Kind.AUDIO, b"RIFF")
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["import time; time.sleep(600)", "import sys; sys.exit(1)", "print('x')"],
+    ids=["hangs", "ends", "says something else"],
+)
+def test_a_decoder_that_does_not_start_ends_the_build_and_blames_no_file(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr("indexing.decoding.pool.START_SECONDS", 1.0)
+    with DecodePool(TASK, workers=1) as pool:
+        pool._threads.submit(lambda: None).result()
+        worker = _Worker(TASK, 10.0, MEMORY)
+        monkeypatch.setattr(worker, "_command", [sys.executable, "-S", "-c", program])
+        started = time.monotonic()
+        with pytest.raises(DecoderError, match=r"did not start within 1 s, twice: .*worker.* says why"):
+            worker.ask(Kind.IMAGE, photo(64, 64))
+        assert time.monotonic() - started < 30
+
+
+def test_a_decoder_that_is_stopped_while_it_starts_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped as by a debugger or a full machine: the first one is ended, the second one decodes."""
+    start = subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def stopped_once(*args: object, **options: object) -> "subprocess.Popen[bytes]":
+        process = start(*args, **options)  # type: ignore[call-overload]
+        if not started:
+            process.send_signal(signal.SIGSTOP)
+            threading.Timer(0.5, process.kill).start()
+        started.append(process)
+        return process  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(subprocess, "Popen", stopped_once)
+    with DecodePool(TASK, workers=1) as pool:
+        assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
+    assert len(started) == 2
+
+
+def test_a_shared_pool_is_one_for_each_task() -> None:
+    assert shared_pool(TASK) is shared_pool(replace(TASK)) is not shared_pool(Task())
+    described = Task(described=True)
+    outcomes = decode_all(Kind.IMAGE, [photo(90, 40), b"no picture", photo(31, 90, "PNG")], described)
+    assert [isinstance(outcome, Decoded) for outcome in outcomes] == [True, False, True]
+    first = outcomes[0]
+    assert isinstance(first, Decoded)
+    here = decode(Kind.IMAGE, photo(90, 40), described)
+    assert isinstance(here, Decoded)
+    assert first.described == here.described
+    assert {name: first.described[name] for name in ("width", "height", "format")} == {
+        "width": 90, "height": 40, "format": "JPEG"
+    }  # fmt: skip
+
+
+def test_libraries_take_no_memory_from_the_files() -> None:
+    """A sound needs some megabytes; the libraries that decode it are larger than what it may take."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000, np.float32), 16_000, format="WAV")
+    with DecodePool(replace(TASK, audio_rate=16_000), workers=1, memory=24 << 20) as pool:
+        assert isinstance(pool.submit(Kind.AUDIO, file.getvalue()).result(), Decoded)
+
+
+@pytest.mark.parametrize(("ram", "workers"), [(64 << 30, 8), (4 << 30, 3), (1 << 28, 1)])
+def test_workers_fit_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch, ram: int, workers: int) -> None:
+    monkeypatch.setattr("indexing.encode._cores", lambda: 8)
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": ram // 4096, "SC_PAGE_SIZE": 4096}.get)
+    assert _workers(MEMORY) == workers

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from indexing.catalogue import Catalogue
+from indexing.decoding.shared import thumbnail
 from indexing.media import Kind
-from indexing.pictures import PictureLimits, thumbnail
+from indexing.pictures import PictureLimits
 from retrieval.evaluation.pages.page import quoted, shown
 
 SIDE = 120  # pixels of a thumbnail
