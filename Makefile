@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench
+.PHONY: help demo test test-portable check fix bench
 
 help:  ## say what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 …")'
@@ -21,6 +21,16 @@ demo: $(INSTALLED)  ## build, search, learn, recommend and rerank on the shipped
 
 test: $(INSTALLED)  ## all tests, with doctests, on several cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+# Tests of numbers: what another processor's routines could change.
+NUMERIC := tests/baselines tests/contracts/test_indexes.py tests/contracts/test_families.py tests/diversify tests/index tests/rules \
+	tests/sources tests/spaces tests/training $(addprefix tests/,$(addsuffix .py,evaluation/test_crossmodal evaluation/test_metrics \
+	evaluation/test_intervals encoders/test_pocket encoders/test_vectors test_adapter test_amounts test_attention test_behaviour \
+	test_blend test_blocks test_bridge test_description test_explain test_fit test_fit_profiles test_fit_stage test_held_out \
+	test_interests test_judging test_logistic test_predictor test_profiles test_refresh test_retriever test_verdict test_words))
+
+test-portable: $(INSTALLED)  ## tests of numbers as on an old processor, without AVX
+	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(NUMERIC)
 
 check: $(INSTALLED)  ## lint, formatting and types
 	$(BIN)/ruff check .

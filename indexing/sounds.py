@@ -20,7 +20,9 @@ Sound: TypeAlias = NDArray[np.float32]
 
 # libsndfile reads two dozen formats more, old ones that nobody sends and few people test.
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
-STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2")
+# Layer III of MPEG 1, 2 and 2.5 (which has 8,000 to 12,000 Hz), with and without a checksum, begins by the last six.
+_MP3 = tuple(bytes([0xFF, second]) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2))
+STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", *_MP3)
 LOWEST_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
 UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims as much, not knowing better
 BLOCK = 65_536  # frames decoded at once, so that many channels never all lie in memory

@@ -37,10 +37,11 @@ class Retriever(LaterStages):
     Attributes:
         status: What its index finds of the queries stored at build, measured when it was opened.
 
-    Example:
-        >>> retriever = Retriever.load("bundles/shop")  # doctest: +SKIP
-        >>> retriever.search_texts(["red canvas shoes"], k=10)[0][0]  # doctest: +SKIP
-        Hit(item_id='shoe-3', score=0.71, rank=1)
+    Example::
+
+        retriever = Retriever.load("bundles/shop")
+        hits = retriever.search_texts(["red canvas shoes"], k=10)[0]
+        hits[0]  # Hit(item_id='shoe-3', score=0.71, rank=1)
     """
 
     @classmethod

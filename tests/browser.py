@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SECONDS = 60
+SECONDS = 600  # for a browser that hangs: on a busy machine one that works may take minutes
 # The browser reads commands from descriptor 3 and writes to descriptor 4; only a shell gives a child just these.
 START = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")

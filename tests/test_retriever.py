@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
+from indexing.encoders import load_encoder
 from indexing.errors import EncoderMismatchError, FilterError, InputError, ShapeError, UnknownItemError, VectorError
 from indexing.types import Vectors
 from retrieval.candidates import Candidates
@@ -39,6 +42,17 @@ def test_texts_find_their_items(retriever: Retriever) -> None:
     query = ToyEncoder().encode_texts(["red shoe"])[0]
     assert ids(found, 0) == exact(retriever, query)[:3]
     np.testing.assert_allclose(found.scores[0], np.sort(retriever.vectors @ query)[::-1][:3], rtol=1e-5)
+
+
+def test_the_example_of_the_class_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shoes = "item_id,title\nmug-1,blue mug\nshoe-3,red canvas shoes\nlamp-2,a lamp\n"
+    (tmp_path / "shop.csv").write_text(shoes)
+    build_bundle(Catalogue.from_csv(tmp_path / "shop.csv"), load_encoder("pocket"), tmp_path / "bundles" / "shop")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"Retriever": Retriever}
+    exec(dedent((Retriever.__doc__ or "").split("Example::")[1]), names)  # noqa: S102 - our own lines
+    assert [(hit.item_id, hit.rank) for hit in names["hits"][:1]] == [("shoe-3", 1)]
+    assert len(names["hits"]) == 3
 
 
 def test_pictures_find_items_of_their_colour(retriever: Retriever, tmp_path: Path) -> None:

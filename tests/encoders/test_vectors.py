@@ -1,6 +1,5 @@
 """Vectors that users bring themselves: checked one by one, searched as they are, and never asked of a model."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,10 @@ from retrieval.fit import fit
 from retrieval.interactions import Interactions
 from retrieval.retriever import Retriever
 from retrieval.training.stage_config import HeadConfig
+from tests.pairs import clip_like, hit_rates
 from tests.toy import toy_table
 
 # A folder with `text_emb.npy` and `image_emb.npy` of 500 real pairs, which are not shipped.
-REAL = os.environ.get("COMMONSPACE_PAIRS", "")
 
 
 def catalogue(folder: Path, columns: Columns | NamedColumns | None = None, **arrays: Any) -> Catalogue:  # noqa: ANN401
@@ -128,15 +127,15 @@ def test_text_finds_its_picture_as_exact_search_does(tmp_path: Path, kind: pa.Da
     np.testing.assert_allclose(np.linalg.norm(stored.astype(np.float64), axis=1), 1, atol=1e-3)
 
 
-@pytest.mark.skipif(not REAL, reason="no real vectors here")
-def test_real_vectors_give_the_known_recall(tmp_path: Path) -> None:
-    texts, pictures = (np.load(Path(REAL) / f"{what}_emb.npy", allow_pickle=False) for what in ("text", "image"))
+def test_vectors_of_a_two_tower_model_give_the_known_recall(tmp_path: Path) -> None:
+    texts, pictures = clip_like()
     ids = [str(row) for row in range(len(pictures))]
     items = catalogue(tmp_path, item_id=ids, image_vector=lists(pictures, pa.list_(pa.float16())))
     build_bundle(items, load_encoder("vectors:512:openclip-b32"), tmp_path / "b")
     retriever = Retriever.load(tmp_path / "b", load_encoder("vectors:512:openclip-b32"))
     found = first_hits(retriever, texts.astype(np.float32), 5)
-    assert [round(value, 3) for value in recalls(found, ids, [1, 5])] == [0.698, 0.922]
+    # Kept in half precision: a text whose two nearest pictures are as near may find the other one first.
+    assert recalls(found, ids, [1, 5]) == pytest.approx(hit_rates(texts, pictures, (1, 5)), abs=0.006)
 
 
 def test_text_and_picture_vectors_are_fused_and_gaps_stay_gaps(tmp_path: Path) -> None:
