@@ -9,9 +9,7 @@ from retrieval.evaluation.pages.report import report_page
 from tests.browser import CHROMIUM, Browser
 from tests.evaluation.shop import HOSTILE, Row, Shop
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: apt-get install chromium, as .ci/run does"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, as .ci/run does")
 
 PICTURES = "[...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width, i.complete])"
 FRAMES = "[...document.querySelectorAll('figure.relevant')].map(f => getComputedStyle(f).outlineStyle)"
