@@ -15,10 +15,11 @@ from indexing.carrying import Carried, Carry, Items, learned_before
 from indexing.catalogue import Catalogue
 from indexing.encode import EncodeConfig, EncodeReport
 from indexing.encode_progress import embed
+from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, EncoderInfo, HasBridge
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
-from indexing.errors import BundleError, CatalogueError
+from indexing.errors import BundleError, CatalogueError, InputError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, collected
 from indexing.index import IndexConfig
@@ -35,7 +36,7 @@ from indexing.types import Rows, Vectors
 
 def build_bundle(
     catalogue: Catalogue,
-    encoder: Encoder,
+    encoder: Encoder | str,
     out: Path | str,
     *,
     index: IndexConfig | None = None,
@@ -53,8 +54,8 @@ def build_bundle(
 
     Args:
         catalogue: The items.
-        encoder: Embeds them; with ``vectors:`` the catalogue's own vectors are taken, and where these are of different
-            spaces, maps are learned from them.
+        encoder: Embeds them; also its name, as for `load_encoder`. With ``vectors:`` the catalogue's own vectors are
+            taken, and where these are of different spaces, maps are learned from them.
         out: Folder of the bundle.
         index: What the index must achieve.
         encode: How many items at once, by how many processes, within which limits.
@@ -68,6 +69,7 @@ def build_bundle(
         BundleLockedError: When another process is writing to the bundle.
     """
     root = Path(out)
+    encoder = _checked(catalogue, encoder)
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
     with writing(root):
@@ -80,6 +82,20 @@ def build_bundle(
         _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
         fsops.remove(work)
         return Bundle.open(root)
+
+
+def _checked(catalogue: object, encoder: Encoder | str) -> Encoder:
+    """Check what is to be built, and give the encoder."""
+    if not isinstance(catalogue, Catalogue):
+        raise InputError(
+            f"catalogue is a {type(catalogue).__name__}; open a file or folder with Catalogue.open(PATH), or give a "
+            "table by Catalogue.from_dataset(datasets.Dataset.from_pandas(table))"
+        )
+    if isinstance(encoder, str):
+        return load_encoder(encoder)
+    if not isinstance(encoder, Encoder):
+        raise InputError(f"encoder is a {type(encoder).__name__}; give what load_encoder gives, or a name as 'pocket'")
+    return encoder
 
 
 def _seed(root: Path, work: Path, fingerprint: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text
-from indexing.columns import Columns, NamedColumns, detect_columns
+from indexing.columns import Columns, NamedColumns, check_columns, detect_columns
 from indexing.errors import CatalogueError, InputError
 from indexing.media import Medium, media_in
 from indexing.readers import Reader
@@ -64,6 +64,7 @@ class Catalogue:
     """
 
     def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path | None) -> None:
+        check_columns(columns)
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
@@ -81,6 +82,7 @@ class Catalogue:
         cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
+        check_columns(columns)
         return cls(read_csv(path, columns), columns, _images(images, path))
 
     @classmethod
@@ -93,6 +95,7 @@ class Catalogue:
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
         """Read the pictures below a folder, with a caption file beside each or one metadata file."""
+        check_columns(columns)
         return cls(read_folder(folder, columns), columns, Path(folder))
 
     @classmethod
@@ -111,6 +114,7 @@ class Catalogue:
         images: Path | str | None = None,
     ) -> "Catalogue":
         """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
+        check_columns(columns)
         return cls(DatasetReader(dataset, columns), columns, Path(images) if images else None)
 
     @classmethod

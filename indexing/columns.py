@@ -18,7 +18,7 @@ from indexing.attribute_types import (
     plain_type,
     why_left_out,
 )
-from indexing.errors import CatalogueError
+from indexing.errors import CatalogueError, InputError
 from indexing.types import Modality
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "VECTOR_NAMES",
     "Columns",
     "NamedColumns",
+    "check_columns",
     "detect_columns",
     "is_embedding",
     "is_file",
@@ -135,6 +136,19 @@ class NamedColumns:
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] | None = None
+
+
+def check_columns(columns: object) -> None:
+    """Check that columns are named in a way that is known.
+
+    Raises:
+        InputError: When they are not, as by a dict.
+    """
+    if columns is not None and not isinstance(columns, Columns | NamedColumns):
+        raise InputError(
+            f"columns are given as {type(columns).__name__}; give Columns('id', ('title',), 'image') or None to have "
+            "them found by their usual names"
+        )
 
 
 def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedColumns | None = None) -> Columns:

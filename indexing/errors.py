@@ -15,6 +15,7 @@
     │   ├── DamagedFileError   a file whose size or checksum is not the recorded one
     │   └── BundleLockedError  another process is writing to the bundle
     ├── DecoderError           processes that decode files and do not start
+    ├── ForkedProcessError     a process forked after its parent had computed, whose threads it lacks
     ├── TrainingError          learning that cannot start or must stop
     ├── LeakError              an evaluation in which the past knows something of the future
     └── MissingExtraError      an optional package that is not installed (also an ImportError)
@@ -102,6 +103,10 @@ class DamagedFileError(BundleError):
 
 class BundleLockedError(BundleError):
     """Another process is writing to the bundle."""
+
+
+class ForkedProcessError(CommonspaceError):
+    """A process that was forked after its parent had encoded or searched."""
 
 
 class TrainingError(CommonspaceError):

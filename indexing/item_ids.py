@@ -75,6 +75,13 @@ class ItemIds(Sequence[str]):
         rows = [self.row(item_id) for item_id in wanted]
         if None in rows:
             unknown = [item_id for item_id, row in zip(wanted, rows, strict=True) if row is None]
+            as_text = [item for item in unknown if not isinstance(item, str) and str(item) in self]
+            if as_text:
+                verb = "is" if len(as_text) == 1 else "are"
+                raise UnknownItemError(
+                    f"item ids are texts: {examples(as_text)} {verb} not in this bundle, but "
+                    f"{examples(map(str, as_text))} {verb}; give text"
+                )
             raise UnknownItemError(
                 f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}; "
                 "check their spelling, or add the items and build again"

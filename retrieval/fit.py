@@ -37,7 +37,7 @@ from retrieval.fit_report import FitConfig, FitReport
 from retrieval.fitted import Fitted, publish_fitted
 from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
-from retrieval.interactions import Interactions
+from retrieval.interactions import Interactions, require_log
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, JUDGE, Judging
 from retrieval.known_items import known_items
@@ -90,6 +90,7 @@ def fit(
             that it learned from; or a head for new users where everybody has a past.
         BundleLockedError: When another process is writing to the bundle.
     """
+    require_log(interactions)
     root = Path(bundle)
     with writing(root):
         opened = Bundle.open(root)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.errors import InteractionsError
+from indexing.errors import InputError, InteractionsError
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_files import read_delimited
 from retrieval.interaction_log import SCHEMA, Events, Only, Wish
@@ -175,3 +175,16 @@ class Interactions:
         users, items = (pc.count_distinct(self.table[name]).as_py() for name in ("user_id", "item_id"))
         lost = f", dropped {self.dropped}" if self.dropped else ""
         return f"<Interactions {len(self)} of {users} users on {items} items{lost}>"
+
+
+def require_log(interactions: object) -> None:
+    """Check that a log is one.
+
+    Raises:
+        InputError: When it is something else, as a data frame.
+    """
+    if not isinstance(interactions, Interactions):
+        raise InputError(
+            f"interactions are a {type(interactions).__name__}; open a file by Interactions.open(PATH), or give a "
+            "table by Interactions.from_arrow(pyarrow.Table.from_pandas(table))"
+        )

@@ -11,7 +11,8 @@ from PIL import Image
 from indexing.decoding.decode import Task, Unusable
 from indexing.decoding.shared import decode_all, task_for
 from indexing.encoders.base import AudioEncoder, Encoder
-from indexing.errors import InputError
+from indexing.encoders.batches import checked_texts
+from indexing.errors import InputError, ShapeError
 from indexing.files import UnusableFile, named
 from indexing.media import Kind
 from indexing.pictures import read_picture
@@ -22,13 +23,47 @@ Recording = Sound | bytes | Path | str
 
 
 def plural(values: object, name: str) -> None:
-    """Refuse a single string where a sequence of them is meant: it would be read letter by letter.
+    """Refuse a single value where a sequence of them is meant: a string would be read letter by letter.
 
     Raises:
         InputError: When it is one.
     """
     if isinstance(values, str | bytes):
         raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
+    if not isinstance(values, Sequence | np.ndarray) and not hasattr(values, "__len__"):
+        raise InputError(f"{name} is {values!r:.60} of type {type(values).__name__}, expected a list")
+
+
+def worded(texts: Sequence[str]) -> None:
+    """Check the texts of queries: each a text in which there is something to read.
+
+    Raises:
+        InputError: When one is not, with its position.
+    """
+    plural(texts, "texts")
+    checked_texts(texts)
+    for place, text in enumerate(texts):
+        if not any(character.isprintable() and not character.isspace() for character in text):
+            raise InputError(f"text {place} is {text!r:.60}, in which there is nothing to search for; leave it out")
+
+
+def weighed(weights: object, histories: Sequence[Sequence[str]]) -> None:
+    """Check that weights are a list of numbers for each history.
+
+    Raises:
+        InputError: When they are something else, with the position.
+    """
+    if weights is None:
+        return
+    plural(weights, "weights")
+    for user, one in enumerate(weights):  # type: ignore[var-annotated, arg-type]
+        plural(one, f"weights[{user}]")
+        try:
+            np.asarray(one, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"weights[{user}] are {one!r:.60}, expected a number for each item ({error})") from error
+    if len(weights) != len(histories):  # type: ignore[arg-type]
+        raise ShapeError(f"{len(weights)} weights for {len(histories)} histories; give a list for each")  # type: ignore[arg-type]
 
 
 def open_sounds(sounds: Sequence[Recording], encoder: AudioEncoder) -> list[Sound]:

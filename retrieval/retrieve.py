@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from indexing.index import VectorIndex
+from indexing.index.base import check_k
 from indexing.types import Mask, Rows, Vectors
 
 
@@ -33,7 +34,7 @@ def retrieve(
     Returns:
         Scores (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
-    k = min(k, len(index))
+    k = min(check_k(k), len(index))
     excluded = _pairs(exclude, len(index))
     room = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
     scores, rows = index.search(queries, k + room, allow, kind)

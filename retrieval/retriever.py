@@ -11,13 +11,13 @@ from indexing.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError, ShapeError
-from indexing.index.base import check_vectors
+from indexing.index.base import check_k, check_vectors
 from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, matching
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
-from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural
+from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural, weighed, worded
 from retrieval.profile_taste import Given
 from retrieval.ragged import lengths_of
 from retrieval.retrieve import retrieve
@@ -75,7 +75,7 @@ class Retriever(LaterStages):
             where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
                 as ``("year", ">=", 1990)`` that all hold.
         """
-        plural(texts, "texts")
+        worded(texts)
         require(self.encoder, Modality.TEXT)
         return self._candidates(self.encoder.encode_texts(texts), k, where, kind="text")
 
@@ -127,6 +127,7 @@ class Retriever(LaterStages):
         queries = self._rows.space.searched(query_vectors(self.encoder, asked, vectors))
         allow = matching(self.bundle.attributes, where)
         frozen = self.bundle.modality_vectors
+        k = check_k(k)
         scores, rows = search_own_part(self.index, frozen, queries, k, modality=asked, allow=allow)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 
@@ -181,6 +182,7 @@ class Retriever(LaterStages):
             plural(history, f"histories[{user}]")
         if isinstance(interests, bool) or not isinstance(interests, Integral) or interests < 1:
             raise InputError(f"interests is {interests!r}; give a whole number of at least 1")
+        weighed(weights, histories)
         rows = [self.items.rows(history) for history in histories]
         new = self.new_queries(profiles, len(rows))
         queries, exclude = self.user_queries(rows, weights, new), rows if exclude_seen else []

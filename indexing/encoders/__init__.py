@@ -6,6 +6,7 @@ from pathlib import Path
 
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError
+from indexing.forks import require_own_threads
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
@@ -47,8 +48,10 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
 
     Raises:
         EncoderError: For an unknown name, or a model that cannot be found or loaded.
+        ForkedProcessError: In a process that was forked after its parent had encoded or searched.
         DamagedFileError: When the bridge is none.
     """
+    require_own_threads()
     if AND_CLAP in spec:
         return _load_bridged(spec, precision, bridge)
     if bridge is not None:

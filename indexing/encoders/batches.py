@@ -1,5 +1,6 @@
 """What encoders share: texts as valid text, and batches that come back in order."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from PIL import Image
 from indexing.decoding.form import Pixels
 from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError, VectorError
+from indexing.forks import about_to_compute
 from indexing.sounds import Sound
 from indexing.types import Vectors
 
@@ -23,6 +25,20 @@ def well_formed(text: str) -> str:
     True
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def checked_texts(texts: Sequence[str]) -> Sequence[str]:
+    """Give texts as they are.
+
+    Raises:
+        InputError: When there is but one, or one is no text.
+    """
+    if isinstance(texts, str | bytes):
+        raise InputError(f"texts is the single value {texts!r:.60}; give a list, even of one: [{texts!r:.60}]")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {place} is {text!r:.60} of type {type(text).__name__}, expected a str")
+    return texts
 
 
 def checked_sounds(sounds: Sequence[Sound]) -> list[Sound]:
@@ -60,6 +76,8 @@ def in_batches(
     contents: Sequence[Content], encode: Callable[[Sequence[Content]], Vectors], dim: int, size: int = BATCH_SIZE
 ) -> Vectors:
     """Encode batch by batch: (N, D) float32 of unit length, (0, D) for no contents."""
+    torch = sys.modules.get("torch")  # that of an encoder, which has loaded it by now
+    about_to_compute(torch.get_num_threads() if torch else 1)
     parts = [unit(encode(contents[start : start + size])) for start in range(0, len(contents), size)]
     return np.concatenate(parts) if parts else np.empty((0, dim), np.float32)
 

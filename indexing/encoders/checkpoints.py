@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
-from indexing.encoders.batches import well_formed
+from indexing.encoders.batches import checked_texts, well_formed
 from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.remote_code import REFUSED, check_settings, no_remote_code
 from indexing.errors import EncoderError, examples
@@ -84,7 +84,7 @@ def complete_model(name: str, rest: str, *, offline: bool) -> Any:  # noqa: ANN4
 
 def tokens(tokenizer: Any, texts: Sequence[str], padding: str, length: int) -> Any:  # noqa: ANN401
     """Give B texts as tensors of token ids, cut to a length: texts, whatever they look like."""
-    whole = [well_formed(text) for text in texts]
+    whole = [well_formed(text) for text in checked_texts(texts)]
     return tokenizer(whole, padding=padding, truncation=True, max_length=length, return_tensors="pt")
 
 

@@ -15,7 +15,14 @@ from PIL import Image
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.attention import with_fast_attention
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.batches import (
+    by_length,
+    checked_images,
+    checked_texts,
+    in_batches,
+    pixels_in_batches,
+    well_formed,
+)
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.hub import load_from_hub, one_line
 from indexing.encoders.pixels import normaliser
@@ -78,7 +85,7 @@ class OpenClipEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
-        if not texts:
+        if not len(checked_texts(texts)):
             return np.empty((0, self.info.dim), np.float32)
         tokens = self._tokenize([well_formed(text) for text in texts])
         return by_length(

@@ -21,7 +21,14 @@ from tokenizers import Tokenizer
 
 from indexing.decoding.form import ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, hash_parts
-from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches, well_formed
+from indexing.encoders.batches import (
+    by_length,
+    checked_images,
+    checked_texts,
+    in_batches,
+    pixels_in_batches,
+    well_formed,
+)
 from indexing.encoders.memory import keep_freed_memory
 from indexing.encoders.pocket_towers import TEXT_DIM, ImageTower, TextTower
 from indexing.pictures import to_rgb
@@ -78,7 +85,10 @@ class PocketEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to 128 tokens: (N, 1153) float32, unit length."""
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch([well_formed(text) for text in texts])]
+        ids = [
+            encoding.ids
+            for encoding in self._tokenizer.encode_batch([well_formed(text) for text in checked_texts(texts)])
+        ]
         return by_length(
             [len(one) for one in ids], lambda places: self._texts([ids[place] for place in places]), DIM, TEXT_BATCH
         )

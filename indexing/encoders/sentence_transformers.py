@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.batches import checked_images, in_batches, well_formed
+from indexing.encoders.batches import checked_images, checked_texts, in_batches, well_formed
 from indexing.encoders.checkpoints import load_checkpoint, quiet
 from indexing.encoders.golden import TEXTS, golden_vectors
 from indexing.encoders.hub import one_line
@@ -76,7 +76,7 @@ class SentenceTransformersEncoder:
         return in_batches(checked_images(images), self._images, self.info.dim)
 
     def _texts(self, texts: Sequence[str]) -> Vectors:
-        whole = [well_formed(text) for text in texts]
+        whole = [well_formed(text) for text in checked_texts(texts)]
         return self._encode([{"text": text} for text in whole] if self._believes else whole)
 
     def _images(self, images: Sequence[Image.Image]) -> Vectors:

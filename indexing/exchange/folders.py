@@ -52,7 +52,7 @@ def read_array(path: Path) -> Vectors:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim more than any memory holds
         raise CatalogueError(f"{path} cannot be read as an array: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
         raise CatalogueError(

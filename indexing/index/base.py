@@ -6,6 +6,7 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 
 from indexing.errors import InputError, ShapeError, VectorError, examples
+from indexing.forks import require_own_threads
 from indexing.index.effort import Efforts
 from indexing.types import Mask, Rows, Vectors
 
@@ -101,10 +102,24 @@ def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors
     return array
 
 
+def check_k(k: object) -> int:
+    """Give how many answers are asked for as a plain int.
+
+    Raises:
+        InputError: When it is no whole number of at least 1.
+
+    >>> check_k(np.int64(3))
+    3
+    """
+    if isinstance(k, bool | np.bool_) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
+    return int(k)
+
+
 def check_search(index: VectorIndex, queries: Vectors, k: int, allow: Mask | None) -> Vectors:
     """Check the arguments of `VectorIndex.search`, and give the queries as contiguous float32."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
+    require_own_threads()
+    check_k(k)
     if allow is not None and (allow.shape != (len(index),) or allow.dtype != np.bool_):
         raise ShapeError(f"allow has shape {allow.shape} and dtype {allow.dtype}, expected ({len(index)},) bool")
     return check_vectors(queries, index.dim, "queries")

@@ -39,7 +39,7 @@ class DeltaIndex:
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
     ) -> tuple[Vectors, Rows]:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
-        queries = check_search(self, queries, k, allow)
+        queries, k = check_search(self, queries, k, allow), int(k)
         first = len(self._base)
         allowed = self._alive if allow is None else self._alive & allow
         scores, rows = (

@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 
 from indexing.damaged import read_as
+from indexing.forks import about_to_compute
 from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import Scalar, flat_codes, nbytes, quantizer
 from indexing.index.effort import Effort, Efforts
@@ -114,7 +115,8 @@ class FaissIndex:
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
-        queries = check_search(self, queries, k, allow)
+        queries, k = check_search(self, queries, k, allow), int(k)
+        about_to_compute(faiss.omp_get_max_threads())
         allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:
@@ -193,6 +195,7 @@ class FaissIndex:
 
 
 def _filled(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
+    about_to_compute(faiss.omp_get_max_threads())
     index.train(vectors)
     index.add(vectors)
     return index

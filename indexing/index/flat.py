@@ -45,7 +45,7 @@ class FlatIndex:
         kind: str | None = None,  # noqa: ARG002 - exact for every kind
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
-        queries = check_search(self, queries, k, allow)
+        queries, k = check_search(self, queries, k, allow), int(k)
         candidates = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
         vectors = self.vectors if allow is None else self.vectors[candidates]
         block = max(1, MOST_SCORES // max(1, len(candidates)))

@@ -14,6 +14,7 @@ import numpy as np
 
 from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, InputError
+from indexing.forks import about_to_compute
 from indexing.index.base import check_search, check_vectors, ordered, padded
 from indexing.index.codecs import (
     SHORT,
@@ -75,6 +76,7 @@ class IvfIndex:
             InputError: When there are too few to train codes, or short codes are not refined.
         """
         vectors = check_vectors(vectors)
+        about_to_compute(faiss.omp_get_max_threads())
         size, dim = vectors.shape
         lists = list_count(size)
         if lists < 1:
@@ -163,7 +165,8 @@ class IvfIndex:
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
-        queries = check_search(self, queries, k, allow)
+        queries, k = check_search(self, queries, k, allow), int(k)
+        about_to_compute(faiss.omp_get_max_threads())
         allowed = len(self) if allow is None else int(np.count_nonzero(allow))
         reachable = min(k, allowed)
         if reachable == 0 or len(queries) == 0:

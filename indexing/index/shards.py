@@ -123,7 +123,7 @@ class ShardedIndex:
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
-        queries = check_search(self, queries, k, allow)
+        queries, k = check_search(self, queries, k, allow), int(k)
         best = nothing(len(queries))
         for shard, start in zip(self.shards, self._starts[:-1], strict=True):
             own = None if allow is None else allow[start : start + len(shard)]
