@@ -148,7 +148,7 @@ def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run
     ("arguments", "message"),
     [
         (["info", "nowhere"], "nowhere holds no bundle; make one with"),
-        (["build", "nowhere.parquet", "--out", "b"], "nowhere.parquet is no file"),
+        (["build", "nowhere.parquet", "--out", "b"], "nowhere.parquet: there is no such file"),
         (["build", "items.xyz", "--out", "b"], "cannot tell what items.xyz is; give a .parquet, .csv or .jsonl file"),
         (["search", "{bundle}"], "give either texts or --image"),
         (
