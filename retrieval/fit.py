@@ -39,7 +39,7 @@ from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions, require_log
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, JUDGE, Judging
+from retrieval.judging import FEWEST, JUDGE, Gain, Judging
 from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
@@ -145,6 +145,8 @@ class _Fit:
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
         self.notes: dict[str, str] = {}
+        self.gain: Gain | None = None
+        self.shown: Candidates | None = None  # what the best so far answers
 
     def _check_memory(self) -> None:
         """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
@@ -170,13 +172,13 @@ class _Fit:
             return replace(report, refused=refused)
         self.lessons.told("index", EVERYTHING, 0, 0)
         made = publish_fitted(self.bundle, final, self.all, told).manifest
-        return replace(report, generation=made.generation, published=made.features)
+        return replace(report, generation=made.generation, published=made.features, in_force=made.features)
 
     def _report(self, passed: Fitted) -> FitReport:
         """Say what is known before anything is learned from everything."""
         return FitReport(
             self.bundle.manifest.generation,
-            self.bundle.manifest.features,
+            (),
             len(self.judging.cuts),
             self.ndcg,
             self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
@@ -187,6 +189,8 @@ class _Fit:
             preparation=self.preparation,
             known=self.known,
             training=self.lessons.curves,
+            in_force=self.bundle.manifest.features,
+            gain=self.gain,
         )
 
     def _refreshed(self, before: InForce) -> tuple[Fitted, str]:
@@ -197,12 +201,14 @@ class _Fit:
                 f"only {users} users with a past did something that they liked lately, since what is in force was "
                 f"learned; judging needs at least {FEWEST}"
             )
-        self.ndcg["in force"] = self.judging.ndcg(self._served(now, self.judging.pasts))
+        before_it = self._served(now, self.judging.pasts)
+        self.ndcg["in force"] = self.judging.ndcg(before_it)
         try:
             new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
         except TrainingError as error:
             return now, f"what came since cannot teach yet: {error}"
-        self.ndcg["refreshed"] = self.judging.ndcg(self._served(new, self.judging.pasts))
+        after = self._served(new, self.judging.pasts)
+        self.ndcg["refreshed"], self.gain = self.judging.ndcg(after), self.judging.gain(before_it, after)
         if self.ndcg["refreshed"] >= self.ndcg["in force"]:
             return now, ""
         return now, (
@@ -225,7 +231,8 @@ class _Fit:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
         lessons, early = self.lessons, [part.early for part in self.cuts]
         frozen = ItemSpace.of(lessons.fused, self.config.users)
-        self.ndcg["frozen"] = self.judging.ndcg(self.judging.listed(frozen))
+        before = self.shown = self.judging.listed(frozen)
+        self.ndcg["frozen"] = self.judging.ndcg(before)
         adapter = self._helping("adapter", lambda: lessons.adapter(early, EARLY), self._with_adapter)
         content = adapter.apply(lessons.frozen) if adapter else lessons.fused
         space = ItemSpace.of(content, self.config.users)
@@ -242,6 +249,7 @@ class _Fit:
             lambda: lessons.stage(passed, self.cuts, self.judging),
             lambda found: self._pooled(found, self.judging.pasts),
         )
+        self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
         return self._for_new(passed._replace(reranker=stage))
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
@@ -254,8 +262,12 @@ class _Fit:
             self.notes[name] = str(error)
             return None
         best = max(self.ndcg.values())
-        self.ndcg[name] = self.judging.ndcg(ask(part))
-        return part if self.ndcg[name] > best else None
+        answered = ask(part)
+        self.ndcg[name] = self.judging.ndcg(answered)
+        if self.ndcg[name] <= best:
+            return None
+        self.shown = answered
+        return part
 
     def _for_new(self, passed: Fitted) -> Fitted:
         """Choose what is best for new users, where there are enough to stand for them."""

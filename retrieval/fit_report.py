@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from retrieval.cut import Way
 from retrieval.gate import Exposure
+from retrieval.judging import Gain
 from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
 from retrieval.training.checks import check_settings
@@ -51,13 +54,14 @@ class FitConfig:
         check_settings(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitReport:
     """What was learned and what it did on the last part of each history.
 
     Attributes:
         generation: The generation in force afterwards.
-        published: Which parts passed: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``.
+        published: Which parts were published: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``; none when
+            it was refused.
         users: How many users could be judged.
         ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
             parts in force were learned, present and new on those alone. Of a refresh: in force, and refreshed.
@@ -75,6 +79,8 @@ class FitReport:
         known: Which interactions of the log are with items that are not in the bundle, and why that may be.
         training: The losses of each part in its last training, and what an adapter costs search; see
             `retrieval.training.curve.TrainingCurve`.
+        in_force: The parts of the generation in force afterwards.
+        gain: What was learned against what answered before, on the same users; None where nothing could be compared.
     """
 
     generation: str
@@ -91,7 +97,33 @@ class FitReport:
     preparation: PreparationReport | None = None
     known: KnownItems | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    in_force: tuple[str, ...] = ()
+    gain: Gain | None = None
+
+    def __str__(self) -> str:
+        """Say in sentences what came of it."""
+        if self.refused:
+            first = f"Nothing was published: {self.refused}. Generation {self.generation} stays in force."
+        else:
+            parts = ", ".join(self.published) or "no learned part, for none was asked for"
+            first = f"Published generation {self.generation} with {parts}."
+        if self.gain is None:
+            return first
+        gain = self.gain
+        return (
+            f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} by what was learned, "
+            f"{gain.before:.4f} before; difference {gain} (95 % interval)."
+        )
+
+    def __repr__(self) -> str:
+        return f"<FitReport {self}>"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
-        return asdict(self)
+        """Give the fields as plain JSON values, and in ``summary`` what came of it in sentences."""
+        gain = None if self.gain is None else self.gain._asdict()
+        return asdict(self) | {"gain": gain, "summary": str(self)}
+
+    def to_arrow(self) -> pa.Table:
+        """Give one line a part that was judged: ``part, ndcg@10, published``."""
+        columns = {"part": list(self.ndcg), "ndcg@10": list(self.ndcg.values())}
+        return pa.table(columns | {"published": [part in self.published for part in self.ndcg]})

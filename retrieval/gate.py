@@ -79,14 +79,19 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
     users = len(judging.cuts)
     if users < FEWEST:
         return ""
-    now = judging.ndcg(judging.listed(learned_before()))
+    new = judging.listed(learned_before())
+    now = judging.ndcg(new)
     learned = LearnedParts(bundle)
     space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
-    before = judging.ndcg(judging.listed(space))
+    present = judging.listed(space)
+    before = judging.ndcg(present)
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
     if now >= before:
         return ""
-    return f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}"
+    return (
+        f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}, "
+        f"difference {judging.gain(present, new)} (95 % interval)"
+    )
 
 
 def unchanged(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:

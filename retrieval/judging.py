@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,36 @@ from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.cut import Cut
 from retrieval.evaluation import evaluate
+from retrieval.evaluation.intervals import bootstrap_intervals
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
 from retrieval.retrieve import retrieve
 
 JUDGE = "ndcg@10"
 FEWEST = 10  # users that a judgement needs
+
+
+class Gain(NamedTuple):
+    """By how much one way to answer does better than another, in ndcg@10 on the same users.
+
+    Attributes:
+        users: How many.
+        before: The mean of the one.
+        after: The mean of the other.
+        difference: ``after - before``.
+        low: Lower end of the paired 95 % bootstrap interval of the difference.
+        high: Upper end.
+    """
+
+    users: int
+    before: float
+    after: float
+    difference: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 @dataclass(frozen=True)
@@ -58,6 +83,15 @@ class Judging:
     def ndcg(self, candidates: Candidates) -> float:
         """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
+
+    def gain(self, before: Candidates, after: Candidates) -> "Gain":
+        """Say by how much the second candidates for all of ``cuts`` do better than the first, user by user."""
+        ids = [[self.items[row] for row in cut.last.liked(self.least)] for cut in self.cuts]
+        values = [evaluate(one, ids, measures=[JUDGE]).per_query[JUDGE] for one in (before, after)]
+        apart = (values[1] - values[0])[:, None]
+        low, high = bootstrap_intervals(apart)[0].tolist()
+        first, second = (float(one.mean()) for one in values)
+        return Gain(len(apart), first, second, second - first, low, high)
 
     def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
         """Give the mean of `values`."""

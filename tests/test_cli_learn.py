@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.encoders import load_encoder
+from retrieval import fit
 from retrieval.cli.curve import write_losses
 from retrieval.cli.lessons import lessons_shown
 from retrieval.interactions import Interactions
@@ -61,7 +63,7 @@ def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Pat
         f"{losses[0]:.3f} → {losses[2]:.3f}",
         f"{manifest.learned['measured']['ndcg@10']['behaviour']:.4f}",
     ]
-    assert "published" in out
+    assert "Published generation" in out
     assert manifest.generation in out
     drawn = (tmp_path / "losses.svg").read_text()
     assert ">behaviour<" in drawn
@@ -130,7 +132,8 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
     for hit, told in zip(hits, retriever.explain(found, weights=weights)[0], strict=True):
         assert hit["item_id"] == told.item_id
         assert [one["effect"] for one in hit["why"]["history"]] == [effect for _, effect in told.history]
-    alike = retriever.explain(found)[0][0].history
+    assert retriever.explain(found)[0][0].history == retriever.explain(found, weights=weights)[0][0].history
+    alike = retriever.explain(found, weights=[[1.0] * len(asked[0])])[0][0].history
     assert alike != retriever.explain(found, weights=weights)[0][0].history
 
 
@@ -162,3 +165,47 @@ def test_losses_that_are_not_there_cannot_be_drawn(bundle: Path, run: Run, tmp_p
     for shown in (">adapter<", ">held out<", ">kept<"):
         assert shown in drawn
     assert ">reranker<" not in drawn
+
+
+def test_a_fit_ends_in_a_sentence_and_a_refused_one_in_another_with_exit_code_3(
+    bundle: Path, shop: Path, run: Run
+) -> None:
+    given = ("fit", bundle, shop / "first.parquet", "--config", shop / "settings.json")
+    code, out, _ = run(*given)
+    text = " ".join(out.split())
+    assert code == 0
+    generation = Bundle.open(bundle).manifest.generation
+    assert f"Published generation {generation} with behaviour. ndcg@10 on later interactions of" in text
+    found = re.search(
+        r"(0\.\d+) by what was learned, (0\.\d+) before; difference \+(0\.\d+) \[(.\d\.\d+), (.\d\.\d+)\]", text
+    )
+    assert found is not None
+    after, before, difference, low, high = map(float, found.groups())
+    assert difference == pytest.approx(after - before, abs=1.1e-4)  # each rounded to four digits
+    assert low < difference < high
+    assert re.search(r"log: interactions . \d+ kept of \d+", text)
+    assert "half-life of a history" in text
+    code, out, _ = run(*given)
+    text = " ".join(out.split())
+    assert code == 3
+    assert (
+        f"Nothing was published: what was learned is in force already, to the last bit. Generation {generation}" in text
+    )
+    code, out, _ = run(*given, "--json")
+    report = json.loads(out)
+    assert (code, report["published"], report["in_force"]) == (3, [], ["behaviour"])
+    assert report["refused"]
+    assert report["summary"].startswith("Nothing was published: ")
+
+
+def test_a_report_has_a_short_repr_and_a_table(bundle: Path, shop: Path) -> None:
+    report = fit(bundle, Interactions.open(shop / "first.parquet"), SMALL)
+    assert repr(report).startswith(f"<FitReport Published generation {report.generation} with behaviour.")
+    assert len(repr(report)) < 300
+    table = report.to_arrow().to_pydict()
+    assert table["part"] == ["frozen", "behaviour"]
+    assert table["published"] == [False, True]
+    assert table["ndcg@10"] == list(report.ndcg.values())
+    refused = fit(bundle, Interactions.open(shop / "first.parquet"), SMALL)
+    assert (refused.published, refused.in_force) == ((), ("behaviour",))
+    assert repr(refused).startswith("<FitReport Nothing was published:")

@@ -226,7 +226,7 @@ def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pyte
     monkeypatch.setattr("retrieval.judging.Judging.ndcg", lambda *_: 0.5)
     report = fit(live, log(), SMALL)
     assert report.refused.startswith("nothing that was learned helps")
-    assert (report.generation, report.published) == (before, ("behaviour",))
+    assert (report.generation, report.published, report.in_force) == (before, (), ("behaviour",))
     assert Bundle.open(live).manifest.generation == before
 
 

@@ -154,7 +154,7 @@ def test_the_same_log_again_or_twice_over_changes_nothing(config: FitConfig, fre
     for again in (once, doubled):
         report = fit(root, again, config)
         assert report.refused == "what was learned is in force already, to the last bit"
-        assert (report.generation, report.published) == (before.generation, ("behaviour",))
+        assert (report.generation, report.published, report.in_force) == (before.generation, (), ("behaviour",))
     assert Bundle.open(root).manifest == before
     fit(other, doubled, config)
     first, second = learned_of(root), learned_of(other)
@@ -273,7 +273,7 @@ def test_when_nothing_came_since_a_refresh_changes_nothing(fresh: Callable[[], P
     root, both = yesterday(fresh)
     report = fit(root, until(both, CLOCK + 8000), refresh=True)
     assert report.refused.startswith("only 0 users with a past did something that they liked lately")
-    assert report.published == ("behaviour",)
+    assert (report.published, report.in_force) == ((), ("behaviour",))
 
 
 def test_what_came_in_one_second_cannot_teach_and_judge(fresh: Callable[[], Path]) -> None:

@@ -1,7 +1,8 @@
 """The command line: one command for each verb of the Python API.
 
 Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what and how to go on), 2 wrong usage,
-70 a fault of this program, 130 interrupted, 141 the reader of the output went away. `--debug` shows the traceback.
+3 `fit` published nothing, 70 a fault of this program, 130 interrupted, 141 the reader of the output went away.
+`--debug` shows the traceback.
 """
 
 import io
@@ -35,8 +36,8 @@ UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__
 
 AT_FAULT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
 CODES = (
-    "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 70 a fault of this program; "
-    "130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
+    "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 3 fit published nothing; 70 a fault of "
+    "this program; 130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
 )
 KEPT = "what is finished is kept: run the same command again, and it goes on"
 RESUMED = {

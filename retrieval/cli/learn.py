@@ -22,6 +22,7 @@ from retrieval.profiles import Profiles
 from retrieval.settings import read_settings, write_settings
 from retrieval.tuning import tune as tune_bundle
 
+NOT_PUBLISHED = 3  # exit code of a fit that left what is in force
 HoldOut = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Share of each user's last interactions kept away from learning.")
 ]
@@ -59,7 +60,7 @@ def fit(
 ) -> None:
     """Learn an adapter, a behaviour block and a reranking head, and publish what helps as a new generation.
 
-    One that was stopped goes on where it stopped.
+    One that was stopped goes on where it stopped. The exit code is 3 when nothing was published.
     """
     if refresh and cut:
         raise UsageError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
@@ -75,7 +76,9 @@ def fit(
     if as_json:
         show_json(report.to_json())
     else:
-        show_report(f"{bundle}: learned from {len(log)} interactions", report)
+        show_report(f"{bundle}: fit on {len(log)} interactions", report)
+    if report.refused:
+        raise typer.Exit(NOT_PUBLISHED)
 
 
 def tune(

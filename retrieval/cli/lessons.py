@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from indexing.progress import progress
-from retrieval.cli.terminal import show_pairs, show_table
+from retrieval.cli.terminal import say, show_pairs, show_table
 from retrieval.fit_report import FitReport
 from retrieval.lessons import Step, Tell
 
@@ -27,33 +27,41 @@ def lessons_shown() -> Iterator[Tell]:
 
 
 def show_report(title: str, report: FitReport) -> None:
-    """Show what was learned, judged and published."""
+    """Show what was learned and judged, and end in a sentence: published or not, and why."""
     rows = []
     parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
     for part in parts:
         if part in report.ndcg or part in report.training:
             value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
             rows.append((part, *_passes(report.training.get(part, {})), value))
-    show_table(title, ("part", "passes", "loss", "ndcg@10 on later interactions"), rows)
+    show_table(title, ("part", "epochs", "loss", "ndcg@10 on later interactions"), rows)
     search = (
         f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
         for name, found in report.search.items()
     )
     since = {part: value for part, value in report.ndcg.items() if part not in parts}
     pairs = {
-        "published": report.refused
-        or ", ".join(report.published)
-        or "nothing: what was learned did not help on later interactions",
         "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
-        "search by own and blurred vectors, recall@10": "; ".join(search),
-        "how queries are served": ", ".join(f"{name} {value:g}" for name, value in report.serving.items()),
-        "after one to three items, ndcg@10": ", ".join(f"{part} {value:.4f}" for part, value in report.short.items()),
+        "items found by their own and by noisy vectors, recall@10": "; ".join(search),
+        "weights of a query": ", ".join(f"{_WEIGHTS.get(name, name)} {v:g}" for name, v in report.serving.items()),
+        "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
         "new users, ndcg@20 of what they did first": _of_new(report.new_users),
         **{f"{part} was not learned": why for part, why in report.notes.items()},
-        **({"log": report.preparation.lines()["interactions"]} if report.preparation else {}),
+        **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
+        "in force": ", ".join(report.in_force) or "no learned part",
         "generation": report.generation,
     }
     show_pairs("", {name: value for name, value in pairs.items() if value})
+    say(str(report))
+
+
+_WEIGHTS = {
+    "half_life": "half-life of a history (items)",
+    "share": "next-item tower",
+    "popular": "popularity",
+    "content": "content",
+    "few": "items at which a history counts half",
+}
 
 
 def _of_new(told: Mapping[str, float]) -> str:
