@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from indexing.errors import DamagedFileError
 from indexing.index import VectorIndex
 from indexing.index.base import check_k
 from indexing.types import Mask, Rows, Vectors
@@ -38,6 +39,7 @@ def retrieve(
     excluded = _pairs(exclude, len(index))
     room = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
     scores, rows = index.search(queries, k + room, allow, kind)
+    check_scores(scores, rows)
     if room:
         asked = np.where(rows >= 0, rows + len(index) * np.arange(len(rows))[:, None], -1)
         place = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
@@ -46,6 +48,19 @@ def retrieve(
         scores = np.take_along_axis(np.where(gone, -np.inf, scores), order, axis=1).astype(np.float32, copy=False)
         rows = np.take_along_axis(np.where(gone, -1, rows), order, axis=1)
     return scores[:, :k], rows[:, :k]
+
+
+def check_scores(scores: Vectors, rows: Rows) -> None:
+    """Check that every answer has a score that can be compared.
+
+    Raises:
+        DamagedFileError: When one has not: a vector or a learned number was changed, or queries are beyond measure.
+    """
+    if len(wrong := np.flatnonzero(((rows >= 0) & ~np.isfinite(scores)).any(axis=1))):
+        raise DamagedFileError(
+            f"scores of query {wrong[0]} are not finite: its own numbers are too large, or something in the bundle was "
+            "changed; run `commonspace verify`, and build or fit again if that finds nothing"
+        )
 
 
 def _pairs(exclude: Sequence[Rows], count: int) -> Rows:

@@ -22,6 +22,7 @@ from retrieval.item_space import ItemSpace
 from retrieval.metadata import told_in
 from retrieval.ragged import lengths_of
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
+from retrieval.retrieve import check_scores
 from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
 from retrieval.stage_features import BLOCK, StageFeatures
 
@@ -81,6 +82,7 @@ class SecondStage:
             found.append((others, self._unlearned(candidates.take(others))))
         for block, part in found:
             rows[block], scores[block] = part.rows, part.scores
+        check_scores(scores, rows)
         return replace(candidates, rows=rows, scores=scores, stage=STAGE)
 
     def _unlearned(self, part: Candidates) -> Candidates:

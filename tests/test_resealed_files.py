@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from indexing.index.build import load_index
 from indexing.ledger import HASH_BYTES, _plain
 from indexing.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from indexing.types import Modality
+from retrieval.heads import NeuralHead
+from retrieval.retrieve import check_scores
 
 faiss = pytest.importorskip("faiss")
 DIM = 4
@@ -171,3 +174,27 @@ def test_rows_beyond_the_index_are_refused() -> None:
         check_found(np.array([[0, 4]]), 4)
     with pytest.raises(DamagedFileError, match="the index gives row"):
         check_found(np.array([[0, -2]]), 4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_without_a_score_is_refused(value: float) -> None:
+    rows = np.array([[0, 1], [2, -1]])
+    check_scores(np.array([[1, 0], [1, -np.inf]], np.float32), rows)
+    with pytest.raises(DamagedFileError, match="scores of query 1 are not finite"):
+        check_scores(np.array([[1, 0], [value, -np.inf]], np.float32), rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"scale": np.zeros(3, np.float32)}, "deviation of the head is not above 0"),
+        ({"scale": -np.ones(3, np.float32)}, "deviation of the head is not above 0"),
+        ({"b1": np.ones(5, np.float32)}, "b1 of the head has shape"),
+    ],
+)
+def test_a_network_that_cannot_score_is_refused(change: dict[str, Any], reason: str) -> None:
+    three, two = np.ones(3, np.float32), np.ones(2, np.float32)
+    sound = NeuralHead(three, three, three, np.ones((3, 2), np.float32), two, two).tensors()
+    assert NeuralHead.read(sound).width == 3
+    with pytest.raises(ValueError, match=reason):
+        NeuralHead.read(sound | change)

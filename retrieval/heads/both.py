@@ -62,4 +62,6 @@ class BothHead:
             if part in parts:
                 parts[part][rest] = tensor
         spreads = np.asarray(tensors["spreads"], np.float32)
+        if spreads.shape != (2,) or not (spreads > 0).all():
+            raise ValueError(f"spreads of two heads are {spreads.tolist()!r:.60}")
         return cls(NeuralHead.read(parts["neural"]), TreesHead.read(parts["trees"]), spreads)

@@ -99,5 +99,16 @@ class NeuralHead:
 
     @classmethod
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "NeuralHead":
-        """Read what `tensors` gave."""
-        return cls(**tensors)  # type: ignore[arg-type]
+        """Read what `tensors` gave.
+
+        Raises:
+            ValueError: When shapes do not fit, or a deviation is not above 0.
+        """
+        head = cls(**tensors)  # type: ignore[arg-type]
+        width, hidden = head.w1.shape
+        shapes = {"mean": (width,), "scale": (width,), "linear": (width,), "b1": (hidden,), "w2": (hidden,)}
+        if wrong := [name for name, shape in shapes.items() if getattr(head, name).shape != shape]:
+            raise ValueError(f"{wrong[0]} of the head has shape {getattr(head, wrong[0]).shape}")
+        if not (head.scale > 0).all():
+            raise ValueError("a deviation of the head is not above 0")
+        return head
