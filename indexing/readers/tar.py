@@ -23,11 +23,13 @@ class Record:
         key: Path up to the first dot of the file name.
         members: Bytes by extension, None for those that nobody asked for.
         problem: Why there is no row in it.
+        shard: Name of the tar file.
     """
 
     key: str
     members: dict[str, bytes | None] = field(default_factory=dict)
     problem: str | None = None
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def records(path: Path, wanted: Callable[[str], bool]) -> Iterator[Record]:
                 if current is None or current.key != parts[0]:
                     if current is not None:
                         yield current
-                    current = _record(parts[0])
+                    current = _record(parts[0], path.name)
                 _add(current, parts[1], member, tar, wanted)
     except (_Damaged, *DAMAGE) as error:
         cut = split_name(error.name) if isinstance(error, _Damaged) and error.name else None
@@ -96,17 +98,19 @@ def records(path: Path, wanted: Callable[[str], bool]) -> Iterator[Record]:
         yield current
 
 
-def _record(key: str) -> Record:
+def _record(key: str, shard: str) -> Record:
     # Names are bytes; Python marks those that it cannot decode with surrogates.
     odd = any("\ud800" <= letter <= "\udfff" for letter in key)
-    return Record(key, problem="name of a member is no Unicode" if odd else None)
+    return Record(key, problem="name of a member is no Unicode" if odd else None, shard=shard)
 
 
 def _add(record: Record, extension: str, member: _Member, tar: tarfile.TarFile, wanted: Callable[[str], bool]) -> None:
     if member.header.size > LONGEST_MEMBER:
         size = f"{member.header.size} bytes, over the limit of {LONGEST_MEMBER}"
         record.problem = record.problem or f"member too large: {member.name[:SHOWN]!r} of {size}"
-    if record.problem or extension in record.members:
+    if extension in record.members:
+        record.problem = record.problem or f"member twice: {member.name[:SHOWN]!r} in {record.shard}"
+    if record.problem:
         return
     file = tar.extractfile(member.header) if wanted(extension) else None
     record.members[extension] = file.read() if file else None

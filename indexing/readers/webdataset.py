@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from indexing.errors import CatalogueError, examples
 from indexing.readers import ReadingNotes
+from indexing.readers.captions import UnreadableCaption, decode_caption
 from indexing.readers.jsonl import as_text, json_object
 from indexing.readers.tar import Record, records
 
@@ -18,6 +19,7 @@ CAPTIONS = ("txt", "caption")
 SOUNDS = ("wav", "flac", "ogg", "mp3")
 # Columns that are members themselves, with the extensions that may hold them and their type.
 MEMBERS = {"image": (IMAGES, pa.binary()), "caption": (CAPTIONS, pa.string()), "audio": (SOUNDS, pa.binary())}
+KNOWN = {"json", *IMAGES, *CAPTIONS, *SOUNDS}
 ID_NAMES = ("item_id", "id")
 MOST_COLUMNS = 1000
 MOST_SHARDS = 100_000
@@ -49,8 +51,10 @@ class WebDatasetReader:
         held: set[str] = set()
         kinds: dict[str, pa.DataType] = {}
         number = -1
-        for number, record in enumerate(self._records({"json"})):
+        first_shard: dict[str, str] = {}
+        for number, record in enumerate(self._records({"json", *CAPTIONS})):
             values, problem = _values(record)
+            problem = problem or _repeated(record, values, first_shard)
             if problem:
                 malformed[number] = problem
                 continue
@@ -58,6 +62,8 @@ class WebDatasetReader:
             _learn(kinds, values)
         if number < 0:
             raise CatalogueError(f"{self.name} holds no row: no member is named like 0001.jpg or 0001.txt")
+        if number + 1 == len(malformed):
+            raise CatalogueError(f"{self.name} holds no row that can be read, e.g. {next(iter(malformed.values()))}")
         members = {name: kind for name, (_, kind) in MEMBERS.items() if name in held}
         if "caption" in members and "caption" in kinds:
             kinds["caption"] = pa.string()
@@ -97,7 +103,7 @@ class WebDatasetReader:
                 given = next((values[known] for known in ID_NAMES if values.get(known) is not None), record.key)
                 row[name] = as_text(given)
             elif name in MEMBERS and (data := _first(record, MEMBERS[name][0])) is not None:
-                row[name] = data.decode("utf-8", "replace") if name == "caption" else data
+                row[name] = decode_caption(data) if name == "caption" else data
             elif not pa.types.is_binary(kind := self.schema.field(name).type):
                 row[name] = _fitted(values.get(name), kind)
         return row
@@ -158,8 +164,30 @@ def _first(record: Record, extensions: Sequence[str]) -> bytes | None:
 
 def _values(record: Record) -> tuple[dict[str, Any], str | None]:
     """Give what the JSON of a record holds, and why the record cannot be used."""
+    if record.problem:
+        return {}, record.problem
+    if not record.members.keys() & KNOWN:
+        held = ", ".join(sorted(record.members)[:3])
+        return {}, f"no picture, sound, caption or JSON: {record.key!r} has {held}, as a key ends at the first dot"
+    try:
+        decode_caption(_first(record, CAPTIONS) or b"")
+    except UnreadableCaption as problem:
+        return {}, f"caption cannot be read: {problem}: {record.key} in {record.shard}"
     data = record.members.get("json")
-    return ({}, record.problem) if record.problem or data is None else json_object(data)
+    return ({}, None) if data is None else json_object(data)
+
+
+def _repeated(record: Record, values: Mapping[str, Any], first_shard: dict[str, str]) -> str | None:
+    """Say why a key that came before is no item of its own, unless its JSON has an item_id."""
+    if any(values.get(name) is not None for name in ID_NAMES):
+        return None
+    shard = first_shard.setdefault(record.key, "")
+    if not shard:
+        first_shard[record.key] = record.shard
+        return None
+    if shard == record.shard:
+        return f"members of one key lie apart: {record.key!r} in {shard}, sort its members by name"
+    return f"key of another tar file: {record.key!r} in {record.shard} is in {shard} too"
 
 
 def _learn(kinds: dict[str, pa.DataType], values: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ def test_members_of_one_key_are_one_row(tmp_path: Path) -> None:
     path = tar_of(
         tmp_path / "x.tar",
         ("a/0001.jpg", RED),
-        ("a/0001.txt", "caf\u00e9\xff".encode("latin-1")),
+        ("a/0001.txt", "caf\u00e9\n".encode()),
         ("a/0001.json", obj(item_id=7, price=3, tags=["x"], caption="not this")),
         ("a/0002.PNG", BLUE),
         ("a/0002.seg.png", b"ignored"),
@@ -58,7 +58,7 @@ def test_members_of_one_key_are_one_row(tmp_path: Path) -> None:
     )  # fmt: skip
     nothing = dict.fromkeys(reader.schema.names)
     wanted = [
-        nothing | {"item_id": "7", "image": RED, "caption": "caf\ufffd\ufffd", "price": 3.0, "tags": ["x"]},
+        nothing | {"item_id": "7", "image": RED, "caption": "caf\u00e9", "price": 3.0, "tags": ["x"]},
         nothing | {"item_id": "a/0002", "image": BLUE, "caption": "from JSON", "price": 2.5, "more": '{"x": [1]}'},
         nothing | {"item_id": "b.1/0003", "audio": b"sound", "caption": "a bell"},
     ]
@@ -135,7 +135,10 @@ def test_a_file_cut_short_gives_the_rows_before(tmp_path: Path) -> None:
     path.write_bytes(whole[:1024] + b"\xff" * 512 + whole[1536:])
     assert WebDatasetReader(path).malformed == {1: "damaged tar file: x.tar at byte 1024, bad checksum"}
     path.write_bytes(b"no tar at all" * 100)
-    assert list(WebDatasetReader(path).malformed) == [0]
+    with pytest.raises(
+        CatalogueError, match=r"holds no row that can be read, e\.g\. damaged tar file: x\.tar at byte 0"
+    ):
+        WebDatasetReader(path)
 
 
 def test_a_row_whose_later_member_is_cut_is_lost_alone(tmp_path: Path) -> None:
@@ -213,7 +216,57 @@ def test_hostile_headers_end_the_file_and_nothing_else(tmp_path: Path, hostile: 
 def test_keys_that_come_again_are_rejected(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "x.tar", ("a.txt", b"1"), ("b.txt", b"2"), ("a.txt", b"3"))
     catalogue = Catalogue.open(path)
-    assert catalogue.rejects["reason"].to_pylist() == ["duplicate item_id: first in row 0"]
+    assert catalogue.rejects["reason"].to_pylist() == [
+        "members of one key lie apart: 'a' in x.tar, sort its members by name"
+    ]
+
+
+def test_an_unsorted_tar_says_so_and_ids_of_json_may_share_keys(tmp_path: Path) -> None:
+    tar_of(tmp_path / "0.tar", ("a.png", RED), ("b.png", BLUE), ("a.txt", b"red"), ("b.txt", b"blue"))
+    tar_of(tmp_path / "1.tar", ("a.png", RED), ("a.json", obj(item_id="other")), ("b.txt", b"again"))
+    catalogue = Catalogue.open(tmp_path)
+    assert [(item.item_id, item.text) for batch in catalogue.batches(9) for item in batch] == [
+        ("a", None), ("b", None), ("other", None)
+    ]  # fmt: skip
+    assert catalogue.rejects["reason"].to_pylist() == [
+        "members of one key lie apart: 'a' in 0.tar, sort its members by name",
+        "members of one key lie apart: 'b' in 0.tar, sort its members by name",
+        "key of another tar file: 'b' in 1.tar is in 0.tar too",
+    ]
+
+
+def test_a_member_twice_costs_its_row(tmp_path: Path) -> None:
+    path = tar_of(
+        tmp_path / "x.tar", ("a.png", RED), ("a.png", BLUE), ("b.txt", b"old"), ("b.TXT", b"new"), ("c.txt", b"c")
+    )
+    reader = WebDatasetReader(path)
+    assert [(row["item_id"], row["caption"]) for row in rows_of(reader)] == [("c", "c")]
+    assert reader.malformed == {0: "member twice: 'a.png' in x.tar", 1: "member twice: 'b.TXT' in x.tar"}
+
+
+def test_dots_in_names_are_told(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "x.tar", ("22.05.png", RED), ("22.06.png", BLUE), ("c.txt", b"c"), ("d.cls", b"7"))
+    reader = WebDatasetReader(path)
+    assert [row["item_id"] for row in rows_of(reader)] == ["c"]
+    assert reader.malformed == {
+        0: "no picture, sound, caption or JSON: '22' has 05.png, 06.png, as a key ends at the first dot",
+        2: "no picture, sound, caption or JSON: 'd' has cls, as a key ends at the first dot",
+    }
+    with pytest.raises(CatalogueError, match=r"holds no row that can be read, e\.g\. .*'22' has 05\.png, as a key"):
+        Catalogue.open(tar_of(path, ("22.05.png", RED)))
+
+
+@pytest.mark.parametrize("data", ["\ufeffa cat\r\n".encode(), "\ufeffa cat".encode("utf-16-le"), b" a cat\n"])
+def test_captions_of_all_unicode_encodings_are_read(tmp_path: Path, data: bytes) -> None:
+    assert rows_of(WebDatasetReader(tar_of(tmp_path / "x.tar", ("a.txt", data))))[0]["caption"] == "a cat"
+
+
+@pytest.mark.parametrize("data", ["caf\u00e9".encode("cp1252"), "cat".encode("utf-16-le")])
+def test_captions_of_other_encodings_cost_their_row(tmp_path: Path, data: bytes) -> None:
+    reader = WebDatasetReader(tar_of(tmp_path / "x.tar", ("a.txt", data), ("b.caption", b"b")))
+    assert [row["item_id"] for row in rows_of(reader)] == ["b"]
+    assert reader.malformed[0].startswith("caption cannot be read: ")
+    assert reader.malformed[0].endswith(", save it as UTF-8: a in x.tar")
 
 
 def test_nothing_in_it(tmp_path: Path) -> None:
