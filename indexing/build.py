@@ -145,6 +145,7 @@ def _publish(
         "encoding": report.to_json(),
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
         "quarantined": embeddings.quarantined,
+        "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(everything) - len(rows),
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }

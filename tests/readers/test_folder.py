@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, features
 
+from indexing.build import build_bundle
 from indexing.catalogue import Catalogue, Item
 from indexing.columns import Columns
 from indexing.errors import CatalogueError
 from indexing.inspect import inspect_catalogue
 from indexing.media import Kind, Medium
 from indexing.readers.folder import LONGEST_CAPTION
+from tests.toy import ToyEncoder
 
 
 def items_of(catalogue: Catalogue) -> list[Item]:
@@ -305,3 +307,18 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path, files: dic
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"folder .*gone cannot be read: No such file or directory"):
         Catalogue.from_image_folder(tmp_path / "gone")
+
+
+def test_a_bundle_of_a_folder_counts_what_it_could_not_use(tmp_path: Path) -> None:
+    jpeg, folder = saved("JPEG"), tmp_path / "pictures"
+    put(folder, {"a.jpe": jpeg, "noext": saved("PNG", "blue"), "scan.tif": saved("TIFF"), "x.pdf": b"%PDF"})
+    put(folder, {"page.jpg": b"<html>", "page.txt": b"a page", ".b.jpg": jpeg})
+    bundle = build_bundle(Catalogue.open(folder), ToyEncoder(), tmp_path / "bundle")
+    assert list(bundle.items) == ["a.jpe", "noext", "page.jpg"]
+    counts = bundle.manifest.counts
+    assert counts["cleaning"]["rejected"] == {"no picture": 1}
+    assert counts["cleaning"]["left_out"] == {"hidden": 1}
+    assert counts["quarantine_reasons"] == {
+        "image is TIFF, which is not read": 1,
+        "image is none of JPEG, PNG, WEBP, GIF, BMP, AVIF, HEIF": 1,
+    }
