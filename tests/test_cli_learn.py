@@ -133,7 +133,7 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
         assert hit["item_id"] == told.item_id
         assert [one["effect"] for one in hit["why"]["history"]] == [effect for _, effect in told.history]
     assert retriever.explain(found)[0][0].history == retriever.explain(found, weights=weights)[0][0].history
-    alike = retriever.explain(found, weights=[[1.0] * len(asked[0])])[0][0].history
+    alike = retriever.explain(found, weights=[[5.0] * 7 + [1.0]])[0][0].history
     assert alike != retriever.explain(found, weights=weights)[0][0].history
 
 

@@ -59,4 +59,7 @@ class Beyond:
         if self.attribute is not None:
             values = Attribute.of(self.attribute)
             lists |= {f"calibration@{k}": calibration(rows, candidates.histories, values, k) for k in ks}
-        return lists, {f"gini@{k}": gini(rows, len(items), k) for k in ks}
+        there = np.flatnonzero(items.alive)
+        place = np.full(len(items) + 1, -1, np.int64)  # the last is that of padding
+        place[there] = np.arange(len(there))
+        return lists, {f"gini@{k}": gini(place[rows], len(there), k) for k in ks}

@@ -156,10 +156,11 @@ def evaluate(
     if asked.learned is not None:
         asked.learned.refuse(asked.query_ids, asked.histories, wanted, asked.items)
     more, catalogue = beyond.measure(asked, wanted, depths.values()) if beyond is not None else ({}, {})
+    there = int(asked.items.alive.sum())  # what was deleted since keeps its row, and cannot be shown
     return Evaluation(
         query_ids=asked.query_ids,
         per_query=per_query(asked.rows, wanted, asked.items, depths) | more,
-        coverage={f"coverage@{k}": coverage(asked.rows, len(asked.items), k) for k in sorted(set(depths.values()))},
+        coverage={f"coverage@{k}": coverage(asked.rows, there, k) for k in sorted(set(depths.values()))},
         skipped=len(relevant) - len(judged),
         catalogue=catalogue,
     )

@@ -20,11 +20,13 @@ class Past:
         users: (N,) int64, different users of each item.
         interactions: (N,) int64, interactions with each item, repeated ones counted.
         people: Different users in the log, also those of items that are not among these.
+        count: Items that there are: rows of those that were deleted are none. N when None.
     """
 
     users: NDArray[np.int64]
     interactions: NDArray[np.int64]
     people: int
+    count: int | None = None
 
     @classmethod
     def of(cls, log: Interactions, items: ItemIds) -> "Past":
@@ -46,6 +48,7 @@ class Past:
             users=np.bincount(pairs % max(len(items), 1), minlength=len(items)),
             interactions=np.bincount(rows[here], minlength=len(items)),
             people=len(people.dictionary),
+            count=int(items.alive.sum()),
         )
 
 
@@ -98,7 +101,7 @@ def serendipity(rows: Rows, hits: Mask, past: Past, k: int) -> NDArray[np.float6
     Returns:
         (B,) float64.
     """
-    top, count = rows[:, :k], len(past.interactions)
+    top, count = rows[:, :k], len(past.interactions) if past.count is None else past.count
     steps = np.unique(past.interactions[past.interactions > 0])[::-1]
     ranks = np.searchsorted(-steps, -past.interactions) + 1
     anybody = np.where(past.interactions > 0, (count + 1 - ranks) / max(count, 1), 0.0)

@@ -52,7 +52,7 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
             case Boost():
                 lifts[number] = np.where(_where(attributes, rule, rule.where), rule.by, 0.0)
             case Fresh():
-                lifts[number] = rule.by * newness(attributes, rule)
+                lifts[number] = rule.by * newness(attributes, rule, items.alive)
             case Bury():
                 buried[number] = _where(attributes, rule, rule.where)
             case Pin():
@@ -65,8 +65,13 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
     return lists.ruled(candidates)
 
 
-def newness(attributes: pa.Table, rule: Fresh) -> NDArray[np.float64]:
+def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDArray[np.float64]:
     """Give 1 for what is new, one half for an age of one half-life, and so on; 0 without a date: (N,) float64.
+
+    Args:
+        attributes: One line a row.
+        rule: Says which column.
+        alive: (N,) bool, the rows whose items are not deleted: the newest of these has age 0. All when None.
 
     Raises:
         InputError: When the column has no dates, times or numbers, or ``now`` is none.
@@ -79,7 +84,8 @@ def newness(attributes: pa.Table, rule: Fresh) -> NDArray[np.float64]:
     known = np.isfinite(values)
     if not known.any():
         return np.zeros(len(values))
-    now = float(values[known].max())
+    there = known if alive is None else known & alive
+    now = float(values[there if there.any() else known].max())
     if rule.now is not None:
         try:
             now = float(numbers(pa.chunked_array([pa.array([typed(rule.now, kind).as_py()], kind)]))[0])
