@@ -124,7 +124,7 @@ def _slices(rows: Sequence[Sliced], order: Sequence[str]) -> str:
         "Slices",
         whiskers(drawn, f"{first} of each slice"),
         table(("slice", "value", "queries", *measures), lines, words=2),
-        note=f"The same measures over some of the queries, or of some of the relevant items; drawn is {first}.",
+        note=f"The same measures over some queries, or some of the relevant items; drawn is {first}. {_WORDS}",
     )
 
 
@@ -150,6 +150,11 @@ def _index(index: Mapping[str, Any], curves: Curves) -> str:
     )
 
 
+_WORDS = (
+    "history: heavy users have more different items in their past than the median user, light ones as many or fewer. "
+    "item: warm items have interactions in the past, cold ones none. popularity: popular are the fewest items that "
+    "together have half of the past interactions, tail the other warm ones."
+)
 _SPEEDS = {"queries_per_second": ",.0f", "latency_ms": ".3f"}
 
 
@@ -165,7 +170,8 @@ def _map(found: Map) -> str:
     colour |= {group: GREY for group in (OTHER, MISSING) if group in groups}
     titles = [f"{name} ({group})" for name, group in zip(found.names, found.groups, strict=True)]
     drawn = scatter(found.points, [colour[group] for group in found.groups], titles, "The space in two dimensions")
-    what = "vectors of each modality" if found.coloured_by == MODALITY else "item vectors"
+    parts = ", ".join(f"{found.groups.count(group)} {group}" for group in groups)
+    what = f"frozen vectors in all ({parts})" if found.coloured_by == MODALITY else "item vectors"
     kept = "" if found.kept is None else f" {found.kept:.0%} of the variance is left, so what lies apart is apart, "
     kept += "but what lies together need not be." if kept else ""
     note = f"{len(found.points)} {what}, by {found.method.upper()}, coloured by {found.coloured_by}.{kept}"

@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from retrieval.evaluation import Evaluation
+from retrieval.evaluation import Evaluation, SliceRow
 from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.pages.compare_page import Side, comparison_page
 from retrieval.evaluation.pages.curves import curves
 from retrieval.evaluation.pages.gather import gather
-from retrieval.evaluation.pages.report import report_page
+from retrieval.evaluation.pages.map import Map
+from retrieval.evaluation.pages.report import Report, report_page
 from tests.evaluation.shop import HOSTILE, RIGHT_TO_LEFT, Row, Shop
 
 TEXT = {"h1", "h2", "h3", "section", "article", "p", "div", "bdi", "span", "b", "i", "em", "ul", "li"}
@@ -190,9 +191,19 @@ def test_a_comparison_says_what_was_compared() -> None:
 
 
 def test_measures_of_other_scales_are_in_the_table_alone() -> None:
-    from retrieval.evaluation.pages.report import Report
 
     values = {"recall@10": np.array([0.5, 0.5]), "novelty@10": np.array([12.0, 12.0])}
     html = report_page(Report("x", {}, Evaluation(("a", "b"), values, {}, 0)))
     assert html.count("<circle") == 1
     assert ["novelty@10", "12.0000", "12.0000", "12.0000"] in Page(html).rows
+
+
+def test_the_map_counts_its_points_and_slices_have_their_words_explained() -> None:
+    points = Map(np.zeros((3, 2)), ["a", "b", "c"], ["text", "image", "text"], "modality", "pca", 0.5)
+    rows = [SliceRow("history", "heavy", 2, {"recall@10": 0.5}, {"recall@10": (0.0, 1.0)})]
+    found = Evaluation(("a", "b"), {"recall@10": np.array([0.0, 1.0])}, {}, 0)
+    html = report_page(Report("x", {}, found, slices=rows, map=points))
+    assert "3 frozen vectors in all (1 image, 2 text), by PCA, coloured by modality." in html
+    assert "heavy users have more different items in their past than the median user" in html
+    html = report_page(Report("x", {}, found, map=Map(points.points, points.names, list("xyx"), "kind", "pca", None)))
+    assert "3 item vectors, by PCA, coloured by kind." in html
