@@ -7,6 +7,7 @@ from pathlib import Path
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError
 from indexing.forks import require_own_threads
+from indexing.threads import wait_asleep
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
@@ -52,6 +53,7 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
         DamagedFileError: When the bridge is none.
     """
     require_own_threads()
+    wait_asleep()
     if AND_CLAP in spec:
         return _load_bridged(spec, precision, bridge)
     if bridge is not None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from indexing.errors import CommonspaceError, FilterError
+from indexing.threads import wait_asleep
 from retrieval.cli import (
     build,
     compare,
@@ -75,6 +76,7 @@ app.add_typer(encoders.app)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    wait_asleep()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
