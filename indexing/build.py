@@ -21,12 +21,12 @@ from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError, InputError
 from indexing.fusion import ModalityVectors, fuse
-from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, collected
+from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation, collected
 from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
-from indexing.manifest import MANIFEST, Manifest
+from indexing.manifest import Manifest
 from indexing.packing import pack
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
@@ -79,7 +79,10 @@ def build_bundle(
         store = EmbeddingStore(work, encoder.info.dim)
         report = embed(catalogue, encoder, store, encode, shown=progress)
         taken = partial(carry, before) if carry and before else None
-        _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
+        try:
+            _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
+        finally:  # what is encoded stays for the next build, what was to be published does not
+            fsops.remove(work_folder(root))
         fsops.remove(work)
         return Bundle.open(root)
 
@@ -104,12 +107,15 @@ def _seed(root: Path, work: Path, fingerprint: str) -> None:
         return
     try:
         state = read_state(root)
-        if state is None or Manifest.read(root / state.generation / MANIFEST).encoder.fingerprint != fingerprint:
+        if state is None:
+            return
+        generation = Generation.open(root / state.generation, only=())
+        if generation.manifest.encoder.fingerprint != fingerprint:
             return
     except BundleError:  # what cannot be read is built anew
         return
     fsops.make_folder(work)
-    for shard in sorted((root / state.generation / STORE).glob("*.parquet")):
+    for shard in generation.shards:
         fsops.link_or_copy(shard, work / shard.name)
 
 

@@ -75,7 +75,7 @@ class Bundle:
         state = read_state(self.root)
         if state == self.state:
             return self
-        if state is None or state.generation != self.state.generation:
+        if state is None or state.generation != self.state.generation or state.last < self.state.last:
             return Bundle.open(self.root)
         try:
             batches = _read(self.root, state, self.generation.manifest, self.batches)

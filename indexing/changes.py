@@ -2,14 +2,16 @@
 
 shop/log/000000000017-<sha256>.arrow     the 17th batch: item_ids taken out, then items put in
 
-A batch counts once CURRENT says so; what lies beyond its last number was never acknowledged. CURRENT also holds a
-digest over the names of the batches in use, and a name holds the digest of the bytes: none can be damaged, lost or
-swapped unnoticed.
+A batch counts once CURRENT says so. While it does not yet, an empty file beside it, 000000000017.pending, says that
+nobody was told of it: what lies beyond CURRENT's last number without one was acknowledged, and is never removed.
+CURRENT also holds a digest over the names of the batches in use, and a name holds the digest of the bytes: none can be
+damaged, lost or swapped unnoticed.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from indexing import fsops
 from indexing.damaged import read_as
 from indexing.errors import DamagedFileError
 from indexing.item_ids import ItemIds
-from indexing.sealed import WAY_OUT
+from indexing.sealed import WAY_OUT, read_whole
 from indexing.state import CURRENT, State
 from indexing.store import Parts, sound_embeddings, sound_table
 from indexing.types import Modality
@@ -28,6 +30,7 @@ from indexing.types import Modality
 LOG = "log"
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.arrow")
+_PENDING = re.compile(r"(\d{12})\.pending")
 _SCHEMA = pa.schema(
     {
         "number": pa.int64(),
@@ -113,12 +116,18 @@ class Batch:
 
 
 def write_batch(root: Path, batch: Batch) -> str:
-    """Write a batch durably, without acknowledging it, and give its name.
+    """Write a batch durably, without acknowledging it, and give its name; `settle` is called once it is.
 
-    What an interrupted writer left under this number or beyond is removed. The caller holds the lock of the bundle.
+    What an interrupted writer left under this number is removed. The caller holds the lock of the bundle.
+
+    Raises:
+        DamagedFileError: When a batch of this number, or a later one, was acknowledged.
     """
     folder = root / LOG
     fsops.make_folder(folder)
+    if (last := last_settled(root)) >= batch.number:
+        raise DamagedFileError(f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {WAY_OUT}")
+    fsops.write_bytes(_pending(root, batch.number), b"")
     for path in folder.iterdir():
         if batch_number(path) >= batch.number:
             fsops.remove(path)
@@ -126,6 +135,27 @@ def write_batch(root: Path, batch: Batch) -> str:
     name = f"{batch.number:012d}-{hashlib.sha256(data).hexdigest()[:32]}.arrow"
     fsops.write_bytes(folder / name, data)
     return name
+
+
+def settle(root: Path, number: int) -> None:
+    """Note that the batches up to a number are acknowledged."""
+    for path in (root / LOG).glob("*.pending"):
+        if (match := _PENDING.fullmatch(path.name)) and int(match[1]) <= number:
+            with suppress(OSError):  # CURRENT says it too
+                fsops.remove(path)
+
+
+def last_settled(root: Path) -> int:
+    """Give the largest number of a batch of which nothing says that it was never acknowledged; 0 for none."""
+    folder = root / LOG
+    # In this order: a writer notes that a batch is pending before it writes it.
+    numbers = {batch_number(path) for path in (folder.iterdir() if folder.is_dir() else ())}
+    pending = {int(match[1]) for path in folder.glob("*.pending") if (match := _PENDING.fullmatch(path.name))}
+    return max(numbers - pending, default=0)
+
+
+def _pending(root: Path, number: int) -> Path:
+    return root / LOG / f"{number:012d}.pending"
 
 
 def names_between(root: Path, after: int, last: int) -> list[str]:
@@ -139,8 +169,9 @@ def names_between(root: Path, after: int, last: int) -> list[str]:
     folder = root / LOG
     listed = folder.iterdir() if folder.is_dir() else ()
     found = {batch_number(path): path.name for path in listed}
-    if missing := [number for number in range(after + 1, last + 1) if number not in found]:
-        raise DamagedFileError(f"{folder} lacks batch {missing[0]} of the changes; {WAY_OUT}")
+    missing = next((number for number in range(after + 1, last + 1) if number not in found), None)
+    if missing is not None:  # the first: a number that nobody wrote may be large
+        raise DamagedFileError(f"{folder} lacks batch {missing} of the changes; {WAY_OUT}")
     return [found[number] for number in range(after + 1, last + 1)]
 
 
@@ -179,10 +210,7 @@ def read_batch(path: Path) -> Batch:
         DamagedFileError: When they differ, or it is missing.
     """
     match = _NAME.fullmatch(path.name)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+    data = read_whole(path)
     if match is None or hashlib.sha256(data).hexdigest()[:32] != match[2]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {WAY_OUT}")
     batch = Batch.from_bytes(data)

@@ -14,11 +14,11 @@ from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
 from indexing.generation import ATTRIBUTES, STORE, part_of
-from indexing.index import IndexConfig
 from indexing.index.queries import Asked
 from indexing.indexed import indexed
 from indexing.lock import writing
 from indexing.manifest import Manifest
+from indexing.newest import require_bundle, require_newest
 from indexing.packing import SHARD_ROWS
 from indexing.publish import COMPACTING, Content, prepare, put_in_force, work_folder
 from indexing.state import read_state
@@ -59,12 +59,16 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
     root = Path(root)
+    require_bundle(root)
     with writing(root, name="COMPACTING"):
+        require_newest(root)
         for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
             fsops.remove(left)
         bundle, work = Bundle.open(root), work_folder(root, COMPACTING)
         if not bundle.batches:
             return bundle
+        rewritten = (each.size for each in bundle.manifest.files if not each.name.startswith(f"{STORE}/"))
+        fsops.require_space(root, sum(rewritten))
         try:
             folder = prepare(root, *folded(bundle, learned(bundle), work), COMPACTING)
         finally:
@@ -86,7 +90,7 @@ def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict
     alive, old = bundle.alive, bundle.manifest
     frozen = bundle.modality_vectors.take(alive)
     vectors = learned.item_vectors(bundle)[alive]
-    config = IndexConfig(**old.index["config"])
+    config = old.index_config()
     queries = learned.queries(bundle, vectors, config.sample)
     index_files, index_section = indexed(frozen, vectors, config, work, queries)
     rewritten: dict[str, Content] = {
@@ -113,7 +117,7 @@ def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
     touched = pa.array({item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)})
     shards: list[tuple[str, Content]] = []
     number = -1
-    for path in sorted((bundle.folder / STORE).glob("*.parquet")):
+    for path in bundle.generation.shards:
         number = int(path.name.split("-")[0])
         ids = pq.read_table(path, columns=["item_id"]).column("item_id")
         gone = pc.is_in(ids, value_set=touched)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.changes import Batch, acknowledged, digest_of, write_batch
+from indexing.changes import Batch, acknowledged, digest_of, settle, write_batch
 from indexing.encode import EncodeConfig
 from indexing.encode_progress import embed
 from indexing.encoders.base import Encoder
@@ -23,6 +23,7 @@ from indexing.fusion import fuse
 from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
+from indexing.newest import require_bundle, require_newest
 from indexing.state import write_state
 from indexing.store import EmbeddingStore, parquet_bytes, to_table
 
@@ -141,7 +142,10 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
 @contextmanager
 def _changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and give what is in force."""
-    with writing(bundle.root if isinstance(bundle, Bundle) else Path(bundle), wait=WAIT):
+    root = bundle.root if isinstance(bundle, Bundle) else Path(bundle)
+    require_bundle(root)
+    with writing(root, wait=WAIT):
+        require_newest(root)
         yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, BRIDGE, GOLDEN))
 
 
@@ -199,6 +203,7 @@ def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     names = acknowledged(root, state, state.contains)
     name = write_batch(root, batch)
     write_state(root, replace(state, last=batch.number, digest=digest_of([*names, name])))
+    settle(root, batch.number)
     return _with_pending(replace(report, batch=batch.number), bundle, (*bundle.batches, batch))
 
 

@@ -5,8 +5,10 @@ file in place, for logs whose reader drops a torn tail. Every function is made o
 tests can make each of them fail, or let the power go, at any moment.
 """
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,8 +116,9 @@ def _new_file(path: Path) -> Iterator[int]:
     descriptor = disk.create(temporary)
     try:
         try:
-            yield descriptor
-            disk.fsync(descriptor)
+            with _named(path, descriptor):
+                yield descriptor
+                disk.fsync(descriptor)
         finally:
             disk.close(descriptor)
         disk.replace(temporary, path)
@@ -124,6 +127,30 @@ def _new_file(path: Path) -> Iterator[int]:
             disk.unlink(temporary)
         raise
     disk.fsync_folder(path.parent)
+
+
+@contextmanager
+def _named(path: Path, descriptor: int) -> Iterator[None]:
+    """Name the file in an error of writing to its descriptor, and how much of it there was room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        written, free = os.fstat(descriptor).st_size, shutil.disk_usage(path.parent).free
+        told = f"{error.strerror} after {written} bytes of this file; {free} bytes are free there"
+        raise OSError(error.errno, told, str(path)) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Check that as many bytes are free where a folder is as will be written at least.
+
+    Raises:
+        OSError: When they are not.
+    """
+    if (free := shutil.disk_usage(folder).free) < needed:
+        told = f"{os.strerror(errno.ENOSPC)}: about {needed} bytes are needed there, {free} are free"
+        raise OSError(errno.ENOSPC, told, str(folder))
 
 
 def append(path: Path, data: bytes) -> None:
@@ -138,8 +165,9 @@ def append(path: Path, data: bytes) -> None:
         if length == 0:  # also when a killed process created it: its name may not be durable yet
             disk.fsync_folder(path.parent)
         try:
-            disk.write(descriptor, data)
-            disk.fsync(descriptor)
+            with _named(path, descriptor):
+                disk.write(descriptor, data)
+                disk.fsync(descriptor)
         except BaseException:
             with suppress(OSError):
                 disk.truncate(descriptor, length)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from indexing.index import VectorIndex, load_index
 from indexing.item_ids import ItemIds
 from indexing.manifest import MANIFEST, FileRecord, Manifest
 from indexing.reading import reading
-from indexing.sealed import WAY_OUT
+from indexing.sealed import WAY_OUT, read_whole
 from indexing.store import EmbeddingStore, Parts, sound_table
 from indexing.types import Modality
 
@@ -63,6 +64,8 @@ class Generation:
         if manifest.generation != folder.name:
             raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {WAY_OUT}")
         generation = cls(folder, manifest)
+        if lacked := missing_names(manifest):
+            raise DamagedFileError(f"{folder / MANIFEST} lists no file {lacked[0]!r}; {WAY_OUT}")
         reading(generation, folder / MANIFEST)
         for record in manifest.files:
             part = part_of(record.name)
@@ -128,8 +131,14 @@ class Generation:
             return index
 
     def store(self) -> EmbeddingStore:
-        """Open the store of its embeddings."""
-        return EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim)
+        """Open the store of its embeddings: the shards that the manifest lists, whatever else lies beside them."""
+        return EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim, self.shards)
+
+    @property
+    def shards(self) -> list[Path]:
+        """The shards of its store, in order."""
+        names = sorted(record.name for record in self.manifest.files)
+        return [self.folder / name for name in names if name.startswith(f"{STORE}/")]
 
     def has(self, name: str) -> bool:
         """Whether this generation contains a file."""
@@ -137,7 +146,7 @@ class Generation:
 
     def read(self, name: str) -> bytes:
         """Give the bytes of a file of this generation."""
-        return (self.folder / name).read_bytes()
+        return read_whole(self.folder / name)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Check that queries of this encoder live in the space of this generation.
@@ -175,6 +184,20 @@ def part_of(name: str) -> str:
     return INDEX if name.startswith(INDEX) else name
 
 
+def missing_names(manifest: Manifest) -> list[str]:
+    """Give the files that a generation needs and a manifest does not list; each feature has a file of its name."""
+    names = {record.name for record in manifest.files}
+    needed = (ATTRIBUTES, INDEX, GOLDEN, *(f"{feature}.safetensors" for feature in manifest.features))
+    return [name for name in needed if name not in names]
+
+
+def unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Give the files in a generation that its manifest does not list; hidden ones are the operating system's own."""
+    names = {record.name for record in manifest.files} | {MANIFEST}
+    found = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return [name for name in found if name not in names and not Path(name).name.startswith(".")]
+
+
 def check_file(folder: Path, record: FileRecord) -> None:
     """Compare one file with its record.
 
@@ -183,8 +206,11 @@ def check_file(folder: Path, record: FileRecord) -> None:
     """
     path = folder / record.name
     try:
-        size = path.stat().st_size
-    except OSError as error:
+        found = path.stat()
+        whole = found.st_size == record.size and S_ISREG(found.st_mode) and fsops.sha256(path) == record.sha256
+    except FileNotFoundError as error:
         raise DamagedFileError(f"{path} is missing; {WAY_OUT}") from error
-    if size != record.size or fsops.sha256(path) != record.sha256:
+    except OSError as error:  # as of a bad sector
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+    if not whole:
         raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")

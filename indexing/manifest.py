@@ -8,12 +8,35 @@ from typing import Any
 
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import BundleError, DamagedFileError
-from indexing.sealed import WAY_OUT, seal, unseal
+from indexing.index.goals import IndexConfig
+from indexing.sealed import WAY_OUT, misfit, seal, unseal
 
 FORMAT_VERSION = 2
 KNOWN_FEATURES = frozenset({"adapter", "behaviour", "profiles", "reranker"})
 MANIFEST = "manifest.json"
 
+_OF_ALL_VERSIONS = {"format_version": int, "features": [str]}
+_SCHEMA = {
+    "generation": str,
+    "created": str,
+    "encoder": {
+        "name": str,
+        "dim": int,
+        "modalities": [str],
+        "fingerprint": str,
+        "precision?": str,
+        "weights?": [float],
+    },
+    "items": int,
+    "counts": dict,
+    "columns": dict,
+    "index": {"kind?": str, "config?": {"min_recall?": float}, "recall?": {"*": float}, "efforts?": {"*": {"*": int}}},
+    "learned?": {"user_model?": dict},
+    "features": [str],
+    "files": [{"name": str, "size": int, "sha256": str}],
+    "batches?": int,
+    "sequence?": int,
+}
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)?")
 
 
@@ -42,6 +65,7 @@ class Manifest:
         features: What a reader must understand to open this generation.
         files: Every file of the generation but this one.
         batches: Number of the last batch of changes that it contains.
+        sequence: How many generations of the bundle were made up to this one; 0 where nobody counted.
         format_version: Version of the layout.
     """
 
@@ -56,11 +80,25 @@ class Manifest:
     features: tuple[str, ...] = ()
     files: tuple[FileRecord, ...] = ()
     batches: int = 0
+    sequence: int = 0
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
         """Give the manifest as JSON with a checksum."""
         return seal(asdict(self) | {"encoder": self.encoder.to_json()})
+
+    def index_config(self) -> IndexConfig:
+        """Give what the index must achieve.
+
+        Raises:
+            DamagedFileError: When that is not said, or in a way that this version cannot use.
+        """
+        try:
+            return IndexConfig(**self.index["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"the index settings of {self.generation} cannot be used ({error}); {WAY_OUT}"
+            ) from error
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -70,22 +108,23 @@ class Manifest:
             DamagedFileError: When it is missing, not what was written, or lacks a field.
             BundleError: When it was written by a version that knows more.
         """
-        data = unseal(path)
-        try:
-            version, features = data["format_version"], set(data["features"])
-        except (KeyError, TypeError) as error:
-            raise DamagedFileError(f"{path} cannot be read as a manifest ({error}); {WAY_OUT}") from error
+        data = unseal(path, _OF_ALL_VERSIONS)
+        version, features = data["format_version"], set(data["features"])
         if version != FORMAT_VERSION or not features <= KNOWN_FEATURES:
             raise BundleError(
                 f"{path} needs format {version} with features {sorted(features)}; this version reads format "
                 f"{FORMAT_VERSION} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
             )
+        if wrong := misfit(data, _SCHEMA):
+            raise DamagedFileError(f"{path} cannot be used: {wrong}; {WAY_OUT}")
         try:
             files = tuple(FileRecord(**record) for record in data.pop("files"))
             encoder = EncoderInfo.from_json(data.pop("encoder"))
             manifest = cls(encoder=encoder, files=files, **{**data, "features": tuple(data["features"])})
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
+        if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:
+            raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {WAY_OUT}")
         if unsafe := [record.name for record in files if not _FILE_NAME.fullmatch(record.name)]:
             raise DamagedFileError(f"{path} names files outside its folder: {unsafe[:3]}")
         return manifest

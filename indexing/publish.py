@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from indexing import fsops
-from indexing.changes import LOG, acknowledged, batch_number, digest_of, forget_batches
+from indexing.changes import LOG, acknowledged, batch_number, digest_of, forget_batches, last_settled
 from indexing.errors import BundleError, DamagedFileError
 from indexing.manifest import MANIFEST, FileRecord, Manifest
+from indexing.newest import require_newest
 from indexing.reading import unread
-from indexing.state import State, read_state, write_state
+from indexing.state import State, read_state, readable_states, write_state
 
 KEPT_GENERATIONS = 3
 UNFINISHED, COMPACTING = "unfinished", "compacting"
@@ -48,10 +49,21 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
     now = datetime.now(UTC)
     generation = f"gen-{now:%Y%m%dt%H%M%S%fz}-{secrets.token_hex(4)}"
     folder = root / f"{kind}-{generation}"
-    fsops.make_folder(folder)
-    records = tuple(_written(folder, name, files[name]) for name in sorted(files))
-    complete = replace(manifest, generation=generation, created=now.isoformat(timespec="seconds"), files=records)
-    fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
+    fsops.require_space(root, sum(len(content) for content in files.values() if isinstance(content, bytes)))
+    try:
+        fsops.make_folder(folder)
+        records = tuple(_written(folder, name, files[name]) for name in sorted(files))
+        complete = replace(
+            manifest,
+            generation=generation,
+            created=now.isoformat(timespec="seconds"),
+            files=records,
+            sequence=1 + max((each.sequence for each in _manifests(root)), default=0),
+        )
+        fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
+    except BaseException:  # on a full disk every byte counts
+        fsops.remove(folder)
+        raise
     return folder
 
 
@@ -75,6 +87,8 @@ def put_in_force(root: Path, folder: Path) -> None:
     generation = folder.name.split("-", 1)[1]
     batches = Manifest.read(folder / MANIFEST).batches
     before = _known_state(root)
+    if batches < last_number(root):
+        require_newest(root)
     # A generation that contains everything, as a new build does, needs nothing of the log: it may be damaged.
     pending = acknowledged(root, before, batches) if before and batches < before.last else []
     if before is None:
@@ -95,18 +109,22 @@ def _known_state(root: Path) -> State | None:
 
 def last_number(root: Path) -> int:
     """Give the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
-    if state := _known_state(root):
-        return state.last
+    if _known_state(root):
+        return max(last_settled(root), *(state.last for state in readable_states(root)))
     return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained(root)], default=0)
 
 
 def _contained(root: Path) -> list[int]:
     """Give the last batch that each generation contains, but for those that cannot be opened."""
-    contained = []
+    return [manifest.batches for manifest in _manifests(root)]
+
+
+def _manifests(root: Path) -> list[Manifest]:
+    found = []
     for folder in root.glob("gen-*"):
         with suppress(BundleError):
-            contained.append(Manifest.read(folder / MANIFEST).batches)
-    return contained
+            found.append(Manifest.read(folder / MANIFEST))
+    return found
 
 
 def collect_garbage(root: Path, state: State) -> None:

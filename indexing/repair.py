@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from indexing import fsops
 from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, Batch, acknowledged, digest_of, names_between, read_batch
 from indexing.compact import Learned, folded
 from indexing.errors import BundleError, DamagedFileError
 from indexing.generation import Generation, part_of
-from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.lock import writing
+from indexing.newest import behind, require_bundle
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.rollback import generations
-from indexing.state import COPY, CURRENT, State, read_state, write_state
+from indexing.state import CURRENT, State, read_state, readable_states, write_state
 from indexing.verify import REBUILDABLE, Problem, verify
 
 
@@ -41,7 +42,8 @@ class RepairReport:
 def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_changes: bool = False) -> RepairReport:
     """Mend a bundle as far as its vectors allow.
 
-    A damaged CURRENT is written again from its copy, or else for the newest whole generation with every change; a
+    A damaged or older CURRENT is written again from its copy, or else for the newest whole generation, with every
+    acknowledged change; a
     damaged index is built again from the vectors, into a new generation. Of damaged vectors, attributes or learned
     parts it says what to do.
 
@@ -55,21 +57,26 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
         BundleLockedError: When another process is writing to it.
     """
     root = Path(root)
+    require_bundle(root)
     with writing(root):
         done: list[str] = []
         steps = [partial(_put_in_force, root), partial(_index_rebuilt, root, learned)]
         if drop_changes:
             steps.insert(1, partial(_changes_dropped, root, learned))
-        for step in steps:
-            with suppress(BundleError):  # `verify` says below what is left
-                done += step()
+        try:
+            for step in steps:
+                with suppress(BundleError):  # `verify` says below what is left
+                    done += step()
+        finally:
+            if (left := work_folder(root)).exists():
+                fsops.remove(left)
         return RepairReport(tuple(done), tuple(verify(root)))
 
 
 def _put_in_force(root: Path) -> list[str]:
-    """Write CURRENT again if it is damaged, or names a generation that is gone."""
+    """Write CURRENT again if it is damaged, older than what was acknowledged, or names a generation that is gone."""
     with suppress(DamagedFileError):
-        if (state := read_state(root)) and state.generation in generations(root):
+        if (state := read_state(root)) and state.generation in generations(root) and not behind(root):
             return []
     for state in _candidates(root):
         try:
@@ -85,11 +92,12 @@ def _put_in_force(root: Path) -> list[str]:
 
 
 def _candidates(root: Path) -> list[State]:
-    """Give the states that may have been in force: that of the copy, and one for each generation, the newest first."""
-    last, found = last_number(root), []
-    with suppress(DamagedFileError):
-        if copy := read_state(root, COPY):
-            found.append(replace(copy, last=max(last, copy.last)))
+    """Give the states that may have been in force: of CURRENT and its copy, and one for each generation, newest first.
+
+    Each with every change that there is.
+    """
+    last = last_number(root)
+    found = [replace(state, last=max(last, state.last)) for state in readable_states(root)]
     return [*found, *(State(name, 0, last) for name in reversed(generations(root)))]
 
 
@@ -113,9 +121,10 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     state = read_state(root)
     if state is None:
         return []
-    batches = _whole(root, state.contains, state.last)
+    last = last_number(root)
+    batches = _whole(root, state.contains, last)
     with suppress(DamagedFileError):
-        if len(acknowledged(root, state, state.contains)) == len(batches):
+        if len(acknowledged(root, state, state.contains)) == len(batches) and last == state.last:
             return []
     generation = Generation.open(root / state.generation)
     kept = Bundle(root, generation, state, batches)
@@ -124,8 +133,8 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     else:
         manifest = generation.manifest
         files = {record.name: generation.folder / record.name for record in manifest.files}
-    publish(root, replace(manifest, batches=state.last), files)
-    return [f"the changes from number {state.contains + len(batches) + 1} to {state.last} are given up"]
+    publish(root, replace(manifest, batches=last), files)
+    return [f"the changes from number {state.contains + len(batches) + 1} to {last} are given up"]
 
 
 def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
@@ -138,7 +147,7 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
         return []
     generation = Generation.open(root / state.generation, but=REBUILDABLE)
     bundle, old = Bundle(root, generation, state, ()), generation.manifest
-    known, config = learned(bundle), IndexConfig(**old.index["config"])
+    known, config = learned(bundle), old.index_config()
     vectors = known.item_vectors(bundle)
     queries = known.queries(bundle, vectors, config.sample)
     index_files, index_section = indexed(bundle.modality_vectors, vectors, config, work_folder(root), queries)

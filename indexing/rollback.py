@@ -4,15 +4,29 @@ from pathlib import Path
 
 from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, acknowledged, digest_of, read_batch
-from indexing.errors import BundleError
+from indexing.errors import BundleError, DamagedFileError
 from indexing.generation import Generation
 from indexing.lock import writing
-from indexing.state import State, is_generation, read_state, write_state
+from indexing.manifest import MANIFEST, Manifest
+from indexing.newest import require_bundle, require_newest
+from indexing.sealed import WAY_OUT
+from indexing.state import CURRENT, State, is_generation, read_state, write_state
 
 
 def generations(root: Path | str) -> list[str]:
-    """Give the names of the generations that are kept, oldest first."""
-    return sorted(folder.name for folder in Path(root).glob("gen-*") if is_generation(folder.name))
+    """Give the names of the generations that are kept, in the order in which they were made, whatever the clock said.
+
+    Those of which that cannot be told, as their manifest is damaged or older than the count, come first, by name.
+    """
+    names = sorted(folder.name for folder in Path(root).glob("gen-*") if is_generation(folder.name))
+    return sorted(names, key=lambda name: _sequence(Path(root, name)))
+
+
+def _sequence(folder: Path) -> int:
+    try:
+        return Manifest.read(folder / MANIFEST).sequence
+    except BundleError:
+        return 0
 
 
 def rollback(root: Path | str, to: str | None = None) -> Bundle:
@@ -33,16 +47,18 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
         DamagedFileError: When it, or a change, is damaged.
     """
     root = Path(root)
+    require_bundle(root)
     with writing(root):
+        require_newest(root)
         state = read_state(root)
         if state is None:
-            raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
+            raise DamagedFileError(f"{root} has generations but no {CURRENT}; {WAY_OUT}")
         kept = generations(root)
-        name = to or next((name for name in reversed(state.history) if name in kept), "")
+        name = next((name for name in reversed(state.history) if name in kept), "") if to is None else to
         if name not in kept:
             raise BundleError(
                 f"{root} keeps no generation {to!r}; it keeps {', '.join(kept)}"
-                if to
+                if to is not None
                 else f"{root} keeps no generation that was in force before {state.generation}"
             )
         if name != state.generation:

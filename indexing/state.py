@@ -1,12 +1,13 @@
 """What is in force: one generation and the changes since, named by one small file that is replaced as a whole.
 
 Whoever reads CURRENT once knows everything that belongs together, so an answer never mixes two states. A copy beside
-it, written afterwards, is for `repair` alone.
+it, written afterwards, is for `repair`, and tells when an older CURRENT was put back (see `newest`).
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from indexing import fsops
@@ -16,6 +17,14 @@ from indexing.sealed import WAY_OUT, seal, unseal
 CURRENT, COPY = "CURRENT", "CURRENT.copy"
 LONGEST_HISTORY = 20
 
+_SCHEMA = {
+    "generation": str,
+    "contains?": int,
+    "last?": int,
+    "digest?": str,
+    "history?": [str],
+    "sequence?": int,
+}
 _GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
 
 
@@ -30,6 +39,7 @@ class State:
             0 for none.
         digest: What the names of the batches between the two add up to; see `changes`.
         history: The generations that were in force before, oldest first.
+        sequence: How many states were in force up to this one, which tells the newer of two; 0 where nobody counted.
     """
 
     generation: str
@@ -37,6 +47,7 @@ class State:
     last: int = 0
     digest: str = ""
     history: Sequence[str] = ()
+    sequence: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", tuple(self.history))  # JSON gives a list
@@ -61,19 +72,35 @@ def read_state(root: Path, name: str = CURRENT) -> State | None:
     if not path.exists():
         return None
     try:
-        state = State(**unseal(path))
+        state = State(**unseal(path, _SCHEMA))
     except TypeError as error:
         raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
-    if not all(map(is_generation, (state.generation, *state.history))) or state.contains > state.last:
-        raise DamagedFileError(f"{path} names {state.generation[:60]!r}, which is no generation; {WAY_OUT}")
+    if strange := [name for name in (state.generation, *state.history) if not is_generation(name)]:
+        raise DamagedFileError(f"{path} names {strange[0][:60]!r}, which is no generation; {WAY_OUT}")
+    if not 0 <= state.contains <= state.last:
+        raise DamagedFileError(
+            f"{path} says that the generation contains change {state.contains} of {state.last}, which cannot be; "
+            f"{WAY_OUT}"
+        )
     return state
 
 
 def write_state(root: Path, state: State) -> None:
     """Put a state in force: this is the moment at which a generation or a batch of changes counts."""
-    data = seal(asdict(state))
+    before = [each.sequence for each in readable_states(root)]
+    data = seal(asdict(replace(state, sequence=1 + max(before, default=0))))
     fsops.write_bytes(root / CURRENT, data)
     fsops.write_bytes(root / COPY, data)
+
+
+def readable_states(root: Path, names: Sequence[str] = (CURRENT, COPY)) -> list[State]:
+    """Give the states that these files hold, the newest first; one that is missing or damaged is left out."""
+    found = []
+    for name in names:
+        with suppress(DamagedFileError):
+            if state := read_state(root, name):
+                found.append(state)
+    return sorted(found, key=lambda state: (state.sequence, state.last), reverse=True)
 
 
 def is_generation(name: str) -> bool:

@@ -5,6 +5,7 @@ is either whole or not there: a kill can lose at most the batch in flight, and d
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +25,13 @@ from indexing.damaged import read_as
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.ledger import HASH_BYTES, Known, Ledger
-from indexing.sealed import WAY_OUT
+from indexing.sealed import WAY_OUT, read_whole
 from indexing.types import Mask, Modality, Rows
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
 MOST_PARTS = 100_000  # of one item: more is a number that was changed
+_SHARD = re.compile(r"\d{6,}-[0-9a-f]{32}\.parquet")
 AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
 
 
@@ -68,15 +70,18 @@ class EmbeddingStore:
     Args:
         folder: Where the shards are; created when missing.
         dim: Length D of the vectors.
+        shards: Those of a finished store, in order, which is only read; all that are in the folder when None.
 
     Raises:
-        DamagedFileError: When a shard's bytes are not those that were written.
+        DamagedFileError: When a shard is missing, or its bytes are not those that were written.
     """
 
-    def __init__(self, folder: Path, dim: int) -> None:
+    def __init__(self, folder: Path, dim: int, shards: Sequence[Path] | None = None) -> None:
         self.folder, self.dim = folder, dim
-        fsops.make_folder(folder)
-        self._shards = sorted(folder.glob("*.parquet"))
+        if shards is None:
+            fsops.make_folder(folder)
+            shards = sorted(path for path in folder.glob("*.parquet") if _SHARD.fullmatch(path.name))
+        self._shards = list(shards)
         self._ledger = Ledger()
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
         self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
@@ -265,6 +270,8 @@ def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
 def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
     """Give the vectors of a shard as (rows, D) float16."""
     column = table.column("vector").combine_chunks()
+    if not _same_type(column.type, pa.list_(pa.float16(), dim)):
+        raise DamagedFileError(f"vectors are {column.type}, expected {dim} numbers of half precision; {WAY_OUT}")
     flat: NDArray[np.float16] = column.flatten().to_numpy()
     return flat.reshape(-1, dim)
 
@@ -292,9 +299,9 @@ def read_shard(path: Path) -> pa.Table:
     """Read one shard after comparing its bytes with its name.
 
     Raises:
-        DamagedFileError: When they differ.
+        DamagedFileError: When they differ, or it cannot be read.
     """
-    data = path.read_bytes()
+    data = read_whole(path)
     if hashlib.sha256(data).hexdigest()[:32] != path.stem.split("-")[-1]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; delete it and build again")
     with read_as(str(path), WAY_OUT):

@@ -7,8 +7,9 @@ from pathlib import Path
 from indexing.bundle import Bundle
 from indexing.changes import LOG, acknowledged, names_between, read_batch
 from indexing.errors import BundleError, DamagedFileError
-from indexing.generation import INDEX, PROMISE, check_file, part_of
+from indexing.generation import INDEX, PROMISE, check_file, missing_names, part_of, unlisted
 from indexing.manifest import MANIFEST, Manifest
+from indexing.newest import OLDER, behind
 from indexing.publish import last_number
 from indexing.rollback import generations
 from indexing.state import COPY, CURRENT, State, read_state
@@ -17,6 +18,7 @@ REBUILDABLE = (INDEX, PROMISE)
 REBUILT = "`commonspace repair` builds the index again from the vectors"
 REWRITTEN = "`commonspace repair` puts the newest whole generation in force"
 BUILT = "`commonspace rollback` to a whole generation, or build (and fit) again"
+REMOVED = "delete it, or move it to where it belongs"
 DROPPED = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
 
 
@@ -69,6 +71,8 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         read_state(root, COPY)
     except DamagedFileError as error:
         problems.append(Problem(COPY, str(error), "the next change writes it again", False))
+    if older := behind(root):
+        problems.append(Problem(CURRENT, older, OLDER, True))
     serving = state.generation if state else ""
     if serving and serving not in generations(root):
         problems.append(Problem(serving, "the generation in force is missing", REWRITTEN, True))
@@ -88,6 +92,10 @@ def _of_generation(root: Path, name: str, serving: bool, told: Callable[[str], N
         return
     if manifest.generation != name:
         yield Problem(f"{name}/{MANIFEST}", f"it is that of {manifest.generation!r}", BUILT, serving)
+    for lacked in missing_names(manifest):
+        yield Problem(f"{name}/{MANIFEST}", f"it lists no file {lacked!r}", BUILT, serving)
+    for path in unlisted(folder, manifest):
+        yield Problem(f"{name}/{path}", "the manifest does not list it: it is not read", REMOVED, False)
     for record in manifest.files:
         told(f"{name}/{record.name}")
         try:
@@ -107,11 +115,15 @@ def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) ->
             continue
     after, last = min(contained.values(), default=0), last_number(root)
     try:
-        names = names_between(root, after, last)
         if state:
             acknowledged(root, state, state.contains)
     except DamagedFileError as error:
         yield Problem(LOG, str(error), DROPPED, True)
+        return
+    try:
+        names = names_between(root, after, last)
+    except DamagedFileError as error:
+        yield Problem(LOG, str(error), DROPPED, state is None)
         return
     for name in names:
         told(f"{LOG}/{name}")

@@ -25,8 +25,8 @@ from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.compact import folded
 from indexing.errors import CommonspaceError, InputError, TrainingError
-from indexing.index import IndexConfig
 from indexing.lock import writing
+from indexing.newest import require_bundle, require_newest
 from indexing.publish import UNFINISHED, publish, work_folder
 from indexing.sizes import parse_bytes
 from retrieval.adapter import Adapter
@@ -92,7 +92,9 @@ def fit(
     """
     require_log(interactions)
     root = Path(bundle)
+    require_bundle(root)
     with writing(root):
+        require_newest(root)
         opened = Bundle.open(root)
         if opened.batches:
             publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
@@ -150,7 +152,7 @@ class _Fit:
 
     def _check_memory(self) -> None:
         """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
-        config = IndexConfig(**self.bundle.manifest.index["config"])
+        config = self.bundle.manifest.index_config()
         if config.kind == "sharded" and self.config.behaviour is not None:
             from indexing.index.sharding import MEMORY, Plan  # FAISS is loaded only by those who build
 

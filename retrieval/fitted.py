@@ -9,7 +9,6 @@ import numpy as np
 from indexing.bundle import Bundle
 from indexing.generation import INDEX, PROMISE, part_of
 from indexing.held_out import held_out_queries
-from indexing.index import IndexConfig
 from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.publish import publish, work_folder
@@ -91,7 +90,7 @@ def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: 
 
 def _indexed(bundle: Bundle, space: ItemSpace, pasts: Sequence[History]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Index to the goals of the bundle, which real histories are now among the queries for."""
-    config, frozen = IndexConfig(**bundle.manifest.index["config"]), bundle.modality_vectors
+    config, frozen = bundle.manifest.index_config(), bundle.modality_vectors
     asked = held_out_queries(frozen, space.content, config.sample)
     if space.behaviour is not None:
         chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]

@@ -7,12 +7,14 @@ import numpy as np
 
 from indexing.bundle import Bundle
 from indexing.compact import compact as compact_bundle
+from indexing.damaged import read_as
 from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.held_out import held_out_queries, random_pairs
 from indexing.index import Queries
 from indexing.repair import RepairReport
 from indexing.repair import repair as repair_bundle
+from indexing.sealed import WAY_OUT
 from indexing.types import Rows, Vectors
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR, Behaviour
@@ -42,7 +44,8 @@ class LearnedParts:
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
         self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
-        self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
+        with read_as(f"the user model of {bundle.folder}", WAY_OUT):
+            self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 

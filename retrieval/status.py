@@ -47,10 +47,10 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     """
     told = bundle.manifest.index
     with read_as(f"the promise of {bundle.folder}", WAY_OUT):
-        target = told["config"]["min_recall"]
+        target = bundle.manifest.index_config().min_recall
         below = [
             f"recall of {kind} was {built:.3f} < {target} when it was built"
-            for kind, built in told["recall"].items()
+            for kind, built in told.get("recall", {}).items()
             if built < target
         ]
     recall: dict[str, float] = {}

@@ -19,7 +19,10 @@ def check_format(path: Path) -> None:
 
     Raises:
         UsageError: For another ending.
+        InputError: For a folder that is not there.
     """
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.suffix not in FORMATS:
         raise UsageError(f"a curve cannot be written as {path.name!r}; name it {' or '.join(FORMATS)}")
 
