@@ -2,6 +2,9 @@
 
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError
@@ -9,7 +12,8 @@ from indexing.generation import BRIDGE
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.sealed import WAY_OUT
-from indexing.types import Vectors
+from indexing.store import AT_ONCE
+from indexing.types import Mask, Vectors
 from retrieval.adapter import Adapter
 from retrieval.attribute import Attribute
 from retrieval.behaviour import Behaviour
@@ -37,6 +41,8 @@ class Opened:
         self.items = bundle.items
         if previous is not None and previous.bundle.generation is not bundle.generation:
             previous = None
+        # The sum of an earlier state, from which that of this one differs by few rows.
+        self._before = (previous.bundle.alive, previous._total) if previous and "_total" in vars(previous) else None
         self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
         if encoder is not None and previous is None:
             bundle.check_encoder(encoder)
@@ -80,9 +86,21 @@ class Opened:
     @cached_property
     def centre(self) -> Vectors:
         """The mean content of all items: (D,) float32."""
-        alive = self.bundle.alive
-        mean: Vectors = (self.vectors if alive.all() else self.vectors[alive]).mean(axis=0)
+        mean: Vectors = (self._total / np.count_nonzero(self.bundle.alive)).astype(np.float32)
         return mean
+
+    @cached_property
+    def _total(self) -> NDArray[np.float64]:
+        """The sum of the content of all items: (D,)."""
+        alive, vectors = self.bundle.alive, self.vectors
+        if self._before is None:
+            return sum_of(vectors, alive)
+        was, total = self._before
+        known = np.zeros(len(alive), np.bool_)
+        known[: len(was)] = was
+        come, gone = np.flatnonzero(alive & ~known), np.flatnonzero(known & ~alive)
+        added: NDArray[np.float64] = vectors[come].sum(axis=0, dtype=np.float64)
+        return total + added - vectors[gone].sum(axis=0, dtype=np.float64)
 
     @property
     def adapter(self) -> Adapter | None:
@@ -100,6 +118,14 @@ class Opened:
         if self._encoder is None:
             self._encoder = encoder_of(self.bundle)
         return self._encoder
+
+
+def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
+    """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
+    total = np.zeros(vectors.shape[1], np.float64)
+    for start in range(0, len(vectors), AT_ONCE):
+        total += alive[start : start + AT_ONCE].astype(np.float32) @ vectors[start : start + AT_ONCE]
+    return total
 
 
 def encoder_of(bundle: Bundle) -> Encoder:

@@ -14,7 +14,7 @@ from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k, check_vectors
 from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.filters import Where, matching
+from retrieval.filters import Where, allowed
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural, weighed, worded
@@ -125,7 +125,7 @@ class Retriever(LaterStages):
         if asked is None or not built.separate:
             return self._candidates(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
         queries = self._rows.space.searched(query_vectors(self.encoder, asked, vectors))
-        allow = matching(self.bundle.attributes, where)
+        allow = allowed(self.bundle.attributes, where)
         frozen = self.bundle.modality_vectors
         k = check_k(k)
         scores, rows = search_own_part(self.index, frozen, queries, k, modality=asked, allow=allow)
@@ -275,6 +275,6 @@ class Retriever(LaterStages):
     def _found(
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
-        allow = matching(self.bundle.attributes, where)
+        allow = allowed(self.bundle.attributes, where)
         scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")

@@ -23,6 +23,7 @@ class DeltaIndex:
 
     def __init__(self, base: VectorIndex, added: Vectors, alive: Mask) -> None:
         self._base, self._alive = base, alive
+        self._gone = len(base) - int(np.count_nonzero(alive[: len(base)]))
         self._rows = len(base) + np.flatnonzero(alive[len(base) :])
         living = added if len(self._rows) == len(added) else added[self._rows - len(base)]
         self._added = FlatIndex(living) if len(living) else None
@@ -41,20 +42,21 @@ class DeltaIndex:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
         first = len(self._base)
-        allowed = self._alive if allow is None else self._alive & allow
-        scores, rows = (
-            self._indexed(queries, k, kind) if allow is None else self._base.search(queries, k, allowed[:first], kind)
-        )
+        if allow is None:
+            scores, rows = self._indexed(queries, k, kind)
+        else:
+            allow = self._alive & allow
+            scores, rows = self._base.search(queries, k, allow[:first], kind)
         if self._added is None:
             return scores, rows
-        more_scores, more = self._added.search(queries, min(k, len(self._added)), allowed[self._rows])
+        among = None if allow is None else allow[self._rows]
+        more_scores, more = self._added.search(queries, min(k, len(self._added)), among)
         more_rows = np.where(more >= 0, self._rows[more], -1)
         return padded(*merged((scores, rows), (more_scores, more_rows), k), k)
 
     def _indexed(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
         """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""
-        first = len(self._base)
-        gone = first - int(self._alive[:first].sum())
+        first, gone = len(self._base), self._gone
         scores, rows = self._base.search(queries, k + min(gone, k), kind=kind)
         if not gone:
             return scores, rows

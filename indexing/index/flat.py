@@ -13,6 +13,8 @@ from indexing.types import Mask, Rows, Vectors
 
 # Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
 MOST_SCORES = 64_000_000
+# Below this share of allowed rows their vectors are copied before they are scored.
+FEW = 0.25
 
 
 class FlatIndex:
@@ -47,12 +49,16 @@ class FlatIndex:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
         candidates = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
-        vectors = self.vectors if allow is None else self.vectors[candidates]
-        block = max(1, MOST_SCORES // max(1, len(candidates)))
-        parts = [
-            best(queries[start : start + block] @ vectors.T, candidates, min(k, len(candidates)))
-            for start in range(0, max(1, len(queries)), block)
-        ]
+        # To copy the vectors of many allowed rows costs more than to score those that are not.
+        few = len(candidates) < FEW * len(self)
+        vectors = self.vectors[candidates] if few else self.vectors
+        block = max(1, MOST_SCORES // max(1, len(vectors)))
+        parts = []
+        for start in range(0, max(1, len(queries)), block):
+            scores = queries[start : start + block] @ vectors.T
+            if not few and len(candidates) < len(self):
+                scores = scores[:, candidates]
+            parts.append(best(scores, candidates, min(k, len(candidates))))
         scores = np.concatenate([part[0] for part in parts])
         rows = np.concatenate([part[1] for part in parts])
         return padded(scores, rows, k)

@@ -1,7 +1,7 @@
 """Filters over attributes: expressions and their text form, evaluated once into a mask of rows."""
 
 from retrieval.filters.expressions import And, Compare, Condition, Expression, Field, Not, Or, Where, field
-from retrieval.filters.matching import matching
+from retrieval.filters.matching import allowed, matching
 from retrieval.filters.text import parse_filter
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Not",
     "Or",
     "Where",
+    "allowed",
     "field",
     "matching",
     "parse_filter",
