@@ -18,6 +18,7 @@ from indexing.pictures import PictureLimits
 from indexing.rollback import rollback
 from indexing.sounds import SoundLimits
 from indexing.types import Modality
+from indexing.update import update
 from indexing.verify import verify
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "delete",
     "load_encoder",
     "rollback",
+    "update",
     "upsert",
     "verify",
 ]

@@ -25,6 +25,7 @@ from indexing.manifest import Manifest
 from indexing.state import State, read_state
 from indexing.store import Parts
 from indexing.types import Mask, Modality, Rows
+from indexing.updates import with_updates
 
 
 class Bundle:
@@ -110,7 +111,17 @@ class Bundle:
 
     @cached_property
     def attributes(self) -> pa.Table:
-        """One line a row: item_id, text columns and attributes."""
+        """One line a row: item_id, text columns and attributes, as they are after every update."""
+        try:
+            return with_updates(self.put_attributes, self.items, self.batches)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BundleError(
+                f"updates of the attributes of {self.root} have other types: {error}; build the bundle again"
+            ) from error
+
+    @cached_property
+    def put_attributes(self) -> pa.Table:
+        """One line a row: item_id, text columns and attributes, as they were when the item was put in."""
         tables = [self.generation.attributes, *(batch.attributes for batch in self.batches)]
         try:
             return pa.concat_tables(tables, promote_options="default")

@@ -40,6 +40,7 @@ _SCHEMA = pa.schema(
         "attributes": pa.large_binary(),
     }
 )
+_UPDATED = pa.field("updated", pa.large_binary())
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class Batch:
         removed: The item_ids taken out first; every item that is put in is taken out before.
         embeddings: What became of each content of the items put in, as a table of the store's schema.
         attributes: One line an item put in: item_id, text columns and attributes.
+        updated: One line an item that stays and has other values now: item_id, and columns in which a missing value
+            leaves what was; None when there is none.
     """
 
     number: int
@@ -59,6 +62,7 @@ class Batch:
     removed: tuple[str, ...]
     embeddings: pa.Table
     attributes: pa.Table
+    updated: pa.Table | None = None
 
     @cached_property
     def item_ids(self) -> ItemIds:
@@ -78,7 +82,9 @@ class Batch:
             "embeddings": [_packed(self.embeddings)],
             "attributes": [_packed(self.attributes)],
         }
-        return _packed(pa.table(line, _SCHEMA))
+        if self.updated is None:
+            return _packed(pa.table(line, _SCHEMA))
+        return _packed(pa.table(line | {"updated": [_packed(self.updated)]}, _SCHEMA.append(_UPDATED)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Batch":
@@ -89,13 +95,14 @@ class Batch:
         """
         with read_as("a batch of changes", WAY_OUT):
             packed = _unpacked(data)
-            if packed.schema != _SCHEMA or packed.num_rows != 1:
+            if packed.schema not in (_SCHEMA, _SCHEMA.append(_UPDATED)) or packed.num_rows != 1:
                 raise ValueError(f"it has columns {str(packed.schema.names)[:200]} and {packed.num_rows} lines")
             (line,) = packed.to_pylist()
             embeddings, attributes = (_unpacked(line[name]) for name in ("embeddings", "attributes"))
             kind = embeddings.schema.field("vector").type
             sound_embeddings(embeddings, kind.list_size)
-            batch = cls(line["number"], line["fingerprint"], tuple(line["removed"]), embeddings, attributes)
+            updated = _unpacked(line["updated"]) if "updated" in line else None
+            batch = cls(line["number"], line["fingerprint"], tuple(line["removed"]), embeddings, attributes, updated)
             batch._check()
             return batch
 
@@ -111,6 +118,10 @@ class Batch:
         put_in = set(ids.to_pylist())
         if len(put_in) != len(ids) or None in self.removed:
             raise ValueError("an item is put in twice, or something without a name is taken out")
+        if self.updated is not None:
+            names = self.updated.column("item_id")
+            if self.updated.column_names[0] != "item_id" or names.type != pa.string() or names.null_count:
+                raise ValueError("it updates something without a name")
         if other := set(self.embeddings.column("item_id").to_pylist()) - put_in:
             raise ValueError(f"it has vectors of {min(other)!r:.60}, which it does not put in")
 

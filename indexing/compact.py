@@ -114,7 +114,8 @@ def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict
 
 def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
     """Give the shards of the store: those that no change touches as they are, the others without what is gone."""
-    touched = pa.array({item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)})
+    moved = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
+    touched = pa.array(sorted(moved), pa.string())
     shards: list[tuple[str, Content]] = []
     number = -1
     for path in bundle.generation.shards:

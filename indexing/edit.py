@@ -26,6 +26,7 @@ from indexing.lock import writing
 from indexing.newest import require_bundle, require_newest
 from indexing.state import write_state
 from indexing.store import EmbeddingStore, parquet_bytes, to_table
+from indexing.updates import known_embeddings
 
 WAIT = 10.0
 COMPACT_BEYOND = 0.1
@@ -40,17 +41,23 @@ class EditReport:
         added: Items that are new.
         replaced: Items that were there and have been put in again.
         removed: Items that were taken out.
+        updated: Items of which attributes were changed.
+        left: Missing values of an update, which left what was.
+        encoded: Contents that went through the encoder; what had not changed was taken from the bundle.
         rejected: Rows of the source that are no items, by reason.
         failed: Items of which nothing could be encoded, with the reason; what there was of them stays.
         partly: Items of which some content could not be encoded, with the reason; they are put in without it.
         batch: Number of the batch; 0 when nothing changed.
-        pending: Items put in or taken out since the generation was made.
+        pending: Items put in, taken out or updated since the generation was made.
         compaction_due: Whether these are so many that `compact` pays.
     """
 
     added: int = 0
     replaced: int = 0
     removed: int = 0
+    updated: int = 0
+    left: int = 0
+    encoded: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     partly: dict[str, str] = field(default_factory=dict)
@@ -85,7 +92,7 @@ def add(
         EncoderMismatchError: When the encoder is another.
         BundleLockedError: When another process goes on writing to the bundle.
     """
-    with _changing(bundle) as present:
+    with changing(bundle) as present:
         if known := present.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
                 f"{len(known)} items are in {present.root} already: {examples(known)}",
@@ -103,8 +110,11 @@ def upsert(
     encode: EncodeConfig | None = None,
     progress: bool = False,
 ) -> EditReport:
-    """Encode items and put them into a bundle, in place of those of the same item_id; see `add`."""
-    with _changing(bundle) as present:
+    """Encode items and put them into a bundle, in place of those of the same item_id; see `add`.
+
+    Of an item that the bundle has only contents that have changed are encoded.
+    """
+    with changing(bundle) as present:
         return _put(present, catalogue, encoder, encode, progress)
 
 
@@ -122,7 +132,7 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
     """
     if isinstance(item_ids, str):
         raise InputError(f"item_ids is the single value {item_ids!r}; give a list, even of one: [{item_ids!r}]")
-    with _changing(bundle) as present:
+    with changing(bundle) as present:
         wanted = list(dict.fromkeys(item_ids))
         known = present.items.known(wanted)
         if len(known) < len(wanted) and not missing_ok:
@@ -136,11 +146,11 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
             raise InputError(f"this would leave {present.root} without any item; remove the folder instead")
         nothing = to_table([], present.manifest.encoder.dim)
         batch = Batch(0, "", tuple(known), nothing, present.attributes.schema.empty_table())
-        return _commit(present, batch, EditReport(removed=len(known)))
+        return commit(present, batch, EditReport(removed=len(known)))
 
 
 @contextmanager
-def _changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
+def changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and give what is in force."""
     root = bundle.root if isinstance(bundle, Bundle) else Path(bundle)
     require_bundle(root)
@@ -160,8 +170,11 @@ def _put(
     # Apart from the work of a build, which starts from all that the bundle has.
     work = bundle.root / f"work-edit-{encoder.info.fingerprint[:16]}"
     store = EmbeddingStore(work, encoder.info.dim)
-    embed(catalogue, encoder, store, encode, shown=progress)
     everything = ItemIds(attributes.column("item_id").to_pylist())
+    if not encoder.info.precomputed:
+        for known in known_embeddings(bundle, everything):
+            store.append_table(known)
+    encoded = embed(catalogue, encoder, store, encode, shown=progress).encoded
     # A direction by the modalities that the bundle has, or the item could not be found.
     usable = fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1)
     put = dict.fromkeys(everything[row] for row in np.flatnonzero(usable))
@@ -172,8 +185,15 @@ def _put(
     reasons = {record.item_id: record.reason for record in records if record.vector is None}
     failed = {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
     partly = {item_id: reason for item_id, reason in reasons.items() if item_id not in failed}
-    report = EditReport(len(put) - replaced, replaced, 0, dict(catalogue.report.rejected), failed, partly)
-    report = _commit(bundle, batch, report)
+    report = EditReport(
+        added=len(put) - replaced,
+        replaced=replaced,
+        encoded=encoded,
+        rejected=dict(catalogue.report.rejected),
+        failed=failed,
+        partly=partly,
+    )
+    report = commit(bundle, batch, report)
     fsops.remove(work)
     return report
 
@@ -194,10 +214,10 @@ def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
+def commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     """Make a batch durable and then in force, if it changes anything."""
     root, state = bundle.root, bundle.state
-    if not batch.removed and not len(batch.attributes):
+    if not batch.removed and not len(batch.attributes) and batch.updated is None:
         return _with_pending(report, bundle, bundle.batches)
     batch = replace(batch, number=state.last + 1)
     names = acknowledged(root, state, state.contains)
@@ -208,5 +228,8 @@ def _commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
 
 
 def _with_pending(report: EditReport, bundle: Bundle, batches: Sequence[Batch]) -> EditReport:
-    pending = sum(len(batch.removed) + len(batch.attributes) for batch in batches)
-    return replace(report, pending=pending, compaction_due=pending > COMPACT_BEYOND * bundle.manifest.items)
+    moved = sum(len(batch.removed) + len(batch.attributes) for batch in batches)
+    updated = sum(len(batch.updated) for batch in batches if batch.updated is not None)
+    items = bundle.manifest.items
+    due = moved > COMPACT_BEYOND * items or updated > items  # an update slows nothing but the opening
+    return replace(report, pending=moved + updated, compaction_due=due)

@@ -138,7 +138,10 @@ class EmbeddingStore:
         """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
         if not embeddings:
             return
-        table = to_table(embeddings, self.dim)
+        self.append_table(to_table(embeddings, self.dim))
+
+    def append_table(self, table: pa.Table) -> None:
+        """Write embeddings that are a table of the store's schema already, as `append` does."""
         data = parquet_bytes(table)
         shard = self.folder / shard_name(len(self._shards), data)
         fsops.write_bytes(shard, data)

@@ -74,7 +74,7 @@ class LearnedParts:
         if not bundle.batches:
             return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
         new = np.arange(max(start, known), len(bundle.items))
-        described = self.description.of(bundle.modality_vectors.take(new), bundle.attributes.take(new))
+        described = self.description.of(bundle.modality_vectors.take(new), bundle.put_attributes.take(new))
         later = self.behaviour.later(described, bundle.origins[new - known])
         return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
 

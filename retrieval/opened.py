@@ -100,7 +100,9 @@ class Opened:
         known[: len(was)] = was
         come, gone = np.flatnonzero(alive & ~known), np.flatnonzero(known & ~alive)
         added: NDArray[np.float64] = vectors[come].sum(axis=0, dtype=np.float64)
-        return total + added - vectors[gone].sum(axis=0, dtype=np.float64)
+        removed: NDArray[np.float64] = vectors[gone].sum(axis=0, dtype=np.float64)
+        changed: NDArray[np.float64] = total + added - removed
+        return changed
 
     @property
     def adapter(self) -> Adapter | None:

@@ -67,7 +67,7 @@ for learning in (prepare.prepare, learn.fit, learn.tune):
     app.command()(learning)
 for judging in (evaluate.evaluate, compare.compare):
     app.command()(judging)
-for changing in (edit.add, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):
+for changing in (edit.add, edit.update, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):
     app.command()(changing)
 for told in (build.info, inspect.inspect, doctor.doctor, export.export):
     app.command()(told)

@@ -18,11 +18,10 @@ def check_format(path: Path) -> None:
     """Check that a drawing can be written under this name.
 
     Raises:
-        UsageError: For another ending.
-        InputError: For a folder that is not there.
+        UsageError: For another ending, or a folder that is not there.
     """
     if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.suffix not in FORMATS:
         raise UsageError(f"a curve cannot be written as {path.name!r}; name it {' or '.join(FORMATS)}")
 
@@ -37,7 +36,7 @@ def write_drawing(path: Path, title: str, panels: int, draw: Callable[[list[Any]
         draw: Draws into them, given as matplotlib's axes.
 
     Raises:
-        UsageError: For another ending.
+        UsageError: For another ending, or a folder that is not there.
         MissingExtraError: Without matplotlib.
     """
     check_format(path)

@@ -1,4 +1,4 @@
-"""`commonspace add` and `commonspace delete`."""
+"""`commonspace add`, `update` and `delete`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from indexing.edit import EditReport
 from indexing.edit import add as add_items
 from indexing.edit import delete as delete_items
 from indexing.edit import upsert as upsert_items
+from indexing.update import update as update_items
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
 from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
@@ -52,6 +53,16 @@ def _as_built(catalogue: Catalogue, bundle: Bundle) -> tuple[str, ...]:
     return tuple(name for name in built if name in catalogue.reader.schema.names) or catalogue.columns.text
 
 
+def update(
+    bundle: BundleFolder,
+    source: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file: item_id and the columns to change.")],
+    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change attributes alone, as price or stock: nothing is encoded, and filters find the new values at once."""
+    _show(update_items(bundle, source, item_id=item_id), bundle, as_json)
+
+
 def delete(
     bundle: BundleFolder,
     item_ids: Annotated[list[str], typer.Argument(help="Items to take out.")],
@@ -70,6 +81,9 @@ def _show(report: EditReport, bundle: Path, as_json: bool) -> None:
         "added": report.added,
         "replaced": report.replaced,
         "removed": report.removed,
+        "updated": report.updated,
+        **({"missing values, which left what was": report.left} if report.left else {}),
+        "contents encoded": report.encoded,
         "rows rejected": ", ".join(f"{count} {reason}" for reason, count in report.rejected.items()) or "none",
         **{f"not encoded: {item_id}": reason for item_id, reason in list(report.failed.items())[:5]},
         **{f"in part: {item_id}": reason for item_id, reason in list(report.partly.items())[:5]},
