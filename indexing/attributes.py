@@ -53,6 +53,18 @@ class AttributeColumns:
             self._leave_out_vectors(given)
             yield {name: given[name] for name in self.types}
 
+    def look(self, limit: int | None = None) -> None:
+        """Read no more than what `as_text` and `left_out` depend on."""
+        all_of_them = self.types
+        self.types = {
+            name: kind
+            for name, kind in all_of_them.items()
+            if name in self._why or (is_embedding(kind) and not is_named_vector(name, kind))
+        }
+        for _ in self.batches(limit):
+            pass
+        self.types = {name: kind for name, kind in all_of_them.items() if name not in self._left_out}
+
     @property
     def left_out(self) -> dict[str, str]:
         """Why each other column is no attribute, in the order of the source."""

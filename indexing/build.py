@@ -1,5 +1,6 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -135,6 +136,11 @@ def _publish(
         rows, items, vectors = mapped(store, everything, encoder.info, work)
     else:
         rows, items, vectors = _embedded(store, everything, encoder.info)
+    if not len(everything):
+        reasons = Counter(catalogue.report.rejected).most_common(3)
+        told = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
+        first = catalogue.rejects["reason"][0].as_py() if len(catalogue.rejects) else "nothing"
+        raise CatalogueError(f"every row of {catalogue.source} was rejected: {told}; the first: {first}")
     if not len(rows):
         record = next(store.records(everything), None)
         first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""

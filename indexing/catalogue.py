@@ -90,7 +90,7 @@ class Catalogue:
         cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
-        return cls(read_jsonl(path), columns, _images(images, path))
+        return cls(read_jsonl(path, columns), columns, _images(images, path))
 
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
@@ -158,7 +158,7 @@ class Catalogue:
         match path.suffix.lower():
             case ".parquet" | ".pq":
                 return cls.from_parquet(path, columns=columns, images=images)
-            case ".csv":
+            case ".csv" | ".tsv":
                 return cls.from_csv(path, columns=columns, images=images)
             case ".jsonl" | ".ndjson":
                 return cls.from_jsonl(path, columns=columns, images=images)

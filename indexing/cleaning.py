@@ -6,12 +6,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from indexing.item_ids import item_id_problem
 
+LONGEST_TEXT = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
+CUT = f"text cut to {LONGEST_TEXT} characters"
 _SHOWN = 80  # characters of a path, in a reason
+LARGEST_EXACT = 2**53  # whole numbers beyond share their floating number with others
 _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = ".!?…;:"
 _REMOVED = ("Cc", "Cs", "Co")  # control, surrogate, private use; format characters join emoji and stay
@@ -69,7 +73,7 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     parts = []
     for given in fields:
         if isinstance(given, list):
-            listed = (_clean(str(part), repaired) for part in given if part is not None)
+            listed = (_clean(str(part), repaired) for part in given[:LONGEST_TEXT] if part is not None)
             part = ", ".join(filter(None, listed))
         else:
             part = "" if given is None else _clean(str(given), repaired)
@@ -78,11 +82,17 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     text = ""
     for part in parts:
         text += ("" if not text else " " if text[-1] in _SENTENCE_ENDS else ". ") + part
+    if len(text) > LONGEST_TEXT:
+        repaired[CUT] += 1
+        text = text[:LONGEST_TEXT]
     return text or None
 
 
 def _clean(raw: str, repaired: Counter[str]) -> str:
     """Compose Unicode, take out control characters, fold white space; nothing is left of what nobody can see."""
+    if len(raw) > LONGEST_TEXT:
+        repaired[CUT] += 1
+        raw = raw[:LONGEST_TEXT]
     text = unicodedata.normalize("NFC", raw)
     if not text.isprintable():
         kinds = [unicodedata.category(c) for c in text]
@@ -107,7 +117,15 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
         return None, "missing item_id"
     if isinstance(raw, bool):
         return None, "item_id of type bool"
-    if isinstance(raw, float) and raw.is_integer():
+    if isinstance(raw, float) and raw != raw:  # NaN
+        return None, "missing item_id"
+    if (isinstance(raw, float) and not (raw.is_integer() and abs(raw) <= LARGEST_EXACT)) or (
+        isinstance(raw, Decimal) and raw != raw.to_integral_value()
+    ):
+        return None, f"item_id is a number that is not whole, or too large to be exact: {raw}"
+    if isinstance(raw, bytes):
+        return None, f"item_id of bytes: write it as text, {raw[:8].hex()} in hexadecimal digits"
+    if isinstance(raw, float | Decimal):
         repaired["item_id from a whole number"] += 1
         raw = str(int(raw))
     elif isinstance(raw, int):

@@ -35,7 +35,7 @@ __all__ = [
     "plain_type",
 ]
 
-ITEM_ID_NAMES = ("item_id", "id")
+ITEM_ID_NAMES = ("item_id", "id", "sku", "product_id", "article_id", "movie_id", "book_id", "asin", "parent_asin")
 TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
 IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
 AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
@@ -92,7 +92,8 @@ class Columns:
             )
         if not (self.text or self.media or self.vectors):
             raise CatalogueError(
-                f"{source} has neither text nor pictures among {schema.names}; name them with `text` or `image`"
+                f"{source} has neither text nor pictures among {schema.names}{_twins(times)}; name them with `text` or "
+                "`image`"
             )
         kinds = (
             (self.text, can_be_text, "text"),
@@ -124,6 +125,13 @@ class Columns:
             return "item_id is the name of the ids themselves"
         kind = schema.field(name).type
         return None if is_plain(kind) or is_named_vector(name, kind) else why_left_out(kind)
+
+
+def _twins(times: Counter[str]) -> str:
+    twins = sorted(name for name, count in times.items() if count > 1)
+    return (
+        f", where several columns are named {' and '.join(map(repr, twins))} and none of them is taken" if twins else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -163,10 +171,10 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
         CatalogueError: When there is no column for the item_id.
     """
     named = named or NamedColumns()
-    item_id = named.item_id or next(iter(_present(ITEM_ID_NAMES, schema)), None)
+    item_id = named.item_id or id_name(schema)
     if item_id is None:
         raise CatalogueError(
-            f"{source} has no column named {' or '.join(ITEM_ID_NAMES)} among {schema.names}; name it with `item_id`"
+            f"{source} has no column named item_id, id, sku or the like among {schema.names}; name it with `item_id`"
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
 
@@ -184,9 +192,28 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
     )
 
 
+def id_name(schema: pa.Schema) -> str | None:
+    """Find the column that usually holds the item_ids."""
+    return next(iter(_present(ITEM_ID_NAMES, schema)), None)
+
+
+def alike(name: str) -> str:
+    """Give a name without case, spaces and signs: those of other writers are found by it.
+
+    >>> alike("itemId"), alike("Item ID"), alike("ITEM_ID")
+    ('itemid', 'itemid', 'itemid')
+    """
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
 def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
+    """Give the columns of these names, as they are written in the schema; names that differ in case only are alike."""
     times = Counter(schema.names)
-    return [name for name in names if times[name] == 1]
+    written: dict[str, list[str]] = {}
+    for name in times:
+        written.setdefault(alike(name), []).append(name)
+    found = [name if times[name] else next(iter(written.get(alike(name), [])), name) for name in names]
+    return [name for name in dict.fromkeys(found) if times[name] == 1]
 
 
 def is_file(kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
+from indexing.attributes import AttributeColumns
 from indexing.catalogue import Catalogue
 from indexing.cleaning import clean_text, reason_kind
 from indexing.errors import InputError
@@ -54,6 +55,7 @@ class Inspection:
         image: Bytes, formats, quantiles of sizes, unusable pictures, exact and near duplicates.
         audio: Bytes, where there is such a column.
         sampled: Source rows of some items drawn at random.
+        columns: Attributes and what each holds; why columns are text, or left out; how the source was read.
         left_out: Files of a folder that are no rows and were not looked at, by what they are.
     """
 
@@ -69,6 +71,7 @@ class Inspection:
     audio: dict[str, Any]
     sampled: list[int]
     left_out: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -206,8 +209,21 @@ def _summary(seen: _Pass, limit: int | None) -> Inspection:
         },
         audio={"bytes": seen.audio_size} if seen.columns.audio else {},
         sampled=sorted(seen.sampled),
+        columns=_columns(seen.catalogue, limit),
         left_out=dict(seen.catalogue.reader.left_out),
     )
+
+
+def _columns(catalogue: Catalogue, limit: int | None) -> dict[str, Any]:
+    found = AttributeColumns(catalogue.reader, catalogue.columns)
+    found.look(limit)
+    return {
+        "item_id": catalogue.columns.item_id,
+        "attributes": found.in_words(),
+        "as_text": found.as_text(),
+        "columns_left_out": found.left_out,
+        "read_as": list(catalogue.reader.notes.read_as),
+    }
 
 
 def _groups(groups: list[list[int]], seen: _Pass) -> Groups:

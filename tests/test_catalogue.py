@@ -234,7 +234,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "items.parquet").write_bytes(b"PAR1 but no more")
     (tmp_path / "notes.docx").write_bytes(b"PK")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "ids.csv").write_text("sku,title\na,b\n")
+    (tmp_path / "ids.csv").write_text("key,title\na,b\n")
     (tmp_path / "lines.jsonl").write_text("nothing\n")
     for name, message in (
         ("items.parquet", "is not a Parquet file"),
@@ -243,7 +243,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
         ("vectors.npy", r"vectors\.npy: there is no such file or folder"),
         ("notes.docx", "cannot tell what"),
         ("empty", "holds no picture"),
-        ("ids.csv", "has no column named item_id or id"),
+        ("ids.csv", "has no column named item_id, id, sku or the like"),
         ("lines.jsonl", "has no line with a JSON object"),
     ):
         with pytest.raises(CatalogueError, match=message):

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,16 @@ def test_a_clean_text_is_clean(fields: list[str]) -> None:
         ("007", "007", None),
         (7, "7", None),
         (7.0, "7", None),
-        (7.5, None, "item_id of type float instead of str"),
-        (float("nan"), None, "item_id of type float instead of str"),
+        (7.5, None, "item_id is a number that is not whole, or too large to be exact: 7.5"),
+        (float("nan"), None, "missing item_id"),
+        (1e17, None, "item_id is a number that is not whole, or too large to be exact: 1e+17"),
+        (Decimal("7.00"), "7", None),
+        (Decimal(10) ** 37, "1" + "0" * 37, None),
+        (Decimal("7.5"), None, "item_id is a number that is not whole, or too large to be exact: 7.5"),
         (True, None, "item_id of type bool"),
         (None, None, "missing item_id"),
         (" ", " ", "blank item_id"),
-        (b"a", None, "item_id of type bytes instead of str"),
+        (b"a", None, "item_id of bytes: write it as text, 61 in hexadecimal digits"),
     ],
 )
 def test_item_ids(raw: object, item_id: str | None, problem: str | None) -> None:

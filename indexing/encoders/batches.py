@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from indexing.cleaning import LONGEST_TEXT
 from indexing.decoding.form import Pixels
 from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError, VectorError
@@ -19,12 +20,12 @@ BATCH_SIZE = 64
 
 
 def well_formed(text: str) -> str:
-    r"""Give a text with a question mark for every half of a surrogate pair, which no tokenizer takes.
+    r"""Give a text with a question mark for every half of a surrogate pair, which no tokenizer takes, and not too long.
 
     >>> well_formed("caf\u00e9 \ud83d") == "caf\u00e9 ?"
     True
     """
-    return text.encode("utf-8", "replace").decode()
+    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
 
 
 def checked_texts(texts: Sequence[str]) -> Sequence[str]:

@@ -1,20 +1,21 @@
 """Items from CSV; a line that does not fit costs itself only."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns
+from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns, alike, id_name
 from indexing.errors import CatalogueError
-from indexing.readers import TableReader, file_of
+from indexing.readers import ReadingNotes, TableReader, file_of
+from indexing.readers.dialect import SEPARATORS, as_utf8, separator_of
 from indexing.readers.urls import Remote
+from indexing.why_text import NO_NUMBER
 
 LONGEST_LINE = 1 << 24  # bytes
-NO_NUMBER = pa.array(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"])
 # Stands for a byte that is no UTF-8: Unicode keeps these for use inside programs, never in texts.
 MARKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 # As floats, the code 007 would come back as 7, and a long number of digits as its neighbour.
@@ -32,21 +33,23 @@ def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None =
         CatalogueError: When it is no CSV file, or has no rows.
     """
     malformed: dict[int, str] = {}
+    notes = ReadingNotes()
 
     def set_aside(row: csv.InvalidRow) -> str:
-        malformed[row.number - 2] = f"{row.actual_columns} columns instead of {row.expected_columns}"
+        lines = (row.text or "").count("\n")
+        joined = f": a quote that is not closed joins {lines + 1} lines" if lines else ""
+        malformed[row.number - 2] = f"{row.actual_columns} columns instead of {row.expected_columns}{joined}"
         return "skip"  # rows count from 1, with the header
 
-    data, mark = _marked(file_of(path).read_bytes())
-    # One thread, since only then rows have numbers.
-    reading = csv.ReadOptions(use_threads=False, block_size=LONGEST_LINE)
+    data, separator, names = _understood(file_of(path), columns, notes)
+    data, mark = _marked(data)
     try:
-        names = _header(data, reading)
         # Everything is read as text first: guessing numbers would turn the id 007 into 7, and the title NA into none.
         table = csv.read_csv(
             pa.BufferReader(data),
-            read_options=reading,
-            parse_options=csv.ParseOptions(invalid_row_handler=set_aside, newlines_in_values=True),
+            # One thread, since only then rows have numbers.
+            read_options=csv.ReadOptions(use_threads=False, block_size=LONGEST_LINE),
+            parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=set_aside, newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=[""],
@@ -55,12 +58,42 @@ def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None =
             ),
         )
     except pa.ArrowException as error:
-        raise CatalogueError(f"{path} cannot be read as CSV: {error}") from error
-    if mark and any(mark in name for name in names):
+        raise CatalogueError(f"{path} cannot be read as CSV, separated by {SEPARATORS[separator]}: {error}") from error
+    if mark and any(mark in name for name in table.column_names):
         raise CatalogueError(f"{path} has a header that is not UTF-8; save it as UTF-8")
     table = _decodable(table, mark, malformed) if mark else table
-    chosen = (columns.item_id, *(columns.text or ()), columns.image) if columns else ()
-    return TableReader(str(path), typed(table, {*ITEM_ID_NAMES, *TEXT_NAMES, *IMAGE_NAMES, *chosen}), malformed)
+    ids = columns.item_id if columns and columns.item_id else id_name(table.schema)
+    chosen = (ids, *(columns.text or ()), columns.image) if columns else (ids,)
+    left = {*_usual(table.column_names), *chosen}
+    return TableReader(str(path), typed(table, left), malformed, notes=notes)
+
+
+def _understood(
+    path: Path | Remote, columns: Columns | NamedColumns | None, notes: ReadingNotes
+) -> tuple[bytes, str, list[str]]:
+    """Give a file as UTF-8, what separates its columns, and their names."""
+    data = path.read_bytes()
+    try:
+        data, encoding = as_utf8(data)
+    except UnicodeDecodeError as error:
+        raise CatalogueError(f"{path} is not in the encoding that its first bytes say: {error}") from error
+    named = columns.item_id if columns else None
+
+    def fits(names: Collection[str]) -> bool:
+        return named in names if named else bool(_usual(names))
+
+    separator, names = separator_of(data, path.suffix.lower(), fits)
+    if encoding:
+        notes.read_as.append(f"encoding {encoding}")
+    if separator != ",":
+        notes.read_as.append(f"separated by {SEPARATORS[separator]}")
+    return data, separator, names
+
+
+def _usual(names: Iterable[str]) -> list[str]:
+    """Give those names that an item_id, texts or pictures usually have."""
+    usual = set(map(alike, (*ITEM_ID_NAMES, *TEXT_NAMES, *IMAGE_NAMES)))
+    return [name for name in names if alike(name) in usual]
 
 
 def _marked(data: bytes) -> tuple[bytes, str | None]:
@@ -71,13 +104,6 @@ def _marked(data: bytes) -> tuple[bytes, str | None]:
         mark = next((mark for mark in MARKS if mark.encode() not in data), MARKS[0])
         return re.sub("[\udc80-\udcff]", mark, data.decode("utf-8", "surrogateescape")).encode(), mark
     return data, None
-
-
-def _header(data: bytes, reading: csv.ReadOptions) -> list[str]:
-    parsing = csv.ParseOptions(invalid_row_handler=lambda _: "skip", newlines_in_values=True)
-    with csv.open_csv(pa.BufferReader(data), read_options=reading, parse_options=parsing) as head:
-        names: list[str] = head.schema.names
-        return names
 
 
 def _decodable(table: pa.Table, mark: str, malformed: dict[int, str]) -> pa.Table:

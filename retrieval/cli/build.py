@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from indexing.attributes import attributes_in_words
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
@@ -22,6 +23,7 @@ from indexing.pictures import PictureLimits
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
 from retrieval.carried import carry_over
+from retrieval.cli.columns_told import columns_in_words
 from retrieval.cli.curve import write_curve, write_losses
 from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.terminal import show_json, show_pairs
@@ -131,9 +133,12 @@ def _show(bundle: Bundle, as_json: bool, status: Status | None = None) -> None:
     since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
         measured = {} if status is None else {"status": status.to_json()}
-        show_json(_summary(bundle.manifest, bundle.root) | {"changes_since": since} | measured)
+        attributes = attributes_in_words(bundle.attributes.schema)
+        told = {"attributes": attributes, "changes_since": since}
+        show_json(_summary(bundle.manifest, bundle.root) | told | measured)
         return
     pairs = _in_words(bundle.manifest) | ({} if status is None else {"now": _now(status)})
+    pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes_in_words(bundle.attributes.schema))
     if bundle.batches:
         pairs["changes since"] = f"{since['batches']} batches, {since['items_now']} items now"
     show_pairs(str(bundle.root), pairs)
@@ -160,6 +165,7 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "embeddings": counts["embeddings"],
         "rows_rejected": counts["cleaning"]["rejected"],
         "left_out": counts["cleaning"].get("left_out", {}),
+        **{name: counts["cleaning"].get(name, {}) for name in ("read_as", "as_text", "columns_left_out")},
         "quarantined": counts["quarantined"],
         "quarantine_reasons": counts.get("quarantine_reasons", {}),
         **({"bridge": counts["bridge"]} if "bridge" in counts else {}),

@@ -12,6 +12,7 @@ from indexing.inspect_page import inspection_page, overview
 from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
+from retrieval.cli.columns_told import columns_in_words
 from retrieval.cli.output import Json, write_file
 from retrieval.cli.terminal import say, show_json, show_pairs
 
@@ -38,6 +39,6 @@ def inspect(
     if as_json:
         show_json(found.to_json())
         return
-    show_pairs(found.source, overview(found))
+    show_pairs(found.source, overview(found) | columns_in_words(found.columns, found.columns["attributes"]))
     if html is not None:
         say(f"page with pictures written to {html}")

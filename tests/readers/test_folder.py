@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from indexing.build import build_bundle
 from indexing.catalogue import Catalogue, Item
+from indexing.cleaning import LONGEST_TEXT
 from indexing.columns import Columns
 from indexing.errors import CatalogueError
 from indexing.inspect import inspect_catalogue
@@ -36,7 +37,8 @@ def test_captions_do_not_come_from_elsewhere(tmp_path: Path) -> None:
     (folder / "d.txt").write_text("x" * 100_000)
     catalogue = Catalogue.from_image_folder(folder)
     texts = {item.item_id: item.text for item in items_of(catalogue)}
-    assert texts == {"a.png": None, "b.png": None, "c.png": None, "d.png": "x" * LONGEST_CAPTION}
+    assert texts == {"a.png": None, "b.png": None, "c.png": None, "d.png": "x" * LONGEST_TEXT}
+    assert catalogue.attributes["caption"].to_pylist()[-1] == "x" * LONGEST_CAPTION
     assert catalogue.rejects["reason"].to_pylist() == [
         "link leads out of the folder: a.txt",
         "link leads nowhere: b.txt",
