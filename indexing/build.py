@@ -75,6 +75,7 @@ def build_bundle(
         encoder = encoder.fitted(catalogue)
     with writing(root):
         before = learned_before(root, encoder.info.fingerprint, carry, drop=drop_learned)
+        _check_kept(catalogue)
         work = root / f"work-{encoder.info.fingerprint[:16]}"
         _seed(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)
@@ -136,11 +137,6 @@ def _publish(
         rows, items, vectors = mapped(store, everything, encoder.info, work)
     else:
         rows, items, vectors = _embedded(store, everything, encoder.info)
-    if not len(everything):
-        reasons = Counter(catalogue.report.rejected).most_common(3)
-        told = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
-        first = catalogue.rejects["reason"][0].as_py() if len(catalogue.rejects) else "nothing"
-        raise CatalogueError(f"every row of {catalogue.source} was rejected: {told}; the first: {first}")
     if not len(rows):
         record = next(store.records(everything), None)
         first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""
@@ -175,6 +171,15 @@ def _publish(
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }
     publish(root, manifest, files)
+
+
+def _check_kept(catalogue: Catalogue) -> None:
+    if len(catalogue):
+        return
+    reasons = Counter(catalogue.report.rejected).most_common(3)
+    told = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
+    first = catalogue.rejects["reason"][0].as_py()
+    raise CatalogueError(f"every row of {catalogue.source} was rejected: {told}; the first: {first}")
 
 
 def _embedded(store: EmbeddingStore, everything: ItemIds, info: EncoderInfo) -> tuple[Rows, ModalityVectors, Vectors]:
