@@ -59,10 +59,6 @@ class _Parser:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise FilterError(f"the filter {text[:80]!r} holds half a character; give text that is Unicode")
         self._text, self._attributes, self._at, self._depth = text, attributes, 0, 0
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # a byte of the command line that is no UTF-8, or half of a pair
-            self._refuse("this is no Unicode character; write the filter in UTF-8", error.start)
         self._tokens = self._split()
 
     def filter(self) -> Expression:
@@ -193,7 +189,7 @@ class _Parser:
     def _refuse(self, problem: str, at: int | None = None) -> NoReturn:
         at = self._next.start if at is None else at
         start = max(0, at - 30)
-        shown = re.sub(r"\s|[\ud800-\udfff]", " ", self._text[start : at + 30])
+        shown = re.sub(r"\s", " ", self._text[start : at + 30])
         raise FilterError(
             f"cannot read the filter at character {at + 1}: {problem}\n    {shown}\n    {' ' * (at - start)}^"
         )
