@@ -32,6 +32,7 @@ from indexing.packing import pack
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
 from indexing.store import EmbeddingStore, parquet_bytes
+from indexing.texts_apart import unknown_tokens
 from indexing.types import Rows, Vectors
 
 
@@ -155,6 +156,7 @@ def _publish(
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(everything) - len(rows),
+        **unknown_tokens(encoder, catalogue),
         **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
     }
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)

@@ -22,7 +22,7 @@ from indexing.generation import Generation
 from indexing.index import VectorIndex
 from indexing.item_ids import ItemIds
 from indexing.manifest import Manifest
-from indexing.state import State, read_state
+from indexing.state import State, no_bundle, read_state
 from indexing.store import Parts
 from indexing.types import Mask, Modality, Rows
 from indexing.updates import with_updates
@@ -66,7 +66,7 @@ class Bundle:
                 before, state = state, read_state(root)
                 if state == before:  # or else another was put in force meanwhile, and the old one collected
                     raise
-        raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
+        raise no_bundle(root)
 
     def latest(self) -> "Bundle":
         """Give this bundle with what was put in force since: itself when that is nothing.

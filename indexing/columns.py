@@ -92,8 +92,9 @@ class Columns:
             )
         if not (self.text or self.media or self.vectors):
             raise CatalogueError(
-                f"{source} has neither text nor pictures among {schema.names}{_twins(times)}; name them with `text` or "
-                "`image`"
+                f"{source} has neither text nor pictures among {schema.names}{_twins(times)}",
+                python="name them with `text` or `image`",
+                cli="name them with --text or --image",
             )
         kinds = (
             (self.text, can_be_text, "text"),
@@ -174,7 +175,9 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
     item_id = named.item_id or id_name(schema)
     if item_id is None:
         raise CatalogueError(
-            f"{source} has no column named item_id, id, sku or the like among {schema.names}; name it with `item_id`"
+            f"{source} has no column named item_id, id, sku or the like among {schema.names}",
+            python="name it with `item_id`",
+            cli="name it with --id",
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
 

@@ -138,7 +138,8 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
         if len(known) < len(wanted) and not missing_ok:
             unknown = [item_id for item_id in wanted if item_id not in present.items]
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}",
+                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}"
+                f"{present.items.alike(unknown[0])}",
                 python="check their spelling, or pass over them with missing_ok=True",
                 cli="check their spelling, or pass over them with --missing-ok",
             )

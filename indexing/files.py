@@ -19,6 +19,15 @@ def unreadable(what: str, error: OSError, source: bytes | Path | str = b"") -> s
     return f"{what} file cannot be read: {error.strerror or error}{name}"
 
 
+def no_file(path: Path | str) -> str | None:
+    """Say that there is no such file, if there is none.
+
+    >>> no_file("mugs/none.parquet")
+    'mugs/none.parquet: there is no such file'
+    """
+    return None if Path(path).exists() else f"{path}: there is no such file"
+
+
 def named(reason: str, name: str) -> str:
     """Give a reason with the file that it is about, if that has a name.
 

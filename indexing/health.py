@@ -23,6 +23,7 @@ from indexing.geometry import (
     unusable,
 )
 from indexing.store import EmbeddingStore
+from indexing.texts_apart import WAY_OUT, told_apart
 from indexing.types import Modality, Rows, Vectors
 
 MOST_ITEMS, MOST_QUERIES = 200_000, 5_000
@@ -79,7 +80,12 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
     items = unit(served_vectors(bundle)[rows, : bundle.manifest.encoder.dim])  # content, without behaviour
     names = [bundle.items[row] for row in rows]
     separate = bundle.manifest.encoder.separate
-    return [_damage(frozen), _quarantine(bundle), *examine_vectors(frozen, items, names, rng, separate=separate)]
+    return [
+        _damage(frozen),
+        _quarantine(bundle),
+        *_texts(bundle, seed),
+        *examine_vectors(frozen, items, names, rng, separate=separate),
+    ]
 
 
 def examine_vectors(
@@ -136,6 +142,12 @@ def _quarantine(bundle: Bundle) -> Finding:
         f"{told}, {most[1]} of them: {most[0]}",
         "mend these in the source and build again; what is encoded already is kept",
     )
+
+
+def _texts(bundle: Bundle, seed: int) -> Iterator[Finding]:
+    told = told_apart(bundle, np.random.default_rng(seed))
+    if told is not None:
+        yield Finding("texts", told.to_json(), told.good, told.in_words(), "" if told.good else WAY_OUT)
 
 
 def _no_gaps(frozen: ModalityVectors) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from indexing.errors import InputError, UnknownItemError, examples
 from indexing.types import Mask, Rows
 
 LONGEST_ITEM_ID = 512
+_LOOKED_AT = 200_000  # ids among which one that is spelled alike is looked for
 
 
 class ItemIds(Sequence[str]):
@@ -83,10 +85,20 @@ class ItemIds(Sequence[str]):
                     f"{examples(map(str, as_text))} {verb}; give text"
                 )
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}; "
-                "check their spelling, or add the items and build again"
+                f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}"
+                f"{self.alike(unknown[0])}",
+                python="check their spelling, or put the items in with add()",
+                cli="check their spelling, or put the items in with `commonspace add`",
             )
         return np.array(rows, np.int64)
+
+    def alike(self, item_id: object) -> str:
+        """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
+        wanted = str(item_id)
+        near = (one for one in self._ids[:_LOOKED_AT] if abs(len(one) - len(wanted)) <= 2)
+        folded = {one.casefold(): one for one in near if one in self}
+        close = get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.75)
+        return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
     def known(self, item_ids: Iterable[str]) -> list[str]:
         """Keep those ids that are among these items, in the order given."""

@@ -6,8 +6,8 @@ CURRENT is written before its copy, and before a batch counts as acknowledged: n
 from pathlib import Path
 
 from indexing.changes import last_settled
-from indexing.errors import BundleError, DamagedFileError
-from indexing.state import COPY, CURRENT, State, readable_states
+from indexing.errors import DamagedFileError
+from indexing.state import COPY, CURRENT, State, no_bundle, readable_states
 
 OLDER = "`commonspace repair` puts the newest state in force, with every acknowledged change"
 
@@ -49,7 +49,7 @@ def require_bundle(root: Path) -> None:
         BundleError: When it is none.
     """
     if not any((root / name).exists() for name in (CURRENT, COPY)) and not any(root.glob("gen-*")):
-        raise BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
+        raise no_bundle(root)
 
 
 def _state(root: Path, name: str) -> State | None:

@@ -119,7 +119,7 @@ def progress(label: str = "", total: int | None = None, unit: str = "", *, shown
         yield Shown(None)
     elif sys.stderr.isatty():
         console = Console(stderr=True)
-        with Progress(*columns(console.width), console=console) as bar:
+        with Progress(*columns(console.width), console=console, redirect_stdout=False) as bar:
             yield _begun(Shown(bar), label, total, unit)
     else:
         with _lines(_begun(Shown(None), label, total, unit)) as told:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from indexing import fsops
-from indexing.errors import DamagedFileError
+from indexing.errors import BundleError, DamagedFileError
 from indexing.sealed import WAY_OUT, seal, unseal
 
 CURRENT, COPY = "CURRENT", "CURRENT.copy"
@@ -101,6 +101,16 @@ def readable_states(root: Path, names: Sequence[str] = (CURRENT, COPY)) -> list[
             if state := read_state(root, name):
                 found.append(state)
     return sorted(found, key=lambda state: (state.sequence, state.last), reverse=True)
+
+
+def no_bundle(root: Path) -> BundleError:
+    """Say that a folder holds no bundle, and whether one is being built there."""
+    if any(root.glob("work-*")):
+        return BundleError(
+            f"{root} holds no bundle yet: a build is under way or was stopped; wait until it ends, or run the same "
+            "build again, which goes on"
+        )
+    return BundleError(f"{root} holds no bundle; make one with `commonspace build SOURCE --out {root}`")
 
 
 def is_generation(name: str) -> bool:

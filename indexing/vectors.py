@@ -132,7 +132,7 @@ def _read(column: pa.Array, rows: Sequence[int], dim: int) -> tuple[Vectors, lis
         vectors = wide.astype(np.float32)
     problems = [""] * len(lengths)
     for place in np.flatnonzero((lengths >= 0) & ~fitting).tolist():
-        problems[place] = f"vector of the wrong length, row {rows[place]}: {lengths[place]} numbers, expected {dim}"
+        problems[place] = f"vector of the wrong length: row {rows[place]}: {lengths[place]} numbers, expected {dim}"
     finite = np.isfinite(vectors).all(axis=1)
     for place in np.flatnonzero(~finite).tolist():
         at = int(np.argmin(np.isfinite(vectors[place])))

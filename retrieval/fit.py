@@ -127,7 +127,11 @@ class _Fit:
     ) -> None:
         self.bundle, self.config, self.before = bundle, config, before
         if before is None and config.way != "time" and config.head is not None and config.head.new_users:
-            raise InputError("new_users=True needs way='time': cut each for itself, every history has an early part")
+            raise InputError(
+                "new users are learned from a cut by time: cut each for itself, every history has an early part",
+                python="give new_users=True way='time'",
+                cli="give --cut time, or leave new_users out of the settings",
+            )
         if before is not None and before.space.profiles is not None and profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         interactions, self.known = known_items(interactions, bundle.items)

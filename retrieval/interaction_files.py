@@ -50,6 +50,8 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
                 column_types=dict.fromkeys(needed.values(), pa.string()), include_columns=list(needed.values())
             ),
         )
+    except FileNotFoundError as error:
+        raise InteractionsError(f"{path}: there is no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise InteractionsError(f"{path} cannot be read as {'an .inter file' if inter else 'CSV'}: {error}") from error
     return table.rename_columns(list(needed)), Counter(ragged)

@@ -111,6 +111,8 @@ class Interactions:
             dataset = parquet.ParquetDataset(path)
             needed = wish.needed(dataset.schema.names)
             table = dataset.read(columns=needed)
+        except FileNotFoundError as error:
+            raise InteractionsError(f"{path}: there is no such file") from error
         except (OSError, pa.ArrowException) as error:
             raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
         return cls(*wish.clean(table))

@@ -50,6 +50,8 @@ class Profiles:
                     return cls.from_arrow(csv.read_csv(path, convert_options=text))
                 case suffix:
                     raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: there is no such file") from error
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"the profiles in {path} cannot be read: {error}") from error
 

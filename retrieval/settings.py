@@ -41,6 +41,8 @@ def read_settings(kind: type[Settings], path: Path | str) -> Settings:
     """
     try:
         values = json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the settings in {path} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -115,6 +115,9 @@ class _CsvWriter:
         self._rows(table, header=False)
 
     def _rows(self, table: pa.Table, *, header: bool) -> None:
+        if not len(table) and not header:
+            return
+        table = table.combine_chunks()  # Arrow writes zeros for rows behind a chunk without any
         for place, field in enumerate(table.schema):
             if pa.types.is_list(field.type):
                 texts = table.column(place).cast(pa.list_(pa.string()))

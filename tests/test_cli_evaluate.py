@@ -124,7 +124,7 @@ def test_texts_find_the_items_that_they_mean(shop: Shop, run: Run, tmp_path: Pat
         ([], "give either a log of interactions or --queries FILE"),
         (["{log}", "--queries", "{log}"], "give either a log of interactions or --queries FILE"),
         (["--queries", "{log}"], "lacks ['text']; there are ['user_id', 'item_id', 'timestamp', 'part']"),
-        (["--queries", "nowhere.parquet"], "nowhere.parquet cannot be read as Parquet"),
+        (["--queries", "nowhere.parquet"], "nowhere.parquet: there is no such file"),
         (["--queries", "{holes}"], "1 rows of"),
         (["--queries", "{strange}"], "is in the bundle; are they the same ids?"),
         (["{log}", "--items", "nowhere.parquet"], "nowhere.parquet: there is no such file"),

@@ -135,7 +135,7 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     table["timestamp"] = np.where(users < 150, 1000 * steps + users, late).tolist()
     log = Interactions.from_arrow(pa.table(table))
     config = replace(SMALL, head=replace(STAGE, new_users=True), way="time")
-    with pytest.raises(InputError, match="new_users=True needs way='time'"):
+    with pytest.raises(InputError, match="give new_users=True way='time'"):
         fit(live, log, replace(config, way="user"))
     taught: list[Moment] = []
     examples = StageLearner.examples

@@ -202,5 +202,5 @@ def test_doctor_and_export_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
         assert (json.loads(out)["folder"], json.loads(out)["items"]) == (str(tmp_path / form), 20)
     assert (tmp_path / "mmrec" / "mmrec.inter").exists()
     code, _, err = run(capsys, "export", bundle, "--format", "mmrec", "--out", tmp_path / "x")
-    assert (code, "give --interactions LOG with --format mmrec" in err) == (1, True)
+    assert (code, "give --interactions LOG with --format mmrec" in err) == (2, True)
     assert run(capsys, "export", bundle, "--format", "parquet", "--out", tmp_path / "x")[0] == 2

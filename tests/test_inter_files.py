@@ -72,5 +72,5 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, text: str, message: str
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InteractionsError, match=r"gone.inter cannot be read as an .inter file"):
+    with pytest.raises(InteractionsError, match=r"gone.inter: there is no such file"):
         Interactions.open(tmp_path / "gone.inter")

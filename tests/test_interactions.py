@@ -320,7 +320,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, content: 
 
 @pytest.mark.parametrize("name", ["missing.parquet", "missing.csv"])
 def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InteractionsError, match=f"{name} cannot be read as"):
+    with pytest.raises(InteractionsError, match=f"{name}: there is no such file"):
         Interactions.open(tmp_path / name)
 
 

@@ -48,6 +48,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "users.parquet").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"users\.parquet cannot be read"):
         Profiles.open(tmp_path / "users.parquet")
+    with pytest.raises(InputError, match=r"gone\.csv: there is no such file"):
+        Profiles.open(tmp_path / "gone.csv")
     with pytest.raises(InputError, match=r"ends in '\.txt'"):
         Profiles.open(tmp_path / "users.txt")
 

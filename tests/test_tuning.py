@@ -34,7 +34,7 @@ def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(InputError, match="holds list"):
         read_settings(FitConfig, tmp_path / "list.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.json: there is no such file"):
         read_settings(FitConfig, tmp_path / "none.json")
 
 

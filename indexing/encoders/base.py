@@ -123,6 +123,15 @@ class AudioEncoder(Encoder, Protocol):
 
 
 @runtime_checkable
+class KnowsTokens(Protocol):
+    """An encoder whose tokenizer says what it does not know, such as words in another script."""
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Give the share of the texts' tokens that stand for whatever is unknown, from 0 to 1."""
+        ...
+
+
+@runtime_checkable
 class HasBridge(Protocol):
     """An encoder with a learned part that its bundle must keep: a map between spaces, or one for each modality."""
 

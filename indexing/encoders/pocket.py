@@ -93,6 +93,13 @@ class PocketEncoder:
             [len(one) for one in ids], lambda places: self._texts([ids[place] for place in places]), DIM, TEXT_BATCH
         )
 
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Give the share of the texts' tokens that the vocabulary does not have."""
+        unknown = self._tokenizer.token_to_id("[UNK]")
+        found = self._tokenizer.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
+        ids = np.concatenate([np.empty(0, np.int64), *(np.array(one.ids, np.int64) for one in found)])
+        return float((ids == unknown).mean()) if len(ids) else 0.0
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed N pictures of any size and mode: (N, 1153) float32, unit length."""
         return in_batches(

@@ -80,6 +80,8 @@ class SpacesEncoder:
 
     def _refuse(self, what: str, modality: Modality) -> NoReturn:
         raise EncoderError(
-            f"encoder {self.info.name!r} has no model and cannot embed {what}; embed them with the model that made the "
-            f"catalogue's {modality} vectors, and call Retriever.search_vectors(vectors, modality={str(modality)!r})"
+            f"encoder {self.info.name!r} has no model and cannot embed {what}",
+            python="embed them with the model that made the "
+            f"catalogue's {modality} vectors, and call Retriever.search_vectors(vectors, modality={str(modality)!r})",
+            cli="only items can be searched with, by `commonspace similar`",
         )

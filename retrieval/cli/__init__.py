@@ -9,6 +9,8 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -28,7 +30,7 @@ from retrieval.cli import (
     query,
     upkeep,
 )
-from retrieval.cli.terminal import UsageError, say
+from retrieval.cli.terminal import ReaderGone, UsageError, say
 
 __all__ = ["app", "main"]
 
@@ -52,6 +54,13 @@ RESUMED = {
 }
 """What is left of a command that was interrupted, where anything is."""
 
+
+def _told_version(wanted: bool) -> None:
+    if wanted:
+        say(f"commonspace {metadata.version('commonspace')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="commonspace",
     help="Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank.",
@@ -61,6 +70,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def commonspace(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_told_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank."""
+
+
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank):
     app.command()(command)
 for learning in (prepare.prepare, learn.fit, learn.tune):
@@ -86,13 +106,15 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = int(app(arguments, standalone_mode=False, prog_name="commonspace") or 0)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer makes this of Ctrl-C
+            raise KeyboardInterrupt
         return code
     except UsageProblem as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         say(f"commonspace: interrupted; {_afterwards(arguments)}", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read has gone, as `head` does when it has seen enough
+    except (BrokenPipeError, ReaderGone):  # whoever read has gone, as `head` does when it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (CommonspaceError, OSError) as error:

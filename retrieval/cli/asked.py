@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from indexing.cleaning import clean_text
 from indexing.errors import InputError
+from indexing.files import no_file
 from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES
@@ -126,6 +127,8 @@ def ask_pairs(retriever: Retriever, path: Path, depth: int) -> Asked:
 
 
 def _pairs(path: Path) -> tuple[list[str], list[str]]:
+    if gone := no_file(path):
+        raise InputError(gone)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

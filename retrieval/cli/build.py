@@ -1,10 +1,13 @@
 """`commonspace build` and `commonspace info`."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 
 from indexing.attributes import attributes_in_words
@@ -16,21 +19,28 @@ from indexing.decoding.pool import MEMORY, SECONDS
 from indexing.encode import EncodeConfig
 from indexing.encoders import load_encoder
 from indexing.films import FilmLimits
+from indexing.generation import REJECTS
 from indexing.index import IndexConfig
 from indexing.index.build import IndexKind
 from indexing.manifest import Manifest
 from indexing.pictures import PictureLimits
+from indexing.rollback import generations
 from indexing.sample import items_path
 from indexing.sounds import SoundLimits
+from indexing.texts_apart import WAY_OUT, told_apart
 from retrieval.carried import carry_over
 from retrieval.cli.columns_told import columns_in_words
 from retrieval.cli.curve import write_curve, write_losses
-from retrieval.cli.output import OUT_FOLDER, Json
-from retrieval.cli.terminal import show_json, show_pairs
+from retrieval.cli.output import OUT_FOLDER, Json, counted, rejected_rows
+from retrieval.cli.terminal import Cell, say, show_json, show_pairs
 from retrieval.retriever import Retriever
 from retrieval.status import DegradedIndexWarning, Status
 
-SAMPLE = "sample"
+SAMPLE, DEFAULT_ENCODER = "sample", "pocket"
+FALLBACK = (
+    "pocket is a small fall-back encoder, for English texts and simple pictures; for data of your own take one such as "
+    "--encoder open_clip:ViT-B-32-SigLIP2-256/webli"
+)
 SOURCE_HELP = "A .parquet, .csv, .jsonl or .tar file, a folder of pictures or tars, dataset:FOLDER, a URL, or 'sample'."
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table from a URL; pictures never are.")]
 
@@ -43,7 +53,7 @@ def build(
         typer.Option(
             help="pocket, open_clip:ARCH/TAG, hf:NAME, st:NAME, clap:NAME, MAIN+clap:NAME, vectors:, vectors:separate."
         ),
-    ] = "pocket",
+    ] = DEFAULT_ENCODER,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
@@ -100,11 +110,13 @@ def build(
         max_seconds,
         max_memory,
     )
+    if encoder == DEFAULT_ENCODER:
+        say(FALLBACK, err=True)
     model = load_encoder(encoder, precision=precision)
     bundle = build_bundle(
         catalogue, model, out, index=config, encode=encode, progress=True, carry=carry_over, drop_learned=drop_learned
     )
-    _show(bundle, as_json)
+    _show(bundle, as_json, cautions=cautions(bundle))
 
 
 def info(
@@ -129,19 +141,34 @@ def info(
     _show(opened, as_json, status)
 
 
-def _show(bundle: Bundle, as_json: bool, status: Status | None = None) -> None:
+def cautions(bundle: Bundle) -> list[str]:
+    """Say what speaks against the encoder of a bundle that was just built: whether it tells the texts apart."""
+    told = told_apart(bundle, np.random.default_rng(0))
+    return [] if told is None or told.good else [f"{told.in_words()}: {WAY_OUT}"]
+
+
+def _show(bundle: Bundle, as_json: bool, status: Status | None = None, cautions: Sequence[str] = ()) -> None:
     since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
-        measured = {} if status is None else {"status": status.to_json()}
+        measured = {"cautions": list(cautions)} if status is None else {"status": status.to_json()}
         attributes = attributes_in_words(bundle.attributes.schema)
-        told = {"attributes": attributes, "changes_since": since}
-        show_json(_summary(bundle.manifest, bundle.root) | told | measured)
+        more = {"attributes": attributes, "changes_since": since, "kept": generations(bundle.root), **measured}
+        show_json(_summary(bundle.manifest, bundle.root) | more)
         return
-    pairs = _in_words(bundle.manifest) | ({} if status is None else {"now": _now(status)})
+    pairs: dict[str, Cell] = dict(_in_words(bundle.manifest))
+    rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS)))
+    if told := rejected_rows(bundle.manifest.counts["cleaning"]["rejected"], rejects):
+        pairs["rejected"] = told
+    if status is not None:
+        pairs["now"] = _now(status)
     pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes_in_words(bundle.attributes.schema))
+    if len(kept := generations(bundle.root)) > 1:
+        pairs["kept"] = f"{', '.join(kept)}; `commonspace rollback {bundle.root} --to NAME` puts one in force"
     if bundle.batches:
-        pairs["changes since"] = f"{since['batches']} batches, {since['items_now']} items now"
+        pairs["changes since"] = f"{counted(since['batches'], 'batch')}, {counted(since['items_now'], 'item')} now"
     show_pairs(str(bundle.root), pairs)
+    for caution in cautions:
+        say(f"caution: {caution}")
 
 
 def _now(status: Status) -> str:
@@ -184,8 +211,7 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in index["recall"].items())
     return {
         "generation": manifest.generation,
-        "items": f"{manifest.items} ({sum(counts['cleaning']['rejected'].values())} rows rejected)",
-        **_counted("rejected", counts["cleaning"]["rejected"]),
+        "items": f"{manifest.items} ({counted(sum(counts['cleaning']['rejected'].values()), 'row')} rejected)",
         **_counted("left out", counts["cleaning"].get("left_out", {})),
         "embeddings": ", ".join(f"{count} {modality}" for modality, count in counts["embeddings"].items()),
         "quarantined": f"{counts['quarantined']} texts or files that could not be encoded",

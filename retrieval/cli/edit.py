@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 
 from indexing.bundle import Bundle
@@ -15,9 +16,9 @@ from indexing.edit import delete as delete_items
 from indexing.edit import upsert as upsert_items
 from indexing.update import update as update_items
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
-from retrieval.cli.output import Json
+from retrieval.cli.output import Json, rejected_rows
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import show_json, show_pairs
+from retrieval.cli.terminal import Cell, show_json, show_pairs
 from retrieval.opened import encoder_of
 
 
@@ -44,7 +45,7 @@ def add(
         catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
     put = upsert_items if upsert else add_items
     report = put(opened, catalogue, encoder_of(opened), progress=True)
-    _show(report, bundle, as_json)
+    _show(report, bundle, as_json, catalogue.rejects)
 
 
 def _as_built(catalogue: Catalogue, bundle: Bundle) -> tuple[str, ...]:
@@ -73,18 +74,19 @@ def delete(
     _show(delete_items(bundle, item_ids, missing_ok=missing_ok), bundle, as_json)
 
 
-def _show(report: EditReport, bundle: Path, as_json: bool) -> None:
+def _show(report: EditReport, bundle: Path, as_json: bool, rejects: pa.Table | None = None) -> None:
     if as_json:
         show_json({"bundle": str(bundle), **report.to_json()})
         return
-    pairs: dict[str, object] = {
+    rejected = [] if rejects is None else rejected_rows(report.rejected, rejects)
+    pairs: dict[str, Cell] = {
         "added": report.added,
         "replaced": report.replaced,
         "removed": report.removed,
         "updated": report.updated,
         **({"missing values, which left what was": report.left} if report.left else {}),
         "contents encoded": report.encoded,
-        "rows rejected": ", ".join(f"{count} {reason}" for reason, count in report.rejected.items()) or "none",
+        "rows rejected": rejected or "none",
         **{f"not encoded: {item_id}": reason for item_id, reason in list(report.failed.items())[:5]},
         **{f"in part: {item_id}": reason for item_id, reason in list(report.partly.items())[:5]},
         "changes since the generation": report.pending,

@@ -9,6 +9,7 @@ import typer
 
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
+from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
@@ -76,15 +77,16 @@ def evaluate(
         raise UsageError("--profiles goes with a log of interactions")
     catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
     retriever = Retriever.load(bundle)
-    if queries is not None:
-        asked = ask_pairs(retriever, queries, depth)
-    else:
-        parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
-        asked = ask_users(retriever, *parts, depth, rerank, split, Profiles.open(profiles) if profiles else None)
-    more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
-    found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
-    sliced = _sliced(retriever, asked, found) if html is not None or as_json else []
-    lost = _lost(retriever, asked) if loss else []
+    with progress("evaluating"):
+        if queries:
+            asked = ask_pairs(retriever, queries, depth)
+        else:
+            parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
+            asked = ask_users(retriever, *parts, depth, rerank, split, Profiles.open(profiles) if profiles else None)
+        more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
+        found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
+        sliced = _sliced(retriever, asked, found) if html is not None or as_json else []
+        lost = _lost(retriever, asked) if loss else []
     source = {"asked": Path(queries or str(interactions)).name, **asked.about, **described(retriever, asked.candidates)}
     written = _written(found, source, save_to, metrics_out)
     if html is not None:
@@ -107,9 +109,7 @@ def evaluate(
         parts_of = {"slices": [row.to_json() for row in sliced], "losses": [row.to_json() for row in lost]}
         show_json(found.to_json() | dict(asked.extra) | parts_of)
         return
-    _show(found, asked, lost)
-    for what, path in written.items():
-        say(f"{what} written to {path}")
+    _show(found, asked, lost, written)
 
 
 def _sliced(retriever: Retriever, asked: Asked, found: Evaluation) -> list[SliceRow]:
@@ -125,7 +125,7 @@ def _lost(retriever: Retriever, asked: Asked) -> list[Loss]:
     return losses(retriever, answered, asked.relevant, kind=asked.kind, measures=asked.measures)
 
 
-def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss]) -> None:
+def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss], written: Mapping[str, Path]) -> None:
     title = f"{asked.about['queries'].partition(';')[0]} ({asked.candidates.stage})"
     rows = [(measure, f"{mean:.4f}", f"{low:.4f} to {high:.4f}") for measure, mean, low, high in found.table()]
     rows += [(measure, f"{share:.4f}", "") for measure, share in found.coverage.items()]
@@ -136,6 +136,8 @@ def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss]) -> None:
         say(f"caution: {asked.about['caution']}")
     for row in lost:
         say(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
+    for what, path in written.items():
+        say(f"{what} written to {path}")
 
 
 def _written(

@@ -1,9 +1,10 @@
 """How answers are given: tables for people, JSON for programs, files for the next step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 
 from indexing import fsops
@@ -71,6 +72,20 @@ def show_candidates(candidates: Candidates, bundle: Bundle, *, as_json: bool, ou
             say("; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items()))
 
 
+def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:
+    """Say for which reasons rows were rejected, and show the first three.
+
+    Args:
+        reasons: How many, by reason.
+        rejects: Columns ``source_row``, ``item_id`` and ``reason``, a line each.
+    """
+    if not reasons:
+        return []
+    first = rejects.slice(0, 3).to_pylist()
+    shown = [f"row {row['source_row']}, {row['item_id']!r}: {row['reason']}" for row in first]
+    return [", ".join(f"{count} {reason}" for reason, count in reasons.items()), *shown]
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file, into a folder that is made when it is missing, or leave what was there."""
     fsops.make_folder(path.parent)
@@ -83,5 +98,5 @@ def counted(count: int, thing: str) -> str:
     >>> counted(1, "row"), counted(2_000, "row"), counted(0, "query")
     ('1 row', '2,000 rows', '0 queries')
     """
-    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}es" if thing.endswith("ch") else f"{thing}s"
     return f"{count:,} {thing if count == 1 else many}"

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import typer
 
 from indexing.errors import InputError
+from indexing.files import no_file
 from retrieval.batch import candidates_from_table, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
@@ -26,7 +27,7 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
-from retrieval.cli.terminal import UsageError
+from retrieval.cli.terminal import UsageError, from_stdin
 from retrieval.cli.users import History, OneUser, Profile, of_histories, of_log
 from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
@@ -49,7 +50,9 @@ CrossEncoderName = Annotated[
 
 def search(
     bundle: BundleFolder,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to search for.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts to search for; - reads one a line from standard input.")
+    ] = None,
     image: Annotated[list[Path] | None, typer.Option(help="Picture to search with; repeat for several.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="Sound to search with; repeat for several.")] = None,
     k: Depth = 10,
@@ -75,6 +78,7 @@ def search(
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
+    texts = from_stdin(texts or [])
     deep = max(k, depth) if shape or cross_encoder else k
     retriever = Retriever.load(bundle)
     filters = _filters(retriever, where)
@@ -91,7 +95,9 @@ def search(
 
 def similar(
     bundle: BundleFolder,
-    item_ids: Annotated[list[str], typer.Argument(help="Items to find the neighbours of.")],
+    item_ids: Annotated[
+        list[str], typer.Argument(help="Items to find the neighbours of; - reads one a line from standard input.")
+    ],
     k: Depth = 10,
     where: Where = None,
     depth: Deep = 100,
@@ -107,6 +113,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to items, which are left out of their own lists."""
+    item_ids = from_stdin(item_ids)
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
@@ -223,6 +230,8 @@ def rerank(
         rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
         return
     log = open_log(interactions, only=only, min_weight=min_weight)
+    if missing := no_file(candidates):
+        raise InputError(missing)
     try:
         table = pq.read_table(candidates)
     except pa.ArrowInvalid as error:

@@ -31,12 +31,16 @@ class UsageError(InputError):
     """Options that do not go together, or one that cannot be read."""
 
 
+class ReaderGone(Exception):  # noqa: N818 - no fault of anyone: `head` has seen enough
+    """Whoever read standard output has closed it."""
+
+
 class _Screen(Console):
     """Leaves it to `retrieval.cli.main` what a reader that went away means."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Raise what was raised."""
-        raise BrokenPipeError
+        """Say what happened: rich and typer would each exit in a way of its own."""
+        raise ReaderGone
 
 
 def screen() -> Console:
@@ -53,8 +57,24 @@ def shown(value: Cell) -> Text:
 
 def say(*lines: object, err: bool = False) -> None:
     """Print lines of text, on standard error if so wanted."""
-    for line in lines:
-        typer.echo(visible(line), err=err)
+    try:
+        for line in lines:
+            typer.echo(visible(line), err=err)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def from_stdin(given: Sequence[str]) -> list[str]:
+    """Give arguments, with the lines of standard input in place of a single dash.
+
+    Raises:
+        UsageError: When standard input has no line with anything in it.
+    """
+    if list(given) != ["-"]:
+        return list(given)
+    if not (lines := [line.strip() for line in sys.stdin if line.strip()]):
+        raise UsageError("standard input is empty; give one line for each, or no - among the arguments")
+    return lines
 
 
 def title_cell(title: str | None) -> str:
@@ -98,7 +118,10 @@ def show_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
 def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON value in one line; what JSON has no number for, as infinity, is null."""
     utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
-    typer.echo(escaped(json.dumps(_finite(value), ensure_ascii=not utf8, allow_nan=False)))
+    try:
+        typer.echo(escaped(json.dumps(_finite(value), ensure_ascii=not utf8, allow_nan=False)))
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value

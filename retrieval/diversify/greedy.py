@@ -97,9 +97,17 @@ def diversified(
         InputError: When k or page is below 1, or the score of a candidate is no number.
     """
     if k is not None and k < 1:
-        raise InputError(f"k is {k}; expected a whole number of at least 1, or None for all candidates")
+        raise InputError(
+            f"k is {k}",
+            python="give a whole number of at least 1, or None for all candidates",
+            cli="give -k a whole number of at least 1",
+        )
     if page is not None and page < 1:
-        raise InputError(f"a page of {page} shows nothing; give a whole number of at least 1, or None for no pages")
+        raise InputError(
+            f"a page of {page} shows nothing",
+            python="give a whole number of at least 1, or None for no pages",
+            cli="give --page a whole number of at least 1, or leave it out",
+        )
     if not np.isfinite(candidates.scores[candidates.rows >= 0]).all():
         raise InputError("some scores are NaN or infinite, and cannot be weighed against variety; score these anew")
     length = candidates.rows.shape[1]

@@ -51,7 +51,11 @@ def objective(method: Method, known: Known, strength: float, sharpness: float) -
         case "calibrated" if known.attribute is not None:
             return Calibrated(known.attribute, strength, sharpness, known.users)
         case "calibrated":
-            raise InputError("a list is calibrated to an attribute of the history; name it: attribute='genres'")
+            raise InputError(
+                "a list is calibrated to an attribute of the history",
+                python="name it: attribute='genres'",
+                cli="name it: --attribute genres",
+            )
         case "caps":
             return Relevant()
         case _:

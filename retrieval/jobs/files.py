@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing.errors import InputError
+from indexing.files import no_file
 from indexing.readers.parquet import BUFFER, plain
 
 
@@ -39,6 +40,8 @@ class ParquetFiles:
 
     def __init__(self, path: Path | str) -> None:
         self.root = Path(path)
+        if missing := no_file(path):
+            raise InputError(missing)
         self._paths = [self.root] if not self.root.is_dir() else sorted(filter(self._is_table, self.root.rglob("*")))
         if not self._paths:
             raise InputError(f"{path} is a folder without .parquet files")

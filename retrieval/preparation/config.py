@@ -126,7 +126,10 @@ class PrepareConfig:
         if self.latest is not None and self.latest < self.earliest:
             raise InputError(f"latest={self.latest} is before earliest={self.earliest}; nothing would be left")
         if self.k_core is not None and min(self.k_core) < 1:
-            raise InputError(f"k_core={self.k_core} must be two numbers of 1 and more: items a user, users an item")
+            raise InputError(
+                f"a core of {self.k_core}; give two numbers of 1 and more: items a user, users an item",
+                cli="as --k-core 5,5",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

@@ -45,6 +45,8 @@ class Rules:
         """
         try:
             given = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: there is no such file") from error
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"the rules in {path} cannot be read: {error}") from error
         try:

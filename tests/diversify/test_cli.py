@@ -99,7 +99,7 @@ def test_faults_are_said_in_one_line(bundle: Path, rules: Path, run: Run) -> Non
         (("--diversify", "mmr", "--strength", 2), "a strength of 2.0; give a number from 0"),
         (("--cap", "tags"), "cannot read the cap 'tags'; write it like genres=3"),
         (("--cap", "tag=2"), "there is no attribute 'tag'"),
-        (("--rules", rules.parent / "gone.json"), "cannot be read"),
+        (("--rules", rules.parent / "gone.json"), "there is no such file"),
     ):
         code, _, error = run("search", bundle, "red", *told)
         wrong_usage = "give --diversify" in message or "the cap" in message

@@ -274,7 +274,7 @@ def test_what_cannot_be_weighed_is_refused() -> None:
     found = candidates([1.0, np.nan])
     with pytest.raises(InputError, match="some scores are NaN or infinite"):
         diversified(found, Relevant())
-    with pytest.raises(InputError, match="k is 0; expected a whole number of at least 1"):
+    with pytest.raises(InputError, match="k is 0; give a whole number of at least 1"):
         diversified(candidates([1.0]), Relevant(), 0)
     for make in OBJECTIVES.values():
         with pytest.raises(InputError, match=r"a strength of 1\.5; give a number from 0"):

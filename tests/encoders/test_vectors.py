@@ -186,9 +186,9 @@ def test_what_cannot_be_used_costs_only_its_own_modality(tmp_path: Path) -> None
         "huge": "vector with a value that is not finite, row 3: 1e+300 at position 0, expected 3 finite numbers",
         "gap": "vector with a value that is not finite, row 4: nan at position 0, expected 3 finite numbers",
         "zero": "vector of zeros, row 5: it has no direction, expected 3 numbers not all zero",
-        "short": "vector of the wrong length, row 6: 2 numbers, expected 3",
-        "long": "vector of the wrong length, row 7: 4 numbers, expected 3",
-        "empty": "vector of the wrong length, row 8: 0 numbers, expected 3",
+        "short": "vector of the wrong length: row 6: 2 numbers, expected 3",
+        "long": "vector of the wrong length: row 7: 4 numbers, expected 3",
+        "empty": "vector of the wrong length: row 8: 0 numbers, expected 3",
     }
     vectors = bundle.modality_vectors.vectors[Modality.IMAGE][[0, 9, 10]]
     np.testing.assert_allclose(vectors, [[0.6, 0.8, 0]] * 3, atol=1e-3)

@@ -253,5 +253,5 @@ def test_what_does_not_fit_the_catalogue_is_said(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text("[")
     with pytest.raises(InputError, match=r"the rules in .*rules\.json cannot be read"):
         Rules.from_json(tmp_path / "rules.json")
-    with pytest.raises(InputError, match=r"the rules in .*gone\.json cannot be read"):
+    with pytest.raises(InputError, match=r"gone\.json: there is no such file"):
         Rules.from_json(tmp_path / "gone.json")

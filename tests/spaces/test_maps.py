@@ -210,8 +210,8 @@ def test_what_cannot_be_used_costs_only_its_own_modality(tmp_path: Path) -> None
     bundle = build_bundle(written(tmp_path, [*texts], [*images]), load_encoder("vectors:"), tmp_path / "b")
     assert list(bundle.items) == ["item-0", "item-1", "item-2", "item-3", "item-5"]
     store = EmbeddingStore(bundle.folder / "store", bundle.manifest.encoder.dim)
-    assert store.reason("item-2", Modality.TEXT) == "vector of the wrong length, row 2: 3 numbers, expected 2"
-    assert store.reason("item-3", Modality.IMAGE) == "vector of the wrong length, row 3: 2 numbers, expected 3"
+    assert store.reason("item-2", Modality.TEXT) == "vector of the wrong length: row 2: 3 numbers, expected 2"
+    assert store.reason("item-3", Modality.IMAGE) == "vector of the wrong length: row 3: 2 numbers, expected 3"
     assert store.reason("item-4", Modality.IMAGE) == (
         "vector with a value that is not finite, row 4: nan at position 1, expected 3 finite numbers"
     )

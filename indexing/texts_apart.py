@@ -1,0 +1,111 @@
+"""Whether an encoder tells the texts of a catalogue apart, by its vectors and by what its tokenizer does not know."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.bundle import Bundle
+from indexing.catalogue import Catalogue
+from indexing.cleaning import clean_text
+from indexing.encoders.base import Encoder, KnowsTokens, unit
+from indexing.errors import examples
+from indexing.types import Modality, Rows, Vectors
+
+MOST_TEXTS = 2_000
+ALIKE = 0.999  # cosine over which nobody tells two texts apart by their vectors
+MOST_ALIKE, MOST_UNKNOWN = 0.05, 0.25  # shares of texts and of tokens above which something is wrong
+UNKNOWN = "unknown_tokens"  # its name among the counts of a manifest
+WAY_OUT = (
+    "build with an encoder that knows their language: open_clip:ViT-B-32-SigLIP2-256/webli knows many, and "
+    "st:NAME any that sentence-transformers has"
+)
+_LETTERS = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was found.
+
+    Attributes:
+        texts: How many texts were compared.
+        alike: How many of them have nearly the vector of another, different text.
+        pair: Two of these.
+        unknown: The share of tokens that the tokenizer does not know; None where it does not say.
+    """
+
+    texts: int
+    alike: int
+    pair: tuple[str, ...]
+    unknown: float | None
+
+    @property
+    def good(self) -> bool:
+        """Whether the encoder tells the texts apart, as far as was looked."""
+        few = self.alike < 2 or self.alike <= MOST_ALIKE * self.texts
+        return few and (self.unknown or 0.0) <= MOST_UNKNOWN
+
+    def in_words(self) -> str:
+        """Say what was found, in one line."""
+        line = f"{self.alike} of {self.texts} texts have nearly the vector of another, different text"
+        line += f", e.g. {examples(self.pair)}" if self.pair else ""
+        return line + (f"; {self.unknown:.0%} of their tokens are unknown to the encoder" if self.unknown else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what was measured as plain JSON values."""
+        return {"texts": self.texts, "alike": self.alike, "pair": list(self.pair), UNKNOWN: self.unknown}
+
+
+def told_apart(bundle: Bundle, rng: np.random.Generator) -> Told | None:
+    """Compare a sample of a bundle's texts with each other.
+
+    Returns:
+        What was found; None when there are no two texts whose vectors a model made.
+    """
+    names = [name for name in bundle.manifest.columns.get("text") or () if name in bundle.attributes.column_names]
+    vectors = bundle.modality_vectors
+    if not names or Modality.TEXT not in vectors.vectors:
+        return None
+    rows = np.flatnonzero(vectors.exists[Modality.TEXT] & bundle.alive)
+    if len(rows) > MOST_TEXTS:
+        rows = np.sort(rng.choice(rows, MOST_TEXTS, replace=False))
+    texts = texts_at(bundle.attributes.select(names), rows)
+    kept = [place for place, text in enumerate(texts) if text]
+    if len(kept) < 2:
+        return None
+    found, pair = _alike(unit(vectors.vectors[Modality.TEXT][rows[kept]]), [texts[place] for place in kept])
+    return Told(len(kept), found, pair, bundle.manifest.counts.get(UNKNOWN))
+
+
+def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float]:
+    """Give the share of tokens of the first texts that an encoder does not know, by its name in a manifest.
+
+    Returns:
+        Nothing where the encoder does not say, or there are no texts.
+    """
+    names = [name for name in catalogue.columns.text if name in catalogue.attributes.column_names]
+    if not isinstance(encoder, KnowsTokens) or not names:
+        return {}
+    rows = np.arange(min(len(catalogue.attributes), MOST_TEXTS))
+    texts = [text for text in texts_at(catalogue.attributes.select(names), rows) if text]
+    return {UNKNOWN: round(encoder.unknown_share(texts), 4)} if texts else {}
+
+
+def texts_at(columns: pa.Table, rows: Rows) -> list[str]:
+    """Give the text of each row, its columns joined as for the encoder; empty where there is none."""
+    values = [column.to_pylist() for column in columns.take(pa.array(rows)).columns]
+    return [clean_text(fields, Counter()) or "" for fields in zip(*values, strict=True)]
+
+
+def _alike(vectors: Vectors, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """Count the texts that have nearly the vector of a text with other letters, and show two."""
+    letters = np.unique([_LETTERS.sub(" ", text.casefold()).strip() for text in texts], return_inverse=True)[1]
+    near = (vectors @ vectors.T > ALIKE) & (letters[:, None] != letters)
+    found = np.flatnonzero(near.any(axis=1))
+    if not len(found):
+        return 0, ()
+    return len(found), (texts[found[0]], texts[int(near[found[0]].argmax())])
