@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -156,8 +157,7 @@ def _publish(
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(everything) - len(rows),
-        **unknown_tokens(encoder, catalogue),
-        **({"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}),
+        **_of_encoder(encoder, catalogue),
     }
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
     if carried is not None:
@@ -173,6 +173,12 @@ def _publish(
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }
     publish(root, manifest, files)
+
+
+def _of_encoder(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
+    """Give what an encoder says of itself and of the texts, by its name among the counts."""
+    bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
+    return {**unknown_tokens(encoder, catalogue), **bridge}
 
 
 def _check_kept(catalogue: Catalogue) -> None:

@@ -126,8 +126,9 @@ def _check_columns(table: pa.Table, bundle: Bundle) -> None:
     encoded |= {*(built.get("text") or ()), *(built.get("vectors") or ())}
     if stale := [name for name in names if name in encoded]:
         raise InputError(
-            f"the vectors of {bundle.root} were made of {stale}: update changes attributes alone; use upsert, which "
-            "encodes what has changed"
+            f"the vectors of {bundle.root} were made of {stale}: update changes attributes alone",
+            python="use upsert, which encodes what has changed",
+            cli="use `commonspace add --upsert`, which encodes what has changed",
         )
     if unknown := [name for name in names if name not in known]:
         close = difflib.get_close_matches(unknown[0], known) or [name for name in known if name not in encoded]

@@ -27,7 +27,7 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
-from retrieval.cli.terminal import UsageError, from_stdin
+from retrieval.cli.terminal import UsageError, from_stdin, say
 from retrieval.cli.users import History, OneUser, Profile, of_histories, of_log
 from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
@@ -238,7 +238,7 @@ def rerank(
         raise InputError(f"{candidates} is not a Parquet file: {error}") from error
     listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
     if "reranker" not in retriever.bundle.manifest.features:
-        typer.echo("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
+        say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)
 
 
