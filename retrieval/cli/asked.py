@@ -15,6 +15,7 @@ from indexing.errors import InputError
 from indexing.files import no_file
 from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
+from retrieval.cli.log import known as log_known
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES
 from retrieval.interactions import Interactions
 from retrieval.profiles import Profiles
@@ -69,6 +70,8 @@ def ask_users(
     Raises:
         InputError: When there is none.
     """
+    past, past_known = log_known(past, retriever.items)
+    future, future_known = log_known(future, retriever.items)
     known = users_of(past, retriever.items)
     wanted = relevant_items(future, known.histories)
     users = [user for user in known.histories if wanted.get(user)]
@@ -96,7 +99,10 @@ def ask_users(
         retriever.rerank(found) if rerank else found,
         [wanted[user] for user in users],
         about=about,
-        extra={"without_history": len(wanted.keys() - set(users))},
+        extra={
+            "without_history": len(wanted.keys() - set(users)),
+            "known": {"history": past_known.to_json(), "relevant": future_known.to_json()},
+        },
         past=past,
         kind="history",
         retrieved=found,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -14,7 +15,17 @@ from indexing.sample import items_path
 from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
 from retrieval.cli.learn import HoldOut
-from retrieval.cli.log import MinWeight, ProfilesFile, open_log
+from retrieval.cli.log import (
+    ItemColumn,
+    LogOptions,
+    MinWeight,
+    ProfilesFile,
+    RepeatsOption,
+    TimeColumn,
+    UserColumn,
+    WeightColumn,
+    named_columns,
+)
 from retrieval.cli.output import Json, write_file
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, say, show_json, show_table
@@ -46,6 +57,11 @@ def evaluate(
     relevant: Annotated[str | None, typer.Option(help="Rows that should be found, like 'split=test'.")] = None,
     hold_out: HoldOut = 0.2,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
     profiles: ProfilesFile = None,
@@ -77,11 +93,13 @@ def evaluate(
         raise UsageError("--profiles goes with a log of interactions")
     catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
     retriever = Retriever.load(bundle)
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    read = LogOptions(None, min_weight, columns, repeats)
     with progress("evaluating"):
         if queries:
             asked = ask_pairs(retriever, queries, depth)
         else:
-            parts, split = _parts(str(interactions), history, relevant, hold_out, min_weight)
+            parts, split = _parts(str(interactions), history, relevant, hold_out, read)
             asked = ask_users(retriever, *parts, depth, rerank, split, Profiles.open(profiles) if profiles else None)
         more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
         found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
@@ -161,14 +179,15 @@ def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> C
 
 
 def _parts(
-    source: str, history: str | None, relevant: str | None, hold_out: float, min_weight: float | None
+    source: str, history: str | None, relevant: str | None, hold_out: float, options: LogOptions
 ) -> tuple[tuple[Interactions, Interactions], str]:
     """Give what is history and what is to be found, and say in words what was asked for."""
-    weight = "" if min_weight is None else f", of weight {min_weight:g} and more"
+    weight = "" if options.min_weight is None else f", of weight {options.min_weight:g} and more"
     if (history is None) != (relevant is None):
         raise UsageError("give both --history and --relevant, or neither")
     if history is not None and relevant is not None:
-        past, future = open_log(source, only=history), open_log(source, only=relevant, min_weight=min_weight)
+        past = replace(options, only=history, min_weight=None).open(source)
+        future = replace(options, only=relevant).open(source)
         return (past, future), f"history where {history}; to be found where {relevant}{weight}"
-    parts = hold_out_last(open_log(source, min_weight=min_weight), hold_out)
+    parts = hold_out_last(options.open(source), hold_out)
     return parts, f"to be found: the last {hold_out:.0%} of each user's interactions{weight}"

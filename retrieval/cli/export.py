@@ -8,7 +8,18 @@ import typer
 
 from indexing.bundle import Bundle
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
-from retrieval.cli.log import MinWeight, Only, open_log
+from retrieval.cli.log import (
+    ItemColumn,
+    LogOptions,
+    MinWeight,
+    Only,
+    RepeatsOption,
+    TimeColumn,
+    UserColumn,
+    WeightColumn,
+    known,
+    named_columns,
+)
 from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
@@ -29,6 +40,11 @@ def export(
     interactions: Annotated[str | None, typer.Option(help="For mmrec: a log of interactions, or 'sample'.")] = None,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     flat: Annotated[bool, typer.Option(help="For faiss: an exact index instead of the bundle's own.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +58,8 @@ def export(
         case Format.FAISS:
             report = export_faiss(opened, out, kind="flat" if flat else "own").to_json()
         case Format.MMREC:
-            log = open_log(interactions or "", only=only, min_weight=min_weight)
+            columns = named_columns(user_column, item_column, time_column, weight_column)
+            log, _ = known(LogOptions(only, min_weight, columns, repeats).open(interactions or ""), opened.items)
             report = write_mmrec(opened, log.table, out, name=out.name).to_json()
         case _:
             assert_never(form)

@@ -11,7 +11,7 @@ import typer
 from indexing.errors import InputError
 from indexing.progress import progress
 from indexing.sample import interactions_path
-from retrieval.cli.log import open_log
+from retrieval.cli.log import LogOptions, known
 from retrieval.cli.output import counted
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.jobs import (
@@ -37,8 +37,8 @@ UsersFile = Annotated[
     Path | None, typer.Option("--users", help="Parquet, a file or a folder, with one line a user: user_id, history.")
 ]
 Chunk = Annotated[int, typer.Option(min=1, help="Users of a large job answered and written at once.")]
-Log: TypeAlias = tuple[str, str | None, float | None]
-"""Where a log is, which rows are read, and of which weight at least."""
+Log: TypeAlias = tuple[str, LogOptions]
+"""Where a log is, and how it is read."""
 
 
 def recommend_job(
@@ -88,10 +88,11 @@ def rerank_job(
 
 def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any]]:
     """Give the histories of a log, and what tells it from others."""
-    path, only, min_weight = log
-    histories = LoggedHistories.of(open_log(path, only=only, min_weight=min_weight), retriever.items)
+    path, options = log
+    read, _ = known(options.open(path), retriever.items)
+    histories = LoggedHistories.of(read, retriever.items)
     file = interactions_path() if path == "sample" else Path(path)
-    return histories, {"log": file_identity(file, file), "only": only, "min_weight": min_weight}
+    return histories, {"log": file_identity(file, file), **options.to_json()}
 
 
 def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path | None, as_json: bool) -> None:

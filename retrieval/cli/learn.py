@@ -10,7 +10,20 @@ from indexing.progress import progress
 from retrieval.cli.curve import write_losses
 from retrieval.cli.drawing import check_format
 from retrieval.cli.lessons import lessons_shown, show_report
-from retrieval.cli.log import Log, MinWeight, Only, ProfilesFile, open_log
+from retrieval.cli.log import (
+    ItemColumn,
+    Log,
+    LogOptions,
+    MinWeight,
+    Only,
+    ProfilesFile,
+    RepeatsOption,
+    TimeColumn,
+    UserColumn,
+    WeightColumn,
+    named_columns,
+    note,
+)
 from retrieval.cli.output import Json
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
@@ -41,6 +54,11 @@ def fit(
     interactions: Log,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     hold_out: HoldOut = 0.0,
     config: Config = None,
     cut: CutWay = None,
@@ -66,17 +84,21 @@ def fit(
         raise UsageError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
     if losses is not None:
         check_format(losses)
-    log = _log(interactions, only, min_weight, hold_out)
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out)
     settings = _settings(config, cut) if config or not refresh else None
     known = None if profiles is None else Profiles.open(profiles)
     with lessons_shown() as tell:
         report = fit_bundle(bundle, log, settings, profiles=known, refresh=refresh, work=work, progress=tell)
+    if report.known is not None and (unknown := str(report.known)):
+        note(unknown)
     if losses is not None:
         write_losses(report.training, losses, str(bundle))
     if as_json:
         show_json(report.to_json())
     else:
-        show_report(f"{bundle}: fit on {len(log)} interactions", report)
+        used = len(log) - (report.known.unknown if report.known else 0)
+        show_report(f"{bundle}: fit on {used} interactions", report)
     if report.refused:
         raise typer.Exit(NOT_PUBLISHED)
 
@@ -89,13 +111,19 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Settings to try in all, those in the study included.")] = 50,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     hold_out: HoldOut = 0.0,
     config: Config = None,
     cut: CutWay = None,
     as_json: Json = False,
 ) -> None:
     """Search for settings of the behaviour block; stop and go on at will."""
-    log = _log(interactions, only, min_weight, hold_out)
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out)
     with progress("tuning", trials, "trials") as told:
 
         def shown(done: int, best: float) -> None:
@@ -107,8 +135,8 @@ def tune(
     show_json(what) if as_json else show_pairs(f"{bundle}: tuned on later interactions", what)
 
 
-def _log(path: str, only: str | None, min_weight: float | None, hold_out: float) -> Interactions:
-    log = open_log(path, only=only, min_weight=min_weight)
+def _log(path: str, options: LogOptions, hold_out: float) -> Interactions:
+    log = options.open(path)
     return hold_out_last(log, hold_out)[0] if hold_out else log
 
 

@@ -1,14 +1,21 @@
 """How a log of interactions is named on the command line."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from indexing.item_ids import ItemIds
 from indexing.sample import interactions_path
-from retrieval.cli.terminal import UsageError
+from retrieval.cli.terminal import UsageError, say
+from retrieval.interaction_columns import InteractionColumns
+from retrieval.interaction_repeats import Repeats
 from retrieval.interactions import Interactions
+from retrieval.known_items import KnownItems, known_items
+
+_EXPECTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
 
 Only = Annotated[
     str | None, typer.Option(help="Read only rows with these values of a column, like 'split=train,valid'.")
@@ -18,19 +25,111 @@ ProfilesFile = Annotated[
     Path | None,
     typer.Option("--profiles", help="A .parquet or .csv file with user_id and what is known of users beside the log."),
 ]
-Log = Annotated[str, typer.Argument(help="A .parquet or .csv file with user_id, item_id, timestamp; or 'sample'.")]
+Log = Annotated[
+    str, typer.Argument(help="A .parquet, .csv, .tsv or .inter file of users, items and times; or 'sample'.")
+]
 
 
-def open_log(
-    source: str,
-    *,
-    only: str | None = None,
-    min_weight: float | None = None,
-    events: Mapping[str, float] | None = None,
-) -> Interactions:
-    """Open a log, or the shipped sample with its simulated users."""
-    path = interactions_path() if source == "sample" else Path(source)
-    return Interactions.open(path, min_weight=min_weight, only=parse_only(only) if only else None, events=events)
+UserColumn = Annotated[
+    str | None, typer.Option("--user", "--user-column", help="Column of the users; user_id, userId, user, … by itself.")
+]
+UserColumnOnly = Annotated[
+    str | None, typer.Option("--user-column", help="Column of the users; user_id, userId, user, … by itself.")
+]
+ItemColumn = Annotated[
+    str | None, typer.Option("--item", help="Column of the items; item_id, movieId, asin, track_id, … by itself.")
+]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="Column of the times; timestamp, datetime, ts, date, … by itself.")
+]
+WeightColumn = Annotated[
+    str | None, typer.Option("--weight", help="Column of the weights; weight, rating, stars, … by itself.")
+]
+RepeatsOption = Annotated[
+    Literal["last", "sum", "max"] | None,
+    typer.Option(
+        "--repeats",
+        help="Where a user has several weights for one item count the last, their sum or the largest. By default the "
+        "last where the weights are ratings, by the name of their column, and else the largest.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How a log is read.
+
+    Attributes:
+        only: ``column=value,value``, the rows that are read.
+        min_weight: Of the interactions that are kept.
+        columns: Which columns hold what.
+        repeats: What counts where a user has several weights for one item.
+        events: What each type of event weighs.
+    """
+
+    only: str | None = None
+    min_weight: float | None = None
+    columns: InteractionColumns = field(default_factory=InteractionColumns)
+    repeats: Repeats | None = None
+    events: Mapping[str, float] | None = None
+
+    def open(self, source: str, *, tell: bool = True) -> Interactions:
+        """Open a log, or the shipped sample with its simulated users, and tell what could not be used of it."""
+        path = interactions_path() if source == "sample" else Path(source)
+        log = Interactions.open(
+            path,
+            columns=self.columns,
+            min_weight=self.min_weight,
+            only=parse_only(self.only) if self.only else None,
+            events=self.events,
+            repeats=self.repeats,
+        )
+        if tell:
+            for line in left_out(log):
+                note(f"{source}: {line}")
+        return log
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the answers to a log depend on."""
+        return {
+            "only": self.only,
+            "min_weight": self.min_weight,
+            "columns": asdict(self.columns),
+            "repeats": self.repeats,
+        }
+
+
+def named_columns(
+    user: str | None = None, item: str | None = None, time: str | None = None, weight: str | None = None
+) -> InteractionColumns:
+    """Give the columns that options name; the others are found by their common names."""
+    usual = InteractionColumns()
+    return InteractionColumns(
+        user or usual.user_id, item or usual.item_id, time or usual.timestamp, weight or usual.weight
+    )
+
+
+def left_out(log: Interactions) -> list[str]:
+    """Say what of a log could not be used, or was repaired: a line for each reason."""
+    told = []
+    for reason, count in log.dropped.items():
+        example = f"; {log.examples[reason]}" if reason in log.examples else ""
+        told.append(f"{count} rows left out: {reason}{example}")
+    repaired = {reason: count for reason, count in log.repaired.items() if reason not in _EXPECTED}
+    return told + [f"{count} rows: {reason}" for reason, count in repaired.items()]
+
+
+def known(log: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
+    """Write the item_ids of a log as a bundle does, and tell how many are not in it."""
+    log, found = known_items(log, items)
+    if told := str(found):
+        note(told)
+    return log, found
+
+
+def note(text: str) -> None:
+    """Say something about the input to whoever reads standard error."""
+    say(f"note: {text}", err=True)
 
 
 def parse_only(text: str) -> tuple[str, tuple[str, ...]]:

@@ -2,16 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from indexing.progress import progress
-from retrieval.cli.log import Log, MinWeight, Only, open_log
+from retrieval.cli.log import (
+    ItemColumn,
+    Log,
+    LogOptions,
+    MinWeight,
+    Only,
+    RepeatsOption,
+    TimeColumn,
+    UserColumn,
+    WeightColumn,
+    named_columns,
+)
 from retrieval.cli.output import OUT_FILE, Json, write_file
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits
 from retrieval.preparation import prepare as prepare_log
+from retrieval.preparation.steps import written_back
 from retrieval.table_files import write_table
 
 Prepared = Annotated[Path, typer.Argument(callback=OUT_FILE, help="The .parquet, .csv or .jsonl file to write.")]
@@ -22,11 +34,11 @@ Events = Annotated[
 Most = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions of each, the latest.")]
 MostOfItem = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions with each item.")]
 KCore = Annotated[
-    str | None, typer.Option(help="Keep users with so many items and items with so many users, like '5,5'.")
+    str | None, typer.Option(help="Keep users with so many items and items with so many users: 5 for both, or '5,3'.")
 ]
 Bots = Annotated[bool, typer.Option(help="Leave out users who do what no person does.")]
 Pushed = Annotated[
-    str,
+    Literal["interactions", "users", "keep"],
     typer.Option(help="Of those who push an item leave out the 'interactions' with it or the 'users', or 'keep' all."),
 ]
 
@@ -37,6 +49,11 @@ def prepare(
     report: Report = None,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     events: Events = None,
     max_per_user: Most = None,
     max_per_item: MostOfItem = None,
@@ -57,13 +74,14 @@ def prepare(
         k_core=_k_core(k_core),
     )
     weights = parse_events(events) if events else None
-    log = open_log(interactions, only=only, min_weight=min_weight, events=weights)
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    log = LogOptions(only, min_weight, columns, repeats, weights).open(interactions, tell=False)
     with progress() as shown:
         prepared, what = prepare_log(log, config, told=lambda rule: shown.begin(f"looking for {rule}"))
     written = {"report": what.to_json(), "config": config.to_json()}
     if report is not None:
         write_file(report, json.dumps(written, ensure_ascii=False, indent=2).encode() + b"\n")
-    write_table(prepared.table, out)
+    write_table(written_back(prepared), out)
     if as_json:
         show_json({"written": str(out), **written})
         return
@@ -92,21 +110,20 @@ def parse_events(text: str) -> dict[str, float]:
     return weights
 
 
-def _pushes(wanted: str) -> PushLimits | None:
-    match wanted:
-        case "keep":
-            return None
-        case "interactions" | "users":
-            return PushLimits(drop=wanted)
-        case _:
-            raise UsageError(f"--pushed {wanted!r} is none of 'interactions', 'users' and 'keep'")
+def _pushes(wanted: Literal["interactions", "users", "keep"]) -> PushLimits | None:
+    return None if wanted == "keep" else PushLimits(drop=wanted)
 
 
 def _k_core(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     try:
-        items_a_user, users_an_item = (int(number) for number in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"cannot read {text!r}; write items a user and users an item, like 5,5") from error
-    return items_a_user, users_an_item
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise UsageError(
+            f"cannot read {text!r} of --k-core; write a number for both, like 5, or items a user and users an item, "
+            "like 5,3"
+        )
+    return numbers[0], numbers[-1]

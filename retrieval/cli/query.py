@@ -13,7 +13,20 @@ from retrieval.batch import candidates_from_table, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
 from retrieval.cli.jobs import Chunk, UsersFile, recommend_job, rerank_job
-from retrieval.cli.log import MinWeight, Only, ProfilesFile, open_log
+from retrieval.cli.log import (
+    ItemColumn,
+    LogOptions,
+    MinWeight,
+    Only,
+    ProfilesFile,
+    RepeatsOption,
+    TimeColumn,
+    UserColumn,
+    UserColumnOnly,
+    WeightColumn,
+    known,
+    named_columns,
+)
 from retrieval.cli.output import Json, Out, show_candidates
 from retrieval.cli.shaping import (
     Alike,
@@ -139,6 +152,11 @@ def recommend(
     where: Where = None,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumnOnly = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
@@ -165,14 +183,17 @@ def recommend(
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    options = LogOptions(only, min_weight, columns, repeats)
     retriever = Retriever.load(bundle)
     if users_file or (interactions and not user and _a_folder(out)):
         config = BatchConfig(k, depth, rerank, where=_filters(retriever, where), shape=shape, chunk=chunk)
-        read = (interactions, only, min_weight) if interactions else None
+        read = (interactions, options) if interactions else None
         recommend_job(retriever, users_file, read, config, profiles=profiles, out=out, as_json=as_json)
         return
     if interactions:
-        asked = of_log(open_log(interactions, only=only, min_weight=min_weight), retriever, user, profiles)
+        log, _ = known(options.open(interactions), retriever.items)
+        asked = of_log(log, retriever, user, profiles)
     else:
         asked = of_histories(history or [], profile or [])
     found = retriever.recommend(
@@ -205,6 +226,11 @@ def rerank(
     k: Depth = 10,
     only: Only = None,
     min_weight: MinWeight = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    time_column: TimeColumn = None,
+    weight_column: WeightColumn = None,
+    repeats: RepeatsOption = None,
     diversify: Diversify = None,
     strength: Strength = None,
     sharpness: Sharpness = None,
@@ -224,12 +250,14 @@ def rerank(
     shape = shape_of(
         diversify, cap, rules, attribute=attribute, strength=strength, sharpness=sharpness, page=page, apart=apart
     )
+    columns = named_columns(user_column, item_column, time_column, weight_column)
+    options = LogOptions(only, min_weight, columns, repeats)
     retriever = Retriever.load(bundle)
     if interactions is None or _a_folder(out):
-        read = (interactions, only, min_weight) if interactions else None
+        read = (interactions, options) if interactions else None
         rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
         return
-    log = open_log(interactions, only=only, min_weight=min_weight)
+    log, _ = known(options.open(interactions), retriever.items)
     if missing := no_file(candidates):
         raise InputError(missing)
     try:

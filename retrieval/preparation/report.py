@@ -1,7 +1,7 @@
 """What was left out of a log, why, and by whose doing: for people and for programs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,8 +60,9 @@ class PreparationReport:
         timed: Whether the log has a clock; without one, nothing that needs time is judged.
         removed: What was left out, by reason; each interaction once, for the first reason that it met.
         changed: Weights that were changed, by what was done.
-        unreadable: Rows that were lost when the log was read, by reason; they are not among ``rows``.
+        unreadable: Rows that were left out when the log was read, by reason; they are not among ``rows``.
         pushes: The groups that pushed an item.
+        examples: The first value that was left out when the log was read, by reason.
     """
 
     rows: int
@@ -73,6 +74,7 @@ class PreparationReport:
     changed: Mapping[str, int]
     unreadable: Mapping[str, int]
     pushes: tuple[Push, ...]
+    examples: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -87,7 +89,9 @@ class PreparationReport:
         }
         if not self.timed:
             told["times"] = "none: rates and pushes were not judged"
-        told |= {f"unreadable: {reason}": str(count) for reason, count in self.unreadable.items()}
+        for reason, count in self.unreadable.items():
+            example = f"; {self.examples[reason]}" if reason in self.examples else ""
+            told[f"left out when read: {reason}"] = f"{count}{example}"
         for reason, what in self.removed.items():
             pairs = ", ".join(f"{user} {item}" for user, item in what.examples)
             told[reason] = f"{what.rows} of {what.users} users on {what.items} items, as {pairs}"

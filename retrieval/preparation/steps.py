@@ -55,6 +55,12 @@ def prepare(
     return run.prepared(), run.report()
 
 
+def written_back(interactions: Interactions) -> pa.Table:
+    """Give a log as the table that is kept: ratings are called so, as what is read of it again depends on that."""
+    table = interactions.table
+    return table.rename_columns([*table.column_names[:-1], "rating"]) if interactions.repeats == "last" else table
+
+
 class _Preparation:
     """One log on its way through the rules."""
 
@@ -103,6 +109,7 @@ class _Preparation:
             changed=dict(self.changed),
             unreadable=dict(self.given.dropped),
             pushes=tuple(self.pushes),
+            examples=dict(self.given.examples),
         )
 
     def _rules(self) -> list[tuple[str, Rule]]:

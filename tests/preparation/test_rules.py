@@ -226,7 +226,7 @@ def test_the_report_is_json_and_lines() -> None:
         "interactions": "1 kept of 2",
         "users": "1 kept of 1",
         "items": "1 kept of 1",
-        "unreadable: blank user_id": "3",
+        "left out when read: blank user_id": "3",
         "duplicate": "1 of 1 users on 1 items, as a mug",
     }
 
