@@ -2,16 +2,20 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv, json, parquet
 
 from indexing.errors import InputError, examples
+from indexing.files import no_file
 from indexing.item_ids import ItemIds
+from indexing.types import Rows
 from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
 from retrieval.known_items import no_known_item
-from retrieval.prepare import History, histories
+from retrieval.prepare import History, histories, least_liked
 from retrieval.retriever import Retriever
 
 
@@ -22,10 +26,12 @@ class Users:
     Attributes:
         histories: The item_ids of each user's history, oldest first.
         weights: How much each of these was liked.
+        least: What weighs less was disliked, of a log of ratings; 0 of others; None where there is no log.
     """
 
     histories: dict[str, list[str]]
     weights: dict[str, list[float]]
+    least: float | None = None
 
     def weights_of(self, users: Iterable[str]) -> list[list[float]]:
         """Give the weights of some users, as `Retriever.recommend` takes them."""
@@ -46,7 +52,8 @@ def users_of(
     Raises:
         InputError: When no user is left, or one that was asked for is not there.
     """
-    found = {history.user_id: history for history in histories(log, items)}
+    every = histories(log, items)
+    found = {history.user_id: history for history in every}
     if only:
         if missing := [user for user in only if user not in found and user not in new]:
             raise InputError(f"{len(missing)} users have no item of this bundle in the log, e.g. {examples(missing)}")
@@ -56,6 +63,7 @@ def users_of(
     return Users(
         {user: [items[row] for row in history.rows] for user, history in found.items()},
         {user: history.weights.tolist() for user, history in found.items()},
+        least_liked(every) if log.repeats == "last" else 0.0,
     )
 
 
@@ -71,15 +79,44 @@ def relevant_items(log: Interactions, seen: Mapping[str, Collection[str]]) -> di
     return wanted
 
 
+def read_candidates(path: Path) -> pa.Table:
+    """Read candidates from a Parquet, CSV or JSON lines file, told apart by the suffix; ids in CSV stay text.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    if missing := no_file(path):
+        raise InputError(missing)
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                text = csv.ConvertOptions(column_types={"query_id": pa.string(), "item_id": pa.string()})
+                return csv.read_csv(path, convert_options=text)
+            case ".jsonl" | ".ndjson":
+                return json.read_json(path)
+            case _:
+                return parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet, CSV (.csv) or JSON lines (.jsonl): {error}") from error
+
+
+def _pairs(line: Rows, found: Rows) -> Rows:
+    """Number the different pairs of query and item: (K,) int64."""
+    numbers: Rows = np.unique(np.stack([line, found]), axis=1, return_inverse=True)[1].ravel()
+    return numbers
+
+
 def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -> Candidates:
-    """Make candidates of a table of ``query_id, item_id, score``, where a query_id is a user with a history.
+    """Make candidates of a table of ``query_id, item_id`` and perhaps ``score``, of users with a history.
 
     Raises:
         InputError: When a column is missing or a query_id is no known user.
         UnknownItemError: When an item_id is not in the bundle.
     """
-    if missing := [name for name in ("query_id", "item_id", "score") if name not in table.column_names]:
+    if missing := [name for name in ("query_id", "item_id") if name not in table.column_names]:
         raise InputError(f"the candidates lack {missing}; there are {table.column_names}")
+    if "score" not in table.column_names:  # the order of the file, the first line of a query being the best
+        table = table.append_column("score", pa.array(-np.arange(len(table), dtype=np.float32)))
     table = table.sort_by([("query_id", "ascending"), ("score", "descending")])
     ids = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
     query_ids, starts, lengths = np.unique(ids, return_index=True, return_counts=True)
@@ -88,6 +125,11 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -
     known = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
     line = np.repeat(np.arange(len(query_ids)), lengths)
     place = np.arange(len(known)) - np.repeat(starts, lengths)
+    numbers = _pairs(line, known)
+    if len(twice := np.flatnonzero(np.bincount(numbers) > 1)):
+        first = int(np.flatnonzero(numbers == twice[0])[0])
+        named, item = str(query_ids[line[first]]), retriever.items[known[first]]
+        raise InputError(f"query {named!r} has the candidate {item!r} twice; give each candidate of a query once")
     rows = np.full((len(query_ids), int(lengths.max(initial=0))), -1, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
     rows[line, place] = known
@@ -95,7 +137,7 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -
     pasts = tuple(retriever.items.rows(users.histories[name]) for name in query_ids.tolist())
     names = tuple(query_ids.tolist())
     given = users.weights_of(names)
-    queries = retriever.user_queries(pasts, given)
+    queries = retriever.user_queries(pasts, given, least=users.least)
     weights = tuple(np.asarray(one, np.float32) for one in given)
     found = Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts, weights)
     return replace(found, learned=retriever.learned.learned_from)

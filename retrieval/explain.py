@@ -86,7 +86,11 @@ def explain(
         popularity = behaviour[:, -1] if behaviour.shape[1] else np.zeros(len(hits), np.float32)
         parts = np.stack([products[:, : space.dim].sum(axis=1), behaviour.sum(axis=1) - popularity, popularity], axis=1)
         history = candidates.histories[line]
-        effects = _effects(space, history, hits, None if weights is None else weights[line], centre)
+        given = None if weights is None else weights[line]
+        if given is not None:  # what was disliked brings nothing up
+            liked = space.users.is_liked(given)
+            history, given = history[liked], np.asarray(given)[liked]
+        effects = _effects(space, history, hits, given, centre)
         told.append(
             [
                 Explanation(
@@ -209,5 +213,5 @@ def _effects(space: ItemSpace, history: Rows, hits: Rows, weights: Vectors | Non
 
 
 def _most_telling(candidates: Candidates, history: Rows, effects: Vectors, most: int) -> tuple[tuple[str, float], ...]:
-    recent = history[-len(effects) :]
+    recent = history[len(history) - len(effects) :]
     return tuple((candidates.items[recent[place]], float(effects[place])) for place in np.argsort(-effects)[:most])

@@ -143,6 +143,8 @@ class _Fit:
         self.all = histories(interactions, bundle.items)
         self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
         least = least_liked(self.all)
+        liking = replace(config.users, least=least if interactions.repeats == "last" else 0.0)
+        self.config = config = replace(config, users=liking)
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
         description = (before.description if before else None) or description_of(bundle)

@@ -1,7 +1,7 @@
 """Where items are found: content and behaviour side by side, and the queries that fit them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -67,6 +67,10 @@ class ItemSpace:
         mean: Vectors = self.content.mean(axis=0)
         return mean
 
+    def liking(self, least: float | None) -> "ItemSpace":
+        """Give the space that takes what weighs less for disliked; this one when None."""
+        return self if least is None else replace(self, users=replace(self.users, least=least))
+
     @property
     def content(self) -> Vectors:
         """(N, D) float32, ``z``."""
@@ -87,7 +91,8 @@ class ItemSpace:
 
         Args:
             histories: B arrays of rows, oldest first. With a behaviour block an empty one asks for what is popular.
-            weights: How much the user liked each item of the history, as in the log that was learned from.
+            weights: How much the user liked each item of the history, as in the log that was learned from; what was
+                disliked, as `users` has it, says nothing. One who liked nothing has no taste.
             centre: (D,) float32, the catalogue's mean content; that of all items when None.
             new: (B, R) float32, what each asks behaviour with without a history; for what is popular when None.
 
@@ -103,6 +108,7 @@ class ItemSpace:
                 f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
                 "user out, or learn from interactions with `fit`"
             )
+        histories, weights = self.users.liked_of(histories, weights)
         if self.behaviour is None or self.behaviour.content:
             tastes = self.tastes(histories, weights, centre)
         else:
@@ -123,6 +129,12 @@ class ItemSpace:
             found[there] = self.users.taste(self.content, [histories[line] for line in there], centre, liked)
         return found
 
+    def _liked_of(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors]
+    ) -> tuple[Sequence[Rows], Sequence[Vectors]]:
+        liked, told = self.users.liked_of(histories, weights)
+        return liked, [] if told is None else told
+
     def asked_apart(
         self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
     ) -> AskedApart:
@@ -130,6 +142,7 @@ class ItemSpace:
         if (block := self.behaviour) is None:
             served = self.asked(histories, weights)
             return AskedApart(served, served, None)
+        histories, weights = self._liked_of(histories, weights)
         tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)

@@ -15,7 +15,7 @@ from retrieval.evaluation import evaluate
 from retrieval.evaluation.intervals import bootstrap_intervals
 from retrieval.item_space import ItemSpace
 from retrieval.prepare import History
-from retrieval.retrieve import retrieve
+from retrieval.retrieve import retrieve_tastes
 
 JUDGE = "ndcg@10"
 FEWEST = 10  # users that a judgement needs
@@ -73,7 +73,7 @@ class Judging:
         # Where content has no say in any query, most of each vector need not be read.
         first = 0 if queries[:, : space.dim].any() else space.dim
         index = FlatIndex(space.indexed[:, first:])
-        scores, found = retrieve(index, queries[:, first:], k or self.depth, exclude=rows)
+        scores, found = retrieve_tastes(index, queries[:, first:], k or self.depth, exclude=rows)
         return Candidates(queries, found, scores, self.items, "retrieve", histories=tuple(rows), weights=weights)
 
     def listed(self, space: ItemSpace) -> Candidates:

@@ -44,8 +44,9 @@ class LearnedParts:
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
         self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
+        told = bundle.manifest.learned.get("user_model")
         with read_as(f"the user model of {bundle.folder}", WAY_OUT):
-            self.users = UserModel(**bundle.manifest.learned.get("user_model", {}))
+            self.users = UserModel(least=None) if told is None else UserModel(**told)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 

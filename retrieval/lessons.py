@@ -115,6 +115,7 @@ class Lessons:
         from retrieval.training.adapter import train_adapter  # torch is loaded only by those who learn
         from retrieval.training.search_floor import keeping_search
 
+        pasts = self._liked(pasts)
         config, start = self.config.adapter or AdapterConfig(), None
         if self.before is not None:
             pasts, start = self.before.going_on(pasts, self.config.replay, config.seed), self.before.adapter
@@ -138,7 +139,7 @@ class Lessons:
         from retrieval.training.behaviour import learn_behaviour
         from retrieval.training.warm_start import TowerStart
 
-        some = [one for one in pasts if len(one)]
+        some = [one for one in self._liked(pasts) if len(one)]
         config, start = self.config.behaviour or BehaviourConfig(), None
         learned = config.next_items
         total = learned.epochs_for(_teaching(some)) if learned else 0
@@ -217,7 +218,9 @@ class Lessons:
         if self.profiles is None:
             raise TrainingError("nobody has a profile")
         self.told("profiles", EARLY, 0, 0)
-        return choose_profile_taste(self.profiles, pasts, block.behaviour.items, self.bundle.items, self.least)
+        return choose_profile_taste(
+            self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
+        )
 
     def for_new(
         self, passed: Fitted, pasts: Sequence[History], judging: Judging, newcomers: Newcomers
@@ -284,13 +287,17 @@ class Lessons:
             return None, None
         block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
         if taste is not None and self.profiles is not None:
-            taste = learn_profile_taste(self.profiles, pasts, block.behaviour.items, taste)
+            taste = learn_profile_taste(self.profiles, self._liked(pasts), block.behaviour.items, taste)
         return block, taste
 
     def told(self, part: str, past: str, done: int, total: int) -> None:
         """Tell how far a part is."""
         if self.tell is not None:
             self.tell(Step(part, past, done, total))
+
+    def _liked(self, pasts: Sequence[History]) -> list[History]:
+        """Leave out what was disliked, which no part learns from, as none is asked with it."""
+        return [past.without_dislikes(self.config.users.least) for past in pasts]
 
     def _fewer(self, epochs: int) -> int:
         return max(1, round(self.config.refresh_passes * epochs))

@@ -14,6 +14,7 @@ from indexing.types import Rows
 from retrieval.interaction_repeats import once
 from retrieval.interactions import Interactions
 from retrieval.known_items import known_row
+from retrieval.users import UserModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,11 @@ class History:
 
     def __getitem__(self, part: slice) -> "History":
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
+
+    def without_dislikes(self, least: float | None) -> "History":
+        """Leave out what weighs less than this, or nothing; see `retrieval.users.UserModel`."""
+        kept = UserModel(least=least).is_liked(self.weights)
+        return self if kept.all() else History(self.user_id, self.rows[kept], self.timestamps[kept], self.weights[kept])
 
     def liked(self, least: float) -> Rows:
         """Give the rows of what weighs at least so much."""

@@ -69,3 +69,22 @@ def _pairs(exclude: Sequence[Rows], count: int) -> Rows:
     rows = np.concatenate([np.empty(0, np.int64), *exclude]).astype(np.int64)
     pairs: Rows = np.unique(lines * count + rows)
     return pairs
+
+
+def retrieve_tastes(
+    index: VectorIndex,
+    queries: Vectors,
+    k: int,
+    *,
+    exclude: Sequence[Rows] = (),
+    allow: Mask | None = None,
+    kind: str | None = None,
+) -> tuple[Vectors, Rows]:
+    """Search for users as `retrieve` does; the list of one without any taste, whose query is zero, is empty."""
+    nothing: Mask = np.logical_not(queries.any(axis=1, keepdims=True))
+    if not nothing.any():
+        return retrieve(index, queries, k, exclude=exclude, allow=allow, kind=kind)
+    scores, rows = retrieve(
+        index, np.where(nothing, np.float32(1), queries), k, exclude=exclude, allow=allow, kind=kind
+    )
+    return np.where(nothing, np.float32(-np.inf), scores), np.where(nothing, -1, rows)

@@ -14,13 +14,14 @@ from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k, check_vectors
 from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
+from retrieval.explain import finite_weights
 from retrieval.filters import Where, allowed
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural, weighed, worded
 from retrieval.profile_taste import Given
 from retrieval.ragged import lengths_of
-from retrieval.retrieve import retrieve
+from retrieval.retrieve import retrieve, retrieve_tastes
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
 from retrieval.spaces import modality_of, query_vectors, search_own_part
@@ -155,6 +156,7 @@ class Retriever(LaterStages):
         weights: Sequence[Sequence[float]] | None = None,
         profiles: Given | None = None,
         interests: int = 1,
+        least: float | None = None,
     ) -> Candidates:
         """Recommend k items to each user.
 
@@ -166,11 +168,15 @@ class Retriever(LaterStages):
             exclude_seen: Leave out the items of the history.
             user_ids: B names for the answers.
             weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
-                speaks against what a rating of 5 speaks for. All alike when None.
+                speaks against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the
+                answers, and says nothing of taste. A user who liked nothing is answered with what is popular, or with
+                nothing where that was not learned.
             profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a
                 line for each; only where `fit` learned from profiles. It counts less the longer the history is.
             interests: Split each history into so many groups of items that go together, at most, and ask for each: an
                 item's score is then its best one, and the query of the answers that of the whole history.
+            least: What weighs less was disliked: half of the largest weight of the ratings learned from when None, or
+                of the same history where nothing was learned. Give 0 where weights are no ratings.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -185,7 +191,7 @@ class Retriever(LaterStages):
         weighed(weights, histories)
         rows = [self.items.rows(history) for history in histories]
         new = self.new_queries(profiles, len(rows))
-        queries, exclude = self.user_queries(rows, weights, new), rows if exclude_seen else []
+        queries, exclude = self.user_queries(rows, weights, new, least), rows if exclude_seen else []
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
@@ -194,7 +200,7 @@ class Retriever(LaterStages):
             liked = None if weights is None else parts_of(weights, split)
             of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(self.user_queries(parts, liked, of_parts), k, where, seen, kind="history")
+            each = self._found(self.user_queries(parts, liked, of_parts, least), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
@@ -213,6 +219,7 @@ class Retriever(LaterStages):
         histories: Sequence[Rows],
         weights: Sequence[Sequence[float]] | None = None,
         new: Vectors | None = None,
+        least: float | None = None,
     ) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
 
@@ -220,9 +227,10 @@ class Retriever(LaterStages):
             histories: B arrays of rows, oldest first.
             weights: How much each was liked.
             new: What `new_queries` gives of their profiles.
+            least: What weighs less was disliked.
         """
-        given = None if weights is None else [np.asarray(one, np.float32) for one in weights]
-        return self._rows.space.asked(histories, given, self.centre, new)
+        given = None if weights is None else finite_weights(weights, histories)
+        return self._rows.space.liking(least).asked(histories, given, self.centre, new)
 
     def new_queries(self, profiles: Given | None, count: int) -> Vectors | None:
         """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32; see `recommend`."""
@@ -276,5 +284,6 @@ class Retriever(LaterStages):
         self, queries: Vectors, k: int, where: Where, exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         allow = allowed(self.bundle.attributes, where)
-        scores, rows = retrieve(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
+        search = retrieve_tastes if kind == "history" else retrieve
+        scores, rows = search(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")

@@ -16,7 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
 from retrieval.profile_taste import ProfileTaste
 from retrieval.ragged import lengths_of, means
-from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored
+from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored, users_of_space
 from retrieval.tastes import TASTES, compared, tastes
 
 BLOCK = 256  # queries at a time
@@ -85,7 +85,7 @@ class StageFeatures:
         found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
         if not candidates.rows.size:
             return found
-        asked = Asked.of(candidates, self.facts.usual, self.facts.now)
+        asked = Asked.of(candidates, self.facts.usual, self.facts.now).liking(users_of_space(self.sources))
         for start in range(0, len(candidates), BLOCK):
             part = slice(start, min(start + BLOCK, len(candidates)))
             kept = candidates.rows[part] >= 0

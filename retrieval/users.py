@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.encoders.base import unit
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.ragged import ages, lengths_of, weighted
 
 
@@ -20,10 +20,34 @@ class UserModel:
     Attributes:
         half_life: An item this many positions back counts half.
         longest: Only this many last items of a history are read.
+        least: What weighs less was disliked: it says nothing of what a user likes. When None, half of the largest
+            weight of the same history; 0 where weights are no ratings, as of events.
     """
 
     half_life: float = 10.0
     longest: int = 200
+    least: float | None = 0.0
+
+    def is_liked(self, weights: Vectors) -> Mask:
+        """Say which items of a history were liked, by their weights: (n,) bool.
+
+        >>> UserModel(least=2.5).is_liked(np.array([1, 2.5, 5])).tolist()
+        [False, True, True]
+        """
+        given = np.asarray(weights, np.float32)
+        least = given.max(initial=0) / 2 if self.least is None else self.least
+        mask: Mask = (given >= least) & (given > 0)
+        return mask
+
+    def liked_of(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
+    ) -> tuple[Sequence[Rows], Sequence[Vectors] | None]:
+        """Leave out of histories what was disliked; nothing where there are no weights."""
+        if weights is None:
+            return histories, None
+        masks = [self.is_liked(one) for one in weights]
+        rows = [history[mask] for history, mask in zip(histories, masks, strict=True)]
+        return rows, [np.asarray(one)[mask] for one, mask in zip(weights, masks, strict=True)]
 
     def weights(self, length: int) -> Vectors:
         """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.

@@ -85,6 +85,7 @@ def ask_users(
         user_ids=users,
         weights=[known.weights.get(user, []) for user in users],
         profiles=None if profiles is None else profiles.of(users),
+        least=known.least,
     )
     about = {
         "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",

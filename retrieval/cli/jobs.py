@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
 import typer
 
 from indexing.errors import InputError
 from indexing.progress import progress
 from indexing.sample import interactions_path
-from retrieval.cli.log import LogOptions, known
+from retrieval.cli.log import LogOptions, known, tell_without_taste
 from retrieval.cli.output import counted
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.jobs import (
@@ -91,6 +92,7 @@ def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[st
     path, options = log
     read, _ = known(options.open(path), retriever.items)
     histories = LoggedHistories.of(read, retriever.items)
+    tell_without_taste(np.split(histories.weights, histories.starts[1:-1]), histories.least, retriever)
     file = interactions_path() if path == "sample" else Path(path)
     return histories, {"log": file_identity(file, file), **options.to_json()}
 

@@ -1,19 +1,23 @@
 """How a log of interactions is named on the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from indexing.item_ids import ItemIds
 from indexing.sample import interactions_path
+from indexing.types import Vectors
 from retrieval.cli.terminal import UsageError, say
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_repeats import Repeats
 from retrieval.interactions import Interactions
 from retrieval.known_items import KnownItems, known_items
+from retrieval.retriever import Retriever
+from retrieval.users import UserModel
 
 _EXPECTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
 
@@ -125,6 +129,18 @@ def known(log: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
     if told := str(found):
         note(told)
     return log, found
+
+
+def tell_without_taste(weights: Sequence[Sequence[float] | Vectors], least: float | None, retriever: Retriever) -> None:
+    """Tell how many users get no answers, for they liked nothing and what is popular was not learned."""
+    if retriever.behaviour is not None or least is None:
+        return
+    users = UserModel(least=least)
+    if count := sum(len(one) > 0 and not users.is_liked(np.asarray(one)).any() for one in weights):
+        note(
+            f"{count} of {len(weights)} users liked nothing in the log (no weight of {least:g} and more) and get "
+            "no answers: this bundle has not learned what is popular; fit does"
+        )
 
 
 def note(text: str) -> None:

@@ -3,13 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
-from indexing.errors import InputError
-from indexing.files import no_file
-from retrieval.batch import candidates_from_table, users_of
+from retrieval.batch import candidates_from_table, read_candidates, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
 from retrieval.cli.jobs import Chunk, UsersFile, recommend_job, rerank_job
@@ -203,6 +199,7 @@ def recommend(
         user_ids=list(asked.users.histories),
         weights=asked.weights,
         profiles=asked.profiles,
+        least=asked.users.least,
     )
     ranked = retriever.rerank(found) if rerank else found
     shaped = shape.apply(retriever, ranked, k)
@@ -217,7 +214,8 @@ def rerank(
     candidates: Annotated[
         Path,
         typer.Argument(
-            help="Parquet with query_id (a user), item_id and score; or one line a user, see docs/batch.md."
+            help="Parquet, CSV or JSON lines with query_id (a user), item_id and score, or best first; or Parquet, one "
+            "line a user, see docs/batch.md."
         ),
     ],
     interactions: Annotated[
@@ -258,13 +256,7 @@ def rerank(
         rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
         return
     log, _ = known(options.open(interactions), retriever.items)
-    if missing := no_file(candidates):
-        raise InputError(missing)
-    try:
-        table = pq.read_table(candidates)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{candidates} is not a Parquet file: {error}") from error
-    listed = candidates_from_table(table, retriever, users_of(log, retriever.items))
+    listed = candidates_from_table(read_candidates(candidates), retriever, users_of(log, retriever.items))
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from retrieval.batch import Users, users_of
+from retrieval.cli.log import tell_without_taste
 from retrieval.cli.terminal import UsageError
 from retrieval.interactions import Interactions
 from retrieval.profile_taste import Given
@@ -61,6 +62,7 @@ def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, 
     """
     known = None if profiles is None else Profiles.open(profiles)
     users = users_of(log, retriever.items, only, known.known(only) if known and only else ())
+    tell_without_taste(list(users.weights.values()), users.least, retriever)
     return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
 
 

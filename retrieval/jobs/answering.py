@@ -67,8 +67,9 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         for name in ("k", "depth", "chunk"):
-            if (value := getattr(self, name)) < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name} is {value!r}, expected at least 1, and a whole number")
 
     def to_json(self) -> dict[str, Any]:
         """Give what changes answers as plain JSON values; filters as the text that `parse_filter` reads."""
@@ -185,6 +186,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         user_ids=users.names,
         weights=_plain(users.weights),
         profiles=users.profiles,
+        least=users.least,
     )
 
 
@@ -199,7 +201,7 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
     if scored is not None:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
     new = retriever.new_queries(users.profiles, len(users))
-    queries = retriever.user_queries(users.histories, _plain(users.weights), new)
+    queries = retriever.user_queries(users.histories, _plain(users.weights), new, users.least)
     found = Candidates(
         queries,
         rows,

@@ -15,7 +15,7 @@ from retrieval.jobs.lines import Chunk, Problems, Ragged, UserLines, item_rows, 
 from retrieval.jobs.listed import picked
 from retrieval.jobs.logged import LoggedHistories
 
-COLUMNS = ("query_id", "item_id", "score")
+NEEDED = ("query_id", "item_id")
 PIECE = 65_536  # lines read at once
 
 
@@ -34,7 +34,8 @@ class FlatCandidates:
     """
 
     def __init__(self, tables: Tables, histories: LoggedHistories, items: ItemIds, log: Mapping[str, Any]) -> None:
-        check_columns(tables.schema, COLUMNS, (), "candidates")
+        check_columns(tables.schema, NEEDED, (), "candidates")
+        self._columns = (*NEEDED, *(["score"] if "score" in tables.schema.names else []))
         self._tables, self._histories, self._items, self._log = tables, histories, items, dict(log)
 
     def __len__(self) -> int:
@@ -48,7 +49,7 @@ class FlatCandidates:
         """Give the queries from a line on, so many at once."""
         seen = self._seen_before(start)
         waiting: pa.Table | None = None
-        for piece in self._tables.pieces(COLUMNS, start, PIECE):
+        for piece in self._tables.pieces(self._columns, start, PIECE):
             waiting = piece if waiting is None else pa.concat_tables([waiting, piece]).combine_chunks()
             begins = _begins(text_column(waiting, "query_id"))
             done = 0
@@ -82,12 +83,16 @@ class FlatCandidates:
         problems, lengths = Problems(), np.diff(bounds)
         problems.note(numbers < 0, "no history in the log")
         rows = Ragged(item_rows(text_column(table, "item_id"), self._items), lengths)
-        scores = table.column("score").cast(pa.float32()).to_numpy()
+        scored = "score" in table.column_names  # else the exact inner product is taken, as retrieval would
+        scores = table.column("score").cast(pa.float32()).to_numpy() if scored else None
         found, told = ordered_candidates(rows, scores, problems)
         good = problems.good(len(names))
-        kept = (picked(one, good) for one in (found, told) if one is not None)
+        kept = (None if one is None else picked(one, good) for one in (found, told))
         users = UserLines(
-            tuple(names.take(pa.array(good)).to_pylist()), *self._histories.histories(numbers[good]), *kept
+            tuple(names.take(pa.array(good)).to_pylist()),
+            *self._histories.histories(numbers[good]),
+            *kept,
+            least=self._histories.least,
         )
         quarantined = problems.quarantined(start + bounds[:-1], names.to_pylist())
         return Chunk(first, lines, users, quarantined, int((rows.values < 0).sum()))

@@ -9,6 +9,7 @@ answers/_SUCCESS              written last
 Readers of folders of Parquet, as pyarrow and Spark, leave out names with an underscore, so the folder is one table.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -102,7 +103,7 @@ class JobFolder:
         written = _write(self.root / name, parquet_bytes(table))
         counts = (chunk.first, chunk.lines, len(chunk.users), len(table), reasons, chunk.unknown)
         part = Part(number, *counts, written, sha256)
-        fsops.append(self.root / LEDGER, (json.dumps(asdict(part)) + "\n").encode())
+        fsops.append(self.root / LEDGER, _line(part))
         self.parts.append(part)
         return part
 
@@ -112,16 +113,17 @@ class JobFolder:
 
     def _finished(self) -> list[Part]:
         """Read the ledger as far as it and the files that it names are whole, and cut off the rest."""
-        path, kept = self.root / LEDGER, 0
+        path, kept, lines = self.root / LEDGER, 0, 0
         parts: list[Part] = []
         if not path.exists():
             return []
         data = path.read_bytes()
         for line in data.splitlines(keepends=True):
             part = _part(line)
-            if part is None or part.number != len(parts) or not self._is_whole(part):
+            if part is None or (part.number, part.first) != (len(parts), lines) or not self._is_whole(part):
                 break
             parts.append(part)
+            lines += part.lines
             kept += len(line)
         if kept < len(data):
             fsops.remove(self.root / SUCCESS)  # which would be believed although a part is made again
@@ -139,11 +141,22 @@ def _write(path: Path, data: bytes) -> str:
     return fsops.write_stream(path, lambda write: write(data))
 
 
+def _line(part: Part) -> bytes:
+    told = asdict(part)
+    return (json.dumps(told | {"line_sha256": _digest(told)}) + "\n").encode()
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def _part(line: bytes) -> Part | None:
-    """Read a line of the ledger; None when a kill has cut it off, or it is no such line."""
+    """Read a line of the ledger; None when a kill has cut it off, it has changed, or it is no such line."""
     try:
-        return Part(**json.loads(line)) if line.endswith(b"\n") else None
-    except (ValueError, TypeError):
+        told = json.loads(line) if line.endswith(b"\n") else {}
+        checked = told.pop("line_sha256", None) == _digest(told)
+        return Part(**told) if checked else None
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

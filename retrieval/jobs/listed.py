@@ -15,6 +15,7 @@ from retrieval.retriever import Retriever
 
 LISTS = ("history", "weights", "candidates", "scores")
 NO_ID = "no user_id"
+NOTHING_LIKED = "nothing in the history was liked, and this bundle has not learned what is popular"
 NOTHING_POPULAR = "an empty history, and this bundle has not learned what is popular"
 
 
@@ -85,6 +86,9 @@ class ListedUsers:
             problems.note(weights.any(~np.isfinite(weights.values)), "a weight that is no finite number")
             alike = 1.0 if behaviour is None else float(behaviour.levels[len(behaviour.levels) // 2])
             liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
+            if behaviour is None:
+                nothing = [len(one) > 0 and not self.retriever.users.is_liked(one).any() for one in liked.split()]
+                problems.note(np.array(nothing, np.bool_), NOTHING_LIKED)
         known = past.values >= 0
         problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")
         if behaviour is None:

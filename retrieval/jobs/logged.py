@@ -28,12 +28,14 @@ class LoggedHistories:
         starts: (U + 1,) int64, where each history begins, and where the last one ends.
         rows: (T,) int64, one history after the other, oldest first.
         weights: (T,) float32.
+        least: What weighs less was disliked, of a log of ratings; 0 of others.
     """
 
     names: pa.Array
     starts: NDArray[np.int64]
     rows: Rows
     weights: Vectors
+    least: float | None = None
 
     @classmethod
     def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
@@ -46,8 +48,9 @@ class LoggedHistories:
         if not len(found.rows):
             raise InputError(no_known_item(log, items))
         there = np.flatnonzero(found.lengths)
+        least = float(found.weights.max()) / 2 if log.repeats == "last" else 0.0
         names = pa.array(found.user_ids, pa.string()).take(pa.array(there))
-        return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights)
+        return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights, least)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,5 +94,5 @@ class LogUsers:
             numbers = np.arange(first, min(first + size, len(self)))
             names = tuple(self._histories.names.take(pa.array(numbers)).to_pylist())
             known = self._profiles.of(names) if self._profiles else None
-            users = UserLines(names, *self._histories.histories(numbers), profiles=known)
+            users = UserLines(names, *self._histories.histories(numbers), profiles=known, least=self._histories.least)
             yield Chunk(first, len(numbers), users)

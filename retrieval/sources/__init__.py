@@ -4,7 +4,7 @@ from retrieval.sources.neighbours import Neighbours, said, strongest
 from retrieval.sources.pool import pooled, tops
 from retrieval.sources.popular import Popular, Recent
 from retrieval.sources.source import Asked, Book, Source
-from retrieval.sources.spaces import SpaceSource, scored, space_sources
+from retrieval.sources.spaces import SpaceSource, scored, space_sources, users_of_space
 
 __all__ = [
     "Asked",
@@ -20,4 +20,5 @@ __all__ = [
     "space_sources",
     "strongest",
     "tops",
+    "users_of_space",
 ]

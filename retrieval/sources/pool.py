@@ -9,6 +9,7 @@ from indexing.item_ids import ItemIds
 from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.sources.source import Asked, Source
+from retrieval.sources.spaces import users_of_space
 
 BLOCK, AT_ONCE = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
 
@@ -40,8 +41,9 @@ def pooled(
     if not sources or each < 1:
         raise InputError(f"{len(sources)} sources with {each} candidates each bring nothing up; give one and more")
     exclude = asked.histories if exclude is None else exclude
+    liking = asked.liking(users_of_space(sources))
     lists = [np.empty((0, 0), np.int64)] * len(asked)
-    for part, found in tops(sources, asked, exclude, each, len(items)):
+    for part, found in tops(sources, liking, exclude, each, len(items)):
         for line, top in enumerate(found, start=part.start):
             lists[line] = _first_seen(top)
     rows = np.full((len(asked), max((len(one) for one in lists), default=0)), -1, np.int64)

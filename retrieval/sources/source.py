@@ -14,6 +14,7 @@ from retrieval.item_space import AskedApart, ItemSpace
 from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
+from retrieval.users import UserModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,13 @@ class Asked:
         weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
         return cls(candidates.histories, weights, times, candidates.new)
+
+    def liking(self, users: UserModel | None) -> "Asked":
+        """Leave out what each disliked."""
+        if users is None:
+            return self
+        histories, weights = users.liked_of(self.histories, self.weights)
+        return replace(self, histories=histories, weights=weights or [])
 
     def knowing(self, taste: ProfileTaste | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "Asked":
         """Let each, by name, ask with their profile, if there are profiles and what reads them."""

@@ -1,6 +1,6 @@
 """Sources that are inner products: content, behaviour as it is served, and each of its towers alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,6 +13,7 @@ from indexing.types import Rows, Vectors
 from retrieval.item_space import ItemSpace
 from retrieval.products import products
 from retrieval.sources.source import Asked, Book
+from retrieval.users import UserModel
 
 WHOLE, CONTENT, ATTENTION, EARLY, PROFILE = "retrieval", "content", "attention", "early", "profile"
 TOWERS = ("closed", "next_items")
@@ -62,6 +63,11 @@ class SpaceSource:
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give nothing: the space has files of its own."""
         return {}
+
+
+def users_of_space(sources: Iterable[object]) -> UserModel | None:
+    """Give what makes tastes of histories, as the first of these sources that has a space has it."""
+    return next((source.space.users for source in sources if isinstance(source, SpaceSource)), None)
 
 
 def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
