@@ -182,7 +182,7 @@ def test_each_interest_is_answered(learned: Path) -> None:
 
 
 def test_weights_must_fit_histories(learned: Path) -> None:
-    with pytest.raises(ShapeError, match="one weight for each row"):
+    with pytest.raises(ShapeError, match="one weight for each item"):
         Retriever.load(learned).recommend([["i000", "i001"]], weights=[[1.0]])
 
 

@@ -87,10 +87,7 @@ def evaluate(
     The whole catalogue is ranked, without what a user has seen. Without --history and --relevant, each user's last
     interactions are to be found. A bundle that has learned from them is refused: fit it with the same --hold-out.
     """
-    if (interactions is None) == (queries is None):
-        raise UsageError("give either a log of interactions or --queries FILE")
-    if profiles and not interactions:
-        raise UsageError("--profiles goes with a log of interactions")
+    _check(interactions, queries, profiles)
     catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
     retriever = Retriever.load(bundle)
     columns = named_columns(user_column, item_column, time_column, weight_column)
@@ -176,6 +173,14 @@ def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> C
     if items is None:
         return None
     return Catalogue.open(items_path() if items == SAMPLE else items, images=images, columns=named)
+
+
+def _check(interactions: str | None, queries: Path | None, profiles: Path | None) -> None:
+    """Check that options go together."""
+    if (interactions is None) == (queries is None):
+        raise UsageError("give either a log of interactions or --queries FILE")
+    if profiles and not interactions:
+        raise UsageError("--profiles goes with a log of interactions")
 
 
 def _parts(
