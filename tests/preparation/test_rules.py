@@ -202,7 +202,7 @@ def test_weights_decay_by_age() -> None:
     [
         (lambda: PrepareConfig(repeat_seconds=0), "repeat_seconds=0 must be 1 or more"),
         (lambda: PrepareConfig(latest=5), "latest=5 is before earliest"),
-        (lambda: PrepareConfig(k_core=(5, 0)), r"k_core=\(5, 0\) must be two numbers"),
+        (lambda: PrepareConfig(k_core=(5, 0)), r"a core of \(5, 0\); give two numbers of 1 and more"),
         (lambda: BotLimits(per_hour=0), "per_hour=0 must be positive"),
         (lambda: BotLimits(alike=0.4), "alike=0.4 must be from 0.5 to 1"),
         (lambda: BotLimits(copies=1), "copies=1 must be 2 or more"),
