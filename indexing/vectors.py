@@ -137,13 +137,13 @@ def _read(column: pa.Array, rows: Sequence[int], dim: int) -> tuple[Vectors, lis
     for place in np.flatnonzero(~finite).tolist():
         at = int(np.argmin(np.isfinite(vectors[place])))
         problems[place] = (
-            f"vector with a value that is not finite, row {rows[place]}: {wide[place, at]} at position {at}, "
+            f"vector with a value that is not finite: row {rows[place]}: {wide[place, at]} at position {at}, "
             f"expected {dim} finite numbers"
         )
         vectors[place] = 0
     for place in np.flatnonzero(fitting & finite & ~vectors.any(axis=1)).tolist():
         problems[place] = (
-            f"vector of zeros, row {rows[place]}: it has no direction, expected {dim} numbers not all zero"
+            f"vector of zeros: row {rows[place]}: it has no direction, expected {dim} numbers not all zero"
         )
     return vectors, problems
 

@@ -181,11 +181,11 @@ def test_what_cannot_be_used_costs_only_its_own_modality(tmp_path: Path) -> None
     assert bundle.manifest.counts["quarantined"] == 8
     store = EmbeddingStore(bundle.folder / "store", 3)
     assert {item: store.reason(item, Modality.IMAGE) for item in bad} == {
-        "nan": "vector with a value that is not finite, row 1: nan at position 1, expected 3 finite numbers",
-        "inf": "vector with a value that is not finite, row 2: -inf at position 2, expected 3 finite numbers",
-        "huge": "vector with a value that is not finite, row 3: 1e+300 at position 0, expected 3 finite numbers",
-        "gap": "vector with a value that is not finite, row 4: nan at position 0, expected 3 finite numbers",
-        "zero": "vector of zeros, row 5: it has no direction, expected 3 numbers not all zero",
+        "nan": "vector with a value that is not finite: row 1: nan at position 1, expected 3 finite numbers",
+        "inf": "vector with a value that is not finite: row 2: -inf at position 2, expected 3 finite numbers",
+        "huge": "vector with a value that is not finite: row 3: 1e+300 at position 0, expected 3 finite numbers",
+        "gap": "vector with a value that is not finite: row 4: nan at position 0, expected 3 finite numbers",
+        "zero": "vector of zeros: row 5: it has no direction, expected 3 numbers not all zero",
         "short": "vector of the wrong length: row 6: 2 numbers, expected 3",
         "long": "vector of the wrong length: row 7: 4 numbers, expected 3",
         "empty": "vector of the wrong length: row 8: 0 numbers, expected 3",
@@ -307,7 +307,7 @@ def test_vectors_from_json_lines(tmp_path: Path) -> None:
     bundle = build_bundle(Catalogue.open(tmp_path / "items.jsonl"), load_encoder("vectors:"), tmp_path / "b")
     assert list(bundle.items) == ["a", "b"]
     batch = next(Catalogue.open(tmp_path / "items.jsonl").vectors(9))
-    assert batch.problems[Modality.TEXT][2].startswith("vector of zeros, row 3:")
+    assert batch.problems[Modality.TEXT][2].startswith("vector of zeros: row 3:")
 
 
 def test_the_command_line_builds_from_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

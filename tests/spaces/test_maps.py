@@ -213,9 +213,9 @@ def test_what_cannot_be_used_costs_only_its_own_modality(tmp_path: Path) -> None
     assert store.reason("item-2", Modality.TEXT) == "vector of the wrong length: row 2: 3 numbers, expected 2"
     assert store.reason("item-3", Modality.IMAGE) == "vector of the wrong length: row 3: 2 numbers, expected 3"
     assert store.reason("item-4", Modality.IMAGE) == (
-        "vector with a value that is not finite, row 4: nan at position 1, expected 3 finite numbers"
+        "vector with a value that is not finite: row 4: nan at position 1, expected 3 finite numbers"
     )
-    assert (store.reason("item-5", Modality.TEXT) or "").startswith("vector of zeros, row 5")
+    assert (store.reason("item-5", Modality.TEXT) or "").startswith("vector of zeros: row 5")
     assert bundle.manifest.counts["bridge"]["text"]["learned_from"] == 3
     means = scaled(np.array([[3, 4], [4, 3], [-1, 1]])).mean(axis=0)
     expected = scaled(scaled(np.array([[3.0, 4.0]])) - means)
