@@ -2,11 +2,13 @@
 
     python -m pytest --cov=indexing --cov=retrieval --cov-context=test --cov-report=
     python -m scripts.mutants .coverage [--count 100] [--seed 0] [--out mutants.json]
+        [--leave-out TEST …]
 
 Needs `pip install pytest-cov`. Sites are drawn from all comparisons, sums, products, `and`, `or`, `not`, conditions,
 numbers and booleans of both packages. Each change is made in a copy of the checkout, where the tests that ran the
 changed line are run until one fails: those that ran the fewest lines first. What survives these few is tried by every
-test that ran the line. A run that was stopped goes on where it stopped.
+test that ran the line; of a line that is run at import, the tests that ran any line of the file. A run that was stopped
+goes on where it stopped. Tests that fail without any change are left out.
 """
 
 import argparse
@@ -118,11 +120,12 @@ def drawn(count: int, seed: int) -> list[Mutant]:
 class Tests:
     """Which tests ran a line, by a coverage file with contexts."""
 
-    def __init__(self, coverage: Path) -> None:
+    def __init__(self, coverage: Path, left_out: Sequence[str] = ()) -> None:
         from coverage import CoverageData
 
         self._data = CoverageData(str(coverage))
         self._data.read()
+        self._left_out = frozenset(left_out)
         self._sizes: dict[str, int] = {}
         for name in self._data.measured_files():
             for contexts in self._data.contexts_by_lineno(name).values():
@@ -136,9 +139,13 @@ class Tests:
 
     def of(self, path: str, line: int) -> list[str]:
         """The ids of tests that ran a line, those that ran the fewest lines first."""
-        contexts = {context for context in self._lines(path).get(line, []) if context}
+        lines = self._lines(path)
+        contexts = {context for context in lines.get(line, []) if context}
+        if not contexts:  # run at import, or by other processes
+            contexts = {context for ran in lines.values() for context in ran if context}
         ordered = sorted(contexts, key=lambda context: (self._sizes[context], context))
-        return list(dict.fromkeys(context.rsplit("|", 1)[0] for context in ordered))
+        ids = dict.fromkeys(context.rsplit("|", 1)[0] for context in ordered)
+        return [test for test in ids if test not in self._left_out]
 
 
 def survives(root: Path, tests: Sequence[str]) -> bool:
@@ -153,7 +160,7 @@ def survives(root: Path, tests: Sequence[str]) -> bool:
 
 
 def judge(mutant: Mutant, root: Path, tests: Tests) -> str:
-    """`killed`, `survived`, or `not run`: no test runs its line in the tests' own process."""
+    """`killed`, `survived`, or `not run`: no test runs its file in the tests' own process."""
     ran = tests.of(mutant.path, mutant.line)
     if not ran:
         return "not run"
@@ -172,9 +179,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
+    parser.add_argument("--leave-out", nargs="+", default=[], help="ids of tests that fail without a change")
     given = parser.parse_args()
     done = json.loads(given.out.read_text())["mutants"] if given.out.exists() else []
-    tests = Tests(given.coverage)
+    tests = Tests(given.coverage, given.leave_out)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "checkout"
         shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".mypy_cache", "__pycache__"))
