@@ -9,6 +9,7 @@ from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, ShapeError
 from retrieval.behaviour import Behaviour, Tower
 from retrieval.described import Described
+from retrieval.item_space import ItemSpace
 from retrieval.predictor import Predictor
 from retrieval.users import UserModel
 from retrieval.words import Lines
@@ -66,6 +67,21 @@ def test_without_a_history_popularity_alone_decides() -> None:
     block = random_block()
     query = block.queries([np.empty(0, np.int64)])
     np.testing.assert_array_equal(query @ block.items.T, block.items[:, 7][None])
+
+
+def test_an_empty_history_has_no_direction_in_any_tower() -> None:
+    block, nothing = random_block(), np.empty(0, np.int64)  # whose second tower starts from a vector of its own
+    pasts = [nothing, np.array([4, 9]), nothing]
+    told = block.directions(pasts)
+    assert np.linalg.norm(told, axis=1).tolist() == pytest.approx([0, 2**0.5, 0], abs=1e-6)  # 1 in each of two towers
+    np.testing.assert_allclose(told[1], block.directions(pasts[1:2])[0], atol=1e-6)
+    assert not block.directions([nothing]).any()
+    # What sources of a second stage ask for a new user: nothing of content and towers, and what is popular.
+    space = ItemSpace.of(unit(np.random.default_rng(1).normal(size=(30, 6)).astype(np.float32)), UserModel(), block)
+    weights = [np.full(len(past), 5, np.float32) for past in pasts]
+    alone = space.asked_apart(pasts, weights).alone
+    assert alone[0].tolist() == alone[2].tolist() == [0.0] * 13 + [1.0]
+    assert np.linalg.norm(alone[1, :6]) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_short_history_counts_as_far_as_its_length_says() -> None:

@@ -30,6 +30,22 @@ def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "growth", "lists", "allowed", "refused"),
+    [(200, 3.0, 5, 0.15, False), (200, 3.0, 7, 0.15, True), (100, 3.0, 7, 0.3, False), (400, 2.0, 3, 0.05, True)],
+)
+def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
+    count: int, growth: float, lists: int, allowed: float, refused: bool
+) -> None:
+    # Everybody has met the first item, nobody the last. Shown alike, each of 200 items is in one list of ten in 20.
+    items = ItemIds([*(f"other {n}" for n in range(count - 1)), "unseen"])
+    rows = np.array([[0, count - 1 if line < lists else -1] for line in range(40)])
+    found = Candidates(np.zeros((40, 2), np.float32), rows, np.zeros(rows.shape, np.float32), items, "retrieve")
+    shown = exposure(found, [done(f"u{n}", 0) for n in range(40)], growth, floor=0.01)
+    assert (shown.item_id, shown.share, shown.allowed) == ("unseen", lists / 40, allowed)
+    assert bool(pushed(shown)) == refused
+
+
+@pytest.mark.parametrize(
     ("length", "parts"), [(4, (4, 0, 0)), (5, (3, 1, 1)), (10, (7, 2, 1)), (11, (6, 3, 2)), (100, (70, 20, 10))]
 )
 def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]) -> None:

@@ -15,7 +15,19 @@ from indexing.item_ids import ItemIds
 from indexing.types import Rows, Vectors
 from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Calibrated, Cap, Objective, Relevant, diversified, greedy, relevance
+from retrieval.diversify import (
+    DPP,
+    MMR,
+    MSD,
+    Apart,
+    Calibrated,
+    Cap,
+    Objective,
+    Relevant,
+    diversified,
+    greedy,
+    relevance,
+)
 from retrieval.users import UserModel
 from tests.diversify.lists import ITEMS, cosine, genres, lists, picked_plainly, plain_relevance, vectors
 
@@ -233,6 +245,24 @@ def test_caps_by_hand() -> None:
     colours = Attribute.of(["red", "blue", "blue", "red", "green", "green"])
     both = [Cap(brands, 2), Cap(colours, 1)]
     assert order(diversified(found, Relevant(), 3, caps=both)) == "abecdf"
+
+
+def test_where_all_are_over_a_cap_the_objective_goes_on_choosing() -> None:
+    # As by hand above: a, then c before b, though all have one value of which one is allowed.
+    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0]], np.float32)
+    found, one = candidates([10.0, 9.0, 5.0, 0.0]), Attribute.of(["x"] * 6)
+    kinds = Attribute.of([["x"], ["x"], ["y"], ["x"], ["y"], None])
+    asked = candidates([3.0, 2.0, 1.0, 0.0], history=(3, 4))
+    assert order(diversified(found, MMR(shown, 0.3), 2, caps=[Cap(one, 1)])) == "acbd"
+    assert order(diversified(found, DPP(shown, 0.5), 2, caps=[Cap(one, 1)])) == "acbd"
+    assert order(diversified(asked, Calibrated(kinds, 0.5), 2, caps=[Cap(one, 1)])) == "acbd"
+    assert order(diversified(found, MMR(shown, 0.5), caps=[Cap(one, 1)])) == "adcb"
+    # d alone is within the cap after a; of b (.33) and c (.35), both over it, c is then worth more.
+    two = Attribute.of(["x", "x", "x", "y", "y", "y"])
+    assert order(diversified(found, MMR(shown, 0.3), 3, caps=[Cap(two, 1)])) == "adcb"
+    assert order(diversified(found, MMR(shown, 0.28), 3, caps=[Cap(two, 1)])) == "adbc"
+    # The same where all are nearer than is allowed.
+    assert order(diversified(found, MMR(shown, 0.3), 3, caps=[Apart(np.ones((6, 2), np.float32), 0.5)])) == "acbd"
 
 
 def test_an_item_of_several_values_is_over_when_one_is() -> None:

@@ -183,3 +183,26 @@ def test_scan_in_blocks_agrees_with_one_product(monkeypatch: pytest.MonkeyPatch,
         np.testing.assert_array_equal(scores, np.take_along_axis(queries @ vectors[among].T, order, axis=1))
         if few == 0:
             np.testing.assert_array_equal(rows, among[order])
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [50, 50, 20]), (3, [30, 30, 30, 30]), (9, [10] * 12), (200, [1] * 120)]
+)
+def test_the_more_queries_the_fewer_rows_are_scored_at_once(
+    count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stored:
+        ntotal = 200
+
+        def reconstruct_batch(self, rows: Rows) -> Vectors:
+            copied.append(len(rows))
+            return vectors[rows]
+
+    monkeypatch.setattr("indexing.index.exact.BLOCK", 50)
+    monkeypatch.setattr("indexing.index.exact.MOST_SCORES", 90)
+    rng, copied = np.random.default_rng(0), list[int]()
+    vectors, queries = rng.normal(size=(200, 4)).astype(np.float32), rng.normal(size=(count, 4)).astype(np.float32)
+    allow = np.arange(200) < 120
+    rows = scan(Stored(), queries, 5, allow, few=0)[1]
+    assert copied == sizes
+    assert rows.tolist() == np.argsort(-(queries @ vectors[:120].T), axis=1)[:, :5].tolist()

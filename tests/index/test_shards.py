@@ -126,6 +126,17 @@ def test_equal_scores_are_merged_in_row_order_wherever_they_are() -> None:
             assert list(zip(-got[0][line], got[1][line], strict=True)) == wanted
 
 
+@pytest.mark.parametrize("allowed", [[15], [0, 15], [9, 10], [3], []])
+def test_where_few_are_allowed_what_is_missing_is_no_row(allowed: list[int]) -> None:
+    vectors = np.tile(np.eye(4, dtype=np.float32), (5, 1))
+    index = ShardedIndex([FaissIndex.flat(part) for part in np.split(vectors, [3, 10])])
+    allow = np.isin(np.arange(20), allowed)
+    scores, rows = index.search(np.array([[4, 3, 2, 1]], np.float32), 4, allow)
+    best = sorted(allowed, key=lambda row: row % 4)
+    assert rows.tolist() == [[*best, *[-1] * (4 - len(best))]]
+    assert scores.tolist() == [[*(4.0 - row % 4 for row in best), *[-np.inf] * (4 - len(best))]]
+
+
 def test_exact_search_over_blocks_is_exact(vectors: Vectors) -> None:
     queries = clustered(20, 4, DIM)
     found = exact_search(np.split(vectors, [1, 400, 7000]), queries, 12)
