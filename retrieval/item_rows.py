@@ -28,4 +28,4 @@ class ItemRows:
         grown = [table.extended(start, more) for table, more in zip(self._tables, tables, strict=True)]
         if block is not None:
             block = replace(block, items=grown[0][:, learned.dim :], said=grown[1], confidence=grown[2])
-        self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles)
+        self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.alive)

@@ -6,9 +6,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.errors import InputError, ShapeError
-from indexing.types import Rows, Vectors
+from indexing.store import AT_ONCE
+from indexing.types import Mask, Rows, Vectors
 from retrieval.behaviour import Behaviour
 from retrieval.profile_taste import ProfileTaste
 from retrieval.users import UserModel
@@ -41,6 +43,7 @@ class ItemSpace:
         users: Makes the taste of a history.
         behaviour: The block of the other R, if there is one.
         profiles: What profiles of users say to it, if that was learned.
+        alive: (N,) bool, the rows that have not been deleted; all when None.
     """
 
     indexed: Vectors
@@ -48,6 +51,7 @@ class ItemSpace:
     users: UserModel
     behaviour: Behaviour | None = None
     profiles: ProfileTaste | None = None
+    alive: Mask | None = None
 
     @classmethod
     def of(
@@ -63,9 +67,11 @@ class ItemSpace:
 
     @cached_property
     def centre(self) -> Vectors:
-        """(D,) float32, the mean content."""
-        mean: Vectors = self.content.mean(axis=0)
-        return mean
+        """(D,) float32, the mean content of what has not been deleted."""
+        if self.alive is None:
+            mean: Vectors = self.content.mean(axis=0)
+            return mean
+        return (sum_of(self.content, self.alive) / np.count_nonzero(self.alive)).astype(np.float32)
 
     def liking(self, least: float | None) -> "ItemSpace":
         """Give the space that takes what weighs less for disliked; this one when None."""
@@ -155,3 +161,11 @@ class ItemSpace:
         if new is None:
             new = block.popular_alone(len(histories))
         return AskedApart(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))
+
+
+def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
+    """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
+    total = np.zeros(vectors.shape[1], np.float64)
+    for start in range(0, len(vectors), AT_ONCE):
+        total += alive[start : start + AT_ONCE].astype(np.float32) @ vectors[start : start + AT_ONCE]
+    return total

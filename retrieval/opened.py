@@ -12,12 +12,12 @@ from indexing.generation import BRIDGE
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.sealed import WAY_OUT
-from indexing.store import AT_ONCE
-from indexing.types import Mask, Vectors
+from indexing.types import Vectors
 from retrieval.adapter import Adapter
 from retrieval.attribute import Attribute
 from retrieval.behaviour import Behaviour
 from retrieval.item_rows import ItemRows
+from retrieval.item_space import sum_of
 from retrieval.learned import LearnedParts
 from retrieval.status import Status, measured_status, warn_if_degraded
 from retrieval.users import UserModel
@@ -120,14 +120,6 @@ class Opened:
         if self._encoder is None:
             self._encoder = encoder_of(self.bundle)
         return self._encoder
-
-
-def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
-    """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
-    total = np.zeros(vectors.shape[1], np.float64)
-    for start in range(0, len(vectors), AT_ONCE):
-        total += alive[start : start + AT_ONCE].astype(np.float32) @ vectors[start : start + AT_ONCE]
-    return total
 
 
 def encoder_of(bundle: Bundle) -> Encoder:

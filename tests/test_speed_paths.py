@@ -1,6 +1,7 @@
 """What a search without a filter does, and what following deletions does: no masks, no copies, the right mean."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
 from indexing.edit import delete
 from indexing.encode import EncodeConfig
+from indexing.encoders.base import unit
 from indexing.index.delta import DeltaIndex
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
+from retrieval.item_space import ItemSpace
 from retrieval.retriever import Retriever
+from retrieval.users import UserModel
+from tests.test_behaviour import random_block
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -73,3 +78,25 @@ def test_the_mean_of_followed_states_is_that_of_a_fresh_one(tmp_path: Path) -> N
         living = retriever.vectors[retriever.bundle.alive].astype(np.float64)
         # Sums in another order differ by some roundings of single precision.
         np.testing.assert_allclose(retriever.centre, living.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(retriever._rows.space.centre, living.mean(axis=0), atol=1e-6)
+
+
+def test_sources_of_a_space_ask_as_if_deleted_rows_were_not_there() -> None:
+    rng, alive = np.random.default_rng(3), np.arange(30) % 5 != 2
+    content, block = unit(rng.normal(size=(30, 6)).astype(np.float32) + 0.5), random_block()
+    content[~alive] = -content[~alive]  # so that the means differ
+    space = replace(ItemSpace.of(content, UserModel(), block), alive=alive)
+    compacted = ItemSpace.of(content[alive], UserModel(), block.take(np.flatnonzero(alive)))
+    np.testing.assert_allclose(space.centre, content[alive].mean(axis=0), atol=1e-6)  # sums in another order
+    assert np.abs(space.centre - content.mean(axis=0)).max() > 0.1
+    pasts, weights = [np.array([0, 4, 8]), np.array([29])], [np.array([5, 1, 3], np.float32), np.ones(1, np.float32)]
+    now = [np.searchsorted(np.flatnonzero(alive), past) for past in pasts]
+    for mine, theirs in zip(
+        space.asked_apart(pasts, weights)[:2], compacted.asked_apart(now, weights)[:2], strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    whole = ItemSpace(
+        np.array([[1, 0], [0, 1], [0, -1]], np.float32), 2, UserModel(), alive=np.array([1, 1, 0], np.bool_)
+    )
+    assert whole.centre.tolist() == [0.5, 0.5]
+    assert replace(whole, alive=None).centre.tolist() == [pytest.approx(1 / 3), 0]
