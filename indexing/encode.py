@@ -24,6 +24,7 @@ from indexing.films import FilmLimits
 from indexing.pictures import PictureLimits
 from indexing.sounds import SoundLimits
 from indexing.store import EmbeddingStore
+from indexing.threads import cores
 from indexing.types import Modality
 
 STAGES = ("read", "decode", "encode", "write")
@@ -145,12 +146,7 @@ def _workers(memory: int) -> int:
     most = MOST_WORKERS
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         most = min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
-    return max(1, min(most, _cores()))
-
-
-def _cores() -> int:
-    """Give how many cores this process may use, which may be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(most, cores()))
 
 
 def _is_light(encoder: Encoder, catalogue: Catalogue) -> bool:

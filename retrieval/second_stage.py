@@ -1,7 +1,6 @@
 """The second stage: candidates of several sources, ordered by a learned head. Candidates in, Candidates out."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from safetensors.numpy import save
 from indexing.damaged import finite_tensors, read_as
 from indexing.errors import DamagedFileError, InputError
 from indexing.item_ids import ItemIds
+from indexing.threads import cores
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.heads import BothHead, NeuralHead, ScoringHead, TreesHead
@@ -27,7 +27,7 @@ from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceS
 from retrieval.stage_features import BLOCK, StageFeatures
 
 _WAY_OUT = "fit again, or go back"
-WORKERS = min(4, os.cpu_count() or 1)  # threads, each with a block of queries
+WORKERS = min(4, cores())  # threads, each with a block of queries
 _STORED: dict[str, Callable[..., Source]] = {
     "Neighbours": Neighbours.read,
     "Popular": Popular.read,

@@ -1,12 +1,13 @@
-"""Threads wait asleep unless the user has said how they wait; their number is never touched."""
+"""Threads wait asleep unless the user has said how they wait; there are as many as this process has cores."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from indexing.threads import SPINNING, WAITING, wait_asleep
+from indexing.threads import SPINNING, WAITING, cores, wait_asleep
 
 NAMES = (WAITING, *SPINNING)
 
@@ -44,3 +45,48 @@ def test_it_is_so_before_torch_is_loaded(code: str) -> None:
     code += f"\nimport os, sys; print(os.environ[{WAITING!r}])"
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "PASSIVE"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "300000\n"}, 8),
+        ({"cpu.max": "", "cpu/cpu.cfs_quota_us": "300000\n"}, 8),
+        ({"cpu.max": "100000 0\n"}, 8),
+        ({"cpu.max": "a lot\n"}, 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_within_the_quota(
+    told: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    for name, text in told.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == expected
+
+
+def test_without_affinity_all_cores_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    for there, expected in ((64, 64), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda there=there: there)
+        assert cores(tmp_path) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
+def test_the_second_stage_and_decoding_follow_the_affinity() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from indexing.encode import _workers; from retrieval.second_stage import WORKERS; print(WORKERS, _workers(1))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from indexing.threads import cores
 from scripts.benchmarks.record import keep
 
 WAYS = {
@@ -34,9 +35,8 @@ print(time.perf_counter() - started, time.process_time() - computed)
 
 def main() -> None:
     """Encode 128 texts and 32 pictures in each way, by themselves and beside others."""
-    cores = len(os.sched_getaffinity(0))
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for told, count in (("alone", 0), ("busy", OTHERS * cores)):
+    for told, count in (("alone", 0), ("busy", OTHERS * cores())):
         others = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
         try:
             found[told] = {way: encoded(environment) for way, environment in WAYS.items()}
@@ -45,7 +45,7 @@ def main() -> None:
                 one.kill()
                 one.wait()
     load = round(os.getloadavg()[0], 1)  # of others too: alone is alone only where nobody else computes
-    keep("busy", found | {"others": OTHERS * cores, "load_at_the_end": load}, seed=0)
+    keep("busy", found | {"others": OTHERS * cores(), "load_at_the_end": load}, seed=0)
 
 
 def encoded(environment: dict[str, str]) -> dict[str, float]:

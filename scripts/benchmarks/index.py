@@ -12,7 +12,6 @@ tuner comes to the best of them for each kind of query.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -26,6 +25,7 @@ from indexing.index import IndexConfig, Queries
 from indexing.index.families import EVERY, FLAT_UP_TO, LARGE, SMALL
 from indexing.index.queries import Judged
 from indexing.index.trial import Trial, choose
+from indexing.threads import cores
 from indexing.types import Vectors
 from scripts.benchmarks.catalogues import Catalogue, K, drawn_catalogue, real_catalogue
 from scripts.benchmarks.exhaustive import swept
@@ -72,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     source.add_argument("--vectors", type=Path)
     parser.add_argument("--count", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--autofaiss", type=Path, help="interpreter of an environment with autofaiss")
     parser.add_argument(
         "--families", nargs="+", metavar="FAMILY", help="which to sweep, as 'ivf sq8'; all if not given"

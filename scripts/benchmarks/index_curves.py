@@ -8,7 +8,6 @@ proportion to the number of items.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import faiss
 import numpy as np
 
 from indexing.index import IndexConfig, Queries, build_index
+from indexing.threads import cores
 from scripts.benchmarks.catalogues import K, drawn_catalogue
 from scripts.benchmarks.record import keep
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=SIZES[-1])
     parser.add_argument("--kind", choices=("ivf", "flat", "hnsw"), default="ivf")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--name", default="index_curves", help="of the file of results")
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)

@@ -8,7 +8,6 @@ Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.edit import add, delete
 from indexing.encoders import load_encoder
+from indexing.threads import cores
 from indexing.types import Vectors
 from retrieval.learned import compact
 from retrieval.retriever import Retriever
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", help="instead of 10,000 to the largest")
     parser.add_argument("--name", default="live", help="of the file of results")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores())
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = []

@@ -198,6 +198,6 @@ def test_libraries_take_no_memory_from_the_files() -> None:
 
 @pytest.mark.parametrize(("ram", "workers"), [(64 << 30, 8), (4 << 30, 3), (1 << 28, 1)])
 def test_workers_fit_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch, ram: int, workers: int) -> None:
-    monkeypatch.setattr("indexing.encode._cores", lambda: 8)
+    monkeypatch.setattr("indexing.encode.cores", lambda: 8)
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": ram // 4096, "SC_PAGE_SIZE": 4096}.get)
     assert _workers(MEMORY) == workers
