@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import cli
+from retrieval.cli.encoders import _estimate
 from tests.evaluation.encoders.test_ranking import Encoders, items_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -60,3 +61,17 @@ def test_list_names_what_load_encoder_takes(run: Run) -> None:
     assert code == 0
     assert out.splitlines()[0] == "pocket"
     assert "open_clip:ARCH/TAG" in json.loads(run("list", "--json")[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.5, 0.25, 0.75, "0.500 [0.250, 0.750]"),
+        (1.0, 0.99, 1.0, "1.000 [0.990, 1.000]"),
+        (0.9, 0.8, 1.5, "0.9 [0.8, 1.5]"),
+        (1.5, 0.5, 0.9, "1.5 [0.5, 0.9]"),
+        (-12.25, -20.0, -1.0, "-12.2 [-20.0, -1.0]"),
+    ],
+)
+def test_shares_have_three_decimals_and_other_numbers_one(value: float, low: float, high: float, shown: str) -> None:
+    assert _estimate({"value": value, "low": low, "high": high}) == shown

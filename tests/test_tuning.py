@@ -1,6 +1,7 @@
 """Settings of learning are written and read, and searched for in runs that go on."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from retrieval import FitConfig, Interactions
 from retrieval.cli import main
 from retrieval.settings import read_settings, settings_of, write_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
-from retrieval.tuning import tune
+from retrieval.tuning import _suggested, tune
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
 ONE_EPOCH = NextItemsConfig(dims=6, epochs=1, dropout=0.8)
@@ -75,3 +76,27 @@ def test_a_search_finds_better_settings_and_goes_on(tmp_path: Path) -> None:
     assert best.behaviour.next_items is not None
     assert best.behaviour.closed + best.behaviour.next_items.dims == 12
     assert json.loads(out.read_text())["behaviour"]["closed"] == best.behaviour.closed
+
+
+class MiddleTrial:
+    """Suggests the middle of each range, on the scale that it is asked for."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        return (low + high) // 2
+
+    def suggest_float(self, name: str, low: float, high: float, log: bool = False) -> float:
+        return math.sqrt(low * high) if log else (low + high) / 2
+
+
+def test_what_spans_orders_of_magnitude_is_searched_by_its_logarithm() -> None:
+    middle = _suggested(MiddleTrial(), BehaviourConfig(closed=24, next_items=NextItemsConfig(dims=40)))
+    learned = middle.next_items
+    assert learned is not None
+    assert (middle.closed, learned.dims) == (32, 32)
+    assert middle.regularisation == pytest.approx(math.sqrt(5000))
+    assert middle.decay_days == pytest.approx(math.sqrt(1000))
+    assert middle.ridge == pytest.approx(math.sqrt(2.5))
+    assert middle.doubt == pytest.approx(math.sqrt(2))
+    assert learned.learning_rate == pytest.approx(math.sqrt(3e-6))
+    assert (learned.epochs, learned.ahead) == (20, 15)
+    assert (learned.dropout, learned.id_dropout) == (0.4, 0.3)
