@@ -128,8 +128,8 @@ class Lessons:
             done += more
             self.told("adapter", past, done, total)
 
-        rows = [one.rows for one in pasts]
-        adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start)
+        rows, weights = [one.rows for one in pasts], [one.weights for one in pasts]
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start, weights)
         kept = keeping_search(adapter, self.frozen, self.config.search_loss)
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
 from indexing.types import Mask, Rows, Vectors
@@ -60,6 +61,25 @@ class UserModel:
         shares: Vectors = (weights / weights.sum()).astype(np.float32)
         return shares
 
+    def shares(self, lengths: NDArray[np.int64], liked: Sequence[Vectors] | None = None) -> Vectors:
+        """Say how much each item counts in the taste of its history, each adding up to 1: (T,) float32.
+
+        Args:
+            lengths: (B,) int64, how many items of each history are read, none of them 0; T in all.
+            liked: For each of them how much each was liked; see `taste`.
+
+        >>> UserModel(half_life=1).shares(np.array([2, 1]), [np.array([2, 3]), np.array([5])]).tolist()
+        [0.25, 0.75, 1.0]
+        """
+        line, counts = np.repeat(np.arange(len(lengths)), lengths), 0.5 ** (ages(lengths) / self.half_life)
+        if liked is not None:
+            likes = np.maximum(np.concatenate([np.empty(0), *liked]), 0)
+            nothing = np.bincount(line, likes, minlength=len(lengths)) == 0
+            counts *= np.where(nothing[line], 1, likes)
+        counts /= np.bincount(line, counts)[line]
+        shares: Vectors = counts.astype(np.float32)
+        return shares
+
     def taste(
         self,
         vectors: Vectors,
@@ -79,14 +99,9 @@ class UserModel:
         centre = vectors.mean(axis=0) if centre is None else centre
         read = [history[-self.longest :] for history in histories]
         lengths = lengths_of(read)
-        line, counts = np.repeat(np.arange(len(read)), lengths), 0.5 ** (ages(lengths) / self.half_life)
-        if liked is not None:
-            likes = np.maximum(np.concatenate([np.empty(0), *(one[-self.longest :] for one in liked)]), 0)
-            nothing = np.bincount(line, likes, minlength=len(read)) == 0
-            counts *= np.where(nothing[line], 1, likes)
-        counts /= np.bincount(line, counts)[line]
+        shares = self.shares(lengths, None if liked is None else [one[-self.longest :] for one in liked])
         rows = np.concatenate([np.empty(0, np.int64), *read])
-        tastes = weighted(counts.astype(np.float32)[None], vectors, rows, lengths)[:, 0]
+        tastes = weighted(shares[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

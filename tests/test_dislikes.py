@@ -8,12 +8,16 @@ import pytest
 
 from indexing.build import build_bundle
 from indexing.encoders import load_encoder
-from indexing.errors import InputError
+from indexing.errors import InputError, TrainingError
+from indexing.types import Vectors
 from retrieval.batch import candidates_from_table, users_of
+from retrieval.block import description_of
+from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers
 from retrieval.jobs.answering import answers
+from retrieval.lessons import Lessons
 from retrieval.prepare import History
 from retrieval.retriever import Retriever
 from retrieval.users import UserModel
@@ -123,6 +127,29 @@ def test_histories_are_learned_from_without_dislikes() -> None:
     past = History("u", np.arange(3), np.arange(3), np.array([1, 5, 2.5], np.float32))
     assert past.without_dislikes(2.5).rows.tolist() == [1, 2]
     assert past.without_dislikes(0.0) is past
+
+
+@pytest.mark.parametrize("least", [0.0, 2.5])
+def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
+    shop: Retriever, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    taught: list[list[list[float]]] = []
+
+    def note(*given: list[Vectors]) -> None:
+        taught.extend([one.tolist() for one in part] for part in (given[1], given[-1]))  # rows and weights
+        raise TrainingError("seen")
+
+    monkeypatch.setattr("retrieval.training.adapter.train_adapter", note)
+    config = FitConfig(users=UserModel(least=least))
+    lessons = Lessons(shop.bundle, config, description_of(shop.bundle), least)
+    pasts = [
+        History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),
+        History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),
+    ]
+    with pytest.raises(TrainingError, match="seen"):
+        lessons.adapter(pasts, "everything")
+    kept = [1, 5, 2.5, 4] if not least else [5, 2.5, 4]
+    assert taught == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
 
 
 def test_candidates_need_no_score_and_come_once(shop: Retriever, tmp_path: Path) -> None:

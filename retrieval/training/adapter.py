@@ -11,19 +11,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
-from indexing.errors import InputError, TrainingError
+from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.fusion import ModalityVectors
 from indexing.index import FlatIndex
-from indexing.types import Rows
+from indexing.types import Rows, Vectors
 from retrieval.adapter import Adapter
 from retrieval.modality_gate import ModalityGate
+from retrieval.ragged import lengths_of
 from retrieval.training.config import AdapterConfig
 from retrieval.training.curve import TrainingCurve
 from retrieval.training.held_out import hold_out
 from retrieval.training.loop import Schedule, digest, learn
 from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
 from retrieval.training.mining import hard_negatives
-from retrieval.training.sampling import dropped, mean_fused, seen_by, target_share
+from retrieval.training.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
 from retrieval.users import UserModel
 
 
@@ -35,10 +36,12 @@ def train_adapter(
     progress: Callable[[int], None] | None = None,
     work: Path | None = None,
     start: Adapter | None = None,
+    weights: Sequence[Vectors] | None = None,
 ) -> tuple[Adapter, TrainingCurve]:
     """Learn an adapter from what users did next.
 
-    The last interaction of some users is held out, to stop when it is predicted no better; the best state is kept.
+    The last interaction of some users is held out, to stop when it is predicted no better; the best state is kept. The
+    query is the taste that serving asks with, `UserModel.taste`, and what came next counts by its weight.
 
     Args:
         items: The frozen vectors of the N items.
@@ -48,17 +51,22 @@ def train_adapter(
         progress: Called after each epoch with how many more are done: 1, or more when it goes on after a kill.
         work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
         start: What it goes on from; an adapter that changes nothing when None.
+        weights: How much each item of each history was liked, more than 0; all alike when None. Twice as much for all
+            is the same.
 
     Raises:
-        InputError: When the start is of another width.
+        InputError: When the start is of another width, or a weight is not more than 0.
+        ShapeError: When weights and histories do not fit.
         TrainingError: When no history has two items, or the loss is not finite from the start.
     """
-    usable = [history for history in histories if len(history) >= 2]
+    liked = None if weights is None else _liked(weights, histories)
+    usable = [user for user, history in enumerate(histories) if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    learner = AdapterLearner(items, usable, users, config, rng, start)
-    name = "" if work is None else _name(items, histories, users, config, start)
+    taught = None if liked is None else [liked[user] for user in usable]
+    learner = AdapterLearner(items, [histories[user] for user in usable], users, config, rng, start, taught)
+    name = "" if work is None else _name(items, histories, users, config, start, liked or ())
     checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
     done = 0
 
@@ -72,18 +80,31 @@ def train_adapter(
     return learner.adapter(), curve
 
 
+def _liked(weights: Sequence[Vectors], histories: Sequence[Rows]) -> list[Vectors]:
+    if list(map(len, weights)) != list(map(len, histories)):
+        raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
+    liked = [np.asarray(one, np.float32) for one in weights]
+    for user, one in enumerate(liked):
+        if len(bad := np.flatnonzero(~((one > 0) & (one < np.inf)))):
+            raise InputError(
+                f"weights[{user}][{bad[0]}] is {one[bad[0]]:g}; give more than 0, and leave out what was disliked"
+            )
+    return liked
+
+
 def _name(
     items: ModalityVectors,
     histories: Sequence[Rows],
     users: UserModel,
     config: AdapterConfig,
     start: Adapter | None,
+    weights: Sequence[Vectors],
 ) -> str:
     arrays = [part for m in items.modalities for part in (items.vectors[m], items.exists[m])]
     settings = {"config": asdict(config), "users": asdict(users), "modalities": list(items.modalities)}
     if start is not None:
         settings["start"] = hashlib.sha256(start.to_bytes()).hexdigest()
-    return digest(settings, *arrays, np.array([len(history) for history in histories]), np.concatenate(histories))
+    return digest(settings, *arrays, lengths_of(histories), np.concatenate(histories), *weights)
 
 
 class AdapterLearner:
@@ -97,6 +118,7 @@ class AdapterLearner:
         config: AdapterConfig,
         rng: np.random.Generator,
         start: Adapter | None = None,
+        weights: Sequence[Vectors] | None = None,
     ) -> None:
         self.items, self.users, self.config = items, users, config
         self.modalities, dim = items.modalities, next(iter(items.vectors.values())).shape[1]
@@ -117,6 +139,8 @@ class AdapterLearner:
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
         self.histories, self.held_out = hold_out(histories, items.count, config.held_out, rng)
         self.share = torch.from_numpy(target_share(self.histories, items.count))
+        self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
+        self.usual = mean_worth([one[: len(kept)] for one, kept in zip(self.weights, self.histories, strict=True)])
 
     def adapter(self) -> Adapter:
         """Give what was learned so far, for use in numpy."""
@@ -128,7 +152,7 @@ class AdapterLearner:
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
         index = FlatIndex(self.adapter().apply(self.items)) if self.config.hard else None
-        drawn = [(history, int(t)) for history in self.histories for t in self._targets(history, rng)]
+        drawn = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
         rng.shuffle(drawn)
         for begin in range(0, len(drawn), self.config.batch_size):
             yield self._loss(drawn[begin : begin + self.config.batch_size], index, rng)
@@ -137,31 +161,35 @@ class AdapterLearner:
         return rng.integers(1, len(history), self.config.targets)
 
     def _loss(
-        self, batch: Sequence[tuple[Rows, int]], index: FlatIndex | None, rng: np.random.Generator
+        self, batch: Sequence[tuple[int, int]], index: FlatIndex | None, rng: np.random.Generator
     ) -> torch.Tensor:
-        pasts = [history[max(0, t - self.users.longest) : t] for history, t in batch]
-        targets = np.array([history[t] for history, t in batch])
+        read = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
+        pasts = [self.histories[user][part] for user, part in read]
+        liked = [self.weights[user][part] for user, part in read]
+        targets = np.array([self.histories[user][t] for user, t in batch])
+        worth = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
         candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.uniform)])
         rows, places = np.unique(np.concatenate([*pasts, candidates]), return_inverse=True)
         vectors, frozen = self.project(rows, rng)
-        read = len(places) - len(candidates)
-        tastes = self._tastes(pasts, places[:read], vectors)
+        asked = len(places) - len(candidates)
+        tastes = self._tastes(pasts, liked, places[:asked], vectors)
         drawn = torch.from_numpy(candidates)
         loss = next_item_loss(
-            tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature,
+            tastes @ vectors[torch.from_numpy(places[asked:])].T / self.config.temperature,
             drawn,
             log_expected_counts(self.share, drawn, len(batch) - 1, self.config.uniform),
             seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
             hard=None if index is None else self._hard(index, tastes, batch, rng),
+            worth=worth,
         )
         return loss + self.config.stay * (1 - (vectors * frozen).sum(dim=1)).mean()
 
     def _hard(
-        self, index: FlatIndex, tastes: torch.Tensor, batch: Sequence[tuple[Rows, int]], rng: np.random.Generator
+        self, index: FlatIndex, tastes: torch.Tensor, batch: Sequence[tuple[int, int]], rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        queries, targets = tastes.detach().numpy(), np.array([history[t] for history, t in batch])
+        known = [self.histories[user] for user, _ in batch]
+        queries, targets = tastes.detach().numpy(), np.array([self.histories[user][t] for user, t in batch])
         positive = (queries * index.vectors[targets]).sum(axis=1)
-        known = [history for history, _ in batch]
         found = hard_negatives(index, queries, known, positive, self.config.hard, margin=self.config.margin)
         rows, places = np.unique(np.maximum(found, 0), return_inverse=True)
         vectors, _ = self.project(rows, rng)
@@ -194,9 +222,11 @@ class AdapterLearner:
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
         return fused, F.normalize((units * given[:, :, None]).sum(dim=0), dim=1)
 
-    def _tastes(self, pasts: Sequence[Rows], places: NDArray[np.int64], vectors: torch.Tensor) -> torch.Tensor:
+    def _tastes(
+        self, pasts: Sequence[Rows], liked: Sequence[Vectors], places: NDArray[np.int64], vectors: torch.Tensor
+    ) -> torch.Tensor:
         """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
-        weights = torch.from_numpy(np.concatenate([self.users.weights(len(past)) for past in pasts]))
+        weights = torch.from_numpy(self.users.shares(lengths_of(pasts), liked))
         starts = torch.from_numpy(np.cumsum([0, *map(len, pasts[:-1])]))
         rows = torch.from_numpy(places)
         tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
@@ -208,12 +238,15 @@ class AdapterLearner:
         if held is None:
             return None
         pasts = [past[-self.users.longest :] for past in held.pasts]
+        liked = [self.weights[user][:-1][-self.users.longest :] for user in held.users]
+        worth = torch.tensor([float(self.weights[user][-1]) for user in held.users])
         rows, places = np.unique(np.concatenate([*pasts, held.candidates]), return_inverse=True)
         read = len(places) - len(held.candidates)
         with torch.no_grad():
             vectors, _ = self.project(rows)
-            tastes = self._tastes(pasts, places[:read], vectors)
+            tastes = self._tastes(pasts, liked, places[:read], vectors)
             logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature
             wanted = torch.from_numpy(held.candidates == held.targets[:, None]).float()
             seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
-            return float(sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen).mean())
+            losses = sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen)
+            return float((worth * losses).sum() / worth.sum())

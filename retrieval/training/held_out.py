@@ -18,11 +18,13 @@ class HeldOut:
     """Questions whose answers are known.
 
     Attributes:
+        users: (V,) int64, rising: which of the histories each is from.
         pasts: The history of each user up to the interaction that is held out.
         targets: (V,) the row that came next.
         candidates: (C,) rows, rising, among which it should be found; all items, or some of a large catalogue.
     """
 
+    users: Rows
     pasts: tuple[Rows, ...]
     targets: Rows
     candidates: Rows
@@ -46,9 +48,10 @@ def hold_out(
     wanted = min(round(share * len(long)), MOST_USERS)
     if wanted < FEWEST_USERS:
         return list(histories), None
-    chosen = set(rng.choice(long, wanted, replace=False).tolist())
+    users = np.sort(rng.choice(long, wanted, replace=False))
+    chosen = set(users.tolist())
     kept = [history[:-1] if user in chosen else history for user, history in enumerate(histories)]
-    targets = np.array([histories[user][-1] for user in sorted(chosen)])
+    targets = np.array([histories[user][-1] for user in users])
     some = np.arange(count) if count <= MOST_CANDIDATES else rng.choice(count, MOST_CANDIDATES, replace=False)
-    pasts = tuple(histories[user][:-1] for user in sorted(chosen))
-    return kept, HeldOut(pasts, targets, np.union1d(some, targets))
+    pasts = tuple(histories[user][:-1] for user in users)
+    return kept, HeldOut(users, pasts, targets, np.union1d(some, targets))

@@ -68,6 +68,7 @@ def next_item_loss(
     log_expected: torch.Tensor,
     seen: torch.Tensor,
     hard: tuple[torch.Tensor, torch.Tensor] | None = None,
+    worth: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean loss of B queries with one target each, against the targets of the others and whatever else was drawn.
 
@@ -77,6 +78,7 @@ def next_item_loss(
         log_expected: (C,) float, see `log_expected_counts`.
         seen: (B, C) bool, whether the candidate is in the query's history: no negative for it.
         hard: Logits (B, H) and items (B, H) int64 of each query's own hard negatives, -1 where there is none.
+        worth: (B,) float, how much the loss of each query counts; 1 when None.
     """
     own = torch.eye(*logits.shape, dtype=torch.bool)
     out = accidental_hits(items, own) | seen
@@ -87,4 +89,5 @@ def next_item_loss(
         logits = torch.cat([logits, found], dim=1)
         nothing = torch.zeros_like(found)
         wanted, expected = torch.cat([wanted, nothing], dim=1), torch.cat([expected, nothing], dim=1)
-    return sampled_softmax(logits, wanted, expected, out).mean()
+    losses = sampled_softmax(logits, wanted, expected, out)
+    return losses.mean() if worth is None else (worth * losses).mean()

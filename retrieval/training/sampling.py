@@ -37,6 +37,15 @@ def target_share(histories: Sequence[Rows], count: int) -> Vectors:
     return (share / len(histories)).astype(np.float32)
 
 
+def mean_worth(weights: Sequence[Vectors]) -> float:
+    """The mean weight of drawn targets: every position but the first is drawn alike.
+
+    >>> mean_worth([np.array([9.0, 1.0]), np.array([9.0, 2.0, 4.0])])
+    2.0
+    """
+    return float(np.mean([one[1:].mean(dtype=np.float64) for one in weights]))
+
+
 def mean_fused(items: ModalityVectors) -> Vectors:
     """The mean of the frozen vectors of all items: (D,) float32, block by block."""
     total = np.zeros(next(iter(items.vectors.values())).shape[1])

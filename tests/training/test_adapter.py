@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from indexing.encoders.base import unit
-from indexing.errors import TrainingError
+from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.index import FlatIndex
 from indexing.types import Modality, Rows, Vectors
@@ -104,18 +104,29 @@ def test_numpy_agrees_with_torch(weights: dict[Modality, float]) -> None:
     np.testing.assert_allclose(fuse(items), frozen.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize(("uniform", "hard"), [(0, 0), (7, 0), (7, 3)])
-def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, hard: int) -> None:
-    """Everything together, in float64: tastes, draws, corrections, masks, hard negatives, and staying near."""
+def stars(histories: list[Rows], seed: int = 3) -> list[Vectors]:
+    rng = np.random.default_rng(seed)
+    return [rng.choice([0.5, 1, 3, 5], len(history)).astype(np.float32) for history in histories]
+
+
+@pytest.mark.parametrize(
+    ("uniform", "hard", "rated"), [(0, 0, False), (7, 0, False), (7, 3, False), (7, 0, True), (0, 3, True)]
+)
+def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, hard: int, rated: bool) -> None:
+    """Everything together, in float64: tastes, weights, draws, corrections, masks, hard negatives, staying near."""
     config = AdapterConfig(uniform=uniform, hard=hard, modality_dropout=0.0, stay=0.5, held_out=0.0, margin=0.1)
     items, histories = frozen_items(missing=0.3), group_histories(12)
-    learner = AdapterLearner(items, histories, USERS, config, np.random.default_rng(0))
+    liked = stars(histories) if rated else [np.ones(6, np.float32)] * 12
+    learner = AdapterLearner(
+        items, histories, USERS, config, np.random.default_rng(0), weights=liked if rated else None
+    )
+    usual = np.mean([one[1:] for one in liked])
     with torch.no_grad():
         learner.residual[2].copy_(torch.randn(config.hidden, DIM, generator=torch.Generator().manual_seed(0)) * 0.2)
     z, frozen = learner.adapter().apply(items).astype(np.float64), fuse(items).astype(np.float64)
     batch = [(history, 2 + n % 4) for n, history in enumerate(histories)]
     index = FlatIndex(z.astype(np.float32)) if hard else None
-    found = learner._loss(batch, index, np.random.default_rng(4)).item()
+    found = learner._loss([(n, t) for n, (_, t) in enumerate(batch)], index, np.random.default_rng(4)).item()
 
     drawn = np.random.default_rng(4).integers(0, COUNT, uniform)
     share, candidates = np.zeros(COUNT), [*(history[t] for history, t in batch), *drawn]
@@ -124,7 +135,7 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, hard: int) -> 
             share[row] += 1 / 5 / len(histories)
     losses, met = [], {int(row) for row in candidates}
     for place, (history, t) in enumerate(batch):
-        weights = np.array([0.5 ** ((t - 1 - n) / USERS.half_life) for n in range(t)])
+        weights = np.array([liked[place][n] * 0.5 ** ((t - 1 - n) / USERS.half_life) for n in range(t)])
         taste = weights @ z[history[:t]] / weights.sum() - frozen.mean(axis=0)
         taste /= np.linalg.norm(taste)
         met |= set(history[:t].tolist())
@@ -139,25 +150,61 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, hard: int) -> 
             if other != place and row != history[t] and row not in history[:t] and row not in own:
                 expected = (len(batch) - 1) * share[row] + uniform / COUNT
                 total += np.exp(taste @ z[row] / config.temperature) / expected
-        losses.append(-np.log(target / total))
+        losses.append(-np.log(target / total) * liked[place][t] / usual)
     stay = np.mean([1 - z[row] @ frozen[row] for row in met])
     assert found == pytest.approx(np.mean(losses) + 0.5 * stay, rel=1e-4)
 
 
-def test_what_is_held_out_is_judged_by_the_softmax_over_all_items() -> None:
-    items, histories = frozen_items(), group_histories(40)
-    learner = AdapterLearner(items, histories, USERS, replace(SHORT, held_out=0.5), np.random.default_rng(0))
+@pytest.mark.parametrize("rated", [False, True])
+def test_what_is_held_out_is_judged_by_the_softmax_over_all_items(rated: bool) -> None:
+    items, histories, config = frozen_items(), group_histories(40), replace(SHORT, held_out=0.5)
+    liked = stars(histories) if rated else [np.ones(6, np.float32)] * 40
+    rng = np.random.default_rng(0)
+    learner = AdapterLearner(items, histories, USERS, config, rng, weights=liked if rated else None)
     held = learner.held_out
     assert held is not None
-    z, losses = fuse(items).astype(np.float64), []
-    for past, target in zip(held.pasts, held.targets, strict=True):
-        weights = USERS.weights(len(past)).astype(np.float64)
+    z, losses, worth = fuse(items).astype(np.float64), [], []
+    for user, past, target in zip(held.users, held.pasts, held.targets, strict=True):
+        worth.append(liked[user][-1])
+        weights = USERS.weights(len(past)).astype(np.float64) * liked[user][:-1]
+        weights /= weights.sum()
         taste = weights @ z[past] - z.mean(axis=0)
         logits = z @ (taste / np.linalg.norm(taste)) / SHORT.temperature
         rest = [row for row in range(COUNT) if row not in past]
         losses.append(-logits[target] + np.log(np.exp(logits[rest]).sum()))
-    assert learner.valid() == pytest.approx(np.mean(losses), rel=1e-4)
+    assert learner.valid() == pytest.approx(np.average(losses, weights=worth), rel=1e-4)
     assert learner.valid() == learner.valid()
+
+
+def test_the_query_of_learning_is_that_of_serving() -> None:
+    """With ratings, as `UserModel.taste` counts them; and only the last items of a long history."""
+    users, items, histories = UserModel(half_life=3, longest=4), frozen_items(), group_histories(8)
+    liked = stars(histories)
+    learner = AdapterLearner(items, histories, users, SHORT, np.random.default_rng(0), weights=liked)
+    vectors, centre = fuse(items), mean_fused(items)
+    pasts, told = [one[-4:] for one in histories], [one[-4:] for one in liked]
+    found = learner._tastes(pasts, told, np.concatenate(pasts), torch.from_numpy(vectors)).numpy()
+    # Sums of four float32 products in another order.
+    np.testing.assert_allclose(found, users.taste(vectors, histories, centre, liked), atol=1e-6)
+    assert np.abs(found - users.taste(vectors, histories, centre)).max() > 1e-2
+
+
+@pytest.mark.parametrize("level", [1.0, 2.0, 0.5])
+def test_weights_that_are_all_alike_change_nothing(level: float) -> None:
+    items, histories = frozen_items(), group_histories(50)
+    alike = [np.full(len(history), level, np.float32) for history in histories]
+    weighed, _ = train_adapter(items, histories, USERS, SHORT, weights=alike)
+    # Factors of two cancel without rounding; the tolerance leaves room for another order of sums.
+    np.testing.assert_allclose(weighed.w2, learned(histories, SHORT).w2, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_a_weight_of_what_was_not_liked_is_refused(bad: float) -> None:
+    weights = [np.ones(6, np.float32), np.array([1, 1, bad, 1, 1, 1], np.float32)]
+    with pytest.raises(InputError, match=r"weights\[1\]\[2\] is .*leave out what was disliked"):
+        train_adapter(frozen_items(), group_histories(2), USERS, SHORT, weights=weights)
+    with pytest.raises(ShapeError, match="one weight for each row"):
+        train_adapter(frozen_items(), group_histories(2), USERS, SHORT, weights=weights[:1])
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ def test_only_the_last_of_some_long_histories_is_held_out() -> None:
     assert held is not None
     cut = [user for user in range(100) if len(kept[user]) < len(histories[user])]
     assert len(cut) == len(held.targets) == 30  # half of the 60 with three or more
+    assert held.users.tolist() == cut
     for user, past, target in zip(cut, held.pasts, held.targets, strict=True):
         assert len(past) >= 2
         np.testing.assert_array_equal([*past, target], histories[user])

@@ -111,6 +111,9 @@ def test_next_item_loss_is_that_of_plain_loops() -> None:
         mined = (torch.from_numpy(hard_logits), torch.from_numpy(hard_items)) if with_hard else None
         found = next_item_loss(given, of, expected, known_to, mined).item()
         assert found == pytest.approx(np.mean(losses), rel=1e-12)
+        worth = np.array([1.0, 0.5] + [0.0] * (len(losses) - 2))
+        weighed = next_item_loss(given, of, expected, known_to, mined, worth=torch.from_numpy(worth)).item()
+        assert weighed == pytest.approx((losses[0] + losses[1] / 2) / len(losses), rel=1e-12)
 
 
 SHARE = np.array([0.4, 0.2, 0.15, 0.1, 0.06, 0.04, 0.03, 0.02, 0.0, 0.0])
