@@ -1,8 +1,10 @@
 """Inverted lists of codes, for text queries the fastest FAISS index there is when codes are four bits and refined.
 
 The vectors are rotated at random, so that each code carries as much as any other. Short codes (four or one bit a
-dimension) are of centred vectors, which changes no order and frees the quantiser from the mean; they choose some
-hundred candidates, whose scores on finer vectors order them. Codes of eight bits and more are scores by themselves.
+dimension) choose some hundred candidates, whose scores on finer vectors order them. Codes of four bits are of centred
+vectors, which changes no order and frees the quantiser from the mean. Codes of one bit are not: their error grows with
+the distance of the query, which is not centred, from the centre of the list. Codes of eight bits and more are scores by
+themselves.
 """
 
 from functools import cached_property
@@ -87,7 +89,7 @@ class IvfIndex:
         even = dim + dim % 2
         rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
         rotated = vectors @ rotation.T
-        coded = rotated - rotated.mean(axis=0) if codec in SHORT else rotated
+        coded = rotated - rotated.mean(axis=0) if codec == "pq4" else rotated
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
         codes.train(coded[rng.permutation(size)[:TRAINED_ON]])

@@ -1,5 +1,7 @@
 """The verbs on a small bundle: colours and shapes, with attributes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.diversify import DPP, MMR, MSD, Apart, Calibrated, LessShown, Method, Relevant, diversified, exposures
 from retrieval.retriever import Retriever
-from retrieval.rules import Boost, Pin, Ruled, Rules
+from retrieval.rules import Boost, Exclude, Pin, Rule, Ruled, Rules
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -87,6 +89,20 @@ def test_rules_come_last_and_are_shown(retriever: Retriever, found: Candidates) 
     assert ruled.rules_of(0)[0] == ("pin white-book at 1",)
     assert ruled.rules_of(0)[1] == ("chairs",)
     assert (retriever.apply_rules(found, Rules()).rows == found.rows).all()
+
+
+def test_rules_may_be_given_as_a_list(retriever: Retriever, found: Candidates) -> None:
+    chairs, away = Boost("tags contains chair", 2.0), Exclude("tags contains red")
+    given: list[Sequence[Rule]] = [[chairs], (chairs, away), [Pin(["white-book"]), away], []]
+    for rules in given:
+        ruled, wanted = retriever.apply_rules(found, rules, k=4), retriever.apply_rules(found, Rules(rules), k=4)
+        assert [list(hits) for hits in ruled] == [list(hits) for hits in wanted]
+        assert ruled.rules_of(0) == wanted.rules_of(0)
+    (first, *_), ruled = found[0], retriever.apply_rules(found, [chairs])
+    best = next(hit for hit in found[0] if hit.item_id.endswith("-chair"))
+    span = first.score - found[0][-1].score
+    assert (ruled[0][0].item_id, ruled.rules_of(0)[0]) == (best.item_id, (str(chairs),))
+    assert ruled[0][0].score == pytest.approx(best.score + 2 * span, rel=1e-5)
 
 
 def test_an_item_without_content_resembles_nothing() -> None:

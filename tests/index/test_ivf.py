@@ -138,3 +138,26 @@ def test_what_lists_cannot_reach_is_searched_exactly(monkeypatch: pytest.MonkeyP
     index, report = build_index(vectors, IndexConfig(kind="ivf", max_memory=150_000), queries)
     assert (index.kind, report.family, report.target_met) == ("faiss-ivf", "ivf pq4 + sq4", False)
     assert report.unmet == [f"recall of far {report.recall['far']:.3f} < 0.95"]
+
+
+def test_codes_of_one_bit_find_queries_that_lie_where_the_items_do() -> None:
+    items, queries = far_from_the_origin(4000, 1), far_from_the_origin(100, 2)
+    index = IvfIndex.build(items, codec="rabitq")
+    for lists in (16, index.lists):  # of centred vectors they found 0.28 and 0.10
+        assert recall(index.with_effort(Effort(lists, 100)), FlatIndex(items), queries, 10) > 0.9
+
+
+def test_lists_of_four_bits_are_of_centred_vectors() -> None:
+    items = far_from_the_origin(4000, 1)
+    index = IvfIndex.build(items)
+    centres = index._codes.quantizer.reconstruct_n(0, index.lists)
+    assert np.linalg.norm(items.mean(axis=0)) > 0.8
+    assert np.linalg.norm(centres.mean(axis=0)) < 0.2
+    assert recall(index.with_effort(Effort(16, 200)), FlatIndex(items), far_from_the_origin(100, 2), 10) > 0.9
+
+
+def far_from_the_origin(count: int, seed: int, dim: int = 32) -> Vectors:
+    """Groups in a narrow cone."""
+    same, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    centres, middle = same.normal(size=(60, dim)), 3 * same.normal(size=dim)
+    return unit(centres[rng.integers(0, 60, count)] + rng.normal(size=(count, dim)) + middle)
