@@ -1,7 +1,7 @@
 """Build a bundle: encode what is new, fuse, index to a recall target, publish."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.manifest import Manifest
+from indexing.not_embedded import not_embedded
 from indexing.packing import pack
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
@@ -134,15 +135,14 @@ def _publish(
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
     everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
+    left_out = not_embedded(catalogue.columns, encoder.info)
     work = work_folder(root)
     if config.kind == "sharded":
         rows, items, vectors = mapped(store, everything, encoder.info, work)
     else:
         rows, items, vectors = _embedded(store, everything, encoder.info)
     if not len(rows):
-        record = next(store.records(everything), None)
-        first = f"; the first: {record.item_id!r}: {record.reason}" if record else ""
-        raise CatalogueError(f"none of the {len(everything)} items of {catalogue.source} could be encoded{first}")
+        raise _nothing_encoded(catalogue, store, everything, left_out)
     attributes, carried, queries = catalogue.attributes.take(rows), None, None
     if taken is not None:
         carried = taken(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
@@ -157,6 +157,7 @@ def _publish(
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(everything) - len(rows),
+        "not_embedded": left_out,
         **_of_encoder(encoder, catalogue),
     }
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
@@ -179,6 +180,15 @@ def _of_encoder(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
     """Give what an encoder says of itself and of the texts, by its name among the counts."""
     bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
     return {**unknown_tokens(encoder, catalogue), **bridge}
+
+
+def _nothing_encoded(
+    catalogue: Catalogue, store: EmbeddingStore, items: ItemIds, left_out: Mapping[str, str]
+) -> CatalogueError:
+    record = next(store.records(items), None)
+    unread = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    first = f"; the first: {record.item_id!r}: {record.reason}" if record else f"; {unread}" if unread else ""
+    return CatalogueError(f"none of the {len(items)} items of {catalogue.source} could be encoded{first}")
 
 
 def _check_kept(catalogue: Catalogue) -> None:

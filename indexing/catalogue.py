@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text
-from indexing.columns import Columns, NamedColumns, check_columns, detect_columns
+from indexing.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.errors import CatalogueError, InputError
 from indexing.media import Medium, media_in
 from indexing.readers import Reader
@@ -68,6 +68,11 @@ class Catalogue:
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
+        named = None if columns is None else columns.item_id
+        if named is None and is_file_id(self.columns.item_id):
+            reader.notes.read_as.append(
+                f"{self.columns.item_id} taken for the item_id, as there is no other column of ids"
+            )
         self.reader, self.images = reader, images
 
     @classmethod

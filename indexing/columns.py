@@ -1,9 +1,11 @@
 """Which columns of a source are the item_id, the text, the picture and the attributes."""
 
 import difflib
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -38,6 +40,8 @@ __all__ = [
 ITEM_ID_NAMES = ("item_id", "id", "sku", "product_id", "article_id", "movie_id", "book_id", "asin", "parent_asin")
 TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
 IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
+PATH = "path"  # of a picture where no other column is one of files
+FILE_ID_NAMES = ("file_name", "image_path", PATH)  # are ids where there is no other column of them
 AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
 VIDEO_NAMES = ("video", "video_bytes", "video_path")
 VECTOR_NAMES = {f"{modality}{VECTOR}": modality for modality in Modality}
@@ -50,7 +54,8 @@ class Columns:
     Attributes:
         item_id: The public id of an item.
         text: Text fields, joined in this order.
-        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets; or a list of these.
+        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets; or a list of these. Of
+            several columns the pictures of an item are those of all, in this order.
         attributes: What filters can use; every other column of a plain type when None.
         audio: The same for sounds.
         video: The same for films.
@@ -60,16 +65,25 @@ class Columns:
 
     item_id: str
     text: tuple[str, ...]
-    image: str | None
+    image: str | tuple[str, ...] | None
     attributes: tuple[str, ...] | None = None
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] = ()
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """The columns that hold pictures."""
+        return several(self.image)
+
+    @property
     def media(self) -> tuple[str, ...]:
         """The columns that hold files."""
-        return tuple(name for name in (self.image, self.audio, self.video) if name)
+        return (*self.images, *(name for name in (self.audio, self.video) if name))
+
+    def in_words(self) -> dict[str, str]:
+        """Say which columns were taken for what."""
+        return taken_in_words(asdict(self))
 
     def check(self, schema: pa.Schema, source: str) -> None:
         """Check that a source has these columns, and something to embed among them.
@@ -93,7 +107,7 @@ class Columns:
         if not (self.text or self.media or self.vectors):
             raise CatalogueError(
                 f"{source} has neither text nor pictures among {schema.names}{_twins(times)}",
-                python="name them with `text` or `image`",
+                python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
                 cli="name them with --text or --image",
             )
         kinds = (
@@ -141,7 +155,7 @@ class NamedColumns:
 
     item_id: str | None = None
     text: tuple[str, ...] | None = None
-    image: str | None = None
+    image: str | tuple[str, ...] | None = None
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] | None = None
@@ -176,7 +190,7 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
     if item_id is None:
         raise CatalogueError(
             f"{source} has no column named item_id, id, sku or the like among {schema.names}",
-            python="name it with `item_id`",
+            python="name it with NamedColumns(item_id=…)",
             cli="name it with --id",
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
@@ -185,19 +199,68 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
         return next((name for name in _present(names, schema) if is_file(schema.field(name).type)), None)
 
     vectors = tuple(name for name in _present(VECTOR_NAMES, schema) if is_vector(schema.field(name).type))
+    audio, video = named.audio or files(AUDIO_NAMES), named.video or files(VIDEO_NAMES)
+    image = several(named.image) or _pictures(schema) or several(None if audio or video else files((PATH,)))
     return Columns(
         item_id,
         text if named.text is None else named.text,
-        named.image or files(IMAGE_NAMES),
-        audio=named.audio or files(AUDIO_NAMES),
-        video=named.video or files(VIDEO_NAMES),
+        image if len(image) > 1 else next(iter(image), None),
+        audio=audio,
+        video=video,
         vectors=vectors if named.vectors is None else named.vectors,
     )
 
 
 def id_name(schema: pa.Schema) -> str | None:
-    """Find the column that usually holds the item_ids."""
-    return next(iter(_present(ITEM_ID_NAMES, schema)), None)
+    """Find the column that usually holds the item_ids, or else the one that names files."""
+    files = (name for name in _present(FILE_ID_NAMES, schema) if is_scalar(schema.field(name).type))
+    return next(iter(_present(ITEM_ID_NAMES, schema)), None) or next(files, None)
+
+
+def is_file_id(item_id: str) -> bool:
+    """Whether a column is that of the item_ids only where there is no other."""
+    return alike(item_id) in map(alike, FILE_ID_NAMES)
+
+
+def _pictures(schema: pa.Schema) -> tuple[str, ...]:
+    """Find the columns of pictures: that of a usual name, and the numbered ones of this name, as ``image1, image2``."""
+    for usual in IMAGE_NAMES:
+        bare = [name for name in _present((usual,), schema) if is_file(schema.field(name).type)]
+        found = {
+            int(m[1]): name
+            for name in schema.names
+            if (m := re.fullmatch(f"{alike(usual)}([0-9]{{1,4}})", alike(name)))
+        }
+        numbered = [found[number] for number in sorted(found) if is_file(schema.field(found[number]).type)]
+        # Others are sizes, or whatever numbers can say: image_64, image_256.
+        if numbered and sorted(found) != list(range(min(found), min(found) + len(found))):
+            numbered = []
+        if numbered and min(found) <= (2 if bare else 1):
+            return (*bare, *numbered)
+        if bare:
+            return tuple(bare)
+    return ()
+
+
+def several(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Give the name of a column, of several or of none as a tuple.
+
+    >>> several("front"), several(["front", "back"]), several(None)
+    (('front',), ('front', 'back'), ())
+    """
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def taken_in_words(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Say which columns were taken for what, as they are written in a manifest.
+
+    >>> taken_in_words({"item_id": "sku", "text": ["title"], "image": ["front", "back"], "audio": None})
+    {'item_id': 'sku', 'texts': 'title', 'pictures': 'front, back'}
+    """
+    kinds = {"item_id": "item_id", "text": "texts", "image": "pictures", "audio": "sounds", "video": "films"}
+    kinds["vectors"] = "vectors"
+    told = {words: ", ".join(several(columns.get(kind))) for kind, words in kinds.items()}
+    return {words: names for words, names in told.items() if names}
 
 
 def alike(name: str) -> str:

@@ -219,6 +219,7 @@ def _columns(catalogue: Catalogue, limit: int | None) -> dict[str, Any]:
     found.look(limit)
     return {
         "item_id": catalogue.columns.item_id,
+        "taken": catalogue.columns.in_words(),
         "attributes": found.in_words(),
         "as_text": found.as_text(),
         "columns_left_out": found.left_out,

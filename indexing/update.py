@@ -11,7 +11,7 @@ import pyarrow as pa
 from indexing.bundle import Bundle
 from indexing.changes import Batch
 from indexing.cleaning import clean_item_id
-from indexing.columns import ITEM_ID_NAMES, NamedColumns
+from indexing.columns import ITEM_ID_NAMES, NamedColumns, several
 from indexing.edit import EditReport, changing, commit
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.readers.csv import read_csv
@@ -122,7 +122,7 @@ def _check_columns(table: pa.Table, bundle: Bundle) -> None:
     if not names:
         raise InputError("the updates have no column but the item_id; give the columns to change")
     built = bundle.manifest.columns
-    encoded = {built.get("image"), built.get("audio"), built.get("video")}
+    encoded = {*several(built.get("image")), built.get("audio"), built.get("video")}
     encoded |= {*(built.get("text") or ()), *(built.get("vectors") or ())}
     if stale := [name for name in names if name in encoded]:
         raise InputError(

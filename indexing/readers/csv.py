@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns, alike, id_name
+from indexing.columns import IMAGE_NAMES, ITEM_ID_NAMES, TEXT_NAMES, Columns, NamedColumns, alike, id_name, several
 from indexing.errors import CatalogueError
 from indexing.readers import ReadingNotes, TableReader, file_of
 from indexing.readers.dialect import SEPARATORS, as_utf8, separator_of
@@ -63,7 +63,7 @@ def read_csv(path: Path | str | Remote, columns: Columns | NamedColumns | None =
         raise CatalogueError(f"{path} has a header that is not UTF-8; save it as UTF-8")
     table = _decodable(table, mark, malformed) if mark else table
     ids = columns.item_id if columns and columns.item_id else id_name(table.schema)
-    chosen = (ids, *(columns.text or ()), columns.image) if columns else (ids,)
+    chosen = (ids, *(columns.text or ()), *several(columns.image)) if columns else (ids,)
     left = {*_usual(table.column_names), *chosen}
     return TableReader(str(path), typed(table, left), malformed, notes=notes)
 

@@ -14,7 +14,7 @@ from indexing.attributes import attributes_in_words
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.columns import taken_in_words
 from indexing.decoding.pool import MEMORY, SECONDS
 from indexing.encode import EncodeConfig
 from indexing.encoders import load_encoder
@@ -29,7 +29,16 @@ from indexing.sample import items_path
 from indexing.sounds import SoundLimits
 from indexing.texts_apart import WAY_OUT, told_apart
 from retrieval.carried import carry_over
-from retrieval.cli.columns_told import columns_in_words
+from retrieval.cli.columns_told import (
+    AudioColumn,
+    ImageColumns,
+    ItemIdColumn,
+    TextColumns,
+    VectorColumns,
+    VideoColumn,
+    columns_in_words,
+    item_columns,
+)
 from retrieval.cli.curve import write_curve, write_losses
 from retrieval.cli.output import OUT_FOLDER, Json, counted, rejected_rows
 from retrieval.cli.terminal import Cell, say, show_json, show_pairs
@@ -55,14 +64,12 @@ def build(
         ),
     ] = DEFAULT_ENCODER,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
-    audio: Annotated[str | None, typer.Option(help="Column of sound bytes or paths.")] = None,
-    video: Annotated[str | None, typer.Option(help="Column of film bytes or paths.")] = None,
-    vector: Annotated[
-        list[str] | None, typer.Option(help="Column of vectors for vectors:; repeat for several.")
-    ] = None,
+    item_id: ItemIdColumn = None,
+    text: TextColumns = None,
+    image: ImageColumns = None,
+    audio: AudioColumn = None,
+    video: VideoColumn = None,
+    vector: VectorColumns = None,
     index: Annotated[str, typer.Option(help="auto, best, flat, hnsw, ivf or sharded.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     index_memory: Annotated[
@@ -91,7 +98,7 @@ def build(
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
     path = items_path() if source == SAMPLE else source
-    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
+    named = item_columns(item_id, text, image, audio, video, vector)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = IndexConfig(
         min_recall,
@@ -161,7 +168,10 @@ def _show(bundle: Bundle, as_json: bool, status: Status | None = None, cautions:
         pairs["rejected"] = told
     if status is not None:
         pairs["now"] = _now(status)
-    pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes_in_words(bundle.attributes.schema))
+    taken, attributes = taken_in_words(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)
+    pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes, taken)
+    if unread := bundle.manifest.counts.get("not_embedded"):
+        pairs["not encoded"] = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
     if len(kept := generations(bundle.root)) > 1:
         pairs["kept"] = f"{', '.join(kept)}; `commonspace rollback {bundle.root} --to NAME` puts one in force"
     if bundle.batches:
@@ -192,6 +202,8 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "embeddings": counts["embeddings"],
         "rows_rejected": counts["cleaning"]["rejected"],
         "left_out": counts["cleaning"].get("left_out", {}),
+        "columns": {kind: names for kind, names in manifest.columns.items() if names},
+        **{name: counts[name] for name in ("not_embedded", "without_embedding") if name in counts},
         **{name: counts["cleaning"].get(name, {}) for name in ("read_as", "as_text", "columns_left_out")},
         "quarantined": counts["quarantined"],
         "quarantine_reasons": counts.get("quarantine_reasons", {}),
@@ -206,7 +218,7 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
 
 def _in_words(manifest: Manifest) -> dict[str, str]:
     counts, encoder, index = manifest.counts, manifest.encoder, manifest.index
-    encoding = counts["encoding"]
+    encoding, lacking = counts["encoding"], counts.get("without_embedding", 0)
     seconds = sum(encoding["seconds"].values())
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in index["recall"].items())
     return {
@@ -220,6 +232,7 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
         **({"spaces": _spaces(counts["bridge"])} if encoder.separate else {}),
         "index": f"{index.get('family', index['kind'])}, recall@{index['k']} {recall}",
+        **({"left without a vector": f"{counted(lacking, 'item')}, which nothing finds"} if lacking else {}),
         **_goals_and_efforts(index),
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",

@@ -1,5 +1,6 @@
 """`commonspace add`, `update` and `delete`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +10,23 @@ import typer
 
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.columns import NamedColumns, several
 from indexing.edit import EditReport
 from indexing.edit import add as add_items
 from indexing.edit import delete as delete_items
 from indexing.edit import upsert as upsert_items
+from indexing.not_embedded import not_embedded
 from indexing.update import update as update_items
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
+from retrieval.cli.columns_told import (
+    AudioColumn,
+    ImageColumns,
+    ItemIdColumn,
+    TextColumns,
+    VectorColumns,
+    VideoColumn,
+    item_columns,
+)
 from retrieval.cli.output import Json, rejected_rows
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import Cell, show_json, show_pairs
@@ -27,31 +38,38 @@ def add(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     upsert: Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")] = False,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
-    audio: Annotated[str | None, typer.Option(help="Column of sound bytes or paths.")] = None,
-    video: Annotated[str | None, typer.Option(help="Column of film bytes or paths.")] = None,
-    vector: Annotated[list[str] | None, typer.Option(help="Column of vectors; repeat for several.")] = None,
+    item_id: ItemIdColumn = None,
+    text: TextColumns = None,
+    image: ImageColumns = None,
+    audio: AudioColumn = None,
+    video: VideoColumn = None,
+    vector: VectorColumns = None,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:
     """Encode items and put them into a bundle: they are found at once, without a rebuild."""
     opened = Bundle.open(bundle)
-    named = NamedColumns(item_id, tuple(text) if text else None, image, audio, video, tuple(vector) if vector else None)
+    named = item_columns(item_id, text, image, audio, video, vector)
     catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
-    if text is None and (texts := _as_built(catalogue, opened)) != catalogue.columns.text:
-        named = replace(named, text=texts)
-        catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
+    if (as_built := _as_built(named, catalogue, opened)) != named:
+        catalogue = Catalogue.open(source, images=images, columns=as_built, allow_urls=allow_urls)
     put = upsert_items if upsert else add_items
     report = put(opened, catalogue, encoder_of(opened), progress=True)
-    _show(report, bundle, as_json, catalogue.rejects)
+    _show(report, bundle, as_json, catalogue.rejects, not_embedded(catalogue.columns, opened.manifest.encoder))
 
 
-def _as_built(catalogue: Catalogue, bundle: Bundle) -> tuple[str, ...]:
-    """Give the columns that texts are made of: of those that the bundle was built from, the ones that are there."""
-    built = bundle.manifest.columns.get("text") or ()
-    return tuple(name for name in built if name in catalogue.reader.schema.names) or catalogue.columns.text
+def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> NamedColumns:
+    """Name the columns of texts and files as the bundle was built from them, where they are there and none is named."""
+    built, there = bundle.manifest.columns, catalogue.reader.schema.names
+    texts, images = ([n for n in several(built.get(kind)) if n in there] for kind in ("text", "image"))
+    if named.text is None and texts:
+        named = replace(named, text=tuple(texts))
+    if named.image is None and images:
+        named = replace(named, image=tuple(images))
+    for kind in ("audio", "video"):
+        if getattr(named, kind) is None and built.get(kind) in there:
+            named = replace(named, **{kind: built[kind]})
+    return named
 
 
 def update(
@@ -74,9 +92,15 @@ def delete(
     _show(delete_items(bundle, item_ids, missing_ok=missing_ok), bundle, as_json)
 
 
-def _show(report: EditReport, bundle: Path, as_json: bool, rejects: pa.Table | None = None) -> None:
+def _show(
+    report: EditReport,
+    bundle: Path,
+    as_json: bool,
+    rejects: pa.Table | None = None,
+    unread: Mapping[str, str] | None = None,
+) -> None:
     if as_json:
-        show_json({"bundle": str(bundle), **report.to_json()})
+        show_json({"bundle": str(bundle), **report.to_json(), **({"not_embedded": dict(unread)} if unread else {})})
         return
     rejected = [] if rejects is None else rejected_rows(report.rejected, rejects)
     pairs: dict[str, Cell] = {
@@ -89,6 +113,7 @@ def _show(report: EditReport, bundle: Path, as_json: bool, rejects: pa.Table | N
         "rows rejected": rejected or "none",
         **{f"not encoded: {item_id}": reason for item_id, reason in list(report.failed.items())[:5]},
         **{f"in part: {item_id}": reason for item_id, reason in list(report.partly.items())[:5]},
+        **{f"not encoded: column {name}": reason for name, reason in (unread or {}).items()},
         "changes since the generation": report.pending,
     }
     if report.compaction_due:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
 from indexing.encode import EncodeConfig, Progressed
 from indexing.encode_progress import encode_progress
 from indexing.encoders import KNOWN, load_encoder
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
+from retrieval.cli.columns_told import ImageColumns, ItemIdColumn, TextColumns, item_columns
 from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.terminal import say, show_json, show_table
 from retrieval.evaluation.encoders.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
@@ -37,16 +37,16 @@ def rank(
     sample: Annotated[int, typer.Option(min=1, help="Most items, drawn at random.")] = RankConfig.sample,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw, the split and the intervals.")] = RankConfig.seed,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    item_id: ItemIdColumn = None,
+    text: TextColumns = None,
+    image: ImageColumns = None,
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = EncodeConfig.batch_size,
     workers: Annotated[int | None, typer.Option(help="Processes that decode files.")] = None,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:
     """Measure encoders on your own items; what is done is kept, so that the same command goes on where it stopped."""
-    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    named = item_columns(item_id, text, image)
     path = items_path() if on == SAMPLE else on
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     config = RankConfig(sample, label, seed, EncodeConfig(batch_size, workers))

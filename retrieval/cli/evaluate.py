@@ -14,6 +14,7 @@ from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.asked import Asked, ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
+from retrieval.cli.columns_told import item_columns
 from retrieval.cli.learn import HoldOut
 from retrieval.cli.log import (
     ItemColumn,
@@ -69,7 +70,9 @@ def evaluate(
     items: Annotated[str | None, typer.Option(help="Source of the items' pictures for the page, or 'sample'.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths of --items start from.")] = None,
     item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id in --items.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths in --items.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="Column of image bytes or paths in --items; repeat for several.")
+    ] = None,
     colour_by: Annotated[str, typer.Option(help="What colours the map: 'modality' or an attribute.")] = MODALITY,
     map_by: Annotated[str, typer.Option("--map", help="How the map is drawn: pca, or umap (extra 'map').")] = "pca",
     save_to: Annotated[
@@ -88,7 +91,7 @@ def evaluate(
     interactions are to be found. A bundle that has learned from them is refused: fit it with the same --hold-out.
     """
     _check(interactions, queries, profiles)
-    catalogue = _catalogue(items, images, NamedColumns(item_id, image=image))
+    catalogue = _catalogue(items, images, item_columns(item_id, None, image))
     retriever = Retriever.load(bundle)
     columns = named_columns(user_column, item_column, time_column, weight_column)
     read = LogOptions(None, min_weight, columns, repeats)

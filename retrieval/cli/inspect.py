@@ -6,13 +6,20 @@ from typing import Annotated
 import typer
 
 from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
 from indexing.inspect import inspect_catalogue
 from indexing.inspect_page import inspection_page, overview
 from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.columns_told import columns_in_words
+from retrieval.cli.columns_told import (
+    AudioColumn,
+    ImageColumns,
+    ItemIdColumn,
+    TextColumns,
+    VideoColumn,
+    columns_in_words,
+    item_columns,
+)
 from retrieval.cli.output import Json, write_file
 from retrieval.cli.terminal import say, show_json, show_pairs
 
@@ -20,16 +27,18 @@ from retrieval.cli.terminal import say, show_json, show_pairs
 def inspect(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Column of text; repeat for several.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of image bytes or paths.")] = None,
+    item_id: ItemIdColumn = None,
+    text: TextColumns = None,
+    image: ImageColumns = None,
+    audio: AudioColumn = None,
+    video: VideoColumn = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first rows only.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file, too.")] = None,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:
     """Look at every row of a source before building: what is kept, what is missing, broken, or there twice."""
-    named = NamedColumns(item_id, tuple(text) if text else None, image)
+    named = item_columns(item_id, text, image, audio, video)
     path = items_path() if source == SAMPLE else source
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
     with progress("reading", limit, "rows") as told:
@@ -39,6 +48,7 @@ def inspect(
     if as_json:
         show_json(found.to_json())
         return
-    show_pairs(found.source, overview(found) | columns_in_words(found.columns, found.columns["attributes"]))
+    columns = columns_in_words(found.columns, found.columns["attributes"], found.columns["taken"])
+    show_pairs(found.source, overview(found) | columns)
     if html is not None:
         say(f"page with pictures written to {html}")

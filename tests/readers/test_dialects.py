@@ -88,7 +88,7 @@ def test_a_long_text_is_cut_and_counted(tmp_path: Path) -> None:
 
 
 def test_the_process_ends_cleanly_after_a_file_that_cannot_be_used(tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_text("filename,label\na.png,mug\n" * 1000)
+    (tmp_path / "items.csv").write_text("code,label\na.png,mug\n" * 1000)
     probe = "import sys; from indexing.catalogue import Catalogue; Catalogue.open(sys.argv[1])"
     ended = subprocess.run(
         [sys.executable, "-c", probe, str(tmp_path / "items.csv")], env=os.environ, capture_output=True, check=False
