@@ -17,9 +17,9 @@ cut instead: its first half teaches, and the last decides between what is in for
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from indexing import fsops
 from indexing.bundle import Bundle
@@ -33,19 +33,18 @@ from retrieval.adapter import Adapter
 from retrieval.block import Block, description_of, judged, learned_block, sample
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at, cut_since
-from retrieval.fit_report import FitConfig, FitReport
+from retrieval.fit_report import FitConfig, FitReport, recorded
 from retrieval.fitted import Fitted, publish_fitted
 from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions, require_log
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, JUDGE, Gain, Judging
+from retrieval.judging import FEWEST, Gain, Judging
 from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
 from retrieval.newcomers import Newcomers, apart
 from retrieval.preparation import PreparationReport, prepare
-from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History, check_weights, histories, least_liked
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
@@ -175,7 +174,7 @@ class _Fit:
         report = replace(report, exposure=shown, training=self.lessons.curves)
         if final.names and (refused := pushed(shown)):
             return replace(report, refused=refused)
-        told = self._told(report)
+        told = recorded(report, self.config, self.all, self.before.generation if self.before else None)
         if refused := unchanged(self.bundle, final.files(self.all, self.bundle.items), told):
             return replace(report, refused=refused)
         self.lessons.told("index", EVERYTHING, 0, 0)
@@ -352,25 +351,3 @@ class _Fit:
         pasts = [past for past in self.all if past.user_id in shown_to]
         shown = self._served(final, pasts)
         return exposure(shown, self.all, self.config.exposure_growth, self.config.exposure_floor)
-
-    def _told(self, report: FitReport) -> dict[str, Any]:
-        """What the manifest says of this run."""
-        last = max(int(history.timestamps[-1]) for history in self.all)
-        return {
-            "user_model": asdict(self.config.users),
-            "config": asdict(self.config),
-            "interactions": sum(map(len, self.all)),
-            "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
-            "serving": report.serving,
-            "refreshed": self.before.generation if self.before else None,
-            "measured": {
-                JUDGE: report.ndcg,
-                "search_recall@10": report.search,
-                "users": report.users,
-                "short histories": report.short,
-                "new users": report.new_users,
-            },
-            "exposure": asdict(report.exposure) if report.exposure else None,
-            "training": report.training,
-            "preparation": self.preparation.to_json() if self.preparation else None,
-        }

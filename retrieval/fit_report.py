@@ -1,5 +1,6 @@
 """What to learn from interactions, and what became of it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -7,9 +8,11 @@ import pyarrow as pa
 
 from retrieval.cut import Way
 from retrieval.gate import Exposure
-from retrieval.judging import Gain
+from retrieval.judging import JUDGE, Gain
 from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
+from retrieval.preparation.config import EARLIEST
+from retrieval.prepare import History
 from retrieval.training.checks import check_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.stage_config import StageConfig
@@ -127,3 +130,35 @@ class FitReport:
         """Give one line a part that was judged: ``part, ndcg@10, published``."""
         columns = {"part": list(self.ndcg), "ndcg@10": list(self.ndcg.values())}
         return pa.table(columns | {"published": [part in self.published for part in self.ndcg]})
+
+
+def recorded(
+    report: FitReport, config: FitConfig, pasts: Sequence[History], refreshed: str | None = None
+) -> dict[str, Any]:
+    """Give what the manifest keeps of a run.
+
+    Args:
+        report: What became of it.
+        config: How it learned.
+        pasts: All that it learned from.
+        refreshed: The generation that a refresh went on from.
+    """
+    last = max(int(past.timestamps[-1]) for past in pasts)
+    return {
+        "user_model": asdict(config.users),
+        "config": asdict(config),
+        "interactions": sum(map(len, pasts)),
+        "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+        "serving": report.serving,
+        "refreshed": refreshed,
+        "measured": {
+            JUDGE: report.ndcg,
+            "search_recall@10": report.search,
+            "users": report.users,
+            "short histories": report.short,
+            "new users": report.new_users,
+        },
+        "exposure": asdict(report.exposure) if report.exposure else None,
+        "training": report.training,
+        "preparation": report.preparation.to_json() if report.preparation else None,
+    }
