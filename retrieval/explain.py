@@ -108,7 +108,7 @@ def explain(
     return told
 
 
-def finite_weights(weights: Sequence[Sequence[float]], histories: Sequence[Rows]) -> list[Vectors]:
+def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequence[Rows]) -> list[Vectors]:
     """Give weights of histories as arrays of float32.
 
     Raises:

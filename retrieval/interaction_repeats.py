@@ -1,11 +1,13 @@
 """What counts where a user has several interactions with one item."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
+from retrieval.ragged import lengths_of
 
 Repeats = Literal["last", "sum", "max"]
 """Of several weights that a user gave an item, at different times, count the last one, their sum or the largest.
@@ -52,3 +54,32 @@ def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats) -> Once:
         told = np.add.reduceat(weights[order].astype(np.float64), starts).astype(np.float32)
     rising = np.argsort(kept)
     return Once(kept[rising], told[rising])
+
+
+def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:
+    """Say which items of given histories count, (T,) bool: of one that comes several times in a history the last.
+
+    A history that is given has no `Repeats` of its own; it is read as a log is with ``"last"``.
+
+    Args:
+        rows: (T,) the items of B histories that follow each other, each oldest first.
+        lengths: (B,) of each history.
+
+    >>> last_of_each(np.array([4, 7, 4, 4]), np.array([3, 1])).tolist()
+    [False, True, True, True]
+    """
+    pairs = np.repeat(np.arange(len(lengths)), lengths) * (1 + int(rows.max(initial=0))) + rows
+    counted = np.zeros(len(rows), np.bool_)
+    counted[once(pairs, np.zeros(len(rows), np.float32), "last").places] = True
+    return counted
+
+
+def each_once(
+    histories: Sequence[Rows], weights: Sequence[Vectors] | None = None
+) -> tuple[list[Rows], list[Vectors] | None]:
+    """Keep of an item that comes several times in a given history the last, with its weight; see `last_of_each`."""
+    rows = np.concatenate([np.empty(0, np.int64), *histories])
+    lengths = lengths_of(histories)
+    counted = np.split(last_of_each(rows, lengths), np.cumsum(lengths)[:-1]) if len(lengths) else []
+    kept = [history[mask] for history, mask in zip(histories, counted, strict=True)]
+    return kept, None if weights is None else [one[mask] for one, mask in zip(weights, counted, strict=True)]

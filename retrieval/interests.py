@@ -43,7 +43,9 @@ def split_history(vectors: Vectors, history: Rows, most: int) -> list[NDArray[np
     return sorted((one for one in groups if len(one)), key=lambda one: (-len(one), one[0]))
 
 
-def parts_of(weights: Sequence[Sequence[float]], split: Sequence[Sequence[NDArray[np.int64]]]) -> list[list[float]]:
+def parts_of(
+    weights: Sequence[Sequence[float] | Vectors], split: Sequence[Sequence[NDArray[np.int64]]]
+) -> list[list[float]]:
     """Give the weights of each group of each history, one user after the other."""
     return [
         [liked[place] for place in places] for liked, groups in zip(weights, split, strict=True) for places in groups

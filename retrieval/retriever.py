@@ -16,6 +16,7 @@ from indexing.types import Modality, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.explain import finite_weights
 from retrieval.filters import Where, allowed
+from retrieval.interaction_repeats import each_once
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
 from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural, weighed, worded
@@ -161,8 +162,9 @@ class Retriever(LaterStages):
         """Recommend k items to each user.
 
         Args:
-            histories: For each of B users the item_ids of their history, oldest first; one click will do. Where
-                interactions were learned from, an empty history is answered with what is popular.
+            histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that
+                comes several times counts once, where it comes last, with its last weight. Where interactions were
+                learned from, an empty history is answered with what is popular.
             k: Answers a user.
             where: What every answer satisfies.
             exclude_seen: Leave out the items of the history.
@@ -189,35 +191,41 @@ class Retriever(LaterStages):
         if isinstance(interests, bool) or not isinstance(interests, Integral) or interests < 1:
             raise InputError(f"interests is {interests!r}; give a whole number of at least 1")
         weighed(weights, histories)
-        rows = [self.items.rows(history) for history in histories]
+        rows, liked_of = self._pasts(histories, weights)
         new = self.new_queries(profiles, len(rows))
-        queries, exclude = self.user_queries(rows, weights, new, least), rows if exclude_seen else []
+        queries, exclude = self.user_queries(rows, liked_of, new, least), rows if exclude_seen else []
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
             split = [split_history(self.indexed, history, interests) for history in rows]
             parts = [history[places] for history, groups in zip(rows, split, strict=True) for places in groups]
-            liked = None if weights is None else parts_of(weights, split)
+            liked = None if liked_of is None else parts_of(liked_of, split)
             of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
             each = self._found(self.user_queries(parts, liked, of_parts, least), k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
-        liked_of = () if weights is None else tuple(np.asarray(one, np.float32) for one in weights)
         names = tuple(user_ids) or found.query_ids
         return replace(
             found,
             query_ids=names,
             histories=tuple(rows),
-            weights=liked_of,
+            weights=tuple(liked_of or ()),
             new=new,
             learned=self.learned.learned_from,
         )
 
+    def _pasts(
+        self, histories: Sequence[Sequence[str]], weights: Sequence[Sequence[float]] | None
+    ) -> tuple[list[Rows], list[Vectors] | None]:
+        """Give rows and weights of histories, each item once."""
+        rows = [self.items.rows(history) for history in histories]
+        return each_once(rows, None if weights is None else finite_weights(weights, rows))
+
     def user_queries(
         self,
         histories: Sequence[Rows],
-        weights: Sequence[Sequence[float]] | None = None,
+        weights: Sequence[Sequence[float] | Vectors] | None = None,
         new: Vectors | None = None,
         least: float | None = None,
     ) -> Vectors:
@@ -265,10 +273,9 @@ class Retriever(LaterStages):
         """
         if not isinstance(self.reranker, SecondStage):
             raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
-        rows = [self.items.rows(history) for history in histories]
+        rows, given = self._pasts(histories, weights)
         facts = self.reranker.features.facts
-        usual = [np.full(len(line), facts.usual) for line in rows] if weights is None else weights
-        liked = [np.asarray(one, np.float32) for one in usual]
+        liked = [np.full(len(line), facts.usual, np.float32) for line in rows] if given is None else given
         asked = Asked(rows, liked, np.full(len(rows), facts.now, np.int64), self.new_queries(profiles, len(rows)))
         gone = np.flatnonzero(~self.bundle.alive)
         found = self.reranker.pool(asked, self.items, each, user_ids, gone=gone)

@@ -84,7 +84,7 @@ def test_similar_items_leave_out_the_item_itself(retriever: Retriever) -> None:
 def test_recommendations_leave_out_what_was_seen(retriever: Retriever) -> None:
     history = ["red-mug", "red-lamp", "red-mug"]
     found = retriever.recommend([history, ["blue-book"]], k=18, user_ids=["u", "v"])
-    taste = retriever.users.taste(retriever.vectors, [retriever.items.rows(history)])[0]
+    taste = retriever.users.taste(retriever.vectors, [retriever.items.rows(history[1:])])[0]  # twice is once
     assert ids(found, 0) == [item for item in exact(retriever, taste) if item not in history]
     assert set(ids(found, 0)[:3]) == {"red-shoe", "red-book", "red-chair"}
     assert len(ids(found, 1)) == 18

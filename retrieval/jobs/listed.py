@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.types import Mask
+from retrieval.interaction_repeats import last_of_each
 from retrieval.jobs.files import Tables, check_columns, list_column, text_column
 from retrieval.jobs.lines import Chunk, Problems, Ragged, UserLines, item_rows, ordered_candidates
 from retrieval.retriever import Retriever
@@ -86,14 +87,17 @@ class ListedUsers:
             problems.note(weights.any(~np.isfinite(weights.values)), "a weight that is no finite number")
             alike = 1.0 if behaviour is None else float(behaviour.levels[len(behaviour.levels) // 2])
             liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
-            if behaviour is None:
-                nothing = [len(one) > 0 and not self.retriever.users.is_liked(one).any() for one in liked.split()]
-                problems.note(np.array(nothing, np.bool_), NOTHING_LIKED)
         known = past.values >= 0
         problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")
         if behaviour is None:
             problems.note(past.lengths == 0, NOTHING_POPULAR)
-        return past.kept(known), None if liked is None else liked.kept(known), int((~known).sum())
+        counted = known.copy()
+        counted[known] = last_of_each(past.values[known], past.kept(known).lengths)
+        liked = None if liked is None else liked.kept(counted)
+        if behaviour is None and liked is not None:
+            nothing = [len(one) > 0 and not self.retriever.users.is_liked(one).any() for one in liked.split()]
+            problems.note(np.array(nothing, np.bool_), NOTHING_LIKED)
+        return past.kept(counted), liked, int((~known).sum())
 
     def _candidates(self, table: pa.Table, problems: Problems) -> tuple[Ragged, Ragged | None, int]:
         """Give candidates with scores, the best first, and how many were left out."""

@@ -180,6 +180,54 @@ def test_items_that_the_bundle_lacks_are_left_out_and_counted(retriever: Retriev
     assert found.to_arrow() == expected.to_arrow()
 
 
+@pytest.mark.parametrize(
+    ("history", "weights", "counted", "left"),
+    [
+        (["red-mug", "red-book", "red-mug"], None, ["red-book", "red-mug"], None),
+        (["red-mug", "red-book", "red-mug"], [1.0, 5.0, 4.0], ["red-book", "red-mug"], [5.0, 4.0]),
+        (["red-mug", "red-mug", "red-mug"], [5.0, 4.0, 3.0], ["red-mug"], [3.0]),
+        (["blue-lamp", "red-mug", "blue-lamp", "red-mug"], [5.0, 1.0, 2.0, 4.0], ["blue-lamp", "red-mug"], [2.0, 4.0]),
+    ],
+)
+def test_an_item_twice_in_a_history_counts_once_where_it_comes_last(
+    retriever: Retriever,
+    history: list[str],
+    weights: list[float] | None,
+    counted: list[str],
+    left: list[float] | None,
+) -> None:
+    """In memory and in jobs alike, beside a user who has no item twice, and one that the bundle lacks in between."""
+    other = ["green-book", "red-shoe"]
+    told, plain = ([None if one is None else [one, [3.0, 4.0]]][0] for one in (weights, left))
+    twice = retriever.recommend([history, other], 5, user_ids=["a", "b"], weights=told)
+    once = retriever.recommend([counted, other], 5, user_ids=["a", "b"], weights=plain)
+    assert_same(twice.to_arrow(), once.to_arrow())
+    assert [[retriever.items[row] for row in rows] for rows in twice.histories] == [counted, other]
+    lines: list[dict[str, Any]] = [
+        {"user_id": "a", "history": ["jug", *history]},
+        {"user_id": "b", "history": other},
+    ]
+    if weights is not None:
+        lines = [{**lines[0], "weights": [5.0, *weights]}, {**lines[1], "weights": [3.0, 4.0]}]
+    table = pa.Table.from_pylist(lines, SCHEMA).select([0, 1] if weights is None else [0, 1, 2])
+    (found,) = recommend_batches(retriever, table, BatchConfig(k=5, rerank=False))
+    assert not found.chunk.quarantined
+    assert found.chunk.unknown == 1  # the jug, not what comes again
+    assert_same(found.to_arrow(), once.to_arrow())
+
+
+def test_a_log_of_repeats_is_answered_as_a_history_with_them(retriever: Retriever) -> None:
+    log = pa.table(
+        {"user": ["a"] * 3, "item": ["red-mug", "red-book", "red-mug"], "rating": [5, 4, 3], "ts": [1, 2, 3]}
+    )
+    held = LoggedHistories.of(Interactions.from_arrow(log), retriever.items)
+    (job,) = answers(retriever, LogUsers(held, {}), BatchConfig(k=5, rerank=False))
+    listed = retriever.recommend(
+        [log["item"].to_pylist()], 5, user_ids=["a"], weights=[[5.0, 4.0, 3.0]], least=held.least
+    )
+    assert_same(job.to_arrow(), listed.to_arrow())
+
+
 def test_an_empty_history_asks_for_what_is_popular_where_that_was_learned(
     retriever: Retriever, unlearned: Retriever
 ) -> None:

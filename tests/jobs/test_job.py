@@ -243,6 +243,15 @@ def test_recommend_on_the_command_line(
     assert "--out FOLDER, which can be gone on with, or --out FILE.parquet" in err
 
 
+def test_an_item_twice_in_a_history_on_the_command_line(call: Run, bundle: Path) -> None:
+    twice, once = (
+        call("recommend", bundle, "--history", history, "-k", 4, "--json")
+        for history in ("red-mug,red-book,red-mug,red-mug", "red-book,red-mug")
+    )
+    assert twice == once
+    assert twice[0] == 0
+
+
 def test_from_a_log_to_candidates_to_answers_on_the_command_line(
     call: Run, bundle: Path, path: Path, retriever: Retriever, tmp_path: Path
 ) -> None:
