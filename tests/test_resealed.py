@@ -14,7 +14,7 @@ from indexing.edit import delete
 from indexing.encode import EncodeConfig
 from indexing.errors import BundleError, DamagedFileError
 from indexing.sealed import seal, unseal
-from indexing.state import CURRENT
+from indexing.state import CURRENT, read_state
 from indexing.verify import verify
 from retrieval.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
@@ -57,6 +57,13 @@ def test_a_current_of_other_values_is_refused(root: Path, name: str, value: obje
     with pytest.raises(DamagedFileError, match=r"CURRENT|log"):
         Bundle.open(root)
     assert any(problem.serving for problem in verify(root))
+
+
+@pytest.mark.parametrize(("contains", "last"), [(2, 1), (7, 6), (-1, 1), (-3, -2), (0, -1)])
+def test_no_generation_contains_more_changes_than_there_are(root: Path, contains: int, last: int) -> None:
+    sealed_again(root / CURRENT, lambda content: content.update(contains=contains, last=last))
+    with pytest.raises(DamagedFileError, match=f"contains change {contains} of {last}, which cannot be"):
+        read_state(root)
 
 
 MANIFESTS: list[Callable[[dict[str, Any]], object]] = [
