@@ -22,6 +22,7 @@ from indexing.readers.listing import SUFFIXES
 from indexing.readers.parquet import ParquetReader
 from indexing.readers.urls import Remote, is_url, remote
 from indexing.readers.webdataset import WebDatasetReader
+from indexing.readers.whole_ids import with_whole_ids
 from indexing.scan import Scan, scan
 from indexing.types import Modality
 from indexing.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
@@ -73,7 +74,7 @@ class Catalogue:
             reader.notes.read_as.append(
                 f"{self.columns.item_id} taken for the item_id, as there is no other column of ids"
             )
-        self.reader, self.images = reader, images
+        self.reader, self.images = with_whole_ids(reader, self.columns.item_id), images
 
     @classmethod
     def from_parquet(

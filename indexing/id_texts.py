@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.errors import InputError
+from indexing.utf8 import require_utf8
 
 _DECIMAL = re.compile(r"(-?\d+)\.0+")
 _WHOLE = re.compile(r"-?\d+")
@@ -27,6 +28,8 @@ def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
+    if _is_text(kind):
+        require_utf8(values, name)
     if pa.types.is_floating(kind):
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_finite(values), values, None)
@@ -40,6 +43,19 @@ def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
     if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise InputError(f"column {name!r} of type {kind} cannot hold ids; give text or whole numbers")
     return values.cast(pa.string())
+
+
+def without_point(ids: pa.Array) -> pa.Array | None:
+    """Write ids without ``.0`` where all of them have it; None where they have not.
+
+    That is how pandas writes whole numbers to text as soon as one of them is missing.
+
+    >>> without_point(pa.array(["1.0", None, "12.0"])).to_pylist(), without_point(pa.array(["1.0", "2"]))
+    (['1', None, '12'], None)
+    """
+    if ids.null_count == len(ids) or not pc.all(pc.match_substring_regex(ids, r"^-?\d+\.0$")).as_py():
+        return None
+    return pc.replace_substring_regex(ids, r"\.0$", "")
 
 
 def other_spelling(item_id: str) -> str | None:

@@ -11,9 +11,10 @@ import pyarrow as pa
 from indexing.bundle import Bundle
 from indexing.changes import Batch
 from indexing.cleaning import clean_item_id
-from indexing.columns import ITEM_ID_NAMES, NamedColumns, several
+from indexing.columns import NamedColumns, id_name, several
 from indexing.edit import EditReport, changing, commit
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
+from indexing.id_texts import other_spelling
 from indexing.readers.csv import read_csv
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
@@ -43,6 +44,7 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
         schema = present.attributes.schema
         texts = tuple(column.name for column in schema if pa.types.is_string(column.type))
         table = _identified(_read(updates, NamedColumns(item_id, texts)), item_id)
+        table = table.set_column(0, "item_id", pa.array([_known(each, present) for each in table[0].to_pylist()]))
         _check_items(table.column("item_id").to_pylist(), present)
         _check_columns(table, present)
         changed = _typed(table, schema)
@@ -89,10 +91,10 @@ def _identified(table: pa.Table, named: str | None) -> pa.Table:
     """Give a table whose first column is ``item_id``, cleaned as a build cleans it."""
     if not len(table):
         raise InputError("the updates have no rows: there is nothing to change")
-    names = (named,) if named else ITEM_ID_NAMES
-    name = next((each for each in names if each in table.column_names), None)
-    if name is None:
-        raise InputError(f"the updates have no column {' or '.join(names)} among {table.column_names}")
+    name = named or id_name(table.schema)
+    if name is None or name not in table.column_names:
+        wanted = f"column {named!r}" if named else "column named item_id, id, sku or the like"
+        raise InputError(f"the updates have no {wanted} among {table.column_names}")
     if twice := sorted({each for each in table.column_names if table.column_names.count(each) > 1}):
         raise InputError(f"the updates have more than one column named {twice}; rename one of them")
     ids = []
@@ -103,6 +105,12 @@ def _identified(table: pa.Table, named: str | None) -> pa.Table:
         ids.append(found)
     others = [each for each in table.column_names if each != name]
     return table.select(others).add_column(0, "item_id", pa.array(ids, pa.string()))
+
+
+def _known(item_id: str, bundle: Bundle) -> str:
+    """Write an id as the bundle does, with or without ``.0``, where it knows it so."""
+    other = other_spelling(item_id)
+    return other if other is not None and item_id not in bundle.items and other in bundle.items else item_id
 
 
 def _check_items(item_ids: list[str], bundle: Bundle) -> None:

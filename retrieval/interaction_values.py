@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, InteractionsError, examples
-from indexing.id_texts import id_texts
+from indexing.id_texts import id_texts, without_point
 from indexing.types import Mask
 from retrieval.interaction_times import per_distinct, present
 
@@ -34,10 +34,8 @@ def whole_users(users: pa.Array) -> tuple[pa.Array, int]:
 
     That is how pandas writes whole numbers to CSV as soon as one of them is missing.
     """
-    known = pc.drop_null(users)
-    if not len(known) or not pc.all(pc.match_substring_regex(known, r"^-?\d+\.0$")).as_py():
-        return users, 0
-    return pc.replace_substring_regex(users, r"\.0$", ""), len(known)
+    written = without_point(users)
+    return (users, 0) if written is None else (written, len(users) - users.null_count)
 
 
 def stands_for_nobody(users: pa.Array) -> Mask:

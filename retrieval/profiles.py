@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, examples
+from indexing.utf8 import require_utf8
 
 USER_IDS = ("user_id", "user", "userID")
 
@@ -65,6 +66,8 @@ class Profiles:
         name = next((one for one in USER_IDS if one in table.column_names), None)
         if name is None:
             raise InputError(f"profiles need a column user_id; there are {table.column_names}")
+        for column in table.column_names:
+            require_utf8(table[column], column)
         ids = pc.cast(table[name], pa.string()).combine_chunks()
         if ids.null_count:
             raise InputError(f"line {pc.index(ids.is_null(), True).as_py()} of the profiles has no {name}")

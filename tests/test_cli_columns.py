@@ -138,3 +138,16 @@ def test_a_name_of_a_file_that_became_an_id_is_said(folder: Path, run: Run, name
 def test_a_table_without_ids_is_refused_in_the_words_of_the_command_line(folder: Path, run: Run) -> None:
     code, _, error = run("build", table(folder, "code,title\n1,mug\n"), "--out", folder / "b", "--encoder", "toy")
     assert (code, "among ['code', 'title']; name it with --id" in error) == (1, True)
+
+
+@pytest.mark.parametrize("option", ["--where", "--profile"])
+@pytest.mark.parametrize("value", ["title = \udce9", "ti\udce9tle = x", "title=\udcff, year=3"])
+def test_bytes_that_are_no_utf8_are_refused_on_the_command_line(
+    folder: Path, run: Run, option: str, value: str
+) -> None:
+    source = table(folder, "id,title\n1,mug\n2,cup\n")
+    assert run("build", source, "--out", folder / "b", "--encoder", "toy")[0] == 0
+    history = ("--history", "1") if option == "--where" else ()
+    code, _, error = run("recommend", folder / "b", *history, option, value)
+    assert code in (1, 2)
+    assert "holds half a character; give text that is Unicode" in error

@@ -138,7 +138,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ([{"item_id": "red-kite", "price": 1}], UnknownItemError, "1 of 1 item ids are not in .*: 'red-kite'; nothing was"),
     ([{"item_id": "red-mug", "price": 1}] * 2, InputError, "1 items come more than once: 'red-mug'"),
     ([{"item_id": None, "price": 1}], InputError, "row 0 of the updates: missing item_id"),
-    ([{"sku": "red-mug", "price": 1}], InputError, "no column item_id or id among"),
+    ([{"code": "red-mug", "price": 1}], InputError, "no column named item_id, id, sku or the like among"),
     ([{"item_id": "red-mug", "price": 1}, {"item_id": "blue-mug", "price": "b"}], InputError, "no common type"),
     ([], InputError, "no rows"),
     (7, InputError, "give a table, a file, or a list of objects"),

@@ -32,16 +32,19 @@ class Reader(Protocol):
     Attributes:
         name: For messages.
         schema: Columns and their types.
-        malformed: Rows that could not even be read, by row number, with the reason.
         left_out: How many files are no rows and were not looked at, by what they are.
         notes: What was decided on the way.
     """
 
     name: str
     schema: pa.Schema
-    malformed: Mapping[int, str]
     left_out: Mapping[str, int]
     notes: ReadingNotes
+
+    @property
+    def malformed(self) -> Mapping[int, str]:
+        """Rows that could not even be read, by row number, with the reason."""
+        ...
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of all readable rows in order, at most ``size`` rows at a time."""

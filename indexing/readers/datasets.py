@@ -12,6 +12,7 @@ from indexing.columns import ITEM_ID_NAMES, Columns, NamedColumns, is_text, plai
 from indexing.errors import CatalogueError
 from indexing.readers import ReadingNotes
 from indexing.readers.parquet import plain
+from indexing.utf8 import not_utf8
 
 NUMBERED = "item_id"
 # The data of a user's generator may be of any kind, and so are the errors of putting it into Arrow.
@@ -57,19 +58,21 @@ class DatasetReader:
         start = 0
         try:
             for rows in self._dataset.select_columns(stored or self._lightest()).iter(size):
-                given = {name: self._column(rows[name], name) for name in stored}
+                given = {name: self._column(rows[name], name, start) for name in stored}
                 count = len(rows) if isinstance(rows, pa.Table) else len(next(iter(rows.values())))
                 if self._numbers:
                     given[NUMBERED] = pa.array([f"row-{start + place:07d}" for place in range(count)], pa.string())
                 start += count
                 wanted = pa.schema([self.schema.field(name) for name in columns])
                 yield pa.RecordBatch.from_arrays([given[name] for name in columns], schema=wanted)
+        except CatalogueError:
+            raise
         except UNREADABLE as error:
             raise CatalogueError(
                 f"{self.name} cannot be read from row {start} on: {error}; give it `features` that fit every row"
             ) from error
 
-    def _column(self, values: pa.ChunkedArray | list[Any], name: str) -> pa.Array:
+    def _column(self, values: pa.ChunkedArray | list[Any], name: str, start: int) -> pa.Array:
         if isinstance(values, list):
             column = pa.array(values, self._features.arrow_schema.field(name).type)
         else:
@@ -77,6 +80,8 @@ class DatasetReader:
         if labels := _labels(self._features[name]):
             known = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(labels)))
             return pa.array(labels, pa.string()).take(pc.if_else(known, column, None))
+        if is_text(column.type) and (bad := not_utf8(column)):
+            raise CatalogueError(f"row {start + bad[0]} of {self.name} has text that is not UTF-8 in column {name}")
         return plain(column).cast(self.schema.field(name).type)
 
     def _lightest(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from indexing.columns import is_text, plain_type
 from indexing.errors import CatalogueError
 from indexing.readers import ReadingNotes, file_of
 from indexing.readers.urls import Remote
+from indexing.utf8 import not_utf8
 
 BUFFER = 1 << 20
+ROWS = 4096
 
 
 class ParquetReader:
@@ -24,7 +27,6 @@ class ParquetReader:
 
     def __init__(self, path: Path | str | Remote) -> None:
         self.name = str(path)
-        self.malformed: Mapping[int, str] = {}
         self.notes = ReadingNotes()
         self.left_out: Mapping[str, int]
         self._files, self.left_out = _files(path)
@@ -45,15 +47,36 @@ class ParquetReader:
                 raise CatalogueError(f"{file} has other columns than {self._files[0]}: {lacks:.200}; give files alike")
         self.schema = pa.schema(kinds[0])
 
+    @cached_property
+    def malformed(self) -> Mapping[int, str]:
+        """Rows with text that is not UTF-8, found by reading all columns of text once."""
+        found: dict[int, str] = {}
+        start = 0
+        for batch in self._stored([field.name for field in self.schema if is_text(field.type)], ROWS):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                for place in not_utf8(column):
+                    found.setdefault(start + place, f"not UTF-8: column {name}")
+            start += len(batch)
+        return found
+
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all rows; see `Reader`."""
-        for path in self._files:
+        """Give some columns of all readable rows; see `Reader`."""
+        start, malformed = 0, self.malformed
+        for batch in self._stored(columns, size):
+            rows = range(start, start + len(batch))
+            start += len(batch)
+            if malformed and not malformed.keys().isdisjoint(rows):
+                batch = batch.filter(pa.array([row not in malformed for row in rows], pa.bool_()))
+            arrays = [plain(column) for column in batch.columns]
+            yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+
+    def _stored(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of all rows as they are stored."""
+        for path in self._files if columns else ():
             try:
                 # Without a buffer size a whole column of a row group, with all its pictures, is read at once.
                 with _opened(path) as opened, pq.ParquetFile(opened, buffer_size=BUFFER, pre_buffer=False) as file:
-                    for batch in file.iter_batches(batch_size=size, columns=list(columns)):
-                        arrays = [plain(column) for column in batch.columns]
-                        yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
+                    yield from file.iter_batches(batch_size=size, columns=list(columns))
             except (pa.ArrowException, OSError) as error:
                 raise CatalogueError(f"{path} is damaged or has changed: {error}") from error
 
@@ -75,7 +98,7 @@ def _opened(path: Path | Remote) -> AbstractContextManager[Any]:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """Give text in its plain type, with U+FFFD where its bytes are no UTF-8, and other columns as they are.
+    """Give text in its plain type, and other columns as they are.
 
     >>> plain(pa.array(["red", "blue"]).dictionary_encode()).type
     DataType(string)
@@ -85,17 +108,6 @@ def plain(column: pa.Array) -> pa.Array:
     kind = plain_type(column.type)
     try:
         decoded = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        decoded = decoded.cast(kind)
-        decoded.validate(full=True)  # Parquet's readers trust what the file claims to be UTF-8
+        return decoded.cast(kind)
     except pa.ArrowNotImplementedError:
         return pa.array(column.to_pylist(), kind)
-    except pa.ArrowInvalid:
-        as_bytes = pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
-        return pa.array([_replaced(value) for value in column.cast(as_bytes).to_pylist()], kind)
-    return decoded
-
-
-def _replaced(value: bytes | list[bytes | None] | None) -> str | list[str | None] | None:
-    if isinstance(value, list):
-        return [None if part is None else part.decode(errors="replace") for part in value]
-    return None if value is None else value.decode(errors="replace")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from indexing.cleaning import clean_text
 from indexing.errors import InputError
 from indexing.files import no_file
+from indexing.utf8 import require_utf8
 from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.log import known as log_known
@@ -142,6 +143,8 @@ def _pairs(path: Path) -> tuple[list[str], list[str]]:
         raise InputError(f"{path} cannot be read as Parquet: {error}") from error
     if missing := [name for name in ("text", "item_id") if table.column_names.count(name) != 1]:
         raise InputError(f"{path} lacks {missing}; there are {table.column_names}; give texts with their item_id")
+    for name in ("text", "item_id"):
+        require_utf8(table.column(name), name)
     columns = [table.column(name).cast(pa.string()).to_pylist() for name in ("text", "item_id")]
     lines = list(zip(*columns, strict=True))
     if bad := [line for line, (text, item_id) in enumerate(lines) if not (text or "").strip() or not item_id]:

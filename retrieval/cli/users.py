@@ -75,6 +75,10 @@ def parse_profile(text: str) -> dict[str, Any]:
     Raises:
         InputError: When it cannot be read.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"--profile {text[:80]!r} holds half a character; give text that is Unicode") from error
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if bad := [name for name, equals, _ in pairs if not equals or not name.strip()]:
         raise UsageError(f"cannot read {bad[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from indexing.errors import InputError
 from indexing.files import no_file
 from indexing.readers.parquet import BUFFER, plain
+from indexing.utf8 import marked
 
 
 class Tables(Protocol):
@@ -148,13 +149,13 @@ def rechunked(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 
 def text_column(table: pa.Table, name: str) -> pa.Array:
     """Give a column as strings, in one piece; what is no UTF-8 has U+FFFD in it."""
-    return _cast(plain(_one(table.column(name))), pa.string(), name)
+    return _cast(marked(plain(_one(table.column(name)))), pa.string(), name)
 
 
 def list_column(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:
     """Give a column as lists of one type, in one piece."""
     lists = _one(table.column(name))
-    return _cast(plain(lists) if kind == pa.string() else lists, pa.list_(kind), name)
+    return _cast(marked(plain(lists)) if kind == pa.string() else lists, pa.list_(kind), name)
 
 
 def check_columns(schema: pa.Schema, needed: Sequence[str], lists: Sequence[str], what: str) -> None:

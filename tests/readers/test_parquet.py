@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.catalogue import Catalogue
-from indexing.errors import CatalogueError
-from indexing.readers.parquet import ParquetReader, plain
+from indexing.errors import CatalogueError, InputError, InteractionsError
+from indexing.readers.parquet import ParquetReader
+from retrieval.interactions import Interactions
+from retrieval.profiles import Profiles
 
 
 def write(folder: Path, table: pa.Table, rows_a_group: int = 100) -> Path:
@@ -67,12 +69,40 @@ def test_two_columns_of_one_name_are_left_out(tmp_path: Path) -> None:
         Catalogue.open(write(tmp_path, twice))
 
 
-def test_text_that_is_no_utf8_is_marked(tmp_path: Path) -> None:
-    lists = pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), undecodable())
-    assert plain(undecodable()).to_pylist() == ["\ufffd", "b"]
-    assert plain(lists).to_pylist() == [["\ufffd", "b"]]
-    catalogue = Catalogue.open(write(tmp_path, pa.table({"item_id": ["a", "b"], "title": undecodable()})))
-    assert [item.text for batch in catalogue.batches(1) for item in batch] == ["\ufffd", "b"]
+@pytest.mark.parametrize("name", ["title", "colour", "tags", "item_id"])
+def test_a_row_with_text_that_is_no_utf8_is_rejected(tmp_path: Path, name: str) -> None:
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), undecodable())
+    given = {"item_id": pa.array(["a", "b"]), "title": pa.array(["t", "u"]), "price": pa.array([1, 2])}
+    given[name] = lists if name == "tags" else undecodable()
+    table = pa.table(given)
+    table = pa.concat_tables([table.slice(1), table, table.slice(1, 1)])
+    catalogue = Catalogue.open(write(tmp_path, table, 2))
+    assert catalogue.rejects.to_pylist()[0] == {
+        "source_row": 1, "item_id": None, "reason": f"not UTF-8: column {name}"
+    }  # fmt: skip
+    assert catalogue.report.rejected == {"not UTF-8": 1, "duplicate item_id": 2}
+    assert catalogue.attributes["price"].to_pylist() == [2]
+    for size in (1, 2, 9):
+        assert [item.text for batch in catalogue.batches(size) for item in batch] == [
+            catalogue.attributes["title"][0].as_py()
+        ]
+
+
+def test_a_dataset_with_text_that_is_no_utf8_is_refused_by_its_row(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    table = pa.table({"item_id": pa.array(["b", "a"]), "title": undecodable()})
+    with pytest.raises(CatalogueError, match="row 0 of dataset has text that is not UTF-8 in column title"):
+        len(Catalogue.from_dataset(datasets.Dataset(pa.table(table))))
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_logs_and_profiles_with_text_that_is_no_utf8_are_refused(column: str) -> None:
+    table = pa.table({"user_id": pa.array(["a", "b"]), "item_id": pa.array(["a", "b"])})
+    table = table.set_column(table.column_names.index(column), column, undecodable())
+    with pytest.raises(InteractionsError, match=f"column '{column}' has text that is not UTF-8 in row 0"):
+        Interactions.from_arrow(table)
+    with pytest.raises(InputError, match=f"column '{column}' has text that is not UTF-8 in row 0"):
+        Profiles.from_arrow(table)
 
 
 def test_nested_nulls_in_lists_and_structs(tmp_path: Path) -> None:
