@@ -9,7 +9,10 @@ import pytest
 
 from indexing.build import build_bundle
 from indexing.encoders import load_encoder
+from retrieval.batch import users_of
+from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
+from retrieval.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.groups import catalogue, items
 
@@ -111,9 +114,88 @@ def test_half_a_log_on_unknown_items_is_told_by_every_command(bundle: Path, run:
     code, _, err = run("fit", bundle, path)
     assert code == 1  # too few users to learn from, and why
     assert told in err
-    code, _, err = run("recommend", bundle, "--interactions", path, "--out", tmp_path / "answers")
-    assert code == 0
-    assert told in err
+    for name in ("answers", "answers.jsonl"):
+        code, out, err = run("recommend", bundle, "--interactions", path, "--out", tmp_path / name, "--json")
+        assert (code, told in err) == (0, True)
+        counts = json.loads(out)["known"]
+        assert (counts["interactions"], counts["unknown"], counts["unknown_users"]) == (48, 24, 8)
+        assert counts["examples"] == ["sku-0", "sku-2", "sku-4"]
+
+
+CANDIDATES = [("9", "5", 0.25), ("9", "4", 0.75), ("7", "3", 0.5), ("7", "9", 0.75)]
+BY_SCORE = [("7", "9"), ("7", "3"), ("9", "4"), ("9", "5")]
+
+
+def listed(path: Path, *, scored: bool) -> Path:
+    """Write candidates as the name says."""
+    names = ("query_id", "item_id", "score")[: 3 if scored else 2]
+    rows = [dict(zip(names, one, strict=False)) for one in CANDIDATES]
+    if path.suffix == ".csv":
+        path.write_text("\n".join([",".join(names), *(",".join(map(str, row.values())) for row in rows), ""]))
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_candidates_are_read_of_every_kind(
+    bundle: Path, run: Run, tmp_path: Path, suffix: str, scored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their scores where they have some, else in the order of the file; ids of a CSV file stay text."""
+    read: list[Candidates] = []
+
+    def kept(_: Retriever, found: Candidates) -> Candidates:
+        read.append(found)
+        return found
+
+    monkeypatch.setattr(Retriever, "rerank", kept)
+    log = written(tmp_path, "user_id item_id rating timestamp")
+    path = listed(tmp_path / f"candidates{suffix}", scored=scored)
+    code, out, _ = run("rerank", bundle, path, "--interactions", log, "--json")
+    in_order = [("7", "3"), ("7", "9"), ("9", "5"), ("9", "4")]
+    assert (code, answers(out)) == (0, BY_SCORE if scored else in_order)
+    (found,) = read
+    assert [[found.items[row] for row in rows] for rows in found.histories] == [["1", "2"], ["3"]]
+
+
+def test_a_job_without_scores_takes_the_score_of_retrieval(bundle: Path, run: Run, tmp_path: Path) -> None:
+    log, out = written(tmp_path, "user_id item_id rating timestamp"), tmp_path / "ranked"
+    path = listed(tmp_path / "candidates.parquet", scored=False)
+    code, told, _ = run("rerank", bundle, path, "--interactions", log, "--out", out, "--json")
+    assert (code, json.loads(told)["users"], json.loads(told)["known"]["unknown"]) == (0, 2, 0)
+    found = {(hit["query_id"], hit["item_id"]): hit["score"] for hit in pq.read_table(out).to_pylist()}
+    assert found.keys() == set(BY_SCORE)
+    retriever = Retriever.load(bundle)
+    users = users_of(Interactions.open(log), retriever.items)
+    queries = retriever.user_queries(
+        [retriever.items.rows(users.histories[user]) for user in ("7", "9")],
+        users.weights_of(("7", "9")),
+        least=users.least,
+    )
+    for (user, item), score in found.items():
+        vector = retriever.indexed[retriever.items.rows([item])[0]]
+        # A float32 product of few dimensions in another order of sums.
+        assert score == pytest.approx(float(queries["79".index(user)] @ vector), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", "query_id,item\n7,3\n", "the candidates lack ['item_id']"),
+        ("c.jsonl", '{"query_id": "7"', "cannot be read as Parquet, CSV (.csv) or JSON lines (.jsonl)"),
+        ("c.csv", "query_id,item_id\n7,3\n8,3\n", "1 query_ids have no history in the log, e.g. '8'"),
+    ],
+)
+def test_candidates_that_cannot_be_used_are_named(
+    bundle: Path, run: Run, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    log = written(tmp_path, "user_id item_id rating timestamp")
+    code, _, err = run("rerank", bundle, tmp_path / name, "--interactions", log)
+    assert (code, message in err) == (1, True)
 
 
 def test_what_could_not_be_used_is_told(bundle: Path, run: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from indexing.errors import InputError
 from indexing.progress import progress
 from indexing.sample import interactions_path
 from retrieval.cli.log import LogOptions, known, tell_without_taste
-from retrieval.cli.output import counted
+from retrieval.cli.output import counted, known_json
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.jobs import (
     BatchConfig,
@@ -30,6 +30,7 @@ from retrieval.jobs.answering import answers
 from retrieval.jobs.files import file_identity
 from retrieval.jobs.job import Progressed
 from retrieval.jobs.lines import Source
+from retrieval.known_items import KnownItems
 from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 from retrieval.table_files import check_out
@@ -56,13 +57,13 @@ def recommend_job(
     if users is not None:
         _run(retriever, ListedUsers(ParquetFiles(users), retriever), config, out=out, as_json=as_json)
     elif log is not None:
-        histories, identity = _logged(retriever, log)
+        histories, identity, fits = _logged(retriever, log)
         if profiles is None:
             source = LogUsers(histories, identity)
         else:
-            known = {"profiles": file_identity(profiles, profiles)}
-            source = LogUsers(histories, {**identity, **known}, Profiles.open(profiles))
-        _run(retriever, source, config, out=out, as_json=as_json)
+            beside = {"profiles": file_identity(profiles, profiles)}
+            source = LogUsers(histories, {**identity, **beside}, Profiles.open(profiles))
+        _run(retriever, source, config, out=out, as_json=as_json, fits=fits)
 
 
 def rerank_job(
@@ -71,6 +72,7 @@ def rerank_job(
     """Order candidates from a file, whose users' histories are there too or in a log."""
     tables = ParquetFiles(candidates)
     source: Source
+    fits: KnownItems | None = None
     if "history" in tables.schema.names:
         if log is not None:
             raise InputError(
@@ -78,26 +80,34 @@ def rerank_job(
             )
         source = ListedUsers(tables, retriever, given=True)
     elif log is not None:
-        histories, identity = _logged(retriever, log)
+        histories, identity, fits = _logged(retriever, log)
         source = FlatCandidates(tables, histories, retriever.items, identity)
     else:
         raise UsageError(
             f"{candidates} has no column 'history'; say with --interactions which log the histories are in"
         )
-    _run(retriever, source, config, out=out, as_json=as_json)
+    _run(retriever, source, config, out=out, as_json=as_json, fits=fits)
 
 
-def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any]]:
-    """Give the histories of a log, and what tells it from others."""
+def _logged(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any], KnownItems]:
+    """Give the histories of a log, what tells it from others, and how it and the bundle fit together."""
     path, options = log
-    read, _ = known(options.open(path), retriever.items)
+    read, fits = known(options.open(path), retriever.items)
     histories = LoggedHistories.of(read, retriever.items)
     tell_without_taste(np.split(histories.weights, histories.starts[1:-1]), histories.least, retriever)
     file = interactions_path() if path == "sample" else Path(path)
-    return histories, {"log": file_identity(file, file), **options.to_json()}
+    return histories, {"log": file_identity(file, file), **options.to_json()}, fits
 
 
-def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path | None, as_json: bool) -> None:
+def _run(
+    retriever: Retriever,
+    source: Source,
+    config: BatchConfig,
+    *,
+    out: Path | None,
+    as_json: bool,
+    fits: KnownItems | None = None,
+) -> None:
     """Answer everyone and say what became of it."""
     if out is None:
         raise UsageError(
@@ -112,7 +122,7 @@ def _run(retriever: Retriever, source: Source, config: BatchConfig, *, out: Path
             found = answers(retriever, source, config)
             report = write_answers(found, out, beside, schema=config.schema, progress=advance)
     if as_json:
-        show_json({"written": str(out), **report.to_json()})
+        show_json({"written": str(out), **report.to_json(), **known_json(fits)})
         return
     show_pairs(str(out), _in_words(report, beside))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
@@ -12,6 +12,7 @@ from indexing.bundle import Bundle
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.cli.terminal import Cell, UsageError, say, show_json, show_table, title_cell
+from retrieval.known_items import KnownItems
 from retrieval.rules import Ruled
 from retrieval.table_files import check_folder, check_out, write_table
 from retrieval.titles import titles_at, with_titles
@@ -44,11 +45,31 @@ OUT_FILE, OUT_FOLDER = _checked(check_out), _checked(check_folder)
 """For outputs that are a table, and for those that are always a folder."""
 
 
-def show_candidates(candidates: Candidates, bundle: Bundle, *, as_json: bool, out: Path | None = None) -> None:
-    """Give ranked items, each with its title, as tables, as JSON, or as a file."""
+def known_json(fits: KnownItems | None) -> dict[str, Any]:
+    """Give as ``known`` how a log and the bundle fit together; nothing where no log was read."""
+    return {} if fits is None else {"known": fits.to_json()}
+
+
+def show_candidates(
+    candidates: Candidates,
+    bundle: Bundle,
+    *,
+    as_json: bool,
+    out: Path | None = None,
+    fits: KnownItems | None = None,
+) -> None:
+    """Give ranked items, each with its title, as tables, as JSON, or as a file.
+
+    Args:
+        candidates: The lists.
+        bundle: Whose titles they have.
+        as_json: One row a hit; with a file what was written, and how the log fits.
+        out: The file.
+        fits: How the log of their histories and the bundle fit together.
+    """
     if out is not None:
         write_table(with_titles(candidates, bundle), out)
-        message = {"written": str(out), "queries": len(candidates)}
+        message = {"written": str(out), "queries": len(candidates), **known_json(fits)}
         show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}")
         return
     if as_json:

@@ -42,6 +42,7 @@ from retrieval.cross_encoder import CrossEncoderReranker
 from retrieval.filters import Expression, parse_filter
 from retrieval.item_texts import ItemTexts
 from retrieval.jobs import BatchConfig
+from retrieval.known_items import KnownItems
 from retrieval.retriever import Retriever
 from retrieval.table_files import form_of
 
@@ -187,8 +188,9 @@ def recommend(
         read = (interactions, options) if interactions else None
         recommend_job(retriever, users_file, read, config, profiles=profiles, out=out, as_json=as_json)
         return
+    fits: KnownItems | None = None
     if interactions:
-        log, _ = known(options.open(interactions), retriever.items)
+        log, fits = known(options.open(interactions), retriever.items)
         asked = of_log(log, retriever, user, profiles)
     else:
         asked = of_histories(history or [], profile or [])
@@ -206,7 +208,7 @@ def recommend(
     if explain:
         show_explained(retriever, shaped, ranked, asked.weights, as_json=as_json)
     else:
-        show_candidates(shaped, retriever.bundle, as_json=as_json, out=out)
+        show_candidates(shaped, retriever.bundle, as_json=as_json, out=out, fits=fits)
 
 
 def rerank(
@@ -255,11 +257,12 @@ def rerank(
         read = (interactions, options) if interactions else None
         rerank_job(retriever, candidates, read, BatchConfig(k, shape=shape, chunk=chunk), out=out, as_json=as_json)
         return
-    log, _ = known(options.open(interactions), retriever.items)
+    log, fits = known(options.open(interactions), retriever.items)
     listed = candidates_from_table(read_candidates(candidates), retriever, users_of(log, retriever.items))
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
-    show_candidates(shape.apply(retriever, retriever.rerank(listed), k), retriever.bundle, as_json=as_json, out=out)
+    ranked = shape.apply(retriever, retriever.rerank(listed), k)
+    show_candidates(ranked, retriever.bundle, as_json=as_json, out=out, fits=fits)
 
 
 def _read_anew(

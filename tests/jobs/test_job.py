@@ -243,6 +243,15 @@ def test_recommend_on_the_command_line(
     assert "--out FOLDER, which can be gone on with, or --out FILE.parquet" in err
 
 
+def test_a_folder_whose_parts_have_no_titles_is_refused_on_the_command_line(
+    call: Run, bundle: Path, path: Path, retriever: Retriever, tmp_path: Path
+) -> None:
+    run(retriever, path, tmp_path / "answers")
+    code, _, err = call("recommend", bundle, "--users", path, "-k", 3, "--out", tmp_path / "answers")
+    assert code == 1
+    assert "settings.titles" in err
+
+
 def test_an_item_twice_in_a_history_on_the_command_line(call: Run, bundle: Path) -> None:
     twice, once = (
         call("recommend", bundle, "--history", history, "-k", 4, "--json")
