@@ -1,6 +1,7 @@
 """What is in memory of one state of a bundle: items, vectors, index, what was learned, and the encoder."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,12 @@ from retrieval.behaviour import Behaviour
 from retrieval.item_rows import ItemRows
 from retrieval.item_space import sum_of
 from retrieval.learned import LearnedParts
-from retrieval.status import Status, measured_status, warn_if_degraded
+from retrieval.status import Status, measured_status, promise_of, warn_if_degraded
 from retrieval.users import UserModel
 from retrieval.verdict import Matching
+
+if TYPE_CHECKING:  # FAISS is loaded only by those who search
+    from indexing.index.added import AddedCodes
 
 
 class Opened:
@@ -59,6 +63,8 @@ class Opened:
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
         if previous is None:
             warn_if_degraded(self.status, bundle)
+        self._codes: AddedCodes | None = self._coded(previous._codes if previous else None)
+        self.status = self.status.with_added(self._codes)
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -66,7 +72,27 @@ class Opened:
         bundle = self.bundle
         if not bundle.batches:
             return bundle.index
-        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive)
+        coded = None
+        if self._codes is not None and self._codes.reached:
+            from indexing.index.added import CodedRows
+
+            coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
+        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive, coded)
+
+    def _coded(self, known: "AddedCodes | None") -> "AddedCodes | None":
+        """Give codes for a search of many added rows, measured with the queries stored at build."""
+        bundle = self.bundle
+        if not bundle.batches:
+            return None
+        from indexing.index.added import codes_for
+
+        return codes_for(
+            bundle.index,
+            self.indexed,
+            bundle.manifest.index_config(),
+            lambda: {kind: one.queries for kind, one in promise_of(bundle).asked.items()},
+            known,
+        )
 
     @property
     def vectors(self) -> Vectors:

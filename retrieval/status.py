@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from indexing.bundle import Bundle
 from indexing.damaged import read_as
@@ -11,6 +11,9 @@ from indexing.generation import PROMISE
 from indexing.index.promise import Promise
 from indexing.sealed import WAY_OUT
 from indexing.types import Vectors
+
+if TYPE_CHECKING:  # FAISS is loaded only by those who search
+    from indexing.index.added import AddedCodes
 
 # Of the recall on some dozen stored queries: another processor rounds otherwise, and may order equals otherwise.
 SLACK = 0.02
@@ -28,11 +31,18 @@ class Status:
         recall: Recall on the stored queries of each kind; empty for a bundle without any.
         degraded: Whether any kind of query finds less than was promised.
         reasons: Which, and how much less.
+        added: Recall on queries of each kind among rows that were added and are found by codes; empty when they are
+            scanned, as they are where codes would find less than was promised.
     """
 
     recall: Mapping[str, float] = field(default_factory=dict)
     degraded: bool = False
     reasons: tuple[str, ...] = ()
+    added: Mapping[str, float] = field(default_factory=dict)
+
+    def with_added(self, codes: "AddedCodes | None") -> "Status":
+        """Give the status of an index with changes."""
+        return replace(self, added=dict(codes.recall) if codes is not None and codes.reached else {})
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
@@ -53,18 +63,21 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
             for kind, built in told.get("recall", {}).items()
             if built < target
         ]
-    recall: dict[str, float] = {}
-    if bundle.has(PROMISE):
-        promise = Promise.from_bytes(bundle.read(PROMISE))
-        with read_as(f"the promise of {bundle.folder}", WAY_OUT):
-            recall = promise.measure(bundle.index, vectors)
-        below += [
-            f"recall of {kind} is {now:.3f} on {len(promise.asked[kind].queries)} stored queries, "
-            f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
-            for kind, now in recall.items()
-            if now < min(target, promise.recall[kind]) - SLACK
-        ]
+    promise = promise_of(bundle)
+    with read_as(f"the promise of {bundle.folder}", WAY_OUT):
+        recall = promise.measure(bundle.index, vectors)
+    below += [
+        f"recall of {kind} is {now:.3f} on {len(promise.asked[kind].queries)} stored queries, "
+        f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
+        for kind, now in recall.items()
+        if now < min(target, promise.recall[kind]) - SLACK
+    ]
     return Status(recall, bool(below), tuple(below))
+
+
+def promise_of(bundle: Bundle) -> Promise:
+    """Read the queries stored at build; without any for a bundle that has none."""
+    return Promise.from_bytes(bundle.read(PROMISE)) if bundle.has(PROMISE) else Promise({}, {})
 
 
 def warn_if_degraded(status: Status, bundle: Bundle) -> None:

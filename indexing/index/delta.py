@@ -1,6 +1,11 @@
-"""An index with changes: the rows that were added are searched exactly, those that are gone are passed over."""
+"""An index with changes: the rows that were added are searched too, those that are gone are passed over.
 
+Few added rows are scanned. Of many most have codes, see `indexing.index.added`, and only the last are scanned.
+"""
+
+from functools import reduce
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +13,12 @@ from indexing.errors import InputError
 from indexing.index.base import VectorIndex, check_search, merged, padded
 from indexing.index.flat import FlatIndex
 from indexing.types import Mask, Rows, Vectors
+
+if TYPE_CHECKING:  # FAISS is loaded only by those who have codes
+    from indexing.index.added import CodedRows
+
+Found = tuple[Vectors, Rows] | None
+"""Scores and rows of a part, or None where there is no such part."""
 
 
 class DeltaIndex:
@@ -17,15 +28,22 @@ class DeltaIndex:
         base: What was indexed; it is only searched.
         added: (M, D) float32, the vectors of the rows after it.
         alive: (N + M,) bool, the rows that may be found.
+        coded: The rows that have codes: all from the first on, or from the first added one on.
     """
 
     kind = "delta"
 
-    def __init__(self, base: VectorIndex, added: Vectors, alive: Mask) -> None:
+    def __init__(self, base: VectorIndex, added: Vectors, alive: Mask, coded: "CodedRows | None" = None) -> None:
         self._base, self._alive = base, alive
         self._gone = len(base) - int(np.count_nonzero(alive[: len(base)]))
-        self._rows = len(base) + np.flatnonzero(alive[len(base) :])
-        living = added if len(self._rows) == len(added) else added[self._rows - len(base)]
+        self._coded, self._first, self._stop = coded, len(base), len(base)
+        self._coded_gone = False
+        if coded is not None:
+            self._first, self._stop = coded.codes.start, coded.codes.stop
+            self._coded_gone = not alive[self._first : self._stop].all()
+        self._rows = self._stop + np.flatnonzero(alive[self._stop :])
+        tail = added[self._stop - len(base) :]
+        living = tail if len(self._rows) == len(tail) else added[self._rows - len(base)]
         self._added = FlatIndex(living) if len(living) else None
 
     @property
@@ -41,18 +59,35 @@ class DeltaIndex:
     ) -> tuple[Vectors, Rows]:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
-        first = len(self._base)
+        allow = None if allow is None else self._alive & allow
+        found = [search(queries, k, allow, kind) for search in (self._in_base, self._in_codes, self._in_tail)]
+        return padded(*reduce(lambda one, other: merged(one, other, k), (each for each in found if each)), k)
+
+    def _in_base(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+        """Find the best k rows of the base, unless all of them have codes."""
+        if self._first < len(self._base):
+            return None
         if allow is None:
-            scores, rows = self._indexed(queries, k, kind)
-        else:
-            allow = self._alive & allow
-            scores, rows = self._base.search(queries, k, allow[:first], kind)
+            return self._indexed(queries, k, kind)
+        return self._base.search(queries, k, allow[: len(self._base)], kind)
+
+    def _in_codes(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+        """Find the best k rows of those that have codes."""
+        if self._coded is None:
+            return None
+        if allow is None and self._coded_gone:
+            allow = self._alive
+        among = None if allow is None else allow[self._first : self._stop]
+        scores, rows = self._coded.search(queries, k, among, kind)
+        return scores, np.where(rows >= 0, rows + self._first, -1)
+
+    def _in_tail(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+        """Find the best k rows of the last, by a scan."""
         if self._added is None:
-            return scores, rows
+            return None
         among = None if allow is None else allow[self._rows]
-        more_scores, more = self._added.search(queries, min(k, len(self._added)), among)
-        more_rows = np.where(more >= 0, self._rows[more], -1)
-        return padded(*merged((scores, rows), (more_scores, more_rows), k), k)
+        scores, rows = self._added.search(queries, min(k, len(self._added)), among, kind)
+        return scores, np.where(rows >= 0, self._rows[rows], -1)
 
     def _indexed(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
         """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""

@@ -48,20 +48,7 @@ class FlatIndex:
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
-        candidates = np.arange(len(self)) if allow is None else np.flatnonzero(allow)
-        # To copy the vectors of many allowed rows costs more than to score those that are not.
-        few = len(candidates) < FEW * len(self)
-        vectors = self.vectors[candidates] if few else self.vectors
-        block = max(1, MOST_SCORES // max(1, len(vectors)))
-        parts = []
-        for start in range(0, max(1, len(queries)), block):
-            scores = queries[start : start + block] @ vectors.T
-            if not few and len(candidates) < len(self):
-                scores = scores[:, candidates]
-            parts.append(best(scores, candidates, min(k, len(candidates))))
-        scores = np.concatenate([part[0] for part in parts])
-        rows = np.concatenate([part[1] for part in parts])
-        return padded(scores, rows, k)
+        return padded(*scanned(self.vectors, queries, k, allow), k)
 
     def save(self, path: Path) -> str:
         """Write the vectors into one safetensors file, and give its sha256."""
@@ -88,6 +75,22 @@ class FlatIndex:
         if 0 in shape:
             return cls(np.empty(shape, np.float32))
         return cls(np.memmap(path, np.float32, "r", start, tuple(shape)))
+
+
+def scanned(vectors: Vectors, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    """Find the best of k and all allowed rows of (N, D) vectors for each query, equal scores in row order."""
+    candidates = np.arange(len(vectors)) if allow is None else np.flatnonzero(allow)
+    # To copy the vectors of many allowed rows costs more than to score those that are not.
+    few = len(candidates) < FEW * len(vectors)
+    scored = vectors[candidates] if few else vectors
+    block = max(1, MOST_SCORES // max(1, len(scored)))
+    parts = []
+    for start in range(0, max(1, len(queries)), block):
+        scores = queries[start : start + block] @ scored.T
+        if not few and len(candidates) < len(vectors):
+            scores = scores[:, candidates]
+        parts.append(best(scores, candidates, min(k, len(candidates))))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:

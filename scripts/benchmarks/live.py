@@ -2,6 +2,9 @@
 
     python -m scripts.benchmarks.live --pairs PAIRS [--largest 200000]
     python -m scripts.benchmarks.live --pairs PAIRS --sizes 1000000 --name live_1m
+    python -m scripts.benchmarks.live --pairs PAIRS --sizes
+
+The last compares a bundle of 10,000 items to which 50,000 were added with a fresh one of 60,000; the first does so too.
 
 Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks.index`), put in by the encoder
 ``vectors:``, so that no model's time is in the figures. Every add and delete is durable when it returns.
@@ -9,7 +12,7 @@ Items are vectors drawn from the geometry of real pairs (see `scripts.benchmarks
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,19 +26,22 @@ import pyarrow.parquet as pq
 from indexing.build import build_bundle
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
-from indexing.edit import add, delete
+from indexing.edit import add, delete, upsert
 from indexing.encoders import load_encoder
+from indexing.index.flat import FlatIndex, recall
 from indexing.threads import cores
 from indexing.types import Vectors
+from indexing.update import update
 from retrieval.learned import compact
 from retrieval.retriever import Retriever
-from scripts.benchmarks.geometry import draw, read_pairs
+from scripts.benchmarks.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.index_curves import exponent
 from scripts.benchmarks.record import keep
 
 SIZES = (10_000, 30_000, 100_000, 200_000, 1_000_000)
 BATCHES = (1, 100, 10_000)
 REPEATS = 5
+FIRST, ADDED, UNCHANGED = 10_000, 50_000, 1_500
 SLOPES = (
     "add 100 items, s",
     "delete 100 items, s",
@@ -51,20 +57,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--largest", type=int, default=200_000)
-    parser.add_argument("--sizes", type=int, nargs="+", help="instead of 10,000 to the largest")
+    parser.add_argument("--sizes", type=int, nargs="*", help="instead of 10,000 to the largest")
     parser.add_argument("--name", default="live", help="of the file of results")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=cores())
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = []
-    for size in given.sizes or sorted({min(size, given.largest) for size in SIZES}):
+    sizes = sorted({min(size, given.largest) for size in SIZES}) if given.sizes is None else given.sizes
+    for size in sizes:
         drawn = draw(*read_pairs(given.pairs), size + REPEATS * sum(BATCHES), 200, given.seed)
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(Path(folder), drawn.items, drawn.images, size))
         print(rows[-1], flush=True)
-    exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}
-    keep(given.name, {"threads": given.threads, "sizes": rows, "exponents": exponents}, given.seed, "live")
+    if rows:
+        exponents = {name: exponent([row["items"] for row in rows], [row[name] for row in rows]) for name in SLOPES}
+        keep(given.name, {"threads": given.threads, "sizes": rows, "exponents": exponents}, given.seed, "live")
+    if given.name == "live":
+        drawn = draw(*read_pairs(given.pairs), FIRST + ADDED, 200, given.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            keep("live_grown", {"threads": given.threads, **compared(Path(folder), drawn)}, given.seed, "live")
+
+
+def compared(folder: Path, drawn: Drawn) -> dict[str, Any]:
+    """Compare searches of a bundle to which five times its items were added with those of a fresh one of all."""
+    root, encoder, items = folder / "grown", load_encoder("vectors:"), drawn.items
+    build_bundle(catalogue(folder, items[:FIRST], 0), encoder, root)
+    retriever, follows = Retriever.load(root), []
+    row: dict[str, Any] = {"items": FIRST, "added": ADDED}
+    row["open with nothing pending, s"] = round(timed(lambda: Retriever.load(root))[0], 2)
+    for start in range(FIRST, FIRST + ADDED, BATCHES[-1]):
+        add(root, catalogue(folder, items[start : start + BATCHES[-1]], start), encoder)
+        seconds, retriever = timed(retriever.latest)
+        follows.append(round(seconds, 2))
+    row["follow 10000 items, s"] = follows
+    row["open with all pending, s"], opened = timed(lambda: Retriever.load(root))
+    row["recall of what is coded"] = dict(opened.status.added)
+    fresh_root = folder / "fresh"
+    row["build fresh, s"] = round(timed(lambda: build_bundle(catalogue(folder, items, 0), encoder, fresh_root))[0], 1)
+    row["open fresh, s"], fresh = timed(lambda: Retriever.load(fresh_root))
+    row["index of the fresh one"] = fresh.bundle.manifest.index["family"]
+    row |= asked({"fresh": fresh, "opened": opened, "followed": retriever}, drawn)
+    changes = [{"item_id": "item-7", "place": 1}]
+    row["update one attribute of an item, s"] = round(timed(lambda: update(root, changes))[0], 4)
+    same = catalogue(folder, items[:UNCHANGED], 0)
+    row[f"upsert {UNCHANGED} unchanged items, s"] = round(timed(lambda: upsert(root, same, encoder))[0], 3)
+    return row
+
+
+def asked(retrievers: Mapping[str, Retriever], drawn: Drawn) -> dict[str, Any]:
+    """Give latency and recall of searches of the same items; ratios are to the first, which is fresh."""
+    found: dict[str, Any] = {}
+    indexes = {name: one.index for name, one in retrievers.items()}
+    exact = FlatIndex(retrievers["fresh"].indexed)
+    for kind, queries in (("item", drawn.images), ("text", drawn.texts)):
+        spent: dict[str, list[float]] = {name: [] for name in indexes}
+        for query in queries:  # one index after the other, so that whatever else the machine does hits all alike
+            for name, index in indexes.items():
+                started = perf_counter()
+                index.search(query[None], 10, kind=kind)
+                spent[name].append(perf_counter() - started)
+        took = {name: 1000 * median(times) for name, times in spent.items()}
+        found[f"search ms as {kind}"] = {name: round(ms, 3) for name, ms in took.items()}
+        found[f"ratio as {kind}"] = {name: round(ms / took["fresh"], 2) for name, ms in took.items()}
+        found[f"recall as {kind}"] = {
+            name: round(recall(index, exact, queries, 10, kind=kind), 4) for name, index in indexes.items()
+        }
+    return found
 
 
 def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dict[str, Any]:
