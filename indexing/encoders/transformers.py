@@ -11,7 +11,7 @@ from PIL import Image
 
 from indexing.decoding.form import FILTERS, ImageForm, Pixels
 from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, checked_images, in_batches, pixels_in_batches
+from indexing.encoders.batches import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS, golden_images
 from indexing.encoders.pixels import normaliser
@@ -95,7 +95,7 @@ class TransformersEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed N texts, cut to the context length: (N, D) float32, unit length."""
-        lengths = [len(text) for text in texts] if self._padding == "longest" else [0] * len(texts)
+        lengths = [len(text) for text in checked_texts(texts)] if self._padding == "longest" else [0] * len(texts)
         return by_length(
             lengths,
             lambda places: _texts(self._model, self._tokens([texts[place] for place in places])),

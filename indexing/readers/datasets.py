@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.columns import ITEM_ID_NAMES, Columns, NamedColumns, is_text, plain_type
+from indexing.columns import Columns, NamedColumns, id_name, is_text, plain_type
 from indexing.errors import CatalogueError
 from indexing.readers import ReadingNotes
 from indexing.readers.parquet import plain
@@ -49,7 +49,13 @@ class DatasetReader:
         self._dataset = typed.with_format("arrow") if hasattr(typed, "__len__") else typed.cast(_undecoded(typed))
         fields = [(field.name, _type(field, self._features[field.name])) for field in self._features.arrow_schema]
         named = columns.item_id if columns else None
-        self._numbers = named in (None, NUMBERED) and not any(known in self._features for known in ITEM_ID_NAMES)
+        found = NUMBERED if named == NUMBERED and NUMBERED in self._features else id_name(pa.schema(fields))
+        self._numbers = named in (None, NUMBERED) and found is None
+        if self._numbers and named is None:
+            self.notes.read_as.append(
+                f"rows are named row-0000000, row-0000001 and so on, as none of {list(self._features)} is a column of "
+                "ids: name one by --id, or NamedColumns(item_id=…)"
+            )
         self.schema = pa.schema([(NUMBERED, pa.string()), *fields] if self._numbers else fields)
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:

@@ -111,6 +111,23 @@ def test_rows_without_an_id_are_numbered() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["SKU", "itemId", "Product ID", "file_name"])
+def test_ids_are_found_however_their_column_is_written(name: str) -> None:
+    dataset = datasets.Dataset.from_dict({name: ["7", "8"], "text": ["x", "y"]})
+    for given in (dataset, dataset.to_iterable_dataset()):
+        assert [item.item_id for item in items_of(Catalogue.from_dataset(given))] == ["7", "8"]
+
+
+def test_numbers_of_rows_are_said_unless_they_were_asked_for() -> None:
+    dataset = datasets.Dataset.from_dict({"code": [7, 8], "text": ["x", "y"]})
+    (told,) = Catalogue.from_dataset(dataset).report.read_as
+    assert told.startswith(
+        "rows are named row-0000000, row-0000001 and so on, as none of ['code', 'text'] is a column of ids"
+    )
+    asked = Catalogue.from_dataset(dataset, columns=NamedColumns(item_id="item_id"))
+    assert (asked.report.read_as, items_of(asked)[1].item_id) == ((), "row-0000001")
+
+
 def test_a_named_id_is_taken_instead_of_numbers() -> None:
     dataset = datasets.Dataset.from_dict({"sku": [7, 8], "text": ["x", "y"]})
     catalogue = Catalogue.from_dataset(dataset, columns=NamedColumns(item_id="sku"))
