@@ -121,8 +121,8 @@ class LaterStages(Opened):
 
         Args:
             candidates: The hits.
-            weights: How much each item of each history was liked, as it was for the recommendations; what the
-                candidates know of it when None.
+            weights: How much each item of ``candidates.histories`` was liked, as it was for the recommendations, each
+                item once; what the candidates know of it when None.
             most: So many items of a history, and so many features, a hit.
             among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a
                 file: what a head reads of a hit depends on the others.

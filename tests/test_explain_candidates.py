@@ -55,6 +55,23 @@ def test_candidates_of_a_pool_are_explained_as_what_retrieval_finds(fitted: Retr
             assert bool(one.features) == ranked
 
 
+def test_an_item_twice_in_a_history_is_one_reason(fitted: Retriever) -> None:
+    """Where it comes last, with its last weight: in what is recommended, and in a pool."""
+    twice, told = ["i001", "i000", "i001", "i005"], [1.0, 3.0, 4.0, 5.0]
+    once, plain = ["i000", "i001", "i005"], [3.0, 4.0, 5.0]
+    found, expected = (
+        fitted.recommend([history], 5, weights=[weights]) for history, weights in ((twice, told), (once, plain))
+    )
+    assert found.rows.tolist() == expected.rows.tolist()
+    pairs = zip(fitted.explain(found)[0], fitted.explain(expected)[0], strict=True)
+    assert all(dict(one.history) == pytest.approx(dict(other.history), abs=1e-6) for one, other in pairs)
+    with pytest.raises(ShapeError, match="one weight for each item of each history"):
+        fitted.explain(found, weights=[told])  # the candidates know the weights of what they kept
+    pools = [fitted.pool([history], 8, weights=[weights]) for history, weights in ((twice, told), (once, plain))]
+    assert pools[0].rows.tolist() == pools[1].rows.tolist()
+    assert [one.weights[0].tolist() for one in pools] == [plain, plain]
+
+
 def test_a_pool_of_users_without_a_history_is_explained_by_what_is_popular(fitted: Retriever) -> None:
     (told,) = fitted.explain(fitted.pool([[]], each=5))
     assert told
