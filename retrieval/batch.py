@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv, json, parquet
 
 from indexing.errors import InputError, examples
@@ -67,13 +68,21 @@ def users_of(
     )
 
 
-def relevant_items(log: Interactions, seen: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+def relevant_items(
+    log: Interactions, seen: Mapping[str, Collection[str]], least: float | None = None
+) -> dict[str, list[str]]:
     """Give for each user of a later log the items to be found: those that are not in the history already.
 
     Items that the bundle lacks stay in: they were wanted, and cannot be found.
+
+    Args:
+        log: What came later.
+        seen: The item_ids of each user's history.
+        least: Interactions of a smaller weight are dislikes, and not to be found; `users_of` gives it as ``least``.
     """
     wanted: dict[str, list[str]] = {}
-    for line in log.table.select(["user_id", "item_id"]).to_pylist():
+    table = log.table if least is None else log.table.filter(pc.greater_equal(log.table["weight"], least))
+    for line in table.select(["user_id", "item_id"]).to_pylist():
         if line["item_id"] not in seen.get(line["user_id"], ()):
             wanted.setdefault(line["user_id"], []).append(line["item_id"])
     return wanted

@@ -68,8 +68,8 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
         raise SystemExit(f"nothing was published: {report.refused}")
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
     learned = Retriever.load(folder)
-    histories = users_of(past, learned.items).histories
-    wanted = relevant_items(future, histories)
+    known = users_of(past, learned.items)
+    histories, wanted = known.histories, relevant_items(future, known.histories, known.least)
     lists = {
         "frozen vectors": frozen.recommend(list(histories.values()), DEPTH, user_ids=list(histories)),
         "what fit published": (

@@ -10,7 +10,7 @@ from indexing.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, TrainingError
 from indexing.types import Vectors
-from retrieval.batch import candidates_from_table, users_of
+from retrieval.batch import candidates_from_table, relevant_items, users_of
 from retrieval.block import description_of
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
@@ -21,12 +21,14 @@ from retrieval.lessons import Lessons
 from retrieval.prepare import History
 from retrieval.retriever import Retriever
 from retrieval.users import UserModel
+from tests.cli_run import runner
 from tests.groups import catalogue
 
 NAMES = ["red-1", "red-2", "red-3", "green-1", "green-2", "blue-1", "blue-2", "blue-3"]
 VECTORS = np.repeat(np.eye(3, dtype=np.float32), [3, 2, 3], axis=0) + np.linspace(0, 0.1, 24, dtype=np.float32).reshape(
     8, 3
 )
+LIKED_THEN_NOT = (("red-1", 5), ("red-2", 4), ("red-3", 5), ("blue-1", 1))
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +163,26 @@ def test_candidates_need_no_score_and_come_once(shop: Retriever, tmp_path: Path)
         candidates_from_table(
             pa.table({"query_id": ["u"] * 3, "item_id": ["red-2", "x", "red-2"][:1] * 3}), shop, users
         )
+
+
+def test_what_was_disliked_later_is_not_to_be_found(shop: Retriever) -> None:
+    past = log(("ann", "red-1", 5), ("bob", "red-2", 4), ("cid", "blue-1", 2))
+    later = log(
+        ("ann", "red-2", 5), ("ann", "green-1", 1), ("ann", "red-1", 5), ("bob", "blue-1", 2), ("cid", "blue-2", 3)
+    )
+    known = users_of(past, shop.items)
+    assert known.least == 2.5
+    assert relevant_items(later, known.histories, known.least) == {"ann": ["red-2"], "cid": ["blue-2"]}
+    assert relevant_items(later, known.histories)["ann"] == ["red-2", "green-1"]  # of events none is a dislike
+
+
+def test_evaluate_says_how_many_dislikes_it_leaves_out(
+    shop: Retriever, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["user,item,rating,timestamp"]
+    for user in range(6):
+        lines += [f"u{user},{name},{rating},{9 * user + step}" for step, (name, rating) in enumerate(LIKED_THEN_NOT)]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    code, out, _ = runner(capsys)("evaluate", shop.bundle.root, tmp_path / "log.csv", "--hold-out", 0.5)
+    assert code == 0
+    assert "6 of the interactions to be found weigh less than 2.5" in " ".join(out.split())

@@ -74,10 +74,13 @@ def ask_users(
     past, past_known = log_known(past, retriever.items)
     future, future_known = log_known(future, retriever.items)
     known = users_of(past, retriever.items)
-    wanted = relevant_items(future, known.histories)
+    wanted = relevant_items(future, known.histories, known.least)
     users = [user for user in known.histories if wanted.get(user)]
     if not users:
-        raise InputError("no user has both a history and interactions to be found; check --history and --relevant")
+        raise InputError(
+            "no user has both a history and interactions to be found; check --history and --relevant; items that "
+            "were rated below half of the largest rating are not to be found"
+        )
     if profiles is not None:
         users += profiles.known([user for user in wanted if user not in known.histories])
     found = retriever.recommend(
@@ -88,19 +91,11 @@ def ask_users(
         profiles=None if profiles is None else profiles.of(users),
         least=known.least,
     )
-    about = {
-        "queries": f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found",
-        "split": split,
-    }
-    if retriever.bundle.manifest.features and found.learned is None:
-        about["caution"] = (
-            "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
-            "interactions to be found cannot be checked; fit again"
-        )
+    queries = f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found"
     return Asked(
         retriever.rerank(found) if rerank else found,
         [wanted[user] for user in users],
-        about=about,
+        about={"queries": queries, "split": split, **_notes(retriever, found, future, known.least)},
         extra={
             "without_history": len(wanted.keys() - set(users)),
             "known": {"history": past_known.to_json(), "relevant": future_known.to_json()},
@@ -109,6 +104,19 @@ def ask_users(
         kind="history",
         retrieved=found,
     )
+
+
+def _notes(retriever: Retriever, found: Candidates, future: Interactions, least: float | None) -> dict[str, str]:
+    """What else a reader of the figures has to know: dislikes that are not counted, and what cannot be checked."""
+    notes = {}
+    if least is not None and (disliked := int((future.table["weight"].to_numpy() < least).sum())):
+        notes["disliked"] = f"{disliked} of the interactions to be found weigh less than {least:g}: not counted"
+    if retriever.bundle.manifest.features and found.learned is None:
+        notes["caution"] = (
+            "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
+            "interactions to be found cannot be checked; fit again"
+        )
+    return notes
 
 
 def ask_pairs(retriever: Retriever, path: Path, depth: int) -> Asked:

@@ -150,6 +150,8 @@ def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss], written: Mappin
     if "median rank" in asked.about:
         rows.append(("median rank", asked.about["median rank"], ""))
     show_table(title, ("measure", "mean", "95 % interval"), rows)
+    if "disliked" in asked.about:
+        say(f"dislikes: {asked.about['disliked']}")
     if "caution" in asked.about:
         say(f"caution: {asked.about['caution']}")
     for row in lost:
