@@ -48,6 +48,7 @@ def at_home(tmp_path: Path, smaller_sample: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copy(smaller_sample / "data" / "sample" / "items.parquet", "items.parquet")
     Path("rules.json").write_text(json.dumps([{"rule": "pin", "item_ids": ["elephant"]}]))
     Path("new.jsonl").write_text('{"item_id": "teapot-new", "title": "a blue teapot"}\n')
+    Path("categories.csv").write_text("item_id,category\nelephant,animals\n")
     tiny_cross_encoder(tmp_path / HUB)
     return tmp_path
 
