@@ -38,7 +38,7 @@ def test_what_another_effort_beats_in_both_is_left_out() -> None:
 
 @pytest.mark.parametrize("ending", ["html", "svg", "png"])
 def test_files(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / "made" / f"curve.{ending}"
+    path = tmp_path / f"curve.{ending}"
     write_curve(section(), path, "a <shop>")
     data = path.read_bytes()
     if ending == "png":

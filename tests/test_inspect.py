@@ -127,7 +127,7 @@ def test_rows_that_cannot_be_read_are_counted_under_their_number(tmp_path: Path)
     assert inspect_catalogue(Catalogue.open(tmp_path / "items.csv"), limit=2).rows == 2
 
 
-def test_the_source_is_read_once_and_in_small_parts(tmp_path: Path) -> None:
+def test_ids_are_read_first_and_the_source_once_in_small_parts(tmp_path: Path) -> None:
     class Spy(TableReader):
         asked: list[tuple[tuple[str, ...], int]]
 
@@ -138,7 +138,7 @@ def test_the_source_is_read_once_and_in_small_parts(tmp_path: Path) -> None:
     spy = Spy("spy", pa.Table.from_pylist(ROWS))
     steps: list[int] = []
     inspect_catalogue(Catalogue(spy, None, tmp_path), progress=steps.append)
-    assert spy.asked == [(("item_id", "title", "image", "audio"), 64)]
+    assert spy.asked == [(("item_id",), 65_536), (("item_id", "title", "image", "audio"), 64)]
 
 
 def test_a_sample_is_drawn_from_all_rows() -> None:

@@ -113,7 +113,7 @@ def test_numbers_for_ids_are_told_that_ids_are_texts(retriever: Retriever, given
         retriever.similar_items(ids)
     with pytest.raises(UnknownItemError, match=message):
         retriever.recommend([ids])
-    with pytest.raises(UnknownItemError, match=r"1 of 1 item ids are not in this bundle, e\.g\. 1\.5; check"):
+    with pytest.raises(UnknownItemError, match=r"ids are not in this bundle, e\.g\. 1\.5; did you mean '15'\?; check"):
         retriever.similar_items([1.5])  # type: ignore[list-item]
 
 

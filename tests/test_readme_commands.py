@@ -19,7 +19,7 @@ from tests.tiny_models import tiny_cross_encoder
 ROOT = Path(__file__).parent.parent
 COMMANDS = re.findall(r"^ {4}commonspace (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
 NAMED = ["mug", "croissant", "elephant"]
-ITEMS = 120
+ITEMS = 400
 HUB = "cross-encoder/ms-marco-MiniLM-L6-v2"
 
 

@@ -222,7 +222,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as stopped:
         cli.main(["search", out, "a red mug"])
     assert stopped.value.code == 1
-    assert "modality='text'" in capsys.readouterr().err
+    assert "cannot embed 1 texts; only items can be searched with, by `commonspace similar`" in capsys.readouterr().err
     assert IMAGE + TEXT == 94
 
 
