@@ -13,7 +13,7 @@ from indexing import fsops
 from indexing.changes import LOG, acknowledged, batch_number, digest_of, forget_batches, last_settled
 from indexing.errors import BundleError, DamagedFileError
 from indexing.manifest import MANIFEST, FileRecord, Manifest
-from indexing.newest import require_newest
+from indexing.newest import PENDING, pending_mark, require_newest
 from indexing.reading import unread
 from indexing.state import State, read_state, readable_states, write_state
 
@@ -58,7 +58,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
             generation=generation,
             created=now.isoformat(timespec="seconds"),
             files=records,
-            sequence=1 + max((each.sequence for each in _manifests(root)), default=0),
+            sequence=1 + _last_sequence(root),
         )
         fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
     except BaseException:  # on a full disk every byte counts
@@ -85,16 +85,19 @@ def _written(folder: Path, name: str, content: Content) -> FileRecord:
 def put_in_force(root: Path, folder: Path) -> None:
     """Give what `prepare` wrote its name and put it in force. The caller holds the lock of the bundle."""
     generation = folder.name.split("-", 1)[1]
-    batches = Manifest.read(folder / MANIFEST).batches
+    manifest = Manifest.read(folder / MANIFEST)
+    batches = manifest.batches
     before = _known_state(root)
     if batches < last_number(root):
         require_newest(root)
     # A generation that contains everything, as a new build does, needs nothing of the log: it may be damaged.
     pending = acknowledged(root, before, batches) if before and batches < before.last else []
     if before is None:
-        state = State(generation, batches, batches)
+        state = State(generation, batches, batches, newest=manifest.sequence)
     else:
-        state = replace(before, last=max(batches, before.last)).succeeded_by(generation, batches, digest_of(pending))
+        state = replace(before, last=max(batches, before.last))
+        state = state.succeeded_by(generation, batches, digest_of(pending), manifest.sequence)
+    fsops.write_bytes(pending_mark(root, generation), b"")
     fsops.rename_folder(folder, root / generation)
     write_state(root, state)
     collect_garbage(root, state)
@@ -119,6 +122,12 @@ def _contained(root: Path) -> list[int]:
     return [manifest.batches for manifest in _manifests(root)]
 
 
+def _last_sequence(root: Path) -> int:
+    """Give the largest number that a generation had, which is not given again: `newest` compares them."""
+    known = [state.newest for state in readable_states(root)]
+    return max([*known, *(manifest.sequence for manifest in _manifests(root))], default=0)
+
+
 def _manifests(root: Path) -> list[Manifest]:
     found = []
     for folder in root.glob("gen-*"):
@@ -129,8 +138,8 @@ def _manifests(root: Path) -> list[Manifest]:
 
 def collect_garbage(root: Path, state: State) -> None:
     """Remove what is unfinished, what was not in force lately and nobody reads, and batches that all contain."""
-    for folder in root.glob(f"{UNFINISHED}-gen-*"):
-        fsops.remove(folder)
+    for left in [*root.glob(f"{UNFINISHED}-gen-*"), *root.glob(f"{PENDING}-gen-*")]:
+        fsops.remove(left)
     kept = {state.generation, *state.history[-(KEPT_GENERATIONS - 1) :]}
     for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in kept):
         with unread(folder / MANIFEST) as free:

@@ -15,7 +15,7 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.generation import Generation, part_of
 from indexing.indexed import indexed
 from indexing.lock import writing
-from indexing.newest import behind, require_bundle
+from indexing.newest import behind, last_published, require_bundle
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.rollback import generations
 from indexing.state import CURRENT, State, read_state, readable_states, write_state
@@ -86,7 +86,8 @@ def _put_in_force(root: Path) -> list[str]:
         except BundleError:
             continue
         names = names_between(root, manifest.batches, state.last)
-        write_state(root, replace(state, contains=manifest.batches, digest=digest_of(names)))
+        newest = max(state.newest, manifest.sequence)
+        write_state(root, replace(state, contains=manifest.batches, digest=digest_of(names), newest=newest))
         return [f"{CURRENT} names {state.generation} and the changes up to number {state.last}"]
     return []
 
@@ -98,6 +99,9 @@ def _candidates(root: Path) -> list[State]:
     """
     last = last_number(root)
     found = [replace(state, last=max(last, state.last)) for state in readable_states(root)]
+    made = last_published(root)
+    if made is not None and found and 0 < found[0].newest < made.sequence:  # both are older than what was in force
+        found.insert(0, found[0].succeeded_by(made.generation, 0, "", made.sequence))
     return [*found, *(State(name, 0, last) for name in reversed(generations(root)))]
 
 

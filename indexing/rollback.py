@@ -78,6 +78,6 @@ def restored(root: Path, name: str, state: State) -> State:
     names = acknowledged(root, state, manifest.batches)
     batches = tuple(read_batch(root / LOG / each) for each in names)
     check_encoders(root, manifest, batches)
-    after = state.succeeded_by(name, manifest.batches, digest_of(names))
+    after = state.succeeded_by(name, manifest.batches, digest_of(names), manifest.sequence)
     _ = Bundle(root, generation, after, batches).attributes  # which must fit together
     return after

@@ -24,6 +24,7 @@ _SCHEMA = {
     "digest?": str,
     "history?": [str],
     "sequence?": int,
+    "newest?": int,
 }
 _GENERATION = re.compile(r"gen-[0-9tz]+-[0-9a-f]{8}")
 
@@ -40,6 +41,8 @@ class State:
         digest: What the names of the batches between the two add up to; see `changes`.
         history: The generations that were in force before, oldest first.
         sequence: How many states were in force up to this one, which tells the newer of two; 0 where nobody counted.
+        newest: The largest ``sequence`` of a generation that was in force up to now, which a rollback does not lower; 0
+            where nobody counted.
     """
 
     generation: str
@@ -48,18 +51,21 @@ class State:
     digest: str = ""
     history: Sequence[str] = ()
     sequence: int = field(default=0, compare=False)
+    newest: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", tuple(self.history))  # JSON gives a list
 
-    def succeeded_by(self, generation: str, contains: int, digest: str) -> "State":
+    def succeeded_by(self, generation: str, contains: int, digest: str, sequence: int) -> "State":
         """Give the state in which another generation is in force, which has this one in its history.
 
-        One that is in the history already is gone back to: what came after it is forgotten.
+        One that is in the history already is gone back to: what came after it is forgotten. ``sequence`` is that of the
+        manifest of the generation.
         """
         past = list(self.history)
         past = past[: past.index(generation)] if generation in past else [*past, self.generation]
-        return State(generation, contains, self.last, digest, past[-LONGEST_HISTORY:])
+        newest = max(self.newest, sequence)
+        return State(generation, contains, self.last, digest, past[-LONGEST_HISTORY:], newest=newest)
 
 
 def read_state(root: Path, name: str = CURRENT) -> State | None:
@@ -77,6 +83,8 @@ def read_state(root: Path, name: str = CURRENT) -> State | None:
         raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
     if strange := [name for name in (state.generation, *state.history) if not is_generation(name)]:
         raise DamagedFileError(f"{path} names {strange[0][:60]!r}, which is no generation; {WAY_OUT}")
+    if state.newest < 0:
+        raise DamagedFileError(f"{path} counts {state.newest} generations; {WAY_OUT}")
     if not 0 <= state.contains <= state.last:
         raise DamagedFileError(
             f"{path} says that the generation contains change {state.contains} of {state.last}, which cannot be; "

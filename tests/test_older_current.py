@@ -12,6 +12,7 @@ from indexing.catalogue import Catalogue
 from indexing.edit import delete
 from indexing.encode import EncodeConfig
 from indexing.errors import DamagedFileError
+from indexing.publish import publish
 from indexing.rollback import generations, rollback
 from indexing.state import COPY, CURRENT, read_state
 from indexing.verify import verify
@@ -94,6 +95,73 @@ def test_an_older_generation_put_back_is_told_from_a_rollback(root: Path) -> Non
     assert Bundle.open(root).manifest.generation != newer
 
 
+def a_build(root: Path) -> None:
+    """Two builds: the second leaves no batch that the first lacks."""
+    for number in range(2):
+        source = root.parent / f"items-{number}"
+        source.mkdir()
+        build_bundle(Catalogue.from_parquet(toy_file(source)), ToyEncoder(), root, encode=ENCODE)
+
+
+def what_a_fit_publishes(root: Path) -> None:
+    bundle = Bundle.open(root)
+    publish(root, bundle.manifest, {record.name: bundle.folder / record.name for record in bundle.manifest.files})
+
+
+def a_rollback_between(root: Path) -> None:
+    what_a_fit_publishes(root)
+    rollback(root)
+    what_a_fit_publishes(root)
+
+
+@pytest.mark.parametrize("later", [a_build, what_a_fit_publishes, a_rollback_between])
+def test_a_newer_generation_outlives_an_older_current_and_its_copy(root: Path, later: Callable[[Path], None]) -> None:
+    compact(root)  # so that the older state counts generations, and the log has nothing to say
+    saved = {name: (root / name).read_bytes() for name in (CURRENT, COPY)}
+    later(root)
+    newer, kept = Bundle.open(root).manifest.generation, generations(root)
+    for name, data in saved.items():
+        (root / name).write_bytes(data)
+    assert [problem.path for problem in verify(root) if problem.serving] == [CURRENT]
+    for write in (lambda: delete(root, ["blue-mug"]), lambda: compact(root), lambda: rollback(root)):
+        with pytest.raises(DamagedFileError, match=f"CURRENT is older than {newer}, .* repair"):
+            write()
+    assert generations(root) == kept
+    report = repair(root)
+    assert (len(report.done), report.left) == (1, ())
+    assert Bundle.open(root).manifest.generation == newer
+    rollback(root)
+    assert Bundle.open(root).manifest.generation != newer
+    assert verify(root) == []
+    assert delete(root, ["blue-mug"]).batch == 2
+
+
+def test_a_generation_that_nobody_was_told_of_gives_way(root: Path) -> None:
+    compact(root)
+    before = Bundle.open(root).manifest.generation
+    with (
+        pytest.raises(OSError, match="No space left"),
+        FaultyDisk(root.parent, fail_at=_write_of_current(root, what_a_fit_publishes)),
+    ):
+        what_a_fit_publishes(root)
+    assert len(list(root.glob("pending-gen-*"))) == 1
+    assert verify(root) == []
+    assert repair(root).done == ()
+    assert Bundle.open(root).manifest.generation == before
+    what_a_fit_publishes(root)
+    assert not list(root.glob("pending-gen-*"))
+    assert verify(root) == []
+
+
+def test_a_number_of_a_generation_is_not_given_twice(root: Path) -> None:
+    """Or else an older CURRENT would know a number that another generation got later."""
+    compact(root)
+    rollback(root)
+    shutil.rmtree(root / generations(root)[-1])
+    what_a_fit_publishes(root)
+    assert Bundle.open(root).manifest.sequence == 3
+
+
 def test_a_change_that_nobody_was_told_of_gives_way(root: Path) -> None:
     with pytest.raises(OSError, match="No space left"), FaultyDisk(root.parent, fail_at=_write_of_current(root)):
         delete(root, ["red-shoe"])
@@ -106,8 +174,8 @@ def test_a_change_that_nobody_was_told_of_gives_way(root: Path) -> None:
     assert {"red-shoe", "red-mug", "blue-shoe"} & living(root) == {"red-shoe"}
 
 
-def _write_of_current(root: Path) -> int:
-    """Which operation of a deletion creates CURRENT's successor."""
+def _write_of_current(root: Path, write: Callable[[Path], object] = one_change) -> int:
+    """Which operation of a change creates CURRENT's successor."""
     shutil.copytree(root, copy := root.parent / "tried" / "bundle")
 
     class Noting(FaultyDisk):
@@ -119,7 +187,7 @@ def _write_of_current(root: Path) -> int:
             return descriptor
 
     with Noting(copy.parent) as disk:
-        delete(copy, ["red-shoe"])
+        write(copy)
     shutil.rmtree(copy.parent)
     return disk.at
 

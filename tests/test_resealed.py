@@ -48,6 +48,7 @@ STATES: dict[str, Any] = {
     "history": ["gen", [3], {"a": 1}, ["../elsewhere"]],
     "digest": [3, None],
     "sequence": ["1", 0.5],
+    "newest": ["1", 0.5, -1],
 }
 
 
