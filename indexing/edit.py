@@ -24,8 +24,10 @@ from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, collected
 from indexing.item_ids import ItemIds
 from indexing.lock import writing
 from indexing.newest import require_bundle, require_newest
+from indexing.put_again import check_kept, contents_of, unchanged
 from indexing.state import write_state
-from indexing.store import EmbeddingStore, parquet_bytes, to_table
+from indexing.store import Embedding, EmbeddingStore, parquet_bytes, to_table
+from indexing.types import Mask
 from indexing.updates import known_embeddings
 
 WAIT = 10.0
@@ -40,6 +42,7 @@ class EditReport:
     Attributes:
         added: Items that are new.
         replaced: Items that were there and have been put in again.
+        unchanged: Items that were there just so, and were left as they are.
         removed: Items that were taken out.
         updated: Items of which attributes were changed.
         left: Missing values of an update, which left what was.
@@ -54,6 +57,7 @@ class EditReport:
 
     added: int = 0
     replaced: int = 0
+    unchanged: int = 0
     removed: int = 0
     updated: int = 0
     left: int = 0
@@ -112,7 +116,10 @@ def upsert(
 ) -> EditReport:
     """Encode items and put them into a bundle, in place of those of the same item_id; see `add`.
 
-    Of an item that the bundle has only contents that have changed are encoded.
+    Of an item that the bundle has only contents that have changed are encoded, and one that is the same is no change.
+
+    Raises:
+        InputError: When the items would lose values because their source lacks a column; nothing is changed then.
     """
     with changing(bundle) as present:
         return _put(present, catalogue, encoder, encode, progress)
@@ -168,35 +175,45 @@ def _put(
         encoder = encoder.fitted(catalogue, bundle.read(BRIDGE) if separate else None)
     bundle.check_encoder(encoder)
     attributes = _conformed(catalogue, bundle.attributes.schema)
+    everything = ItemIds(attributes.column("item_id").to_pylist())
+    tables = list(known_embeddings(bundle, everything))
+    before = contents_of(bundle, tables)
+    check_kept(bundle, catalogue, attributes, before)
     # Apart from the work of a build, which starts from all that the bundle has.
     work = bundle.root / f"work-edit-{encoder.info.fingerprint[:16]}"
     store = EmbeddingStore(work, encoder.info.dim)
-    everything = ItemIds(attributes.column("item_id").to_pylist())
     if not encoder.info.precomputed:
-        for known in known_embeddings(bundle, everything):
+        for known in tables:
             store.append_table(known)
     encoded = embed(catalogue, encoder, store, encode, shown=progress).encoded
     # A direction by the modalities that the bundle has, or the item could not be found.
-    usable = fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1)
-    put = dict.fromkeys(everything[row] for row in np.flatnonzero(usable))
+    usable = np.asarray(fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1))
     records = list(store.records(everything))
+    same = unchanged(bundle, attributes, before, records)
+    failed = _failed(everything, usable, records)
+    usable[everything.rows(same)] = False
+    put = dict.fromkeys(everything[row] for row in np.flatnonzero(usable))
     embeddings = to_table([record for record in records if record.item_id in put], encoder.info.dim)
     batch = Batch(0, encoder.info.fingerprint, (), embeddings, attributes.filter(pa.array(usable)))
     replaced = len(bundle.items.known(put))
-    reasons = {record.item_id: record.reason for record in records if record.vector is None}
-    failed = {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
-    partly = {item_id: reason for item_id, reason in reasons.items() if item_id not in failed}
     report = EditReport(
         added=len(put) - replaced,
         replaced=replaced,
+        unchanged=len(same),
         encoded=encoded,
         rejected=dict(catalogue.report.rejected),
         failed=failed,
-        partly=partly,
+        partly={one.item_id: one.reason for one in records if one.vector is None and one.item_id in put},
     )
     report = commit(bundle, batch, report)
     fsops.remove(work)
     return report
+
+
+def _failed(everything: ItemIds, usable: Mask, records: Sequence[Embedding]) -> dict[str, str]:
+    """Give the items that nothing would find, with the reason."""
+    reasons = {record.item_id: record.reason for record in records if record.vector is None}
+    return {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
 
 
 def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
@@ -204,6 +221,9 @@ def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
     table = pq.read_table(pa.BufferReader(parquet_bytes(catalogue.attributes)))
     for place, field_ in enumerate(table.schema):
         if field_.name not in schema.names or (wanted := schema.field(field_.name).type) == field_.type:
+            continue
+        if table.column(place).null_count == len(table):  # a column without values is of any type
+            table = table.set_column(place, field_.name, pa.nulls(len(table), wanted))
             continue
         try:
             table = table.set_column(place, field_.name, table.column(place).cast(wanted))

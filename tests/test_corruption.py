@@ -15,7 +15,7 @@ from indexing.errors import BundleError
 from indexing.index import IndexConfig
 from indexing.state import COPY
 from indexing.types import Rows
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder, dearer_file, toy_file
 
 FLIPS, TRUNCATIONS, SWAPS = 1000, 500, 500
 
@@ -25,11 +25,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corruption")
     catalogue = Catalogue.from_parquet(toy_file(folder))
     build_bundle(catalogue, ToyEncoder(), folder / "bundle", index=IndexConfig(kind="hnsw", m=4))
-    upsert(folder / "bundle", catalogue, ToyEncoder())
+    dearer = Catalogue.from_parquet(dearer_file(folder))
+    upsert(folder / "bundle", dearer, ToyEncoder())
     delete(folder / "bundle", ["red-mug"])
     other = folder / "other"
     build_bundle(catalogue, ToyEncoder(salt="other"), other)
-    upsert(other, catalogue, ToyEncoder(salt="other"))
+    upsert(other, dearer, ToyEncoder(salt="other"))
     return folder / "bundle"
 
 

@@ -32,6 +32,8 @@ from retrieval.learned import compact
 from retrieval.retriever import Retriever
 from tests.toy import ToyEncoder, picture, toy_file
 
+BARE = {"price": None, "tags": None}
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -79,7 +81,9 @@ def test_what_is_added_is_found_and_what_is_deleted_is_not(root: Path, tmp_path:
 
 def test_an_upsert_replaces_vectors_and_attributes(root: Path, tmp_path: Path) -> None:
     upsert(
-        root, pictured(tmp_path, {"item_id": "red-mug", "title": "blue lamp", "image": picture("blue")}), ToyEncoder()
+        root,
+        pictured(tmp_path, {"item_id": "red-mug", "title": "blue lamp", "image": picture("blue"), **BARE}),
+        ToyEncoder(),
     )
     retriever = Retriever.load(root, ToyEncoder())
     assert set(found(retriever, "blue lamp", 2)) == {"red-mug", "blue-lamp"}
@@ -91,7 +95,7 @@ def test_an_upsert_replaces_vectors_and_attributes(root: Path, tmp_path: Path) -
     np.testing.assert_allclose(
         frozen.vectors[Modality.TEXT][row], ToyEncoder().encode_texts(["blue lamp"])[0], atol=1e-3
     )
-    upsert(root, items(tmp_path, {"item_id": "red-mug", "title": "green book"}), ToyEncoder())
+    upsert(root, items(tmp_path, {"item_id": "red-mug", "title": "green book", "image": None, **BARE}), ToyEncoder())
     last = retriever.latest()
     assert not last.bundle.modality_vectors.exists[Modality.IMAGE][21]
     ((part,),) = last.nearest_parts(last.search_texts(["green book"], 1))
@@ -121,7 +125,9 @@ def test_what_cannot_be_added_changes_nothing(root: Path, tmp_path: Path) -> Non
 
 def test_items_that_cannot_be_encoded_are_named_and_what_there_was_stays(root: Path, tmp_path: Path) -> None:
     broken = pictured(
-        tmp_path, {"item_id": "red-mug", "image": b"no picture"}, {"item_id": "new", "image": picture("red")}
+        tmp_path,
+        {"item_id": "red-mug", "image": b"no picture", "title": None, **BARE},
+        {"item_id": "new", "image": picture("red")},
     )
     report = upsert(root, broken, ToyEncoder())
     assert (report.added, report.replaced) == (1, 0)
@@ -249,7 +255,7 @@ def test_damaged_lost_and_swapped_batches_are_refused(root: Path, tmp_path: Path
 
 
 def test_an_item_of_which_a_part_cannot_be_encoded_is_named(root: Path, tmp_path: Path) -> None:
-    half: dict[str, object] = {"item_id": "red-mug", "title": "red mug", "image": b"no picture"}
+    half: dict[str, object] = {"item_id": "red-mug", "title": "red mug", "image": b"no picture", **BARE}
     report = upsert(root, pictured(tmp_path, half), ToyEncoder())
     assert (report.replaced, report.failed, list(report.partly)) == (1, {}, ["red-mug"])
 

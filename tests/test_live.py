@@ -87,10 +87,12 @@ class LiveBundle(RuleBasedStateMachine):
 
     @rule(items=some_items)
     def upsert(self, items: Items) -> None:
-        known = len(items.keys() & self.items.keys())
+        new = {item_id: item for item_id, item in items.items() if self.items.get(item_id) != item}
+        known = len(new.keys() & self.items.keys())
         report = upsert(self.root, catalogue(self.folder, items), ToyEncoder(), encode=ENCODE)
-        assert (report.added, report.replaced) == (len(items) - known, known)
-        self.changes.append((set(), dict(items)))
+        assert (report.added, report.replaced, report.unchanged) == (len(new) - known, known, len(items) - len(new))
+        if new:
+            self.changes.append((set(), new))
 
     @rule(wanted=st.sets(st.sampled_from(IDS), min_size=1))
     def delete(self, wanted: set[str]) -> None:

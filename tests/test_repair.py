@@ -15,7 +15,7 @@ from indexing.state import CURRENT
 from indexing.verify import verify
 from retrieval.learned import compact, repair
 from retrieval.retriever import Retriever
-from tests.toy import ToyEncoder, toy_file
+from tests.toy import ToyEncoder, dearer_file, toy_file
 
 FLIPS = 200
 
@@ -24,7 +24,7 @@ FLIPS = 200
 def root(tmp_path: Path) -> Path:
     source = toy_file(tmp_path)
     build_bundle(Catalogue.from_parquet(source), ToyEncoder(), tmp_path / "bundle")
-    upsert(tmp_path / "bundle", Catalogue.from_parquet(source), ToyEncoder())
+    upsert(tmp_path / "bundle", Catalogue.from_parquet(dearer_file(tmp_path)), ToyEncoder())
     compact(tmp_path / "bundle")
     delete(tmp_path / "bundle", ["red-mug"])
     delete(tmp_path / "bundle", ["red-shoe"])

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from retrieval.retriever import Retriever
 from tests.cli_run import runner
 from tests.faults import FaultyDisk
 from tests.power import Mode
-from tests.toy import ToyEncoder, toy_file, toy_table
+from tests.toy import ToyEncoder, picture, toy_file, toy_table
 
 ENCODE = EncodeConfig(32, workers=0)
 GOLDEN_PICTURES = 4  # which prove that the encoder is the same
@@ -54,7 +54,8 @@ def values(root: Path, name: str = "price") -> dict[str, Any]:
 def put_again(root: Path, titles: Sequence[str], price: int) -> None:
     names = [title.replace(" ", "-") for title in titles]
     path = root.parent / "again.parquet"
-    pq.write_table(pa.table({"item_id": names, "title": titles, "price": [price] * len(titles)}), path)
+    columns = {"item_id": names, "title": titles, "price": [price] * len(names)}
+    pq.write_table(pa.table(columns | dict.fromkeys(("image", "tags"), [None] * len(names))), path)
     upsert(root, Catalogue.from_parquet(path), ToyEncoder(), encode=ENCODE)
 
 
@@ -195,7 +196,7 @@ def test_an_upsert_encodes_only_what_has_changed(root: Path, tmp_path: Path) -> 
     before = Retriever.load(root, ToyEncoder()).search_texts(["green mug", "red"], 20)
     encoder.encoded, encoder.pictures = [], 0
     report = upsert(root, Catalogue.from_parquet(tmp_path / "again.parquet"), encoder, encode=ENCODE)
-    assert (report.replaced, report.encoded, report.failed) == (20, 1, {})
+    assert (report.replaced, report.unchanged, report.encoded, report.failed) == (2, 18, 1, {})
     assert "green cup" in encoder.encoded
     assert not {"red mug", "blue lamp"} & set(encoder.encoded)
     assert encoder.pictures == GOLDEN_PICTURES
@@ -214,3 +215,46 @@ def test_the_command_line_updates(root: Path, tmp_path: Path, capsys: pytest.Cap
     code, told, _ = runner(capsys)("update", root, tmp_path / "prices.csv", "--id", "sku", "--json")
     assert (code, json.loads(told)["updated"]) == (0, 1)
     assert values(root)["red-mug"] == 12
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"title": "red mug"}, "values in: price of 1, tags of 1, image of 1; nothing was changed"),
+        ({"title": "red mug", "tags": ["x"], "image": picture("red")}, "values in: price of 1; nothing was changed"),
+        ({"title": "red mug", "tags": ["x"], "price": 7}, "values in: image of 1; nothing was changed"),
+        ({"image": picture("red"), "tags": ["x"], "price": 7}, "values in: title of 1; nothing was changed"),
+    ],
+)
+def test_an_upsert_that_would_empty_columns_is_refused(
+    root: Path, tmp_path: Path, row: Mapping[str, object], told: str
+) -> None:
+    path, before, encoder = tmp_path / "fewer.parquet", values(root), ToyEncoder()
+    pq.write_table(pa.Table.from_pylist([{"item_id": "red-mug", **row}, {"item_id": "new", **row}]), path)
+    with pytest.raises(InputError, match=f"{told}.* or change attributes alone with update"):
+        upsert(root, Catalogue.from_parquet(path), encoder, encode=ENCODE)
+    assert (values(root), Bundle.open(root).batches) == (before, ())
+    assert "red mug" not in encoder.encoded
+
+
+def test_an_upsert_of_new_items_alone_may_lack_columns_and_a_column_without_values_empties(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("item_id,title\nnew,green kite\n")
+    assert upsert(root, Catalogue.from_csv(tmp_path / "new.csv"), ToyEncoder(), encode=ENCODE).added == 1
+    (tmp_path / "empty.csv").write_text("item_id,title,price,image,tags\nred-mug,red mug,,,\n")
+    assert upsert(root, Catalogue.from_csv(tmp_path / "empty.csv"), ToyEncoder(), encode=ENCODE).replaced == 1
+    assert values(root)["red-mug"] is None
+
+
+def test_what_an_upsert_leaves_as_it_was_is_counted_apart_and_is_no_change(root: Path, tmp_path: Path) -> None:
+    pq.write_table(toy_table(), tmp_path / "same.parquet")
+    report = upsert(root, Catalogue.from_parquet(tmp_path / "same.parquet"), ToyEncoder(), encode=ENCODE)
+    assert (report.unchanged, report.replaced, report.batch, report.pending) == (20, 0, 0, 0)
+    update(root, [{"item_id": "red-mug", "price": 99}])
+    report = upsert(root, Catalogue.from_parquet(tmp_path / "same.parquet"), ToyEncoder(), encode=ENCODE)
+    assert (report.unchanged, report.replaced, report.encoded) == (19, 1, 0)
+    assert values(root)["red-mug"] == toy_table().column("price")[0].as_py()
+    delete(root, ["red-mug"])
+    report = upsert(root, Catalogue.from_parquet(tmp_path / "same.parquet"), ToyEncoder(), encode=ENCODE)
+    assert (report.unchanged, report.added, report.replaced) == (19, 1, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -78,4 +79,12 @@ def toy_file(folder: Path) -> Path:
     """The toy table as a Parquet file."""
     path = folder / "items.parquet"
     pq.write_table(toy_table(), path)
+    return path
+
+
+def dearer_file(folder: Path) -> Path:
+    """The toy table with other prices, as a Parquet file."""
+    path, table = folder / "dearer.parquet", toy_table()
+    place = table.column_names.index("price")
+    pq.write_table(table.set_column(place, "price", pc.add(table.column("price"), 1)), path)
     return path

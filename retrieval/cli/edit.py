@@ -106,6 +106,7 @@ def _show(
     pairs: dict[str, Cell] = {
         "added": report.added,
         "replaced": report.replaced,
+        **({"unchanged": report.unchanged} if report.unchanged else {}),
         "removed": report.removed,
         "updated": report.updated,
         **({"missing values, which left what was": report.left} if report.left else {}),
