@@ -122,6 +122,27 @@ class Candidates:
             raise InputError(f"k is {k!r}; give how many answers to keep of each query, a whole number of at least 0")
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
+    def followed_by(self, more: "Candidates") -> "Candidates":
+        """Add to each list what another has for the same query and this one has not, in its order.
+
+        Its scores go on below those of this one, as they are of another kind.
+        """
+        lists = []
+        for line, later in zip(self.rows, more.rows, strict=True):
+            here = line[line >= 0]
+            lists.append(np.concatenate([here, later[(later >= 0) & ~np.isin(later, here)]]))
+        lengths = np.array([len(one) for one in lists], np.int64)
+        place = np.arange(lengths.max(initial=0))
+        rows = np.full((len(lists), len(place)), -1, np.int64)
+        rows[place < lengths[:, None]] = np.concatenate([np.empty(0, np.int64), *lists])
+        own = (self.rows >= 0).sum(axis=1, keepdims=True)
+        last = np.where(self.rows >= 0, self.scores, np.inf).min(axis=1, keepdims=True, initial=0)
+        below = last - np.arange(1, len(place) + 1, dtype=np.float32)
+        scores = np.where(place < lengths[:, None], below, -np.inf).astype(np.float32)
+        shared = min(self.rows.shape[1], len(place))
+        scores[:, :shared] = np.where(place[:shared] < own, self.scores[:, :shared], scores[:, :shared])
+        return replace(self, rows=rows, scores=scores)
+
     def reordered(self, scores: Vectors, stage: str, fixed: Mask | None = None) -> "Candidates":
         """Order every line by new scores (B, K); equal scores keep their present order, padding stays last.
 

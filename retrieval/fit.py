@@ -50,7 +50,6 @@ from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
-from retrieval.training.stage_config import StageConfig
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
@@ -318,10 +317,9 @@ class _Fit:
         ).block
 
     def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
-        each = (self.config.head or StageConfig()).each
         names = [past.user_id for past in pasts]
         asked = Asked.after(pasts).knowing(stage.features.profiles, self.lessons.profiles, names)
-        return stage.rerank(stage.pool(asked, self.bundle.items, each))
+        return stage.recommend(asked, self.bundle.items)
 
     def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""

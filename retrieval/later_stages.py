@@ -27,8 +27,11 @@ class LaterStages(Opened):
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None).
 
-        Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``.
+        Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``. What both
+        stages of `recommend` gave has the order of the head already, and keeps it.
         """
+        if candidates.stage == STAGE and candidates.among is not None:
+            return candidates if k is None else candidates.top(k)
         ranked = self.reranker.rerank(replace(candidates, among=None))
         if isinstance(self.reranker, SecondStage):
             ranked = replace(ranked, among=ranked)
@@ -136,7 +139,8 @@ class LaterStages(Opened):
         told = explain(candidates, self._rows.space, self.centre, given, most)
         told = with_profiles(told, candidates, self._rows.space)
         told = with_modalities(told, candidates, self.bundle.modality_vectors, self.adapter)
-        ranked = among or candidates.among or candidates
+        ranked = among or candidates
+        ranked = ranked.among or ranked
         if ranked.stage != STAGE or not isinstance(self.reranker, SecondStage):
             return told
         return with_features(told, candidates, ranked, self.reranker, most)

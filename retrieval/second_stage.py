@@ -23,7 +23,17 @@ from retrieval.metadata import told_in
 from retrieval.ragged import lengths_of
 from retrieval.rerank import NO_ROWS, STAGE, exact_scores
 from retrieval.retrieve import check_scores
-from retrieval.sources import Asked, Neighbours, Popular, Recent, Source, SpaceSource, pooled, space_sources
+from retrieval.sources import (
+    Asked,
+    Neighbours,
+    Popular,
+    Recent,
+    Source,
+    SpaceSource,
+    pooled,
+    space_sources,
+    users_of_space,
+)
 from retrieval.stage_features import BLOCK, StageFeatures
 
 _WAY_OUT = "fit again, or go back"
@@ -52,6 +62,7 @@ class SecondStage:
             for a head that has met long histories alone orders short ones worse.
         new_items: Whether it orders items that nobody has met too. Else they have the place among the candidates that
             the first source gives them: a head finds others more certain, and nobody would ever meet them.
+        each: Candidates that a source brings up, in serving as where the head learned.
     """
 
     features: StageFeatures
@@ -59,17 +70,57 @@ class SecondStage:
     vectors: Vectors
     fewest: int = 1
     new_items: bool = False
+    each: int = 50
 
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
 
-    def pool(
-        self, asked: Asked, items: ItemIds, each: int, names: Sequence[str] = (), *, gone: Rows = NO_ROWS
+    def recommend(
+        self,
+        asked: Asked,
+        items: ItemIds,
+        *,
+        exclude: Sequence[Rows] | None = None,
+        allow: Mask | None = None,
+        names: Sequence[str] = (),
     ) -> Candidates:
-        """Give the candidates of all sources, without items of the histories and those that are gone; see `pooled`."""
-        exclude = [np.concatenate([rows, gone]) for rows in asked.histories] if len(gone) else None
-        return pooled(self.features.sources, asked, items, each, exclude=exclude, names=names)
+        """Answer users by both stages: the candidates of all sources in the order of the head; see `pool`."""
+        found = self.pool(asked, items, self.each, names, exclude=exclude, allow=allow)
+        ranked = self.rerank(replace(found, queries=self.queries(asked)))
+        return replace(ranked, among=ranked)
+
+    def pool(
+        self,
+        asked: Asked,
+        items: ItemIds,
+        each: int,
+        names: Sequence[str] = (),
+        *,
+        exclude: Sequence[Rows] | None = None,
+        allow: Mask | None = None,
+    ) -> Candidates:
+        """Give the candidates of all sources; see `pooled`."""
+        return pooled(self.features.sources, asked, items, each, exclude=exclude, allow=allow, names=names)
+
+    def queries(self, asked: Asked) -> Vectors:
+        """Give what users ask the index with, (B, E) float32: what the head does not order has that order."""
+        first = self.features.sources[0]
+        return first.queries(asked) if isinstance(first, SpaceSource) else np.zeros((len(asked), 0), np.float32)
+
+    def liking(self, least: float | None) -> "SecondStage":
+        """Give the stage that takes what weighs less for disliked; this one when None, or when it does so already."""
+        users = users_of_space(self.features.sources)
+        if least is None or users is None or users.least == least:
+            return self
+        spaces = {
+            id(one.space): one.space.liking(least) for one in self.features.sources if isinstance(one, SpaceSource)
+        }
+        sources = tuple(
+            replace(one, space=spaces[id(one.space)]) if isinstance(one, SpaceSource) else one
+            for one in self.features.sources
+        )
+        return replace(self, features=replace(self.features, sources=sources))
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in the order of the head, around new items; others in that of retrieval."""
@@ -136,7 +187,7 @@ class SecondStage:
         kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
         if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
-        asked = {"fewest": self.fewest, "new_items": self.new_items}
+        asked = {"fewest": self.fewest, "new_items": self.new_items, "each": self.each}
         told = {"head": self.head.kind, **asked, "features": _names(self.features)}
         return _Stored(told, self.head, self.features.facts, kept).to_bytes()
 
@@ -169,7 +220,8 @@ class SecondStage:
                     f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
                 )
             fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
-            return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")))
+            each = int(stored.told.get("each", cls.each))
+            return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")), each)
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

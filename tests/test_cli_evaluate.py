@@ -63,7 +63,7 @@ def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run:
         np.testing.assert_array_equal(back.evaluation.per_query[measure], values)
     assert back.about["queries"] == "10 users; 40 interactions as history, 40 to be found"
     assert back.about["split"] == "history where part=past; to be found where part=later"
-    assert back.about["ordered by"] == "exact, lists of 20"
+    assert back.about["ordered by"] == "retrieve, lists of 20"
     assert json.loads(metrics.read_text())["recall_at_10"] == expected.means["recall@10"]
     page = html.read_text()
     assert page.count("<img") > 50

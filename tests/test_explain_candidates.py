@@ -96,7 +96,7 @@ def test_the_best_of_a_list_is_explained_as_in_the_whole(fitted: Retriever) -> N
 
 
 def test_one_query_a_varied_and_a_ruled_list_are_explained_as_in_the_whole(fitted: Retriever) -> None:
-    every = fitted.rerank(fitted.recommend(PASTS, 30))
+    every = fitted.rerank(fitted.recommend(PASTS, 30, stages="retrieval"))
     whole = fitted.explain(every)
     one = every.take([1]).named(["ann"]).top(5)
     varied = fitted.diversify(every, 5)

@@ -56,8 +56,8 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     add(live, later, load_encoder("vectors:"))
     delete(live, ["i001"])
     changed = Retriever.load(live)
-    recommended = changed.recommend([["i000", "i003"]], k=20)
-    ranked = changed.rerank(recommended)
+    recommended = changed.recommend([["i000", "i003"]], k=20, stages="retrieval")
+    ranked = changed.recommend([["i000", "i003"]], k=20)
     new = {f"i{number:03}" for number in range(COUNT, COUNT + 4)}
     places = [[hit.rank for hit in one[0] if hit.item_id in new] for one in (recommended, ranked)]
     assert places[0] == places[1]  # nobody has met them: recommended at once, the others are ordered around them
@@ -66,7 +66,7 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
     folded = Retriever.load(live)
     again = folded.rerank(folded.recommend([["i000", "i003"]], k=20))
     # The mean of all content, which tastes are centred by, is no longer that of deleted items too.
-    assert_hits_agree(ranked[0], again[0], atol=0.02)
+    assert_hits_agree(ranked[0], again[0], atol=0.05)
 
 
 def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
@@ -89,7 +89,7 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     retriever = Retriever.load(live)
     assert isinstance(retriever.reranker, SecondStage)
     assert retriever.reranker.fewest == 5
-    found = retriever.recommend([["i000", "i003"], [f"i{row:03}" for row in range(5)]], 20)
+    found = retriever.recommend([["i000", "i003"], [f"i{row:03}" for row in range(5)]], 20, stages="retrieval")
     ranked = retriever.rerank(found)
     np.testing.assert_array_equal(ranked.rows[0], found.rows[0])
     assert not np.array_equal(ranked.rows[1], found.rows[1])

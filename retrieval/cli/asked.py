@@ -20,6 +20,7 @@ from retrieval.cli.log import known as log_known
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES
 from retrieval.interactions import Interactions
 from retrieval.profiles import Profiles
+from retrieval.recommending import Stages
 from retrieval.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
@@ -83,17 +84,23 @@ def ask_users(
         )
     if profiles is not None:
         users += profiles.known([user for user in wanted if user not in known.histories])
-    found = retriever.recommend(
-        [known.histories.get(user, []) for user in users],
-        depth,
-        user_ids=users,
-        weights=[known.weights.get(user, []) for user in users],
-        profiles=None if profiles is None else profiles.of(users),
-        least=known.least,
-    )
+
+    def answers(stages: Stages) -> Candidates:
+        return retriever.recommend(
+            [known.histories.get(user, []) for user in users],
+            depth,
+            stages=stages,
+            user_ids=users,
+            weights=[known.weights.get(user, []) for user in users],
+            profiles=None if profiles is None else profiles.of(users),
+            least=known.least,
+        )
+
+    retrieved = answers("retrieval")
+    found = answers("all") if rerank else retrieved
     queries = f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found"
     return Asked(
-        retriever.rerank(found) if rerank else found,
+        found,
         [wanted[user] for user in users],
         about={"queries": queries, "split": split, **_notes(retriever, found, future, known.least)},
         extra={
@@ -102,7 +109,7 @@ def ask_users(
         },
         past=past,
         kind="history",
-        retrieved=found,
+        retrieved=retrieved,
     )
 
 

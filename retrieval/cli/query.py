@@ -197,6 +197,7 @@ def recommend(
     found = retriever.recommend(
         list(asked.users.histories.values()),
         max(k, depth) if rerank or shape else k,
+        stages="all" if rerank else "retrieval",
         where=_filters(retriever, where),
         user_ids=list(asked.users.histories),
         weights=asked.weights,

@@ -48,7 +48,7 @@ class BatchConfig:
     Attributes:
         k: Answers a user.
         depth: Candidates a user that are retrieved for the steps after it.
-        rerank: Order candidates by the learned head.
+        rerank: Answer by both stages, where a second one was published; by the index alone when False.
         exclude_seen: Leave out the items of the history.
         where: What every answer satisfies.
         shape: What a list should be beyond relevant.
@@ -112,7 +112,7 @@ class Answers:
 
 
 def steps_of(retriever: Retriever, config: BatchConfig) -> tuple[Step, ...]:
-    """Give what candidates go through once they are retrieved, in order; the best k are kept at the end."""
+    """Give what candidates go through once they are there, in order; the best k are kept at the end."""
     steps: list[Step] = []
     if config.rerank:
         steps.append(retriever.rerank)
@@ -177,10 +177,11 @@ def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps:
 
 
 def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
-    """Retrieve candidates by the histories: as many as the steps want, or no more than are kept."""
+    """Recommend by the histories: as many as the steps want, or no more than are kept."""
     return retriever.recommend(
         [[retriever.items[row] for row in history] for history in users.histories],
         max(config.k, config.depth) if steps else config.k,
+        stages="all" if config.rerank else "retrieval",
         where=config.where,
         exclude_seen=config.exclude_seen,
         user_ids=users.names,

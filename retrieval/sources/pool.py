@@ -6,7 +6,7 @@ import numpy as np
 
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
+from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.sources.source import Asked, Source
 from retrieval.sources.spaces import users_of_space
@@ -21,6 +21,7 @@ def pooled(
     each: int,
     *,
     exclude: Sequence[Rows] | None = None,
+    allow: Mask | None = None,
     names: Sequence[str] = (),
 ) -> Candidates:
     """Give each user the best of every source, each item once, in the order of its best rank; ties by source.
@@ -33,6 +34,7 @@ def pooled(
         items: The catalogue.
         each: Candidates that a source may give.
         exclude: Rows that must not come up; the history of each when None.
+        allow: (N,) bool, the rows that may come up; all when None.
         names: Of the queries.
 
     Raises:
@@ -43,7 +45,7 @@ def pooled(
     exclude = asked.histories if exclude is None else exclude
     liking = asked.liking(users_of_space(sources))
     lists = [np.empty((0, 0), np.int64)] * len(asked)
-    for part, found in tops(sources, liking, exclude, each, len(items)):
+    for part, found in tops(sources, liking, exclude, each, len(items), allow):
         for line, top in enumerate(found, start=part.start):
             lists[line] = _first_seen(top)
     rows = np.full((len(asked), max((len(one) for one in lists), default=0)), -1, np.int64)
@@ -65,25 +67,33 @@ def pooled(
 
 
 def tops(
-    sources: Sequence[Source], asked: Asked, exclude: Sequence[Rows], each: int, items: int
+    sources: Sequence[Source],
+    asked: Asked,
+    exclude: Sequence[Rows],
+    each: int,
+    items: int,
+    allow: Mask | None = None,
 ) -> Iterator[tuple[slice, Rows]]:
     """Give what every source would show, some users at a time: which of them, and rows (b, k, S); see `top_of`."""
     many = min(BLOCK, max(1, AT_ONCE // max(1, items)))
     for start in range(0, len(asked), many):
         part = slice(start, min(start + many, len(asked)))
         users = asked[part]
-        yield part, np.stack([top_of(source.scores(users), exclude[part], each) for source in sources], axis=2)
+        yield part, np.stack([top_of(source.scores(users), exclude[part], each, allow) for source in sources], axis=2)
 
 
-def top_of(scores: Vectors, exclude: Sequence[Rows], most: int) -> Rows:
+def top_of(scores: Vectors, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
     """Give the best rows of each line, ties by row: (B, min(most, N)) int64, -1 pads.
 
     Args:
         scores: (B, N), NaN where nothing is known.
         exclude: B arrays of rows that must not come up.
         most: How many.
+        allow: (N,) bool, the rows that may come up; all when None.
     """
     allowed = np.where(np.isnan(scores), -np.inf, scores)
+    if allow is not None:
+        allowed[:, ~allow] = -np.inf
     for line, rows in enumerate(exclude):
         allowed[line, rows] = -np.inf
     best = np.sort(np.argpartition(-allowed, min(most, allowed.shape[1]) - 1, axis=1)[:, :most], axis=1)

@@ -198,4 +198,4 @@ class StageLearner:
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace) -> SecondStage:
         """Join head and features."""
         fewest = 0 if self.config.new_users else 1
-        return SecondStage(features, head, space.indexed, fewest, self.config.new_items)
+        return SecondStage(features, head, space.indexed, fewest, self.config.new_items, self.config.each)
