@@ -79,7 +79,8 @@ class LearnedFrom:
         """Check that what should be found was not learned from.
 
         Args:
-            user_ids: B names; those of a log, or else users are known by the first items of their histories.
+            user_ids: B names; those of a log, or else users are known by the first items of their histories, as where
+                the names are the numbers of the queries.
             histories: B arrays of rows, oldest first.
             relevant: For each user the item_ids that should be found.
             items: The catalogue.
@@ -87,8 +88,9 @@ class LearnedFrom:
         Raises:
             LeakError: When some of it was.
         """
+        numbered = all(name == str(line) for line, name in enumerate(user_ids))  # nobody named them
         named = [(user, item) for user, ids in zip(user_ids, relevant, strict=True) for item in sorted(ids)]
-        judged, met = self.by_user.met(named)
+        judged, met = (0, []) if numbered else self.by_user.met(named)
         if not met:
             begun = [_begun(past, items) if len(past) >= FIRST else "" for past in histories]
             pairs = [(first, item) for first, ids in zip(begun, relevant, strict=True) if first for item in sorted(ids)]

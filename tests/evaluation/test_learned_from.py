@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,16 @@ def test_who_began_alike_and_went_on_otherwise_is_measured() -> None:
     kept.refuse([str(n) for n in range(50)], histories, others, ids)
     with pytest.raises(LeakError, match="the user of"):
         kept.refuse([str(n) for n in range(50)], histories, [[ids[past.rows[5]]] for past in pasts], ids)
+
+
+def test_numbers_of_queries_are_no_names_of_users() -> None:
+    pasts, ids = drawn(50, 10)
+    kept = LearnedFrom.of([replace(past, user_id=str(line)) for line, past in enumerate(pasts)], ids)
+    others = [np.array([(row + 1) % 500 for row in past.rows[:FIRST]]) for past in pasts]
+    wanted = [[ids[row] for row in past.rows] for past in pasts]
+    kept.refuse([str(line) for line in range(50)], others, wanted, ids)
+    with pytest.raises(LeakError, match="what is measured is memory"):
+        kept.refuse([str(line) for line in range(49, -1, -1)], others, wanted[::-1], ids)
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing of the kind", LearnedFrom.of([], ItemIds([])).to_bytes()[:-3]])
