@@ -1,0 +1,125 @@
+"""`recommend` is one path: both stages, what fit judged, histories as lists or as a log."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.build import build_bundle
+from indexing.edit import delete
+from indexing.encoders import load_encoder
+from indexing.errors import InputError, ShapeError
+from retrieval import Interactions, Retriever, fit
+from retrieval.prepare import histories
+from retrieval.rerank import STAGE as RERANKED
+from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recommending")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    report = fit(folder / "bundle", walks(), replace(SMALL, head=STAGE))
+    assert "reranker" in report.published
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def retriever(root: Path) -> Retriever:
+    return Retriever.load(root)
+
+
+def test_it_is_the_pool_in_the_order_of_the_head(retriever: Retriever) -> None:
+    past = [["i000", "i003"], [f"i{row:03}" for row in range(5)]]
+    found = retriever.recommend(past, 10)
+    by_hand = retriever.rerank(retriever.pool(past), 10)
+    assert found.stage == by_hand.stage == RERANKED
+    np.testing.assert_array_equal(found.rows, by_hand.rows)
+    np.testing.assert_allclose(found.scores, by_hand.scores, rtol=1e-5)  # blocks of other sizes are summed otherwise
+    again = retriever.rerank(found, 5)
+    np.testing.assert_array_equal(again.rows, found.rows[:, :5])
+    assert retriever.recommend(past, 10, stages="retrieval").stage == "retrieve"
+
+
+def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
+    log = walks()
+    pasts = histories(log, retriever.items)[:4]
+    names = [past.user_id for past in pasts]
+    by_log = retriever.recommend(log, 8, user_ids=names)
+    by_hand = retriever.recommend(
+        [[retriever.items[row] for row in past.rows] for past in pasts],
+        8,
+        user_ids=names,
+        weights=[past.weights.tolist() for past in pasts],
+        times=[int(past.timestamps[-1]) for past in pasts],
+    )
+    np.testing.assert_array_equal(by_log.rows, by_hand.rows)
+    assert by_log.query_ids == tuple(names)
+    assert by_log.times is not None
+    assert by_log.times.tolist() == [int(past.timestamps[-1]) for past in pasts]
+    for given in (log.table, log.table.to_pandas()):
+        table = retriever.recommend(given, 8, user_ids=names)
+        np.testing.assert_array_equal(table.rows, by_log.rows)
+
+
+def test_users_of_a_log_whose_items_are_unknown_are_answered_as_new_ones(retriever: Retriever) -> None:
+    log = Interactions.from_arrow(pa.table({"user": ["ann", "bob"], "item": ["i000", "never"], "time": [5, 9]}))
+    found = retriever.recommend(log, 5)
+    assert found.query_ids == ("ann", "bob")
+    assert [len(rows) for rows in found.histories] == [1, 0]
+    assert found.times is not None
+    assert found.times.tolist() == [5, 9]
+    np.testing.assert_array_equal(found.rows[1], retriever.recommend([[]], 5, times=9).rows[0])
+
+
+def test_filters_deletions_and_what_was_seen(root: Path, retriever: Retriever, tmp_path: Path) -> None:
+    import shutil
+
+    past, where = [["i000", "i003"]], "shelf = 'shelf 3'"
+    found = retriever.recommend(past, 12, where=where)
+    shelves = retriever.bundle.attributes["shelf"].to_pylist()
+    assert {shelves[row] for row in found.rows[0] if row >= 0} == {"shelf 3"}
+    assert (found.rows[0] >= 0).sum() == min(12, shelves.count("shelf 3"))
+    assert not {0, 3} & set(retriever.recommend(past, 30).rows[0].tolist())
+    assert {0, 3} & set(retriever.recommend(past, 30, exclude_seen=False).rows[0].tolist())
+    best = retriever.recommend(past, 1)[0][0].item_id
+    shutil.copytree(root, tmp_path / "bundle")
+    delete(tmp_path / "bundle", [best])
+    assert best not in {hit.item_id for hit in Retriever.load(tmp_path / "bundle").recommend(past, 60)[0]}
+
+
+def test_a_long_list_goes_on_with_what_the_index_finds(retriever: Retriever) -> None:
+    past = [["i000", "i003"]]
+    long, short = retriever.recommend(past, COUNT - 2), retriever.recommend(past, 5)
+    np.testing.assert_array_equal(long.rows[:, :5], short.rows)
+    assert sorted(long.rows[0].tolist()) == sorted(set(range(COUNT)) - {0, 3})
+    assert (np.diff(long.scores[0]) <= 0).all()
+    ordered = len(long.among.rows[0]) if long.among is not None else 0
+    rest = [row for row in retriever.recommend(past, COUNT, stages="retrieval").rows[0].tolist() if row >= 0]
+    assert long.rows[0, ordered:].tolist() == [row for row in rest if row not in long.rows[0, :ordered]]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"stages": "both"}, InputError, "stages is 'both'; give one of 'all', 'retrieval'"),
+        ({"interests": 2}, InputError, 'give stages="retrieval" with it'),
+        ({"times": [1]}, ShapeError, "1 times for 2 users"),
+        ({"times": ["noon", 3]}, InputError, "times has 'noon'; give whole seconds"),
+        ({"times": 0.5}, InputError, "times has 0.5; give whole seconds"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    retriever: Retriever, given: dict[str, object], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        retriever.recommend([["i000"], ["i003"]], 5, **given)  # type: ignore[arg-type]
+
+
+def test_a_log_says_itself_what_was_liked_and_who_is_there(retriever: Retriever) -> None:
+    with pytest.raises(InputError, match="a log says how much each item was liked"):
+        retriever.recommend(walks(), 5, weights=[[1.0]])
+    with pytest.raises(InputError, match=r"1 of the users are not in the log, e\.g\. 'nobody'"):
+        retriever.recommend(walks(), 5, user_ids=["nobody"])
