@@ -31,6 +31,7 @@ from indexing.lock import writing
 from indexing.manifest import Manifest
 from indexing.not_embedded import not_embedded
 from indexing.packing import pack
+from indexing.progress import progress as working
 from indexing.publish import Content, last_number, publish, work_folder
 from indexing.state import read_state
 from indexing.store import EmbeddingStore, parquet_bytes
@@ -85,7 +86,8 @@ def build_bundle(
         report = embed(catalogue, encoder, store, encode, shown=progress)
         taken = partial(carry, before) if carry and before else None
         try:
-            _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
+            with working("indexing", shown=progress):
+                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
         finally:  # what is encoded stays for the next build, what was to be published does not
             fsops.remove(work_folder(root))
         fsops.remove(work)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing import fsops
+from indexing.attribute_types import in_words
 from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.changes import Batch, acknowledged, digest_of, settle, write_batch
@@ -229,7 +230,8 @@ def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
             table = table.set_column(place, field_.name, table.column(place).cast(wanted))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise CatalogueError(
-                f"column {field_.name!r} of {catalogue.source} is {field_.type}, in the bundle {wanted}: {error}; "
+                f"column {field_.name!r} of {catalogue.source} is {in_words(field_.type)}, in the bundle "
+                f"{in_words(wanted)}: {error}; "
                 "give values of that type, or name the column differently"
             ) from error
     return table

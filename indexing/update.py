@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from indexing.attribute_types import in_words
 from indexing.bundle import Bundle
 from indexing.changes import Batch
 from indexing.cleaning import clean_item_id
@@ -160,7 +161,7 @@ def _cast(table: pa.Table, name: str, wanted: pa.DataType) -> pa.ChunkedArray:
                 value.cast(wanted)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise InputError(
-                    f"{name!r} of item {item_id!r} is {value.as_py()!r:.60}, in the bundle it is {wanted}; give values "
-                    "of that type; nothing was changed"
+                    f"{name!r} of item {item_id!r} is {value.as_py()!r:.60}, in the bundle it is "
+                    f"{in_words(wanted)}; give values of that type; nothing was changed"
                 ) from error
         raise

@@ -39,7 +39,7 @@ from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions, require_log
 from retrieval.item_space import ItemSpace
-from retrieval.judging import FEWEST, Gain, Judging
+from retrieval.judging import FEWEST, Gain, Judging, why_few
 from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
@@ -228,7 +228,7 @@ class _Fit:
             raise TrainingError(
                 f"only {len(self.judging.cuts)} users have known items both before and after the cut (by "
                 f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
-                f"least {FEWEST}. {self.known}".rstrip(" ")
+                f"least {FEWEST}.{why_few(self.all, self.judging.least)} {self.known}".rstrip(" ")
             )
         passed = self._passed()
         return passed, self._no_better(passed)

@@ -126,10 +126,11 @@ def is_rating(name: str) -> bool:
 def column_error(problem: str, column: str) -> InteractionsError:
     """Give the error of a column that cannot be found, with how to name it in Python and on the command line."""
     option = _OPTIONS.get(column)
+    user = "; a single user is chosen in `commonspace recommend` alone" if column == "user_id" else ""
     return InteractionsError(
         problem,
         python=f"say which it is with InteractionColumns({column}=…)",
-        cli=f"name it with {option}" if option else f"call it {column!r}",
+        cli=f"name it with {option}{user}" if option else f"call it {column!r}",
     )
 
 

@@ -44,6 +44,20 @@ class Gain(NamedTuple):
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
+def why_few(pasts: Sequence[History], least: float) -> str:
+    """Say why few users have something that they liked before and after a cut; empty where nothing stands out."""
+    weights = np.concatenate([past.weights for past in pasts]) if pasts else np.zeros(0, np.float32)
+    short, told = sum(len(past.liked(least)) < 2 for past in pasts), []
+    if disliked := int((weights < least).sum()):
+        told.append(
+            f"{disliked} of {len(weights)} interactions weigh less than {least:g}, half of the largest weight, and "
+            "count as dislikes, which nobody is judged by"
+        )
+    if short:
+        told.append(f"{short} of {len(pasts)} users liked fewer than two known items")
+    return "".join(f" {one[0].upper()}{one[1:]}." for one in told)
+
+
 @dataclass(frozen=True)
 class Judging:
     """Exact search for users, and what it is worth.

@@ -101,8 +101,10 @@ class LearnedFrom:
             met = [(f"the user of {first.split(_APART)}", item) for first, item in met]
         raise LeakError(
             f"the bundle has learned from {len(met)} of {judged} interactions that should be found, e.g. "
-            f"{examples(met)}: what is measured is memory. Fit on the earlier part alone (`commonspace fit BUNDLE LOG "
-            "--hold-out 0.2`, or `hold_out_last` in Python) and evaluate on the rest, or on what came later"
+            f"{examples(met)}: what is measured is memory",
+            python="fit on the first part of hold_out_last alone, and evaluate on the second, or on what came later",
+            cli="fit on the earlier part alone, with `commonspace fit BUNDLE LOG --hold-out 0.2`, and evaluate on the "
+            "rest, or on what came later",
         )
 
     def to_bytes(self) -> bytes:

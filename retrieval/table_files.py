@@ -54,6 +54,18 @@ def check_folder(path: Path) -> None:
         raise InputError(f"{path} is to be a folder; name it without {path.suffix!r}")
 
 
+def check_kind(path: Path, ending: str) -> None:
+    """Check before any work that a file which is always of one kind is called so.
+
+    Raises:
+        InputError: When it is not, or a folder stands in its place.
+    """
+    if path.suffix.lower() != ending:
+        raise InputError(f"{path} is to be a {ending} file; give it that ending")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+
+
 def check_out(path: Path) -> Form:
     """Check before any work that a table can be written under a name, and say as what.
 

@@ -67,8 +67,6 @@ def _text(node: ast.AST) -> str:
         (["build", "{empty}", "--out", "x"], "--text"),
         (["fit", "{bundle}", "{plain}"], "--user"),
         (["evaluate", "{bundle}", "{plain}"], "--user"),
-        (["search", "{bundle}", "x", "--diversify", "calibrated"], "--attribute"),
-        (["search", "{bundle}", "x", "--diversify", "mmr", "--page", "0"], "--page"),
         (
             ["similar", "{bundle}", "red-shoo"],
             "did you mean 'red-shoe'?; check their spelling, or put the items in with",

@@ -132,7 +132,7 @@ def test_text_as_typed(text: str, expression: Expression) -> None:
         ("", 1, "expected the name of an attribute"),
         ("year", 5, "expected, after the name 'year', one of =, !="),
         ("year > ", 8, "expected a value for 'year'"),
-        ("year > old", 8, "'old' is not of type int32; give a whole number, as 'year' holds"),
+        ("year > old", 8, "'old' is no whole number; give a whole number, as 'year' holds"),
         ("new = perhaps", 7, "give true or false"),
         ("added > June", 9, "give a date, as 2024-06-01"),
         ("new = true and yeer > 3", 16, r"there is no attribute 'yeer'; did you mean one of \['year'\]"),

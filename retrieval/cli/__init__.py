@@ -124,7 +124,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         # A filter is shown with a mark below the place of its fault.
         lines = told.splitlines() if isinstance(error, FilterError) else [" ".join(told.split())]
         say(f"commonspace: {lines[0]}", *lines[1:], err=True)
-        return WRONG_USAGE if isinstance(error, UsageError) else AT_FAULT
+        return WRONG_USAGE if isinstance(error, UsageError | FilterError) else AT_FAULT
     except Exception as error:
         if debug:
             raise

@@ -72,8 +72,8 @@ def ask_users(
     Raises:
         InputError: When there is none.
     """
-    past, past_known = log_known(past, retriever.items)
-    future, future_known = log_known(future, retriever.items)
+    past, past_known = log_known(past, retriever.items, "history: ")
+    future, future_known = log_known(future, retriever.items, "to be found: ")
     known = users_of(past, retriever.items)
     wanted = relevant_items(future, known.histories, known.least)
     users = [user for user in known.histories if wanted.get(user)]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -40,8 +40,8 @@ from retrieval.cli.columns_told import (
     item_columns,
 )
 from retrieval.cli.curve import write_curve, write_losses
-from retrieval.cli.output import OUT_FOLDER, Json, counted, rejected_rows
-from retrieval.cli.terminal import Cell, say, show_json, show_pairs
+from retrieval.cli.output import FIRST, OUT_FOLDER, Json, counted, quarantined, rejected_rows
+from retrieval.cli.terminal import Cell, say, show_json, show_pairs, usage_checked
 from retrieval.retriever import Retriever
 from retrieval.status import DegradedIndexWarning, Status
 
@@ -51,6 +51,7 @@ FALLBACK = (
     "--encoder open_clip:ViT-B-32-SigLIP2-256/webli"
 )
 SOURCE_HELP = "A .parquet, .csv, .jsonl or .tar file, a folder of pictures or tars, dataset:FOLDER, a URL, or 'sample'."
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Fetch the table from a URL; pictures never are.")]
 
 
@@ -70,7 +71,7 @@ def build(
     audio: AudioColumn = None,
     video: VideoColumn = None,
     vector: VectorColumns = None,
-    index: Annotated[str, typer.Option(help="auto, best, flat, hnsw, ivf or sharded.")] = "auto",
+    index: Annotated[IndexKind, typer.Option(help="Family of the index.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     index_memory: Annotated[
         str | None, typer.Option(help="Most memory of the index, and with shards of building it, as 512M or 2G.")
@@ -79,7 +80,7 @@ def build(
         bool, typer.Option("--index-on-disk", help="Leave the codes of shards on disk: less memory, slower.")
     ] = False,
     index_latency: Annotated[float | None, typer.Option(help="Longest time of one query, in ms.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the encoder's numbers.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,
     workers: Annotated[
         int | None, typer.Option(help="Processes that decode files; one for each core if not given.")
@@ -97,26 +98,27 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Encode items, index them and publish a bundle; a build that was stopped goes on where it stopped."""
+    with usage_checked():
+        config = IndexConfig(
+            min_recall,
+            kind=index,
+            max_memory=index_memory,
+            max_latency_ms=index_latency,
+            on_disk=index_on_disk,
+        )
+        encode = EncodeConfig(
+            batch_size,
+            workers,
+            PictureLimits(max_pixels or PictureLimits.pixels, max_bytes or PictureLimits.file_bytes),
+            SoundLimits(file_bytes=max_bytes or SoundLimits.file_bytes),
+            FilmLimits(pixels=max_pixels or FilmLimits.pixels, file_bytes=max_bytes or FilmLimits.file_bytes),
+            frames,
+            max_seconds,
+            max_memory,
+        )
     path = items_path() if source == SAMPLE else source
     named = item_columns(item_id, text, image, audio, video, vector)
     catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    config = IndexConfig(
-        min_recall,
-        kind=cast(IndexKind, index),
-        max_memory=index_memory,
-        max_latency_ms=index_latency,
-        on_disk=index_on_disk,
-    )
-    encode = EncodeConfig(
-        batch_size,
-        workers,
-        PictureLimits(max_pixels or PictureLimits.pixels, max_bytes or PictureLimits.file_bytes),
-        SoundLimits(file_bytes=max_bytes or SoundLimits.file_bytes),
-        FilmLimits(pixels=max_pixels or FilmLimits.pixels, file_bytes=max_bytes or FilmLimits.file_bytes),
-        frames,
-        max_seconds,
-        max_memory,
-    )
     if encoder == DEFAULT_ENCODER:
         say(FALLBACK, err=True)
     model = load_encoder(encoder, precision=precision)
@@ -157,13 +159,17 @@ def cautions(bundle: Bundle) -> list[str]:
 def _show(bundle: Bundle, as_json: bool, status: Status | None = None, cautions: Sequence[str] = ()) -> None:
     since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
+        rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS))).slice(0, FIRST).to_pylist()
+        named = {"rejected_first": rejects, "quarantined_first": quarantined(bundle)}
         measured = {"cautions": list(cautions)} if status is None else {"status": status.to_json()}
         attributes = attributes_in_words(bundle.attributes.schema)
-        more = {"attributes": attributes, "changes_since": since, "kept": generations(bundle.root), **measured}
+        more = {"attributes": attributes, "changes_since": since, "kept": generations(bundle.root), **named, **measured}
         show_json(_summary(bundle.manifest, bundle.root) | more)
         return
     pairs: dict[str, Cell] = dict(_in_words(bundle.manifest))
     rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS)))
+    if (count := bundle.manifest.counts["quarantined"]) and (first := quarantined(bundle)):
+        pairs["quarantined first"] = [*first, *(["…"] if count > len(first) else [])]
     if told := rejected_rows(bundle.manifest.counts["cleaning"]["rejected"], rejects):
         pairs["rejected"] = told
     if status is not None:

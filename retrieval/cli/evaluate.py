@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -27,7 +27,7 @@ from retrieval.cli.log import (
     WeightColumn,
     named_columns,
 )
-from retrieval.cli.output import Json, write_file
+from retrieval.cli.output import JSON_FILE, PAGE, Json, write_file
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, say, show_json, show_table
 from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
@@ -43,7 +43,7 @@ from retrieval.prepare import hold_out_last
 from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 
-Html = Annotated[Path | None, typer.Option(help="Write a page to this file, too.")]
+Html = Annotated[Path | None, typer.Option(callback=PAGE, help="Write a page to this .html file, too.")]
 
 
 def evaluate(
@@ -74,12 +74,18 @@ def evaluate(
         list[str] | None, typer.Option(help="Column of image bytes or paths in --items; repeat for several.")
     ] = None,
     colour_by: Annotated[str, typer.Option(help="What colours the map: 'modality' or an attribute.")] = MODALITY,
-    map_by: Annotated[str, typer.Option("--map", help="How the map is drawn: pca, or umap (extra 'map').")] = "pca",
+    map_by: Annotated[Method, typer.Option("--map", help="How the map is drawn: pca, or umap (extra 'map').")] = "pca",
     save_to: Annotated[
-        Path | None, typer.Option("--save", help="Write every query's values to this .json file, for `compare`.")
+        Path | None,
+        typer.Option(
+            "--save", callback=JSON_FILE, help="Write every query's values to this .json file, for `compare`."
+        ),
     ] = None,
     metrics_out: Annotated[
-        Path | None, typer.Option(help="Write flat names and numbers, for MLflow or TensorBoard, to this .json file.")
+        Path | None,
+        typer.Option(
+            callback=JSON_FILE, help="Write flat names and numbers, for MLflow or TensorBoard, to this .json file."
+        ),
     ] = None,
     beyond: Annotated[bool, typer.Option("--beyond", help="Measure novelty, diversity and the like too.")] = False,
     loss: Annotated[bool, typer.Option("--losses", help="Say what the model lost, and what the index.")] = False,
@@ -119,7 +125,7 @@ def evaluate(
             warm=asked.warm,
             slices=sliced,
             colour_by=colour_by,
-            method=cast(Method, map_by),
+            method=map_by,
         )
         write_file(html, report_page(report).encode())
         written["page"] = html
@@ -149,6 +155,8 @@ def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss], written: Mappin
     rows += [(measure, f"{share:.4f}", "") for measure, share in found.coverage.items()]
     if "median rank" in asked.about:
         rows.append(("median rank", asked.about["median rank"], ""))
+    if "split" in asked.about:
+        say(asked.about["split"])
     show_table(title, ("measure", "mean", "95 % interval"), rows)
     if "disliked" in asked.about:
         say(f"dislikes: {asked.about['disliked']}")

@@ -12,6 +12,7 @@ from retrieval.explain import Explanation
 from retrieval.retriever import Retriever
 from retrieval.titles import titles_at, with_titles
 
+SHOWN = 0.005  # what is less rounds to zero
 Explain = Annotated[
     bool,
     typer.Option("--explain", help="Say what made each hit one: items of the history, modalities, stages, features."),
@@ -77,12 +78,14 @@ def _in_words(one: Explanation, titles: Sequence[str | None]) -> list[str]:
         (title_cell(f"{title} ({item_id})" if title else item_id), effect)
         for (item_id, effect), title in zip(one.history, titles, strict=True)
     ]
-    lines = [f"because of {name} {effect:+.2f}" for name, effect in named]
-    lines.append(f"sum of {_signed(parts.items())}")
+    lines = [f"because of {name} {effect:+.2f}" for name, effect in named if abs(effect) >= SHOWN]
+    shown = {name: effect for name, effect in parts.items() if abs(effect) >= SHOWN}
+    lines.append(f"retrieved with {one.score:+.2f} = {_signed(shown.items()) or 'nothing'}")
     if one.modalities:
         lines.append("made of " + ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items()))
     if one.features:
-        lines.append(f"moved by {_signed(one.features.items())}")
+        moved = {name: effect for name, effect in one.features.items() if abs(effect) >= SHOWN}
+        lines.append(f"moved by {_signed(moved.items()) or 'nothing'}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """`commonspace export`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, assert_never
@@ -22,7 +23,7 @@ from retrieval.cli.log import (
 )
 from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import UsageError, show_json, show_pairs
+from retrieval.cli.terminal import Cell, UsageError, show_json, show_pairs
 
 
 class Format(StrEnum):
@@ -66,4 +67,11 @@ def export(
     if as_json:
         show_json({"folder": str(out), **report})
         return
-    show_pairs(str(out), report)
+    show_pairs(str(out), {name: _told(value) for name, value in report.items()})
+
+
+def _told(value: object) -> Cell:
+    """Give a value of a report in words: what is counted or named by name, a line each."""
+    if isinstance(value, Mapping):
+        return [f"{name}: {one}" for name, one in value.items()] or "none"
+    return (list(value) or "none") if isinstance(value, list | tuple) else value

@@ -20,7 +20,7 @@ from retrieval.cli.columns_told import (
     columns_in_words,
     item_columns,
 )
-from retrieval.cli.output import Json, write_file
+from retrieval.cli.output import PAGE, Json, write_file
 from retrieval.cli.terminal import say, show_json, show_pairs
 
 
@@ -33,7 +33,9 @@ def inspect(
     audio: AudioColumn = None,
     video: VideoColumn = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first rows only.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=PAGE, help="Write a page with pictures to this .html file, too.")
+    ] = None,
     allow_urls: AllowUrls = False,
     as_json: Json = False,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 from indexing.errors import InputError
 from indexing.progress import progress
 from indexing.sample import interactions_path
+from retrieval.batch import read_candidates
 from retrieval.cli.log import LogOptions, known, tell_without_taste
 from retrieval.cli.output import counted, known_json
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
@@ -27,7 +28,7 @@ from retrieval.jobs import (
     write_answers,
 )
 from retrieval.jobs.answering import answers
-from retrieval.jobs.files import file_identity
+from retrieval.jobs.files import TableFile, file_identity
 from retrieval.jobs.job import Progressed
 from retrieval.jobs.lines import Source
 from retrieval.known_items import KnownItems
@@ -70,7 +71,8 @@ def rerank_job(
     retriever: Retriever, candidates: Path, log: Log | None, config: BatchConfig, *, out: Path | None, as_json: bool
 ) -> None:
     """Order candidates from a file, whose users' histories are there too or in a log."""
-    tables = ParquetFiles(candidates)
+    a_file = candidates.is_file() and candidates.suffix.lower() in (".csv", ".jsonl", ".ndjson")
+    tables = TableFile(candidates, read_candidates(candidates)) if a_file else ParquetFiles(candidates)
     source: Source
     fits: KnownItems | None = None
     if "history" in tables.schema.names:

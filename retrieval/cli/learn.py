@@ -24,7 +24,7 @@ from retrieval.cli.log import (
     named_columns,
     note,
 )
-from retrieval.cli.output import Json
+from retrieval.cli.output import JSON_FILE, Json
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.fit import fit as fit_bundle
@@ -106,7 +106,9 @@ def fit(
 def tune(
     bundle: BundleFolder,
     interactions: Log,
-    out: Annotated[Path, typer.Option(help="Write the best settings to this JSON file, for `fit --config`.")],
+    out: Annotated[
+        Path, typer.Option(callback=JSON_FILE, help="Write the best settings to this JSON file, for `fit --config`.")
+    ],
     study: Annotated[Path, typer.Option(help="Where the search is kept; it goes on from there.")] = Path("study.log"),
     trials: Annotated[int, typer.Option(min=1, help="Settings to try in all, those in the study included.")] = 50,
     only: Only = None,

@@ -123,11 +123,11 @@ def left_out(log: Interactions) -> list[str]:
     return told + [f"{count} rows: {reason}" for reason, count in repaired.items()]
 
 
-def known(log: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
-    """Write the item_ids of a log as a bundle does, and tell how many are not in it."""
+def known(log: Interactions, items: ItemIds, which: str = "") -> tuple[Interactions, KnownItems]:
+    """Write the item_ids of a log as a bundle does, and tell how many of it, or of which part, are not in it."""
     log, found = known_items(log, items)
     if told := str(found):
-        note(told)
+        note(f"{which}{told}")
     return log, found
 
 

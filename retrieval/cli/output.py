@@ -1,22 +1,26 @@
 """How answers are given: tables for people, JSON for programs, files for the next step."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import typer
 
 from indexing import fsops
 from indexing.bundle import Bundle
-from indexing.errors import InputError
+from indexing.store import QUARANTINED
 from retrieval.candidates import Candidates
-from retrieval.cli.terminal import Cell, UsageError, say, show_json, show_table, title_cell
+from retrieval.cli.terminal import Cell, say, show_json, show_table, title_cell, usage_checked
 from retrieval.known_items import KnownItems
 from retrieval.rules import Ruled
-from retrieval.table_files import check_folder, check_out, write_table
+from retrieval.table_files import check_folder, check_kind, check_out, write_table
 from retrieval.titles import titles_at, with_titles
 
+FIRST = 3  # rows and items that are named as examples
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -24,11 +28,9 @@ def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | 
     """Look at the name of an output before any work."""
 
     def called(path: Path | None) -> Path | None:
-        try:
-            if path is not None:
+        if path is not None:
+            with usage_checked():
                 check(path)
-        except InputError as error:
-            raise UsageError(error.for_terminal) from error
         return path
 
     return called
@@ -43,6 +45,8 @@ Out = Annotated[
 ]
 OUT_FILE, OUT_FOLDER = _checked(check_out), _checked(check_folder)
 """For outputs that are a table, and for those that are always a folder."""
+PAGE, JSON_FILE = _checked(partial(check_kind, ending=".html")), _checked(partial(check_kind, ending=".json"))
+"""For outputs that are a page, and for those that are one JSON value."""
 
 
 def known_json(fits: KnownItems | None) -> dict[str, Any]:
@@ -69,8 +73,10 @@ def show_candidates(
     """
     if out is not None:
         write_table(with_titles(candidates, bundle), out)
-        message = {"written": str(out), "queries": len(candidates), **known_json(fits)}
-        show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}")
+        empty = int((candidates.rows < 0).all(axis=1).sum())
+        message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(fits)}
+        more = f"; {empty} of them without any answer" if empty else ""
+        show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
         return
     if as_json:
         show_json(with_titles(candidates, bundle).to_pylist())
@@ -102,9 +108,23 @@ def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:
     """
     if not reasons:
         return []
-    first = rejects.slice(0, 3).to_pylist()
+    first = rejects.slice(0, FIRST).to_pylist()
     shown = [f"row {row['source_row']}, {row['item_id']!r}: {row['reason']}" for row in first]
     return [", ".join(f"{count} {reason}" for reason, count in reasons.items()), *shown]
+
+
+def quarantined(bundle: Bundle) -> list[str]:
+    """Name the first items of a generation with content that could not be encoded, and why."""
+    found: list[str] = []
+    if not bundle.manifest.counts["quarantined"]:
+        return found
+    for shard in bundle.generation.shards:
+        columns = ["item_id", "modality", "reason"]
+        bad = pq.read_table(shard, columns=columns, filters=pc.field("status") == QUARANTINED)
+        found += [f"{one['item_id']!r}: {one['reason']}" for one in bad.slice(0, FIRST - len(found)).to_pylist()]
+        if len(found) == FIRST:
+            break
+    return found
 
 
 def write_file(path: Path, data: bytes) -> None:

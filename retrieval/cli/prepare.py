@@ -19,7 +19,7 @@ from retrieval.cli.log import (
     WeightColumn,
     named_columns,
 )
-from retrieval.cli.output import OUT_FILE, Json, write_file
+from retrieval.cli.output import JSON_FILE, OUT_FILE, Json, write_file
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits
 from retrieval.preparation import prepare as prepare_log
@@ -27,7 +27,9 @@ from retrieval.preparation.steps import written_back
 from retrieval.table_files import write_table
 
 Prepared = Annotated[Path, typer.Argument(callback=OUT_FILE, help="The .parquet, .csv or .jsonl file to write.")]
-Report = Annotated[Path | None, typer.Option(help="Write what was left out, and why, to this JSON file.")]
+Report = Annotated[
+    Path | None, typer.Option(callback=JSON_FILE, help="Write what was left out, and why, to this JSON file.")
+]
 Events = Annotated[
     str | None, typer.Option(help="What each type of event weighs, like 'view=1,purchase=5,return=0'; 0 leaves it out.")
 ]

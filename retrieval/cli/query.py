@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from indexing.errors import FilterError
 from retrieval.batch import candidates_from_table, read_candidates, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.explained import Explain, show_explained
@@ -189,6 +190,7 @@ def recommend(
         recommend_job(retriever, users_file, read, config, profiles=profiles, out=out, as_json=as_json)
         return
     fits: KnownItems | None = None
+    filters = _filters(retriever, where)
     if interactions:
         log, fits = known(options.open(interactions), retriever.items)
         asked = of_log(log, retriever, user, profiles)
@@ -198,7 +200,7 @@ def recommend(
         list(asked.users.histories.values()),
         max(k, depth) if rerank or shape else k,
         stages="all" if rerank else "retrieval",
-        where=_filters(retriever, where),
+        where=filters,
         user_ids=list(asked.users.histories),
         weights=asked.weights,
         profiles=asked.profiles,
@@ -283,4 +285,10 @@ def _a_folder(out: Path | None) -> bool:
 
 
 def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:
-    return [parse_filter(text, retriever.bundle.attributes) for text in where or []]
+    try:
+        return [parse_filter(text, retriever.bundle.attributes) for text in where or []]
+    except FilterError as error:
+        left_out = retriever.bundle.manifest.counts["cleaning"].get("columns_left_out", {})
+        named = [name for name in left_out if f"no attribute {name!r}" in str(error)]
+        more = "".join(f"\nthe build left out the column {name!r}: {left_out[name]}" for name in named)
+        raise FilterError(f"{error}{more}") from error

@@ -1,25 +1,28 @@
 """What a list should be beyond relevant, as it is said on the command line: `--diversify`, `--cap`, `--rules`."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from retrieval.cli.terminal import UsageError
-from retrieval.diversify import METHODS, Method
+from retrieval.diversify import METHODS
 from retrieval.rules import Rules
 from retrieval.shaping import Shape
 
 Diversify = Annotated[
     str | None, typer.Option(help=f"Pick answers that are varied, too: {', '.join(METHODS)}; see docs/diversify.md.")
 ]
-Strength = Annotated[float | None, typer.Option(help="0 is relevance alone, 1 variety alone; .3 when not given.")]
+Strength = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="0 is relevance alone, 1 variety alone; .3 when not given.")
+]
 Sharpness = Annotated[float | None, typer.Option(help="Above 1, the first answers are kept more, the last ones less.")]
 Alike = Annotated[
     str | None, typer.Option("--attribute", help="Items are alike by this attribute, not by content; for calibrated.")
 ]
 Page = Annotated[
-    int | None, typer.Option(help="Answers seen at once: each so many stand by relevance, not as they were picked.")
+    int | None,
+    typer.Option(min=1, help="Answers seen at once: each so many stand by relevance, not as they were picked."),
 ]
 CapOption = Annotated[
     list[str] | None, typer.Option(help="At most so many answers of one value, like 'genres=3'; repeat for several.")
@@ -46,8 +49,12 @@ def shape_of(
     given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness, "--page": page}
     if diversify is None and (idle := [name for name, value in given.items() if value is not None]):
         raise UsageError(f"{idle[0]} says how to diversify; give --diversify too, with one of {list(METHODS)}")
+    if diversify is not None and diversify not in METHODS:
+        raise UsageError(f"there is no method {diversify!r} to diversify; give --diversify one of {', '.join(METHODS)}")
+    if diversify == "calibrated" and attribute is None:
+        raise UsageError("calibrated lists need an attribute: name it with --attribute")
     return Shape(
-        cast(Method | None, diversify),
+        diversify,
         Shape.strength if strength is None else strength,
         Shape.sharpness if sharpness is None else sharpness,
         attribute,

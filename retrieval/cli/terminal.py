@@ -7,7 +7,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeAlias
 
 import typer
@@ -29,6 +30,15 @@ LEFT_TO_OTHERS = 40  # columns that an id leaves to what stands beside it
 
 class UsageError(InputError):
     """Options that do not go together, or one that cannot be read."""
+
+
+@contextmanager
+def usage_checked() -> Iterator[None]:
+    """Take what is found wrong with options for wrong usage."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(error.for_terminal) from error
 
 
 class ReaderGone(Exception):  # noqa: N818 - no fault of anyone: `head` has seen enough

@@ -6,6 +6,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from indexing.errors import InputError, examples
+from indexing.id_texts import other_spelling
 from retrieval.batch import Users, users_of
 from retrieval.cli.log import tell_without_taste
 from retrieval.cli.terminal import UsageError
@@ -61,9 +63,31 @@ def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, 
         InputError: When there is none, or one of those who were asked for is not known.
     """
     known = None if profiles is None else Profiles.open(profiles)
+    only = _named(only or (), log, known)
     users = users_of(log, retriever.items, only, known.known(only) if known and only else ())
     tell_without_taste(list(users.weights.values()), users.least, retriever)
     return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
+
+
+def _named(wanted: Sequence[str], log: Interactions, profiles: Profiles | None) -> list[str]:
+    """Write users as the log does, with or without ``.0``.
+
+    Raises:
+        InputError: When neither the log nor the profiles have one of them.
+    """
+    there = dict.fromkeys(log.table["user_id"].unique().to_pylist())
+    names: list[str] = []
+    for user in wanted:
+        other = other_spelling(user)
+        names.append(other if other is not None and user not in there and other in there else user)
+    new = set() if profiles is None else set(profiles.known(names))
+    if missing := [user for user in names if user not in there and user not in new]:
+        raise InputError(
+            f"{len(missing)} users are not in the log, e.g. {examples(missing)}; it has {len(there)}, as "
+            f"{examples(there)}",
+            cli="--user chooses among these; the column of the users is named with --user-column",
+        )
+    return names
 
 
 def parse_profile(text: str) -> dict[str, Any]:

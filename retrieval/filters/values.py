@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from indexing.attribute_types import in_words
 from indexing.errors import FilterError
 
 HINTS = (
@@ -67,7 +68,7 @@ def from_text(text: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - as the typ
             return typed(text, kind).as_py()
         return pa.scalar(text, pa.string()).cast(_wide(kind)).as_py()
     except (pa.ArrowException, KeyError, ValueError, OverflowError, InvalidOperation) as error:
-        raise FilterError(f"{repr(text)[:80]} is not of type {kind}; give {expected(kind)}") from error
+        raise FilterError(f"{repr(text)[:80]} is no {in_words(kind)}; give {expected(kind)}") from error
 
 
 def expected(kind: pa.DataType) -> str:

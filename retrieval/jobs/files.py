@@ -95,6 +95,30 @@ class ParquetFiles:
                 raise InputError(f"{path} is damaged or has changed: {error}") from error
 
 
+class TableFile:
+    """One file that is no Parquet, read whole.
+
+    Args:
+        path: Where it is.
+        table: What it holds.
+    """
+
+    def __init__(self, path: Path, table: pa.Table) -> None:
+        self._path, self._table = path, table
+        self.schema: pa.Schema = table.schema
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def identity(self) -> dict[str, Any]:
+        """Name the file with its size and the time of its last change."""
+        return {"files": [file_identity(self._path, self._path)]}
+
+    def pieces(self, columns: Sequence[str], start: int, size: int) -> Iterator[pa.Table]:
+        """Give some columns from a line on; see `Tables`."""
+        return rechunked(self._table.select(list(columns)).slice(start).to_batches(), size)
+
+
 class MemoryTables:
     """Record batches that a program hands over, each once; or a table.
 
