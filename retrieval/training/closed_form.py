@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from indexing.types import Rows, Vectors
 from retrieval.prepare import History
+from retrieval.training.inverse import Inverse, inverse_of, touches_of
 
 Doubles = NDArray[np.float64]
 
@@ -33,35 +33,19 @@ def low_rank_ease(
     Returns:
         What items say, and the item side: two times (N, rank).
     """
-    place = np.full(count, -1)
-    place[kept] = np.arange(len(kept))
-    gram = np.zeros((len(kept), len(kept)))
-    for past, values in zip(pasts, worth, strict=True):
-        here = place[past.rows]
-        known = values[here >= 0].astype(np.float64)
-        gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(known, known)
-    seen = _Predicted.of(gram, regularisation)
+    seen = _Predicted.of(inverse_of(touches_of(pasts, worth, kept, count), regularisation))
     basis = first_eigenvectors(seen, rank)
     said, items = np.zeros((count, rank)), np.zeros((count, rank))
     said[kept, : basis.shape[1]], items[kept, : basis.shape[1]] = seen.weigh(basis), basis
     return said, items
 
 
-def ease(gram: Doubles, regularisation: float) -> Doubles:
-    """Solve for the weights of EASE, (K, K) with nothing on the diagonal, of a gram matrix (K, K), which is used up."""
-    weights = _inverse(gram, regularisation)
+def ease(pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int, regularisation: float) -> Vectors:
+    """Solve for the weights of EASE: (K, K) float32 with nothing on the diagonal; see `low_rank_ease`."""
+    weights = inverse_of(touches_of(pasts, worth, kept, count), regularisation).dense()
     weights *= -1 / np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return weights
-
-
-def _inverse(gram: Doubles, regularisation: float) -> Doubles:
-    """Invert ``G + l`` in the place of G, (K, K): twice as fast as a matrix of which nothing is known."""
-    gram[np.diag_indices_from(gram)] += regularisation
-    factor = torch.from_numpy(gram)
-    torch.linalg.cholesky(factor, out=factor)
-    inverse: Doubles = torch.cholesky_inverse(factor, out=factor).numpy()
-    return inverse
 
 
 class Symmetric(Protocol):
@@ -74,30 +58,25 @@ class Symmetric(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Predicted:
-    """``B' G B``, how predictions of EASE go together, of which nothing is formed but G and an inverse.
+    """``B' G B``, how predictions of EASE go together, of which nothing is formed but what stands for an inverse.
 
     With ``P`` the inverse of ``G + l``, and ``S = 1 / diag(P)``, the weights ``B`` are ``1 - P S``; so ``G B`` is
     ``G - S + l P S``.
 
     Attributes:
-        gram: (K, K), G.
-        inverse: (K, K), P.
+        inverse: P, and with it X, of which G is ``X' X``, and l.
         scale: (K, 1), S.
-        regularisation: l.
     """
 
-    gram: Doubles
-    inverse: Doubles
+    inverse: Inverse
     scale: Doubles
-    regularisation: float
 
     @classmethod
-    def of(cls, gram: Doubles, regularisation: float) -> "_Predicted":
-        inverse = _inverse(gram.copy(), regularisation)
-        return cls(gram, inverse, 1 / np.diag(inverse)[:, None], regularisation)
+    def of(cls, inverse: Inverse) -> "_Predicted":
+        return cls(inverse, 1 / inverse.diagonal[:, None])
 
     def __len__(self) -> int:
-        return len(self.gram)
+        return len(self.scale)
 
     def weigh(self, basis: Doubles) -> Doubles:
         """Multiply by B, from the left."""
@@ -105,8 +84,8 @@ class _Predicted:
         return weighed
 
     def __matmul__(self, basis: Doubles) -> Doubles:
-        scaled = self.scale * basis
-        seen = self.gram @ basis - scaled + self.regularisation * (self.inverse @ scaled)
+        scaled, touches = self.scale * basis, self.inverse.touches
+        seen = touches.T @ (touches @ basis) - scaled + self.inverse.regularisation * (self.inverse @ scaled)
         product: Doubles = seen - self.scale * (self.inverse @ seen)
         return product
 

@@ -1,6 +1,7 @@
 """Learn sources of candidates from a past, and from nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,16 @@ def learn_sources(
     config = config or SourcesConfig()
     count = len(space.indexed)
     book, (_, worth) = Book.of(pasts, count), worth_of(pasts)
+    liked = (worth >= 1).astype(np.float32)
+    lately = learn_ease("ease", pasts, worth, config.half_life, config, book)
+    if np.array_equal(liked, worth):  # as where weights are all alike: the same matrix
+        of_liked = replace(lately, name="ease_liked", half_life=_ALL_ALIKE)
+    else:
+        of_liked = learn_ease("ease_liked", pasts, liked, _ALL_ALIKE, config, book)
     return (
         *space_sources(space, book),
-        learn_ease("ease", pasts, worth, config.half_life, config, book),
-        learn_ease("ease_liked", pasts, (worth >= 1).astype(np.float32), _ALL_ALIKE, config, book),
+        lately,
+        of_liked,
         learn_ease("ease_ratings", pasts, worth - 1, _ALL_ALIKE, config, book),
         learn_next(pasts, count, config, book),
         Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
@@ -60,15 +67,16 @@ def learn_ease(
     counts, levels = touched(pasts, count), levels_of(pasts)
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
-    place = np.full(count, -1)
-    place[kept] = np.arange(len(kept))
-    gram = np.zeros((len(kept), len(kept)))
-    for past in pasts:
-        here = place[past.rows]
-        told = np.interp(past.weights, levels, worth)[here >= 0]
-        gram[np.ix_(here[here >= 0], here[here >= 0])] += np.outer(told, told)
-    rows, values = strongest(ease(gram, config.regularisation), kept, count, config.neighbours)
-    return Neighbours(name, rows, values, place >= 0, half_life, levels, worth, book)
+    known = np.zeros(count, np.bool_)
+    known[kept] = True
+    if worth.any():
+        told = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
+        weights = ease(pasts, told, kept, count, config.regularisation)
+        rows, values = strongest(weights, kept, count, config.neighbours)
+    else:  # nobody says anything
+        rows = np.full((count, config.neighbours), -1, np.int32)
+        values = np.zeros(rows.shape, np.float32)
+    return Neighbours(name, rows, values, known, half_life, levels, worth, book)
 
 
 def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:

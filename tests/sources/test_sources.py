@@ -9,11 +9,13 @@ from indexing.errors import InputError, ShapeError
 from indexing.item_ids import ItemIds
 from retrieval.baselines import EASE
 from retrieval.interactions import Interactions
+from retrieval.item_space import ItemSpace
 from retrieval.prepare import History, histories
 from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest
 from retrieval.sources.pool import top_of
-from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
+from retrieval.training.sources import learn_ease, learn_next, learn_recent, learn_sources, worth_of
 from retrieval.training.stage_config import SourcesConfig
+from retrieval.users import UserModel
 from tests.sources.worlds import ITEMS, drawn, table_of
 
 DAY = 86_400
@@ -150,3 +152,32 @@ def test_a_book_knows_what_was_learned_from() -> None:
 def test_weights_and_times_fit_histories() -> None:
     with pytest.raises(ShapeError, match="weights, times and histories differ in length"):
         Asked([np.array([1])], [np.ones(2, np.float32)], np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("rated", [True, False])
+def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bool) -> None:
+    """Where weights are all alike two of them are one matrix, and how ratings differ says nothing."""
+    pasts = [
+        replace(past, weights=past.weights if rated else np.ones_like(past.weights))
+        for past in histories(Interactions.from_arrow(table_of(drawn(40))), ItemIds(ITEMS))
+    ]
+    space = ItemSpace.of(np.eye(len(ITEMS), dtype=np.float32), UserModel())
+    config = SourcesConfig(neighbours=len(ITEMS), regularisation=5.0)
+    found = {source.name: source for source in learn_sources(pasts, space, config)}
+    x = np.zeros((len(pasts), len(ITEMS)))
+    seen = np.zeros(x.shape, np.bool_)
+    for line, past in enumerate(pasts):
+        x[line, past.rows], seen[line, past.rows] = past.weights, True
+    told = x / x[seen].mean()
+    halves = {"ease": 20.0, "ease_liked": 1e9, "ease_ratings": 1e9}
+    for name, worth in {"ease": told, "ease_liked": told >= 1, "ease_ratings": np.where(seen, told - 1, 0)}.items():
+        solved = np.linalg.inv(worth.T.astype(float) @ worth + 5.0 * np.eye(len(ITEMS)))
+        expected = solved / -np.diag(solved)
+        np.fill_diagonal(expected, 0)
+        source = found[name]
+        assert isinstance(source, Neighbours)
+        dense = np.zeros((len(ITEMS), len(ITEMS) + 1))
+        np.put_along_axis(dense, source.rows.astype(int) % (len(ITEMS) + 1), source.values, axis=1)
+        np.testing.assert_allclose(dense[:, :-1], expected, atol=1e-5)  # single precision
+        assert source.half_life == halves[name]
+        assert source.known.all()
