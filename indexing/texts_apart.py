@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,15 @@ from indexing.catalogue import Catalogue
 from indexing.cleaning import clean_text
 from indexing.encoders.base import Encoder, KnowsTokens, unit
 from indexing.errors import examples
+from indexing.languages import UNKNOWN as UNTOLD
+from indexing.languages import guess_language
 from indexing.types import Modality, Rows, Vectors
 
 MOST_TEXTS = 2_000
 ALIKE = 0.999  # cosine over which nobody tells two texts apart by their vectors
 MOST_ALIKE, MOST_UNKNOWN = 0.05, 0.25  # shares of texts and of tokens above which something is wrong
+LEAST_FOREIGN = 0.1  # of the texts, in other languages than the encoder's
+ENGLISH, ENGLISH_ALONE = "en", "pocket"  # the language, and the encoder that knows no other
 UNKNOWN = "unknown_tokens"  # its name among the counts of a manifest
 WAY_OUT = (
     "build with an encoder that knows their language: open_clip:ViT-B-32-SigLIP2-256/webli knows many, and "
@@ -36,28 +40,48 @@ class Told:
         alike: How many of them have nearly the vector of another, different text.
         pair: Two of these.
         unknown: The share of tokens that the tokenizer does not know; None where it does not say.
+        languages: How many texts seem to be in which language, where the encoder knows English alone.
     """
 
     texts: int
     alike: int
     pair: tuple[str, ...]
     unknown: float | None
+    languages: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def foreign(self) -> dict[str, int]:
+        """Other languages than the encoder's, with the count of texts, where these are no few and not by chance."""
+        others = {name: count for name, count in self.languages.items() if name not in (ENGLISH, UNTOLD)}
+        count = sum(others.values())
+        told = count > max(1, self.languages.get(ENGLISH, 0)) and count >= LEAST_FOREIGN * self.texts
+        return others if told else {}
 
     @property
     def good(self) -> bool:
         """Whether the encoder tells the texts apart, as far as was looked."""
         few = self.alike < 2 or self.alike <= MOST_ALIKE * self.texts
-        return few and (self.unknown or 0.0) <= MOST_UNKNOWN
+        return few and (self.unknown or 0.0) <= MOST_UNKNOWN and not self.foreign
 
     def in_words(self) -> str:
         """Say what was found, in one line."""
         line = f"{self.alike} of {self.texts} texts have nearly the vector of another, different text"
         line += f", e.g. {examples(self.pair)}" if self.pair else ""
-        return line + (f"; {self.unknown:.0%} of their tokens are unknown to the encoder" if self.unknown else "")
+        line += f"; {self.unknown:.0%} of their tokens are unknown to the encoder" if self.unknown else ""
+        if not self.foreign:
+            return line
+        named = ", ".join(f"{name} {count}" for name, count in self.foreign.items())
+        return f"{line}; {sum(self.foreign.values())} seem not to be in English, which alone it knows ({named})"
 
     def to_json(self) -> dict[str, Any]:
         """Give what was measured as plain JSON values."""
-        return {"texts": self.texts, "alike": self.alike, "pair": list(self.pair), UNKNOWN: self.unknown}
+        return {
+            "texts": self.texts,
+            "alike": self.alike,
+            "pair": list(self.pair),
+            UNKNOWN: self.unknown,
+            "languages": dict(self.languages),
+        }
 
 
 def told_apart(bundle: Bundle, rng: np.random.Generator) -> Told | None:
@@ -78,7 +102,9 @@ def told_apart(bundle: Bundle, rng: np.random.Generator) -> Told | None:
     if len(kept) < 2:
         return None
     found, pair = _alike(unit(vectors.vectors[Modality.TEXT][rows[kept]]), [texts[place] for place in kept])
-    return Told(len(kept), found, pair, bundle.manifest.counts.get(UNKNOWN))
+    english = bundle.manifest.encoder.name == ENGLISH_ALONE
+    languages = Counter(guess_language(texts[place]) for place in kept) if english else Counter[str]()
+    return Told(len(kept), found, pair, bundle.manifest.counts.get(UNKNOWN), dict(languages.most_common()))
 
 
 def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float]:

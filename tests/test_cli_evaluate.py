@@ -129,7 +129,6 @@ def test_texts_find_the_items_that_they_mean(shop: Shop, run: Run, tmp_path: Pat
         (["--queries", "{strange}"], "is in the bundle; are they the same ids?"),
         (["{log}", "--items", "nowhere.parquet"], "nowhere.parquet: there is no such file"),
         (["{log}", "--html", "r.html", "--colour-by", "color"], "there is no attribute 'color' to colour by"),
-        (["{log}", "--html", "r.html", "--map", "tsne"], "there is no map 'tsne'"),
     ],
 )
 def test_mistakes_are_one_line_with_a_way_out(

@@ -79,6 +79,20 @@ def test_pocket_says_what_share_it_does_not_know(
     assert least <= pocket.unknown_share(texts) <= most
 
 
+GERMAN = ["rotes Haus mit Garten", "ein Baum am Weg", "Stuhl aus Holz", "Hose für den Sommer", "Becher", "Tasse"]
+RUSSIAN = ["красный дом", "зелёное дерево", "синий стул", "чашка кофе", "белая рубашка", "mug"]
+TITLES = ["La La Land", "Die Hard", "El Mariachi", "a mug with the moon", "lamp", "the red chair", "rug", "sofa bed"]
+
+
+@pytest.mark.parametrize(("texts", "told"), [(GERMAN, "(de 4)"), (RUSSIAN, "(ru 5)"), (TITLES, ""), (ENGLISH, "")])
+def test_texts_in_another_language_than_pocket_knows_are_noticed(
+    texts: list[str], told: str, pocket: PocketEncoder, tmp_path: Path
+) -> None:
+    good, verdict, way_out = finding(build_bundle(Catalogue.open(csv(tmp_path, texts)), pocket, tmp_path / "b"))
+    assert (good, bool(way_out)) == (not told, bool(told))
+    assert verdict.endswith(f"seem not to be in English, which alone it knows {told}" if told else "different text")
+
+
 def test_any_encoder_is_measured(tmp_path: Path) -> None:
     titles = ["rug", "radio", "ring", "mug", "map", "moon"]
     told = told_apart(

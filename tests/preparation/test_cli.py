@@ -82,8 +82,8 @@ def test_options_reach_the_rules(tmp_path: Path, log: Path, run: Run) -> None:
         (("out.parquet", "--events", "view"), "cannot read 'view'"),
         (("out.parquet", "--k-core", "5;5"), "cannot read '5;5' of --k-core; write a number for both"),
         (("out.parquet", "--pushed", "all"), "'all' is not one of 'interactions', 'users', 'keep'"),
-        (("out.parquet", "--report", "log.csv"), "is the log itself"),
-        (("out.parquet", "--report", "out.parquet"), "both the log and the report"),
+        (("out.parquet", "--report", "log.csv"), "log.csv is to be a .json file"),
+        (("out.parquet", "--report", "out.parquet"), "out.parquet is to be a .json file"),
     ],
 )
 def test_what_it_cannot_do_leaves_nothing_behind(
