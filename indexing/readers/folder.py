@@ -12,8 +12,8 @@ import pyarrow as pa
 from indexing.columns import Columns, NamedColumns, is_text
 from indexing.errors import CatalogueError, examples
 from indexing.picture_formats import FORMATS
-from indexing.readers import TableReader
-from indexing.readers.captions import UnreadableCaption, decode_caption
+from indexing.readers import ReadingNotes, TableReader
+from indexing.readers.captions import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.readers.csv import read_csv
 from indexing.readers.jsonl import as_text, read_jsonl
 from indexing.readers.listing import Listing, list_folder, shown
@@ -79,7 +79,9 @@ def _caption(root: Path, path: PurePosixPath, found: Listing) -> str | None:
     try:
         with (root / path).open("rb") as file:
             data = file.read(LONGEST_CAPTION + 1)
-        return decode_caption(data[:LONGEST_CAPTION], cut=len(data) > LONGEST_CAPTION)
+        caption = decode_caption(data[:LONGEST_CAPTION], cut=len(data) > LONGEST_CAPTION)
+        found.western += is_western(data[:LONGEST_CAPTION])
+        return caption
     except OSError as error:
         found.problems[path] = f"caption cannot be read: {error.strerror or error}"
     except UnreadableCaption as problem:
@@ -99,7 +101,12 @@ def _listed(name: str, found: Listing, captions: dict[PurePosixPath, str | None]
     table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
     order = sorted([*found.pictures, *found.problems])
     malformed = {row: _reason(path, found) for row, path in enumerate(order) if path in found.problems}
-    return TableReader(name, table, malformed, found.left_out)
+    return TableReader(name, table, malformed, found.left_out, _notes(found))
+
+
+def _notes(found: Listing) -> ReadingNotes:
+    """Say how many captions were read in an encoding that had to be found out."""
+    return ReadingNotes(read_as=[f"{found.western} captions in {WESTERN}"] if found.western else [])
 
 
 def _reason(path: PurePosixPath, found: Listing) -> str:
@@ -134,7 +141,7 @@ def _with_metadata(
         table = table.append_column("item_id", table.column("file_name").cast(pa.string()))
     malformed |= {rows + place: _reason(path, found) for place, path in enumerate(sorted(found.problems))}
     name = str(root / found.metadata[0]) if len(found.metadata) == 1 else str(root)
-    return TableReader(name, table, malformed, found.left_out)
+    return TableReader(name, table, malformed, found.left_out, _notes(found))
 
 
 def _metadata(path: Path, columns: Columns | NamedColumns | None) -> TableReader:

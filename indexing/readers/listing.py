@@ -41,6 +41,7 @@ class Listing:
         problems: Why an entry is none of these, by its path.
         left_out: How many entries are hidden or belong to the operating system; what is below such a folder is not
             counted.
+        western: How many captions are in Windows-1252.
     """
 
     pictures: list[PurePosixPath] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Listing:
     metadata: list[PurePosixPath] = field(default_factory=list)
     problems: dict[PurePosixPath, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    western: int = 0
 
 
 def list_folder(folder: Path) -> Listing:

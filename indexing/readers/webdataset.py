@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from indexing.errors import CatalogueError, examples
 from indexing.readers import ReadingNotes
-from indexing.readers.captions import UnreadableCaption, decode_caption
+from indexing.readers.captions import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.readers.jsonl import as_text, json_object
 from indexing.readers.tar import Record, records
 
@@ -50,7 +50,7 @@ class WebDatasetReader:
         self.notes = ReadingNotes()
         held: set[str] = set()
         kinds: dict[str, pa.DataType] = {}
-        number = -1
+        number, western = -1, 0
         first_shard: dict[str, str] = {}
         for number, record in enumerate(self._records({"json", *CAPTIONS})):
             values, problem = _values(record)
@@ -58,12 +58,15 @@ class WebDatasetReader:
             if problem:
                 malformed[number] = problem
                 continue
+            western += is_western(_first(record, CAPTIONS) or b"")
             held |= {name for name, (extensions, _) in MEMBERS.items() if record.members.keys() & set(extensions)}
             _learn(kinds, values)
         if number < 0:
             raise CatalogueError(f"{self.name} holds no row: no member is named like 0001.jpg or 0001.txt")
         if number + 1 == len(malformed):
             raise CatalogueError(f"{self.name} holds no row that can be read, e.g. {next(iter(malformed.values()))}")
+        if western:
+            self.notes.read_as.append(f"{western} captions in {WESTERN}")
         members = {name: kind for name, (_, kind) in MEMBERS.items() if name in held}
         if "caption" in members and "caption" in kinds:
             kinds["caption"] = pa.string()

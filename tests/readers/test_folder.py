@@ -33,7 +33,7 @@ def test_captions_do_not_come_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "a.txt").symlink_to(tmp_path / "secret.txt")
     (folder / "b.txt").symlink_to(folder / "b.txt")
-    (folder / "c.txt").write_bytes(b"caf\xe9")
+    (folder / "c.txt").write_bytes(b"\xea\xee\xf2")
     (folder / "d.txt").write_text("x" * 100_000)
     catalogue = Catalogue.from_image_folder(folder)
     texts = {item.item_id: item.text for item in items_of(catalogue)}
@@ -42,7 +42,7 @@ def test_captions_do_not_come_from_elsewhere(tmp_path: Path) -> None:
     assert catalogue.rejects["reason"].to_pylist() == [
         "link leads out of the folder: a.txt",
         "link leads nowhere: b.txt",
-        "caption cannot be read: not UTF-8 at byte 3, save it as UTF-8: c.txt",
+        "caption cannot be read: not UTF-8 at byte 0, save it as UTF-8: c.txt",
     ]
 
 
@@ -218,15 +218,23 @@ def test_captions_of_all_unicode_encodings_are_read(tmp_path: Path, data: bytes,
     assert catalogue.report.rejected == {}
 
 
+def test_captions_are_read_as_windows_1252_where_csv_is(tmp_path: Path) -> None:
+    files = {"a.txt": "a red caf\u00e9".encode("cp1252"), "b.txt": "a blue caf\u00e9".encode()}
+    catalogue = Catalogue.open(put(tmp_path, {"a.png": saved("PNG"), "b.png": saved("PNG"), **files}))
+    assert catalogue.attributes["caption"].to_pylist() == ["a red caf\u00e9", "a blue caf\u00e9"]
+    assert catalogue.report.read_as == ("1 captions in Windows-1252",)
+    assert catalogue.report.rejected == {}
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ("a red caf\u00e9".encode("cp1252"), "not UTF-8 at byte 9, save it as UTF-8"),
+        ("caf\u00e9 ".encode("cp1252") + "caf\u00e9".encode(), "not UTF-8 at byte 3, save it as UTF-8"),
         ("\u043a\u043e\u0442".encode("cp1251"), "not UTF-8 at byte 0, save it as UTF-8"),
         ("a cat".encode("utf-16-le"), "it holds NUL characters, save it as UTF-8"),
         ("\ufeffcat".encode("utf-16-le") + b"x", "not UTF-16-LE at byte 8, save it as UTF-8"),
     ],
-    ids=["cp1252", "cp1251", "UTF-16 without a mark", "half a letter"],
+    ids=["two encodings", "cp1251", "UTF-16 without a mark", "half a letter"],
 )
 def test_captions_of_other_encodings_are_refused_and_named(tmp_path: Path, data: bytes, reason: str) -> None:
     catalogue = Catalogue.open(put(tmp_path, {"a.png": saved("PNG"), "a.txt": data}))

@@ -261,7 +261,13 @@ def test_captions_of_all_unicode_encodings_are_read(tmp_path: Path, data: bytes)
     assert rows_of(WebDatasetReader(tar_of(tmp_path / "x.tar", ("a.txt", data))))[0]["caption"] == "a cat"
 
 
-@pytest.mark.parametrize("data", ["caf\u00e9".encode("cp1252"), "cat".encode("utf-16-le")])
+def test_captions_are_read_as_windows_1252_where_csv_is(tmp_path: Path) -> None:
+    reader = WebDatasetReader(tar_of(tmp_path / "x.tar", ("a.txt", "caf\u00e9".encode("cp1252")), ("b.txt", b"b")))
+    assert [row["caption"] for row in rows_of(reader)] == ["caf\u00e9", "b"]
+    assert reader.notes.read_as == ["1 captions in Windows-1252"]
+
+
+@pytest.mark.parametrize("data", ["\u043a\u043e\u0442".encode("cp1251"), "cat".encode("utf-16-le")])
 def test_captions_of_other_encodings_cost_their_row(tmp_path: Path, data: bytes) -> None:
     reader = WebDatasetReader(tar_of(tmp_path / "x.tar", ("a.txt", data), ("b.caption", b"b")))
     assert [row["item_id"] for row in rows_of(reader)] == ["b"]
