@@ -11,17 +11,18 @@ import numpy as np
 from safetensors.numpy import save
 
 from indexing import fsops
+from indexing.arguments import check_call, check_flag, check_kind, check_path
 from indexing.blocks import mapped
 from indexing.bundle import Bundle
 from indexing.carrying import Carried, Carry, Items, learned_before
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, EncodeReport
+from indexing.catalogue import Catalogue, check_catalogue
+from indexing.encode import EncodeConfig, EncodeReport, check_encoding
 from indexing.encode_progress import embed
 from indexing.encoders import load_encoder
-from indexing.encoders.base import Encoder, EncoderInfo, HasBridge
+from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder
 from indexing.encoders.golden import golden_vectors
 from indexing.encoders.vectors import VectorsEncoder
-from indexing.errors import BundleError, CatalogueError, InputError
+from indexing.errors import BundleError, CatalogueError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation, collected
 from indexing.index import IndexConfig
@@ -73,8 +74,13 @@ def build_bundle(
         CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
         BundleLockedError: When another process is writing to the bundle.
     """
-    root = Path(out)
+    root = check_path(out, "out")
     encoder = _checked(catalogue, encoder)
+    check_encoding(encode, progress)
+    if index is not None:
+        check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
+    check_call(carry, "carry")
+    check_flag(drop_learned, "drop_learned")
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
     with writing(root):
@@ -96,16 +102,10 @@ def build_bundle(
 
 def _checked(catalogue: object, encoder: Encoder | str) -> Encoder:
     """Check what is to be built, and give the encoder."""
-    if not isinstance(catalogue, Catalogue):
-        raise InputError(
-            f"catalogue is a {type(catalogue).__name__}; open a file or folder with Catalogue.open(PATH), or give a "
-            "table by Catalogue.from_dataset(datasets.Dataset.from_pandas(table))"
-        )
+    check_catalogue(catalogue)
     if isinstance(encoder, str):
         return load_encoder(encoder)
-    if not isinstance(encoder, Encoder):
-        raise InputError(f"encoder is a {type(encoder).__name__}; give what load_encoder gives, or a name as 'pocket'")
-    return encoder
+    return check_encoder(encoder)
 
 
 def _seed(root: Path, work: Path, fingerprint: str) -> None:

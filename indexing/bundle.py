@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from indexing.arguments import check_names, check_path
 from indexing.changes import LOG, Batch, acknowledged, read_batch
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError
@@ -56,7 +57,9 @@ class Bundle:
             BundleError: When there is no bundle, or one that this version cannot read.
             DamagedFileError: When a file is missing or is not what was written.
         """
-        root = Path(root)
+        root = check_path(root, "the folder of the bundle")
+        if only is not None:
+            check_names(only, "only", ordered=False)
         state = read_state(root)
         while state is not None:
             try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexing.arguments import check_flag, check_path, check_whole
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.errors import CatalogueError, InputError
@@ -29,6 +30,7 @@ from indexing.vectors import VectorBatch, check_dim, check_lengths, column_dims,
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
+MOST_AT_ONCE = 2**31 - 1  # rows that Arrow reads
 SAVED_DATASET = "dataset:"
 Source = Path | str | Remote
 
@@ -102,14 +104,15 @@ class Catalogue:
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
         """Read the pictures below a folder, with a caption file beside each or one metadata file."""
         check_columns(columns)
-        return cls(read_folder(folder, columns), columns, Path(folder))
+        return cls(read_folder(check_path(folder, "folder"), columns), columns, Path(folder))
 
     @classmethod
     def from_webdataset(
         cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
     ) -> "Catalogue":
         """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
-        return cls(WebDatasetReader(source), columns, Path(images) if images else None)
+        check_columns(columns)
+        return cls(WebDatasetReader(check_path(source, "source")), columns, _folder(images))
 
     @classmethod
     def from_dataset(
@@ -121,7 +124,7 @@ class Catalogue:
     ) -> "Catalogue":
         """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
         check_columns(columns)
-        return cls(DatasetReader(dataset, columns), columns, Path(images) if images else None)
+        return cls(DatasetReader(dataset, columns), columns, _folder(images))
 
     @classmethod
     def open(
@@ -143,9 +146,13 @@ class Catalogue:
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
         """
+        check_flag(allow_urls, "allow_urls")
+        check_path(path)
         if (source := str(path)).startswith(SAVED_DATASET):
             folder = source.removeprefix(SAVED_DATASET)
-            return cls(DatasetReader(load_saved(folder), columns, source), columns, Path(images or folder))
+            return cls(
+                DatasetReader(load_saved(folder), columns, source), columns, check_path(images or folder, "images")
+            )
         if is_url(source):
             return cls._table(remote(source, allow_urls), columns, images)
         path = Path(path)
@@ -199,9 +206,7 @@ class Catalogue:
             InputError: When the size is not positive.
             CatalogueError: While reading, when the source is no longer what it was.
         """
-        if size < 1:
-            raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
-        return self._batches(size)
+        return self._batches(min(check_whole(size, "size"), MOST_AT_ONCE))
 
     def vectors(self, size: int, dim: int | Mapping[Modality, int] | None = None) -> Iterator[VectorBatch]:
         """Give the precomputed vectors of the kept items in order, at most ``size`` items at a time.
@@ -215,8 +220,7 @@ class Catalogue:
             InputError: When the size is not positive.
             CatalogueError: When the source has no vectors, or of several lengths, or of another than ``dim``.
         """
-        if size < 1:
-            raise InputError(f"batches of {size} items cannot be made; give a size of at least 1")
+        size = min(check_whole(size, "size"), MOST_AT_ONCE)
         if isinstance(dim, Mapping):
             return self._vectors(size, check_lengths(self.source, self.vector_dims, dim))
         return self._vectors(size, dict.fromkeys(self.columns.vectors, check_dim(self.source, self.vector_dims, dim)))
@@ -263,11 +267,29 @@ class Catalogue:
         return scan(self.reader, self.columns)
 
 
+def check_catalogue(catalogue: object) -> None:
+    """Check that what should be items is a catalogue.
+
+    Raises:
+        InputError: When it is something else, as a data frame.
+    """
+    if not isinstance(catalogue, Catalogue):
+        raise InputError(
+            f"catalogue is a {type(catalogue).__name__}; open a file or folder with Catalogue.open(PATH), or give a "
+            "table by Catalogue.from_dataset(datasets.Dataset.from_pandas(table))"
+        )
+
+
 def _images(images: Path | str | None, table: Source) -> Path | None:
     """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
     if images is None and not isinstance(table, Remote):
-        return Path(table).parent
-    return Path(images) if images is not None else None
+        return check_path(table).parent
+    return check_path(images, "images") if images is not None else None
+
+
+def _folder(images: Path | str | None) -> Path | None:
+    """Give the folder that picture paths start from, if there is one."""
+    return check_path(images, "images") if images else None
 
 
 def _holds_only(path: Path, suffix: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexing.arguments import check_kind, check_names
 from indexing.attribute_types import (
     VECTOR,
     is_embedding,
@@ -71,6 +72,10 @@ class Columns:
     video: str | None = None
     vectors: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_kind(self.item_id, str, "item_id", "give the name of a column")
+        _name_columns(self, ("text", "attributes", "vectors"), ("attributes",))
+
     @property
     def images(self) -> tuple[str, ...]:
         """The columns that hold pictures."""
@@ -91,6 +96,8 @@ class Columns:
         Raises:
             CatalogueError: When it has not.
         """
+        check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
+        check_kind(source, str, "source", "give what to call it")
         named = (self.item_id, *self.text, *self.media, *self.vectors, *(self.attributes or ()))
         for name in named:
             if name not in schema.names:
@@ -121,6 +128,7 @@ class Columns:
 
     def attribute_names(self, schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
         """Give the columns to keep beside the item_id, text first, and why each of the others is none of them."""
+        check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
         taken = {self.item_id, *self.media, *self.text, *self.vectors}
         others = dict.fromkeys(name for name in schema.names if name not in taken)
         wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
@@ -159,6 +167,24 @@ class NamedColumns:
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.item_id is not None:
+            check_kind(self.item_id, str, "item_id", "give the name of a column, or None")
+        _name_columns(self, ("text", "vectors"), ("text", "vectors"))
+
+
+def _name_columns(columns: object, lists: Sequence[str], perhaps: Sequence[str]) -> None:
+    """Check names of columns, lists of them where several are meant, and hold the lists as tuples."""
+    for name in lists:
+        if (given := getattr(columns, name)) is not None or name not in perhaps:
+            object.__setattr__(columns, name, tuple(check_names(given, name)))
+    for name in ("image", "audio", "video"):
+        given = getattr(columns, name)
+        if isinstance(given, list | tuple) and name == "image":
+            object.__setattr__(columns, name, tuple(check_names(given, name)))
+        elif given is not None:
+            check_kind(given, str, name, "give the name of a column, or None")
 
 
 def check_columns(columns: object) -> None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from indexing import fsops
+from indexing.arguments import check_path
 from indexing.bundle import Bundle
 from indexing.errors import BundleError
 from indexing.generation import ATTRIBUTES, STORE, part_of
@@ -58,7 +59,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
         BundleLockedError: When another compaction of the bundle is running.
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
-    root = Path(root)
+    root = check_path(root, "the folder of the bundle")
     require_bundle(root)
     with writing(root, name="COMPACTING"):
         require_newest(root)

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing import fsops
+from indexing.arguments import check_flag, check_names, check_path
 from indexing.attribute_types import in_words
 from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.catalogue import Catalogue, check_catalogue
 from indexing.changes import Batch, acknowledged, digest_of, settle, write_batch
-from indexing.encode import EncodeConfig
+from indexing.encode import EncodeConfig, check_encoding
 from indexing.encode_progress import embed
-from indexing.encoders.base import Encoder
+from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.vectors import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.fusion import fuse
@@ -97,6 +98,9 @@ def add(
         EncoderMismatchError: When the encoder is another.
         BundleLockedError: When another process goes on writing to the bundle.
     """
+    check_catalogue(catalogue)
+    check_encoder(encoder)
+    check_encoding(encode, progress)
     with changing(bundle) as present:
         if known := present.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
@@ -122,6 +126,9 @@ def upsert(
     Raises:
         InputError: When the items would lose values because their source lacks a column; nothing is changed then.
     """
+    check_catalogue(catalogue)
+    check_encoder(encoder)
+    check_encoding(encode, progress)
     with changing(bundle) as present:
         return _put(present, catalogue, encoder, encode, progress)
 
@@ -138,10 +145,9 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
         UnknownItemError: When the bundle lacks one and ``missing_ok`` is not set; nothing is changed then.
         InputError: When nothing would be left.
     """
-    if isinstance(item_ids, str):
-        raise InputError(f"item_ids is the single value {item_ids!r}; give a list, even of one: [{item_ids!r}]")
+    check_flag(missing_ok, "missing_ok")
+    wanted = list(dict.fromkeys(check_names(item_ids, "item_ids", ordered=False)))
     with changing(bundle) as present:
-        wanted = list(dict.fromkeys(item_ids))
         known = present.items.known(wanted)
         if len(known) < len(wanted) and not missing_ok:
             unknown = [item_id for item_id in wanted if item_id not in present.items]
@@ -161,7 +167,7 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
 @contextmanager
 def changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and give what is in force."""
-    root = bundle.root if isinstance(bundle, Bundle) else Path(bundle)
+    root = bundle.root if isinstance(bundle, Bundle) else check_path(bundle, "the folder of the bundle")
     require_bundle(root)
     with writing(root, wait=WAIT):
         require_newest(root)

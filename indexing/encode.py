@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from indexing.arguments import check_flag, check_kind, check_number, check_whole
 from indexing.catalogue import Catalogue
 from indexing.decoding.decode import Task
 from indexing.decoding.pool import MEMORY, SECONDS, DecodePool
 from indexing.decoding.shared import task_for
 from indexing.encode_batch import EncodingRun
 from indexing.encoders.base import Encoder, PixelEncoder
-from indexing.errors import InputError
 from indexing.films import FilmLimits
 from indexing.pictures import PictureLimits
 from indexing.sounds import SoundLimits
@@ -62,10 +62,12 @@ class EncodeConfig:
     def __post_init__(self) -> None:
         least = {"batch_size": 1, "frames": 1, "workers": 0}
         for name, limit in least.items():
-            if (value := getattr(self, name)) is not None and value < limit:
-                raise InputError(f"{name} is {value}, expected at least {limit}")
-        if self.seconds <= 0 or self.memory <= 0:
-            raise InputError(f"seconds is {self.seconds} and memory {self.memory}; both must be more than 0")
+            if (value := getattr(self, name)) is not None or name != "workers":
+                check_whole(value, name, limit)
+        for name in ("seconds", "memory"):
+            check_number(getattr(self, name), name, "give a number of more than 0", above=0)
+        for name, kind in (("limits", PictureLimits), ("sounds", SoundLimits), ("films", FilmLimits)):
+            check_kind(getattr(self, name), kind, name, f"give {kind.__name__}(…)")
 
 
 @dataclass
@@ -139,6 +141,17 @@ def encode_catalogue(
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
                     progress(finished, report.seconds)
+
+
+def check_encoding(config: object, progress: object) -> None:
+    """Check how items are to be encoded.
+
+    Raises:
+        InputError: When it cannot be told.
+    """
+    if config is not None:
+        check_kind(config, EncodeConfig, "encode", "give an EncodeConfig, or None")
+    check_flag(progress, "progress")
 
 
 def _workers(memory: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
+from indexing.arguments import check_limits
 from indexing.errors import InputError
 from indexing.extras import import_extra
 from indexing.files import UnusableFile, unreadable
@@ -42,6 +43,9 @@ class FilmLimits:
     pixels: int = 9_500_000
     file_bytes: int = 200_000_000
     decoded_pixels: int = 4_000_000_000
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 class UnusableFilm(UnusableFile):

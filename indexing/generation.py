@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing import fsops
+from indexing.arguments import check_kind
 from indexing.changes import Batch
 from indexing.damaged import finite_tensors, read_as
-from indexing.encoders.base import Encoder
+from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.golden import check_golden
-from indexing.errors import DamagedFileError, EncoderMismatchError
+from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.fusion import ModalityVectors
 from indexing.growing import Growing
 from indexing.index import VectorIndex, load_index
@@ -142,10 +143,13 @@ class Generation:
 
     def has(self, name: str) -> bool:
         """Whether this generation contains a file."""
+        check_kind(name, str, "name", "give that of a file, as text")
         return any(record.name == name for record in self.manifest.files)
 
     def read(self, name: str) -> bytes:
         """Give the bytes of a file of this generation."""
+        if not self.has(name):
+            raise BundleError(f"{self.folder} has no file {name!r}")
         return read_whole(self.folder / name)
 
     def check_encoder(self, encoder: Encoder) -> None:
@@ -154,6 +158,7 @@ class Generation:
         Raises:
             EncoderMismatchError: When it is not the encoder that built it, or gives other vectors.
         """
+        check_encoder(encoder)
         if encoder is self._proven:
             return
         built, given = self.manifest.encoder, encoder.info

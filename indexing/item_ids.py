@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from indexing.arguments import check_iterable
 from indexing.errors import InputError, UnknownItemError, examples
 from indexing.types import Mask, Rows
 
@@ -24,7 +25,7 @@ class ItemIds(Sequence[str]):
     """
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._ids = tuple(item_ids)
+        self._ids = tuple(check_iterable(item_ids, "item_ids"))
         _check(self._ids)
         self._row_of = {item_id: row for row, item_id in enumerate(self._ids)}
         self._moved: dict[str, int | None] = {}  # what has changed since; the large table is shared
@@ -73,7 +74,7 @@ class ItemIds(Sequence[str]):
         Raises:
             UnknownItemError: When an id is not among these items.
         """
-        wanted = list(item_ids)
+        wanted = list(check_iterable(item_ids, "item_ids"))
         rows = [self.row(item_id) for item_id in wanted]
         if None in rows:
             unknown = [item_id for item_id, row in zip(wanted, rows, strict=True) if row is None]
@@ -102,7 +103,7 @@ class ItemIds(Sequence[str]):
 
     def known(self, item_ids: Iterable[str]) -> list[str]:
         """Keep those ids that are among these items, in the order given."""
-        return [item_id for item_id in item_ids if item_id in self]
+        return [item_id for item_id in check_iterable(item_ids, "item_ids") if item_id in self]
 
     def __contains__(self, item_id: object) -> bool:
         return self.row(item_id) is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from indexing.arguments import check_limits
 from indexing.errors import MissingExtraError
 from indexing.files import UnusableFile, read_file
 from indexing.picture_formats import START, decoder_of, picture_format, unread, webp_size
@@ -32,6 +33,9 @@ class PictureLimits:
 
     pixels: int = 40_000_000
     file_bytes: int = 20_000_000
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 class UnusablePicture(UnusableFile):

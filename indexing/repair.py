@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing import fsops
+from indexing.arguments import check_flag, check_path
 from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, Batch, acknowledged, digest_of, names_between, read_batch
 from indexing.compact import Learned, folded
@@ -56,7 +57,8 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
         BundleError: When there is no bundle.
         BundleLockedError: When another process is writing to it.
     """
-    root = Path(root)
+    root = check_path(root, "the folder of the bundle")
+    check_flag(drop_changes, "drop_changes")
     require_bundle(root)
     with writing(root):
         done: list[str] = []

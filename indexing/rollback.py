@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from indexing.arguments import check_kind, check_path
 from indexing.bundle import Bundle, check_encoders
 from indexing.changes import LOG, acknowledged, digest_of, read_batch
 from indexing.errors import BundleError, DamagedFileError
@@ -46,7 +47,9 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
         BundleError: When there is no such generation, or it cannot take a change that came after it.
         DamagedFileError: When it, or a change, is damaged.
     """
-    root = Path(root)
+    root = check_path(root, "the folder of the bundle")
+    if to is not None:
+        check_kind(to, str, "to", "give the name of a generation, as gen-000001, or None")
     require_bundle(root)
     with writing(root):
         require_newest(root)

@@ -19,7 +19,8 @@ def parse_bytes(size: int | str) -> int:
         InputError: When it is not one, or less than one byte.
     """
     found = _SIZE.fullmatch(str(size).strip()) if type(size) in (int, str) else None
-    value = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
+    wanted = float(found[1]) * UNITS[found[2].upper()] if found else 0.0
+    value = int(wanted) if wanted < 2**63 else 0
     if value < 1:
         raise InputError(f"{size!r} is no amount of memory; give bytes, or text such as '512M' or '2G'")
     return value

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_limits
 from indexing.extras import import_extra
 from indexing.files import UnusableFile, read_file
 
@@ -43,6 +44,9 @@ class SoundLimits:
     file_bytes: int = 20_000_000
     rate: int = 192_000
     channels: int = 8
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 class UnusableSound(UnusableFile):

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from indexing.arguments import check_kind
 from indexing.attribute_types import in_words
 from indexing.bundle import Bundle
 from indexing.changes import Batch
@@ -41,6 +42,8 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
         InputError: When a column is not in the bundle, or a value is not of its type.
         BundleLockedError: When another process goes on writing to the bundle.
     """
+    if item_id is not None:
+        check_kind(item_id, str, "item_id", "give the name of a column, or None")
     with changing(bundle) as present:
         schema = present.attributes.schema
         texts = tuple(column.name for column in schema if pa.types.is_string(column.type))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from indexing.arguments import check_call, check_path
 from indexing.bundle import Bundle
 from indexing.changes import LOG, acknowledged, names_between, read_batch
 from indexing.errors import BundleError, DamagedFileError
@@ -56,7 +57,8 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
     Raises:
         BundleError: When there is no bundle at all.
     """
-    root, told = Path(root), progress or (lambda _: None)
+    root = check_path(root, "the folder of the bundle")
+    told = check_call(progress, "progress") or (lambda _: None)
     state: State | None = None
     problems: list[Problem] = []
     try:

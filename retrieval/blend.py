@@ -2,12 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from numbers import Real
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.arguments import check_mapping, is_number, shown_number
 from indexing.errors import InputError
 from indexing.types import Rows
 from retrieval.attribute_columns import is_measured, numbers
@@ -34,6 +34,7 @@ class Blend:
     """
 
     def __init__(self, attributes: pa.Table, weights: Mapping[str, float]) -> None:
+        check_mapping(weights, "weights", "{'margin': 0.2}")
         for name, weight in weights.items():
             if attributes.schema.names.count(name) != 1:
                 close = difflib.get_close_matches(name, attributes.schema.names) or attributes.schema.names
@@ -41,8 +42,10 @@ class Blend:
             kind = attributes.schema.field(name).type
             if not is_measured(kind):
                 raise InputError(f"attribute {name!r} is {kind}: weigh one of numbers, booleans or dates")
-            if isinstance(weight, bool) or not isinstance(weight, Real) or not abs(float(weight)) <= MOST:
-                raise InputError(f"the weight of {name!r} is {weight!r}; give a number from -{MOST:g} to {MOST:g}")
+            if not is_number(weight, -MOST, MOST):
+                raise InputError(
+                    f"the weight of {name!r} is {shown_number(weight)}; give a number from -{MOST:g} to {MOST:g}"
+                )
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         self._columns = {name: attributes.column(name) for name in self.weights}
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number
 from indexing.errors import InputError, ShapeError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.learned_from import LearnedFrom
+
+_FIXED = "give (B, K) bool as an array of numpy"
 
 
 class Hit(NamedTuple):
@@ -58,6 +60,7 @@ class Candidates:
     learned: LearnedFrom | None = None
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         count = len(self.queries)
         if not self.query_ids:
             object.__setattr__(self, "query_ids", tuple(str(i) for i in range(count)))
@@ -73,6 +76,25 @@ class Candidates:
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         if self.rows.size and (self.rows.max() >= len(self.items) or self.rows.min() < -1):
             raise ShapeError(f"rows reach {self.rows.max()}, but there are {len(self.items)} items")
+
+    def _check_kinds(self) -> None:
+        for name in ("queries", "rows", "scores"):
+            if not check_kind(getattr(self, name), np.ndarray, name, "give an array of numpy").ndim:
+                raise ShapeError(f"{name} is a single number; give one line a query")
+        if self.rows.dtype.kind not in "iu":
+            raise InputError(f"rows hold {self.rows.dtype}; give whole numbers")
+        check_kind(self.items, ItemIds, "items", "give the ItemIds that the rows point into")
+        for name in ("query_ids", "histories", "weights"):
+            check_kind(getattr(self, name), tuple, name, "give a tuple, one entry a query")
+        for name in ("times", "new"):
+            given = getattr(self, name)
+            if given is not None and not check_kind(given, np.ndarray, name, "give an array of numpy, or None").ndim:
+                raise ShapeError(f"{name} is a single number; give one line a query")
+        check_kind(self.stage, str, "stage", "give the name of what ordered them")
+        if self.among is not None:
+            require_candidates(self.among, "among")
+        if self.learned is not None:
+            check_kind(self.learned, LearnedFrom, "learned", "give what a bundle has learned from, or None")
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -93,12 +115,14 @@ class Candidates:
 
     def named(self, query_ids: Sequence[str]) -> "Candidates":
         """Give the queries other names."""
-        return replace(
-            self, query_ids=tuple(query_ids), among=None if self.among is None else self.among.named(query_ids)
-        )
+        names = tuple(check_names(query_ids, "query_ids"))
+        return replace(self, query_ids=names, among=None if self.among is None else self.among.named(names))
 
     def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Candidates":
         """Keep some of the queries, in the order given."""
+        lines = check_array(lines, "lines", np.int64, "give the positions of queries")
+        if lines.ndim != 1 or (lines.size and not -len(self) <= lines.min() <= lines.max() < len(self)):
+            raise InputError(f"lines is {shown(lines)}; give positions among {len(self)} queries")
         return replace(
             self,
             queries=self.queries[lines],
@@ -118,8 +142,10 @@ class Candidates:
         Raises:
             InputError: When k is no whole number of at least 0.
         """
-        if isinstance(k, bool) or not isinstance(k, Integral) or k < 0:
-            raise InputError(f"k is {k!r}; give how many answers to keep of each query, a whole number of at least 0")
+        if not is_whole(k, 0):
+            raise InputError(
+                f"k is {shown_number(k)}; give how many answers to keep of each query, a whole number of at least 0"
+            )
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
     def followed_by(self, more: "Candidates") -> "Candidates":
@@ -127,6 +153,9 @@ class Candidates:
 
         Its scores go on below those of this one, as they are of another kind.
         """
+        require_candidates(more, "more")
+        if len(more) != len(self):
+            raise ShapeError(f"more is of {len(more)} queries, expected {len(self)}")
         lists = []
         for line, later in zip(self.rows, more.rows, strict=True):
             here = line[line >= 0]
@@ -152,6 +181,9 @@ class Candidates:
             fixed: (B, K) bool, never of padding: what keeps its place, the others being ordered around it. Its score is
                 that of what stands before it then, or after it at the head of a line; a line of nothing else is kept.
         """
+        check_kind(scores, np.ndarray, "scores", "give (B, K) numbers as an array of numpy")
+        if fixed is not None and check_kind(fixed, np.ndarray, "fixed", _FIXED).shape != self.rows.shape:
+            raise ShapeError(f"fixed {fixed.shape} but rows {self.rows.shape}; {_FIXED}")
         if scores.shape != self.rows.shape:
             raise ShapeError(f"scores {scores.shape} but rows {self.rows.shape}; one score a candidate")
         kept = np.where(self.rows >= 0, scores, -np.inf).astype(np.float32)
@@ -162,6 +194,9 @@ class Candidates:
 
     def placed(self, order: NDArray[np.int64], scores: Vectors, stage: str) -> "Candidates":
         """Put each line in an order, (B, K) places, in which these are its scores."""
+        order = check_array(order, "order", np.int64, "give (B, K) places")
+        if order.shape != self.rows.shape or (order.size and not 0 <= order.min() <= order.max() < order.shape[1]):
+            raise ShapeError(f"order is {shown(order)}; give (B, K) places, as rows of {self.rows.shape}")
         return replace(self, rows=np.take_along_axis(self.rows, order, axis=1), scores=scores, stage=stage)
 
     def _ordered_around(self, fixed: Mask, kept: Vectors, stage: str) -> "Candidates":
@@ -197,3 +232,12 @@ class Candidates:
             for query_id, hits in zip(self.query_ids, self, strict=True)
             for hit in hits
         )
+
+
+def require_candidates(value: object, name: str = "candidates") -> None:
+    """Check that candidates are some.
+
+    Raises:
+        InputError: When they are something else.
+    """
+    check_kind(value, Candidates, name, "give what a search, recommend or pool found")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from indexing.arguments import check_kind
 from indexing.bundle import Bundle
 from indexing.carrying import Carried, Items
 from indexing.held_out import held_out_queries
@@ -23,6 +24,8 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
         bundle: The bundle in force, changes included.
         items: Those of the new generation.
     """
+    check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open")
+    check_kind(items, Items, "items", "build_bundle gives them")
     learned, known = LearnedParts(bundle), len(bundle.generation.items)
     rows = np.array([-1 if (row := bundle.items.row(item_id)) is None else row for item_id in items.ids], np.int64)
     block = learned.block(bundle)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from indexing.arguments import is_whole, shown_number
 from indexing.errors import InputError, ShapeError, examples
 from indexing.fusion import ModalityVectors
 from indexing.types import Rows, Vectors
@@ -70,8 +71,8 @@ def explain(
     Raises:
         InputError: When a query was not made of a history, or is of another space.
     """
-    if most < 0:
-        raise InputError(f"most={most} items of a history; give 0 or more")
+    if not is_whole(most, 0):
+        raise InputError(f"most={shown_number(most)} items of a history; give 0 or more")
     weights = candidates.weights or None if weights is None else weights
     candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
@@ -117,7 +118,7 @@ def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequ
     """
     try:
         given = [np.asarray(one, np.float32) for one in weights]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"weights are numbers, a list for each history, as [[5.0, 1.0]]: {error}") from error
     if [one.shape for one in given] != [(len(past),) for past in histories]:
         raise ShapeError(

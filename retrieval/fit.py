@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from indexing import fsops
+from indexing.arguments import check_call, check_path
 from indexing.bundle import Bundle
 from indexing.compact import folded
 from indexing.errors import CommonspaceError, InputError, TrainingError
@@ -33,7 +34,7 @@ from retrieval.adapter import Adapter
 from retrieval.block import Block, description_of, judged, learned_block, sample
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at, cut_since
-from retrieval.fit_report import FitConfig, FitReport, recorded
+from retrieval.fit_report import FitConfig, FitReport, check_wishes, recorded
 from retrieval.fitted import Fitted, publish_fitted
 from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
 from retrieval.in_force import InForce
@@ -89,7 +90,11 @@ def fit(
         BundleLockedError: When another process is writing to the bundle.
     """
     require_log(interactions)
-    root = Path(bundle)
+    root = check_path(bundle, "the folder of the bundle")
+    check_wishes(config, profiles, refresh)
+    check_call(progress, "progress")
+    if work is not None:
+        check_path(work, "work")
     require_bundle(root)
     with writing(root):
         require_newest(root)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
+from indexing.arguments import check_choice, check_flag, check_kind
 from retrieval.cut import Way
 from retrieval.gate import Exposure
 from retrieval.judging import JUDGE, Gain
@@ -13,6 +14,7 @@ from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
 from retrieval.preparation.config import EARLIEST
 from retrieval.prepare import History
+from retrieval.profiles import Profiles
 from retrieval.training.checks import check_settings
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.stage_config import StageConfig
@@ -54,7 +56,21 @@ class FitConfig:
     replay: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choice(self.way, "way", get_args(Way))
         check_settings(self)
+
+
+def check_wishes(config: object, profiles: object, refresh: object) -> None:
+    """Check what learning is asked for.
+
+    Raises:
+        InputError: When it cannot be told.
+    """
+    if config is not None:
+        check_kind(config, FitConfig, "config", "give FitConfig(…), or None")
+    if profiles is not None:
+        check_kind(profiles, Profiles, "profiles", "give what Profiles.open or Profiles.from_arrow reads, or None")
+    check_flag(refresh, "refresh")
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from indexing.arguments import check_path
 from indexing.errors import InteractionsError, examples
 from retrieval.interaction_log import Wish
 
@@ -29,6 +30,7 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
     """
     from pyarrow import csv as arrow_csv
 
+    path = check_path(path)
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
 
     def skip(_row: object) -> str:
@@ -36,7 +38,7 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
         return "skip"
 
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             separator, written = _header(file.read(_HEAD), path, wish, inter=inter)
         names = plain_names(written, path) if inter else written
         needed = {name: written[names.index(name)] for name in wish.needed(names)}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from indexing.arguments import check_mapping, check_names, check_number, is_number, shown
 from indexing.errors import InteractionsError, examples
 from indexing.types import Mask, Rows
 from retrieval.interaction_columns import InteractionColumns, column_error, is_rating
@@ -66,14 +67,25 @@ class Wish:
     repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
-        bad = [(name, weight) for name, weight in (self.events or {}).items() if not 0 <= weight < np.inf]
+        events = {} if self.events is None else check_mapping(self.events, "events", "{'view': 1, 'purchase': 5}")
+        bad = [(name, weight) for name, weight in events.items() if not is_number(weight, 0)]
         if bad:
             raise InteractionsError(
                 f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
                 "weight to what is disliked"
             )
-        if self.repeats is not None and self.repeats not in REPEATS:
-            raise InteractionsError(f"repeats={self.repeats!r} is none of {', '.join(map(repr, REPEATS))}")
+        if self.repeats is not None and (not isinstance(self.repeats, str) or self.repeats not in REPEATS):
+            raise InteractionsError(f"repeats={shown(self.repeats)} is none of {', '.join(map(repr, REPEATS))}")
+        if self.min_weight is not None:
+            check_number(self.min_weight, "min_weight", "give a number, or None")
+        if self.only is not None:
+            self._check_only(self.only)
+
+    def _check_only(self, only: object) -> None:
+        way = "give a column and values, as ('split', ('train', 'valid'))"
+        if not isinstance(only, tuple | list) or len(only) != 2 or not isinstance(only[0], str):
+            raise InteractionsError(f"only is {shown(only)}; {way}")
+        check_names(only[1], f"the values of {only[0]!r}", ordered=False)
 
     def needed(self, there: Sequence[str]) -> list[str]:
         """Give the columns to load, each once.

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexing.arguments import check_kind, check_path
 from indexing.errors import InputError, InteractionsError
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_files import read_delimited
@@ -64,7 +65,7 @@ class Interactions:
         repeats: Repeats | None = None,
     ) -> "Interactions":
         """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix; see ``from_parquet``."""
-        match Path(path).suffix.lower():
+        match check_path(path).suffix.lower():
             case ".parquet" | ".pq":
                 read = cls.from_parquet
             case ".csv" | ".tsv":
@@ -106,7 +107,8 @@ class Interactions:
         """
         from pyarrow import parquet
 
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
+        path = check_path(path)
+        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
         try:
             dataset = parquet.ParquetDataset(path)
             needed = wish.needed(dataset.schema.names)
@@ -132,7 +134,7 @@ class Interactions:
 
         Its columns are separated by commas, semicolons, tabs or ``|``: by what parts the names of the columns.
         """
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
+        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
         return cls(*wish.clean(*read_delimited(path, wish)))
 
     @classmethod
@@ -152,7 +154,7 @@ class Interactions:
         The parts of MMRec are asked for by ``only=("x_label", ("0", "1"))``: 0 is train, 1 valid, 2 test. See
         ``from_parquet``.
         """
-        wish = Wish(columns or InteractionColumns(), min_weight, only, str(path), events, repeats)
+        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
         return cls(*wish.clean(*read_delimited(path, wish, inter=True)))
 
     @classmethod
@@ -167,7 +169,8 @@ class Interactions:
         repeats: Repeats | None = None,
     ) -> "Interactions":
         """Clean an Arrow table; see ``from_parquet``."""
-        wish = Wish(columns or InteractionColumns(), min_weight, only, "the table", events, repeats)
+        wish = Wish(_named(columns), min_weight, only, "the table", events, repeats)
+        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
         return cls(*wish.clean(table.select(wish.needed(table.column_names))))
 
     def __len__(self) -> int:
@@ -177,6 +180,12 @@ class Interactions:
         users, items = (pc.count_distinct(self.table[name]).as_py() for name in ("user_id", "item_id"))
         lost = f", dropped {self.dropped}" if self.dropped else ""
         return f"<Interactions {len(self)} of {users} users on {items} items{lost}>"
+
+
+def _named(columns: InteractionColumns | None) -> InteractionColumns:
+    if columns is None:
+        return InteractionColumns()
+    return check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
 
 
 def require_log(interactions: object) -> None:

@@ -6,10 +6,23 @@ from typing import cast
 
 import numpy as np
 
+from indexing.arguments import check_kind, check_mapping, plural
 from retrieval.attribute import Attribute
 from retrieval.blend import Blend
-from retrieval.candidates import Candidates
-from retrieval.diversify import Apart, Cap, Known, LessShown, Limit, Method, diversified, exposures, objective
+from retrieval.candidates import Candidates, require_candidates
+from retrieval.diversify import (
+    METHODS,
+    Apart,
+    Cap,
+    Known,
+    LessShown,
+    Limit,
+    Method,
+    check_spread,
+    diversified,
+    exposures,
+    objective,
+)
 from retrieval.explain import Explanation, explain, finite_weights, with_modalities, with_profiles
 from retrieval.known_answers import judged, matching_of
 from retrieval.moved import with_features
@@ -30,6 +43,7 @@ class LaterStages(Opened):
         Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``. What both
         stages of `recommend` gave has the order of the head already, and keeps it.
         """
+        require_candidates(candidates)
         if candidates.stage == STAGE and candidates.among is not None:
             return candidates if k is None else candidates.top(k)
         ranked = self.reranker.rerank(replace(candidates, among=None))
@@ -39,6 +53,7 @@ class LaterStages(Opened):
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.blend.Blend`."""
+        require_candidates(candidates)
         return Blend(self.bundle.attributes, weights).rerank(candidates)
 
     def diversify(
@@ -77,6 +92,11 @@ class LaterStages(Opened):
             InputError: For an unknown method or attribute, or a number that cannot be used.
             ShapeError: When lists that are shown are of other items.
         """
+        require_candidates(candidates)
+        check_kind(method, str, "method", f"give one of {list(METHODS)}")
+        check_spread(spread)
+        if caps is not None:
+            check_mapping(caps, "caps", "{'brand': 2}")
         named = None if attribute is None else self._attribute(attribute)
         known = Known(self.vectors, self.centre, self.users, named)
         limits: list[Limit] = [Cap(self._attribute(name), most) for name, most in (caps or {}).items()]
@@ -84,6 +104,7 @@ class LaterStages(Opened):
             limits.append(Apart(self.vectors, apart))
         wanted = objective(method, known, strength, sharpness)
         if shown is not None:
+            require_candidates(shown, "shown")
             wanted = LessShown(wanted, exposures(shown, max(1, shown.rows.shape[1])), spread)
         ranked = diversified(candidates, wanted, k, caps=limits, page=page)
         return ranked if k is None else ranked.top(k)
@@ -95,7 +116,9 @@ class LaterStages(Opened):
             FilterError: When a filter names no attribute of this bundle.
             UnknownItemError: When a pinned item is not in the bundle.
         """
+        require_candidates(candidates)
         if not isinstance(rules, Rules):
+            plural(rules, "rules")
             rules = Rules(tuple(rules))
         ruled = rules.apply(candidates, self.bundle.attributes)
         return ruled if k is None else cast(Ruled, ruled.top(k))
@@ -108,6 +131,10 @@ class LaterStages(Opened):
             kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
             matching: What judges them; learned from the bundle's own items, once a kind, when None.
         """
+        require_candidates(candidates)
+        check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
+        if matching is not None:
+            check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
         if matching is None and kind not in self._matching:
             self._matching[kind] = matching_of(self.bundle, self.vectors, kind)
         return judged(candidates, self.vectors, matching or self._matching[kind])
@@ -135,6 +162,9 @@ class LaterStages(Opened):
                 ``"rerank"`` are not what the head ordered and ``among`` is not either.
             ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
+        require_candidates(candidates)
+        if among is not None:
+            require_candidates(among, "among")
         given = None if weights is None else finite_weights(weights, candidates.histories)
         told = explain(candidates, self._rows.space, self.centre, given, most)
         told = with_profiles(told, candidates, self._rows.space)
@@ -150,6 +180,7 @@ class LaterStages(Opened):
 
         None stands where nothing of the item can be compared with the query; see `retrieval.parts.nearest_parts`.
         """
+        require_candidates(candidates)
         queries, dim = candidates.queries[:, : self.vectors.shape[1]], self.vectors.shape[1]
         if not queries.shape[1]:  # a pool is asked for by its histories alone
             queries = np.zeros((len(candidates), dim), np.float32)
@@ -161,6 +192,7 @@ class LaterStages(Opened):
         return nearest_parts(replace(candidates, queries=queries), self.bundle)
 
     def _attribute(self, name: str) -> Attribute:
+        check_kind(name, str, "attribute", "give the name of one, as text")
         if name not in self._attributes:
             self._attributes[name] = Attribute.named(self.bundle.attributes, name)
         return self._attributes[name]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_kind
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError
@@ -41,6 +42,9 @@ class Opened:
     """
 
     def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Opened | None" = None) -> None:
+        check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.load")
+        if previous is not None:
+            check_kind(previous, Opened, "previous", "give a retriever, or None")
         self.bundle = bundle
         self.items = bundle.items
         if previous is not None and previous.bundle.generation is not bundle.generation:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from indexing.arguments import check_array, plural, shown
 from indexing.decoding.decode import Task, Unusable
 from indexing.decoding.shared import decode_all, task_for
 from indexing.encoders.base import AudioEncoder, Encoder
@@ -17,21 +18,10 @@ from indexing.files import UnusableFile, named
 from indexing.media import Kind
 from indexing.pictures import read_picture
 from indexing.sounds import Sound, read_sound
+from indexing.types import Rows
 
 Picture = Image.Image | bytes | Path | str
 Recording = Sound | bytes | Path | str
-
-
-def plural(values: object, name: str) -> None:
-    """Refuse a single value where a sequence of them is meant: a string would be read letter by letter.
-
-    Raises:
-        InputError: When it is one.
-    """
-    if isinstance(values, str | bytes):
-        raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
-    if not isinstance(values, Sequence | np.ndarray) and not hasattr(values, "__len__"):
-        raise InputError(f"{name} is {values!r:.60} of type {type(values).__name__}, expected a list")
 
 
 def worded(texts: Sequence[str]) -> None:
@@ -47,6 +37,23 @@ def worded(texts: Sequence[str]) -> None:
             raise InputError(f"text {place} is {text!r:.60}, in which there is nothing to search for; leave it out")
 
 
+def past_rows(histories: Sequence[Rows], items: int) -> None:
+    """Check that histories are rows of so many items.
+
+    Raises:
+        InputError: When they are something else, with the position.
+    """
+    plural(histories, "histories")
+    if all(isinstance(one, np.ndarray) and one.ndim == 1 and one.dtype == np.int64 for one in histories):
+        together = np.concatenate([np.empty(0, np.int64), *histories])  # all at once, as they mostly are right
+        if not together.size or 0 <= together.min() <= together.max() < items:
+            return
+    for user, history in enumerate(histories):
+        rows = check_array(history, f"histories[{user}]", np.int64, "give the rows of items, as ItemIds.rows does")
+        if rows.ndim != 1 or (rows.size and not 0 <= rows.min() <= rows.max() < items):
+            raise InputError(f"histories[{user}] is {shown(history)}; give rows from 0 to {items - 1}")
+
+
 def weighed(weights: object, histories: Sequence[Sequence[str]]) -> None:
     """Check that weights are a list of numbers for each history.
 
@@ -60,7 +67,7 @@ def weighed(weights: object, histories: Sequence[Sequence[str]]) -> None:
         plural(one, f"weights[{user}]")
         try:
             np.asarray(one, np.float32)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"weights[{user}] are {one!r:.60}, expected a number for each item ({error})") from error
     if len(weights) != len(histories):  # type: ignore[arg-type]
         raise ShapeError(f"{len(weights)} weights for {len(histories)} histories; give a list for each")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from indexing.arguments import check_kind, check_names, check_path
 from indexing.errors import InputError, examples
 from indexing.utf8 import require_utf8
 
@@ -43,7 +44,7 @@ class Profiles:
         from pyarrow import csv, parquet
 
         try:
-            match Path(path).suffix.lower():
+            match check_path(path).suffix.lower():
                 case ".parquet" | ".pq":
                     return cls.from_arrow(parquet.read_table(path))
                 case ".csv":
@@ -63,6 +64,7 @@ class Profiles:
         Raises:
             InputError: When there is no such column, a name is missing or there twice, or nothing is known of anybody.
         """
+        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
         name = next((one for one in USER_IDS if one in table.column_names), None)
         if name is None:
             raise InputError(f"profiles need a column user_id; there are {table.column_names}")
@@ -86,12 +88,15 @@ class Profiles:
 
     def lines(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
         """Give the line of each user, (B,) int64, -1 for those who have none."""
-        found = pc.index_in(pa.array(user_ids, pa.string()), value_set=self.user_ids).fill_null(-1)
+        found = pc.index_in(
+            pa.array(check_names(user_ids, "user_ids"), pa.string()), value_set=self.user_ids
+        ).fill_null(-1)
         lines: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
         return lines
 
     def known(self, user_ids: Sequence[str]) -> list[str]:
         """Keep the users who have a profile."""
+        user_ids = check_names(user_ids, "user_ids")
         return [user for user, line in zip(user_ids, self.lines(user_ids).tolist(), strict=True) if line >= 0]
 
     def of(self, user_ids: Sequence[str]) -> pa.Table:

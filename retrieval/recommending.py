@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
 
+from indexing.arguments import check_array, check_choice, check_flag, check_number, check_whole
 from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k
 from indexing.types import Mask, Rows, Vectors
@@ -15,6 +15,7 @@ from retrieval.explain import finite_weights
 from retrieval.filters import Where, allowed
 from retrieval.interests import best_of, parts_of, split_history
 from retrieval.later_stages import LaterStages
+from retrieval.opening import past_rows
 from retrieval.profile_taste import Given
 from retrieval.ragged import lengths_of
 from retrieval.rerank import NO_ROWS
@@ -80,9 +81,10 @@ class Recommending(LaterStages):
                 user is not in the log.
             ShapeError: When weights, times or profiles and histories do not fit.
         """
+        exclude_seen = check_flag(exclude_seen, "exclude_seen")
         users = self._users(histories, user_ids, weights, times)
         _check(stages, interests, two=isinstance(self.reranker, SecondStage))
-        least = users.least if least is None else least
+        least = users.least if least is None else check_number(least, "least", "give a number, or None")
         new = self.new_queries(profiles, len(users.rows))
         if stages == "retrieval" or not isinstance(self.reranker, SecondStage):
             return self._retrieved(users, k, where, exclude_seen, new, interests, least)
@@ -126,6 +128,10 @@ class Recommending(LaterStages):
         """
         if not isinstance(self.reranker, SecondStage):
             raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
+        exclude_seen, each = (
+            check_flag(exclude_seen, "exclude_seen"),
+            each if each is None else check_whole(each, "each"),
+        )
         users = self._users(histories, user_ids, weights, times)
         stage, new = self.reranker.liking(users.least), self.new_queries(profiles, len(users.rows))
         exclude, many = None if exclude_seen else [NO_ROWS] * len(users.rows), stage.each if each is None else each
@@ -208,11 +214,19 @@ class Recommending(LaterStages):
             new: What `new_queries` gives of their profiles.
             least: What weighs less was disliked.
         """
+        past_rows(histories, len(self.items))
+        if least is not None:
+            check_number(least, "least", "give a number, or None")
+        if new is not None and self.behaviour is not None:
+            new = check_array(new, "new", np.float32, "give what new_queries gives")
+            if new.shape != (wanted := (len(histories), self.behaviour.items.shape[1])):
+                raise ShapeError(f"new is of shape {new.shape}, expected {wanted}; give what new_queries gives")
         given = None if weights is None else finite_weights(weights, histories)
         return self._rows.space.liking(least).asked(histories, given, self.centre, new)
 
     def new_queries(self, profiles: Given | None, count: int) -> Vectors | None:
         """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32; see `recommend`."""
+        count = check_whole(count, "count", 0)
         if profiles is None:
             return None
         if (taste := self._rows.space.profiles) is None:
@@ -250,10 +264,8 @@ def _check(stages: Stages, interests: int, *, two: bool) -> None:
     Raises:
         InputError: When it cannot answer so.
     """
-    if stages not in get_args(Stages):
-        raise InputError(f"stages is {stages!r:.60}; give one of {', '.join(map(repr, get_args(Stages)))}")
-    if isinstance(interests, bool) or not isinstance(interests, Integral) or interests < 1:
-        raise InputError(f"interests is {interests!r}; give a whole number of at least 1")
+    check_choice(stages, "stages", get_args(Stages))
+    check_whole(interests, "interests")
     if interests > 1 and two and stages == "all":
         raise InputError(
             f"interests={interests} splits what the index is asked, and this bundle has a second stage, which splits "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from indexing.arguments import plural
 from indexing.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
@@ -11,7 +12,7 @@ from indexing.index.base import check_k, check_vectors
 from indexing.types import Modality, Vectors
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
-from retrieval.opening import Picture, Recording, open_pictures, open_sounds, plural, worded
+from retrieval.opening import Picture, Recording, open_pictures, open_sounds, worded
 from retrieval.recommending import Recommending
 from retrieval.spaces import modality_of, query_vectors, search_own_part
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_kind
 from indexing.encoders.base import Encoder, EncoderInfo, unit
 from indexing.encoders.spaces import SpacesEncoder
 from indexing.errors import EncoderError, InputError, SeparateSpacesError
@@ -27,6 +28,8 @@ def modality_of(modality: str | None, built: EncoderInfo) -> Modality | None:
         SeparateSpacesError: When it must be said and was not.
     """
     known = ", ".join(built.modalities)
+    if modality is not None:
+        check_kind(modality, str, "modality", f"give one of {known}")
     if modality is None and built.separate:
         raise SeparateSpacesError(
             f"the modalities of these items ({known}) are different spaces, and a query can only be compared with its "

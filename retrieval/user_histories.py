@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.arguments import check_names, is_whole, plural, shown_number
 from indexing.errors import InputError, ShapeError, examples
 from indexing.item_ids import ItemIds
 from indexing.types import Rows, Vectors
 from retrieval.explain import finite_weights
 from retrieval.interaction_repeats import each_once
 from retrieval.interactions import Interactions
-from retrieval.opening import plural, weighed
+from retrieval.opening import weighed
 from retrieval.prepare import History, histories, least_liked
 
 Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | Any
@@ -56,13 +56,14 @@ class UserHistories:
             InputError: When a history is no list, or weights are no numbers.
             ShapeError: When weights and histories do not fit.
         """
+        names = tuple(check_names(user_ids, "user_ids"))
         plural(given, "histories")
         for user, history in enumerate(given):
             plural(history, f"histories[{user}]")
         weighed(weights, given)
         found = [items.rows(history) for history in given]
         rows, told = each_once(found, None if weights is None else finite_weights(weights, found))
-        return cls(rows, told, None, tuple(user_ids))
+        return cls(rows, told, None, names)
 
     @classmethod
     def of_log(cls, log: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> "UserHistories":
@@ -76,6 +77,7 @@ class UserHistories:
         Raises:
             InputError: When somebody is not in the log.
         """
+        user_ids = check_names(user_ids, "user_ids")
         every = histories(log, items)
         found = {past.user_id: past for past in every}
         there = set(log.table["user_id"].unique().to_pylist())
@@ -105,8 +107,10 @@ class UserHistories:
             given = list(times)
         else:
             given = [times] * len(self.rows)
-        if wrong := [one for one in given if isinstance(one, bool) or not isinstance(one, Integral)]:
-            raise InputError(f"times has {wrong[0]!r}; give whole seconds since 1970, one for all or one for each")
+        if wrong := [one for one in given if not is_whole(one, -(2**63)) or one >= 2**63]:
+            raise InputError(
+                f"times has {shown_number(wrong[0])}; give whole seconds since 1970, one for all or one for each"
+            )
         if len(given) != len(self.rows):
             raise ShapeError(f"{len(given)} times for {len(self.rows)} users; give one for all or one for each")
         return UserHistories(self.rows, self.weights, np.array(given, np.int64), self.user_ids, self.least)

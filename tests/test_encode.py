@@ -228,7 +228,7 @@ def test_records_of_shuffled_items_read_each_shard_once(tmp_path: Path, monkeypa
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(InputError, match="frames is 0, expected at least 1"):
+    with pytest.raises(InputError, match="frames is 0, expected a whole number of at least 1"):
         EncodeConfig(frames=0)
     with pytest.raises(InputError, match="seconds is 0"):
         EncodeConfig(seconds=0)

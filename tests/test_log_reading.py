@@ -221,5 +221,5 @@ def test_ratings_can_be_counted_by_their_largest() -> None:
 
 
 def test_another_way_to_count_is_refused() -> None:
-    with pytest.raises(InteractionsError, match=r"repeats='first' is none of 'last', 'sum', 'max'"):
+    with pytest.raises(InteractionsError, match=r"repeats='first' of type str is none of 'last', 'sum', 'max'"):
         Interactions.from_arrow(log(rating=[1]), repeats="first")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import pytest
 
 from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
+from indexing.edit import delete
 from indexing.encoders import load_encoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError
 from indexing.exchange.folders import read_array
@@ -17,8 +18,11 @@ from indexing.index.base import VectorIndex
 from indexing.index.faiss import FaissIndex
 from indexing.index.ivf import IvfIndex
 from indexing.index.shards import ShardedIndex
+from retrieval import Candidates, Interactions, Profiles, evaluate
 from retrieval.fit import fit
 from retrieval.retriever import Retriever
+from retrieval.rules import Boost
+from tests.groups import walks
 from tests.toy import ToyEncoder, toy_file, toy_table
 
 VECTORS = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
@@ -136,6 +140,124 @@ def test_histories_and_weights_of_another_kind_are_refused(
         retriever.recommend(histories, weights=weights)
 
 
+def found(retriever: Retriever) -> Candidates:
+    return retriever.search_texts(["red mug"])
+
+
+measured: Any = evaluate
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda one: one.recommend({"1": ["2"]}), "histories is {'1': .* of type dict, expected a list"),
+        (lambda one: one.recommend([["1"], {"i1": 5}]), r"histories\[1\] is {'i1': 5} of type dict, expected a list"),
+        (lambda one: one.recommend([{"1", "2"}]), r"histories\[0\] is .* of type set, expected a list"),
+        (lambda one: one.recommend([["1"]], user_ids=None), "user_ids is None of type NoneType, expected a list"),
+        (lambda one: one.recommend([["1"], ["2"]], user_ids=["a", 7]), r"user_ids\[1\] is 7 of type int; give texts"),
+        (lambda one: one.recommend([["1"]], weights=[[10**400, 1]]), r"weights\[0\] are \[1000"),
+        (lambda one: one.recommend([["1"]], exclude_seen="no"), "exclude_seen is 'no' of type str; give True or False"),
+        (lambda one: one.recommend([["1"]], least="few"), "least is 'few' of type str; give a number, or None"),
+        (lambda one: one.search_vectors("x"), r"queries is 'x' of type str; give \(N, 16\) finite numbers"),
+        (lambda one: one.search_vectors({}), "queries is {} of type dict; give"),
+        (lambda one: one.search_vectors([["1"] * 16]), r"queries is \[\['1', .* of type list; give"),
+        (lambda one: one.search_images({"a": 1}), "images is {'a': 1} of type dict, expected a list"),
+        (lambda one: one.search_vectors(np.ones((1, 16)), modality=3), "modality is 3 of type int; give one of text"),
+        (lambda one: one.user_queries([["1"]]), r"histories\[0\] is \['1'\] of type list; give the rows of items"),
+        (lambda one: one.user_queries([[1], [2, 99]]), r"histories\[1\] is \[2, 99\] of type list; give rows from 0"),
+        (lambda one: one.user_queries([[1.5]]), r"histories\[0\] is \[1\.5\]"),
+        (
+            lambda one: one.rerank(None),
+            "candidates is None of type NoneType; give what a search, recommend or",
+        ),
+        (lambda one: one.nearest_parts([]), r"candidates is \[\] of type list; give what"),
+        (lambda one: one.explain("x"), "candidates is 'x' of type str"),
+        (lambda one: one.verdicts(3), "candidates is 3 of type int"),
+        (lambda one: one.verdicts(found(one), kind=[]), r"kind is \[\] of type list; give 'text'"),
+        (
+            lambda one: one.blend(found(one), None),
+            "weights is None .*; give names and values, as {'margin'",
+        ),
+        (lambda one: one.blend(found(one), {3: 1.0}), "weights names 3; give names as texts"),
+        (lambda one: one.apply_rules(found(one), None), "rules is None of type NoneType, expected a list"),
+        (lambda one: one.apply_rules(found(one), Boost("price > 3", by=0.1)), "rules is Boost.* a list"),
+        (lambda one: one.diversify(found(one), 2.5), r"k is 2\.5; give a whole number"),
+        (lambda one: one.diversify(found(one), page="2"), "a page of '2' of type str shows nothing"),
+        (
+            lambda one: one.diversify(found(one), strength=None),
+            "a strength of None of type NoneType; give",
+        ),
+        (lambda one: one.diversify(found(one), sharpness=10**400), "a sharpness of 1000"),
+        (
+            lambda one: one.diversify(found(one), apart="x"),
+            "by a cosine of 'x' of type str; give a number",
+        ),
+        (lambda one: one.diversify(found(one), caps=["tags"]), r"caps is \['tags'\] .*, as {'brand': 2}"),
+        (lambda one: one.diversify(found(one), attribute=3), "attribute is 3 of type int; give the name"),
+        (lambda one: one.diversify(found(one), shown=[]), r"shown is \[\] of type list; give what"),
+        (lambda one: one.diversify(found(one), spread="x"), "a spread of 'x' of type str; give 0"),
+        (lambda one: measured(None, []), "candidates is None of type NoneType"),
+        (lambda one: measured(found(one), None), "relevant is None of type NoneType, expected a list"),
+        (lambda one: measured(found(one), [None]), r"relevant\[0\] is None .*; give the item_ids"),
+        (
+            lambda one: measured(found(one), [[1]]),
+            r"relevant\[0\] holds 1 of type int; item ids are texts",
+        ),
+        (
+            lambda one: measured(found(one), [["1"]], measures="recall@10"),
+            "single value 'recall@10'; give a",
+        ),
+        (lambda one: found(one).take([3]), r"lines is array\(\[3\]\) of type ndarray; give positions among 1 queries"),
+    ],
+)
+def test_each_verb_names_the_parameter_the_place_and_the_value(
+    retriever: Retriever, ask: Callable[[Retriever], object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ask(retriever)
+
+
+PATHS: list[tuple[Callable[[Any], object], str]] = [
+    (Retriever.load, "the folder of the bundle"),
+    (lambda path: fit(path, walks(3)), "the folder of the bundle"),
+    (lambda path: delete(path, ["1"]), "the folder of the bundle"),
+    (Interactions.open, "path"),
+    (Interactions.from_csv, "path"),
+    (Interactions.from_parquet, "path"),
+    (Profiles.open, "path"),
+    (Catalogue.open, "path"),
+    (Catalogue.from_csv, "path"),
+    (Catalogue.from_image_folder, "folder"),
+    (Catalogue.from_webdataset, "source"),
+]
+
+
+@pytest.mark.parametrize(("read", "name"), PATHS)
+def test_what_is_no_path_is_refused(read: Callable[[Any], object], name: str) -> None:
+    for given, told in ((3, "3 of type int"), (None, "None of type NoneType"), ({}, "{} of type dict")):
+        with pytest.raises(InputError, match=f"{name} is {told}; give a path, as text or pathlib.Path"):
+            read(given)
+    with pytest.raises(InputError, match="with a zero character"):
+        read("a\0b")
+
+
+def test_an_encoder_is_named_by_a_text() -> None:
+    with pytest.raises(InputError, match="the name of the encoder is 3 of type int; give one as text, as 'pocket'"):
+        load_encoder(3)  # type: ignore[arg-type]
+
+
+def test_what_is_taken_is_taken_still(retriever: Retriever) -> None:
+    """Numpy's numbers, arrays, tuples and 0 or 1 for False or True."""
+    given: Any = np.array(["1", "2"])
+    answers = retriever.recommend([("1", "2"), given], exclude_seen=0, user_ids=np.array(["a", "b"]))  # type: ignore[arg-type]
+    assert answers.query_ids == ("a", "b")
+    assert answers[0] == answers[1]
+    varied = retriever.diversify(answers, np.int64(2), strength=np.float32(0.5), page=np.int32(1))  # type: ignore[arg-type]
+    assert varied.rows.shape == (2, 2)
+    picked: Any = np.array([1])
+    assert answers.take(picked).query_ids == ("b",)
+
+
 class DataFrame:
     """Stands for any table that is none of ours."""
 
@@ -144,7 +266,7 @@ def test_building_and_fitting_say_what_they_take(tmp_path: Path) -> None:
     catalogue = Catalogue.from_parquet(toy_file(tmp_path))
     with pytest.raises(InputError, match=r"catalogue is a DataFrame; open a file or folder with Catalogue\.open"):
         build_bundle(DataFrame(), ToyEncoder(), tmp_path / "b")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="encoder is a int; give what load_encoder gives"):
+    with pytest.raises(InputError, match="encoder is 5 of type int; give what load_encoder gives"):
         build_bundle(catalogue, 5, tmp_path / "b")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"interactions are a DataFrame; open a file by Interactions\.open"):
         fit(tmp_path / "b", DataFrame())  # type: ignore[arg-type]

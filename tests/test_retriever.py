@@ -145,7 +145,7 @@ def test_what_cannot_be_asked_is_refused(retriever: Retriever) -> None:
 
 @pytest.mark.parametrize("interests", [0, -1, 2.5, float("nan"), True, "2", None])
 def test_interests_are_a_whole_number(retriever: Retriever, interests: Any) -> None:  # noqa: ANN401 - what anybody may give
-    with pytest.raises(InputError, match=r"interests is .*; give a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"interests is .*, expected a whole number of at least 1"):
         retriever.recommend([["red-shoe"]], interests=interests)
 
 

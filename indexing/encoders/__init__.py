@@ -4,6 +4,7 @@ import difflib
 import importlib
 from pathlib import Path
 
+from indexing.arguments import check_kind
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError
 from indexing.forks import require_own_threads
@@ -52,6 +53,10 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
         ForkedProcessError: In a process that was forked after its parent had encoded or searched.
         DamagedFileError: When the bridge is none.
     """
+    check_kind(spec, str, "the name of the encoder", "give one as text, as 'pocket'")
+    check_kind(precision, str, "precision", "give one as text, as 'auto'")
+    if bridge is not None:
+        check_kind(bridge, bytes, "bridge", "give what Bridge.to_bytes or Spaces.to_bytes gave, or None")
     require_own_threads()
     wait_asleep()
     if AND_CLAP in spec:

@@ -10,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
+from indexing.arguments import check_mapping, shown
 from indexing.decoding.form import ImageForm, Pixels
-from indexing.errors import EncoderError
+from indexing.errors import EncoderError, InputError
 from indexing.sounds import Sound
 from indexing.types import Modality, Vectors
 
@@ -63,9 +64,17 @@ class EncoderInfo:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EncoderInfo":
-        """Read what `to_json` gave."""
-        modalities = tuple(Modality(m) for m in data["modalities"])
-        return cls(**{**data, "modalities": modalities, "weights": tuple(data.get("weights", ()))})
+        """Read what `to_json` gave.
+
+        Raises:
+            InputError: When it is something else.
+        """
+        check_mapping(data, "data", "EncoderInfo.to_json gives them")
+        try:
+            modalities = tuple(Modality(m) for m in data["modalities"])
+            return cls(**{**data, "modalities": modalities, "weights": tuple(data.get("weights", ()))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"data is {shown(data)}; give what EncoderInfo.to_json gives ({error})") from error
 
 
 @runtime_checkable
@@ -177,6 +186,17 @@ def require(encoder: Encoder, modality: Modality) -> None:
         raise EncoderError(
             f"encoder {encoder.info.name!r} cannot embed {modality}, only {able}; choose another encoder"
         )
+
+
+def check_encoder(encoder: object) -> Encoder:
+    """Give an encoder.
+
+    Raises:
+        InputError: When it is none.
+    """
+    if not isinstance(encoder, Encoder):
+        raise InputError(f"encoder is {shown(encoder)}; give what load_encoder gives, or a name as 'pocket'")
+    return encoder
 
 
 def with_audio(encoder: Encoder) -> AudioEncoder:

@@ -18,6 +18,7 @@ from indexing.encoders.base import EncoderInfo, require, unit
 from indexing.encoders.batches import checked_sounds, in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS
+from indexing.encoders.hub import tried
 from indexing.encoders.remote_code import REFUSED
 from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
 from indexing.sounds import Sound
@@ -54,6 +55,7 @@ class ClapEncoder:
             long_sounds="mean of windows",
             library="transformers",
         )
+        tried(name, "sounds", lambda: self._sounds([np.zeros(self._window, np.float32)]))
         dim = self._texts(["a"]).shape[1]
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.AUDIO), fingerprint)
 

@@ -88,6 +88,26 @@ def ask_hub(repo: str) -> None:
         ) from error
 
 
+def tried(name: str, content: str, embed: Callable[[], object]) -> None:
+    """Embed something at once, so that a model and its preprocessing that do not fit are told before a build begins.
+
+    Args:
+        name: Of the encoder.
+        content: What is embedded, in words.
+        embed: Embeds it.
+
+    Raises:
+        EncoderError: When it cannot.
+    """
+    try:
+        embed()
+    except Exception as error:  # each library says in its own way that sizes differ
+        raise EncoderError(
+            f"the model of {name} cannot embed the {content} that its preprocessing gives: {one_line(error)}; take the "
+            "model and its preprocessing from the same release"
+        ) from error
+
+
 def one_line(error: Exception, longest: int = 300) -> str:
     """Give an error's message on one line, for use inside another message."""
     text = " ".join(str(error).split()) or type(error).__name__

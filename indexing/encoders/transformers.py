@@ -14,6 +14,7 @@ from indexing.encoders.base import EncoderInfo, unit
 from indexing.encoders.batches import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
 from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
 from indexing.encoders.golden import TEXTS, golden_images
+from indexing.encoders.hub import tried
 from indexing.encoders.pixels import normaliser
 from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
 from indexing.encoders.remote_code import REFUSED
@@ -87,6 +88,7 @@ class TransformersEncoder:
         self.image_form = _form(settings)
         self._normalise = normaliser(settings["image_mean"], settings["image_std"])
         texts, images = self._tokens(TEXTS), self._processed(golden_images())
+        tried(name, "pictures", lambda: _images(self._model, self._processed(golden_images()[:1])))
         self._model, precision = in_precision(
             self._model, precision, lambda model: unit(np.concatenate([_texts(model, texts), _images(model, images)]))
         )

@@ -5,7 +5,8 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from indexing.errors import InputError, ShapeError, VectorError, examples
+from indexing.arguments import check_array, check_whole
+from indexing.errors import ShapeError, VectorError, examples
 from indexing.forks import require_own_threads
 from indexing.index.effort import Efforts
 from indexing.types import Mask, Rows, Vectors
@@ -89,7 +90,8 @@ def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors
         ShapeError: When they are not 2-D or have another dimension.
         VectorError: When a line holds NaN or infinity, or is all zero.
     """
-    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    way = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
+    array = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
     if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
         expected = f"(N, {dim})" if dim is not None else "two-dimensional"
         raise ShapeError(f"{what} have shape {array.shape}, expected {expected}")
@@ -111,9 +113,7 @@ def check_k(k: object) -> int:
     >>> check_k(np.int64(3))
     3
     """
-    if isinstance(k, bool | np.bool_) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k is {k!r}, expected a whole number of at least 1")
-    return int(k)
+    return check_whole(k, "k")
 
 
 def check_search(index: VectorIndex, queries: Vectors, k: int, allow: Mask | None) -> Vectors:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from indexing.arguments import check_choice, check_flag, check_number, check_whole
 from indexing.errors import InputError
 from indexing.sizes import parse_bytes
 
@@ -37,18 +38,15 @@ class IndexConfig:
     on_disk: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_recall <= 1:
-            raise InputError(f"min_recall is {self.min_recall}, expected more than 0 and at most 1")
-        if self.kind not in (kinds := get_args(IndexKind)):
-            raise InputError(f"index kind {self.kind!r} is unknown; choose {' or '.join(map(repr, kinds))}")
+        check_number(self.min_recall, "min_recall", "give a number of more than 0 and at most 1", above=0, most=1)
+        check_choice(self.kind, "the kind of index", get_args(IndexKind))
         for name in ("k", "m", "sample"):
-            if isinstance(value := getattr(self, name), bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
-        if self.max_latency_ms is not None and not self.max_latency_ms > 0:
-            raise InputError(f"max_latency_ms is {self.max_latency_ms}, expected more than 0")
+            check_whole(getattr(self, name), name)
+        if self.max_latency_ms is not None:
+            check_number(self.max_latency_ms, "max_latency_ms", "give a number of more than 0", above=0)
         if self.max_memory is not None:
             parse_bytes(self.max_memory)
-        if self.on_disk and self.kind != "sharded":
+        if check_flag(self.on_disk, "on_disk") and self.kind != "sharded":
             raise InputError(
                 f"on_disk is for kind 'sharded', not {self.kind!r}: other kinds keep their codes in memory"
             )

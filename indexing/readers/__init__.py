@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from indexing.arguments import check_path
 from indexing.errors import CatalogueError
 from indexing.readers.urls import Remote
 
@@ -95,7 +96,7 @@ def file_of(path: Path | str | Remote) -> Path | Remote:
     """
     if isinstance(path, Remote):
         return path
-    path = Path(path)
+    path = check_path(path)
     if not path.exists():
         raise CatalogueError(f"{path}: there is no such file")
     if not path.is_file():

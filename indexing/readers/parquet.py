@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from indexing.arguments import check_path
 from indexing.columns import is_text, plain_type
 from indexing.errors import CatalogueError
 from indexing.readers import ReadingNotes, file_of
@@ -83,7 +84,7 @@ class ParquetReader:
 
 def _files(path: Path | str | Remote) -> tuple[list[Path | Remote], dict[str, int]]:
     """Give the Parquet files that a path names, and how many others of a folder are left out."""
-    if isinstance(path, Remote) or not Path(path).is_dir():
+    if isinstance(path, Remote) or not check_path(path).is_dir():
         return [file_of(path)], {}
     entries = sorted(Path(path).iterdir())
     files = [file for file in entries if file.suffix.lower() == ".parquet" and not file.name.startswith((".", "_"))]

@@ -4,7 +4,7 @@ from retrieval.diversify.apart import Apart
 from retrieval.diversify.calibrated import Calibrated
 from retrieval.diversify.caps import Cap
 from retrieval.diversify.dpp import DPP
-from retrieval.diversify.exposure import LessShown, exposures
+from retrieval.diversify.exposure import LessShown, check_spread, exposures
 from retrieval.diversify.greedy import Limit, Objective, diversified
 from retrieval.diversify.methods import METHODS, Known, Method, objective
 from retrieval.diversify.mmr import MMR, MSD
@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "Objective",
     "Relevant",
+    "check_spread",
     "diversified",
     "exposures",
     "objective",

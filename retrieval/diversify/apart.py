@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import is_number, shown_number
 from indexing.errors import InputError
 from indexing.types import Mask, Vectors
 from retrieval.attribute import Attribute
@@ -30,8 +31,10 @@ class Apart:
     centre: Vectors | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.most <= 1:
-            raise InputError(f"items cannot be kept apart by a cosine of {self.most}; give a number from 0 to 1")
+        if not is_number(self.most, 0, 1):
+            raise InputError(
+                f"items cannot be kept apart by a cosine of {shown_number(self.most)}; give a number from 0 to 1"
+            )
 
     @property
     def width(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import is_number, shown_number
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.diversify.greedy import Gains, Objective
@@ -27,6 +28,16 @@ def exposures(lists: Candidates, k: int) -> NDArray[np.int64]:
     return np.bincount(top[top >= 0], minlength=len(lists.items)).astype(np.int64)
 
 
+def check_spread(spread: object) -> None:
+    """Refuse what cannot be weighed against relevance.
+
+    Raises:
+        InputError: When it is no number of at least 0.
+    """
+    if not is_number(spread, 0):
+        raise InputError(f"a spread of {shown_number(spread)}; give 0, which changes nothing, or more")
+
+
 @dataclass(frozen=True, eq=False)
 class LessShown:
     """Gain: that of an objective + spread * (1 - ln(1 + n) / ln(1 + most)), for an item that n lists have shown.
@@ -45,8 +56,7 @@ class LessShown:
     spread: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.spread < np.inf:
-            raise InputError(f"a spread of {self.spread}; give 0, which changes nothing, or more")
+        check_spread(self.spread)
 
     def width(self, k: int) -> int:
         """Say how many numbers are held for each candidate."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import is_whole, shown_number
 from indexing.errors import InputError
 from indexing.types import Mask, Rows
 from retrieval.candidates import Candidates
@@ -96,15 +97,15 @@ def diversified(
     Raises:
         InputError: When k or page is below 1, or the score of a candidate is no number.
     """
-    if k is not None and k < 1:
+    if k is not None and not is_whole(k):
         raise InputError(
-            f"k is {k}",
+            f"k is {shown_number(k)}",
             python="give a whole number of at least 1, or None for all candidates",
             cli="give -k a whole number of at least 1",
         )
-    if page is not None and page < 1:
+    if page is not None and not is_whole(page):
         raise InputError(
-            f"a page of {page} shows nothing",
+            f"a page of {shown_number(page)} shows nothing",
             python="give a whole number of at least 1, or None for no pages",
             cli="give --page a whole number of at least 1, or leave it out",
         )

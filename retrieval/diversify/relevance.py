@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import is_number, shown_number
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
 
@@ -40,10 +41,12 @@ def check(strength: float, sharpness: float) -> None:
     Raises:
         InputError: When strength is not between 0 and 1, or sharpness not above 0.
     """
-    if not 0 <= strength <= 1:
-        raise InputError(f"a strength of {strength}; give a number from 0, relevance alone, to 1, variety alone")
-    if not 0 < sharpness < np.inf:
-        raise InputError(f"a sharpness of {sharpness}; give a number above 0, as 1")
+    if not is_number(strength, 0, 1):
+        raise InputError(
+            f"a strength of {shown_number(strength)}; give a number from 0, relevance alone, to 1, variety alone"
+        )
+    if not is_number(sharpness) or sharpness <= 0:
+        raise InputError(f"a sharpness of {shown_number(sharpness)}; give a number above 0, as 1")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_kind, check_names, plural, shown
 from indexing.errors import InputError, ShapeError, examples
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, require_candidates
 from retrieval.evaluation.beyond import Beyond
 from retrieval.evaluation.intervals import bootstrap_intervals, defined_mean
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
@@ -64,6 +65,7 @@ class Evaluation:
         Raises:
             InputError: For a measure that was not taken, or a level outside 0 to 1.
         """
+        check_kind(measure, str, "measure", "give the name of one that was taken")
         if measure not in self.per_query:
             raise InputError(f"{measure!r} was not measured; {examples(self.per_query, at_most=20)} were")
         rows = self.table(level=level, seed=seed, resamples=resamples)
@@ -144,11 +146,13 @@ def evaluate(
     >>> evaluate(found, [{"b"}, {"c", "d"}], measures=["recall@2", "mrr@2"]).means
     {'recall@2': 0.75, 'mrr@2': 0.75}
     """
+    require_candidates(candidates)
+    _check_relevant(relevant)
+    if beyond is not None:
+        check_kind(beyond, Beyond, "beyond", "give Beyond(…), or None")
     if len(relevant) != len(candidates):
         raise ShapeError(f"{len(relevant)} collections of relevant items for {len(candidates)} queries; one a query")
-    if text := [one for one in relevant if isinstance(one, str)]:
-        raise InputError(f"relevant items are collections of item_ids, not text such as {examples(text)}")
-    depths = cutoffs(measures)
+    depths = cutoffs(check_names(measures, "measures", ordered=False))
     judged = [query for query, ids in enumerate(relevant) if len(ids)]
     if not judged:
         raise InputError(f"none of {len(relevant)} queries has relevant items, so nothing can be measured")
@@ -164,3 +168,15 @@ def evaluate(
         skipped=len(relevant) - len(judged),
         catalogue=catalogue,
     )
+
+
+def _check_relevant(relevant: Sequence[Collection[str]]) -> None:
+    """Check that what is relevant is a collection of item_ids for each query."""
+    plural(relevant, "relevant")
+    if text := [one for one in relevant if isinstance(one, str)]:
+        raise InputError(f"relevant items are collections of item_ids, not text such as {examples(text)}")
+    for query, ids in enumerate(relevant):
+        check_kind(ids, Collection, f"relevant[{query}]", "give the item_ids that should be found")  # type: ignore[type-abstract]
+        for item_id in ids:
+            if not isinstance(item_id, str):
+                raise InputError(f"relevant[{query}] holds {shown(item_id)}; item ids are texts: give text")

@@ -3,7 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_whole, is_number, is_whole, shown_number
 from indexing.errors import InputError
+
+MOST = 1_000_000  # resamples
 
 
 def bootstrap_intervals(
@@ -27,11 +30,13 @@ def bootstrap_intervals(
     Raises:
         InputError: For a level outside 0 to 1, or no resamples.
     """
-    if not 0 < level < 1:
-        raise InputError(f"an interval of level {level} has no meaning; give a number between 0 and 1, such as 0.95")
-    if resamples < 1:
-        raise InputError(f"{resamples} resamples give no interval; 2000 is a good number")
-    rng = np.random.default_rng(seed)
+    if not is_number(level, 0, 1) or level in (0, 1):
+        raise InputError(
+            f"an interval of level {shown_number(level)} has no meaning; give a number between 0 and 1, such as 0.95"
+        )
+    if not is_whole(resamples) or resamples > MOST:
+        raise InputError(f"resamples is {shown_number(resamples)}; give a whole number from 1 to {MOST}, such as 2000")
+    rng = np.random.default_rng(check_whole(seed, "seed", 0))
     count = len(values)
     defined = ~np.isnan(values)
     filled, weight = np.where(defined, values, 0), defined.astype(np.float64)

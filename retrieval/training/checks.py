@@ -6,6 +6,7 @@ import types
 import typing
 from typing import Any
 
+from indexing.arguments import is_number, shown_number
 from indexing.errors import InputError
 
 # Counts of what is there at all, and widths: of none nothing is learned.
@@ -44,6 +45,6 @@ def _check_number(name: str, short: str, value: object, *, whole: bool) -> None:
         raise InputError(f"{name} is {repr(value)[:80]}; give a {'whole ' if whole else ''}number")
     least: float = 1 if short in _FROM_ONE else -math.inf if short in _SIGNED else 0
     most = _MOST.get(short, math.inf)
-    if not math.isfinite(value) or not least <= value <= most:
+    if not is_number(value, least, most):
         limits = f"from {least:g}" + ("" if math.isinf(most) else f" to {most:g}")
-        raise InputError(f"{name} is {value}; give a finite number {limits}")
+        raise InputError(f"{name} is {shown_number(value)}; give a finite number {limits}")

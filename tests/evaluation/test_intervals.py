@@ -56,5 +56,5 @@ def test_a_senseless_level_is_refused(level: float) -> None:
 
 
 def test_no_resamples_are_refused() -> None:
-    with pytest.raises(InputError, match="0 resamples"):
+    with pytest.raises(InputError, match="resamples is 0; give"):
         bootstrap_intervals(np.ones((3, 1)), resamples=0)
