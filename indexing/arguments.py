@@ -157,7 +157,8 @@ def check_choice(value: object, name: str, choices: Iterable[Kind]) -> Kind:
     """
     known = list(choices)
     if not isinstance(value, str) or value not in known:
-        raise InputError(f"{name} is {shown(value)}; give one of {', '.join(map(repr, known))}")
+        told = f"{value!r:.60}" if isinstance(value, str) else shown(value)
+        raise InputError(f"{name} is {told}; give one of {', '.join(map(repr, known))}")
     return value
 
 

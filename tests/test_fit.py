@@ -253,7 +253,7 @@ def test_what_cannot_teach_is_refused(live: Path) -> None:
     weights = [1.0] * 5 + [-1.0] + [1.0] * (len(columns["user_id"]) - 6)
     with pytest.raises(InputError, match=r"1 interactions weigh less than nothing.*-1.0"):
         fit(live, Interactions.from_arrow(pa.table({**columns, "weight": weights})), SMALL)
-    with pytest.raises(InputError, match="way is 'users' of type str; give one of 'user', 'time'"):
+    with pytest.raises(InputError, match="way is 'users'; give one of 'user', 'time'"):
         fit(live, log(), replace(SMALL, way="users"))  # type: ignore[arg-type]
 
 
