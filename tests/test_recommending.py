@@ -107,7 +107,7 @@ def test_a_long_list_goes_on_with_what_the_index_finds(retriever: Retriever) -> 
         ({"stages": "both"}, InputError, "stages is 'both'; give one of 'all', 'retrieval'"),
         ({"interests": 2}, InputError, 'give stages="retrieval" with it'),
         ({"times": [1]}, ShapeError, "1 times for 2 users"),
-        ({"times": ["noon", 3]}, InputError, "times has 'noon'; give whole seconds"),
+        ({"times": ["noon", 3]}, InputError, "times has 'noon' of type str; give whole seconds"),
         ({"times": 0.5}, InputError, "times has 0.5; give whole seconds"),
     ],
 )
