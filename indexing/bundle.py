@@ -8,6 +8,7 @@ shop/log/<number>-…       batches of changes
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -86,6 +87,13 @@ class Bundle:
         except DamagedFileError:
             return Bundle.open(self.root)
         return Bundle(self.root, self.generation, state, batches)
+
+    def without_changes(self) -> "Bundle":
+        """Give this bundle as its generation has it, whatever was added or deleted since."""
+        if not self.batches:
+            return self
+        state = replace(self.state, last=self.state.contains, digest="")
+        return Bundle(self.root, self.generation, state, ())
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from indexing import fsops
 from indexing.arguments import check_path
 from indexing.bundle import Bundle
-from indexing.errors import BundleError
 from indexing.generation import ATTRIBUTES, STORE, part_of
 from indexing.index.queries import Asked
 from indexing.indexed import indexed
@@ -21,12 +20,9 @@ from indexing.lock import writing
 from indexing.manifest import Manifest
 from indexing.newest import require_bundle, require_newest
 from indexing.packing import SHARD_ROWS
-from indexing.publish import COMPACTING, Content, prepare, put_in_force, work_folder
-from indexing.state import read_state
+from indexing.publish import COMPACTING, Content, prepare, take_over, work_folder
 from indexing.store import parquet_bytes, shard_name
 from indexing.types import Vectors
-
-FOR_EVER = -1.0
 
 
 class Learned(Protocol):
@@ -61,7 +57,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
     """
     root = check_path(root, "the folder of the bundle")
     require_bundle(root)
-    with writing(root, name="COMPACTING"):
+    with writing(root, name="COMPACTING", doing="compacting"):
         require_newest(root)
         for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
             fsops.remove(left)
@@ -74,15 +70,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
             folder = prepare(root, *folded(bundle, learned(bundle), work), COMPACTING)
         finally:
             fsops.remove(work)
-        try:
-            with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
-                state = read_state(root)
-                if state is None or state.generation != bundle.state.generation:
-                    raise BundleError(f"{root} has got another generation during compaction; run it again if it is due")
-                put_in_force(root, folder)
-        except BaseException:
-            fsops.remove(folder)
-            raise
+        take_over(root, folder, bundle.state.generation, "compaction")
     return Bundle.open(root)
 
 

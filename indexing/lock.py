@@ -15,7 +15,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
-def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK") -> Iterator[None]:
+def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str = "writing to") -> Iterator[None]:
     """Hold the single-writer lock of a bundle folder.
 
     It is a lock of the operating system: it vanishes with the process, so a kill leaves nothing stale, and a copy of
@@ -26,6 +26,7 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK") -> Iterator[
         folder: Folder of the bundle.
         wait: Seconds to wait for a writer that is soon done; as long as it takes when negative.
         name: Of the lock.
+        doing: What whoever holds it does.
 
     Raises:
         BundleLockedError: When another process, or another thread of this one, goes on holding it.
@@ -37,7 +38,7 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK") -> Iterator[
         lock.acquire(timeout=wait)
     except Timeout:
         raise BundleLockedError(
-            f"another process is writing to {folder}; wait until it ends, or write to another folder"
+            f"another process is {doing} {folder}; wait until it ends, or write to another folder"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:

@@ -12,13 +12,15 @@ from typing import TypeAlias
 from indexing import fsops
 from indexing.changes import LOG, acknowledged, batch_number, digest_of, forget_batches, last_settled
 from indexing.errors import BundleError, DamagedFileError
+from indexing.lock import writing
 from indexing.manifest import MANIFEST, FileRecord, Manifest
 from indexing.newest import PENDING, pending_mark, require_newest
 from indexing.reading import unread
 from indexing.state import State, read_state, readable_states, write_state
 
 KEPT_GENERATIONS = 3
-UNFINISHED, COMPACTING = "unfinished", "compacting"
+UNFINISHED, COMPACTING, FITTING = "unfinished", "compacting", "fitting"
+FOR_EVER = -1.0
 
 Content: TypeAlias = bytes | Path | Callable[[Path], str]
 """Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
@@ -101,6 +103,31 @@ def put_in_force(root: Path, folder: Path) -> None:
     fsops.rename_folder(folder, root / generation)
     write_state(root, state)
     collect_garbage(root, state)
+
+
+def take_over(root: Path, folder: Path, generation: str, doing: str) -> None:
+    """Put what was prepared without the lock of a bundle in force, as soon as nobody else is writing to it.
+
+    What was added to the bundle meanwhile stays a change of the new generation.
+
+    Args:
+        root: Folder of the bundle.
+        folder: What `prepare` wrote; it is removed when it cannot be put in force.
+        generation: What it was made of.
+        doing: What made it, for the message.
+
+    Raises:
+        BundleError: When another generation was put in force meanwhile; that one stays.
+    """
+    try:
+        with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
+            state = read_state(root)
+            if state is None or state.generation != generation:
+                raise BundleError(f"{root} has got another generation during {doing}; run it again if it is due")
+            put_in_force(root, folder)
+    except BaseException:
+        fsops.remove(folder)
+        raise
 
 
 def _known_state(root: Path) -> State | None:

@@ -24,11 +24,11 @@ from typing import TypeVar
 from indexing import fsops
 from indexing.arguments import check_call, check_path
 from indexing.bundle import Bundle
-from indexing.compact import folded
+from indexing.compact import compact
 from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.lock import writing
-from indexing.newest import require_bundle, require_newest
-from indexing.publish import UNFINISHED, publish, work_folder
+from indexing.newest import require_bundle
+from indexing.publish import FITTING
 from indexing.sizes import parse_bytes
 from retrieval.adapter import Adapter
 from retrieval.block import Block, description_of, judged, learned_block, sample
@@ -68,8 +68,10 @@ def fit(
 ) -> FitReport:
     """Learn from interactions, and publish what helps as a new generation.
 
-    Changes since the generation in force are folded into one first; see `compact`. When what was learned is no better
-    than what is in force, shows one item out of proportion, or is what is in force, the generation in force stays.
+    Changes since the generation in force are folded into one first; see `compact`. Learning holds no lock of the
+    bundle: what is added or deleted meanwhile stays a change, of whatever is in force in the end. When what was learned
+    is no better than what is in force, shows one item out of proportion, or is what is in force, the generation in
+    force stays.
 
     Args:
         bundle: Folder of the bundle.
@@ -87,7 +89,8 @@ def fit(
         TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
         InputError: When a refresh is asked for with other dimensions than what is in force has, or without the profiles
             that it learned from; or a head for new users where everybody has a past.
-        BundleLockedError: When another process is writing to the bundle.
+        BundleLockedError: When the bundle is being fitted or compacted already.
+        BundleError: When another generation was put in force meanwhile; that one stays.
     """
     require_log(interactions)
     root = check_path(bundle, "the folder of the bundle")
@@ -96,15 +99,14 @@ def fit(
     if work is not None:
         check_path(work, "work")
     require_bundle(root)
-    with writing(root):
-        require_newest(root)
-        opened = Bundle.open(root)
-        if opened.batches:
-            publish(root, *folded(opened, LearnedParts(opened), work_folder(root)))
-            opened = Bundle.open(root)
+    own = root / f"{FITTING}-gen-learning"
+    with writing(root, name="FITTING", doing="fitting"):
+        for left in root.glob(f"{FITTING}-gen-*"):  # by a fit that was killed
+            if left != own:
+                fsops.remove(left)
+        opened = compact(root, LearnedParts).without_changes()
         before = InForce.of(opened) if refresh else None
         chosen = config or (before.config if before else FitConfig())
-        own = root / f"{UNFINISHED}-gen-learning"  # what is left of it after a kill goes with the next generation
         kept = own if work is None else Path(work)
         try:
             report = _Fit(opened, interactions, chosen, profiles, before, kept, progress).run()

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from indexing import fsops
 from indexing.bundle import Bundle
 from indexing.generation import INDEX, PROMISE, part_of
 from indexing.held_out import held_out_queries
 from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
-from indexing.publish import publish, work_folder
+from indexing.publish import FITTING, prepare, take_over, work_folder
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR
 from retrieval.block import Block
@@ -74,25 +76,41 @@ class Fitted(NamedTuple):
 def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
     """Publish what was learned of a bundle as its next generation; what was learned before is left out.
 
+    It is written without the lock of the bundle; see `take_over`.
+
     Args:
         old: Without changes.
         fitted: The parts.
         pasts: What they were learned from; some become queries that the index is tuned on.
         told: What the manifest says of it.
+
+    Raises:
+        BundleError: When another generation was put in force meanwhile; that one stays.
     """
-    index_files, index_section = _indexed(old, fitted.space, pasts)
-    names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
-    files = {**{name: old.folder / name for name in names}, **fitted.files(pasts, old.items), **index_files}
-    manifest = replace(old.manifest, index=index_section, learned=told, features=fitted.names)
-    publish(old.root, manifest, files)
+    work = work_folder(old.root, FITTING)
+    try:
+        folder = _prepared(old, fitted, pasts, told, work)
+    finally:
+        fsops.remove(work)
+    take_over(old.root, folder, old.state.generation, "fit")
     return Bundle.open(old.root)
 
 
-def _indexed(bundle: Bundle, space: ItemSpace, pasts: Sequence[History]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _prepared(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: dict[str, Any], work: Path) -> Path:
+    index_files, index_section = _indexed(old, fitted.space, pasts, work)
+    names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
+    files = {**{name: old.folder / name for name in names}, **fitted.files(pasts, old.items), **index_files}
+    manifest = replace(old.manifest, index=index_section, learned=told, features=fitted.names)
+    return prepare(old.root, manifest, files, FITTING)
+
+
+def _indexed(
+    bundle: Bundle, space: ItemSpace, pasts: Sequence[History], work: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Index to the goals of the bundle, which real histories are now among the queries for."""
     config, frozen = bundle.manifest.index_config(), bundle.modality_vectors
     asked = held_out_queries(frozen, space.content, config.sample)
     if space.behaviour is not None:
         chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]
         asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
-    return indexed(frozen, space.indexed, config, work_folder(bundle.root), asked)
+    return indexed(frozen, space.indexed, config, work, asked)

@@ -114,7 +114,7 @@ def test_a_killed_fit_goes_on_and_publishes_the_same_bits(
     assert passes[0] == at[2] + 1 if passes else at[:2] == ("behaviour", EVERYTHING) or at[2] == 4
     through = {("behaviour", EVERYTHING): EARLY, ("reranker", EARLY): EARLY}.get(at[:2])
     assert through is None or not [step for step in seen if step[:2] == ("behaviour", through) and step.done]
-    assert not list(root.glob("unfinished-*"))
+    assert not [*root.glob("unfinished-*"), *root.glob("fitting-*")]
     assert work is None or len(list(work.glob("*.safetensors"))) == 5  # adapter, three towers, one network
 
 
@@ -132,7 +132,7 @@ def test_a_kill_by_the_system_is_survived_too(fresh: Callable[[], Path]) -> None
     )
     done = subprocess.run([sys.executable, "-c", script, str(root)], check=False, cwd=os.getcwd())
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in root.glob("unfinished-*")] == ["unfinished-gen-learning"]
+    assert [path.name for path in root.glob("*-gen-learning*")] == ["fitting-gen-learning"]
     fit(root, walks(), ALL)
     assert learned_of(root) == learned_of(whole)
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_learned_leaves_no_work(fresh: Callable[[], Path]) -> Non
     root = fresh()
     with pytest.raises(TrainingError, match="only 4 users"):
         fit(root, log(4), SMALL)
-    assert not list(root.glob("unfinished-*"))
+    assert not [*root.glob("unfinished-*"), *root.glob("fitting-*")]
 
 
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, prepare=None)], ids=["prepared", "as it is"])
