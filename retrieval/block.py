@@ -1,7 +1,6 @@
 """Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,28 +57,28 @@ def learned_block(
         learn: Learns a block.
         content: The items, without behaviour.
         cuts: Of all users.
-        judging: Recommends.
+        judging: Says what is liked.
         tried: Called after each serving that was tried with how many they are.
 
     Raises:
         TrainingError: When there is too little to learn from.
     """
     from retrieval.training.serving import choose_serving  # torch is loaded only by those who learn
+    from retrieval.training.trials import Trials
 
     behaviour = learn([part.early for part in cuts if len(part.early)])
     users = sample(taught(cuts, judging.least), len(content.indexed), MOST_TRIED)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
     joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
+    trials = Trials(joined, [part.early for part in users], [part.middle.liked(judging.least) for part in users])
 
     def judge(one: Behaviour) -> NDArray[np.float64]:
         nonlocal count
-        space = replace(joined, behaviour=one)  # serving changes queries, no item
-        found = judging.recommend(space, [part.early for part in users], 20)
         count += 1
         if tried is not None:
             tried(count)
-        return judging.values(found, [part.middle for part in users], MEASURE)
+        return trials.values(one)
 
     behaviour, serving, value = choose_serving(behaviour, judge)
     return Chosen(Block(behaviour, serving), value)

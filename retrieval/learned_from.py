@@ -66,9 +66,10 @@ class LearnedFrom:
         """Keep what is in histories."""
         named = ((past.user_id, items[row]) for past in pasts for row in past.rows.tolist())
         nameless = (
-            (_begun(past.rows, items), items[row])
+            (begun, items[row])
             for past in pasts
             if len(past) > FIRST
+            for begun in (_begun(past.rows, items),)
             for row in past.rows[FIRST:].tolist()
         )
         return cls(_Sketch.of(named), _Sketch.of(nameless))

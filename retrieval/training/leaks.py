@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
 from retrieval.prepare import History
+from retrieval.ragged import lengths_of
 from retrieval.sources import Asked, Book, Source, tops
+from retrieval.training.trials import held
 
 DEPTH = 20
 GROWTH, FLOOR = 2.0, 0.1
@@ -40,8 +42,8 @@ def recalls_of(
     asked = Asked.after(pasts)
     found = np.empty((len(sources), len(pasts)))
     for part, rows in tops(sources, asked, asked.histories, DEPTH, items):
-        for line, (later, top) in enumerate(zip(wanted[part], rows, strict=True), start=part.start):
-            found[:, line] = [np.isin(later.rows, of_source).mean() for of_source in top.T]
+        later = [history.rows for history in wanted[part]]
+        found[:, part] = (held(rows, later, items).sum(axis=1) / np.maximum(lengths_of(later), 1)[:, None]).T
     recalls: NDArray[np.float64] = found.mean(axis=1)
     return recalls
 
