@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.types import Vectors
+from indexing.types import Rows, Vectors
 from retrieval.described import Described
 from retrieval.predictor import BLOCK, Predictor
 from retrieval.training.closed_form import Doubles
@@ -57,8 +57,9 @@ def learn_predictor(
     features = Predictor(marks.lines, nearness, basis, nothing, additive, by_word)
     weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
-    for columns, target in _alike_in_trust(targets):
-        mean, slope = _ridge(described, features, target, regularisation)
+    groups = _alike_in_trust(targets)
+    solved = _ridges(described, features, [target for _, target in groups], regularisation)
+    for (columns, _), (mean, slope) in zip(groups, solved, strict=True):
         weights[:, columns], offset[columns] = basis @ slope, mean
     return Predictor(marks.lines, nearness, weights, offset, additive, None if words is None else words.T @ weights)
 
@@ -89,27 +90,51 @@ def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]
     ]
 
 
-def _ridge(described: Described, features: Predictor, target: Target, regularisation: float) -> tuple[Doubles, Doubles]:
-    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset, from sums over blocks.
+def _ridges(
+    described: Described, features: Predictor, targets: Sequence[Target], regularisation: float
+) -> list[tuple[Doubles, Doubles]]:
+    """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset for each target.
 
     Args:
         described: The items.
-        features: Gives K numbers of each.
-        target: What should be predicted of them.
+        features: Gives K numbers of each, which are made once for all targets, some items at a time.
+        targets: What should be predicted of them.
         regularisation: Of the weights.
     """
-    wide, total = len(features.offset), float(target.trust.sum())
-    square, product, sums = np.zeros((wide, wide)), np.zeros((wide, target.wanted.shape[1])), np.zeros(wide)
-    trusted = np.flatnonzero(target.trust)  # the others add nothing, and may be most of a large catalogue
+    sums = [_Sums(target, len(features.offset)) for target in targets]
+    trusted = np.flatnonzero(np.any([target.trust for target in targets], axis=0))  # the others add nothing
     for start in range(0, len(trusted), BLOCK):
         rows = trusted[start : start + BLOCK]
         found = features.predict(described.take(rows))  # in single precision: twice as fast, and a block is short
-        weighted = found.T * target.trust[rows].astype(np.float32)
-        square += weighted @ found
-        product += weighted @ target.wanted[rows].astype(np.float32)
-        sums += weighted.sum(axis=1, dtype=np.float64)
-    wanted = target.trust @ target.wanted
-    square += regularisation * np.eye(wide) - np.outer(sums, sums / total)
-    weights = np.linalg.solve(square, product - np.outer(sums, wanted / total)).astype(np.float64)
-    offset = ((wanted - sums @ weights) / total).astype(np.float64)
-    return offset, weights
+        for one in sums:
+            one.add(rows, found)
+    return [one.solved(regularisation) for one in sums]
+
+
+class _Sums:
+    """What a weighted ridge regression needs to know of all items."""
+
+    def __init__(self, target: Target, wide: int) -> None:
+        self.target = target
+        self.square, self.sums = np.zeros((wide, wide)), np.zeros(wide)
+        self.product = np.zeros((wide, target.wanted.shape[1]))
+
+    def add(self, rows: Rows, found: Vectors) -> None:
+        """Add some items, with their features (M, K)."""
+        trust = self.target.trust[rows].astype(np.float32)
+        here = trust != 0
+        if not here.all():  # of a large catalogue most may be trusted for some targets alone
+            rows, found, trust = rows[here], found[here], trust[here]
+        weighted = found.T * trust
+        self.square += weighted @ found
+        self.product += weighted @ self.target.wanted[rows].astype(np.float32)
+        self.sums += weighted.sum(axis=1, dtype=np.float64)
+
+    def solved(self, regularisation: float) -> tuple[Doubles, Doubles]:
+        """Give offset and weights."""
+        total, wanted = float(self.target.trust.sum()), self.target.trust @ self.target.wanted
+        square = self.square + regularisation * np.eye(len(self.sums)) - np.outer(self.sums, self.sums / total)
+        product = self.product - np.outer(self.sums, wanted / total)
+        weights = np.linalg.solve(square, product).astype(np.float64)
+        offset = ((wanted - self.sums @ weights) / total).astype(np.float64)
+        return offset, weights
