@@ -1,4 +1,4 @@
-"""What each part of `fit` costs: processor seconds and the clock, and the most memory of the whole.
+"""What each part of `fit` costs: processor seconds and the clock, and the most memory there was up to its end.
 
 python -m scripts.benchmarks.fit_cost [DATA] [--threads 1 2] [--seed 0] [--name fit_cost] [--users 1000 --items 10000]
 
@@ -81,9 +81,11 @@ class Clock:
 
     Attributes:
         parts: For each part and what it is learned from, seconds of the clock and of the processor.
+        peaks: For each the most memory of the process up to its end, in MiB.
     """
 
     parts: dict[str, list[float]] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
     _now: str = "reading"
     _since: tuple[float, float] = field(default_factory=lambda: (perf_counter(), process_time()))
 
@@ -98,6 +100,7 @@ class Clock:
         sums = self.parts.setdefault(self._now, [0.0, 0.0])
         for place in (0, 1):
             sums[place] += now[place] - self._since[place]
+        self.peaks[self._now] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         self._since = now
 
 
@@ -110,16 +113,16 @@ def measured(folder: Path) -> dict[str, Any]:
     totals = np.sum(list(clock.parts.values()), axis=0).tolist()
     return {
         "interactions": len(log),
-        "parts": {name: _seconds(sums) for name, sums in clock.parts.items()},
+        "parts": {name: _seconds(sums) | {"memory, MiB": clock.peaks[name]} for name, sums in clock.parts.items()},
         "whole": _seconds(totals),
-        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak memory, MiB": max(clock.peaks.values()),
         "published": report.published,
         "ndcg@10": report.ndcg,
         "refused": report.refused,
     }
 
 
-def _seconds(sums: list[float]) -> dict[str, float]:
+def _seconds(sums: list[float]) -> dict[str, float | int]:
     return {"s": round(sums[0], 1), "processor s": round(sums[1], 1)}
 
 
