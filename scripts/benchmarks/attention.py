@@ -1,131 +1,86 @@
-"""Attention beside the towers of the behaviour block, on the valid parts of MovieLens 100k alone.
+"""Attention beside the towers of the behaviour block: `fit` with it against the default, on valid parts alone.
 
-python -m scripts.benchmarks.attention DATA [--split split_user|in_time] [--seeds 0 1 2] [--settings JSON]
+python -m scripts.benchmarks.attention DATA --work FOLDER [--seeds 0 1 2]
 
-With --split one part is measured and printed, without all of them are kept. JSON: settings of AttentionConfig by name.
-
-DATA as for scripts.benchmarks.baselines; of users with a history. What the block is learned from and judged by:
-
-    split_user   train, and valid
-    in_time      what is before the last 14 days before the first window of scripts.benchmarks.learning, and those days
-
-The same block is asked without attention and with it. What is done at serving is chosen by ndcg@20 of one half of the
-users, for each way by itself, and the other half is judged; then the halves change places.
+DATA and FOLDER as for scripts.benchmarks.two_stage. Valid is the valid part of the split by user, fitted on its train,
+and the three windows of 14 days before those that scripts.benchmarks.two_stage judges.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from indexing.types import Rows
-from retrieval.behaviour import Behaviour
-from retrieval.evaluation import evaluate
-from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split, at_time, rolling_windows
-from retrieval.prepare import histories
-from retrieval.settings import settings_of
-from retrieval.training.attention import learn_attention
-from retrieval.training.behaviour import touched
-from retrieval.training.config import AttentionConfig
-from retrieval.training.serving import choose_serving
-from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, ask
-from scripts.benchmarks.film_content import content_of
-from scripts.benchmarks.learning import Content, valid_of
+from retrieval import FitConfig
+from retrieval.evaluation import compare
+from retrieval.evaluation.splits import Split, rolling_windows
+from retrieval.training.config import AttentionConfig, BehaviourConfig
+from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, told
+from scripts.benchmarks.film_bundle import STAGES, Fitted, quick, recommended
+from scripts.benchmarks.kept_lists import Served
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS
+from scripts.benchmarks.two_stage import EARLIER
 
-_LENGTH = WINDOW_DAYS * 86_400
-_MEASURES = ("recall@20", "ndcg@20")
+WAYS = {"without": None, "with": AttentionConfig()}
 
 
 def main() -> None:
-    """Measure both splits, or one."""
+    """Measure both ways on both, and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--split", choices=("split_user", "in_time"))
+    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    work = given.work / "quick" if given.quick else given.work
+    work.mkdir(parents=True, exist_ok=True)
     films = Films(given.data)
-    content = Content(films, content_of(given.data, films.items), given.data)
-    config = settings_of(AttentionConfig, given.settings)
-    splits = {"split_user": valid_of(films, "split_user"), "in_time": in_time(films)}
-    result = {
-        name: compared(content, split, config, given.seeds)
-        for name, split in splits.items()
-        if given.split in (None, name)
-    }
-    if given.split is not None:
-        print(json.dumps(result, indent=1))
-    else:
+    log = films.part("split_user", "train", "valid", "test")
+    windows = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * 86_400)[:EARLIER]
+    by_user = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
+    result = {}
+    for name, splits in {"by user": [by_user], "windows": windows[-1:] if given.quick else windows}.items():
+        found = {}
+        for way, attention in WAYS.items():
+            config = FitConfig(behaviour=replace(FitConfig().behaviour or BehaviourConfig(), attention=attention))
+            served = Served(given.data, work, list(given.seeds), quick(config) if given.quick else config)
+            found[way] = {row: judged(films, served, f"attention-{way}-{name}", splits, row) for row in STAGES}
+        result[name] = compared(found)
+        print(name, result[name], flush=True)
+    if not given.quick:
         keep("attention", result, seed=given.seeds[0], script="attention")
 
 
-def in_time(films: Films) -> Split:
-    """Cut a window's length before the first window that is judged by test."""
-    first = rolling_windows(films.part("split_user", "train", "valid", "test"), WINDOWS, _LENGTH)[0]
-    return at_time(first.past, (first.cut or 0) - _LENGTH)
+def judged(films: Films, served: Served, name: str, splits: list[Split], row: str) -> Any:  # noqa: ANN401
+    """Judge a row of all splits as one, each user the mean of all seeds."""
+    parts = []
+    for split in splits:
+        asked, times = ask(split, films), None if split.cut is None else split.cut - 1
+
+        def lists(made: Fitted, split: Split = split, asked: Any = asked, times: int | None = times) -> dict[str, Any]:  # noqa: ANN401
+            return {
+                one: recommended(made.retriever, split.past, asked, times, stages=stages)
+                for one, stages in STAGES.items()
+            }
+
+        ranked = served.lists(f"{name}-{split.name}", split.past, lists).ranked[row]
+        parts.append((asked, lambda _, of=ranked: of))
+    found = Judged(parts)
+    return found.among(found.everyone)
 
 
-def compared(content: Content, split: Split, config: AttentionConfig, seeds: list[int]) -> dict[str, Any]:
-    """Give both measures without attention and with it, of each seed, and what it adds: mean and deviation."""
-    asked, pasts = ask(split, content.films), histories(split.past, content.films.items)
-    warm = np.flatnonzero(touched(pasts, len(content.films.items)))
-    ways: dict[str, list[list[float]]] = {"without": [], "with": []}
-    served = []
-    for seed in seeds:
-        block = replace(content.fit(split.past, seed), attention=None)
-        worth = block.levels / np.float32(np.mean(np.concatenate([past.weights for past in pasts])))
-        state = learn_attention(block, pasts, worth, warm, replace(config, seed=seed))
-        for name, tried in (("without", block), ("with", replace(block, attention=state.attention()))):
-            means, choices = judged(content, asked, tried)
-            ways[name].append(means)
-            served.append({"seed": seed, "way": name} | choices[0])
-    added = np.array(ways["with"]) - np.array(ways["without"])
-    deviation = added.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(len(_MEASURES))
-    return {
-        "users": int((~asked.new).sum()),
-        "measures": _MEASURES,
-        **{name: np.round(values, 4).tolist() for name, values in ways.items()},
-        "added": [[round(float(one), 4) for one in pair] for pair in zip(added.mean(axis=0), deviation, strict=True)],
-        "served": served,
+def compared(found: dict[str, Any]) -> dict[str, Any]:
+    """Give each row both ways, and what attention adds, paired by user."""
+    table: dict[str, Any] = {way: {row: told(one) for row, one in rows.items()} for way, rows in found.items()}
+    table["added"] = {
+        row: {
+            one.measure: [round(value, 4) for value in (one.difference, one.low, one.high)]
+            for one in compare(without, found["with"][row], measures=["recall@20", "ndcg@20"], resamples=2000).rows
+        }
+        for row, without in found["without"].items()
     }
-
-
-def judged(content: Content, asked: Questions, block: Behaviour) -> tuple[list[float], list[dict[str, float]]]:
-    """Give the means of both halves of the users, each served as the other wants it, and how that is."""
-    known = np.flatnonzero(~asked.new)
-    half = np.random.default_rng(0).permutation(len(known)) % 2
-    values, choices = np.zeros((len(known), len(_MEASURES))), list[dict[str, float]]()
-    for number in (0, 1):
-
-        def value(tried: Behaviour, lines: Rows = known[half != number]) -> NDArray[np.float64]:
-            return measured(content, asked, tried, lines)[:, 1]
-
-        chosen, serving, _ = choose_serving(block, value)
-        values[half == number] = measured(content, asked, chosen, known[half == number])
-        choices.append(serving)
-    return values.mean(axis=0).tolist(), choices
-
-
-def measured(content: Content, asked: Questions, block: Behaviour, lines: Rows) -> NDArray[np.float64]:
-    """Give both measures, (B, 2), of some questions."""
-    some = Questions(
-        asked.items,
-        query_ids=tuple(asked.query_ids[line] for line in lines),
-        user_ids=tuple(asked.user_ids[line] for line in lines),
-        histories=tuple(asked.histories[line] for line in lines),
-        weights=tuple(asked.weights[line] for line in lines),
-        relevant=tuple(asked.relevant[line] for line in lines),
-    )
-    found = some.candidates(*content.answer(block, some), "retrieve")
-    per_query = evaluate(found, some.relevant, measures=list(_MEASURES)).per_query
-    return np.stack([per_query[name] for name in _MEASURES], axis=1)
+    return table
 
 
 if __name__ == "__main__":

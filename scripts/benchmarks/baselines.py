@@ -10,6 +10,7 @@ one part is measured and printed, without all of them are kept.
 
 import argparse
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -216,6 +217,17 @@ class Judged:
         self.relevant = [ids for asked, _ in parts for ids in asked.relevant]
         answers = [[asked.candidates(*ranked, "baseline") for ranked in answer(asked)] for asked, answer in parts]
         self.seeds: list[Candidates] = [pooled(of_seed) for of_seed in zip(*answers, strict=True)]
+
+    @property
+    def everyone(self) -> Mask:
+        """All queries, (B,) bool."""
+        return np.ones(len(self.relevant), np.bool_)
+
+    def of_seed(self, seed: int) -> "Judged":
+        """Give the answers of one seed alone."""
+        one = copy(self)
+        one.seeds = [self.seeds[seed]]
+        return one
 
     def among(self, mask: Mask) -> Evaluation:
         """Evaluate some of the queries, averaged over seeds query by query."""

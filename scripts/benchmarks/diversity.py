@@ -1,10 +1,10 @@
 """What variety costs: relevance against diversity, coverage and calibration on MovieLens 100k, for every method.
 
-python -m scripts.benchmarks.diversity DATA [--lists FOLDER]
+python -m scripts.benchmarks.diversity DATA --work FOLDER
 
-DATA as for scripts.benchmarks.baselines. Lists are the top 100 of the behaviour block (scripts.benchmarks.learning,
-seed 0) for the users of split_user, of which 20 are picked and stand in the order of relevance; --lists keeps them, so
-that a second run need not learn. Every list is judged by several yardsticks:
+DATA as for scripts.benchmarks.two_stage. Lists are the best 100 of `recommend` after `fit` with its defaults (seed 0)
+for the users of split_user, of which 20 are picked and stand in the order of relevance; FOLDER keeps them, so that a
+second run need not learn. Every list is judged by several yardsticks:
 
     texts, pictures   1 - the mean cosine over pairs (intra-list distance), of the vectors as the encoder gives them
     texts, centred    the same after the catalogue's mean was taken from them
@@ -20,10 +20,9 @@ of the difference over users; beside it the same setting in the order in which i
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,8 +32,8 @@ from numpy.typing import NDArray
 
 from indexing.encoders.base import unit
 from indexing.types import Rows, Vectors
+from retrieval import Candidates, FitConfig
 from retrieval.attribute import Attribute
-from retrieval.candidates import Candidates
 from retrieval.diversify import (
     DPP,
     MMR,
@@ -52,11 +51,11 @@ from retrieval.diversify import (
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.splits import Split
 from retrieval.evaluation.variety import calibration, diversity
-from retrieval.prepare import histories
-from retrieval.training.serving import Serving, served
 from scripts.benchmarks.baselines import Films, ask, interval
-from scripts.benchmarks.film_content import centred, content_of
-from scripts.benchmarks.learning import Content, valid_of
+from scripts.benchmarks.film_bundle import Fitted, quick, recommended
+from scripts.benchmarks.film_content import as_they_are, centred
+from scripts.benchmarks.kept_lists import Served
+from scripts.benchmarks.peer_models import matrix
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEED, K
 
@@ -75,21 +74,22 @@ def main() -> None:
     """Measure the curves on valid, choose, and measure what was chosen on test."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--lists", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     films = Films(given.data)
-    content = Content(films, content_of(given.data, films.items), given.data)
-    made = Made(content, given.lists)
-    split = valid_of(films, "split_user")
-    asked, judge = made.lists("valid", split), Judge.of(given.data, films, split)
+    work = given.work / "quick" if given.quick else given.work
+    work.mkdir(parents=True, exist_ok=True)
+    served = Served(given.data, work, [SEED], quick(FitConfig()) if given.quick else FitConfig())
+    split = Split("valid", films.part("split_user", "train"), films.part("split_user", "valid"))
+    asked, judge = lists("valid", split, films, served), Judge.of(given.data, films, split)
     base = told(judge, asked, plain)
     curves = {name: judge.curve(asked, ways) for name, (_, ways) in judge.methods(asked).items()}
     chosen = {name: best(curves[name], base, goal) for name, (goal, _) in judge.methods(asked).items()}
     split = films.cut("split_user")
-    final, judge = made.lists("test", split), Judge.of(given.data, films, split)
+    final, judge = lists("test", split, films, served), Judge.of(given.data, films, split)
     ways = {name: of_method for name, (_, of_method) in judge.methods(final).items()}
     result = {
-        "serving, chosen on valid": made.serving,
         "valid": {"relevance": base, "at random": at_random(judge, asked), **curves},
         "chosen on valid": chosen,
         "test": {"relevance": told(judge, final, plain)}
@@ -100,7 +100,8 @@ def main() -> None:
             if one
         },
     }
-    keep("diversity", result, seed=SEED, script="diversity")
+    if not given.quick:
+        keep("diversity", result | served.state(), seed=SEED, script="diversity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,37 +112,15 @@ class Lists:
     relevant: tuple[frozenset[str], ...]
 
 
-class Made:
-    """Lists of the behaviour block, as it was chosen to be served on valid; made once when there is a folder."""
+def lists(name: str, split: Split, films: Films, served: Served) -> Lists:
+    """Fit on the past of a split, and recommend."""
+    asked = ask(split, films)
 
-    def __init__(self, content: Content, folder: Path | None) -> None:
-        self.content, self.folder = content, folder
+    def answers(made: Fitted) -> dict[str, Candidates]:
+        return {"all": recommended(made.retriever, split.past, asked, k=DEPTH)}
 
-    @cached_property
-    def serving(self) -> Serving:
-        """How the block is served."""
-        kept = self.folder / "serving.json" if self.folder else None
-        if kept and kept.exists():
-            return dict(json.loads(kept.read_text()))
-        found = self.content.choose(valid_of(self.content.films, "split_user"))
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(found))
-        return found
-
-    def lists(self, name: str, split: Split) -> Lists:
-        """Fit on the past of a split and recommend."""
-        asked, serving = ask(split, self.content.films), self.serving
-        kept = self.folder / f"{name}.npz" if self.folder else None
-        if kept and kept.exists():
-            with np.load(kept) as read:
-                rows, scores = read["rows"], read["scores"]
-        else:
-            model = served(self.content.fit(split.past, SEED), serving)
-            rows, scores = self.content.answer(model, asked, depth=DEPTH)
-            if kept:
-                np.savez(kept, rows=rows, scores=scores)
-        return Lists(asked.candidates(rows, scores, "retrieve"), asked.relevant)
+    ranked = served.lists(f"diversity-{name}", split.past, answers, scores=True).ranked["all"][0]
+    return Lists(asked.candidates(*ranked, "rerank"), asked.relevant)
 
 
 class Yardsticks(Protocol):
@@ -173,16 +152,13 @@ class Judge:
         has = (each > 0).astype(np.float32)
         both = has @ has.T
         either = has.sum(axis=1)[:, None] + has.sum(axis=1) - both
-        pasts = histories(split.past, films.items)
-        who = np.zeros((len(films.items), len(pasts)), np.float32)
-        for user, past in enumerate(pasts):
-            who[past.rows, user] = 1
+        who = (matrix(split.past, films.items, sorted(set(split.past.table["user_id"].to_pylist()))) > 0).T
         vectors = {
             "texts": films.texts,
             "texts, centred": centred(folder, films.items, "text_vector"),
-            "pictures": as_they_are(folder, films, "image_vector"),
+            "pictures": as_they_are(folder, films.items, "image_vector"),
             "genres": unit(each.astype(np.float32)),
-            "users": unit(who),
+            "users": unit(who.astype(np.float32)),
         }
         return cls(vectors, genres, both / np.maximum(either, 1))
 
@@ -257,14 +233,6 @@ class Judge:
                 "coverage@20": np.array([judged.coverage["coverage@20"]]),
             }
         )
-
-
-def as_they_are(folder: Path, films: Films, column: str) -> Vectors:
-    """Give unit vectors as the encoder made them; zero where there is none."""
-    given = pq.read_table(folder / "vectors.parquet", columns=["item_id", column]).to_pydict()
-    of_item = {name: vector for name, vector in zip(*given.values(), strict=True) if vector is not None}
-    nothing = [0.0] * len(next(iter(of_item.values())))
-    return unit(np.array([of_item.get(name, nothing) for name in films.items], np.float32))
 
 
 def picked(objective: Objective, page: int | None, *caps: Limit, k: int = K) -> Way:

@@ -1,94 +1,126 @@
-"""Whom two stages must beat on MovieLens 100k: every baseline, a sum of them, and SASRec of RecTools.
+"""Whom two stages must beat on MovieLens 100k: every baseline, sums of them, and SASRec of RecTools, tuned as they are.
 
-python -m scripts.benchmarks.peers_of_films DATA --sasrec FOLDER [--split split_user|rolling]
-
-DATA as for scripts.benchmarks.baselines, FOLDER what scripts/benchmarks/sasrec_alone.py has written. two_stage.py
-compares with them, by each measure with the best; here they are measured by themselves. Without --split all is kept.
+Of each family of `scripts.benchmarks.peer_models` the setting is taken that has most ndcg@20 before: on the valid part
+of a split by user or at one moment, fitted on its train; of a window on the three windows before it. Then it is fitted
+on all that was before. Users without a history, of whom most peers know nothing, are answered with what was popular of
+late, over as many days as was best for such users. What was fitted is kept, for it does not depend on our seeds.
 """
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
-from retrieval.baselines import EASE, ForNewUsers, ImplicitALS, Popularity, Ranked, Recommender
-from retrieval.evaluation import Evaluation, compare
+from indexing.types import Mask
+from retrieval.baselines.recommender import Ranked
+from retrieval.evaluation import Evaluation, compare, evaluate
 from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split, rolling_windows
-from retrieval.interactions import Interactions
-from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, chosen, show, told
-from scripts.benchmarks.record import keep
-from scripts.benchmarks.systems import DECAY_DAYS, LIKED, SEED, SEEDS, Answer, K, systems
+from retrieval.evaluation.splits import Split
+from scripts.benchmarks.baselines import Films, ask
+from scripts.benchmarks.kept_lists import as_ranked
+from scripts.benchmarks.peer_models import FAMILIES, Fits, Known, Setting, named, silent
 
 SASREC = "SASRec (RecTools 0.19, liked, 64 factors, 2 blocks, softmax)"
-LATEST_DAYS = 10.0  # looked at on the windows, so flattering
 COMPARED = ("recall@20", "ndcg@20")
 
 
-def main() -> None:
-    """Measure all peers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--sasrec", type=Path)
-    parser.add_argument("--split", choices=["split_user", "rolling"])
-    given = parser.parse_args()
-    films = Films(given.data)
-    log = films.part("split_user", "train", "valid", "test")
-    windows = list(enumerate(rolling_windows(log, WINDOWS, WINDOW_DAYS * 86_400), start=1))
-    parts = {"split_user": [(0, films.cut("split_user"))], "rolling": windows}
-    result = {name: table(films, cuts, given.sasrec) for name, cuts in parts.items() if given.split in (None, name)}
-    for name, measured in result.items():
-        show(name, measured)
-    if given.split is None:
-        keep("peers_of_films", result, seed=SEED, script="peers_of_films")
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All settings on one split.
 
-
-def table(films: Films, cuts: Sequence[tuple[int, Split]], sasrec: Path | None) -> dict[str, Any]:
-    """Judge all windows as one: all users, and in windows those with a history and new ones too."""
-    asked = [ask(split, films) for _, split in cuts]
-    fitted = [peers(films, split, sasrec, window=window) for window, split in cuts]
-    new = np.concatenate([one.new for one in asked])
-    users = np.array([user for one in asked for user in one.user_ids])
-    masks = {"all": np.ones_like(new)} | ({"with a history": ~new, "new": new} if new.any() else {})
-    rows: dict[str, Any] = {}
-    for name in fitted[0]:
-        found = Judged([(one, answers[name]) for one, answers in zip(asked, fitted, strict=True)])
-        rows[name] = {who: told(found.among(mask), users[mask].tolist()) for who, mask in masks.items()}
-    return rows
-
-
-def peers(films: Films, split: Split, sasrec: Path | None, *, window: int = 0) -> dict[str, Answer]:
-    """Fit all on a past; who has no history, or has liked nothing where only that is asked by, gets what was popular.
-
-    Args:
-        films: Log and catalogue.
-        split: The past, and what should be found.
-        sasrec: A folder that sasrec_alone.py has written to; None goes without.
-        window: Which of the rolling windows, from 1; 0 when each user is cut by itself.
+    Attributes:
+        asked: The questions.
+        lists: For each setting, (seeds, B, 20) rows.
+        ndcg: For each setting, (B,), the mean of seeds.
     """
-    lately = Popularity.fit(split.past, films.items, decay_days=DECAY_DAYS)
-    wrap = partial(ForNewUsers, otherwise=lately)
-    found = systems(split.past, films.items, films.texts, wrap)
-    if not window:
-        found |= chosen(films, split.past)
-    latest = wrap(Popularity.fit(split.past, films.items, decay_days=LATEST_DAYS))
-    found[f"popularity, decayed over {LATEST_DAYS:g} days"] = lambda asked: [latest.recommend(asked.histories, K)]
-    summed = wrap(Summed.fit(split.past, films.items))
-    found["sum of z-scores of EASE (all, lambda 200, half-life 20) and two iALS"] = lambda asked: [
-        summed.recommend(asked.histories, K)
-    ]
-    if sasrec is not None:
-        name = "rolling" if window else "split_user"
-        for told, files in by_settings(sorted(sasrec.glob(f"{name}-*.parquet"))).items():
-            found[f"{SASREC}, {told}; seeds: {len(files)}"] = partial(lists_of, files, window, lately)
-    return found
+
+    asked: Questions
+    lists: dict[Setting, NDArray[np.int64]]
+    ndcg: dict[Setting, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Peers:
+    """Fits and chooses.
+
+    Attributes:
+        films: Log and catalogue.
+        known: What is known of the films without users.
+        work: Folder that keeps what was fitted.
+        families: All settings that are tried of each.
+    """
+
+    films: Films
+    known: Known
+    work: Path
+    families: dict[str, list[Setting]] = field(default_factory=lambda: FAMILIES)
+
+    def measured(self, name: str, split: Split) -> Measured:
+        """Fit all settings on the past of a split, or read what they said."""
+        asked, path = ask(split, self.films), self.work / f"peers-{name}.npz"
+        every = list(dict.fromkeys(one for settings in self.families.values() for one in settings))
+        lists: dict[Setting, NDArray[np.int64]] = {}
+        if path.exists():
+            with np.load(path) as kept:
+                lists = {one: kept[named(one)].astype(np.int64) for one in every if named(one) in kept}
+        if missing := [one for one in every if one not in lists]:
+            fits = Fits(self.known, split.past, asked)
+            for one in missing:
+                lists[one] = np.stack([ranked.rows for ranked in fits.lists(one)])
+            told: dict[str, Any] = {named(one): rows.astype(np.int16) for one, rows in lists.items()}
+            np.savez_compressed(path, **told)
+            print(f"peers on {name}: {len(missing)} settings", flush=True)
+        return Measured(asked, lists, {one: _ndcg(asked, rows) for one, rows in lists.items()})
+
+    def answers(self, name: str, split: Split, before: dict[str, Split]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Choose each family's setting on some splits before, and give its lists for a split, and what was chosen."""
+        valid, here = [self.measured(one, of) for one, of in before.items()], self.measured(name, split)
+        popular = best(self.families["popularity"], valid, [one.asked.new for one in valid])
+        found: dict[str, Any] = {}
+        chosen = {"users without a history": named(popular)}
+        for family, settings in self.families.items():
+            heard = [~silent(settings[0], one.asked) for one in valid]
+            setting = best(settings, valid, heard)
+            chosen[family] = named(setting)
+            rows = here.lists[setting].copy()
+            unheard = silent(setting, here.asked) | here.asked.new
+            rows[:, unheard] = here.lists[popular][:, unheard]
+            found[family] = [as_ranked(one) for one in rows]
+        return found, chosen
+
+
+def sasrec(files: Sequence[Path], window: int, asked: Questions, otherwise: Ranked) -> dict[str, list[Ranked]]:
+    """Read the lists of SASRec for one window from 1, or 0 for a split; whoever has none is served otherwise."""
+    return {
+        f"{SASREC}, {settings}; seeds: {len(of)}": [listed(file, window, asked, otherwise) for file in of]
+        for settings, of in by_settings(files).items()
+    }
+
+
+def best(settings: Sequence[Setting], valid: Sequence[Measured], masks: Sequence[Mask]) -> Setting:
+    """Give the setting with most ndcg@20 among some users of all splits as one, or among all where there are none."""
+    if not any(mask.any() for mask in masks):
+        masks = [np.ones_like(mask) for mask in masks]
+
+    def value(setting: Setting) -> float:
+        return float(np.concatenate([one.ndcg[setting][mask] for one, mask in zip(valid, masks, strict=True)]).mean())
+
+    return max(settings, key=value)
+
+
+def _ndcg(asked: Questions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = np.mean([ndcg_of(asked, as_ranked(one)) for one in rows], axis=0)
+    return values
+
+
+def ndcg_of(asked: Questions, ranked: Ranked) -> NDArray[np.float64]:
+    """Judge lists by ndcg@20, one value a user."""
+    found = asked.candidates(*ranked, "baseline")
+    return evaluate(found, asked.relevant, measures=["ndcg@20"]).per_query["ndcg@20"]
 
 
 def by_settings(files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -99,59 +131,17 @@ def by_settings(files: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def lists_of(files: Sequence[Path], window: int, otherwise: Recommender, asked: Questions) -> list[Ranked]:
-    """Read the lists of all seeds."""
-    return [listed(file, window, asked, otherwise=otherwise) for file in files]
-
-
-def listed(file: Path, window: int, asked: Questions, *, otherwise: Recommender) -> Ranked:
+def listed(file: Path, window: int, asked: Questions, otherwise: Ranked) -> Ranked:
     """Read lists by user; who has none is served otherwise."""
     table = pq.read_table(file, columns=["user_id", "item_id", "rank", "window"], filters=[("window", "=", window)])
     lines = {str(user): line for line, user in enumerate(asked.user_ids)}
-    rows, scores = otherwise.recommend(asked.histories, K)
-    given = {user for user in table["user_id"].to_pylist() if user in lines}
-    of_given = [lines[user] for user in given]
+    rows, scores = otherwise.rows.copy(), otherwise.scores.copy()
+    of_given = [lines[user] for user in {*table["user_id"].to_pylist()} if user in lines]
     rows[of_given], scores[of_given] = -1, -np.inf
     for user, item, rank in zip(*(table[name].to_pylist() for name in ("user_id", "item_id", "rank")), strict=True):
         if user in lines:
             rows[lines[user], rank - 1], scores[lines[user], rank - 1] = asked.items.rows([item])[0], -rank
     return Ranked(rows, scores)
-
-
-@dataclass(frozen=True, eq=False)
-class Summed:
-    """The sum of the z-scores that several recommenders give each item; nothing is learned."""
-
-    models: Sequence[Recommender]
-    items: int
-
-    @classmethod
-    def fit(cls, past: Interactions, items: ItemIds) -> "Summed":
-        """Fit EASE with recent items counting more, iALS on everything, and iALS on what was liked."""
-        kept = [weight >= LIKED for weight in past.table["weight"].to_pylist()]
-        liked = Interactions(past.table.filter(kept))
-        ease = EASE.fit(past, items, regularisation=200.0, half_life=20.0)
-        factors = (ImplicitALS.fit(log, items, seed=SEEDS[0]) for log in (past, liked))
-        return cls((ease, *factors), len(items))
-
-    def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
-        """Rank by the sum; see `Recommender`."""
-        total = np.zeros((len(histories), self.items))
-        for model in self.models:
-            rows, scores = model.recommend(histories, self.items, exclude=exclude)
-            there = rows >= 0
-            count = np.maximum(there.sum(axis=1, keepdims=True), 1)
-            values = np.where(there, scores, 0.0).astype(np.float64)
-            mean = values.sum(axis=1, keepdims=True) / count
-            deviation = np.sqrt(np.where(there, (values - mean) ** 2, 0.0).sum(axis=1, keepdims=True) / count)
-            line, place = np.nonzero(there)
-            shares = (values - mean) / np.maximum(deviation, 1e-9)
-            total[line, rows[line, place]] += shares[line, place]
-        for scored, out in zip(total, histories if exclude is None else exclude, strict=True):
-            scored[out] = -np.inf
-        order = np.argsort(-total, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(total, order, axis=1)
-        return Ranked(np.where(np.isneginf(best), -1, order), best.astype(np.float32))
 
 
 def against(peers: dict[str, Evaluation], found: Evaluation) -> dict[str, Any]:
@@ -161,9 +151,6 @@ def against(peers: dict[str, Evaluation], found: Evaluation) -> dict[str, Any]:
         name = max(peers, key=lambda peer: peers[peer].means[measure])
         row = compare(peers[name], found, measures=[measure], resamples=2000).rows[0]
         told[f"{measure} above the best peer"] = [round(one, 4) for one in (row.difference, row.low, row.high)]
+        told[f"{measure} as a multiple of the best peer"] = round(row.mean_b / row.mean_a, 4)
         told[f"best peer by {measure}"] = name
     return told
-
-
-if __name__ == "__main__":
-    main()

@@ -1,330 +1,291 @@
-"""Two stages on MovieLens 100k: candidates of several sources, ordered by a learned head; 95 % intervals over users.
+"""What `fit` and `Retriever.recommend` make of MovieLens 100k with their defaults, and the best peers beside it.
 
-python -m scripts.benchmarks.two_stage DATA [--split split_user|rolling] [--seeds 0 1 2] [--valid] [--ablate]
-    [--sasrec FOLDER] [--profiles]
+python -m scripts.benchmarks.two_stage DATA --work FOLDER [--split by_user in_time windows unseen missing profiles]
+    [--seeds 0 1 2] [--sasrec LISTS]
 
-DATA as for scripts.benchmarks.baselines, FOLDER what scripts/benchmarks/sasrec_alone.py has written. A head learns at
-several moments before the cut, each time with sources that were learned from what came before that moment:
+DATA as for scripts.benchmarks.baselines; a bundle is built of it (scripts.benchmarks.film_bundle). All is learned by
+`fit` with the default configuration, once a seed, and asked by `recommend`: by both stages, and by retrieval alone.
 
-    split_user   valid after train, and the last ninth of each train history and the one before that. Everything was
-                 chosen on valid (--valid shows it), with the two moments within train
-    rolling      for each window of 14 days the windows before it, four at most, from two before the first on
+    by_user    each user's last tenth held out; users ask by their log
+    in_time    one cut for everybody, who ask just before it, with a history or without one
+    windows    twelve windows of 14 days, each fitted on what is before it, judged as one
+    unseen     166 films of which the log tells nothing: lists of these alone, and lists of all films, with them and
+               without them, judged by what else was liked: what do new films cost the others?
+    missing    unseen films, where less is known of films; of DATA/users.parquet nothing is read but by
+    profiles   the windows, with age, gender and occupation of users, as `fit` takes them; no peer reads them
 
---profiles measures the windows alone, with what is known of users (users.parquet: age, gender, occupation), as much as
-the past of each cut has it, not at all where that says so; that is kept in a file of its own. No baseline reads it.
---ablate leaves out the columns of each source and group of features in turn, on valid, and keeps that. Without --split
-all is measured and kept.
+Peers are those of scripts.benchmarks.peers_of_films and cold_peers, each with the settings that were best before;
+SASRec where LISTS holds what scripts/benchmarks/sasrec_alone.py has written. Intervals are bootstrapped over users;
+differences are paired, to the peer that is best on the very users. FOLDER keeps each fit's lists and each peer's as
+they are done, and a run goes on from there; each split is a result of its own.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexing.errors import TrainingError
-from indexing.types import Mask, Vectors
-from retrieval.attribute_columns import columns_of
+from indexing.types import Mask
+from retrieval import FitConfig, Profiles
 from retrieval.baselines.recommender import Ranked
-from retrieval.behaviour import Behaviour
+from retrieval.evaluation import compare
 from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import rolling_windows
-from retrieval.heads import HEADS, BothHead, HeadKind, ScoringHead
-from retrieval.item_space import ItemSpace
-from retrieval.prepare import History, histories
-from retrieval.profile_taste import ProfileTaste
-from retrieval.profiles import Profiles
-from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked
-from retrieval.stage_features import StageFeatures
-from retrieval.training.neural_head import Examples
-from retrieval.training.profile_taste import choose_profile_taste, learn_profile_taste
-from retrieval.training.second_stage import Moment, StageLearner, moment_at, moments_of
-from retrieval.training.serving import Serving, served
-from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
-from retrieval.users import UserModel
-from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, judged, show, told
-from scripts.benchmarks.film_content import FilmContent, content_of
-from scripts.benchmarks.learning import valid_of
-from scripts.benchmarks.peers_of_films import against, peers
+from retrieval.evaluation.splits import Split, rolling_windows
+from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
+from scripts.benchmarks.cold_peers import cold_answers
+from scripts.benchmarks.film_bundle import FULL, STAGES, Content, Fitted, quick, recommended
+from scripts.benchmarks.kept_lists import Lists, Served
+from scripts.benchmarks.peer_models import FAMILIES, Known
+from scripts.benchmarks.peers_of_films import Peers, against, sasrec
 from scripts.benchmarks.record import keep
-from scripts.benchmarks.systems import LIKED, SEEDS, K
+from scripts.benchmarks.systems import SEEDS
 
-_LENGTH = WINDOW_DAYS * 86_400
-_EARLIER = 2  # windows before the first that only teach
-_MOST = 4  # windows that teach a head
-# As an earlier learning.py chose on each split's own valid part; results/learning.json has what it chooses now.
-BY_USER: Serving = {"half_life": 10.0, "share": 2.5, "popular": 0.1, "content": 0.8}
-IN_TIME: Serving = {"half_life": 1e9, "share": 0.6, "popular": 1.6, "content": 0.1}
+EARLIER = 3  # windows before a window that choose the settings of peers
+MISSING = {
+    "texts alone": Content(image=False, attributes=False),
+    "posters alone": Content(text=False, attributes=False),
+    "texts and posters": Content(attributes=False),
+    "texts, genres, years": Content(image=False),
+    "posters, genres, years": Content(text=False),
+    "30 % of texts removed": Content(lost="text_vector"),
+    "30 % of posters removed": Content(lost="image_vector"),
+}
+Cut = tuple[Questions, dict[str, Sequence[Ranked]]]
 
 
 def main() -> None:
-    """Measure every split, or one."""
+    """Measure some splits, or all, and keep each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parts = {"split_user": split_user, "rolling": rolling}
-    parser.add_argument("--split", choices=parts)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--split", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--valid", action="store_true")
-    parser.add_argument("--ablate", action="store_true")
     parser.add_argument("--sasrec", type=Path)
-    parser.add_argument("--profiles", action="store_true")
+    parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    world = World.of(given.data, given.sasrec)
-    if given.profiles:
-        table = rolling(replace(world, profiles=Profiles.open(given.data / "users.parquet")), given.seeds)
-        show("rolling, with profiles", table)
-        keep("two_stage_profiles", {"rolling": table}, seed=given.seeds[0], script="two_stage")
-        return
-    if given.valid or given.ablate:
-        table = on_valid(world, given.seeds, ablate=given.ablate)
-        show("valid of split_user", table)
-        if given.ablate:
-            keep("two_stage_ablation", {"valid of split_user": table}, seed=given.seeds[0], script="two_stage")
-        return
-    result = {name: measure(world, given.seeds) for name, measure in parts.items() if given.split in (None, name)}
-    for name, table in result.items():
+    trial = Trial(given)
+    for name in given.split:
+        table = PARTS[name](trial)
         show(name, table)
-    if given.split is None:
-        keep("two_stage", result, seed=given.seeds[0], script="two_stage")
+        if not given.quick:
+            keep(f"two_stage_{name}", table | trial.served.state(), seed=given.seeds[0], script="two_stage")
 
 
-@dataclass(frozen=True, eq=False)
-class World:
-    """The films, and what is known of them without users, and of users without films.
-
-    Those that are hidden, (N,) bool, are in no history.
-    """
-
-    films: Films
-    content: FilmContent
-    sasrec: Path | None = None
-    hidden: Mask | None = None
-    profiles: Profiles | None = None
-
-    @classmethod
-    def of(cls, folder: Path, sasrec: Path | None = None) -> "World":
-        """Read all."""
-        films = Films(folder)
-        return cls(films, content_of(folder, films.items), sasrec)
-
-    def past(self, *names: str) -> list[History]:
-        """Read what users did in some parts of split_user."""
-        found = histories(self.films.part("split_user", *names), self.films.items)
-        return found if self.hidden is None else [without(one, self.hidden) for one in found]
-
-    def learner(self, seed: int, serving: Serving, *, new_users: bool = False, half_life: float = 15.0) -> StageLearner:
-        """Learn everything from one seed; an item of a history so many positions back counts half for content."""
-
-        def space_of(pasts: Sequence[History]) -> ItemSpace:
-            block = self.content.learn(pasts, seed)
-            users = UserModel(half_life, longest=1_000_000)
-            taste = None if self.profiles is None else taste_of(self.profiles, pasts, block, self.films)
-            return ItemSpace.of(self.content.vectors, users, served(block, serving), taste)
-
-        config = StageConfig(
-            moments=2,
-            share=0.11,
-            least=LIKED,
-            new_users=new_users,
-            neural=HeadConfig(seed=seed),
-            trees=TreesConfig(seed=seed),
-        )
-        return StageLearner(self.films.items, self.content.views, space_of, config, profiles=self.profiles)
-
-
-def taste_of(profiles: Profiles, pasts: Sequence[History], block: Behaviour, films: Films) -> ProfileTaste:
-    """Learn what profiles say, and how much that counts: nothing where they do not say enough."""
-    try:
-        return choose_profile_taste(profiles, pasts, block.items, films.items, LIKED)[0]
-    except TrainingError:
-        nothing = np.empty(0, np.float32)
-        silent = ProfileTaste(columns_of(profiles.attributes), nothing, nothing, 0.0)
-        return learn_profile_taste(profiles, pasts, block.items, silent)
-
-
-def without(past: History, hidden: Mask) -> History:
-    """Give a history without some films."""
-    kept = ~hidden[past.rows]
-    return History(past.user_id, past.rows[kept], past.timestamps[kept], past.weights[kept])
-
-
-@dataclass(frozen=True, eq=False)
 class Trial:
-    """What is slow to make for one seed: examples of earlier moments, and what is served at the one that is judged."""
+    """The films, what serves them, and the peers."""
 
-    learner: StageLearner
-    examples: Sequence[Examples]
-    features: StageFeatures
-    space: ItemSpace
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.data, self.sasrec, self.quick = given.data, given.sasrec, given.quick
+        work = given.work / "quick" if given.quick else given.work
+        work.mkdir(parents=True, exist_ok=True)
+        self.films = Films(given.data)
+        config = quick(FitConfig()) if given.quick else FitConfig()
+        self.served = Served(given.data, work, list(given.seeds), config)
+        self.known = Known.of(given.data, self.films.items, self.films.texts)
+        families = {name: settings[:1] if given.quick else settings for name, settings in FAMILIES.items()}
+        self.peers = Peers(self.films, self.known, work, families)
 
-    def head(self, kind: HeadKind) -> ScoringHead:
-        """Learn a head."""
-        return replace(self.learner, config=replace(self.learner.config, head=kind)).head(self.examples)[0]
+    def ours(self, name: str, split: Split, times: int | None, content: Content = FULL, **wishes: Any) -> Lists:  # noqa: ANN401
+        """Fit once a seed, and answer a split's questions by both stages and by retrieval alone."""
+        asked = ask(split, self.films)
 
-    def heads(self) -> dict[HeadKind, ScoringHead]:
-        """Learn both once, and join them."""
-        both = self.head("both")
-        if not isinstance(both, BothHead):
-            raise TypeError(f"{both.kind} is not both")
-        return {"neural": both.neural, "trees": both.trees, "both": both}
+        def lists(made: Fitted) -> dict[str, Any]:
+            return {
+                row: recommended(made.retriever, split.past, asked, times, stages=stages, **wishes)
+                for row, stages in STAGES.items()
+            }
 
-    def answer(self, head: ScoringHead, asked: Questions, times: Vectors) -> Ranked:
-        """Rank by both stages."""
-        config = self.learner.config
-        stage = SecondStage(self.features, head, self.space.indexed, 0 if config.new_users else 1, config.new_items)
-        users = Asked(asked.histories, asked.weights, np.asarray(times, np.int64))
-        users = users.knowing(self.features.profiles, self.learner.profiles, asked.user_ids)
-        found = stage.rerank(stage.pool(users, asked.items, config.each)).top(K)
-        return Ranked(found.rows, found.scores)
+        return self.served.lists(name, split.past, lists, content)
 
-    def but(self, group: str) -> "Trial":
-        """Hide the columns of a group from the head; its candidates stay."""
-        kept = np.array([one.group != group for one in self.features.features])
-        examples = [part._replace(features=part.features[:, :, kept]) for part in self.examples]
-        return replace(self, examples=examples)
+    def cut(self, part: str, name: str, split: Split, before: dict[str, Split], window: int = 0) -> tuple[Cut, Any]:
+        """Answer a split's questions by ours and by all peers, and tell what peers chose."""
+        ours = self.ours(name, split, None if split.cut is None else split.cut - 1)
+        return self.beside(part, name, split, before, ours, window)
 
+    def beside(
+        self, part: str, name: str, split: Split, before: dict[str, Split], ours: Lists, window: int = 0
+    ) -> tuple[Cut, Any]:
+        """Put peers beside our lists."""
+        asked = ask(split, self.films)
+        answers, chosen = self.peers.answers(name, split, before)
+        found: dict[str, Sequence[Ranked]] = dict(ours.ranked) | answers
+        files = sorted(self.sasrec.glob(f"{part}-*.parquet")) if self.sasrec and part else []
+        found |= sasrec(files, window, asked, answers["popularity"][0])
+        return (asked, found), {"peers": chosen, "fit": ours.reports}
 
-@dataclass(frozen=True)
-class Blind:
-    """A head that does not see some columns."""
-
-    head: ScoringHead
-    kept: Any
-
-    @property
-    def kind(self) -> HeadKind:
-        """Of the head."""
-        return self.head.kind
-
-    @property
-    def width(self) -> int:
-        """All columns."""
-        return len(self.kept)
-
-    def score(self, features: Vectors) -> Vectors:
-        """Score by those it sees."""
-        return self.head.score(features[..., self.kept])
-
-    def tensors(self) -> dict[str, Any]:
-        """Give those of the head."""
-        return self.head.tensors()
+    def windows(self) -> list[Split]:
+        """Give all windows, the first of which only choose for peers."""
+        log = self.films.part("split_user", "train", "valid", "test")
+        every = rolling_windows(log, EARLIER + WINDOWS, WINDOW_DAYS * 86_400)
+        return every[: EARLIER + 1] if self.quick else every
 
 
-def trials(world: World, seed: int, *, test: bool) -> Trial:
-    """Learn at each moment of split_user, for valid or for test."""
-    learner, train = world.learner(seed, BY_USER), world.past("train")
-    moments = moments_of(train, learner.config)
-    if test:
-        valid = {past.user_id: past for past in world.past("valid")}
-        wanted = [valid.get(past.user_id, past[:0]) for past in train]
-        moments = [Moment.between(train, wanted), *moments]
-    served_after = world.past("train", "valid") if test else train
-    return Trial(learner, [learner.examples(moment) for moment in moments], *learner.features(served_after))
-
-
-def times_of(asked: Questions, pasts: Sequence[History]) -> Vectors:
-    """Let each user ask just after the last of what they did."""
-    last = {past.user_id: int(past.timestamps[-1]) for past in pasts}
-    return np.array([last[user] for user in asked.user_ids])
-
-
-def on_valid(world: World, seeds: Sequence[int], *, ablate: bool) -> dict[str, Any]:
-    """Judge by valid what was learned from train, with everything and without each group of features."""
-    asked, pasts = ask(valid_of(world.films, "split_user"), world.films), world.past("train")
-    made, times = [trials(world, seed, test=False) for seed in seeds], times_of(asked, pasts)
-    table: dict[str, Any] = {}
-
-    def row(name: str, answers: Callable[[Trial], Ranked]) -> None:
-        table[name] = told(judged(asked, lambda _: [answers(trial) for trial in made]))
-        print(name, {measure: table[name][measure][0] for measure in ("recall@20", "ndcg@20")}, flush=True)
-
-    heads = {id(trial): trial.heads() for trial in made}
-    for kind in HEADS:
-        row(f"{kind} head", lambda trial, kind=kind: trial.answer(heads[id(trial)][kind], asked, times))  # type: ignore[misc]
-    groups = dict.fromkeys(one.group for one in made[0].features.features)
-    for group in groups if ablate else ():
-
-        def without(trial: Trial, group: str = group) -> Ranked:
-            kept = np.array([one.group != group for one in trial.features.features])
-            return trial.answer(Blind(trial.but(group).head("neural"), kept), asked, times)
-
-        row(f"neural head without {group}", without)
-    return table
-
-
-def split_user(world: World, seeds: Sequence[int]) -> dict[str, Any]:
+def by_user(trial: Trial) -> dict[str, Any]:
     """Hold out the last tenth of each user."""
-    films, split = world.films, world.films.cut("split_user")
-    asked, pasts = ask(split, films), world.past("train", "valid")
-    times, made = times_of(asked, pasts), [trials(world, seed, test=True) for seed in seeds]
-    others = {name: judged(asked, answer) for name, answer in peers(films, split, world.sasrec).items()}
-    table: dict[str, Any] = {name: told(peer) for name, peer in others.items()}
-    heads = [trial.heads() for trial in made]
-    for kind in HEADS:
-        answers = [trial.answer(learned[kind], asked, times) for trial, learned in zip(made, heads, strict=True)]
-        found = judged(asked, lambda _, answers=answers: answers)  # type: ignore[misc]
-        table[f"two stages, {kind} head"] = told(found) | against(others, found)
-        table[f"{kind}, each seed"] = [each(asked, one) for one in answers]
+    return _once(trial, "split_user", "split_user")
+
+
+def in_time(trial: Trial) -> dict[str, Any]:
+    """Cut once for everybody."""
+    return _once(trial, "split_time", "")
+
+
+def _once(trial: Trial, name: str, sasrec: str) -> dict[str, Any]:
+    films = trial.films
+    valid = Split("valid", films.part(name, "train"), films.part(name, "valid"))
+    cut, chosen = trial.cut(sasrec, name, films.cut(name), {f"{name}-valid": valid})
+    return compared([cut]) | {"chosen": chosen}
+
+
+def windows(trial: Trial) -> dict[str, Any]:
+    """Cut several times, and judge all windows as one."""
+    return _in_windows(trial, lambda name, split: trial.ours(name, split, (split.cut or 0) - 1))
+
+
+def profiles(trial: Trial) -> dict[str, Any]:
+    """Learn from profiles as well, and ask with them and without."""
+    known = Profiles.open(trial.data / "users.parquet")
+
+    def ours(name: str, split: Split) -> Lists:
+        asked, times = ask(split, trial.films), (split.cut or 0) - 1
+
+        def lists(made: Fitted) -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            there = "profiles" in made.report.published
+            for row, stages in STAGES.items():
+                for label, given in ((row, None), (f"{row}, with profiles", known if there else None)):
+                    found[label] = recommended(made.retriever, split.past, asked, times, stages=stages, profiles=given)
+            return found
+
+        return trial.served.lists(f"{name}-profiles", split.past, lists, profiles=known)
+
+    return _in_windows(trial, ours)
+
+
+def _in_windows(trial: Trial, ours: Callable[[str, Split], Lists]) -> dict[str, Any]:
+    every, found = trial.windows(), list[tuple[Cut, Any]]()
+    names = [split.name for split in every]
+    for place in range(EARLIER, len(every)):
+        before = dict(zip(names[place - EARLIER : place], every[place - EARLIER : place], strict=True))
+        name, split = names[place], every[place]
+        found.append(trial.beside("rolling", name, split, before, ours(name, split), place - EARLIER + 1))
+    return compared([cut for cut, _ in found]) | {"chosen": [chosen for _, chosen in found]}
+
+
+def compared(cuts: Sequence[Cut]) -> dict[str, Any]:
+    """Judge all cuts as one: all users, and where there are both those with a history and new ones; each seed too."""
+    new = np.concatenate([asked.new for asked, _ in cuts])
+    users = np.array([user for asked, _ in cuts for user in asked.user_ids])
+    masks: dict[str, Mask] = {"all": np.ones_like(new)}
+    masks |= {"with a history": ~new, "new": new} if new.any() and not new.all() else {}
+    systems = {
+        name: Judged([(asked, lambda _, of=answers[name]: of) for asked, answers in cuts])  # type: ignore[misc]
+        for name in cuts[0][1]
+    }
+    table: dict[str, Any] = {name: {} for name in systems}
+    for who, mask in masks.items():
+        means = {name: one.among(mask) for name, one in systems.items()}
+        peers = {name: one for name, one in means.items() if not is_ours(name)}
+        for name, one in means.items():
+            table[name][who] = told(one, users[mask].tolist()) | (against(peers, one) if is_ours(name) else {})
+    for name in filter(is_ours, systems):
+        table[f"{name}, each seed"] = [
+            {who: _means(systems[name], mask, seed) for who, mask in masks.items()}
+            for seed in range(len(systems[name].seeds))
+        ]
     return table
 
 
-def each(asked: Questions, answer: Ranked) -> dict[str, float]:
-    """Give the means of one seed."""
-    means = judged(asked, lambda _: [answer]).means
+def is_ours(name: str) -> bool:
+    """Whether a row is of this project."""
+    return name.startswith(tuple(STAGES))
+
+
+def _means(found: Judged, mask: Mask, seed: int) -> dict[str, float]:
+    means = found.of_seed(seed).among(mask).means
     return {name: round(means[name], 4) for name in ("recall@20", "ndcg@20")}
 
 
-def rolling(world: World, seeds: Sequence[int]) -> dict[str, Any]:
-    """Cut several times, and judge all windows as one; each head learns from windows before its own."""
-    films = world.films
-    log = films.part("split_user", "train", "valid", "test")
-    splits, everything = rolling_windows(log, WINDOWS, _LENGTH), histories(log, films.items)
-    asked = [ask(split, films) for split in splits]
-    cuts = [split.cut or 0 for split in splits]
-    cuts = [*(cuts[0] - _LENGTH * back for back in range(_EARLIER, 0, -1)), *cuts]
-    answers: dict[HeadKind, list[list[Ranked]]] = {kind: [[] for _ in splits] for kind in HEADS}
-    for seed in seeds:
-        learner, examples = world.learner(seed, IN_TIME, new_users=True), list[Examples]()
-        for number, cut in enumerate(cuts):
-            moment = moment_at(everything, cut, cut + _LENGTH)
-            features, space = learner.features(moment.pasts)
-            window = number - _EARLIER
-            if window >= 0:
-                trial = Trial(learner, examples[-_MOST:], features, space)
-                times = np.full(len(asked[window]), cut - 1)
-                for kind, head in trial.heads().items():
-                    answers[kind][window].append(trial.answer(head, asked[window], times))
-            examples.append(learner.examples(moment, features))
-            print(f"seed {seed}, cut {number + 1} of {len(cuts)}", flush=True)
-    return in_windows(world, splits, asked, answers)
+def unseen(trial: Trial) -> dict[str, Any]:
+    """Rank films that nobody has seen for users who liked one of them, and all films for what was liked next."""
+    split, cold = trial.films.cold()
+    only = [("item_id", "in", sorted(cold))]
+    ours = trial.ours("unseen", split, None, where=only)
+    answers, chosen = cold_answers(trial.films, trial.known, split, cold)
+    cut: Cut = ask(split, trial.films), dict(ours.ranked) | answers
+    return compared([cut]) | {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(trial)}
 
 
-def in_windows(world: World, splits: Any, asked: Sequence[Questions], answers: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Judge all windows as one: all users, those with a history, and new ones."""
-    new = np.concatenate([one.new for one in asked])
-    users = [user for one in asked for user in one.user_ids]
-    masks = {"all": np.ones_like(new), "with a history": ~new, "new": new}
-    fitted = [peers(world.films, split, world.sasrec, window=window) for window, split in enumerate(splits, start=1)]
-    others = {name: [of_window[name] for of_window in fitted] for name in fitted[0]}
-    systems = others | {
-        f"two stages, {kind} head": [lambda _, found=found: found for found in of_kind]
-        for kind, of_kind in answers.items()
-    }
-    found = {name: Judged(list(zip(asked, of_name, strict=True))) for name, of_name in systems.items()}
-    table: dict[str, Any] = {}
-    for name, one in found.items():
-        table[name] = {
-            who: told(one.among(mask), [user for user, kept in zip(users, mask, strict=True) if kept])
-            for who, mask in masks.items()
+def among_all(trial: Trial) -> dict[str, Any]:
+    """Ask for what was liked next, with new films in the lists and without, by all that was liked and by the others."""
+    past, cold = trial.films.cold()
+    split = Split("new items", past.past, trial.films.cut("split_user").future)
+    asked, wheres = ask(split, trial.films), {"with new films": [], "without": [("item_id", "not in", sorted(cold))]}
+
+    def lists(made: Fitted) -> dict[str, Any]:
+        return {
+            f"{row}, {way}": recommended(made.retriever, split.past, asked, stages=stages, where=where)
+            for row, stages in STAGES.items()
+            for way, where in wheres.items()
         }
-    everybody = {name: one.among(masks["all"]) for name, one in found.items()}
-    for name in sorted(everybody.keys() - others.keys()):
-        table[name]["all"] |= against({peer: everybody[peer] for peer in others}, everybody[name])
+
+    ranked = trial.served.lists("unseen-among-all", split.past, lists).ranked
+    lines = [line for line, wanted in enumerate(asked.relevant) if wanted - cold]
+    others = asked_for(asked, lines, cold)
+    new = np.isin(np.arange(len(asked.items)), asked.items.rows(sorted(cold)))
+    table: dict[str, Any] = {}
+    for name, of in ranked.items():
+        found = Judged([(asked, lambda _, of=of: of)])  # type: ignore[misc]
+        shown = np.concatenate([one.rows[one.rows >= 0] for one in of])
+        table[name] = told(found.among(np.ones(len(asked), np.bool_)))
+        table[name]["places of new films"] = round(float(new[shown].mean()), 4)
+    for row in STAGES:
+        each = [
+            Judged([(others, lambda _, of=ranked[f"{row}, {way}"]: [Ranked(*(x[lines] for x in one)) for one in of])])  # type: ignore[misc]
+            for way in ("without", "with new films")
+        ]
+        without, with_new = (one.among(np.ones(len(others), np.bool_)) for one in each)
+        rows = compare(without, with_new, measures=["recall@20", "ndcg@20"], resamples=2000).rows
+        table[f"{row}, what new films cost the others"] = {
+            one.measure: [round(value, 4) for value in (one.difference, one.low, one.high)] for one in rows
+        }
     return table
 
+
+def asked_for(asked: Questions, lines: Sequence[int], but: set[str]) -> Questions:
+    """Keep some questions, and ask for all but some films."""
+    return replace(
+        asked,
+        query_ids=tuple(asked.query_ids[line] for line in lines),
+        user_ids=tuple(asked.user_ids[line] for line in lines),
+        histories=tuple(asked.histories[line] for line in lines),
+        weights=tuple(asked.weights[line] for line in lines),
+        relevant=tuple(frozenset(asked.relevant[line] - but) for line in lines),
+    )
+
+
+def missing(trial: Trial) -> dict[str, Any]:
+    """Rank films that nobody has seen when less is known of films."""
+    split, cold = trial.films.cold()
+    only, table = [("item_id", "in", sorted(cold))], dict[str, Any]()
+    for name, content in list(MISSING.items())[: 1 if trial.quick else None]:
+        ours = trial.ours(f"unseen, {name}", split, None, content, where=only)
+        rows = compared([(ask(split, trial.films), dict(ours.ranked))])
+        table |= {f"{row}: {name}": one for row, one in rows.items()} | {f"fit: {name}": ours.reports}
+    return table
+
+
+PARTS: dict[str, Callable[[Trial], dict[str, Any]]] = {
+    "by_user": by_user,
+    "in_time": in_time,
+    "windows": windows,
+    "unseen": unseen,
+    "missing": missing,
+    "profiles": profiles,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,5 @@
-"""What two stages are compared with: lists read from a file, a sum worked out by hand, and the best by each measure."""
+"""What two stages are compared with: lists read from a file, sums worked out by hand, and the best by each measure."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +8,113 @@ import pyarrow.parquet as pq
 
 from indexing.item_ids import ItemIds
 from indexing.types import Rows
-from retrieval.baselines import Ranked
+from retrieval import Interactions
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
-from scripts.benchmarks.peers_of_films import Summed, against, by_settings, listed
+from scripts.benchmarks.kept_lists import as_ranked
+from scripts.benchmarks.peer_models import (
+    FAMILIES,
+    Fits,
+    Key,
+    Known,
+    Setting,
+    is_random,
+    matrix,
+    named,
+    silent,
+    z_scores,
+)
+from scripts.benchmarks.peers_of_films import Measured, against, best, by_settings, listed
+
+NOBODY = np.empty(0, np.int64)
 
 
-class Fixed:
-    """Gives everybody the same scores, but for what is excluded."""
-
-    def __init__(self, scores: list[float]) -> None:
-        self.scores = np.array(scores, np.float32)
-
-    def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
-        given = np.tile(self.scores, (len(histories), 1))
-        for line, out in enumerate(histories if exclude is None else exclude):
-            given[line, out] = -np.inf
-        order = np.argsort(-given, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(given, order, axis=1)
-        return Ranked(np.where(np.isneginf(best), -1, order), best)
+def questions(histories: list[list[int]], weights: list[list[float]], items: int = 4) -> Questions:
+    names = tuple(f"u{line}" for line in range(len(histories)))
+    return Questions(
+        items=ItemIds([f"x{row}" for row in range(items)]),
+        query_ids=tuple(f"{name}@1" for name in names),
+        user_ids=names,
+        histories=tuple(np.array(rows, np.int64) for rows in histories),
+        weights=tuple(np.array(line, np.float32) for line in weights),
+        relevant=(frozenset({"x1"}),) * len(histories),
+    )
 
 
-def test_z_scores_are_summed_over_what_is_not_excluded() -> None:
-    # Without item 0 the first says (1, 2, 3), the second (30, 0, 0): z-scores (-1.22, 0, 1.22) and (1.41, -.71, -.71).
-    summed = Summed((Fixed([9, 1, 2, 3]), Fixed([0, 30, 0, 0])), 4)
-    rows, scores = summed.recommend([np.array([0])], 4)
-    assert rows.tolist() == [[3, 1, 2, -1]]
-    expected = [np.sqrt(1.5) - np.sqrt(0.5), np.sqrt(2) - np.sqrt(1.5), -np.sqrt(0.5)]
+def known(items: ItemIds) -> Known:
+    count = len(items)
+    sides = {"text_vector": np.eye(count, dtype=np.float32), "image_vector": np.eye(count, dtype=np.float32)}
+    nothing = np.zeros((count, 1), np.float32)
+    return Known(items, np.eye(count, dtype=np.float32), sides, nothing, np.zeros(count), nothing)
+
+
+def test_z_scores_are_over_what_a_user_has_not_had() -> None:
+    given = np.array([[-np.inf, 1, 2, 3], [-np.inf] * 4], np.float32)
+    expected = [[-np.inf, -np.sqrt(1.5), 0, np.sqrt(1.5)], [0, 0, 0, 0]]
+    np.testing.assert_allclose(z_scores(given), expected, rtol=1e-6)
+
+
+def test_a_setting_is_the_sum_of_its_weighted_z_scores() -> None:
+    asked = questions([[0]], [[5.0]])
+    fits = Fits(known(asked.items), Interactions.from_arrow(pa.table({"user": ["a"], "item": ["x0"]})), asked)
+    first: Key = ("popularity", 1.0)
+    second: Key = ("popularity", 2.0)
+    fits._scores[first] = np.array([[-np.inf, 1, 2, 3]], np.float32)
+    fits._scores[second] = np.array([[-np.inf, 30, 0, 0]], np.float32)
+    rows, scores = fits.ranked(((1.0, first), (2.0, second)), seed=0)
+    assert rows[0, :4].tolist() == [1, 3, 2, -1]
+    # z-scores (-1.22, 0, 1.22), and twice (1.41, -.71, -.71)
+    expected = [2 * np.sqrt(2) - np.sqrt(1.5), np.sqrt(1.5) - np.sqrt(2), -np.sqrt(2)]
     np.testing.assert_allclose(scores[0, :3], expected, rtol=1e-6)
+
+
+def test_content_as_side_information_says_what_users_do_not() -> None:
+    items = ItemIds(["x0", "x1", "x2"])
+    log = {"user": ["a", "b"], "item": ["x0", "x2"], "rating": [4.0, 4.0], "time": [1, 2]}
+    alike = np.array([[1, 0], [1, 0], [0, 1]], np.float32)  # x1 is as x0
+    nothing = np.zeros((3, 1), np.float32)
+    films = Known(items, alike, {"text_vector": alike, "image_vector": alike}, nothing, np.zeros(3), nothing)
+    asked = questions([[0]], [[4.0]], items=3)
+    fits = Fits(films, Interactions.from_arrow(pa.table(log)), asked)
+    assert fits.ranked(((1.0, ("EASE, content", 10.0, 1.0, None)),), 0).rows[0, 0] == 1
+
+
+def test_who_has_no_history_or_liked_nothing_is_unheard() -> None:
+    asked = questions([[], [0], [0]], [[], [2.0], [5.0]])
+    for key, expected in {
+        ("EASE, liked", 200.0, None): [True, True, False],
+        ("iALS", 1.0, 32): [True, False, False],
+        ("popularity", 5.0): [False, False, False],
+    }.items():
+        assert silent(((1.0, key),), asked).tolist() == expected
+
+
+def test_the_best_setting_is_that_of_the_users_who_are_asked_about() -> None:
+    one: Setting = ((1.0, ("popularity", 1.0)),)
+    other: Setting = ((1.0, ("popularity", 2.0)),)
+    asked = questions([[], [0]], [[], [5.0]])
+    measured = Measured(asked, {}, {one: np.array([0.1, 0.9]), other: np.array([0.2, 0.3])})
+    assert best([one, other], [measured], [np.array([True, False])]) == other
+    assert best([one, other], [measured], [np.array([False, True])]) == one
+    assert best([one, other], [measured], [np.array([False, False])]) == one  # nobody: all
+
+
+def test_settings_have_names_of_their_own_and_families_one_kind_of_seeds() -> None:
+    every = [one for settings in FAMILIES.values() for one in settings]
+    assert len({named(one) for one in every}) == len(every)
+    for settings in FAMILIES.values():
+        assert len({is_random(one) for one in settings}) == 1
+
+
+def test_ratings_stand_where_users_and_items_meet() -> None:
+    log = Interactions.from_arrow(pa.table({"user": ["b", "a"], "item": ["x1", "x0"], "rating": [4.0, 2.0]}))
+    found = matrix(log, ItemIds(["x0", "x1"]), ["a", "b", "c"])
+    assert found.tolist() == [[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]]
 
 
 def test_lists_are_read_by_user_and_window(tmp_path: Path) -> None:
     columns = {
-        "user_id": ["b", "b", "b", "c"],
+        "user_id": ["u1", "u1", "u1", "u2"],
         "item_id": ["x2", "x0", "x1", "x1"],
         "rank": [2, 1, 1, 1],
         "window": [1, 1, 2, 1],
@@ -49,19 +122,11 @@ def test_lists_are_read_by_user_and_window(tmp_path: Path) -> None:
     }
     file = tmp_path / "rolling-0.parquet"
     pq.write_table(pa.table(columns), file)
-    nothing: tuple[Rows, Rows] = (np.array([], np.int64), np.array([0]))
-    asked = Questions(
-        items=ItemIds(["x0", "x1", "x2"]),
-        query_ids=("a@1", "b@1"),
-        user_ids=("a", "b"),
-        histories=nothing,
-        weights=(np.empty(0, np.float32), np.ones(1, np.float32)),
-        relevant=(frozenset({"x1"}), frozenset({"x2"})),
-    )
-    rows, scores = listed(file, 1, asked, otherwise=Fixed([1.0, 3.0, 2.0] + [0.0] * 30))
-    assert rows[:, :3].tolist() == [[1, 2, 0], [0, 2, -1]]
+    asked = questions([[], [0]], [[], [1.0]], items=3)
+    otherwise: Rows = np.tile(np.array([1, 2, 0]), (2, 1))
+    rows, scores = listed(file, 1, asked, as_ranked(otherwise))
+    assert rows.tolist() == [[1, 2, 0], [0, 2, -1]]
     assert (np.diff(scores[1, :2]) < 0).all()
-    assert (rows[1, 2:] == -1).all()
     assert by_settings([file]) == {"few": [file]}
 
 
@@ -74,4 +139,5 @@ def test_each_measure_has_its_best_peer() -> None:
     told = against(peers, of([0.6, 0.8], [0.2, 0.2]))
     assert (told["best peer by recall@20"], told["best peer by ndcg@20"]) == ("one", "other")
     assert told["recall@20 above the best peer"][0] == 0.2
+    assert told["recall@20 as a multiple of the best peer"] == 1.4
     assert told["ndcg@20 above the best peer"][0] == -0.05
