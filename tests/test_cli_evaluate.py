@@ -54,7 +54,7 @@ def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run:
     expected = evaluate(shop.retriever.recommend(shop.histories, 20), shop.relevant)
     assert code == 0
     for row in expected.table():
-        line = next(line for line in out.splitlines() if row.measure in line)
+        line = next(line for line in out.splitlines() if line.startswith(f"│ {row.measure} "))
         assert re.findall(r"[\d.]+", line.replace(row.measure, "")) == [f"{value:.4f}" for value in row[1:]]
     assert f"page written to {html}" in out
     back = load(saved)

@@ -25,8 +25,9 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "('ann', 'bob') [1.0, 0.5]"
     assert printed[1] == "Estimate(measure='recall@5', mean=0.75, low=0.5, high=1.0)"
-    assert printed[2].startswith("the one relevant item is listed at rank 2 ")
-    assert printed[3:] == ["True", "['recall_at_5', 'recall_at_5_low', 'recall_at_5_high']"]
+    assert printed[2] == "too few users 6"
+    assert printed[3].startswith("the one relevant item is listed at rank 2 ")
+    assert printed[4:] == ["True", "['recall_at_5', 'recall_at_5_low', 'recall_at_5_high']"]
     assert (tmp_path / "report.html").read_text().count("<img") > 10
 
 

@@ -231,8 +231,8 @@ def test_the_command_line_answers_by_profile(folder: Path, tmp_path: Path, run: 
     assert json.loads(out)["users"] == 150
 
 
-def test_users_of_whom_only_a_profile_is_known_are_measured_too(folder: Path, tmp_path: Path, run: Run) -> None:
-    """The newcomer likes what the club of group 3 does; of the stranger nothing is known."""
+def test_users_without_a_history_are_measured_too(folder: Path, tmp_path: Path, run: Run) -> None:
+    """The newcomer likes what the club of group 3 does; of the stranger nothing is known: what is popular answers."""
     shop = Retriever.load(folder / "bundle")
     wanted = {"newcomer": ["i072", "i095"], "stranger": ["i001"], LOG.table["user_id"][0].as_py(): ["i119"]}
     past = [line | {"part": "past"} for line in LOG.table.to_pylist()]
@@ -240,18 +240,23 @@ def test_users_of_whom_only_a_profile_is_known_are_measured_too(folder: Path, tm
     pq.write_table(pa.Table.from_pylist([*past, *later]), tmp_path / "both.parquet")
     parted = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
     asked = (*parted, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
-    code, out, err = run(*asked)
-    assert code == 0, err
-    assert json.loads(out)["without_history"] == 2
-    code, out, err = run(*asked, "--profiles", folder / "users.parquet")
-    assert code == 0, err
-    assert json.loads(out)["without_history"] == 1
-    saved = load(tmp_path / "values.json").evaluation
-    assert set(saved.query_ids) == wanted.keys() - {"stranger"}
-    hits = [hit.item_id for hit in shop.recommend([[]], 200, profiles=PROFILES.of(["newcomer"]))[0]]
-    found = sum(item in hits[:20] for item in wanted["newcomer"]) / 2
-    assert found > 0
-    assert saved.per_query["recall@20"][saved.query_ids.index("newcomer")] == found
+    for profiles in (None, PROFILES):
+        code, out, err = run(*asked, *(("--profiles", folder / "users.parquet") if profiles else ()))
+        assert code == 0, err
+        told = json.loads(out)
+        assert (told["queries"], told["new_users"], told["without_history"]) == (3, 2, 0)
+        assert {row["value"]: row["queries"] for row in told["slices"] if row["name"] == "users"} == {
+            "with a history": 1,
+            "without a history": 2,
+        }
+        assert (told["baselines"]["verdict"], told["baselines"]["new_users"]["users"]) == ("too few users", 2)
+        saved = load(tmp_path / "values.json").evaluation
+        assert set(saved.query_ids) == wanted.keys()
+        known = None if profiles is None else profiles.of(["newcomer", "stranger"])
+        for user, hits in zip(("newcomer", "stranger"), shop.recommend([[]] * 2, 200, profiles=known), strict=True):
+            found = sum(hit.item_id in wanted[user] for hit in hits[:20]) / len(wanted[user])
+            assert saved.per_query["recall@20"][saved.query_ids.index(user)] == found
+    assert saved.per_query["recall@20"][saved.query_ids.index("newcomer")] > 0
     code, _, err = run(
         "evaluate", folder / "bundle", "--queries", "none.parquet", "--profiles", folder / "users.parquet"
     )

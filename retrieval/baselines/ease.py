@@ -16,6 +16,8 @@ from retrieval.baselines.recommender import Ranked, rank
 from retrieval.interactions import Interactions
 from retrieval.prepare import histories as histories_of
 
+_Doubles = NDArray[np.float64]
+
 # N x N doubles are inverted: 20,000 items take 3.2 GB, twice.
 _MOST_ITEMS = 20_000
 
@@ -44,6 +46,8 @@ class EASE:
     ) -> "EASE":
         """Solve for the weights: ``B = I - P / diag(P)`` with ``P`` the inverse of ``X'X + regularisation * I``.
 
+        Where there are fewer users than items, only what is as large as the users squared is inverted.
+
         Args:
             past: What users did; read it with ``min_weight`` to learn from positives only.
             items: The catalogue; other items are left out.
@@ -58,15 +62,12 @@ class EASE:
             raise InputError(f"regularisation {regularisation} and half_life {half_life} must be positive")
         if len(items) > _MOST_ITEMS:
             raise InputError(f"{len(items)} items are too many to invert a matrix of; at most {_MOST_ITEMS} are taken")
-        gram = np.zeros((len(items), len(items)))
-        for history in histories_of(past, items):
-            values = history.weights.astype(np.float64) if weighted else np.ones(len(history))
-            gram[np.ix_(history.rows, history.rows)] += np.outer(values, values)
-        gram[np.diag_indices_from(gram)] += regularisation
-        inverse = np.linalg.inv(gram)
-        weights = inverse / -np.diag(inverse)
-        np.fill_diagonal(weights, 0.0)
-        return cls(weights, half_life)
+        pasts = histories_of(past, items)
+        values = [one.weights.astype(np.float64) if weighted else np.ones(len(one)) for one in pasts]
+        solve = _by_users if len(pasts) < len(items) else _by_items
+        solved = solve([one.rows for one in pasts], values, len(items), regularisation)
+        np.fill_diagonal(solved, 0.0)
+        return cls(solved, half_life)
 
     def recommend(
         self,
@@ -95,3 +96,26 @@ class EASE:
             return scores
 
         return rank(score, histories, k, exclude)
+
+
+def _by_items(rows: Sequence[Rows], values: Sequence[_Doubles], count: int, regularisation: float) -> _Doubles:
+    """Solve by inverting what is as large as the catalogue, squared."""
+    gram = np.zeros((count, count))
+    for row, value in zip(rows, values, strict=True):
+        gram[np.ix_(row, row)] += np.outer(value, value)
+    gram[np.diag_indices_from(gram)] += regularisation
+    inverse = np.linalg.inv(gram)
+    solved: _Doubles = inverse / -np.diag(inverse)
+    return solved
+
+
+def _by_users(rows: Sequence[Rows], values: Sequence[_Doubles], count: int, regularisation: float) -> _Doubles:
+    """Solve the same by what is as large as the users, squared: ``P = (I - W) / l`` with ``W = X'(XX' + l)^-1 X``."""
+    x = np.zeros((len(rows), count))
+    for line, (row, value) in enumerate(zip(rows, values, strict=True)):
+        x[line, row] = value
+    between = x @ x.T
+    between[np.diag_indices_from(between)] += regularisation
+    shared: _Doubles = (x.T @ np.linalg.solve(between, x)).astype(np.float64, copy=False)
+    solved: _Doubles = shared / (1 - np.diag(shared))
+    return solved

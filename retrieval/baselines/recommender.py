@@ -97,8 +97,20 @@ def rank(
             of_line[exclude[line]] = -np.inf
             if needs_history and not len(histories[line]):
                 of_line[:] = -np.inf
-        order = np.argsort(-of_part, axis=1, kind="stable")[:, :k]
+        order = _best(of_part, k)
         best = np.take_along_axis(of_part, order, axis=1).astype(np.float32)
         rows[part, : order.shape[1]] = np.where(np.isneginf(best), -1, order)
         scores[part, : order.shape[1]] = best
     return Ranked(rows, scores)
+
+
+def _best(scores: NDArray[np.floating], k: int) -> Rows:
+    """Give the places of the k highest scores of each line (b, N), ties by place: (b, min(k, N)) int64."""
+    count = scores.shape[1]
+    if k >= count:
+        return np.argsort(-scores, axis=1, kind="stable")
+    best = np.empty((len(scores), k), np.int64)
+    for line, of_line in enumerate(scores):
+        some = np.flatnonzero(of_line >= np.partition(of_line, count - k)[count - k])  # sorting them all takes longer
+        best[line] = some[np.argsort(-of_line[some], kind="stable")[:k]]
+    return best

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from indexing.utf8 import require_utf8
 from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.log import known as log_known
+from retrieval.cli.parts import Parts
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES
 from retrieval.interactions import Interactions
 from retrieval.profiles import Profiles
-from retrieval.recommending import Stages
 from retrieval.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
@@ -39,6 +40,8 @@ class Asked:
         past: What is history; None where nobody has one.
         kind: What the queries are: ``"history"`` or ``"text"``.
         retrieved: The answers before they were reranked.
+        least: What weighs less was disliked.
+        parts: How history and what is to be found were cut from a log.
     """
 
     candidates: Candidates
@@ -49,6 +52,8 @@ class Asked:
     past: Interactions | None = None
     kind: str = "text"
     retrieved: Candidates | None = None
+    least: float | None = None
+    parts: Parts | None = None
 
     @property
     def warm(self) -> Collection[str] | None:
@@ -57,60 +62,83 @@ class Asked:
 
 
 def ask_users(
-    retriever: Retriever,
-    past: Interactions,
-    future: Interactions,
-    depth: int,
-    rerank: bool,
-    split: str,
-    profiles: Profiles | None = None,
+    retriever: Retriever, parts: Parts, depth: int, *, rerank: bool = True, profiles: Profiles | None = None
 ) -> Asked:
-    """Recommend to every user of a log who has both a history and something to be found.
+    """Recommend to every user who has something to be found.
 
-    Where profiles are given, those who have a profile in place of a history are asked for too.
+    Users ask just after the last that they did; where all that is to be found is later than all that is known, at the
+    moment between. Those without a history are asked for where the bundle has learned what is popular.
+
+    Args:
+        retriever: Of the bundle.
+        parts: What is known, and what is to be found.
+        depth: Candidates a user.
+        rerank: Order them by the learned head.
+        profiles: What is known of users beside what they did.
 
     Raises:
-        InputError: When there is none.
+        InputError: When there is nobody to ask.
     """
-    past, past_known = log_known(past, retriever.items, "history: ")
-    future, future_known = log_known(future, retriever.items, "to be found: ")
+    past, past_known = log_known(parts.past, retriever.items, "history: ")
+    future, future_known = log_known(parts.future, retriever.items, "to be found: ")
     known = users_of(past, retriever.items)
     wanted = relevant_items(future, known.histories, known.least)
     users = [user for user in known.histories if wanted.get(user)]
+    new = [user for user in wanted if user not in known.histories]
     if not users:
         raise InputError(
             "no user has both a history and interactions to be found; check --history and --relevant; items that "
             "were rated below half of the largest rating are not to be found"
         )
-    if profiles is not None:
-        users += profiles.known([user for user in wanted if user not in known.histories])
-
-    def answers(stages: Stages) -> Candidates:
-        return retriever.recommend(
-            [known.histories.get(user, []) for user in users],
-            depth,
-            stages=stages,
-            user_ids=users,
-            weights=[known.weights.get(user, []) for user in users],
-            profiles=None if profiles is None else profiles.of(users),
-            least=known.least,
-        )
-
-    retrieved = answers("retrieval")
-    found = answers("all") if rerank else retrieved
-    queries = f"{len(users)} users; {len(past)} interactions as history, {len(future)} to be found"
-    return Asked(
-        found,
-        [wanted[user] for user in users],
-        about={"queries": queries, "split": split, **_notes(retriever, found, future, known.least)},
-        extra={
-            "without_history": len(wanted.keys() - set(users)),
-            "known": {"history": past_known.to_json(), "relevant": future_known.to_json()},
-        },
-        past=past,
-        kind="history",
-        retrieved=retrieved,
+    asking = [*users, *new] if retriever.behaviour is not None else users
+    answers = partial(
+        retriever.recommend,
+        [known.histories.get(user, []) for user in asking],
+        depth,
+        user_ids=asking,
+        weights=[known.weights.get(user, []) for user in asking],
+        times=_times(parts, past, asking),
+        profiles=None if profiles is None else profiles.of(asking),
+        least=known.least,
     )
+    retrieved = answers(stages="retrieval")
+    found = answers() if rerank else retrieved
+    about = {
+        "queries": f"{len(asking)} users; {len(past)} interactions as history, {len(future)} to be found",
+        "split": parts.told,
+        **_without_history(new, answered=len(asking) > len(users)),
+        **_notes(retriever, found, future, known.least),
+    }
+    extra = {
+        "split": parts.told,
+        "new_users": len(asking) - len(users),
+        "without_history": len(users) + len(new) - len(asking),
+        "known": {"history": past_known.to_json(), "relevant": future_known.to_json()},
+    }
+    relevant = [wanted[user] for user in asking]
+    return Asked(found, relevant, DEFAULT_MEASURES, about, extra, past, "history", retrieved, known.least, parts)
+
+
+def _times(parts: Parts, past: Interactions, users: Sequence[str]) -> list[int]:
+    """Say when users ask: at the moment that parts what is known from what is to be found, or after their last."""
+    if parts.moment is not None:
+        return [parts.moment] * len(users)
+    last = past.table.group_by("user_id").aggregate([("timestamp", "max")])
+    times = dict(zip(last["user_id"].to_pylist(), last["timestamp_max"].to_pylist(), strict=True))
+    latest = max(times.values(), default=0)
+    return [times.get(user, latest) for user in users]
+
+
+def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
+    """Say how many users have no history, and whether they are measured."""
+    if not new:
+        return {}
+    if answered:
+        return {"new users": f"{len(new)} of them have no history"}
+    return {
+        "new users": f"{len(new)} users without a history are left out: this bundle has not learned what is popular; "
+        "fit does"
+    }
 
 
 def _notes(retriever: Retriever, found: Candidates, future: Interactions, least: float | None) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """`commonspace evaluate`."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
 from indexing.progress import progress
 from indexing.sample import items_path
-from retrieval.cli.asked import Asked, ask_pairs, ask_users
+from retrieval.cli.asked import ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
 from retrieval.cli.columns_told import item_columns
 from retrieval.cli.learn import HoldOut
@@ -27,19 +26,17 @@ from retrieval.cli.log import (
     WeightColumn,
     named_columns,
 )
+from retrieval.cli.measured import beside_baselines, measure, show_measured
 from retrieval.cli.output import JSON_FILE, PAGE, Json, write_file
+from retrieval.cli.parts import HeldOutWay, Way, parts_of
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import UsageError, say, show_json, show_table
-from retrieval.evaluation import Beyond, Evaluation, SliceRow, item_groups, item_slices, losses, slices, user_groups
-from retrieval.evaluation import evaluate as evaluate_candidates
-from retrieval.evaluation.losses import Loss
-from retrieval.evaluation.pages.gather import described, gather
+from retrieval.cli.terminal import UsageError, show_json
+from retrieval.evaluation import Evaluation
+from retrieval.evaluation.pages.gather import gather
 from retrieval.evaluation.pages.map import MODALITY, Method
 from retrieval.evaluation.pages.report import report_page
 from retrieval.evaluation.saved import Saved, save
 from retrieval.evaluation.tracking import flat_metrics
-from retrieval.interactions import Interactions
-from retrieval.prepare import hold_out_last
 from retrieval.profiles import Profiles
 from retrieval.retriever import Retriever
 
@@ -57,6 +54,7 @@ def evaluate(
     history: Annotated[str | None, typer.Option(help="Rows that are history, like 'split=train,valid'.")] = None,
     relevant: Annotated[str | None, typer.Option(help="Rows that should be found, like 'split=test'.")] = None,
     hold_out: HoldOut = 0.2,
+    cut: HeldOutWay = None,
     min_weight: MinWeight = None,
     user_column: UserColumn = None,
     item_column: ItemColumn = None,
@@ -66,6 +64,10 @@ def evaluate(
     depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
     profiles: ProfilesFile = None,
+    baselines: Annotated[
+        bool | None,
+        typer.Option("--baselines/--no-baselines", help="Measure popularity, item-kNN, EASE and so on."),
+    ] = None,
     html: Html = None,
     items: Annotated[str | None, typer.Option(help="Source of the items' pictures for the page, or 'sample'.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths of --items start from.")] = None,
@@ -94,78 +96,48 @@ def evaluate(
     """Measure answers: recommendations for held-out interactions, or texts that each mean one item.
 
     The whole catalogue is ranked, without what a user has seen. Without --history and --relevant, each user's last
-    interactions are to be found. A bundle that has learned from them is refused: fit it with the same --hold-out.
+    interactions are to be found, or with --cut time what all did after one moment. A bundle that has learned from
+    these is refused: fit it with the same --hold-out and --cut.
     """
-    _check(interactions, queries, profiles)
+    _check(interactions, queries, {"--profiles": profiles, "--cut": cut, "--baselines": baselines})
+    _check_split(history, relevant, cut)
     catalogue = _catalogue(items, images, item_columns(item_id, None, image))
     retriever = Retriever.load(bundle)
     columns = named_columns(user_column, item_column, time_column, weight_column)
-    read = LogOptions(None, min_weight, columns, repeats)
-    with progress("evaluating"):
-        if queries:
+    with progress("evaluating") as told:
+        if queries is not None:
             asked = ask_pairs(retriever, queries, depth)
         else:
-            parts, split = _parts(str(interactions), history, relevant, hold_out, read)
-            asked = ask_users(retriever, *parts, depth, rerank, split, Profiles.open(profiles) if profiles else None)
-        more = Beyond(past=asked.past, vectors=retriever.vectors) if beyond else None
-        found = evaluate_candidates(asked.candidates, asked.relevant, measures=asked.measures, beyond=more)
-        sliced = _sliced(retriever, asked, found) if html is not None or as_json else []
-        lost = _lost(retriever, asked) if loss else []
-    source = {"asked": Path(queries or str(interactions)).name, **asked.about, **described(retriever, asked.candidates)}
-    written = _written(found, source, save_to, metrics_out)
+            read = LogOptions(None, min_weight, columns, repeats)
+            parts = parts_of(str(interactions), history, relevant, hold_out, cut, read)
+            known = Profiles.open(profiles) if profiles else None
+            asked = ask_users(retriever, parts, depth, rerank=rerank, profiles=known)
+        measured = measure(retriever, asked, beyond=beyond, sliced=html is not None or as_json, lost=loss)
+        if baselines is not False and asked.parts is not None:
+            told.begin("baselines")
+            measured = beside_baselines(measured, retriever)
+    source = {"asked": Path(queries or str(interactions)).name, **measured.about(retriever)}
+    written = _written(measured.found, source, save_to, metrics_out)
     if html is not None:
         report = gather(
             retriever,
             asked.candidates,
             asked.relevant,
-            found,
+            measured.found,
             title=f"{bundle.resolve().name}: {source['asked']}",
             about=source,
             catalogue=catalogue,
             warm=asked.warm,
-            slices=sliced,
+            slices=measured.slices,
             colour_by=colour_by,
             method=map_by,
         )
         write_file(html, report_page(report).encode())
         written["page"] = html
     if as_json:
-        parts_of = {"slices": [row.to_json() for row in sliced], "losses": [row.to_json() for row in lost]}
-        show_json(found.to_json() | dict(asked.extra) | parts_of)
-        return
-    _show(found, asked, lost, written)
-
-
-def _sliced(retriever: Retriever, asked: Asked, found: Evaluation) -> list[SliceRow]:
-    """Slice by users and by the items to be found, where there is a past to tell them apart."""
-    if asked.past is None:
-        return []
-    groups = item_groups(retriever.bundle, asked.past)
-    return [*slices(found, user_groups(asked.past)), *item_slices(asked.candidates, asked.relevant, groups)]
-
-
-def _lost(retriever: Retriever, asked: Asked) -> list[Loss]:
-    answered = asked.retrieved or asked.candidates
-    return losses(retriever, answered, asked.relevant, kind=asked.kind, measures=asked.measures)
-
-
-def _show(found: Evaluation, asked: Asked, lost: Sequence[Loss], written: Mapping[str, Path]) -> None:
-    title = f"{asked.about['queries'].partition(';')[0]} ({asked.candidates.stage})"
-    rows = [(measure, f"{mean:.4f}", f"{low:.4f} to {high:.4f}") for measure, mean, low, high in found.table()]
-    rows += [(measure, f"{share:.4f}", "") for measure, share in found.coverage.items()]
-    if "median rank" in asked.about:
-        rows.append(("median rank", asked.about["median rank"], ""))
-    if "split" in asked.about:
-        say(asked.about["split"])
-    show_table(title, ("measure", "mean", "95 % interval"), rows)
-    if "disliked" in asked.about:
-        say(f"dislikes: {asked.about['disliked']}")
-    if "caution" in asked.about:
-        say(f"caution: {asked.about['caution']}")
-    for row in lost:
-        say(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
-    for what, path in written.items():
-        say(f"{what} written to {path}")
+        show_json(measured.to_json())
+    else:
+        show_measured(measured, written)
 
 
 def _written(
@@ -188,24 +160,16 @@ def _catalogue(items: str | None, images: Path | None, named: NamedColumns) -> C
     return Catalogue.open(items_path() if items == SAMPLE else items, images=images, columns=named)
 
 
-def _check(interactions: str | None, queries: Path | None, profiles: Path | None) -> None:
+def _check(interactions: str | None, queries: Path | None, of_a_log: Mapping[str, object]) -> None:
     """Check that options go together."""
     if (interactions is None) == (queries is None):
         raise UsageError("give either a log of interactions or --queries FILE")
-    if profiles and not interactions:
-        raise UsageError("--profiles goes with a log of interactions")
+    if not interactions and (given := [option for option, value in of_a_log.items() if value]):
+        raise UsageError(f"{given[0]} goes with a log of interactions")
 
 
-def _parts(
-    source: str, history: str | None, relevant: str | None, hold_out: float, options: LogOptions
-) -> tuple[tuple[Interactions, Interactions], str]:
-    """Give what is history and what is to be found, and say in words what was asked for."""
-    weight = "" if options.min_weight is None else f", of weight {options.min_weight:g} and more"
+def _check_split(history: str | None, relevant: str | None, cut: Way | None) -> None:
     if (history is None) != (relevant is None):
         raise UsageError("give both --history and --relevant, or neither")
-    if history is not None and relevant is not None:
-        past = replace(options, only=history, min_weight=None).open(source)
-        future = replace(options, only=relevant).open(source)
-        return (past, future), f"history where {history}; to be found where {relevant}{weight}"
-    parts = hold_out_last(options.open(source), hold_out)
-    return parts, f"to be found: the last {hold_out:.0%} of each user's interactions{weight}"
+    if history is not None and cut is not None:
+        raise UsageError("--cut goes with --hold-out, and --history and --relevant say already what is to be found")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -25,27 +25,34 @@ from retrieval.cli.log import (
     note,
 )
 from retrieval.cli.output import JSON_FILE, Json
+from retrieval.cli.parts import Way, held_out
 from retrieval.cli.query import BundleFolder
 from retrieval.cli.terminal import UsageError, show_json, show_pairs
 from retrieval.fit import fit as fit_bundle
 from retrieval.fit_report import FitConfig
 from retrieval.interactions import Interactions
-from retrieval.prepare import hold_out_last
 from retrieval.profiles import Profiles
 from retrieval.settings import read_settings, write_settings
 from retrieval.tuning import tune as tune_bundle
 
 NOT_PUBLISHED = 3  # exit code of a fit that left what is in force
 HoldOut = Annotated[
-    float, typer.Option(min=0.0, max=0.9, help="Share of each user's last interactions kept away from learning.")
+    float,
+    typer.Option(
+        min=0.0,
+        max=0.9,
+        help="Share of the last interactions, of each user or with --cut time of all, that nothing is learned from.",
+    ),
 ]
 Config = Annotated[Path | None, typer.Option(help="JSON file of settings, as `commonspace tune` writes.")]
 Losses = Annotated[
     Path | None, typer.Option(help="Draw the losses of each part, pass by pass, into this .html, .svg or .png file.")
 ]
 CutWay = Annotated[
-    Literal["user", "time"] | None,
-    typer.Option(help="Judge by the last part of each history, or by what all did after one moment."),
+    Way | None,
+    typer.Option(
+        help="Judge by the last part of each history, or by what all did after one moment; --hold-out is cut alike."
+    ),
 ]
 
 
@@ -80,12 +87,12 @@ def fit(
 
     One that was stopped goes on where it stopped. The exit code is 3 when nothing was published.
     """
-    if refresh and cut:
+    if refresh and cut and not hold_out:
         raise UsageError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
     if losses is not None:
         check_format(losses)
     columns = named_columns(user_column, item_column, time_column, weight_column)
-    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out)
+    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out, cut)
     settings = _settings(config, cut) if config or not refresh else None
     known = None if profiles is None else Profiles.open(profiles)
     with lessons_shown() as tell:
@@ -125,7 +132,7 @@ def tune(
 ) -> None:
     """Search for settings of the behaviour block; stop and go on at will."""
     columns = named_columns(user_column, item_column, time_column, weight_column)
-    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out)
+    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out, cut)
     with progress("tuning", trials, "trials") as told:
 
         def shown(done: int, best: float) -> None:
@@ -137,11 +144,11 @@ def tune(
     show_json(what) if as_json else show_pairs(f"{bundle}: tuned on later interactions", what)
 
 
-def _log(path: str, options: LogOptions, hold_out: float) -> Interactions:
+def _log(path: str, options: LogOptions, hold_out: float, cut: Way | None) -> Interactions:
     log = options.open(path)
-    return hold_out_last(log, hold_out)[0] if hold_out else log
+    return held_out(log, hold_out, cut).past if hold_out else log
 
 
-def _settings(path: Path | None, way: Literal["user", "time"] | None) -> FitConfig:
+def _settings(path: Path | None, way: Way | None) -> FitConfig:
     settings = read_settings(FitConfig, path) if path else FitConfig()
     return replace(settings, way=way) if way else settings

@@ -3,6 +3,7 @@
 >>> from retrieval.evaluation import compare, evaluate, slices
 """
 
+from retrieval.evaluation.against import AgainstBaselines, against_baselines
 from retrieval.evaluation.beyond import Beyond
 from retrieval.evaluation.compare import Comparison, Difference, compare
 from retrieval.evaluation.crossmodal import Side, cross_modal, evaluate_pairs, median_rank
@@ -15,6 +16,7 @@ from retrieval.evaluation.slices import SliceRow, item_slices, slices
 
 __all__ = [
     "KNOWN_MEASURES",
+    "AgainstBaselines",
     "Beyond",
     "Comparison",
     "Difference",
@@ -24,6 +26,7 @@ __all__ = [
     "Loss",
     "Side",
     "SliceRow",
+    "against_baselines",
     "compare",
     "cross_modal",
     "encoded_sides",

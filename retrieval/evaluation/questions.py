@@ -1,10 +1,11 @@
 """From a split to what is asked: for each user of the future a history, and the items to be found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from indexing.errors import InputError, ShapeError
 from indexing.item_ids import ItemIds
@@ -45,6 +46,17 @@ class Questions:
     def new(self) -> Mask:
         """(B,) bool: users without a history."""
         return np.array([not len(history) for history in self.histories], np.bool_)
+
+    def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Questions":
+        """Keep some of the users, in the order given."""
+        return replace(
+            self,
+            query_ids=tuple(self.query_ids[line] for line in lines),
+            user_ids=tuple(self.user_ids[line] for line in lines),
+            histories=tuple(self.histories[line] for line in lines),
+            weights=tuple(self.weights[line] for line in lines),
+            relevant=tuple(self.relevant[line] for line in lines),
+        )
 
     def candidates(self, rows: Rows, scores: Vectors, stage: str) -> Candidates:
         """Make candidates of what a recommender gave for these histories."""

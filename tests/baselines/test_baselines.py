@@ -21,6 +21,7 @@ from retrieval.baselines import (
     Popularity,
     Recommender,
 )
+from retrieval.baselines.recommender import rank
 from retrieval.baselines.sparse import learned_from, user_items
 from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
@@ -215,3 +216,17 @@ def test_without_the_extra_there_is_a_way_out(past: Interactions, monkeypatch: p
     for fit in fits:
         with pytest.raises(MissingExtraError, match=r'pip install "commonspace\[baselines\]"'):
             fit(past, ITEMS)  # type: ignore[operator]
+
+
+def test_the_best_are_those_of_a_full_sort_ties_by_row() -> None:
+    """Few different scores, so that most lists end within a tie."""
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, (50, 30)).astype(np.float64)
+    histories = [rng.permutation(30)[: rng.integers(0, 29)] for _ in range(50)]
+    for k in (1, 7, 29, 30, 40):
+        found = rank(lambda part: scores[part].copy(), histories, k, None, needs_history=False)
+        for line, history in enumerate(histories):
+            there = np.setdiff1d(np.arange(30), history)
+            best = there[np.argsort(-scores[line, there], kind="stable")][:k]
+            assert found.rows[line, : len(best)].tolist() == best.tolist()
+            assert (found.rows[line, len(best) :] == -1).all()

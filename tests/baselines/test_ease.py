@@ -56,12 +56,13 @@ def test_late_and_heavy_items_count_more(small: EASE) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_each_item_is_a_ridge_regression_on_the_others(weighted: bool) -> None:
+@pytest.mark.parametrize("count", [5, 30])  # fewer users than items, and more
+def test_each_item_is_a_ridge_regression_on_the_others(weighted: bool, count: int) -> None:
     rng = np.random.default_rng(0)
-    users, items = np.nonzero(rng.random((30, 8)) < 0.4)
+    users, items = np.nonzero(rng.random((count, 8)) < 0.4)
     weights = rng.random(len(users)).astype(np.float32)
     past = Interactions.from_arrow(pa.table({"user": users.astype(str), "item": items.astype(str), "weight": weights}))
-    matrix = np.zeros((30, 8))
+    matrix = np.zeros((count, 8))
     matrix[users, items] = weights if weighted else 1
     model = EASE.fit(past, ItemIds("01234567"), regularisation=3.0, weighted=weighted)
     for item in range(8):
