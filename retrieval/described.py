@@ -36,7 +36,7 @@ class Described:
     @property
     def shown(self) -> Vectors:
         """The columns that the learned tower is shown."""
-        return self.lines if self.further is None else self.lines[:, ~self.further]
+        return self.lines if self.further is None or not self.further.any() else self.lines[:, ~self.further]
 
     @property
     def together(self) -> Vectors:
@@ -55,8 +55,13 @@ class Described:
         counts by itself the inner product beside it.
         """
         mine, theirs = self.together, others.together
-        apart = np.sum(mine**2, axis=1)[:, None] + np.sum(theirs**2, axis=1) - 2 * (mine @ theirs.T)
-        alike: Vectors = np.exp(-np.float32(nearness) * np.maximum(apart, 0))
+        alike: Vectors = mine @ theirs.T  # what follows is done in its place: it is large
+        alike *= -2
+        alike += np.sum(mine**2, axis=1)[:, None]
+        alike += np.sum(theirs**2, axis=1)
+        np.maximum(alike, 0, out=alike)
+        alike *= -np.float32(nearness)
+        np.exp(alike, out=alike)
         if self.additive:
             alike += self.alone @ others.alone.T
         return alike

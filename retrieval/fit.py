@@ -81,7 +81,7 @@ def fit(
         profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
             and published where it does better than what is popular with all.
         refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
-        work: Folder that keeps the state of each training after each pass: after a kill the same call goes on, and
+        work: Folder that keeps the state of each training as it goes on: after a kill the same call goes on, and
             publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
         progress: Called as learning goes on.
 

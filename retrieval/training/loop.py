@@ -23,6 +23,7 @@ from retrieval.metadata import told_in
 from retrieval.training.curve import TrainingCurve
 
 _DIGEST = 32  # bytes of the checksum before a checkpoint
+SMALL, SELDOM = 2**25, 4  # bytes of parameters that are written after each pass, and how seldom larger ones are
 
 
 class Learner(Protocol):
@@ -49,8 +50,9 @@ class Schedule:
     Attributes:
         epochs: Most passes.
         patience: Passes without a better loss on what is held out before it stops; 0 never stops early.
-        checkpoint: Written after each pass; where there is one, learning goes on from it. That it is of the same data
-            and settings is for the caller to see to, by its name: `digest`.
+        checkpoint: Written after each pass, of what is large after each fourth and the last; where there is one,
+            learning goes on from it. That it is of the same data and settings is for the caller to see to, by its name:
+            `digest`.
     """
 
     epochs: int
@@ -88,7 +90,7 @@ def learn(
         elif not run.advance():
             stopped = f"the loss was no longer finite in epoch {run.epoch + 1}; the state of epoch {run.best} is kept"
         else:
-            if schedule.checkpoint is not None:
+            if schedule.checkpoint is not None and (run.epoch == schedule.epochs or run.epoch % run.seldom == 0):
                 run.save(schedule.checkpoint)
             if after is not None:
                 after(run.epoch)
@@ -122,6 +124,12 @@ class _Run:
     @property
     def epoch(self) -> int:
         return len(self.train)
+
+    @property
+    def seldom(self) -> int:
+        """After so many epochs there is a checkpoint: what is large takes as long to write as some to learn."""
+        size = sum(part.numel() * part.element_size() for part in self.parameters)
+        return 1 if size <= SMALL else SELDOM
 
     def state(self) -> list[torch.Tensor]:
         return [part.detach().clone() for part in self.parameters]

@@ -125,10 +125,11 @@ class _Sums:
         here = trust != 0
         if not here.all():  # of a large catalogue most may be trusted for some targets alone
             rows, found, trust = rows[here], found[here], trust[here]
-        weighted = found.T * trust
-        self.square += weighted @ found
-        self.product += weighted @ self.target.wanted[rows].astype(np.float32)
-        self.sums += weighted.sum(axis=1, dtype=np.float64)
+        root = np.sqrt(trust)[:, None]
+        weighted = found * root
+        self.square += weighted.T @ weighted  # of a matrix and itself: numpy computes half of it
+        self.product += weighted.T @ (root * self.target.wanted[rows].astype(np.float32))
+        self.sums += np.sum(found * trust[:, None], axis=0, dtype=np.float64)
 
     def solved(self, regularisation: float) -> tuple[Doubles, Doubles]:
         """Give offset and weights."""

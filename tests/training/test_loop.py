@@ -123,6 +123,31 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(tmp_path: Path, killed_after: 
         np.testing.assert_array_equal(first.detach().numpy(), second.detach().numpy())
 
 
+def test_what_is_large_is_written_after_each_fourth_pass_and_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Noisy()
+    curve = learn(whole, np.random.default_rng(0), Schedule(10))
+    monkeypatch.setattr("retrieval.training.loop.SMALL", 20 * 4)  # bytes; there is one number more
+    path = tmp_path / "run.safetensors"
+
+    def kill(epoch: int) -> None:
+        assert path.exists() == (epoch >= 4)
+        if epoch == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        learn(Noisy(), np.random.default_rng(0), Schedule(10, checkpoint=path), kill)
+    again, after = Noisy(), list[int]()
+    assert learn(again, np.random.default_rng(99), Schedule(10, checkpoint=path), after.append) == curve
+    assert after == [5, 6, 7, 8, 9, 10]
+    for first, second in zip(whole.parts, again.parts, strict=True):
+        np.testing.assert_array_equal(first.detach().numpy(), second.detach().numpy())
+    nothing: list[int] = []
+    learn(Noisy(), np.random.default_rng(99), Schedule(10, checkpoint=path), nothing.append)
+    assert nothing == []  # the last is there
+
+
 @pytest.mark.parametrize("killed_after", [1, 3])
 def test_the_best_state_is_kept_through_a_kill_also_when_it_was_not_the_last(killed_after: int, tmp_path: Path) -> None:
     schedule = Schedule(4, checkpoint=tmp_path / "run.safetensors")

@@ -126,3 +126,16 @@ def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: 
     items = Described(described.astype(np.float32))
     found = learn_predictor(items, [Target(wanted, trust)], 1.0).predict(items)
     np.testing.assert_allclose(found, np.tile(np.average(wanted, axis=0, weights=trust), (20, 1)), rtol=1e-5)
+
+
+def test_resemblance_is_what_distances_and_products_make_it_and_nothing_is_written_to() -> None:
+    rng = np.random.default_rng(0)
+    lines, others = (rng.normal(size=(count, 7)).astype(np.float32) for count in (9, 5))
+    kept = lines.copy(), others.copy()
+    found = Described(lines, additive=2).resemblance(Described(others, additive=2), 0.3)
+    apart = ((lines[:, None, :5].astype(np.float64) - others[None, :, :5]) ** 2).sum(axis=2)
+    expected = np.exp(-0.3 * apart) + lines[:, 5:].astype(np.float64) @ others[:, 5:].T
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # single precision
+    np.testing.assert_array_equal(lines, kept[0])
+    np.testing.assert_array_equal(others, kept[1])
+    assert Described(lines, further=np.zeros(7, np.bool_)).shown is lines
