@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from indexing.errors import InputError
 from retrieval.prepare import History
 
-Way = Literal["user", "time"]
+Way = Literal["both", "user", "time"]
 MIDDLE, LAST = 0.7, 0.9
 FEWEST = 5
 
@@ -39,18 +39,19 @@ def cut(pasts: Sequence[History], way: Way) -> list[Cut]:
 
     Args:
         pasts: Of all users.
-        way: ``"user"``: the last tenth of each history decides and the fifth before it is the middle; of fewer than
+        way: ``"user"``: the last tenth of each history decides and the tenth before it is the middle; of fewer than
             five all are early. What decides then often goes on with a sitting that was learned from. ``"time"``: the
             same two moments for everybody, after 70 % and 90 % of all interactions: harder, and what use is like.
+            ``"both"`` cuts by user here; see `retrieval.fit` for the moment that it adds.
 
     >>> days = np.arange(10)
     >>> (one,) = cut([History("ann", days, days, np.ones(10, np.float32))], "user")
     >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
-    ([0, 1, 2, 3, 4, 5, 6], [7, 8], [9])
+    ([0, 1, 2, 3, 4, 5, 6, 7], [8], [9])
     """
-    if way not in ("user", "time"):
-        raise InputError(f"way={way!r} is neither 'user' nor 'time'")
-    if way == "user":
+    if way not in get_args(Way):
+        raise InputError(f"way={way!r} is none of {', '.join(map(repr, get_args(Way)))}")
+    if way != "time":
         return [_by_place(past) for past in pasts]
     times = np.concatenate([past.timestamps for past in pasts])
     middle, last = np.quantile(times, [MIDDLE, LAST])
@@ -82,8 +83,8 @@ def _by_place(past: History) -> Cut:
     length = len(past)
     if length < FEWEST:
         return Cut(past, past[length:], past[length:])
-    last, middle = -(-length // 10), -(-length // 5)
-    return Cut(past[: length - last - middle], past[length - last - middle : length - last], past[length - last :])
+    last = -(-length // 10)
+    return Cut(past[: length - 2 * last], past[length - 2 * last : length - last], past[length - last :])
 
 
 def _by_time(past: History, middle: float, last: float) -> Cut:

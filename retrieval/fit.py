@@ -2,15 +2,18 @@
 
 Each user's history is cut in time into three parts:
 
-    early   teaches the adapter and the behaviour block
+    early   teaches the behaviour block, or the adapter where there is none; some users are kept away from it, who tell
+            what is best for those who are new: how far a short history counts, and whether the head orders it
     middle  teaches how much each part of a query counts, and the second stage, on candidates from sources that have
             seen only the early part; a source that has seen more is refused by name
-    last    decides: a learned part is published only if it does better here than going without it
+    last    decides: a learned part is published only if the interval of its gain over going without it is above zero
 
-Then behaviour and sources are learned from the early part without some users, who tell what is best for those who are
-new: how far a short history counts, and whether the head orders it.
+What is held out so often goes on with a visit that was learned from. So, where the log has times and enough users, all
+histories are cut at one moment too: the second stage learns from half of the users who came back then or were new, with
+sources that have seen only what came before, and is not published where it loses on the other half.
 
-What passes is trained once more on everything; what then shows an item out of proportion is not published.
+What passes is trained once more on everything, the learned tower going on from where it was, the head with the last
+part as well. What would then show an item out of proportion is held back; see `retrieval.exposure`.
 
 A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
 cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
@@ -34,9 +37,10 @@ from retrieval.adapter import Adapter
 from retrieval.block import Block, description_of, judged, learned_block, sample
 from retrieval.candidates import Candidates
 from retrieval.cut import cut, cut_at, cut_since
+from retrieval.exposure import InProportion, in_proportion, pushed, warranted
 from retrieval.fit_report import FitConfig, FitReport, check_wishes, recorded
 from retrieval.fitted import Fitted, publish_fitted
-from retrieval.gate import Exposure, exposure, no_better, pushed, unchanged
+from retrieval.gate import no_better, unchanged
 from retrieval.in_force import InForce
 from retrieval.interactions import Interactions, require_log
 from retrieval.item_space import ItemSpace
@@ -44,6 +48,7 @@ from retrieval.judging import FEWEST, Gain, Judging, why_few
 from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
+from retrieval.moments import Moment, moment_for_all
 from retrieval.newcomers import Newcomers, apart
 from retrieval.preparation import PreparationReport, prepare
 from retrieval.prepare import History, check_weights, histories, least_liked
@@ -51,6 +56,7 @@ from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked
+from retrieval.stage_lessons import Staged, learn_stage, with_the_last_part
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
@@ -131,12 +137,6 @@ class _Fit:
         progress: Tell | None,
     ) -> None:
         self.bundle, self.config, self.before = bundle, config, before
-        if before is None and config.way != "time" and config.head is not None and config.head.new_users:
-            raise InputError(
-                "new users are learned from a cut by time: cut each for itself, every history has an early part",
-                python="give new_users=True way='time'",
-                cli="give --cut time, or leave new_users out of the settings",
-            )
         if before is not None and before.space.profiles is not None and profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
         interactions, self.known = known_items(interactions, bundle.items)
@@ -152,6 +152,7 @@ class _Fit:
         self.config = config = replace(config, users=liking)
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
+        self.later = moment_for_all(self.all) if before is None and config.way == "both" else None
         description = (before.description if before else None) or description_of(bundle)
         self.lessons = Lessons(bundle, config, description, least, profiles, before, work, progress)
         self.ndcg: dict[str, float] = {}
@@ -159,6 +160,7 @@ class _Fit:
         self.new_users: dict[str, float] = {}
         self.notes: dict[str, str] = {}
         self.gain: Gain | None = None
+        self.in_time: Gain | None = None
         self.shown: Candidates | None = None  # what the best so far answers
 
     def _check_memory(self) -> None:
@@ -175,10 +177,10 @@ class _Fit:
         report = self._report(passed)
         if refused:
             return replace(report, refused=refused)
-        final = self.lessons.again(passed, self.all, EVERYTHING)
-        shown = self._exposure(final)
-        report = replace(report, exposure=shown, training=self.lessons.curves)
-        if final.names and (refused := pushed(shown)):
+        held = self._in_proportion(self.lessons.again(passed, self.all, EVERYTHING))
+        final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
+        report = replace(report, exposure=held.exposure, held_back=names, training=self.lessons.curves)
+        if final.names and (refused := pushed(held.exposure)):
             return replace(report, refused=refused)
         told = recorded(report, self.config, self.all, self.before.generation if self.before else None)
         if refused := unchanged(self.bundle, final.files(self.all, self.bundle.items), told):
@@ -204,6 +206,7 @@ class _Fit:
             training=self.lessons.curves,
             in_force=self.bundle.manifest.features,
             gain=self.gain,
+            in_time=self.in_time,
         )
 
     def _refreshed(self, before: InForce) -> tuple[Fitted, str]:
@@ -242,57 +245,93 @@ class _Fit:
 
     def _passed(self) -> Fitted:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
-        lessons, early = self.lessons, [part.early for part in self.cuts]
+        lessons, everybody = self.lessons, [part.early for part in self.cuts]
+        others, out = apart([past for past in everybody if len(past)])
         frozen = ItemSpace.of(lessons.fused, self.config.users)
         before = self.shown = self.judging.listed(frozen)
         self.ndcg["frozen"] = self.judging.ndcg(before)
-        adapter = self._helping("adapter", lambda: lessons.adapter(early, EARLY), self._with_adapter)
+        block = self._helping("behaviour", lambda: self._block(frozen, others), self._with_block)
+        adapter = self._adapted(block, others)
         content = adapter.apply(lessons.frozen) if adapter else lessons.fused
-        space = ItemSpace.of(content, self.config.users)
-        block = self._helping(
-            "behaviour",
-            lambda: self._block(space),
-            lambda found: self.judging.listed(ItemSpace.of(content, self.config.users, found.behaviour)),
-        )
-        taste = self._profiled(block, early)
+        taste = self._profiled(block, others)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
-        passed = Fitted(adapter, block, None, space, lessons.description)
-        stage = self._helping(
+        passed = self._for_new(Fitted(adapter, block, None, space, lessons.description), out)
+        later = self.later if block else None  # without behaviour nothing answers new users
+        staged = self._helping(
             "reranker",
-            lambda: lessons.stage(passed, self.cuts, self.judging),
-            lambda found: self._pooled(found, self.judging.pasts),
+            lambda: learn_stage(lessons, passed, self.cuts, self.judging, later),
+            lambda found: self._answered(found.stage, self.judging.pasts),
+            self._holds_in_time,
         )
         self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
-        return self._for_new(passed._replace(reranker=stage))
+        if staged is None:
+            return passed
+        passed = self._for_new(passed._replace(reranker=staged.stage), out)
+        head = with_the_last_part(lessons, passed, staged, self.cuts)
+        return passed._replace(reranker=None if passed.reranker is None else replace(passed.reranker, head=head))
 
-    def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
-        """Learn a part, if it is wanted, and give it if it does better than all before."""
-        if getattr(self.config, _SETTINGS[name]) is None:
+    def _helping(
+        self,
+        name: str,
+        learn: Callable[[], Part],
+        ask: Callable[[Part], Candidates],
+        holds: Callable[[Part], bool] = lambda _: True,
+    ) -> Part | None:
+        """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero.
+
+        Args:
+            name: Of the part.
+            learn: Learns it.
+            ask: Answers with it.
+            holds: Whether nothing else speaks against it.
+        """
+        if getattr(self.config, _SETTINGS[name]) is None or self.shown is None:
             return None
         try:
             part = learn()
         except TrainingError as error:  # the other parts may help all the same
             self.notes[name] = str(error)
             return None
-        best = max(self.ndcg.values())
         answered = ask(part)
-        self.ndcg[name] = self.judging.ndcg(answered)
-        if self.ndcg[name] <= best:
+        self.ndcg[name], gain = self.judging.ndcg(answered), self.judging.gain(self.shown, answered)
+        if gain.low <= 0:
+            self.notes[name] = f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
+            return None
+        if not holds(part):
             return None
         self.shown = answered
         return part
 
-    def _for_new(self, passed: Fitted) -> Fitted:
+    def _holds_in_time(self, staged: Staged) -> bool:
+        """Say whether the second stage does not lose at the moment for all, and note what it does there."""
+        if staged.later is None or staged.asking is None:
+            return True
+        asking = staged.asking
+        first = self.judging.recommend(staged.later.space, asking.pasts)
+        self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking.asked, asking), asking.wanted)
+        if gain.high >= 0:
+            return True
+        self.notes["reranker"] = (
+            f"not published, for it loses where all histories are cut at one moment: {gain}, on {gain.users} users"
+        )
+        return False
+
+    def _adapted(self, block: Block | None, early: Sequence[History]) -> Adapter | None:
+        """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""
+        if block is None:
+            return self._helping("adapter", lambda: self.lessons.adapter(early, EARLY), self._with_adapter)
+        if self.config.adapter is not None:
+            self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
+        return None
+
+    def _for_new(self, passed: Fitted, out: Sequence[History]) -> Fitted:
         """Choose what is best for new users, where there are enough to stand for them."""
-        others, out = apart([part.early for part in self.cuts if len(part.early)])
         known = {past.user_id: past for past in self.all}
         newcomers = Newcomers.of([known[past.user_id] for past in out], self.judging.least)
         if newcomers is None or passed.block is None:
             return passed
-        try:
-            passed, self.short = self.lessons.for_new(passed, others, self.judging, newcomers)
-        except TrainingError as error:  # they are served as everybody is
-            self.notes["what is best for new users"] = str(error)
+        passed, short = self.lessons.for_new(passed, self.judging, newcomers)
+        self.short = short or self.short
         return passed
 
     def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
@@ -313,25 +352,32 @@ class _Fit:
     def _with_adapter(self, adapter: Adapter) -> Candidates:
         return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
 
-    def _block(self, content: ItemSpace) -> Block:
+    def _with_block(self, block: Block) -> Candidates:
+        return self.judging.listed(ItemSpace.of(self.lessons.fused, self.config.users, block.behaviour))
+
+    def _block(self, content: ItemSpace, early: Sequence[History]) -> Block:
         lessons = self.lessons
         return learned_block(
-            lambda pasts: lessons.behaviour(pasts, EARLY),
+            lambda _: lessons.behaviour(early, EARLY),
             content,
             self.cuts,
             self.judging,
             lambda tried: lessons.told("serving", EARLY, tried, 0),
         ).block
 
-    def _pooled(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
-        names = [past.user_id for past in pasts]
-        asked = Asked.after(pasts).knowing(stage.features.profiles, self.lessons.profiles, names)
-        return stage.recommend(asked, self.bundle.items)
+    def _asked(self, stage: SecondStage, asked: Asked, moment: Moment) -> Candidates:
+        names = [past.user_id for past in moment.pasts]
+        return stage.recommend(asked.knowing(stage.features.profiles, self.lessons.profiles, names), self.bundle.items)
+
+    def _answered(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
+        """Answer users just after the last that they did, as `Retriever.recommend` does."""
+        asked, names = Asked.after(pasts), [past.user_id for past in pasts]
+        return stage.recommend(asked.knowing(stage.features.profiles, self.lessons.profiles, names), self.bundle.items)
 
     def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""
         stage = parts.reranker
-        return self._pooled(stage, pasts) if stage else self.judging.recommend(parts.space, pasts)
+        return self._answered(stage, pasts) if stage else self.judging.recommend(parts.space, pasts)
 
     def _no_better(self, passed: Fitted) -> str:
         """Say why what is in force should stay, if it should."""
@@ -346,13 +392,14 @@ class _Fit:
         return no_better(
             self.bundle,
             replace(self.judging, cuts=users),
-            lambda: self.lessons.again(passed, [part.past for part in since], BEFORE).space,
+            lambda: self.lessons.space_again(passed, [part.past for part in since], BEFORE, afresh=True).space,
             self.ndcg,
         )
 
-    def _exposure(self, final: Fitted) -> Exposure:
-        """Show everybody who is judged what would be served now."""
+    def _in_proportion(self, final: Fitted) -> InProportion:
+        """Hold back what would be shown out of proportion to everybody who is judged."""
         shown_to = {part.early.user_id for part in self.judging.cuts}
         pasts = [past for past in self.all if past.user_id in shown_to]
-        shown = self._served(final, pasts)
-        return exposure(shown, self.all, self.config.exposure_growth, self.config.exposure_floor)
+        growth, floor = self.config.exposure_growth, self.config.exposure_floor
+        allowed = warranted(self.all, len(self.bundle.items), growth, floor)
+        return in_proportion(final, lambda parts: self._served(parts, pasts), allowed)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from indexing.arguments import check_choice, check_flag, check_kind
 from retrieval.cut import Way
-from retrieval.gate import Exposure
+from retrieval.exposure import Exposure
 from retrieval.judging import JUDGE, Gain
 from retrieval.known_items import KnownItems
 from retrieval.preparation import PreparationReport, PrepareConfig
@@ -31,12 +31,14 @@ class FitConfig:
         head: The second stage; None goes without.
         users: The user model.
         prepare: What is left out of the log before it teaches anything; None takes it as it is.
-        way: Whether histories are cut each for itself or at the same moments for all; see `retrieval.cut.cut`.
+        way: How histories are cut: each for itself (``"user"``), at the same moments for all (``"time"``), or each for
+            itself and, for the second stage, at one moment for all too (``"both"``), where the log has times and enough
+            users; see `retrieval.fit`.
         depth: Candidates a user that the head learns to order.
         search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
             an adapter may cost; it is softened as far as that needs; see `retrieval.training.search_floor`.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
-            `retrieval.gate.exposure`.
+            `retrieval.exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
         refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
         replay: Users without anything new whose histories a refresh goes on with, for each user with something new.
@@ -47,7 +49,7 @@ class FitConfig:
     head: StageConfig | None = field(default_factory=StageConfig)
     users: UserModel = field(default_factory=UserModel)
     prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
-    way: Way = "user"
+    way: Way = "both"
     depth: int = 200
     search_loss: float = 0.02
     exposure_growth: float = 3.0
@@ -99,6 +101,9 @@ class FitReport:
         training: The losses of each part in its last training, and what an adapter costs search; see
             `retrieval.training.curve.TrainingCurve`.
         in_force: The parts of the generation in force afterwards.
+        in_time: What the second stage gains where all histories are cut at one moment, new users included; None where
+            that was not judged.
+        held_back: Items that were held back, for they would have been shown out of proportion.
         gain: What was learned against what answered before, on the same users; None where nothing could be compared.
     """
 
@@ -118,6 +123,8 @@ class FitReport:
     training: dict[str, Any] = field(default_factory=dict)
     in_force: tuple[str, ...] = ()
     gain: Gain | None = None
+    in_time: Gain | None = None
+    held_back: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Say in sentences what came of it."""
@@ -139,8 +146,11 @@ class FitReport:
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values, and in ``summary`` what came of it in sentences."""
-        gain = None if self.gain is None else self.gain._asdict()
-        return asdict(self) | {"gain": gain, "summary": str(self)}
+        gains = {name: None if one is None else one._asdict() for name, one in self._gains().items()}
+        return asdict(self) | gains | {"summary": str(self)}
+
+    def _gains(self) -> dict[str, Gain | None]:
+        return {"gain": self.gain, "in_time": self.in_time}
 
     def to_arrow(self) -> pa.Table:
         """Give one line a part that was judged: ``part, ndcg@10, published``."""

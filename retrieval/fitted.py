@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing import fsops
 from indexing.bundle import Bundle
@@ -14,6 +15,7 @@ from indexing.held_out import held_out_queries
 from indexing.indexed import indexed
 from indexing.item_ids import ItemIds
 from indexing.publish import FITTING, prepare, take_over, work_folder
+from indexing.types import Rows
 from retrieval.adapter import ADAPTER, Adapter
 from retrieval.behaviour import BEHAVIOUR
 from retrieval.block import Block
@@ -26,6 +28,7 @@ from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import RERANKER
 from retrieval.second_stage import SecondStage
 
+SHRINK = 0.8  # of the behaviour of an item that is shown too much, each time
 LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
@@ -54,6 +57,23 @@ class Fitted(NamedTuple):
             "reranker": self.reranker,
         }
         return tuple(name for name, part in parts.items() if part is not None)
+
+    def holding_back(self, taken: NDArray[np.float64], more: Rows) -> "Fitted":
+        """Take something from the scores of items by the head; without one shrink what behaviour says of some.
+
+        Args:
+            taken: (N,), 0 for most.
+            more: The items that are still shown too much.
+        """
+        if self.reranker is not None:
+            return self._replace(reranker=replace(self.reranker, held=taken.astype(np.float32)))
+        if self.block is None:
+            return self
+        items = self.block.behaviour.items.copy()
+        items[more] *= np.float32(SHRINK)
+        behaviour = replace(self.block.behaviour, items=items)
+        space = ItemSpace.of(self.space.content, self.space.users, behaviour, self.space.profiles)
+        return self._replace(block=self.block._replace(behaviour=behaviour), space=space)
 
     def files(self, pasts: Sequence[History], items: ItemIds) -> dict[str, bytes]:
         """Give the parts as files of a generation, and with them what histories they were learned from."""

@@ -98,10 +98,16 @@ class Judging:
         """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
         return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
 
-    def gain(self, before: Candidates, after: Candidates) -> "Gain":
-        """Say by how much the second candidates for all of ``cuts`` do better than the first, user by user."""
-        ids = [[self.items[row] for row in cut.last.liked(self.least)] for cut in self.cuts]
-        values = [evaluate(one, ids, measures=[JUDGE]).per_query[JUDGE] for one in (before, after)]
+    def gain(self, before: Candidates, after: Candidates, wanted: Sequence[History] | None = None) -> "Gain":
+        """Say by how much the second candidates do better than the first, user by user.
+
+        Args:
+            before: One list a user.
+            after: For the same users.
+            wanted: What each did next; the last part of all of ``cuts`` when None.
+        """
+        wanted = [cut.last for cut in self.cuts] if wanted is None else wanted
+        values = [one[~np.isnan(one)] for one in (self.values(found, wanted, JUDGE) for found in (before, after))]
         apart = (values[1] - values[0])[:, None]
         low, high = bootstrap_intervals(apart)[0].tolist()
         first, second = (float(one.mean()) for one in values)

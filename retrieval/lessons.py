@@ -12,8 +12,7 @@ from indexing.fusion import ModalityVectors, fuse
 from indexing.types import Vectors
 from retrieval.adapter import Adapter
 from retrieval.behaviour import Behaviour
-from retrieval.block import MEASURE, Block, sample, taught
-from retrieval.cut import Cut
+from retrieval.block import MEASURE, Block
 from retrieval.described import Described
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
@@ -25,7 +24,6 @@ from retrieval.newcomers import NEXT, Newcomers
 from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
-from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.profile_taste import NewUsers, choose_profile_taste, learn_profile_taste
 from retrieval.training.stage_config import StageConfig
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
 EARLIER, EARLY = "an earlier part", "the early part"
 BEFORE, EVERYTHING = "what came before", "everything"
-OTHERS = "others than newcomers"
 ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
 
 
@@ -46,8 +43,8 @@ class Step(NamedTuple):
     Attributes:
         part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
             ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"``,
-            ``"others than newcomers"`` or ``"everything"``.
+        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
+            ``"everything"``.
         done: Passes; or settings tried.
         total: At most so many; 0 when nobody knows.
     """
@@ -134,8 +131,14 @@ class Lessons:
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
-    def behaviour(self, pasts: Sequence[History], past: str) -> Behaviour:
-        """Learn a behaviour block; see `adapter`."""
+    def behaviour(self, pasts: Sequence[History], past: str, earlier: Behaviour | None = None) -> Behaviour:
+        """Learn a behaviour block; see `adapter`.
+
+        Args:
+            pasts: The histories.
+            past: What they are, by name.
+            earlier: Learned from a part of them, from which the learned tower goes on in fewer passes.
+        """
         from retrieval.training.behaviour import learn_behaviour
         from retrieval.training.warm_start import TowerStart
 
@@ -148,6 +151,9 @@ class Lessons:
             total = self._fewer(learned.epochs_for(_teaching(again)))
             config = replace(config, next_items=replace(learned, epochs=total))
             start = TowerStart.of(self.before.block.behaviour, again)
+        elif earlier is not None and learned is not None and (start := TowerStart.of(earlier, some)) is not None:
+            total = self._fewer(total)
+            config = replace(config, next_items=replace(learned, epochs=total))
         self.told("behaviour", past, 0, total)
         return learn_behaviour(
             some,
@@ -169,44 +175,16 @@ class Lessons:
             config = replace(config, least=self.least)
         return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
 
-    def stage(self, passed: Fitted, cuts: Sequence[Cut], judging: Judging) -> SecondStage:
-        """Learn the second stage from the early part, to find what came in the middle, and from moments before it.
+    def again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+        """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew.
 
         Args:
-            passed: What helps so far, learned from the early part.
-            cuts: Of all users.
-            judging: Those whom it will be judged by, who must not find what they are judged by too easily.
-
-        Raises:
-            TrainingError: When there is too little to learn from, or a source has seen what it is to find.
+            passed: The parts.
+            pasts: The histories.
+            past: What they are, by name.
+            afresh: Begin anew, for what was learned before knows more than these; go on from it otherwise.
         """
-        from retrieval.training.leaks import check_recalls
-        from retrieval.training.second_stage import Moment, moments_of
-
-        learner = self.stage_learner()
-        users = sample(taught(cuts, judging.least, new=learner.config.new_users), len(self.bundle.items))
-        if not users:
-            raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
-        self.told("sources", EARLY, 0, 0)
-        every = [part.early for part in cuts]
-        early, middle = [part.early for part in users], [part.middle for part in users]
-        features = learner.seen(passed.space, every)
-        examples = [learner.examples(Moment.between(early, middle), features)]
-        curves = dict(self.curves)
-        for before in moments_of(every, learner.config)[: learner.config.moments - 1]:
-            space = self._relearned(passed, before.pasts, EARLIER).space
-            some = before.among({past.user_id for past in early})
-            examples.append(learner.examples(some, learner.seen(space, before.pasts)))
-        self.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
-        head, curve = learner.head(examples, lambda done, total: self.told("reranker", EARLY, done, total), self.work)
-        later = judging.pasts, [part.last for part in judging.cuts]
-        check_recalls(features.sources, (early, middle), later, len(self.bundle.items))
-        self.curves["reranker"] = curve
-        return learner.served(head, features, passed.space)
-
-    def again(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
-        """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew."""
-        found, stage = self._relearned(passed, pasts, past), passed.reranker
+        found, stage = self.space_again(passed, pasts, past, afresh=afresh), passed.reranker
         if stage is None:
             return found
         self.told("sources", past, 0, 0)
@@ -222,62 +200,53 @@ class Lessons:
             self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
         )
 
-    def for_new(
-        self, passed: Fitted, pasts: Sequence[History], judging: Judging, newcomers: Newcomers
-    ) -> tuple[Fitted, dict[str, float]]:
+    def for_new(self, passed: Fitted, judging: Judging, newcomers: Newcomers) -> tuple[Fitted, dict[str, float]]:
         """Choose what is best for new users: how far a short history counts, and whether the head orders it.
 
         Args:
-            passed: What helps so far, with a behaviour block.
-            pasts: What users had done who are not among the newcomers; block and sources are learned from it alone.
+            passed: What helps so far, with a behaviour block, learned from others than the newcomers.
             judging: Judges lists.
             newcomers: Tell what is best.
 
         Returns:
             The parts, and what both ways to order are worth; empty where there is one way.
-
-        Raises:
-            TrainingError: When there is too little to learn from.
         """
         from retrieval.training.choosing import Values, clearly_better
         from retrieval.training.serving import choose_few
 
-        block, stage, curves = passed.block, passed.reranker, dict(self.curves)
-        again, taste = self._block_again(passed, pasts, OTHERS)
-        self.curves.update(curves)  # of what is served, not of what was learned for newcomers alone
-        if block is None or again is None:
+        block, stage = passed.block, passed.reranker
+        if block is None:
             return passed, {}
-        space = ItemSpace.of(passed.space.content, self.config.users, again.behaviour, taste)
 
         def judge(one: Behaviour) -> Values:
-            found = judging.recommend(replace(space, behaviour=one), newcomers.begun, NEXT)
+            found = judging.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
             return judging.values(found, newcomers.wanted, MEASURE)
 
-        behaviour, few = choose_few(again.behaviour, judge)
-        passed = passed._replace(block=Block(replace(block.behaviour, few=few), block.serving | {"few": few}))
+        behaviour, few = choose_few(block.behaviour, judge)
+        space = replace(passed.space, behaviour=behaviour)
+        passed = passed._replace(block=Block(behaviour, block.serving | {"few": few}), space=space)
         if stage is None or not stage.fewest:
             return passed, {}
-        space = replace(space, behaviour=behaviour)
-        apart = replace(stage, features=self.stage_learner().seen(space, pasts), vectors=space.indexed)
+        stage = replace(stage, features=stage.features.in_space(space))
         found = judging.recommend(space, newcomers.begun)
-        both = {"retrieval": found, "reranker": apart.rerank(found)}
+        both = {"retrieval": found, "reranker": stage.rerank(found)}
         values = {part: judging.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
-        if clearly_better(values["retrieval"], values["reranker"]):
-            passed = passed._replace(reranker=replace(stage, fewest=ENOUGH))
-        return passed, {part: round(float(one.mean()), 4) for part, one in values.items()}
+        fewest = ENOUGH if clearly_better(values["retrieval"], values["reranker"]) else stage.fewest
+        told = {part: round(float(one.mean()), 4) for part, one in values.items()}
+        return passed._replace(reranker=replace(stage, fewest=fewest)), told
 
-    def _relearned(self, passed: Fitted, pasts: Sequence[History], past: str) -> Fitted:
-        """Learn adapter and behaviour once more, those that there are."""
+    def space_again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+        """Learn adapter and behaviour once more, those that there are; see `again`."""
         adapter, content = passed.adapter, self.fused
         if adapter is not None:
             adapter = self.adapter(pasts, past)
             content = adapter.apply(self.frozen)
-        block, taste = self._block_again(passed, pasts, past)
+        block, taste = self._block_again(passed, pasts, past, afresh=afresh)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
         return Fitted(adapter, block, None, space, self.description)
 
     def _block_again(
-        self, passed: Fitted, pasts: Sequence[History], past: str
+        self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool
     ) -> tuple[Block | None, ProfileTaste | None]:
         """Learn behaviour and what profiles say to it once more, if there is any."""
         from retrieval.training.serving import served
@@ -285,7 +254,8 @@ class Lessons:
         block, taste = passed.block, passed.profiles
         if block is None:
             return None, None
-        block = block._replace(behaviour=served(self.behaviour(pasts, past), block.serving))
+        start = None if afresh else block.behaviour
+        block = block._replace(behaviour=served(self.behaviour(pasts, past, start), block.serving))
         if taste is not None and self.profiles is not None:
             taste = learn_profile_taste(self.profiles, self._liked(pasts), block.behaviour.items, taste)
         return block, taste

@@ -31,6 +31,7 @@ from retrieval.sources import (
     Source,
     SpaceSource,
     pooled,
+    renumbered,
     space_sources,
     users_of_space,
 )
@@ -63,6 +64,8 @@ class SecondStage:
         new_items: Whether it orders items that nobody has met too. Else they have the place among the candidates that
             the first source gives them: a head finds others more certain, and nobody would ever meet them.
         each: Candidates that a source brings up, in serving as where the head learned.
+        held: (N,) float32, what is taken from the score of items that would be shown out of proportion, 0 for all
+            others; None where there is none. See `retrieval.exposure`.
     """
 
     features: StageFeatures
@@ -71,10 +74,16 @@ class SecondStage:
     fewest: int = 1
     new_items: bool = False
     each: int = 50
+    held: Vectors | None = None
 
     def __post_init__(self) -> None:
         if self.head.width != len(self.features.features):
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
+
+    @property
+    def space(self) -> ItemSpace:
+        """What retrieval serves."""
+        return next(one.space for one in self.features.sources if isinstance(one, SpaceSource))
 
     def recommend(
         self,
@@ -113,14 +122,7 @@ class SecondStage:
         users = users_of_space(self.features.sources)
         if least is None or users is None or users.least == least:
             return self
-        spaces = {
-            id(one.space): one.space.liking(least) for one in self.features.sources if isinstance(one, SpaceSource)
-        }
-        sources = tuple(
-            replace(one, space=spaces[id(one.space)]) if isinstance(one, SpaceSource) else one
-            for one in self.features.sources
-        )
-        return replace(self, features=replace(self.features, sources=sources))
+        return replace(self, features=self.features.in_space(self.space.liking(least)))
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the candidates in the order of the head, around new items; others in that of retrieval."""
@@ -160,11 +162,12 @@ class SecondStage:
 
     def _by_head(self, part: Candidates) -> Candidates:
         columns = self.features.columns(part)
-        scores = self.head.score(columns.transpose(1, 2, 0))
+        scores = self.head.score(columns.transpose(1, 2, 0)) - self.held_of(part.rows)
         new = self._new(part.rows)
         if not new.any():
             return part.reordered(scores, STAGE)
-        first = np.where(part.rows >= 0, columns[0], -np.inf)  # the z-score of the first source
+        of_first = columns[0] - self.held_of(part.rows)  # z-scores of the first source
+        first = np.where(part.rows >= 0, of_first, np.float32(-np.inf))
         order = np.argsort(np.where(new.any(axis=1, keepdims=True), -first, 0), axis=1, kind="stable")
         first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (first, scores, new))
         return part.placed(order, first, STAGE).reordered(scores, STAGE, new)
@@ -173,6 +176,13 @@ class SecondStage:
         """Mark what nobody has met and the head does not order."""
         unmet: Mask = self.features.facts.counts.take(rows, mode="clip") == 0
         return unmet & (rows >= 0) & (not self.new_items)
+
+    def held_of(self, rows: Rows) -> Vectors:
+        """Give what is taken from the scores of items: float32, as many as there are rows, 0 for padding."""
+        if self.held is None:
+            return np.zeros(rows.shape, np.float32)
+        taken: Vectors = np.where(rows >= 0, self.held.take(rows, mode="clip"), np.float32(0))
+        return taken
 
     def ordered_by_head(self, candidates: Candidates) -> Mask:
         """Say which candidates the head orders, (B, K) bool; the others have their place from elsewhere."""
@@ -189,7 +199,7 @@ class SecondStage:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
         asked = {"fewest": self.fewest, "new_items": self.new_items, "each": self.each}
         told = {"head": self.head.kind, **asked, "features": _names(self.features)}
-        return _Stored(told, self.head, self.features.facts, kept).to_bytes()
+        return _Stored(told, self.head, self.features.facts, kept, self.held).to_bytes()
 
     @classmethod
     def from_bytes(
@@ -221,7 +231,8 @@ class SecondStage:
                 )
             fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
             each = int(stored.told.get("each", cls.each))
-            return cls(features, stored.head, space.indexed, int(fewest), bool(stored.told.get("new_items")), each)
+            new_items = bool(stored.told.get("new_items"))
+            return cls(features, stored.head, space.indexed, int(fewest), new_items, each, stored.held)
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
@@ -243,15 +254,22 @@ class _Stored(NamedTuple):
     head: ScoringHead
     facts: ItemFacts
     sources: tuple[Source, ...]
+    held: Vectors | None = None
 
     def carried(self, origins: Rows, rows: Mask) -> "_Stored":
         sources = tuple(source.carried(origins, rows) for source in self.sources)
-        return self._replace(facts=self.facts.carried(origins, rows), sources=sources)
+        held = self.held
+        if held is not None:
+            _, came = renumbered(origins, rows)
+            held = np.where(came >= 0, held[came], np.float32(0))
+        return self._replace(facts=self.facts.carried(origins, rows), sources=sources, held=held)
 
     def to_bytes(self) -> bytes:
         tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.facts.tensors())
         for source in self.sources:
             tensors |= _prefixed(f"source.{source.name}", source.tensors())
+        if self.held is not None:
+            tensors["held"] = self.held
         sources = [[source.name, type(source).__name__] for source in self.sources]
         return save(tensors, {"stage": json.dumps(self.told | {"sources": sources})})
 
@@ -260,7 +278,12 @@ class _Stored(NamedTuple):
         told, tensors = told_in(data, "stage"), finite_tensors(data)
         sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
         head = _HEADS[told["head"]](_those(tensors, "head"))
-        return cls(told, head, ItemFacts.read(_those(tensors, "facts")), sources)
+        facts, held = ItemFacts.read(_those(tensors, "facts")), tensors.get("held")
+        if held is not None and held.shape != facts.counts.shape:
+            raise DamagedFileError(
+                f"the second stage holds back {held.shape} of {facts.counts.shape} items: {_WAY_OUT}"
+            )
+        return cls(told, head, facts, sources, held)
 
 
 def _names(features: StageFeatures) -> list[str]:

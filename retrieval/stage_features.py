@@ -5,7 +5,7 @@ in training as in serving.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.item_facts import ItemFacts
+from retrieval.item_space import ItemSpace
 from retrieval.profile_taste import ProfileTaste
 from retrieval.ragged import lengths_of, means
 from retrieval.sources import Asked, Neighbours, Source, SpaceSource, said, scored, users_of_space
@@ -66,6 +67,11 @@ class StageFeatures:
             *(Feature("item", what) for what in ItemFacts.names),
             *(Feature("user", what) for what in _OF_USER),
         )
+
+    def in_space(self, space: ItemSpace) -> "StageFeatures":
+        """Give the features of another space of the same items, as one that is served otherwise."""
+        sources = [replace(one, space=space) if isinstance(one, SpaceSource) else one for one in self.sources]
+        return replace(self, sources=tuple(sources))
 
     @property
     def signs(self) -> tuple[int, ...]:

@@ -18,13 +18,14 @@ from retrieval.candidates import Candidates
 from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.learned import compact
+from retrieval.moments import Moment
 from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Book, Source
 from retrieval.stage_features import StageFeatures
 from retrieval.training.choosing import Values
 from retrieval.training.neural_head import Examples
-from retrieval.training.second_stage import Moment, StageLearner
+from retrieval.training.second_stage import StageLearner
 from retrieval.training.sources import learn_ease, learn_sources, worth_of
 from retrieval.training.stage_config import SourcesConfig
 from tests.agree import assert_hits_agree

@@ -6,7 +6,7 @@ import pytest
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.cut import cut
-from retrieval.gate import exposure, pushed
+from retrieval.exposure import exposure, pushed
 from retrieval.prepare import History
 
 

@@ -23,7 +23,7 @@ from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.cut import cut_since
 from retrieval.fitted import LEARNED
 from retrieval.in_force import InForce
-from retrieval.lessons import BEFORE, EARLY, EVERYTHING, OTHERS, Step
+from retrieval.lessons import BEFORE, EARLIER, EARLY, EVERYTHING, Step
 from retrieval.prepare import histories
 from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
@@ -93,7 +93,7 @@ def stopping(at: tuple[str, str, int], seen: list[Step] | None = None) -> Callab
         ("adapter", EARLY, 2),
         ("behaviour", EARLY, 1),
         ("reranker", EARLY, 5),
-        ("behaviour", OTHERS, 1),
+        ("behaviour", EARLIER, 1),
         ("behaviour", EVERYTHING, 2),
     ],
 )

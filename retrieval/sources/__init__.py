@@ -3,7 +3,7 @@
 from retrieval.sources.neighbours import Neighbours, said, strongest
 from retrieval.sources.pool import pooled, tops
 from retrieval.sources.popular import Popular, Recent
-from retrieval.sources.source import Asked, Book, Source
+from retrieval.sources.source import Asked, Book, Source, renumbered
 from retrieval.sources.spaces import SpaceSource, scored, space_sources, users_of_space
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Source",
     "SpaceSource",
     "pooled",
+    "renumbered",
     "said",
     "scored",
     "space_sources",

@@ -1,12 +1,11 @@
 """Learn the second stage: at several moments of the past, from sources that knew nothing later."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexing.errors import TrainingError
 from indexing.item_ids import ItemIds
@@ -15,10 +14,11 @@ from retrieval.candidates import Candidates
 from retrieval.heads import BothHead, ScoringHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
+from retrieval.moments import Moment
 from retrieval.prepare import History
 from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked, Source, pooled
+from retrieval.sources import Source, pooled
 from retrieval.stage_features import StageFeatures
 from retrieval.training.leaks import check_books
 from retrieval.training.neural_head import Examples, train_neural_head
@@ -27,76 +27,6 @@ from retrieval.training.stage_config import StageConfig
 from retrieval.training.trees_head import train_trees_head
 
 LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]
-
-
-class Moment(NamedTuple):
-    """What users had done by then, and what they did next, line by line; and when they ask."""
-
-    pasts: list[History]
-    wanted: list[History]
-    times: NDArray[np.int64]
-
-    @classmethod
-    def between(cls, pasts: list[History], wanted: list[History]) -> "Moment":
-        """Let each user ask just after the last of what they did; one who did nothing, just before what comes first."""
-        times = Asked.after(pasts).times
-        for line, (past, later) in enumerate(zip(pasts, wanted, strict=True)):
-            if not len(past) and len(later):
-                times[line] = later.timestamps[0] - 1
-        return cls(pasts, wanted, times)
-
-    def asking(self, *, new: bool = False) -> "Moment":
-        """Give the users who did something afterwards, and before it too unless new ones are asked for."""
-        lines = [
-            line
-            for line, (past, later) in enumerate(zip(self.pasts, self.wanted, strict=True))
-            if len(later) and (new or len(past))
-        ]
-        return self._take(lines)
-
-    def among(self, users: Container[str]) -> "Moment":
-        """Give some users, by name."""
-        return self._take([line for line, past in enumerate(self.pasts) if past.user_id in users])
-
-    def _take(self, lines: list[int]) -> "Moment":
-        return Moment([self.pasts[line] for line in lines], [self.wanted[line] for line in lines], self.times[lines])
-
-    @property
-    def asked(self) -> Asked:
-        """The users as sources take them."""
-        return Asked([past.rows for past in self.pasts], [past.weights for past in self.pasts], self.times)
-
-
-def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:
-    """Cut histories back several times: each time what was before, and the share that came next.
-
-    >>> days = np.arange(10)
-    >>> history = History("ann", days, days, np.ones(10, np.float32))
-    >>> found = moments_of([history], StageConfig(moments=2, share=0.2))
-    >>> [(moment.pasts[0].rows.tolist(), moment.wanted[0].rows.tolist()) for moment in found]
-    [([0, 1, 2, 3, 4, 5, 6, 7], [8, 9]), ([0, 1, 2, 3, 4, 5], [6, 7])]
-    """
-    found = []
-    for number in range(config.moments):
-        ends = [_end(len(past), config.share, number) for past in pasts]
-        starts = [_end(len(past), config.share, number + 1) for past in pasts]
-        before = [past[:start] for past, start in zip(pasts, starts, strict=True)]
-        after = [past[start:end] for past, start, end in zip(pasts, starts, ends, strict=True)]
-        found.append(Moment.between(before, after))
-    return found
-
-
-def moment_at(pasts: Sequence[History], cut: int, end: int) -> Moment:
-    """Cut all histories at the same second: what was before, and what came next up to an end."""
-    edges = [np.searchsorted(past.timestamps, [cut, end]).tolist() for past in pasts]
-    before = [past[:start] for past, (start, _) in zip(pasts, edges, strict=True)]
-    after = [past[start:stop] for past, (start, stop) in zip(pasts, edges, strict=True)]
-    return Moment(before, after, np.full(len(pasts), cut - 1, np.int64))
-
-
-def _end(length: int, share: float, times: int) -> int:
-    """Give where a history ends that was cut back so many times, by one item at least."""
-    return max(0, length - max(times, int(length * share * times))) if times else length
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +125,6 @@ class StageLearner:
         features, space = self.features(pasts)
         return self.served(head, features, space)
 
-    def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace) -> SecondStage:
-        """Join head and features."""
-        fewest = 0 if self.config.new_users else 1
+    def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:
+        """Join head and features; ``fewest`` is 0 for a head that has met users without a history."""
         return SecondStage(features, head, space.indexed, fewest, self.config.new_items, self.config.each)

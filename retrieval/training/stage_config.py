@@ -100,11 +100,11 @@ class StageConfig:
     Attributes:
         head: Which kind of head; "trees" and "both" need the extra ``trees``.
         each: Candidates that a source may bring up.
-        moments: So many cuts of each history teach, the latest first. `fit` has the middle part first, and cuts the
-            early part for the others: each costs learning everything once more.
+        moments: So many cuts of each history that `moments_of` makes, the latest first.
         share: Of each history, between two of them.
         least: Only what weighs so much is relevant; all that is touched when None.
-        new_users: Let the head learn to order candidates for users without a history too.
+        new_users: Let the head learn to order candidates for users without a history too, where the log is cut so that
+            there are some.
         new_items: Let the head order items that nobody has met too, which is to show none of them; they keep the place
             that retrieval gives them otherwise.
         neural: How the neural head learns.
@@ -117,7 +117,7 @@ class StageConfig:
     moments: int = 1
     share: float = 0.12
     least: float | None = None
-    new_users: bool = False
+    new_users: bool = True
     new_items: bool = False
     neural: HeadConfig = field(default_factory=HeadConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)

@@ -14,13 +14,14 @@ from retrieval.candidates import Candidates
 from retrieval.heads import BothHead, NeuralHead, TreesHead
 from retrieval.item_facts import ItemFacts
 from retrieval.item_space import ItemSpace
+from retrieval.moments import moment_at, moments_of
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.tastes import compared, tastes
 from retrieval.training.leaks import check_recall, recalls_of
 from retrieval.training.neural_head import Examples
-from retrieval.training.second_stage import StageLearner, moment_at, moments_of
+from retrieval.training.second_stage import StageLearner
 from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
 from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
 from retrieval.users import UserModel

@@ -1,0 +1,121 @@
+"""Learning the second stage: where it is judged, and once more where it is served."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from indexing.errors import TrainingError
+from retrieval.block import judged, sample, taught
+from retrieval.cut import Cut
+from retrieval.fitted import Fitted
+from retrieval.item_space import ItemSpace
+from retrieval.judging import Judging
+from retrieval.lessons import BEFORE, EARLIER, EARLY, Lessons
+from retrieval.moments import Moment
+from retrieval.prepare import History
+from retrieval.second_stage import SecondStage
+from retrieval.stage_features import StageFeatures
+
+if TYPE_CHECKING:
+    from retrieval.heads import ScoringHead
+    from retrieval.training.neural_head import Examples  # torch is loaded only by those who learn
+
+
+class Staged(NamedTuple):
+    """A second stage that is to be judged.
+
+    Attributes:
+        stage: Its sources learned from the early part.
+        examples: What its head learned from.
+        later: The same head with sources learned from what came before the moment for all; None where there is none.
+        asking: Who asks then, and was not learned from.
+    """
+
+    stage: SecondStage
+    examples: "list[Examples]"
+    later: SecondStage | None = None
+    asking: Moment | None = None
+
+
+class _Known(NamedTuple):
+    """What was learned from before a moment."""
+
+    space: ItemSpace
+    features: StageFeatures
+
+
+def learn_stage(
+    lessons: Lessons, passed: Fitted, cuts: Sequence[Cut], judging: Judging, later: Moment | None
+) -> Staged:
+    """Learn the second stage: of each user what came in the middle, and of all what came after one moment.
+
+    The one is a visit that goes on, the other one that begins, perhaps the first. Of those who ask at the moment for
+    all every other one teaches, and the rest judge.
+
+    Args:
+        lessons: How to learn.
+        passed: What helps so far, learned from the early part.
+        cuts: Of all users.
+        judging: Those whom it will be judged by, who must not find what they are judged by too easily.
+        later: Everybody at one moment, what they had done and what came next; None where that cannot be told.
+
+    Raises:
+        TrainingError: When there is too little to learn from, or a source has seen what it is to find.
+    """
+    from retrieval.training.leaks import check_recalls
+
+    learner = lessons.stage_learner()
+    by_time = lessons.config.way == "time"
+    users = sample(taught(cuts, judging.least, new=by_time and learner.config.new_users), len(lessons.bundle.items))
+    fewest = 0 if learner.config.new_users and (by_time or later is not None) else 1
+    if not users:
+        raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
+    lessons.told("sources", EARLY, 0, 0)
+    early, middle = [part.early for part in users], [part.middle for part in users]
+    features = learner.seen(passed.space, [part.early for part in cuts])
+    examples = [learner.examples(Moment.between(early, middle), features)]
+    known = None
+    if later is not None:
+        known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)
+        examples.append(learner.examples(later.every_other(0), known.features))
+    head = _head(lessons, examples, EARLY)
+    earlier, last = (early, middle), (judging.pasts, [part.last for part in judging.cuts])
+    check_recalls(features.sources, earlier, last, len(lessons.bundle.items))
+    stage = learner.served(head, features, passed.space, fewest)
+    if later is None or known is None:
+        return Staged(stage, examples)
+    return Staged(stage, examples, learner.served(head, known.features, known.space, fewest), later.every_other(1))
+
+
+def with_the_last_part(lessons: Lessons, passed: Fitted, staged: Staged, cuts: Sequence[Cut]) -> "ScoringHead":
+    """Learn the head of a stage that passed once more, with those who judged it too, and what each did last.
+
+    Args:
+        lessons: How to learn.
+        passed: What is published, learned from the early part.
+        staged: As it was judged.
+        cuts: Of all users.
+    """
+    learner, examples = lessons.stage_learner(), list(staged.examples)
+    if staged.later is not None and staged.asking is not None:
+        examples.append(learner.examples(staged.asking, staged.later.features))
+    users = sample(judged(cuts, lessons.least), len(lessons.bundle.items))
+    known = _known(lessons, passed, [part.past for part in cuts], BEFORE, afresh=False)
+    moment = Moment.between([part.past for part in users], [part.last for part in users])
+    return _head(lessons, [*examples, learner.examples(moment, known.features)], BEFORE)
+
+
+def _head(lessons: Lessons, examples: "list[Examples]", past: str) -> "ScoringHead":
+    def told(done: int, total: int) -> None:
+        lessons.told("reranker", past, done, total)
+
+    head, lessons.curves["reranker"] = lessons.stage_learner().head(examples, told, lessons.work)
+    return head
+
+
+def _known(lessons: Lessons, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool) -> _Known:
+    """Learn content, behaviour and sources once more, from what came before a moment."""
+    curves = dict(lessons.curves)
+    space = lessons.space_again(passed, pasts, past, afresh=afresh).space
+    lessons.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
+    lessons.told("sources", past, 0, 0)
+    return _Known(space, lessons.stage_learner().seen(space, pasts))
