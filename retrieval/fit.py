@@ -225,7 +225,7 @@ class _Fit:
             return now, f"what came since cannot teach yet: {error}"
         after = self._served(new, self.judging.pasts)
         self.ndcg["refreshed"], self.gain = self.judging.ndcg(after), self.judging.gain(before_it, after)
-        if self.ndcg["refreshed"] >= self.ndcg["in force"]:
+        if self.gain.high >= 0:  # not surely worse, and it knows more
             return now, ""
         return now, (
             f"what is in force does better on what {users} users did since: ndcg@10 {self.ndcg['in force']:.4f} "
@@ -253,7 +253,7 @@ class _Fit:
         block = self._helping("behaviour", lambda: self._block(frozen, others), self._with_block)
         adapter = self._adapted(block, others)
         content = adapter.apply(lessons.frozen) if adapter else lessons.fused
-        taste = self._profiled(block, others)
+        taste = self._profiled(block, everybody)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
         passed = self._for_new(Fitted(adapter, block, None, space, lessons.description), out)
         later = self.later if block else None  # without behaviour nothing answers new users

@@ -31,11 +31,12 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
     present = judging.listed(space)
     before = judging.ndcg(present)
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
-    if now >= before:
+    gain = judging.gain(present, new)
+    if gain.high >= 0:
         return ""
     return (
         f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}, "
-        f"difference {judging.gain(present, new)} (95 % interval)"
+        f"difference {gain} (95 % interval)"
     )
 
 

@@ -19,6 +19,8 @@ from indexing.health import examine
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Hit
 from retrieval.fitted import LEARNED_FILES
+from retrieval.interests import split_history
+from retrieval.judging import Gain
 from retrieval.learned import compact, repair
 from retrieval.training.stage_config import StageConfig
 from tests.agree import assert_best, assert_hits_agree
@@ -169,7 +171,7 @@ def test_each_interest_is_answered(learned: Path) -> None:
     weights = [[float(n + 1) for n in range(7)]]
     (found,) = retriever.recommend([mixed], 8, interests=2, weights=weights)
     rows = retriever.items.rows(mixed)
-    parts = [np.array([0, 2, 4, 6]), np.array([1, 3, 5])]
+    parts = split_history(retriever.indexed, rows, 2)
     queries = retriever.user_queries([rows[part] for part in parts], [[weights[0][n] for n in part] for part in parts])
     scores = (queries @ retriever.indexed.T).max(axis=0)
     scores[rows] = -np.inf
@@ -223,7 +225,7 @@ def test_an_item_that_would_be_everywhere_is_not_published(live: Path) -> None:
 
 def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Bundle.open(live).manifest.generation
-    monkeypatch.setattr("retrieval.judging.Judging.ndcg", lambda *_: 0.5)
+    monkeypatch.setattr("retrieval.judging.Judging.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02))
     report = fit(live, log(), SMALL)
     assert report.refused.startswith("nothing that was learned helps")
     assert (report.generation, report.published, report.in_force) == (before, (), ("behaviour",))
@@ -253,7 +255,7 @@ def test_what_cannot_teach_is_refused(live: Path) -> None:
     weights = [1.0] * 5 + [-1.0] + [1.0] * (len(columns["user_id"]) - 6)
     with pytest.raises(InputError, match=r"1 interactions weigh less than nothing.*-1.0"):
         fit(live, Interactions.from_arrow(pa.table({**columns, "weight": weights})), SMALL)
-    with pytest.raises(InputError, match="way is 'users'; give one of 'user', 'time'"):
+    with pytest.raises(InputError, match="way is 'users'; give one of 'both', 'user', 'time'"):
         fit(live, log(), replace(SMALL, way="users"))  # type: ignore[arg-type]
 
 

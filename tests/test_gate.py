@@ -46,7 +46,7 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
 
 
 @pytest.mark.parametrize(
-    ("length", "parts"), [(4, (4, 0, 0)), (5, (3, 1, 1)), (10, (7, 2, 1)), (11, (6, 3, 2)), (100, (70, 20, 10))]
+    ("length", "parts"), [(4, (4, 0, 0)), (5, (3, 1, 1)), (10, (8, 1, 1)), (11, (7, 2, 2)), (100, (80, 10, 10))]
 )
 def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]) -> None:
     (found,) = cut([done("u", *range(length))], "user")

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from indexing.errors import examples
 from indexing.progress import progress
 from retrieval.cli.terminal import say, show_pairs, show_table
 from retrieval.fit_report import FitReport
+from retrieval.judging import Gain
 from retrieval.lessons import Step, Tell
 
 
@@ -46,7 +48,9 @@ def show_report(title: str, report: FitReport) -> None:
         "weights of a query": ", ".join(f"{_WEIGHTS.get(name, name)} {v:g}" for name, v in report.serving.items()),
         "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
         "new users, ndcg@20 of what they did first": _of_new(report.new_users),
-        **{f"{part} was not learned": why for part, why in report.notes.items()},
+        "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
+        "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
+        **{part: why for part, why in report.notes.items()},
         **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
         "in force": ", ".join(report.in_force) or "no learned part",
         "generation": report.generation,
@@ -62,6 +66,12 @@ _WEIGHTS = {
     "content": "content",
     "few": "items at which a history counts half",
 }
+
+
+def _in_time(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    return f"{gain.after:.4f} by both stages, {gain.before:.4f} by retrieval; difference {gain}, {gain.users} users"
 
 
 def _of_new(told: Mapping[str, float]) -> str:
