@@ -40,6 +40,7 @@ class Candidates:
         weights: For each history how much each of its items was liked; none at all where that is not known.
         times: (B,) int64, when each was asked, in seconds since 1970; None is "after all that was learned from".
         new: (B, R) float32, what each user would ask behaviour with, had they done nothing; None is "what is popular".
+        idle: (B,) float32, days between the last that each did and when they ask; None is none.
         among: All that a learned head ordered, where these are the best of it or were ordered by something else since;
             what the head reads of one depends on the others. See `Retriever.explain`.
         learned: For recommendations, what the bundle has learned from: `evaluate` refuses to look for it. None where
@@ -56,6 +57,7 @@ class Candidates:
     weights: tuple[Vectors, ...] = ()
     times: NDArray[np.int64] | None = None
     new: Vectors | None = None
+    idle: Vectors | None = None
     among: "Candidates | None" = None
     learned: LearnedFrom | None = None
 
@@ -69,7 +71,7 @@ class Candidates:
         if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
             raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
         lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
-        lengths |= {name: len(one) for name in ("times", "new") if (one := getattr(self, name)) is not None}
+        lengths |= {name: len(one) for name in ("times", "new", "idle") if (one := getattr(self, name)) is not None}
         if wrong := {name: length for name, length in lengths.items() if length != count}:
             raise ShapeError(f"{count} queries but {wrong}; one line a query")
         if self.weights and list(map(len, self.weights)) != list(map(len, self.histories)):
@@ -133,6 +135,7 @@ class Candidates:
             weights=tuple(self.weights[line] for line in lines) if self.weights else (),
             times=None if self.times is None else self.times[lines],
             new=None if self.new is None else self.new[lines],
+            idle=None if self.idle is None else self.idle[lines],
             among=None if self.among is None else self.among.take(lines),
         )
 

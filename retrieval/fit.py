@@ -55,7 +55,6 @@ from retrieval.prepare import History, check_weights, histories, least_liked
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked
 from retrieval.stage_lessons import Staged, learn_stage, with_the_last_part
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
@@ -308,7 +307,7 @@ class _Fit:
             return True
         asking = staged.asking
         first = self.judging.recommend(staged.later.space, asking.pasts)
-        self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking.asked, asking), asking.wanted)
+        self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
         if gain.high >= 0:
             return True
         self.notes["reranker"] = (
@@ -365,14 +364,14 @@ class _Fit:
             lambda tried: lessons.told("serving", EARLY, tried, 0),
         ).block
 
-    def _asked(self, stage: SecondStage, asked: Asked, moment: Moment) -> Candidates:
-        names = [past.user_id for past in moment.pasts]
-        return stage.recommend(asked.knowing(stage.features.profiles, self.lessons.profiles, names), self.bundle.items)
-
     def _answered(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
-        """Answer users just after the last that they did, as `Retriever.recommend` does."""
-        asked, names = Asked.after(pasts), [past.user_id for past in pasts]
-        return stage.recommend(asked.knowing(stage.features.profiles, self.lessons.profiles, names), self.bundle.items)
+        """Answer users in their visit, as `Retriever.recommend` does."""
+        return self._asked(stage, Moment.between(list(pasts), [past[:0] for past in pasts]))
+
+    def _asked(self, stage: SecondStage, moment: Moment) -> Candidates:
+        features, names = stage.features, [past.user_id for past in moment.pasts]
+        asked = moment.asked(features.facts.now).knowing(features.profiles, self.lessons.profiles, names)
+        return stage.recommend(asked, self.bundle.items)
 
     def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""

@@ -13,15 +13,25 @@ from retrieval.sources import Asked
 from retrieval.training.stage_config import StageConfig
 
 BEFORE = 0.85  # of all interactions come before the moment that all histories are cut at
+_DAY = 86_400
 ENOUGH = 100  # users who did something after it
 
 
 class Moment(NamedTuple):
-    """What users had done by then, and what they did next, line by line; and when they ask."""
+    """What users had done by then, and what they did next, line by line; and when they ask.
+
+    Attributes:
+        pasts: B histories.
+        wanted: B histories that follow.
+        times: (B,) int64, in seconds since 1970.
+        visiting: Whether each asks in the visit in which they did the last. Then they ask as if now, after all that
+            sources were learned from: that is what is served.
+    """
 
     pasts: list[History]
     wanted: list[History]
     times: NDArray[np.int64]
+    visiting: bool = False
 
     @classmethod
     def between(cls, pasts: list[History], wanted: list[History]) -> "Moment":
@@ -30,7 +40,7 @@ class Moment(NamedTuple):
         for line, (past, later) in enumerate(zip(pasts, wanted, strict=True)):
             if not len(past) and len(later):
                 times[line] = later.timestamps[0] - 1
-        return cls(pasts, wanted, times)
+        return cls(pasts, wanted, times, visiting=True)
 
     def asking(self, *, new: bool = False) -> "Moment":
         """Give the users who did something afterwards, and before it too unless new ones are asked for."""
@@ -55,12 +65,19 @@ class Moment(NamedTuple):
         return self._take([line for line, past in enumerate(self.pasts) if past.user_id in users])
 
     def _take(self, lines: list[int]) -> "Moment":
-        return Moment([self.pasts[line] for line in lines], [self.wanted[line] for line in lines], self.times[lines])
+        pasts, wanted = [self.pasts[line] for line in lines], [self.wanted[line] for line in lines]
+        return Moment(pasts, wanted, self.times[lines], self.visiting)
 
-    @property
-    def asked(self) -> Asked:
-        """The users as sources take them."""
-        return Asked([past.rows for past in self.pasts], [past.weights for past in self.pasts], self.times)
+    def asked(self, now: int) -> Asked:
+        """Give the users as sources take them that have learned up to now."""
+        if self.visiting:
+            return Asked.visiting(self.pasts, now)
+        last = [
+            int(past.timestamps[-1]) if len(past) else int(at) for past, at in zip(self.pasts, self.times, strict=True)
+        ]
+        idle = np.maximum(self.times - np.array(last, np.int64), 0) / _DAY
+        rows, weights = [past.rows for past in self.pasts], [past.weights for past in self.pasts]
+        return Asked(rows, weights, self.times, idle=idle.astype(np.float32))
 
 
 def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:

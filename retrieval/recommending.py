@@ -65,8 +65,8 @@ class Recommending(LaterStages):
                 speaks against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the
                 answers, and says nothing of taste. A user who liked nothing is answered with what is popular, or with
                 nothing where that was not learned.
-            times: When users ask, in seconds since 1970, one for all or one for each. When None a user of a log asks
-                just after the last that they did, any other after all that was learned from.
+            times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each
+                did the last count too. When None all ask now, after all that was learned from, in a visit that goes on.
             profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a
                 line for each; only where `fit` learned from profiles. It counts less the longer the history is.
             interests: Split each history into so many groups of items that go together, at most, and ask the index for
@@ -158,7 +158,7 @@ class Recommending(LaterStages):
         facts = stage.features.facts
         liked = users.weights or [np.full(len(rows), facts.usual, np.float32) for rows in users.rows]
         times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
-        return Asked(users.rows, liked, times, new)
+        return Asked(users.rows, liked, times, new, users.idle)
 
     def _known(self, found: Candidates) -> Candidates:
         """Let answers know what was learned from."""
@@ -196,6 +196,7 @@ class Recommending(LaterStages):
             weights=tuple(liked_of or ()),
             times=users.times,
             new=new,
+            idle=users.idle,
             learned=self.learned.learned_from,
         )
 

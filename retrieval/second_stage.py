@@ -35,7 +35,7 @@ from retrieval.sources import (
     space_sources,
     users_of_space,
 )
-from retrieval.stage_features import BLOCK, StageFeatures
+from retrieval.stage_features import BLOCK, IDLE, StageFeatures
 
 _WAY_OUT = "fit again, or go back"
 WORKERS = min(4, cores())  # threads, each with a block of queries
@@ -224,7 +224,8 @@ class SecondStage:
                 raise DamagedFileError(
                     f"the second stage knows {known} items, the bundle {len(space.indexed)}: fit again"
                 )
-            features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts)
+            with_idle = f"user_{IDLE}" in stored.told["features"]
+            features = StageFeatures((*space_sources(space), *stored.sources), views, stored.facts, with_idle)
             if _names(features) != stored.told["features"]:
                 raise DamagedFileError(
                     f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"

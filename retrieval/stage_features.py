@@ -25,6 +25,7 @@ _OF_SOURCE = ("z", "rank")
 _OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
 _SIGNS = {"z": 1, "rank": -1, "taste": 1, "liked": 1}  # the disliked and the last may speak either way
 _OF_USER = ("length", "mean_weight", "spread_weight")
+IDLE = "idle"
 
 
 class Feature(NamedTuple):
@@ -46,11 +47,13 @@ class StageFeatures:
         views: Ways to look at items, as their texts, pictures or genres: for each (N, D) float32, of length 1, or 0
             where an item lacks it. Each compares a candidate with what the history tells of taste.
         facts: Counts of the past.
+        with_idle: Whether the days since a user did the last are read; not by a stage of an earlier version.
     """
 
     sources: Sequence[Source]
     views: Mapping[str, Vectors]
     facts: ItemFacts
+    with_idle: bool = True
 
     @property
     def profiles(self) -> ProfileTaste | None:
@@ -65,7 +68,7 @@ class StageFeatures:
             *(Feature(source.name, what) for source in self.sources for what in _OF_SOURCE),
             *(Feature(view, what) for view in self.views for what in _OF_VIEW),
             *(Feature("item", what) for what in ItemFacts.names),
-            *(Feature("user", what) for what in _OF_USER),
+            *(Feature("user", what) for what in (*_OF_USER, *([IDLE] if self.with_idle else []))),
         )
 
     def in_space(self, space: ItemSpace) -> "StageFeatures":
@@ -109,7 +112,9 @@ class StageFeatures:
             here[place + TASTES] = self._missing[name].take(rows)
             place += len(_OF_VIEW)
         here[place : place + 4] = self.facts.at(asked.times, rows).transpose(2, 0, 1)
-        here[place + 4 :] = _of_users(asked).T[:, :, None]
+        here[place + 4 : place + 4 + len(_OF_USER)] = _of_users(asked).T[:, :, None]
+        if self.with_idle and asked.idle is not None:
+            here[-1] = np.log1p(asked.idle)[:, None]
         here[:, ~kept] = 0
 
     def _scores(self, asked: Asked, rows: Rows) -> Vectors:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from indexing.errors import TrainingError
 from retrieval.block import judged, sample, taught
 from retrieval.cut import Cut
@@ -72,7 +74,10 @@ def learn_stage(
     lessons.told("sources", EARLY, 0, 0)
     early, middle = [part.early for part in users], [part.middle for part in users]
     features = learner.seen(passed.space, [part.early for part in cuts])
-    examples = [learner.examples(Moment.between(early, middle), features)]
+    moment = Moment.between(early, middle)
+    if by_time:  # all ask at once, whenever they did the last
+        moment = Moment(early, middle, np.full(len(early), features.facts.now, np.int64))
+    examples = [learner.examples(moment, features)]
     known = None
     if later is not None:
         known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)

@@ -1,7 +1,7 @@
 """Whom `recommend` answers: users by their histories, given as lists or taken from a log with ratings and times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +22,8 @@ from retrieval.prepare import History, histories, least_liked
 Histories: TypeAlias = Sequence[Sequence[str]] | Interactions | pa.Table | Path | Any
 """Item ids a user, oldest first; or a log: `Interactions`, the path of one, or a table or DataFrame of its columns."""
 
+_DAY = 86_400
+
 
 @dataclass(frozen=True, eq=False)
 class UserHistories:
@@ -31,6 +33,7 @@ class UserHistories:
         rows: For each the rows of the history, oldest first, each item once.
         weights: How much each of these was liked; all alike when None.
         times: (B,) int64, when each asks, in seconds since 1970; None is "after all that was learned from".
+        last: (B,) int64, when each did the last, -1 for an empty history; None where that is not known.
         user_ids: Their names; none at all when they have none.
         least: What weighs less was disliked; None where the bundle says it.
     """
@@ -40,6 +43,15 @@ class UserHistories:
     times: NDArray[np.int64] | None
     user_ids: tuple[str, ...]
     least: float | None = None
+    last: NDArray[np.int64] | None = None
+
+    @property
+    def idle(self) -> Vectors | None:
+        """(B,) float32, days between the last that each did and when they ask; None where a visit goes on."""
+        if self.times is None or self.last is None:
+            return None
+        apart = np.where(self.last < 0, 0, np.maximum(self.times - self.last, 0))
+        return (apart / _DAY).astype(np.float32)
 
     @classmethod
     def of_lists(
@@ -67,7 +79,7 @@ class UserHistories:
 
     @classmethod
     def of_log(cls, log: Interactions, items: ItemIds, user_ids: Sequence[str] = ()) -> "UserHistories":
-        """Take what users did, with its weights, each asking just after the last of it.
+        """Take what users did, with its weights.
 
         Args:
             log: What they did; items that the bundle lacks are left out.
@@ -88,10 +100,9 @@ class UserHistories:
             )
         names = tuple(user_ids) or tuple(sorted(there))
         pasts = [found.get(user) or History.empty(user) for user in names]
-        last = int(log.table["timestamp"][-1].as_py()) if len(log) else 0  # a log is in time order
-        times = [int(past.timestamps[-1]) if len(past) else last for past in pasts]
+        last = np.array([int(past.timestamps[-1]) if len(past) else -1 for past in pasts], np.int64)
         least = least_liked(every) if log.repeats == "last" else 0.0
-        return cls([past.rows for past in pasts], [past.weights for past in pasts], np.array(times), names, least)
+        return cls([past.rows for past in pasts], [past.weights for past in pasts], None, names, least, last)
 
     def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":
         """Let users ask at other times: one for all, or one for each.
@@ -113,7 +124,7 @@ class UserHistories:
             )
         if len(given) != len(self.rows):
             raise ShapeError(f"{len(given)} times for {len(self.rows)} users; give one for all or one for each")
-        return UserHistories(self.rows, self.weights, np.array(given, np.int64), self.user_ids, self.least)
+        return replace(self, times=np.array(given, np.int64))
 
 
 def as_log(given: Histories) -> Interactions | None:

@@ -53,15 +53,19 @@ def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
         8,
         user_ids=names,
         weights=[past.weights.tolist() for past in pasts],
-        times=[int(past.timestamps[-1]) for past in pasts],
     )
     np.testing.assert_array_equal(by_log.rows, by_hand.rows)
     assert by_log.query_ids == tuple(names)
-    assert by_log.times is not None
-    assert by_log.times.tolist() == [int(past.timestamps[-1]) for past in pasts]
     for given in (log.table, log.table.to_pandas()):
         table = retriever.recommend(given, 8, user_ids=names)
         np.testing.assert_array_equal(table.rows, by_log.rows)
+    later = [int(past.timestamps[-1]) + 86_400 * (1 + line) for line, past in enumerate(pasts)]
+    asked = retriever.recommend(log, 8, user_ids=names, times=later)
+    assert asked.idle is not None
+    np.testing.assert_allclose(asked.idle, [1, 2, 3, 4])  # days
+    idle = [one.what for one in retriever.reranker.features.features].index("idle")  # type: ignore[attr-defined]
+    read = retriever.reranker.features.of(asked)[:, 0, idle]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(read, np.log1p([1, 2, 3, 4]), rtol=1e-6)
 
 
 def test_users_of_a_log_whose_items_are_unknown_are_answered_as_new_ones(retriever: Retriever) -> None:
@@ -69,9 +73,7 @@ def test_users_of_a_log_whose_items_are_unknown_are_answered_as_new_ones(retriev
     found = retriever.recommend(log, 5)
     assert found.query_ids == ("ann", "bob")
     assert [len(rows) for rows in found.histories] == [1, 0]
-    assert found.times is not None
-    assert found.times.tolist() == [5, 9]
-    np.testing.assert_array_equal(found.rows[1], retriever.recommend([[]], 5, times=9).rows[0])
+    np.testing.assert_array_equal(found.rows[1], retriever.recommend([[]], 5).rows[0])
 
 
 def test_filters_deletions_and_what_was_seen(root: Path, retriever: Retriever, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def pooled(
         tuple(asked.weights),
         asked.times,
         asked.new,
+        idle=asked.idle,
     )
 
 

@@ -26,12 +26,14 @@ class Asked:
         weights: For each how much each of its items was liked.
         times: (B,) int64, when each asks, in seconds since 1970.
         new: (B, R) float32, what each would ask behaviour with, had they done nothing; for what is popular when None.
+        idle: (B,) float32, days since the last that each did; none, for a visit goes on, when None.
     """
 
     histories: Sequence[Rows]
     weights: Sequence[Vectors]
     times: NDArray[np.int64]
     new: Vectors | None = None
+    idle: Vectors | None = None
     _queries: dict[ItemSpace, AskedApart] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,8 +47,8 @@ class Asked:
         return len(self.histories)
 
     def __getitem__(self, part: slice) -> "Asked":
-        new = None if self.new is None else self.new[part]
-        return Asked(self.histories[part], self.weights[part], self.times[part], new)
+        new, idle = (None if one is None else one[part] for one in (self.new, self.idle))
+        return Asked(self.histories[part], self.weights[part], self.times[part], new, idle)
 
     def of_space(self, space: ItemSpace) -> AskedApart:
         """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
@@ -61,6 +63,12 @@ class Asked:
         return cls([past.rows for past in pasts], [past.weights for past in pasts], np.array(times, np.int64))
 
     @classmethod
+    def visiting(cls, pasts: Sequence[History], now: int) -> "Asked":
+        """Ask at one time, in the visit in which each did the last."""
+        times = np.full(len(pasts), now, np.int64)
+        return cls([past.rows for past in pasts], [past.weights for past in pasts], times)
+
+    @classmethod
     def of(cls, candidates: Candidates, usual: float, now: int) -> "Asked":
         """Ask what candidates were made for.
 
@@ -71,7 +79,7 @@ class Asked:
         """
         weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
-        return cls(candidates.histories, weights, times, candidates.new)
+        return cls(candidates.histories, weights, times, candidates.new, candidates.idle)
 
     def liking(self, users: UserModel | None) -> "Asked":
         """Leave out what each disliked."""

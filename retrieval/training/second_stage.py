@@ -83,7 +83,7 @@ class StageLearner:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
         check_books(features.sources, asking.wanted)
         names = [past.user_id for past in asking.pasts]
-        asked = asking.asked.knowing(features.profiles, self.profiles, names)
+        asked = asking.asked(features.facts.now).knowing(features.profiles, self.profiles, names)
         found = pooled(features.sources, asked, self.items, self.config.each)
         return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
 

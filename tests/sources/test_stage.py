@@ -60,10 +60,10 @@ def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     moment = moments_of(PASTS, SMALL)[0]
     features, _ = at.features(moment.pasts)
     served = replace(stage, features=features)
-    found = served.rerank(served.pool(moment.asked, at.items, SMALL.each)).rows[:, :2]
+    found = served.rerank(served.pool(moment.asked(served.features.facts.now), at.items, SMALL.each)).rows[:, :2]
     ours = np.mean([np.isin(later.rows, line).mean() for later, line in zip(moment.wanted, found, strict=True)])
     for source in features.sources:
-        alone = np.argsort(-np.nan_to_num(source.scores(moment.asked), nan=-9), axis=1)
+        alone = np.argsort(-np.nan_to_num(source.scores(moment.asked(served.features.facts.now)), nan=-9), axis=1)
         tops = [line[~np.isin(line, past.rows)][:2] for line, past in zip(alone, moment.pasts, strict=True)]
         found_alone = np.mean([np.isin(w.rows, top).mean() for w, top in zip(moment.wanted, tops, strict=True)])
         assert ours >= found_alone, source.name
