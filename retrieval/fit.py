@@ -93,7 +93,7 @@ def fit(
     Raises:
         TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
         InputError: When a refresh is asked for with other dimensions than what is in force has, or without the profiles
-            that it learned from; or a head for new users where everybody has a past.
+            that it learned from.
         BundleLockedError: When the bundle is being fitted or compacted already.
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
@@ -249,10 +249,9 @@ class _Fit:
         frozen = ItemSpace.of(lessons.fused, self.config.users)
         before = self.shown = self.judging.listed(frozen)
         self.ndcg["frozen"] = self.judging.ndcg(before)
-        block = self._helping("behaviour", lambda: self._block(frozen, others), self._with_block)
+        block = self._helping("behaviour", lambda: self._block(frozen, others), self._listed)
         adapter = self._adapted(block, others)
-        content = adapter.apply(lessons.frozen) if adapter else lessons.fused
-        taste = self._profiled(block, everybody)
+        content, taste = adapter.apply(lessons.frozen) if adapter else lessons.fused, self._profiled(block, everybody)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
         passed = self._for_new(Fitted(adapter, block, None, space, lessons.description), out)
         later = self.later if block else None  # without behaviour nothing answers new users
@@ -351,7 +350,7 @@ class _Fit:
     def _with_adapter(self, adapter: Adapter) -> Candidates:
         return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
 
-    def _with_block(self, block: Block) -> Candidates:
+    def _listed(self, block: Block) -> Candidates:
         return self.judging.listed(ItemSpace.of(self.lessons.fused, self.config.users, block.behaviour))
 
     def _block(self, content: ItemSpace, early: Sequence[History]) -> Block:
@@ -397,8 +396,7 @@ class _Fit:
 
     def _in_proportion(self, final: Fitted) -> InProportion:
         """Hold back what would be shown out of proportion to everybody who is judged."""
-        shown_to = {part.early.user_id for part in self.judging.cuts}
+        shown_to, config = {part.early.user_id for part in self.judging.cuts}, self.config
         pasts = [past for past in self.all if past.user_id in shown_to]
-        growth, floor = self.config.exposure_growth, self.config.exposure_floor
-        allowed = warranted(self.all, len(self.bundle.items), growth, floor)
+        allowed = warranted(self.all, len(self.bundle.items), config.exposure_growth, config.exposure_floor)
         return in_proportion(final, lambda parts: self._served(parts, pasts), allowed)
