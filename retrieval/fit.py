@@ -264,9 +264,8 @@ class _Fit:
         self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
         if staged is None:
             return passed
-        passed = self._for_new(passed._replace(reranker=staged.stage), out)
         head = with_the_last_part(lessons, passed, staged, self.cuts)
-        return passed._replace(reranker=None if passed.reranker is None else replace(passed.reranker, head=head))
+        return self._for_new(passed._replace(reranker=replace(staged.stage, head=head)), out)
 
     def _helping(
         self,
@@ -302,9 +301,8 @@ class _Fit:
 
     def _holds_in_time(self, staged: Staged) -> bool:
         """Say whether the second stage does not lose at the moment for all, and note what it does there."""
-        if staged.later is None or staged.asking is None:
+        if staged.later is None or (asking := staged.asking) is None:
             return True
-        asking = staged.asking
         first = self.judging.recommend(staged.later.space, asking.pasts)
         self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
         if gain.high >= 0:
@@ -324,8 +322,8 @@ class _Fit:
 
     def _for_new(self, passed: Fitted, out: Sequence[History]) -> Fitted:
         """Choose what is best for new users, where there are enough to stand for them."""
-        known = {past.user_id: past for past in self.all}
-        newcomers = Newcomers.of([known[past.user_id] for past in out], self.judging.least)
+        names = {past.user_id for past in out}
+        newcomers = Newcomers.of([past for past in self.all if past.user_id in names], self.judging.least)
         if newcomers is None or passed.block is None:
             return passed
         passed, short = self.lessons.for_new(passed, self.judging, newcomers)
