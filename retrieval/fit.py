@@ -9,8 +9,8 @@ Each user's history is cut in time into three parts:
     last    decides: a learned part is published only if the interval of its gain over going without it is above zero
 
 What is held out so often goes on with a visit that was learned from. So, where the log has times and enough users, all
-histories are cut at one moment too: the second stage learns from half of the users who came back then or were new, with
-sources that have seen only what came before, and is not published where it loses on the other half.
+histories are cut at one moment too: a second head learns from half of the users who came back then or were new, with
+sources that have seen only what came before; where it loses on the other half, such users are left to retrieval.
 
 What passes is trained once more on everything, the learned tower going on from where it was, the head with the last
 part as well. What would then show an item out of proportion is held back; see `retrieval.exposure`.
@@ -259,29 +259,17 @@ class _Fit:
             "reranker",
             lambda: learn_stage(lessons, passed, self.cuts, self.judging, later),
             lambda found: self._answered(found.stage, self.judging.pasts),
-            self._holds_in_time,
         )
         self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
         if staged is None:
             return passed
-        head = with_the_last_part(lessons, passed, staged, self.cuts)
-        return self._for_new(passed._replace(reranker=replace(staged.stage, head=head)), out)
+        stage = replace(staged.stage, head=with_the_last_part(lessons, passed, staged.examples, self.cuts))
+        if not self._holds_in_time(staged):
+            stage = replace(stage, returning=None, leaves_returning=True)
+        return self._for_new(passed._replace(reranker=stage), out)
 
-    def _helping(
-        self,
-        name: str,
-        learn: Callable[[], Part],
-        ask: Callable[[Part], Candidates],
-        holds: Callable[[Part], bool] = lambda _: True,
-    ) -> Part | None:
-        """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero.
-
-        Args:
-            name: Of the part.
-            learn: Learns it.
-            ask: Answers with it.
-            holds: Whether nothing else speaks against it.
-        """
+    def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
+        """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
         if getattr(self.config, _SETTINGS[name]) is None or self.shown is None:
             return None
         try:
@@ -294,22 +282,18 @@ class _Fit:
         if gain.low <= 0:
             self.notes[name] = f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
             return None
-        if not holds(part):
-            return None
         self.shown = answered
         return part
 
     def _holds_in_time(self, staged: Staged) -> bool:
-        """Say whether the second stage does not lose at the moment for all, and note what it does there."""
+        """Say whether the head for those who come back does not lose, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:
-            return True
+            return not staged.stage.leaves_returning
         first = self.judging.recommend(staged.later.space, asking.pasts)
         self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
         if gain.high >= 0:
             return True
-        self.notes["reranker"] = (
-            f"not published, for it loses where all histories are cut at one moment: {gain}, on {gain.users} users"
-        )
+        self.notes["reranker"] = f"users who come back and new ones are left to retrieval, for a head loses: {gain}"
         return False
 
     def _adapted(self, block: Block | None, early: Sequence[History]) -> Adapter | None:

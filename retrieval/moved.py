@@ -61,7 +61,8 @@ def _moved(
     kept = among.rows[0] >= 0
     rows, scores, learned = among.rows[0][kept], among.scores[0][kept], learned[kept]
     features = stage.features.of(among)[0][kept]
-    by_head = stage.head.score(features) - stage.held_of(rows)
+    head = stage.head_of(among, 0)
+    by_head = head.score(features) - stage.held_of(rows)
     if not np.allclose(by_head[learned], scores[learned], rtol=_NEAR, atol=_NEAR):
         raise InputError(
             f"the candidates of query {among.query_ids[0]!r} were cut or changed since the head ordered them, and what "
@@ -70,7 +71,7 @@ def _moved(
     places = np.flatnonzero(learned & np.isin(rows, wanted))
     usual = features.mean(axis=0)
     without: Vectors = np.stack([np.where(group, usual, features[places]) for group in columns.values()])
-    effects = (by_head[places] + stage.held_of(rows)[places] - stage.head.score(without)).T.tolist()
+    effects = (by_head[places] + stage.held_of(rows)[places] - head.score(without)).T.tolist()
     return {
         row: dict(zip(columns, line, strict=True)) for row, line in zip(rows[places].tolist(), effects, strict=True)
     }

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class SecondStage:
 
     Attributes:
         features: What the head reads; its sources find candidates.
-        head: Scores them.
+        head: Scores them for users whose visit goes on.
         vectors: (N, E) float32, what queries that the head does not order are compared with.
         fewest: Items that a history must have for the head to order its candidates; others have the order of retrieval,
             for a head that has met long histories alone orders short ones worse.
@@ -66,6 +67,8 @@ class SecondStage:
         each: Candidates that a source brings up, in serving as where the head learned.
         held: (N,) float32, what is taken from the score of items that would be shown out of proportion, 0 for all
             others; None where there is none. See `retrieval.exposure`.
+        returning: Scores them for users who come back, and for new ones; the other head does where there is none.
+        leaves_returning: Whether these have the order of retrieval, as a head for them did worse.
     """
 
     features: StageFeatures
@@ -75,9 +78,12 @@ class SecondStage:
     new_items: bool = False
     each: int = 50
     held: Vectors | None = None
+    returning: ScoringHead | None = None
+    leaves_returning: bool = False
 
     def __post_init__(self) -> None:
-        if self.head.width != len(self.features.features):
+        widths = {head.width for head in (self.head, self.returning) if head is not None}
+        if widths != {len(self.features.features)}:
             raise DamagedFileError(f"the head reads {self.head.width} features of {_names(self.features)}: fit again")
 
     @property
@@ -125,12 +131,15 @@ class SecondStage:
         return replace(self, features=self.features.in_space(self.space.liking(least)))
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the candidates in the order of the head, around new items; others in that of retrieval."""
-        learned = self._learned(candidates)
+        """Give the candidates in the order of the heads, around new items; others in that of retrieval."""
+        visiting, returning = self._ordered_by(candidates)
         rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
-        others, lines = np.flatnonzero(~learned), np.flatnonzero(learned)
-        blocks = np.split(lines, np.arange(BLOCK, len(lines), BLOCK))
-        found = list(zip(blocks, self._ordered([candidates.take(block) for block in blocks]), strict=True))
+        others, found = np.flatnonzero(~(visiting | returning)), list[tuple[Rows, Candidates]]()
+        for head, mask in ((self.head, visiting), (self.returning, returning)):
+            if head is not None and len(lines := np.flatnonzero(mask)):
+                blocks = np.split(lines, np.arange(BLOCK, len(lines), BLOCK))
+                parts = self._ordered(head, [candidates.take(block) for block in blocks])
+                found += zip(blocks, parts, strict=True)
         if len(others):
             found.append((others, self._unlearned(candidates.take(others))))
         for block, part in found:
@@ -152,17 +161,17 @@ class SecondStage:
             scores[short] = self.features.sources[0].scores(asked, np.maximum(some.rows, 0))
         return part.reordered(scores, STAGE)
 
-    def _ordered(self, parts: Sequence[Candidates]) -> Iterable[Candidates]:
+    def _ordered(self, head: ScoringHead, parts: Sequence[Candidates]) -> Iterable[Candidates]:
         """Order blocks of candidates, several at once: numpy leaves the other threads alone while it computes."""
         workers = min(len(parts), WORKERS)
         if workers <= 1:
-            return map(self._by_head, parts)
+            return map(partial(self._by_head, head), parts)
         with ThreadPoolExecutor(workers, thread_name_prefix="rerank") as pool:
-            return list(pool.map(self._by_head, parts))
+            return list(pool.map(partial(self._by_head, head), parts))
 
-    def _by_head(self, part: Candidates) -> Candidates:
+    def _by_head(self, head: ScoringHead, part: Candidates) -> Candidates:
         columns = self.features.columns(part)
-        scores = self.head.score(columns.transpose(1, 2, 0)) - self.held_of(part.rows)
+        scores = head.score(columns.transpose(1, 2, 0)) - self.held_of(part.rows)
         new = self._new(part.rows)
         if not new.any():
             return part.reordered(scores, STAGE)
@@ -186,20 +195,33 @@ class SecondStage:
 
     def ordered_by_head(self, candidates: Candidates) -> Mask:
         """Say which candidates the head orders, (B, K) bool; the others have their place from elsewhere."""
-        learned = self._learned(candidates)[:, None] & (candidates.rows >= 0)
+        visiting, returning = self._ordered_by(candidates)
+        learned = (visiting | returning)[:, None] & (candidates.rows >= 0)
         return learned & ~self._new(candidates.rows)
 
-    def _learned(self, candidates: Candidates) -> Mask:
-        return np.array([len(history) >= self.fewest for history in candidates.histories], np.bool_)
+    def head_of(self, candidates: Candidates, line: int) -> ScoringHead:
+        """Give the head that orders a query, if one does."""
+        return self.returning if self.returning is not None and self._ordered_by(candidates)[1][line] else self.head
+
+    def _ordered_by(self, candidates: Candidates) -> tuple[Mask, Mask]:
+        """Mark the queries that the head orders, and those that the one for users who come back does."""
+        lengths = lengths_of(candidates.histories)
+        back = np.full(len(lengths), candidates.idle is not None) | (lengths == 0)
+        if self.returning is None and not self.leaves_returning:
+            back[:] = False
+        return (lengths >= self.fewest) & ~back, back & (self.returning is not None)
 
     def to_bytes(self) -> bytes:
         """Give all that no other file has, as safetensors: not the space nor the views."""
         kept = tuple(source for source in self.features.sources if not isinstance(source, SpaceSource))
         if unknown := [source.name for source in kept if type(source).__name__ not in _STORED]:
             raise InputError(f"sources {unknown} cannot be stored; only {sorted(_STORED)} can")
-        asked = {"fewest": self.fewest, "new_items": self.new_items, "each": self.each}
+        asked: dict[str, Any] = {"fewest": self.fewest, "new_items": self.new_items, "each": self.each}
+        asked["leaves_returning"] = self.leaves_returning
+        if self.returning is not None:
+            asked["returning"] = self.returning.kind
         told = {"head": self.head.kind, **asked, "features": _names(self.features)}
-        return _Stored(told, self.head, self.features.facts, kept, self.held).to_bytes()
+        return _Stored(told, self.head, self.features.facts, kept, self.held, self.returning).to_bytes()
 
     @classmethod
     def from_bytes(
@@ -231,9 +253,17 @@ class SecondStage:
                     f"the head reads {stored.told['features']}, this bundle has {_names(features)}: fit again"
                 )
             fewest = stored.told.get("fewest", 0 if stored.told.get("new_users") else 1)  # as earlier stages say it
-            each = int(stored.told.get("each", cls.each))
-            new_items = bool(stored.told.get("new_items"))
-            return cls(features, stored.head, space.indexed, int(fewest), new_items, each, stored.held)
+            return cls(
+                features,
+                stored.head,
+                space.indexed,
+                int(fewest),
+                bool(stored.told.get("new_items")),
+                int(stored.told.get("each", cls.each)),
+                stored.held,
+                stored.returning,
+                bool(stored.told.get("leaves_returning")),
+            )
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:
@@ -256,6 +286,7 @@ class _Stored(NamedTuple):
     facts: ItemFacts
     sources: tuple[Source, ...]
     held: Vectors | None = None
+    returning: ScoringHead | None = None
 
     def carried(self, origins: Rows, rows: Mask) -> "_Stored":
         sources = tuple(source.carried(origins, rows) for source in self.sources)
@@ -269,6 +300,8 @@ class _Stored(NamedTuple):
         tensors = _prefixed("head", self.head.tensors()) | _prefixed("facts", self.facts.tensors())
         for source in self.sources:
             tensors |= _prefixed(f"source.{source.name}", source.tensors())
+        if self.returning is not None:
+            tensors |= _prefixed("returning", self.returning.tensors())
         if self.held is not None:
             tensors["held"] = self.held
         sources = [[source.name, type(source).__name__] for source in self.sources]
@@ -284,7 +317,9 @@ class _Stored(NamedTuple):
             raise DamagedFileError(
                 f"the second stage holds back {held.shape} of {facts.counts.shape} items: {_WAY_OUT}"
             )
-        return cls(told, head, facts, sources, held)
+        kind = told.get("returning")
+        returning = None if kind is None else _HEADS[kind](_those(tensors, "returning"))
+        return cls(told, head, facts, sources, held, returning)
 
 
 def _names(features: StageFeatures) -> list[str]:

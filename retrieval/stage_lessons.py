@@ -1,6 +1,7 @@
 """Learning the second stage: where it is judged, and once more where it is served."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Staged(NamedTuple):
     Attributes:
         stage: Its sources learned from the early part.
         examples: What its head learned from.
-        later: The same head with sources learned from what came before the moment for all; None where there is none.
+        later: The same heads with sources learned from what came before the moment for all; None where there is none.
         asking: Who asks then, and was not learned from.
     """
 
@@ -50,8 +51,9 @@ def learn_stage(
 ) -> Staged:
     """Learn the second stage: of each user what came in the middle, and of all what came after one moment.
 
-    The one is a visit that goes on, the other one that begins, perhaps the first. Of those who ask at the moment for
-    all every other one teaches, and the rest judge.
+    The one is a visit that goes on, the other one that begins, perhaps the first: each has a head, for what orders the
+    one well orders the other worse than retrieval does. Of those who ask at the moment for all every other one teaches,
+    and the rest judge.
 
     Args:
         lessons: How to learn.
@@ -68,7 +70,7 @@ def learn_stage(
     learner = lessons.stage_learner()
     by_time = lessons.config.way == "time"
     users = sample(taught(cuts, judging.least, new=by_time and learner.config.new_users), len(lessons.bundle.items))
-    fewest = 0 if learner.config.new_users and (by_time or later is not None) else 1
+    fewest = 0 if by_time and learner.config.new_users else 1
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
     lessons.told("sources", EARLY, 0, 0)
@@ -78,31 +80,33 @@ def learn_stage(
     if by_time:  # all ask at once, whenever they did the last
         moment = Moment(early, middle, np.full(len(early), features.facts.now, np.int64))
     examples = [learner.examples(moment, features)]
-    known = None
-    if later is not None:
-        known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)
-        examples.append(learner.examples(later.every_other(0), known.features))
     head = _head(lessons, examples, EARLY)
     earlier, last = (early, middle), (judging.pasts, [part.last for part in judging.cuts])
     check_recalls(features.sources, earlier, last, len(lessons.bundle.items))
     stage = learner.served(head, features, passed.space, fewest)
-    if later is None or known is None:
+    if later is None:
         return Staged(stage, examples)
-    return Staged(stage, examples, learner.served(head, known.features, known.space, fewest), later.every_other(1))
+    known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)
+    try:
+        returning = _head(lessons, [*examples, learner.examples(later.every_other(0), known.features)], EARLIER)
+    except TrainingError:  # too few of them have a candidate that they took
+        return Staged(replace(stage, leaves_returning=True), examples)
+    then = replace(learner.served(head, known.features, known.space, fewest), returning=returning)
+    return Staged(replace(stage, returning=returning), examples, then, later.every_other(1))
 
 
-def with_the_last_part(lessons: Lessons, passed: Fitted, staged: Staged, cuts: Sequence[Cut]) -> "ScoringHead":
-    """Learn the head of a stage that passed once more, with those who judged it too, and what each did last.
+def with_the_last_part(
+    lessons: Lessons, passed: Fitted, examples: "list[Examples]", cuts: Sequence[Cut]
+) -> "ScoringHead":
+    """Learn the head of a stage that passed once more, to find what each did last, too.
 
     Args:
         lessons: How to learn.
         passed: What is published, learned from the early part.
-        staged: As it was judged.
+        examples: What it learned from when it was judged.
         cuts: Of all users.
     """
-    learner, examples = lessons.stage_learner(), list(staged.examples)
-    if staged.later is not None and staged.asking is not None:
-        examples.append(learner.examples(staged.asking, staged.later.features))
+    learner = lessons.stage_learner()
     users = sample(judged(cuts, lessons.least), len(lessons.bundle.items))
     known = _known(lessons, passed, [part.past for part in cuts], BEFORE, afresh=False)
     moment = Moment.between([part.past for part in users], [part.last for part in users])
