@@ -60,6 +60,30 @@ class Neighbours:
         found[:, :-1][:, ~self.known] = np.nan
         return found[:, :-1]
 
+    def best(self, asked: Asked, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
+        """Give what is said for most, of what anything is said for: (B, most) int64, the best first, -1 pads.
+
+        Args:
+            asked: B users.
+            exclude: B arrays of rows that must not come up.
+            most: How many.
+            allow: (N,) bool, the rows that may come up; all when None.
+        """
+        found = np.full((len(asked), min(most, len(self.known))), -1, np.int64)
+        ends = np.cumsum(lengths_of(asked.histories))
+        counts = np.split(self.counts(asked), ends[:-1]) if len(ends) else []
+        for line, (history, told) in enumerate(zip(asked.histories, counts, strict=True)):
+            rows = self.rows[history].ravel()
+            there = rows >= 0
+            sums = np.bincount(rows[there], (told[:, None] * self.values[history]).ravel()[there], len(self.known))
+            sums[exclude[line]] = 0
+            some = np.flatnonzero(sums > 0)
+            some = some if allow is None else some[allow[some]]
+            values = sums[some].astype(np.float32)  # as `scores` gives them
+            order = np.argsort(-values, kind="stable")[:most]
+            found[line, : len(order)] = some[order]
+        return found
+
     def counts(self, asked: Asked) -> Doubles:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
         lengths = lengths_of(asked.histories)

@@ -8,9 +8,11 @@ from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
+from retrieval.sources.neighbours import Neighbours
 from retrieval.sources.source import Asked, Source
 from retrieval.sources.spaces import users_of_space
 
+CHUNK = 128  # scores of a line whose maximum is looked at first
 BLOCK, AT_ONCE = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
 
 
@@ -29,7 +31,7 @@ def pooled(
     The score of a candidate is one over its best rank.
 
     Args:
-        sources: One or more; scores that are NaN bring nothing up.
+        sources: One or more; scores that are NaN bring nothing up, nor do neighbours that nothing speaks for.
         asked: B users.
         items: The catalogue.
         each: Candidates that a source may give.
@@ -80,7 +82,13 @@ def tops(
     for start in range(0, len(asked), many):
         part = slice(start, min(start + many, len(asked)))
         users = asked[part]
-        yield part, np.stack([top_of(source.scores(users), exclude[part], each, allow) for source in sources], axis=2)
+        yield part, np.stack([_best(source, users, exclude[part], each, allow) for source in sources], axis=2)
+
+
+def _best(source: Source, users: Asked, exclude: Sequence[Rows], most: int, allow: Mask | None) -> Rows:
+    if isinstance(source, Neighbours):
+        return source.best(users, exclude, most, allow)
+    return top_of(source.scores(users), exclude, most, allow)
 
 
 def top_of(scores: Vectors, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
@@ -97,12 +105,31 @@ def top_of(scores: Vectors, exclude: Sequence[Rows], most: int, allow: Mask | No
         allowed[:, ~allow] = -np.inf
     for line, rows in enumerate(exclude):
         allowed[line, rows] = -np.inf
-    best = np.sort(np.argpartition(-allowed, min(most, allowed.shape[1]) - 1, axis=1)[:, :most], axis=1)
+    best = np.sort(_largest(allowed, most), axis=1)
     values = np.take_along_axis(allowed, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     rows_of = np.take_along_axis(best, order, axis=1)
     found: Rows = np.where(np.isneginf(np.take_along_axis(values, order, axis=1)), -1, rows_of)
     return found
+
+
+def _largest(scores: Vectors, most: int) -> Rows:
+    """Give the places of the largest of each line, in any order: (B, min(most, N)).
+
+    They lie in as many chunks as they are, those with the largest maxima: of a long line few are looked at twice.
+    """
+    lines, count = scores.shape
+    chunks = count // CHUNK
+    if chunks <= 2 * most:
+        found: Rows = np.argpartition(-scores, min(most, count) - 1, axis=1)[:, :most]
+        return found
+    whole = scores[:, : chunks * CHUNK].reshape(lines, chunks, CHUNK)
+    chosen = np.argpartition(-whole.max(axis=2), most - 1, axis=1)[:, :most]
+    places = (chosen[:, :, None] * CHUNK + np.arange(CHUNK)).reshape(lines, -1)
+    rest = np.broadcast_to(np.arange(chunks * CHUNK, count), (lines, count - chunks * CHUNK))
+    places = np.concatenate([places, rest], axis=1)
+    among = np.argpartition(-np.take_along_axis(scores, places, axis=1), most - 1, axis=1)[:, :most]
+    return np.take_along_axis(places, among, axis=1)
 
 
 def _first_seen(top: Rows) -> Rows:

@@ -50,7 +50,8 @@ def given(world: World) -> Candidates:
 
 
 def at_many_times(found: Candidates) -> Candidates:
-    return replace(found, times=NOW - DAY * np.arange(len(found)))
+    idle = np.arange(len(found), dtype=np.float32) / 3
+    return replace(found, times=NOW - DAY * np.arange(len(found)), idle=idle)
 
 
 def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
@@ -78,6 +79,7 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
         columns.extend(features.facts.at(one.times, kept[None])[0].T)
         whole = one.weights[0].astype(np.float64)
         of_user = [np.log1p(len(whole)), whole.mean(), whole.std()] if len(whole) else [0, 0, 0]
+        of_user.append(0 if found.idle is None else np.log(1 + found.idle[line]))
         columns.extend(np.full(len(kept), value) for value in of_user)
         yield np.pad(np.stack(columns, axis=1), ((0, len(found.rows[line]) - len(kept)), (0, 0)))
 

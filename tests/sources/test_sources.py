@@ -181,3 +181,36 @@ def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bo
         np.testing.assert_allclose(dense[:, :-1], expected, atol=1e-5)  # single precision
         assert source.half_life == halves[name]
         assert source.known.all()
+
+
+@pytest.mark.parametrize("count", [300, 40_000])
+def test_the_best_of_long_lines_are_those_of_a_whole_sort(count: int) -> None:
+    rng = np.random.default_rng(count)
+    scores = rng.normal(size=(5, count)).astype(np.float32)
+    scores[:, rng.integers(0, count, 20)] = np.nan
+    exclude = [rng.choice(count, 30, replace=False) for _ in range(5)]
+    allow = rng.random(count) < 0.5
+    left = np.where(np.isnan(scores) | ~allow, -np.inf, scores)
+    for line, rows in enumerate(exclude):
+        left[line, rows] = -np.inf
+    np.testing.assert_array_equal(top_of(scores, exclude, 50, allow), np.argsort(-left, axis=1, kind="stable")[:, :50])
+
+
+def test_neighbours_bring_up_what_is_said_for_and_nothing_else() -> None:
+    rng = np.random.default_rng(3)
+    count, most = 60, 40
+    rows = rng.integers(-1, count, (count, 6)).astype(np.int32)
+    values = np.where(rows >= 0, rng.normal(size=rows.shape), 0).astype(np.float32)
+    source = Neighbours(
+        "ease", rows, values, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32)
+    )
+    histories = [rng.choice(count, size, replace=False) for size in (1, 4, 9)] + [np.empty(0, np.int64)]
+    asked = Asked(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))
+    allow = rng.random(count) < 0.7
+    found = source.best(asked, histories, most, allow)
+    for line, scores in enumerate(source.scores(asked)):
+        scores = np.where(allow, scores, 0)
+        scores[histories[line]] = 0
+        expected = [row for row in np.argsort(-scores, kind="stable").tolist() if scores[row] > 0]
+        assert [row for row in found[line].tolist() if row >= 0] == expected[:most]
+    assert (found[3] == -1).all()
