@@ -50,7 +50,7 @@ def given(world: World) -> Candidates:
 
 
 def at_many_times(found: Candidates) -> Candidates:
-    idle = np.arange(len(found), dtype=np.float32) / 3
+    idle = np.arange(len(found)).astype(np.float32) / np.float32(3)
     return replace(found, times=NOW - DAY * np.arange(len(found)), idle=idle)
 
 
