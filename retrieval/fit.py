@@ -10,7 +10,7 @@ Each user's history is cut in time into three parts:
 
 What is held out so often goes on with a visit that was learned from. So, where the log has times and enough users, all
 histories are cut at one moment too: a second head learns from half of the users who came back then or were new, with
-sources that have seen only what came before; where it loses on the other half, such users are left to retrieval.
+sources that have seen only what came before; where it does not surely gain on the other half, retrieval answers them.
 
 What passes is trained once more on everything, the learned tower going on from where it was, the head with the last
 part as well. What would then show an item out of proportion is held back; see `retrieval.exposure`.
@@ -286,14 +286,15 @@ class _Fit:
         return part
 
     def _holds_in_time(self, staged: Staged) -> bool:
-        """Say whether the head for those who come back does not lose, and note what it does."""
+        """Say whether the head for those who come back surely gains, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:
             return not staged.stage.leaves_returning
         first = self.judging.recommend(staged.later.space, asking.pasts)
         self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
-        if gain.high >= 0:
+        if gain.low > 0:
             return True
-        self.notes["reranker"] = f"users who come back and new ones are left to retrieval, for a head loses: {gain}"
+        left = "users who come back and new ones are left to retrieval, for the gain of a head is not surely above zero"
+        self.notes["users who come back"] = f"{left}: {gain}, on {gain.users} users"
         return False
 
     def _adapted(self, block: Block | None, early: Sequence[History]) -> Adapter | None:
