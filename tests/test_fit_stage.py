@@ -1,5 +1,6 @@
 """The second stage in `fit`: what it learns from, what it orders, and what it must not have seen."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,14 @@ from indexing.edit import add, delete
 from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
+from retrieval.cut import Cut, cut
+from retrieval.evaluation import evaluate
+from retrieval.fitted import Fitted
+from retrieval.heads import ScoringHead
 from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.learned import compact
+from retrieval.lessons import Lessons
 from retrieval.moments import Moment
 from retrieval.prepare import History, histories
 from retrieval.second_stage import SecondStage
@@ -146,8 +152,9 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     moment = taught[0]
     new = [line for line, past in enumerate(moment.pasts) if not len(past)]
     assert 10 < len(new) < 50
-    for line in new:  # they ask just before the first of what they did
-        assert moment.times[line] == moment.wanted[line].timestamps[0] - 1
+    assert len(set(moment.times.tolist())) == 1  # all ask at once, before what they look for
+    assert max(past.timestamps[-1] for past in moment.pasts if len(past)) <= moment.times[0]
+    assert moment.times[0] < min(later.timestamps[0] for later in moment.wanted)
     stage = Retriever.load(live).reranker
     assert isinstance(stage, SecondStage)
     assert stage.fewest == 0
@@ -165,3 +172,27 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
     report = fit(live, log(), replace(SMALL, head=STAGE))
     assert report.published == ("behaviour",)
     assert "source 'oracle' has seen" in report.notes["reranker"]
+
+
+def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published as they were judged, the parts answer the users who judged with the very lists that were judged."""
+
+    def as_judged(lessons: Lessons, passed: Fitted, examples: list[Examples], cuts: Sequence[Cut]) -> ScoringHead:
+        return lessons.stage_learner().head(examples)[0]  # the same bits from the same examples
+
+    monkeypatch.setattr(sys.modules["retrieval.fit"], "with_the_last_part", as_judged)
+    monkeypatch.setattr(Lessons, "again", lambda self, passed, *_, **__: passed)
+    report = fit(live, walks(), replace(SMALL, head=STAGE, exposure_floor=1.0))
+    assert "reranker" in report.published
+    retriever = Retriever.load(live)
+    cuts = cut(histories(walks(), retriever.items), "user")
+    assert len(cuts) == report.users
+    found = retriever.recommend(
+        [[retriever.items[row] for row in one.past.rows] for one in cuts],
+        10,
+        user_ids=[one.past.user_id for one in cuts],
+        weights=[one.past.weights.tolist() for one in cuts],
+    )
+    wanted = [[retriever.items[row] for row in one.last.rows] for one in cuts]
+    measured = evaluate(replace(found, learned=None), wanted, measures=["ndcg@10"])
+    assert round(measured.means["ndcg@10"], 4) == report.ndcg["reranker"]
