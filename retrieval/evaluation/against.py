@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.types import Mask, Vectors
@@ -12,6 +13,7 @@ from retrieval.candidates import Candidates
 from retrieval.evaluation.baseline_kinds import Asked, Past
 from retrieval.evaluation.compare import Comparison, Difference, compare
 from retrieval.evaluation.evaluation import DEFAULT_MEASURES, Evaluation, evaluate, number
+from retrieval.evaluation.intervals import bootstrap_means
 from retrieval.evaluation.metrics import cutoffs
 from retrieval.evaluation.tuned_baselines import (
     FEWEST,
@@ -26,6 +28,8 @@ from retrieval.evaluation.tuned_baselines import (
 from retrieval.interactions import Interactions
 from retrieval.known_items import known_items, no_known_item
 from retrieval.prepare import histories, least_liked
+
+Values = NDArray[np.float64]
 
 MOST_JUDGED = 5_000  # users, of more some are drawn
 MEASURE = "ndcg@10"
@@ -62,6 +66,8 @@ class AgainstBaselines:
         users: Who were asked.
         of_users: How many there were to be asked; of very many some are drawn.
         baselines: What could be fitted, and what not.
+        relative: The difference and its interval as shares of what the best baseline is worth; None where that is
+            nothing.
         new: The same among users without a history, where there are others too.
     """
 
@@ -70,6 +76,7 @@ class AgainstBaselines:
     users: int
     of_users: int
     baselines: Baselines
+    relative: tuple[float, float, float] | None
     new: "AgainstBaselines | None" = None
 
     @property
@@ -85,14 +92,6 @@ class AgainstBaselines:
         if self.best.low > 0:
             return "better"
         return "worse" if self.best.high < 0 else "no clear difference"
-
-    @property
-    def relative(self) -> tuple[float, float, float] | None:
-        """The difference and its interval as shares of what the best baseline is worth; None where that is nothing."""
-        row = self.best
-        if row.mean_a <= 0:
-            return None
-        return row.difference / row.mean_a, row.low / row.mean_a, row.high / row.mean_a
 
     def __str__(self) -> str:
         share, best = self.relative, f"the best baseline, {self.rows[0].baseline.name}"
@@ -212,7 +211,18 @@ def _against(
         for one, measured in zip(baselines.fitted, found, strict=True)
     ]
     rows.sort(key=lambda row: -row.measured.means[measure])
-    return AgainstBaselines(measure, tuple(rows), len(ours.query_ids), len(ours.query_ids), baselines)
+    relative = _relative(rows[0].measured.per_query[measure], ours.per_query[measure], seed)
+    return AgainstBaselines(measure, tuple(rows), len(ours.query_ids), len(ours.query_ids), baselines, relative)
+
+
+def _relative(theirs: Values, ours: Values, seed: int) -> tuple[float, float, float] | None:
+    """Give the share by which one mean is above another, and its 95 % interval, in the same draws as the difference."""
+    if theirs.mean() <= 0:
+        return None
+    drawn = bootstrap_means(np.column_stack([theirs, ours]), seed=seed, resamples=DRAWS)
+    drawn = drawn[drawn[:, 0] > 0]
+    low, high = np.quantile(drawn[:, 1] / drawn[:, 0] - 1, [0.025, 0.975]).tolist()
+    return float(ours.mean() / theirs.mean() - 1), low, high
 
 
 def _among(evaluation: Evaluation, mask: Mask) -> Evaluation:

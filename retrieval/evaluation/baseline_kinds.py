@@ -30,6 +30,7 @@ Grid: TypeAlias = dict[str, Sequence[Any]]
 
 EASE_LOG = 5_000_000  # interactions that EASE is learned from at most
 EASE_SOLVED, EASE_ITEMS = 5_000, 10_000  # users or items, whichever are fewer, and items in any case
+EASE_CHOSEN = 3_000  # items over which its settings are chosen
 _NO_HALF_LIFE = 1e9
 
 
@@ -65,12 +66,14 @@ class Past:
         items: The catalogue.
         least: What weighs less was disliked.
         content: (N, D) float32, vectors of the items, unit length; None where there are none.
+        choosing: Whether settings are chosen on it, and not more than these: EASE is solved for fewer items then.
     """
 
     log: Interactions
     items: ItemIds
     least: float = 0.0
     content: Vectors | None = None
+    choosing: bool = False
 
     @property
     def weights(self) -> Vectors:
@@ -147,7 +150,7 @@ def kinds(past: Past, seed: int = 0) -> tuple[list[Kind], dict[str, str]]:
         left_out["EASE"] = f"it is learned from at most {EASE_LOG:,} interactions, and these are {len(past.log):,}"
     else:
         ease: Grid = {"learned": past.weighed, "half_life": (None, 50.0, 20.0, 5.0)}
-        ease |= {"regularisation": (200.0, 100.0, 500.0)}
+        ease |= {"regularisation": (200.0, 50.0, 100.0, 500.0, 1000.0)}
         most = most_items(past)
         note = f"of the {most:,} most touched items alone, for time" if most < len(past.items) else ""
         found.append(Kind("EASE", ease, _Ease(), note=note))
@@ -163,7 +166,8 @@ def kinds(past: Past, seed: int = 0) -> tuple[list[Kind], dict[str, str]]:
 def most_items(past: Past) -> int:
     """Say of how many items EASE is solved: all, where that takes seconds."""
     users = len(past.log.table["user_id"].unique())
-    return min(len(past.items), EASE_ITEMS if users <= EASE_SOLVED else EASE_SOLVED)
+    most = EASE_ITEMS if users <= EASE_SOLVED else EASE_SOLVED
+    return min(len(past.items), min(most, EASE_CHOSEN) if past.choosing else most)
 
 
 def _popularity(past: Past, settings: Settings) -> Answering:

@@ -34,6 +34,21 @@ def bootstrap_intervals(
         raise InputError(
             f"an interval of level {shown_number(level)} has no meaning; give a number between 0 and 1, such as 0.95"
         )
+    means = bootstrap_means(values, seed=seed, resamples=resamples)
+    tail = (1 - level) / 2
+    intervals: NDArray[np.float64] = np.full((values.shape[1], 2), np.nan)
+    some = (~np.isnan(values)).any(axis=0)
+    if some.any():
+        intervals[some] = np.nanquantile(means[:, some], [tail, 1 - tail], axis=0).T
+    return intervals
+
+
+def bootstrap_means(values: NDArray[np.float64], *, seed: int = 0, resamples: int = 2000) -> NDArray[np.float64]:
+    """Give the means of columns in each draw, (resamples, M) float64; see `bootstrap_intervals`.
+
+    Raises:
+        InputError: For no resamples.
+    """
     if not is_whole(resamples) or resamples > MOST:
         raise InputError(f"resamples is {shown_number(resamples)}; give a whole number from 1 to {MOST}, such as 2000")
     rng = np.random.default_rng(check_whole(seed, "seed", 0))
@@ -46,12 +61,7 @@ def bootstrap_intervals(
         drawn = np.bincount(rng.integers(count, size=count), minlength=count)
         there = drawn @ weight
         np.divide(drawn @ filled, there, out=means[one], where=there > 0)
-    tail = (1 - level) / 2
-    intervals: NDArray[np.float64] = np.full((values.shape[1], 2), np.nan)
-    some = defined.any(axis=0)
-    if some.any():
-        intervals[some] = np.nanquantile(means[:, some], [tail, 1 - tail], axis=0).T
-    return intervals
+    return means
 
 
 def defined_mean(values: NDArray[np.float64]) -> float:

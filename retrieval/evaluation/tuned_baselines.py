@@ -90,7 +90,7 @@ def tuned_baselines(
     some, left_out = kinds(past, seed)
     split = _last_part(past, way, share)
     asked = None if split is None else _drawn(split, past, seed)
-    earlier = past if split is None else replace(past, log=split.past)
+    earlier = past if split is None else replace(past, log=split.past, choosing=True)
     fitted: dict[str, Tuned] = {}
     for kind in some:
         try:

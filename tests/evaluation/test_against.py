@@ -148,6 +148,19 @@ def test_an_interval_over_zero_decides_nothing(bare: Interactions) -> None:
     assert f"-18 % [{100 * low:.0f}, +{100 * high:.0f}]" in str(found)
 
 
+def test_nothing_is_no_more_than_a_hundred_per_cent_worse(bare: Interactions) -> None:
+    """Users have one item or two to find, so that the baseline is worth more to some than to others."""
+    ids = [*wanted()[:5], *wanted("q")[5:]]
+    found = against_baselines(listed([[]] * 10, histories()), ids, bare)
+    assert found.relative == (-1.0, -1.0, -1.0)
+    assert str(found).startswith("100 % worse than the best baseline, EASE, on 10 users [100, 100]")
+    lists = [["p0", "p1", f"b{n % PAIRS}"] for n in range(10)]  # the third place counts half the first
+    half = against_baselines(listed(lists, histories()), ids, bare)
+    assert half.relative == pytest.approx((-0.5,) * 3, abs=1e-12)
+    assert half.best.low < half.best.difference < half.best.high < 0
+    assert half.best.difference == pytest.approx(-(1 + FOUND) / 4, abs=1e-12)
+
+
 def test_what_is_missing_is_said(bare: Interactions) -> None:
     found = compared(wanted(), bare)
     assert [row.baseline.name for row in found.rows] == ["EASE", "popularity"]
