@@ -1,8 +1,8 @@
 """What `commonspace evaluate` asks a bundle: the users of a log, or texts with the item that each means."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ def ask_users(
 ) -> Asked:
     """Recommend to every user who has something to be found.
 
-    Users ask just after the last that they did; where all that is to be found is later than all that is known, at the
-    moment between. Those without a history are asked for where the bundle has learned what is popular.
+    Users ask now, in a visit that goes on; where all that is to be found is later than all that is known, at the moment
+    between. Those without a history are asked for where the bundle has learned what is popular.
 
     Args:
         retriever: Of the bundle.
@@ -91,18 +91,10 @@ def ask_users(
             "were rated below half of the largest rating are not to be found"
         )
     asking = [*users, *new] if retriever.behaviour is not None else users
-    answers = partial(
-        retriever.recommend,
-        [known.histories.get(user, []) for user in asking],
-        depth,
-        user_ids=asking,
-        weights=[known.weights.get(user, []) for user in asking],
-        times=_times(parts, past, asking),
-        profiles=None if profiles is None else profiles.of(asking),
-        least=known.least,
-    )
-    retrieved = answers(stages="retrieval")
-    found = answers() if rerank else retrieved
+    ask = partial(retriever.recommend, k=depth, times=parts.moment, least=known.least)
+    given = (past, users, asking[len(users) :], profiles)
+    retrieved = _answers(partial(ask, stages="retrieval"), *given)
+    found = _answers(ask, *given) if rerank else retrieved
     about = {
         "queries": f"{len(asking)} users; {len(past)} interactions as history, {len(future)} to be found",
         "split": parts.told,
@@ -119,14 +111,40 @@ def ask_users(
     return Asked(found, relevant, DEFAULT_MEASURES, about, extra, past, "history", retrieved, known.least, parts)
 
 
-def _times(parts: Parts, past: Interactions, users: Sequence[str]) -> list[int]:
-    """Say when users ask: at the moment that parts what is known from what is to be found, or after their last."""
-    if parts.moment is not None:
-        return [parts.moment] * len(users)
-    last = past.table.group_by("user_id").aggregate([("timestamp", "max")])
-    times = dict(zip(last["user_id"].to_pylist(), last["timestamp_max"].to_pylist(), strict=True))
-    latest = max(times.values(), default=0)
-    return [times.get(user, latest) for user in users]
+def _answers(
+    ask: Callable[..., Candidates],
+    past: Interactions,
+    users: Sequence[str],
+    new: Sequence[str],
+    profiles: Profiles | None,
+) -> Candidates:
+    """Recommend to users of a log, and to others who have no history."""
+    of_users, of_new = (None if profiles is None else profiles.of(some) for some in (users, new))
+    found = ask(past, user_ids=users, profiles=of_users)
+    return _with(found, ask([[]] * len(new), user_ids=new, profiles=of_new)) if new else found
+
+
+def _with(first: Candidates, second: Candidates) -> Candidates:
+    """Put the lists of users without a history below those of others."""
+    width, count = max(first.rows.shape[1], second.rows.shape[1]), len(second)
+    rows, scores = (
+        np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1])), constant_values=value) for one in both])
+        for both, value in (((first.rows, second.rows), -1), ((first.scores, second.scores), -np.inf))
+    )
+    nothing = (np.empty(0, np.float32),) * count
+    return replace(
+        first,
+        queries=np.concatenate([first.queries, second.queries]),
+        rows=rows,
+        scores=scores,
+        query_ids=first.query_ids + second.query_ids,
+        histories=first.histories + second.histories,
+        weights=first.weights + nothing if first.weights else (),
+        times=None if first.times is None or second.times is None else np.concatenate([first.times, second.times]),
+        new=None if first.new is None or second.new is None else np.concatenate([first.new, second.new]),
+        idle=None if first.idle is None else np.concatenate([first.idle, np.zeros(count, np.float32)]),
+        among=None,
+    )
 
 
 def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
@@ -134,9 +152,9 @@ def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
     if not new:
         return {}
     if answered:
-        return {"new users": f"{len(new)} of them have no history"}
+        return {"new users": f"users without a history among them: {len(new)}"}
     return {
-        "new users": f"{len(new)} users without a history are left out: this bundle has not learned what is popular; "
+        "new users": f"users without a history, left out: {len(new)}; this bundle has not learned what is popular, as "
         "fit does"
     }
 
