@@ -51,29 +51,32 @@ class Content:
 FULL = Content()
 
 
-def film_bundle(data: Path, folder: Path, content: Content = FULL) -> Path:
+def film_bundle(data: Path, folder: Path, content: Content = FULL, pocket: Path | None = None) -> Path:
     """Build the bundle in a folder, and give where it is.
 
     Args:
         data: Folder with items.parquet and vectors.parquet.
         folder: Where to.
         content: What is known of films.
+        pocket: File that keeps what the pocket encoder made, which takes a minute, for the next bundle.
     """
-    table = folder / "items.parquet"
-    pq.write_table(film_table(data, content), table)
+    table, further = folder / "items.parquet", pocket or folder / "pocket.parquet"
+    if not further.exists():
+        pq.write_table(pa.table(_by_pocket(data)), further)
+    pq.write_table(film_table(data, pq.read_table(further), content), table)
     build_bundle(Catalogue.from_parquet(table), load_encoder("vectors:"), folder / "films")
     return folder / "films"
 
 
-def film_table(data: Path, content: Content = FULL) -> pa.Table:
-    """Give a line a film: its id, and what is known of it."""
+def film_table(data: Path, further: pa.Table, content: Content = FULL) -> pa.Table:
+    """Give a line a film: its id, and what is known of it; further vectors among that."""
     names = ["item_id", *_TEXTS, "genres", "year"]
     items = pq.read_table(data / "items.parquet", columns=names)
     vectors = pq.read_table(data / "vectors.parquet")
     line = {item_id: number for number, item_id in enumerate(vectors["item_id"].to_pylist())}
     of_item = pa.array([line.get(item_id) for item_id in items["item_id"].to_pylist()])
     columns = {name: items[name] for name in names} | {name: vectors[name].take(of_item) for name in (TEXT, IMAGE)}
-    columns |= _by_pocket(data)
+    columns |= {name: further[name] for name in further.column_names}
     lost = np.random.default_rng(0).random(len(items)) < SHARE_LOST
     texts, images = (*_TEXTS, TEXT, "title_vector"), (IMAGE, "image_alt_vector")
     for group, kept in ((texts, content.text), (images, content.image), (("genres", "year"), content.attributes)):
@@ -122,9 +125,13 @@ def quick(config: FitConfig) -> FitConfig:
     """Learn as little as can be, to see whether a benchmark runs at all."""
     behaviour, head = config.behaviour, config.head
     if behaviour is not None and behaviour.next_items is not None:
-        behaviour = replace(behaviour, next_items=replace(behaviour.next_items, epochs=1))
+        behaviour = replace(behaviour, most_items=300, next_items=replace(behaviour.next_items, epochs=1))
     if head is not None:
-        head = replace(head, neural=replace(head.neural, networks=1, epochs=1, least_steps=1))
+        neural, sources = (
+            replace(head.neural, networks=1, epochs=1, least_steps=1),
+            replace(head.sources, most_items=300),
+        )
+        head = replace(head, neural=neural, sources=sources, each=20)
     return replace(config, adapter=None, behaviour=behaviour, head=head)
 
 

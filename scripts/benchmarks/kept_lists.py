@@ -56,7 +56,7 @@ class Served:
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)  # what a stopped run left
             folder.mkdir()
-            film_bundle(self.data, folder, content)
+            film_bundle(self.data, folder, content, self.work / "pocket.parquet")
             (folder / "done").touch()
         return folder / "films"
 
