@@ -16,6 +16,7 @@ PUBLIC = {
     "indexing.catalogue",
     "indexing.encoders",
     "indexing.encoders.base",
+    "indexing.errors",
     "indexing.item_ids",
     "indexing.pictures",
     "indexing.types",

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from indexing.build import build_bundle
 from indexing.catalogue import Catalogue
 from indexing.encoders import load_encoder
+from indexing.errors import InputError
 from indexing.types import Mask
 from retrieval import Candidates, FitConfig, FitReport, Interactions, Profiles, Retriever, fit
 from retrieval.evaluation.questions import Questions
@@ -186,7 +187,10 @@ def recommended(
     profiles: Profiles | None = None,
     **wishes: Any,  # noqa: ANN401 - whatever `recommend` takes beside
 ) -> Candidates:
-    """Ask by the log; who is not in it asks with an empty history. Rows are those of the catalogue of the questions."""
+    """Ask by the log; who is not in it asks with an empty history. Rows are those of the catalogue of the questions.
+
+    Where `fit` published nothing that answers users without a history, their lists are empty, and count as such.
+    """
     there = set(past.table["user_id"].unique().to_pylist())
     known = np.array([user in there for user in asked.user_ids])
     rows, scores = np.full((len(asked), k), -1, np.int64), np.full((len(asked), k), -np.inf, np.float32)
@@ -197,7 +201,13 @@ def recommended(
         users = [asked.user_ids[line] for line in lines]
         more = wishes if profiles is None else wishes | {"profiles": profiles.of(users)}
         given: Any = past if some is known else [[]] * len(users)
-        found = retriever.recommend(given, k, user_ids=users, times=times, **more)
+        try:
+            found = retriever.recommend(given, k, user_ids=users, times=times, **more)
+        except InputError as error:  # nothing was published that could answer them: their lists are empty
+            if some is known:
+                raise
+            print(f"users without a history get nothing: {error}", flush=True)
+            continue
         width = found.rows.shape[1]
         rows[lines, :width] = np.where(found.rows < 0, -1, mine[found.rows])
         scores[lines, :width] = found.scores

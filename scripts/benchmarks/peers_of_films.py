@@ -25,7 +25,8 @@ from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import FAMILIES, Fits, Known, Setting, named, silent
 
 SASREC = "SASRec (RecTools 0.19, liked, 64 factors, 2 blocks, softmax)"
-COMPARED = ("recall@20", "ndcg@20")
+NDCG = "ndcg@20"
+COMPARED = ("recall@20", NDCG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +59,25 @@ class Peers:
     known: Known
     work: Path
     families: dict[str, list[Setting]] = field(default_factory=lambda: FAMILIES)
+    _measured: dict[str, Measured] = field(default_factory=dict)
 
     def measured(self, name: str, split: Split) -> Measured:
         """Fit all settings on the past of a split, or read what they said."""
-        asked, path = ask(split, self.films), self.work / f"peers-{name}.npz"
-        every = list(dict.fromkeys(one for settings in self.families.values() for one in settings))
-        lists: dict[Setting, NDArray[np.int64]] = {}
-        if path.exists():
-            with np.load(path) as kept:
-                lists = {one: kept[named(one)].astype(np.int64) for one in every if named(one) in kept}
-        if missing := [one for one in every if one not in lists]:
+        if name not in self._measured:
+            asked, path = ask(split, self.films), self.work / f"peers-{name}.npz"
+            lists, ndcg = _read(path, list(dict.fromkeys(one for each in self.families.values() for one in each)))
+            missing = [one for one, rows in lists.items() if not rows.size]
             fits = Fits(self.known, split.past, asked)
             for one in missing:
-                lists[one] = np.stack([ranked.rows for ranked in fits.lists(one)])
-            told: dict[str, Any] = {named(one): rows.astype(np.int16) for one, rows in lists.items()}
-            np.savez_compressed(path, **told)
-            print(f"peers on {name}: {len(missing)} settings", flush=True)
-        return Measured(asked, lists, {one: _ndcg(asked, rows) for one, rows in lists.items()})
+                ranked = fits.lists(one)
+                lists[one] = np.stack([of_seed.rows for of_seed in ranked])
+                ndcg[one] = np.mean([ndcg_of(asked, of_seed) for of_seed in ranked], axis=0)
+            if missing:
+                told: dict[str, Any] = {named(one): rows.astype(np.int16) for one, rows in lists.items()}
+                np.savez_compressed(path, **told, **{f"{NDCG} {named(one)}": values for one, values in ndcg.items()})
+                print(f"peers on {name}: {len(missing)} settings", flush=True)
+            self._measured[name] = Measured(asked, lists, ndcg)
+        return self._measured[name]
 
     def answers(self, name: str, split: Split, before: dict[str, Split]) -> tuple[dict[str, Any], dict[str, str]]:
         """Choose each family's setting on some splits before, and give its lists for a split, and what was chosen."""
@@ -112,15 +115,21 @@ def best(settings: Sequence[Setting], valid: Sequence[Measured], masks: Sequence
     return max(settings, key=value)
 
 
-def _ndcg(asked: Questions, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = np.mean([ndcg_of(asked, as_ranked(one)) for one in rows], axis=0)
-    return values
+def _read(path: Path, every: Sequence[Setting]) -> tuple[dict[Setting, Any], dict[Setting, Any]]:
+    """Read lists and ndcg@20 of those settings that were kept; empty lists where they were not."""
+    lists, ndcg = {one: np.empty(0, np.int64) for one in every}, dict[Setting, Any]()
+    if path.exists():
+        with np.load(path) as kept:
+            for one in every:
+                if f"{NDCG} {named(one)}" in kept:
+                    lists[one], ndcg[one] = kept[named(one)].astype(np.int64), kept[f"{NDCG} {named(one)}"]
+    return lists, ndcg
 
 
 def ndcg_of(asked: Questions, ranked: Ranked) -> NDArray[np.float64]:
     """Judge lists by ndcg@20, one value a user."""
     found = asked.candidates(*ranked, "baseline")
-    return evaluate(found, asked.relevant, measures=["ndcg@20"]).per_query["ndcg@20"]
+    return evaluate(found, asked.relevant, measures=[NDCG]).per_query[NDCG]
 
 
 def by_settings(files: Sequence[Path]) -> dict[str, list[Path]]:

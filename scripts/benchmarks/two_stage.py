@@ -21,7 +21,7 @@ they are done, and a run goes on from there; each split is a result of its own.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from scripts.benchmarks.cold_peers import cold_answers
 from scripts.benchmarks.film_bundle import FULL, STAGES, Content, Fitted, quick, recommended
 from scripts.benchmarks.kept_lists import Lists, Served
 from scripts.benchmarks.peer_models import FAMILIES, Known
-from scripts.benchmarks.peers_of_films import Peers, against, sasrec
+from scripts.benchmarks.peers_of_films import COMPARED, Peers, against, sasrec
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS
 
@@ -53,7 +53,8 @@ MISSING = {
     "30 % of texts removed": Content(lost="text_vector"),
     "30 % of posters removed": Content(lost="image_vector"),
 }
-Cut = tuple[Questions, dict[str, Sequence[Ranked]]]
+WITH, WITHOUT = "with new films", "without new films"
+Cut = tuple[Questions, Mapping[str, Sequence[Ranked]]]
 
 
 def main() -> None:
@@ -190,7 +191,9 @@ def compared(cuts: Sequence[Cut]) -> dict[str, Any]:
         means = {name: one.among(mask) for name, one in systems.items()}
         peers = {name: one for name, one in means.items() if not is_ours(name)}
         for name, one in means.items():
-            table[name][who] = told(one, users[mask].tolist()) | (against(peers, one) if is_ours(name) else {})
+            table[name][who] = told(one, users[mask].tolist()) | (
+                against(peers, one) if peers and is_ours(name) else {}
+            )
     for name in filter(is_ours, systems):
         table[f"{name}, each seed"] = [
             {who: _means(systems[name], mask, seed) for who, mask in masks.items()}
@@ -212,27 +215,29 @@ def _means(found: Judged, mask: Mask, seed: int) -> dict[str, float]:
 def unseen(trial: Trial) -> dict[str, Any]:
     """Rank films that nobody has seen for users who liked one of them, and all films for what was liked next."""
     split, cold = trial.films.cold()
-    only = [("item_id", "in", sorted(cold))]
-    ours = trial.ours("unseen", split, None, where=only)
-    answers, chosen = cold_answers(trial.films, trial.known, split, cold)
-    cut: Cut = ask(split, trial.films), dict(ours.ranked) | answers
-    return compared([cut]) | {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(trial)}
-
-
-def among_all(trial: Trial) -> dict[str, Any]:
-    """Ask for what was liked next, with new films in the lists and without, by all that was liked and by the others."""
-    past, cold = trial.films.cold()
-    split = Split("new items", past.past, trial.films.cut("split_user").future)
-    asked, wheres = ask(split, trial.films), {"with new films": [], "without": [("item_id", "not in", sorted(cold))]}
+    asked, following = ask(split, trial.films), Split("new items", split.past, trial.films.cut("split_user").future)
+    next_asked, among = ask(following, trial.films), {WITH: [], WITHOUT: [("item_id", "not in", sorted(cold))]}
 
     def lists(made: Fitted) -> dict[str, Any]:
-        return {
-            f"{row}, {way}": recommended(made.retriever, split.past, asked, stages=stages, where=where)
-            for row, stages in STAGES.items()
-            for way, where in wheres.items()
-        }
+        found = {}
+        for row, stages in STAGES.items():
+            only = [("item_id", "in", sorted(cold))]
+            found[row] = recommended(made.retriever, split.past, asked, stages=stages, where=only)
+            for way, where in among.items():
+                given = recommended(made.retriever, split.past, next_asked, stages=stages, where=where)
+                found[f"{row}, {way}"] = given
+        return found
 
-    ranked = trial.served.lists("unseen-among-all", split.past, lists).ranked
+    ours = trial.served.lists("unseen", split.past, lists)
+    answers, chosen = cold_answers(trial.films, trial.known, split, cold)
+    cut: Cut = asked, {row: ours.ranked[row] for row in STAGES} | answers
+    rest = {row: of for row, of in ours.ranked.items() if row not in STAGES}
+    told_of = {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(next_asked, rest, cold)}
+    return compared([cut]) | told_of
+
+
+def among_all(asked: Questions, ranked: dict[str, list[Ranked]], cold: set[str]) -> dict[str, Any]:
+    """Judge lists with new films and without them, by all that was liked next, and by the other films alone."""
     lines = [line for line, wanted in enumerate(asked.relevant) if wanted - cold]
     others = asked_for(asked, lines, cold)
     new = np.isin(np.arange(len(asked.items)), asked.items.rows(sorted(cold)))
@@ -240,17 +245,18 @@ def among_all(trial: Trial) -> dict[str, Any]:
     for name, of in ranked.items():
         found = Judged([(asked, lambda _, of=of: of)])  # type: ignore[misc]
         shown = np.concatenate([one.rows[one.rows >= 0] for one in of])
-        table[name] = told(found.among(np.ones(len(asked), np.bool_)))
-        table[name]["places of new films"] = round(float(new[shown].mean()), 4)
+        table[name] = told(found.among(found.everyone)) | {"places of new films": round(float(new[shown].mean()), 4)}
     for row in STAGES:
-        each = [
-            Judged([(others, lambda _, of=ranked[f"{row}, {way}"]: [Ranked(*(x[lines] for x in one)) for one in of])])  # type: ignore[misc]
-            for way in ("without", "with new films")
-        ]
-        without, with_new = (one.among(np.ones(len(others), np.bool_)) for one in each)
-        rows = compare(without, with_new, measures=["recall@20", "ndcg@20"], resamples=2000).rows
+        with_new, without = (
+            [Ranked(one.rows[lines], one.scores[lines]) for one in ranked[f"{row}, {way}"]] for way in (WITH, WITHOUT)
+        )
+        before, after = (
+            Judged([(others, lambda _, of=of: of)])  # type: ignore[misc]
+            for of in (without, with_new)
+        )
+        rows = compare(before.among(before.everyone), after.among(after.everyone), measures=COMPARED, resamples=2000)
         table[f"{row}, what new films cost the others"] = {
-            one.measure: [round(value, 4) for value in (one.difference, one.low, one.high)] for one in rows
+            one.measure: [round(value, 4) for value in (one.difference, one.low, one.high)] for one in rows.rows
         }
     return table
 

@@ -1,16 +1,22 @@
 """What two stages are compared with: lists read from a file, sums worked out by hand, and the best by each measure."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from indexing.item_ids import ItemIds
 from indexing.types import Rows
 from retrieval import Interactions
+from retrieval.baselines.recommender import Ranked
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits import Split
+from scripts.benchmarks import peers_of_films
 from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import (
     FAMILIES,
@@ -24,7 +30,7 @@ from scripts.benchmarks.peer_models import (
     silent,
     z_scores,
 )
-from scripts.benchmarks.peers_of_films import Measured, against, best, by_settings, listed
+from scripts.benchmarks.peers_of_films import Measured, Peers, against, best, by_settings, listed
 
 NOBODY = np.empty(0, np.int64)
 
@@ -141,3 +147,31 @@ def test_each_measure_has_its_best_peer() -> None:
     assert told["recall@20 above the best peer"][0] == 0.2
     assert told["recall@20 as a multiple of the best peer"] == 1.4
     assert told["ndcg@20 above the best peer"][0] == -0.05
+
+
+def test_peers_are_chosen_before_and_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On valid the second setting is the better one; on test each user is answered by it, new ones by popularity."""
+    items = ItemIds(["x0", "x1", "x2"])
+    first: Setting = ((1.0, ("iALS", 1.0, 32)),)
+    second: Setting = ((1.0, ("iALS", 2.0, 32)),)
+    popular: Setting = ((1.0, ("popularity", None)),)
+    tops = {first: 0, second: 1, popular: 2}
+    fits: list[Setting] = []
+
+    def lists(_: Fits, setting: Setting) -> list[Ranked]:
+        fits.append(setting)
+        return [as_ranked(np.full((2, 1), tops[setting]))]
+
+    monkeypatch.setattr(Fits, "lists", lists)
+    monkeypatch.setattr(peers_of_films, "ask", lambda *_: questions([[], [0]], [[], [5.0]], items=3))
+    log = Interactions.from_arrow(pa.table({"user": ["u1"], "item": ["x0"], "rating": [5.0], "time": [1]}))
+    split = Split("any", log, log)
+    families = {"popularity": [popular], "iALS": [first, second]}
+    for _ in range(2):
+        films: Any = SimpleNamespace(items=items)
+        peers = Peers(films, known(items), tmp_path, families)
+        found, chosen = peers.answers("test", split, {"valid": split})
+        assert chosen["iALS"] == "1 x iALS, 2.0, 32"  # x1 is what is wanted
+        assert found["iALS"][0].rows.tolist() == [[2], [1]]
+        assert found["popularity"][0].rows.tolist() == [[2], [2]]
+    assert len(fits) == 2 * 3
