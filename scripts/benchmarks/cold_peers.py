@@ -9,8 +9,10 @@ Films that users have met are hidden a sixth at a time (seed 0). What the regres
 how LightGBM learns is chosen by ndcg@20 on these; LightGBM learns from them.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -25,6 +27,7 @@ from retrieval.evaluation.questions import Questions
 from retrieval.evaluation.splits import Split, cold_items
 from retrieval.interactions import Interactions
 from scripts.benchmarks.baselines import Films, ask
+from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import Known, matrix, z_scores
 from scripts.benchmarks.systems import LIKED, SEEDS, K, worth
 
@@ -32,7 +35,7 @@ PARTS = 6
 FEATURES = ("texts", "texts, genres, years", "all")
 STRENGTHS = (1.0, 5.0, 20.0)
 _GRID = [(features, strength) for features in FEATURES for strength in STRENGTHS]
-_TREES = [(leaves, rounds) for leaves in (7, 15) for rounds in (100, 300)]
+LEAVES, ROUNDS = (7, 15), (100, 300)
 _LIFE = 20.0
 _SHORT = 1e-9
 Scores = NDArray[np.float32]
@@ -70,6 +73,7 @@ class Hidden:
         self._lines = np.array([line[user] for user in self.asked.user_ids])
         self.rated = matrix(self.past, self.known.items, users)
         self.counts = (self.rated > 0).sum(axis=0)
+        self._says: dict[tuple[str, float, str], NDArray[np.float64]] = {}
         self._targets = self._learned()
 
     def _learned(self) -> dict[str, tuple[Vectors, Vectors]]:
@@ -90,7 +94,7 @@ class Hidden:
             found[line, rows] = aged * np.array([values[int(one)] for one in weights])
         return found
 
-    def read(self, features: str) -> Vectors:
+    def read(self, features: str) -> NDArray[np.float64]:
         """Give what a regression reads of each film, (N, F), one at the end."""
         genres = self.known.genres / np.sqrt(np.maximum(self.known.genres.sum(axis=1, keepdims=True), 1))
         parts = [self.known.centred["text_vector"]]
@@ -98,30 +102,33 @@ class Hidden:
         parts += [0.5 * self.known.centred["image_vector"]] if features == "all" else []
         return np.concatenate([*parts, np.ones((len(genres), 1), np.float32)], axis=1).astype(np.float64)
 
-    def predicted(self, features: str, strength: float, wanted: Vectors, weights: Vectors) -> Vectors:
-        """Predict something of the hidden films by a ridge regression over the others."""
-        read = self.read(features)
-        weighted = read.T * weights
-        solved = np.linalg.solve(weighted @ read + strength * np.eye(read.shape[1]), weighted @ wanted)
-        found: Vectors = (read[self.hidden] @ solved).astype(np.float32)
-        return found
+    def says(self, features: str, strength: float, weighs: str = "log") -> NDArray[np.float64]:
+        """Give what each film says for each hidden one in a ridge regression, (H, N).
+
+        Films weigh as many users had them: by the logarithm, by the number, or once.
+        """
+        if (key := (features, strength, weighs)) not in self._says:
+            counts, read = self.counts.astype(np.float64), self.read(features)
+            weights = {"log": np.log1p(counts), "many": counts, "once": np.minimum(counts, 1.0)}[weighs]
+            weighted = read.T * weights
+            solved = np.linalg.solve(weighted @ read + strength * np.eye(read.shape[1]), read[self.hidden].T)
+            self._says[key] = solved.T @ weighted
+        return self._says[key]
 
     def ridge(self, target: str, features: str, strength: float) -> Scores:
         """Score the hidden films by what is predicted of them."""
         users, films = self._targets[target]
-        weights = np.log1p(self.counts) * (self.counts > 0)
-        return np.asarray(users @ self.predicted(features, strength, films, weights).T, np.float32)
+        return np.asarray(users @ (self.says(features, strength).astype(np.float32) @ films).T, np.float32)
 
     def facts(self) -> dict[str, Scores]:
         """Give what LightGBM reads of each user and hidden film."""
         shape, found = (len(self.asked), int(self.hidden.sum())), dict[str, Scores]()
-        once = (self.counts > 0).astype(np.float64)
         means = self.rated.sum(axis=0) / np.maximum(self.counts, 1) - 3.5
         for features in FEATURES[1:]:
             for target in self._targets:
                 found[f"{target}, {features}"] = self.ridge(target, features, 5.0)
-            many = self.predicted(features, 5.0, np.log1p(self.counts)[:, None], once)[:, 0]
-            well = self.predicted(features, 20.0, means[:, None], self.counts.astype(np.float64))[:, 0]
+            many = self.says(features, 5.0, "once") @ np.log1p(self.counts)
+            well = self.says(features, 20.0, "many") @ means
             found[f"popularity, {features}"], found[f"rating, {features}"] = (
                 np.broadcast_to(one, shape) for one in (many, well)
             )
@@ -155,16 +162,30 @@ class Hidden:
         return np.array([[item in wanted for item in names] for wanted in self.asked.relevant], np.int64)
 
 
-def cold_answers(films: Films, known: Known, split: Split, cold: set[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Rank the cold films by every peer, and say what was chosen on hidden ones."""
+def cold_answers(
+    films: Films, known: Known, split: Split, cold: set[str], kept: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Rank the cold films by every peer, and say what was chosen on hidden ones; read both where a file has them."""
+    if not kept.exists():
+        found, chosen = _answers(films, known, split, cold)
+        rows = {name: [ranked.rows.tolist() for ranked in of] for name, of in found.items()}
+        kept.write_text(json.dumps({"rows": rows, "chosen": chosen}))
+    told = json.loads(kept.read_text())
+    rows = {name: [as_ranked(np.array(one, np.int64)) for one in of] for name, of in told["rows"].items()}
+    return rows, told["chosen"]
+
+
+def _answers(films: Films, known: Known, split: Split, cold: set[str]) -> tuple[dict[str, Any], dict[str, str]]:
     parts = [_hidden(films, known, cold_items(split.past, out), out) for out in parted(split.past)]
     tests = [_hidden(films, known, split, cold, seed) for seed in SEEDS]
     found: dict[str, Any] = {"mean of text vectors (liked), centred": [tests[0].ranked(_texts(tests[0]))]}
     chosen, settings = dict[str, str](), dict[str, tuple[str, float]]()
     for target in ("EASE", "iALS"):
         name = f"ridge regression to {target}"
-        value = {one: np.concatenate([part.ndcg(part.ridge(target, *one)) for part in parts]).mean() for one in _GRID}
-        settings[target] = max(_GRID, key=lambda one, value=value: value[one])  # type: ignore[misc]
+        values = [
+            float(np.concatenate([part.ndcg(part.ridge(target, *one)) for part in parts]).mean()) for one in _GRID
+        ]
+        settings[target] = _GRID[int(np.argmax(values))]
         chosen[name] = "{}, {:g}".format(*settings[target])
         found[name] = [test.ranked(test.ridge(target, *settings[target])) for test in tests]
     found["sum of both"] = [test.ranked(_summed(test, settings)) for test in tests]
@@ -192,15 +213,17 @@ def _by_trees(parts: Sequence[Hidden], tests: Sequence[Hidden]) -> tuple[list[Ra
     tables, gains = [_table(part) for part in parts], [part.gains for part in parts]
     some = len(parts) * 2 // 3
 
-    def value(setting: tuple[int, int]) -> float:
-        model = _learn(tables[:some], gains[:some], setting, SEEDS[0])
-        scores = [_scored(model, table) for table in tables[some:]]
-        return float(np.concatenate([one.ndcg(of) for one, of in zip(parts[some:], scores, strict=True)]).mean())
-
-    setting = max(_TREES, key=value)
-    models = [_learn(tables, gains, setting, seed) for seed in SEEDS]
-    ranked = [test.ranked(_scored(model, _table(test))) for test, model in zip(tests, models, strict=True)]
-    return ranked, "{} leaves, {} rounds".format(*setting)
+    value: dict[tuple[int, int], float] = {}
+    for leaves in LEAVES:
+        model = _learn(tables[:some], gains[:some], leaves, SEEDS[0])
+        for rounds in ROUNDS:
+            scores = [_scored(model, table, rounds) for table in tables[some:]]
+            values = [part.ndcg(of) for part, of in zip(parts[some:], scores, strict=True)]
+            value[leaves, rounds] = float(np.concatenate(values).mean())
+    leaves, rounds = max(value, key=lambda one: value[one])
+    models = [_learn(tables, gains, leaves, seed) for seed in SEEDS]
+    ranked = [test.ranked(_scored(model, _table(test), rounds)) for test, model in zip(tests, models, strict=True)]
+    return ranked, f"{leaves} leaves, {rounds} rounds"
 
 
 def _table(one: Hidden) -> NDArray[np.float32]:
@@ -209,12 +232,11 @@ def _table(one: Hidden) -> NDArray[np.float32]:
 
 
 def _learn(
-    tables: Sequence[NDArray[np.float32]], gains: Sequence[NDArray[np.int64]], setting: tuple[int, int], seed: int
+    tables: Sequence[NDArray[np.float32]], gains: Sequence[NDArray[np.int64]], leaves: int, seed: int
 ) -> lgb.LGBMRanker:
-    leaves, rounds = setting
     model = lgb.LGBMRanker(
         objective="lambdarank",
-        n_estimators=rounds,
+        n_estimators=ROUNDS[-1],
         learning_rate=0.04,
         num_leaves=leaves,
         min_child_samples=200,
@@ -223,7 +245,7 @@ def _learn(
         colsample_bytree=0.5,
         reg_lambda=10.0,
         random_state=seed,
-        n_jobs=1,
+        n_jobs=2,
         verbose=-1,
         lambdarank_truncation_level=30,
     )
@@ -233,8 +255,10 @@ def _learn(
     return model
 
 
-def _scored(model: lgb.LGBMRanker, table: NDArray[np.float32]) -> Scores:
-    scores: Scores = np.asarray(model.booster_.predict(table.reshape(-1, table.shape[2])), np.float32)
+def _scored(model: lgb.LGBMRanker, table: NDArray[np.float32], rounds: int) -> Scores:
+    scores: Scores = np.asarray(
+        model.booster_.predict(table.reshape(-1, table.shape[2]), num_iteration=rounds), np.float32
+    )
     return scores.reshape(table.shape[:2])
 
 

@@ -229,7 +229,7 @@ def unseen(trial: Trial) -> dict[str, Any]:
         return found
 
     ours = trial.served.lists("unseen", split.past, lists)
-    answers, chosen = cold_answers(trial.films, trial.known, split, cold)
+    answers, chosen = cold_answers(trial.films, trial.known, split, cold, trial.peers.work / "peers-unseen.json")
     cut: Cut = asked, {row: ours.ranked[row] for row in STAGES} | answers
     rest = {row: of for row, of in ours.ranked.items() if row not in STAGES}
     told_of = {"chosen": {"peers": chosen, "fit": ours.reports}, "among all": among_all(next_asked, rest, cold)}
