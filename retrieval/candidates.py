@@ -88,7 +88,7 @@ class Candidates:
         check_kind(self.items, ItemIds, "items", "give the ItemIds that the rows point into")
         for name in ("query_ids", "histories", "weights"):
             check_kind(getattr(self, name), tuple, name, "give a tuple, one entry a query")
-        for name in ("times", "new"):
+        for name in ("times", "new", "idle"):
             given = getattr(self, name)
             if given is not None and not check_kind(given, np.ndarray, name, "give an array of numpy, or None").ndim:
                 raise ShapeError(f"{name} is a single number; give one line a query")

@@ -162,7 +162,7 @@ class Lessons:
             lambda epoch, _: self.told("behaviour", past, epoch, total),
             work=self.work,
             start=start,
-            ended=lambda curve: self.curves.update(behaviour=curve.to_json()),
+            ended=None if earlier else lambda curve: self.curves.update(behaviour=curve.to_json()),
         )
 
     def stage_learner(self) -> "StageLearner":

@@ -70,12 +70,13 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     learned = Retriever.load(folder)
     known = users_of(past, learned.items)
     histories, wanted = known.histories, relevant_items(future, known.histories, known.least)
+    users = list(histories)
+    retrieved = learned.recommend(past, DEPTH, stages="retrieval", user_ids=users)
+    reranked = learned.recommend(past, DEPTH, user_ids=users)
     lists = {
-        "frozen vectors": frozen.recommend(list(histories.values()), DEPTH, user_ids=list(histories)),
-        "what fit published": (
-            retrieved := learned.recommend(list(histories.values()), DEPTH, user_ids=list(histories))
-        ),
-        "and reranked": (reranked := learned.rerank(retrieved)),
+        "frozen vectors": frozen.recommend(past, DEPTH, user_ids=users),
+        "what fit published": retrieved,
+        "and reranked": reranked,
     }
     show_quality(lists, [wanted.get(user, []) for user in histories])
     for title, candidates in (("before", retrieved), ("after", reranked)):
