@@ -154,6 +154,7 @@ class Lessons:
         elif earlier is not None and learned is not None and (start := TowerStart.of(earlier, some)) is not None:
             total = self._fewer(total)
             config = replace(config, next_items=replace(learned, epochs=total))
+        goes_on = earlier is not None and self.before is None  # the losses that are told are of a whole training
         self.told("behaviour", past, 0, total)
         return learn_behaviour(
             some,
@@ -162,7 +163,7 @@ class Lessons:
             lambda epoch, _: self.told("behaviour", past, epoch, total),
             work=self.work,
             start=start,
-            ended=None if earlier else lambda curve: self.curves.update(behaviour=curve.to_json()),
+            ended=None if goes_on else lambda curve: self.curves.update(behaviour=curve.to_json()),
         )
 
     def stage_learner(self) -> "StageLearner":

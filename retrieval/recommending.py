@@ -269,6 +269,7 @@ def _check(stages: Stages, interests: int, *, two: bool) -> None:
     check_whole(interests, "interests")
     if interests > 1 and two and stages == "all":
         raise InputError(
-            f"interests={interests} splits what the index is asked, and this bundle has a second stage, which splits "
-            'nothing; give stages="retrieval" with it'
+            f"{interests} interests split what the index is asked, and this bundle has a second stage, which splits nothing",
+            python='give stages="retrieval" with interests',
+            cli="give --no-rerank",
         )
