@@ -269,7 +269,7 @@ def _check(stages: Stages, interests: int, *, two: bool) -> None:
     check_whole(interests, "interests")
     if interests > 1 and two and stages == "all":
         raise InputError(
-            f"{interests} interests split what the index is asked, and this bundle has a second stage, which splits nothing",
+            f"{interests} interests split what the index is asked; the second stage of this bundle splits nothing",
             python='give stages="retrieval" with interests',
             cli="give --no-rerank",
         )
