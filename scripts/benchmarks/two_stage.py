@@ -11,8 +11,8 @@ DATA as for scripts.benchmarks.baselines; a bundle is built of it (scripts.bench
     windows    twelve windows of 14 days, each fitted on what is before it, judged as one
     unseen     166 films of which the log tells nothing: lists of these alone, and lists of all films, with them and
                without them, judged by what else was liked: what do new films cost the others?
-    missing    unseen films, where less is known of films; of DATA/users.parquet nothing is read but by
-    profiles   the windows, with age, gender and occupation of users, as `fit` takes them; no peer reads them
+    missing    unseen films, where less is known of all films
+    profiles   the windows, with age, gender and occupation of users (DATA/users.parquet), which no peer reads
 
 Peers are those of scripts.benchmarks.peers_of_films and cold_peers, each with the settings that were best before;
 SASRec where LISTS holds what scripts/benchmarks/sasrec_alone.py has written. Intervals are bootstrapped over users;
