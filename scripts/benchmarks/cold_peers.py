@@ -246,6 +246,7 @@ def _learn(
         reg_lambda=10.0,
         random_state=seed,
         n_jobs=2,
+        max_bin=63,
         verbose=-1,
         lambdarank_truncation_level=30,
     )
