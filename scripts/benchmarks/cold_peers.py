@@ -245,7 +245,7 @@ def _learn(
         colsample_bytree=0.5,
         reg_lambda=10.0,
         random_state=seed,
-        n_jobs=2,
+        n_jobs=1,
         max_bin=63,
         verbose=-1,
         lambdarank_truncation_level=30,
