@@ -34,7 +34,7 @@ class FitConfig:
         way: How histories are cut: each for itself (``"user"``), at the same moments for all (``"time"``), or each for
             itself and, for the second stage, at one moment for all too (``"both"``), where the log has times and enough
             users; see `retrieval.fit`.
-        depth: Candidates a user that the head learns to order.
+        depth: Candidates a user that retrieval alone is judged by.
         search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
             an adapter may cost; it is softened as far as that needs; see `retrieval.training.search_floor`.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
