@@ -71,16 +71,15 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     known = users_of(past, learned.items)
     histories, wanted = known.histories, relevant_items(future, known.histories, known.least)
     users = list(histories)
-    retrieved = learned.recommend(past, DEPTH, stages="retrieval", user_ids=users)
-    reranked = learned.recommend(past, DEPTH, user_ids=users)
-    lists = {
-        "frozen vectors": frozen.recommend(past, DEPTH, user_ids=users),
-        "what fit published": retrieved,
-        "and reranked": reranked,
-    }
+    for part, why in report.notes.items():
+        console.print(f"{part}: {why}")
+    shown = {"what fit published": learned.recommend(past, DEPTH, stages="retrieval", user_ids=users)}
+    if "reranker" in report.published:
+        shown["and reranked"] = learned.recommend(past, DEPTH, user_ids=users)
+    lists = {"frozen vectors": frozen.recommend(past, DEPTH, user_ids=users), **shown}
     show_quality(lists, [wanted.get(user, []) for user in histories])
-    for title, candidates in (("before", retrieved), ("after", reranked)):
-        yield section(f"History to recommendations, {title} reranking", candidates.take([0, 1, 2]).top(SHOWN), drawings)
+    for title, candidates in shown.items():
+        yield section(f"History to recommendations, {title}", candidates.take([0, 1, 2]).top(SHOWN), drawings)
 
 
 def show_quality(lists: Mapping[str, Candidates], wanted: Sequence[Sequence[str]]) -> None:

@@ -79,7 +79,8 @@ def test_other_rows_and_new_items_are_as_after_add_delete_and_compact(bundle: Pa
     assert rebuilt.manifest.learned["carried_over"] == {"items": COUNT - 2, "new items": 4}
     pasts = [["i000", "i002", "i005"], [f"i{COUNT:03}", "i031"]]
     first, second = Retriever.load(changed), Retriever.load(bundle)
-    for one, other in zip(first.recommend(pasts, 40), second.recommend(pasts, 40), strict=True):
+    retrieved = (one.recommend(pasts, 40, stages="retrieval") for one in (first, second))
+    for one, other in zip(*retrieved, strict=True):
         assert {h.item_id: h.score for h in one} == pytest.approx({h.item_id: h.score for h in other}, abs=1e-4)
     block, other_block = first.behaviour, second.behaviour
     assert block is not None

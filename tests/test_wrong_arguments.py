@@ -98,7 +98,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "k": 3,
         "lines": [0],
         "more": found,
-        "vectors": found.queries[:, :16],
+        "vectors": retriever.vectors[:2],
         "histories": [["i001", "i002"], ["i050"]],
         "candidates": found,
         "Retriever.verdicts.candidates": retriever.search_texts(["red thing"], 20),

@@ -21,7 +21,8 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), folder / "bundle")
     delete(folder / "bundle", ["red-shoe"])
     path = folder / "new.jsonl"
-    path.write_text(json.dumps({"item_id": "red-mug", "title": "jade kite", "price": 1, "tags": ["jade"]}))
+    kite = {"item_id": "red-mug", "title": "jade kite", "price": 1, "tags": ["jade"], "image": None}
+    path.write_text(json.dumps(kite))
     upsert(folder / "bundle", Catalogue.from_jsonl(path), ToyEncoder())
     return Retriever.load(folder / "bundle", ToyEncoder())
 

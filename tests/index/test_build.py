@@ -59,5 +59,5 @@ def test_a_target_out_of_reach_is_reported() -> None:
 def test_impossible_goals_are_refused() -> None:
     with pytest.raises(InputError, match=r"min_recall is 1\.5"):
         IndexConfig(min_recall=1.5)
-    with pytest.raises(InputError, match="index kind 'lsh' is unknown"):
+    with pytest.raises(InputError, match="the kind of index is 'lsh'; give one of"):
         IndexConfig(kind="lsh")  # type: ignore[arg-type]

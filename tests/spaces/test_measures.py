@@ -12,6 +12,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import SeparateSpacesError
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
 from indexing.health import examine
+from retrieval import FitConfig
 from retrieval.evaluation import cross_modal, evaluate_pairs, sides_of
 from retrieval.evaluation.encoders.ranking import rank_encoders
 from retrieval.fit import fit
@@ -83,7 +84,7 @@ def test_exports(bundle: Bundle, things: Things, tmp_path: Path) -> None:
 def test_learning_goes_on_as_ever(things: Things, tmp_path: Path) -> None:
     root = tmp_path / "b"
     before = build_bundle(things.catalogue(tmp_path), load_encoder("vectors:separate:10"), root)
-    report = fit(root, log(things))
+    report = fit(root, log(things), FitConfig(behaviour=None))
     assert report.ndcg["frozen"] < max(report.ndcg.values())
     assert set(report.search) == {"text", "image", "blurred"}
     retriever = Retriever.load(root)
