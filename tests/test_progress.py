@@ -127,7 +127,8 @@ def test_an_interruption_says_whether_it_can_go_on(
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in the background ignore it
 from retrieval import cli
 import retrieval.cli.encoders as encoders
 def slow(*_, **__):
