@@ -1,7 +1,7 @@
 """Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from retrieval.judging import FEWEST, Judging
 from retrieval.prepare import History
 
 MEASURE = "ndcg@20"
+User = TypeVar("User")
 # Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
 MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
 
@@ -94,10 +95,10 @@ def judged(cuts: Sequence[Cut], least: float) -> list[Cut]:
     return [part for part in cuts if len(part.past) and len(part.last.liked(least))]
 
 
-def sample(cuts: Sequence[Cut], items: int, scores: int = MOST_SCORES) -> list[Cut]:
+def sample(users: Sequence[User], items: int, scores: int = MOST_SCORES) -> list[User]:
     """Give as many users as can be judged over so many items in seconds, drawn by seed 0, in their order."""
-    drawn = np.random.default_rng(0).permutation(len(cuts))[: max(FEWEST, scores // items)]
-    return [cuts[line] for line in sorted(drawn.tolist())]
+    drawn = np.random.default_rng(0).permutation(len(users))[: max(FEWEST, scores // items)]
+    return [users[line] for line in sorted(drawn.tolist())]
 
 
 def description_of(bundle: Bundle) -> Description:

@@ -49,11 +49,11 @@ class Moment(NamedTuple):
             for line, (past, later) in enumerate(zip(self.pasts, self.wanted, strict=True))
             if len(later) and (new or len(past))
         ]
-        return self._take(lines)
+        return self.take(lines)
 
     def every_other(self, start: int) -> "Moment":
         """Give every other user, from the first or the second on."""
-        return self._take(list(range(start, len(self.pasts), 2)))
+        return self.take(list(range(start, len(self.pasts), 2)))
 
     @property
     def new(self) -> Mask:
@@ -62,11 +62,12 @@ class Moment(NamedTuple):
 
     def among(self, users: Container[str]) -> "Moment":
         """Give some users, by name."""
-        return self._take([line for line, past in enumerate(self.pasts) if past.user_id in users])
+        return self.take([line for line, past in enumerate(self.pasts) if past.user_id in users])
 
-    def _take(self, lines: list[int]) -> "Moment":
+    def take(self, lines: Sequence[int]) -> "Moment":
+        """Give some users, by place."""
         pasts, wanted = [self.pasts[line] for line in lines], [self.wanted[line] for line in lines]
-        return Moment(pasts, wanted, self.times[lines], self.visiting)
+        return Moment(pasts, wanted, self.times[list(lines)], self.visiting)
 
     def asked(self, now: int) -> Asked:
         """Give the users as sources take them that have learned up to now."""
@@ -113,12 +114,12 @@ def _end(length: int, share: float, times: int) -> int:
 
 
 def moment_for_all(pasts: Sequence[History]) -> Moment | None:
-    """Cut all histories at the moment after which 15 % of all interactions came; of those who did something then.
+    """Cut all histories at the moment after which 15 % of all interactions came; of everybody, whether they came back.
 
-    None where that tells little: for a log without a clock, or with fewer than a hundred such users.
+    None where that tells little: for a log without a clock, or where fewer than a hundred users did something then.
     """
     times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
     if not len(times) or times.max() <= EARLIEST:
         return None
-    found = moment_at(pasts, int(np.quantile(times, BEFORE)), int(times.max()) + 1).asking(new=True)
-    return found if len(found.pasts) >= ENOUGH else None
+    found = moment_at(pasts, int(np.quantile(times, BEFORE)), int(times.max()) + 1)
+    return found if len(found.asking(new=True).pasts) >= ENOUGH else None

@@ -87,12 +87,14 @@ def learn_stage(
     if later is None:
         return Staged(stage, examples)
     known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)
+    asking = later.asking(new=True)
+    asking = asking.take(sample(range(len(asking.pasts)), len(lessons.bundle.items)))
     try:
-        returning = _head(lessons, [*examples, learner.examples(later.every_other(0), known.features)], EARLIER)
+        returning = _head(lessons, [*examples, learner.examples(asking.every_other(0), known.features)], EARLIER)
     except TrainingError:  # too few of them have a candidate that they took
         return Staged(replace(stage, leaves_returning=True), examples)
     then = replace(learner.served(head, known.features, known.space, fewest), returning=returning)
-    return Staged(replace(stage, returning=returning), examples, then, later.every_other(1))
+    return Staged(replace(stage, returning=returning), examples, then, asking.every_other(1))
 
 
 def with_the_last_part(

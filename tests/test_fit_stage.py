@@ -34,7 +34,7 @@ from retrieval.training.second_stage import StageLearner
 from retrieval.training.sources import learn_ease, learn_sources, worth_of
 from retrieval.training.stage_config import SourcesConfig
 from tests.agree import assert_hits_agree
-from tests.groups import COUNT, SMALL, STAGE, catalogue, items, log, walks
+from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, log, walks
 
 
 @pytest.fixture
@@ -196,3 +196,33 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     wanted = [[retriever.items[row] for row in one.last.rows] for one in cuts]
     measured = evaluate(replace(found, learned=None), wanted, measures=["ndcg@10"])
     assert round(measured.means["ndcg@10"], 4) == report.ndcg["reranker"]
+
+
+def test_the_moment_for_all_is_learned_from_what_everybody_did_before_it(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = walks(users=220).table
+    steps, users = np.repeat(np.arange(12), 220), np.tile(np.arange(220), 12)  # a log is sorted by time
+    times = CLOCK + 1000 * steps + users + 5000 * (users >= 100)  # the first hundred do not come back
+    log = Interactions.from_arrow(
+        table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
+    )
+    taught: list[tuple[Moment, StageFeatures]] = []
+    examples = StageLearner.examples
+
+    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+        assert features is not None
+        taught.append((moment, features))
+        return examples(self, moment, features)
+
+    monkeypatch.setattr(StageLearner, "examples", kept)
+    report = fit(live, log, replace(SMALL, head=STAGE, way="both"))
+    assert report.in_time is not None
+    moment, features = next((one, known) for one, known in taught if not one.visiting)
+    cut_at = int(np.quantile(times, 0.85))
+    assert len(moment.pasts) == 60  # every other one of the 120 who came back
+    assert {int(at) for at in moment.times} == {cut_at - 1}
+    for source in features.sources:
+        assert source.book is not None
+        assert len(source.book.users) == 220, source.name
+        assert len(source.book.pairs) == int((times < cut_at).sum()), source.name
