@@ -39,22 +39,6 @@ class Exposure:
     allowed: float
 
 
-def exposure(candidates: Candidates, pasts: Sequence[History], growth: float, floor: float) -> Exposure:
-    """Find the item whose share of top-10 lists is largest against what is allowed.
-
-    An item that one in a hundred users has met may be in some more lists than one in a hundred, not in half of them:
-    such an item is being pushed, by an error of training or by somebody.
-
-    Args:
-        candidates: The lists of some users.
-        pasts: The histories that were learned from, of all users.
-        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
-            all were shown alike, where that is more.
-        floor: A share that any item may have.
-    """
-    return most_exposed(candidates, warranted(pasts, len(candidates.items), growth, floor))
-
-
 def most_exposed(candidates: Candidates, allowed: Shares) -> Exposure:
     """Find the item whose share of top-10 lists is largest against what is allowed, (N,) float64."""
     shares = shares_of(candidates)
@@ -69,10 +53,17 @@ def shares_of(candidates: Candidates) -> Shares:
 
 
 def warranted(pasts: Sequence[History], count: int, growth: float, floor: float) -> Shares:
-    """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64; see `exposure`.
+    """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
     What is new is judged by those who were there lately: the share of the users of the last tenth of the log who took
     it then warrants as large a share of lists, and no more, for a few who came to push it are many among these.
+
+    Args:
+        pasts: The histories that were learned from, of all users.
+        count: N.
+        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
+            all were shown alike, where that is more.
+        floor: A share that any item may have.
     """
     rows = np.concatenate([past.rows for past in pasts])
     audience = np.bincount(rows, minlength=count) / max(len(pasts), 1)

@@ -253,7 +253,9 @@ class _Fit:
         adapter = self._adapted(block, others)
         content, taste = adapter.apply(lessons.frozen) if adapter else lessons.fused, self._profiled(block, everybody)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
-        passed = self._for_new(Fitted(adapter, block, None, space, lessons.description), out)
+        passed, newcomers = Fitted(adapter, block, None, space, lessons.description), self._newcomers(block, out)
+        if newcomers is not None:
+            passed = lessons.short_histories(passed, self.judging, newcomers)
         later = self.later if block else None  # without behaviour nothing answers new users
         staged = self._helping(
             "reranker",
@@ -266,7 +268,14 @@ class _Fit:
         stage = replace(staged.stage, head=with_the_last_part(lessons, passed, staged.examples, self.cuts))
         if not self._holds_in_time(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
-        return self._for_new(passed._replace(reranker=stage), out)
+        if newcomers is not None and stage.fewest:
+            stage, self.short = lessons.ordered_short(stage, self.judging, newcomers)
+        return passed._replace(reranker=stage)
+
+    def _newcomers(self, block: Block | None, out: Sequence[History]) -> Newcomers | None:
+        """Give those who stand for new users, where there are enough and a behaviour block that answers such."""
+        names = {past.user_id for past in out if block is not None}
+        return Newcomers.of([past for past in self.all if past.user_id in names], self.judging.least)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
@@ -304,16 +313,6 @@ class _Fit:
         if self.config.adapter is not None:
             self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
         return None
-
-    def _for_new(self, passed: Fitted, out: Sequence[History]) -> Fitted:
-        """Choose what is best for new users, where there are enough to stand for them."""
-        names = {past.user_id for past in out}
-        newcomers = Newcomers.of([past for past in self.all if past.user_id in names], self.judging.least)
-        if newcomers is None or passed.block is None:
-            return passed
-        passed, short = self.lessons.for_new(passed, self.judging, newcomers)
-        self.short = short or self.short
-        return passed
 
     def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
         """Learn what profiles say, if there are any, and give it if new users are better answered with it."""

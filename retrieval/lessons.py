@@ -24,6 +24,7 @@ from retrieval.newcomers import NEXT, Newcomers
 from retrieval.prepare import History
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
+from retrieval.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.profile_taste import NewUsers, choose_profile_taste, learn_profile_taste
 from retrieval.training.stage_config import StageConfig
@@ -201,23 +202,19 @@ class Lessons:
             self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
         )
 
-    def for_new(self, passed: Fitted, judging: Judging, newcomers: Newcomers) -> tuple[Fitted, dict[str, float]]:
-        """Choose what is best for new users: how far a short history counts, and whether the head orders it.
+    def short_histories(self, passed: Fitted, judging: Judging, newcomers: Newcomers) -> Fitted:
+        """Choose how far a short history counts, by what is best for new users.
 
         Args:
-            passed: What helps so far, with a behaviour block, learned from others than the newcomers.
+            passed: What helps so far, learned from others than the newcomers.
             judging: Judges lists.
             newcomers: Tell what is best.
-
-        Returns:
-            The parts, and what both ways to order are worth; empty where there is one way.
         """
-        from retrieval.training.choosing import Values, clearly_better
+        from retrieval.training.choosing import Values
         from retrieval.training.serving import choose_few
 
-        block, stage = passed.block, passed.reranker
-        if block is None:
-            return passed, {}
+        if (block := passed.block) is None:
+            return passed
 
         def judge(one: Behaviour) -> Values:
             found = judging.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
@@ -225,16 +222,25 @@ class Lessons:
 
         behaviour, few = choose_few(block.behaviour, judge)
         space = replace(passed.space, behaviour=behaviour)
-        passed = passed._replace(block=Block(behaviour, block.serving | {"few": few}), space=space)
-        if stage is None or not stage.fewest:
-            return passed, {}
-        stage = replace(stage, features=stage.features.in_space(space))
-        found = judging.recommend(space, newcomers.begun)
+        return passed._replace(block=Block(behaviour, block.serving | {"few": few}), space=space)
+
+    def ordered_short(
+        self, stage: SecondStage, judging: Judging, newcomers: Newcomers
+    ) -> tuple[SecondStage, dict[str, float]]:
+        """Choose whether the head orders short histories, and say what both ways are worth.
+
+        Args:
+            stage: Learned from others than the newcomers.
+            judging: Judges lists.
+            newcomers: Tell what is best.
+        """
+        from retrieval.training.choosing import clearly_better
+
+        found = judging.recommend(stage.space, newcomers.begun)
         both = {"retrieval": found, "reranker": stage.rerank(found)}
         values = {part: judging.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
         fewest = ENOUGH if clearly_better(values["retrieval"], values["reranker"]) else stage.fewest
-        told = {part: round(float(one.mean()), 4) for part, one in values.items()}
-        return passed._replace(reranker=replace(stage, fewest=fewest)), told
+        return replace(stage, fewest=fewest), {part: round(float(one.mean()), 4) for part, one in values.items()}
 
     def space_again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
         """Learn adapter and behaviour once more, those that there are; see `again`."""

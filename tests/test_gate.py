@@ -6,7 +6,7 @@ import pytest
 from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.cut import cut
-from retrieval.exposure import exposure, pushed
+from retrieval.exposure import most_exposed, pushed, warranted
 from retrieval.prepare import History
 
 
@@ -22,11 +22,11 @@ def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
     found = Candidates(queries, rows, np.zeros(rows.shape, np.float32), items, "retrieve")
     # All four users know the hit, one of eight the others: the pushed one is in half of the lists.
     pasts = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
-    shown = exposure(found, pasts, growth=3.0, floor=0.1)
+    shown = most_exposed(found, warranted(pasts, 100, growth=3.0, floor=0.1))
     assert (shown.item_id, shown.share, shown.allowed) == ("pushed", 0.5, 0.375)
     assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in pushed(shown)
-    assert pushed(exposure(found, pasts, growth=4.0, floor=0.1)) == ""
-    assert pushed(exposure(found, pasts, growth=3.0, floor=0.5)) == ""
+    assert pushed(most_exposed(found, warranted(pasts, 100, growth=4.0, floor=0.1))) == ""
+    assert pushed(most_exposed(found, warranted(pasts, 100, growth=3.0, floor=0.5))) == ""
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
     items = ItemIds([*(f"other {n}" for n in range(count - 1)), "unseen"])
     rows = np.array([[0, count - 1 if line < lists else -1] for line in range(40)])
     found = Candidates(np.zeros((40, 2), np.float32), rows, np.zeros(rows.shape, np.float32), items, "retrieve")
-    shown = exposure(found, [done(f"u{n}", 0) for n in range(40)], growth, floor=0.01)
+    shown = most_exposed(found, warranted([done(f"u{n}", 0) for n in range(40)], count, growth, floor=0.01))
     assert (shown.item_id, shown.share, shown.allowed) == ("unseen", lists / 40, allowed)
     assert bool(pushed(shown)) == refused
 
