@@ -203,7 +203,7 @@ def check_iterable(values: object, name: str) -> Iterable[Any]:
     Raises:
         InputError: When it is something else.
     """
-    if not isinstance(values, Iterable) or _is_single(values):
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes) or _is_single(values):
         raise InputError(f"{name} is {shown(values)}; give a list, even of one")
     return values
 

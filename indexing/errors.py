@@ -81,6 +81,10 @@ class EncoderError(CommonspaceError):
     """An encoder that cannot be loaded, or cannot do what was asked of it."""
 
 
+class UnknownEncoderError(EncoderError):
+    """A name that no encoder has."""
+
+
 class DecoderError(CommonspaceError):
     """Processes that decode files and do not start."""
 

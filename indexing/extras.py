@@ -1,6 +1,7 @@
 """Packages that only some need: imported when first used, and one message when they are missing."""
 
 import importlib
+from importlib.util import find_spec
 from typing import Any
 
 from indexing.errors import MissingExtraError
@@ -20,4 +21,18 @@ def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401 - a module
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # OSError: the package is there, but not its shared library
-        raise MissingExtraError(f'{module} cannot be imported: pip install "commonspace[{extra}]"') from error
+        raise _missing(module, extra) from error
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Check that a package is there, before work whose last step needs it.
+
+    Raises:
+        MissingExtraError: When it is not.
+    """
+    if find_spec(module) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(f'{module} cannot be imported: pip install "commonspace[{extra}]"')

@@ -75,3 +75,12 @@ def test_list_names_what_load_encoder_takes(run: Run) -> None:
 )
 def test_shares_have_three_decimals_and_other_numbers_one(value: float, low: float, high: float, shown: str) -> None:
     assert _estimate({"value": value, "low": low, "high": high}) == shown
+
+
+def test_an_unknown_name_is_wrong_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\n1,red mug\n")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["build", str(tmp_path / "items.csv"), "--out", str(tmp_path / "b"), "--encoder", "pockets"])
+    assert stopped.value.code == 2
+    assert "there is no encoder 'pockets', did you mean 'pocket'?" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()

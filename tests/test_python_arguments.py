@@ -18,6 +18,7 @@ from indexing.index.base import VectorIndex
 from indexing.index.faiss import FaissIndex
 from indexing.index.ivf import IvfIndex
 from indexing.index.shards import ShardedIndex
+from indexing.item_ids import ItemIds
 from retrieval import Candidates, Interactions, Profiles, evaluate
 from retrieval.fit import fit
 from retrieval.retriever import Retriever
@@ -196,6 +197,8 @@ measured: Any = evaluate
         (lambda one: one.diversify(found(one), attribute=3), "attribute is 3 of type int; give the name"),
         (lambda one: one.diversify(found(one), shown=[]), r"shown is \[\] of type list; give what"),
         (lambda one: one.diversify(found(one), spread="x"), "a spread of 'x' of type str; give 0"),
+        (lambda one: one.items.rows("ab"), "item_ids is 'ab' of type str; give a list, even of one"),
+        (lambda one: ItemIds("ab"), "item_ids is 'ab' of type str; give a list, even of one"),
         (lambda one: measured(None, []), "candidates is None of type NoneType"),
         (lambda one: measured(found(one), None), "relevant is None of type NoneType, expected a list"),
         (lambda one: measured(found(one), [None]), r"relevant\[0\] is None .*; give the item_ids"),

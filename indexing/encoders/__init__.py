@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexing.arguments import check_kind
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
-from indexing.errors import EncoderError
+from indexing.errors import EncoderError, UnknownEncoderError
 from indexing.forks import require_own_threads
 from indexing.threads import wait_asleep
 
@@ -49,7 +49,8 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
             ``vectors:separate…``: what `Spaces.to_bytes` gave; without it the maps are learned at build.
 
     Raises:
-        EncoderError: For an unknown name, or a model that cannot be found or loaded.
+        UnknownEncoderError: For an unknown name.
+        EncoderError: For a model that cannot be found or loaded.
         ForkedProcessError: In a process that was forked after its parent had encoded or searched.
         DamagedFileError: When the bridge is none.
     """
@@ -71,7 +72,7 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     if prefix not in MODULES or wanting or (prefix == "pocket" and rest):
         close = difflib.get_close_matches(prefix, MODULES, n=1)
         hint = f", did you mean {close[0]!r}?" if close and close[0] != prefix else ""
-        raise EncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
+        raise UnknownEncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
     if repo := _named_repo(prefix, rest):
         # Importing a library takes seconds; a model that is not to be had should not cost them.
         importlib.import_module("indexing.encoders.hub").require_known(repo)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from indexing.errors import CommonspaceError, FilterError
+from indexing.errors import CommonspaceError, FilterError, UnknownEncoderError
 from indexing.threads import wait_asleep
 from retrieval.cli import (
     build,
@@ -38,6 +38,7 @@ __all__ = ["app", "main"]
 UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 AT_FAULT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
+_WRONG = (UsageError, FilterError, UnknownEncoderError)
 CODES = (
     "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 3 fit published nothing; 70 a fault of "
     "this program; 130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
@@ -124,7 +125,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         # A filter is shown with a mark below the place of its fault.
         lines = told.splitlines() if isinstance(error, FilterError) else [" ".join(told.split())]
         say(f"commonspace: {lines[0]}", *lines[1:], err=True)
-        return WRONG_USAGE if isinstance(error, UsageError | FilterError) else AT_FAULT
+        return WRONG_USAGE if isinstance(error, _WRONG) else AT_FAULT
     except Exception as error:
         if debug:
             raise

@@ -9,6 +9,7 @@ import typer
 
 from indexing.catalogue import Catalogue
 from indexing.columns import NamedColumns
+from indexing.extras import require_extra
 from indexing.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.asked import ask_pairs, ask_users
@@ -101,6 +102,7 @@ def evaluate(
     """
     _check(interactions, queries, {"--profiles": profiles, "--cut": cut, "--baselines": baselines})
     _check_split(history, relevant, cut)
+    _check_map(map_by, html)
     catalogue = _catalogue(items, images, item_columns(item_id, None, image))
     retriever = Retriever.load(bundle)
     columns = named_columns(user_column, item_column, time_column, weight_column)
@@ -166,6 +168,13 @@ def _check(interactions: str | None, queries: Path | None, of_a_log: Mapping[str
         raise UsageError("give either a log of interactions or --queries FILE")
     if not interactions and (given := [option for option, value in of_a_log.items() if value]):
         raise UsageError(f"{given[0]} goes with a log of interactions")
+
+
+def _check_map(method: Method, html: Path | None) -> None:
+    if method == "umap":
+        if html is None:
+            raise UsageError("--map goes with --html")
+        require_extra("umap", "map")
 
 
 def _check_split(history: str | None, relevant: str | None, cut: Way | None) -> None:
