@@ -64,7 +64,7 @@ def users_of(
     return Users(
         {user: [items[row] for row in history.rows] for user, history in found.items()},
         {user: history.weights.tolist() for user, history in found.items()},
-        least_liked(every) if log.repeats == "last" else 0.0,
+        least_liked(every, log.repeats),
     )
 
 

@@ -81,7 +81,7 @@ def learned_block(
             tried(count)
         return trials.values(one)
 
-    behaviour, serving, value = choose_serving(behaviour, judge)
+    behaviour, serving, value = choose_serving(behaviour, judge, in_order=content.users.in_order)
     return Chosen(Block(behaviour, serving), value)
 
 

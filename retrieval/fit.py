@@ -48,10 +48,11 @@ from retrieval.judging import FEWEST, Gain, Judging, why_few
 from retrieval.known_items import known_items
 from retrieval.learned import LearnedParts
 from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Lessons, Tell
+from retrieval.log_kind import LogKind
 from retrieval.moments import Moment, moment_for_all
 from retrieval.newcomers import Newcomers, apart
 from retrieval.preparation import PreparationReport, prepare
-from retrieval.prepare import History, check_weights, histories, least_liked
+from retrieval.prepare import History, check_weights, histories
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
 from retrieval.second_stage import SecondStage
@@ -144,11 +145,13 @@ class _Fit:
             interactions, self.preparation = prepare(interactions, config.prepare)
         check_weights(interactions)
         self._check_memory()
-        self.all = histories(interactions, bundle.items)
+        pasts = histories(interactions, bundle.items)
+        kind = LogKind.of(pasts, interactions.repeats)
+        if before is not None:  # what it goes on from reads weights as it did
+            kind = replace(kind, counts=before.space.users.counts)
+        self.config, self.all, least = kind.config(config), kind.read(pasts), kind.least
+        config = self.config
         self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
-        least = least_liked(self.all)
-        liking = replace(config.users, least=least if interactions.repeats == "last" else 0.0)
-        self.config = config = replace(config, users=liking)
         users = sample(judged(self.cuts, least), len(bundle.items))
         self.judging = Judging(bundle.items, users, config.depth, least)
         self.later = moment_for_all(self.all) if before is None and config.way == "both" else None
@@ -157,7 +160,7 @@ class _Fit:
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
-        self.notes: dict[str, str] = {}
+        self.notes = kind.notes
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
         self.shown: Candidates | None = None  # what the best so far answers

@@ -173,6 +173,12 @@ class Interactions:
         check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
         return cls(*wish.clean(table.select(wish.needed(table.column_names))))
 
+    @property
+    def has_times(self) -> bool:
+        """Whether any row is later than another; else the order of the rows says nothing of what came first."""
+        times = self.table["timestamp"]
+        return len(times) > 0 and times[0] != times[-1]
+
     def __len__(self) -> int:
         return len(self.table)
 

@@ -114,7 +114,16 @@ class ItemSpace:
                 f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
                 "user out, or learn from interactions with `fit`"
             )
-        histories, weights = self.users.liked_of(histories, weights)
+        return self._asked(*self.users.liked_of(histories, weights), centre, new)
+
+    def _asked(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None,
+        centre: Vectors | None = None,
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give users' queries, of what they liked."""
         if self.behaviour is None or self.behaviour.content:
             tastes = self.tastes(histories, weights, centre)
         else:
@@ -135,20 +144,13 @@ class ItemSpace:
             found[there] = self.users.taste(self.content, [histories[line] for line in there], centre, liked)
         return found
 
-    def _liked_of(
-        self, histories: Sequence[Rows], weights: Sequence[Vectors]
-    ) -> tuple[Sequence[Rows], Sequence[Vectors]]:
-        liked, told = self.users.liked_of(histories, weights)
-        return liked, [] if told is None else told
-
     def asked_apart(
         self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
     ) -> AskedApart:
-        """Give users' queries as `asked` does, and what is in them apart."""
+        """Give queries as `asked` does, and what is in them apart, of what was liked; see `UserModel.liked_of`."""
         if (block := self.behaviour) is None:
-            served = self.asked(histories, weights)
+            served = self._asked(histories, weights)
             return AskedApart(served, served, None)
-        histories, weights = self._liked_of(histories, weights)
         tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)

@@ -273,8 +273,8 @@ class Lessons:
             self.tell(Step(part, past, done, total))
 
     def _liked(self, pasts: Sequence[History]) -> list[History]:
-        """Leave out what was disliked, which no part learns from, as none is asked with it."""
-        return [past.without_dislikes(self.config.users.least) for past in pasts]
+        """Give what was liked, as much as it counts: no part learns from dislikes, as none is asked with them."""
+        return [past.counted_by(self.config.users) for past in pasts]
 
     def _fewer(self, epochs: int) -> int:
         return max(1, round(self.config.refresh_passes * epochs))

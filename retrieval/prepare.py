@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Rows
-from retrieval.interaction_repeats import once
+from retrieval.interaction_repeats import Repeats, once
 from retrieval.interactions import Interactions
 from retrieval.known_items import known_row
 from retrieval.users import UserModel
@@ -44,10 +44,10 @@ class History:
     def __getitem__(self, part: slice) -> "History":
         return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
 
-    def without_dislikes(self, least: float | None) -> "History":
-        """Leave out what weighs less than this, or nothing; see `retrieval.users.UserModel`."""
-        kept = UserModel(least=least).is_liked(self.weights)
-        return self if kept.all() else History(self.user_id, self.rows[kept], self.timestamps[kept], self.weights[kept])
+    def counted_by(self, users: UserModel) -> "History":
+        """Give what was liked, with how much each counts in place of its weight."""
+        kept = users.is_liked(self.weights)
+        return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]))
 
     def liked(self, least: float) -> Rows:
         """Give the rows of what weighs at least so much."""
@@ -122,7 +122,7 @@ def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
     rows = np.array([-1 if row is None else row for row in known], np.int64)[ids.indices.to_numpy()]
     here = rows >= 0
     rows = rows[here]
-    users, names = _user_numbers(table["user_id"])
+    users, names = _numbers(table["user_id"])
     users = users[here]
     keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
     kept = once(keys, heavy, interactions.repeats)  # the log is in time order
@@ -133,30 +133,36 @@ def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
     return Gathered(names, lengths, rows[first], timestamps, kept.weights[by_user])
 
 
-def least_liked(pasts: Sequence[History]) -> float:
-    """Give half of the largest weight of all: what weighs less was disliked, as a rating of 1 or 2 out of 5."""
-    return max((float(past.weights.max()) for past in pasts if len(past)), default=0.0) / 2
+def least_liked(pasts: Sequence[History | Gathered], repeats: Repeats) -> float:
+    """Give what a rating must be for a like: half of the largest, for 1 or 2 out of 5 is a dislike; 0 of other weights.
+
+    Nobody dislikes what they bought once and others ten times.
+    """
+    if repeats != "last":
+        return 0.0
+    return max((float(past.weights.max()) for past in pasts if len(past.weights)), default=0.0) / 2
 
 
 def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:
     """Split each user's interactions by time: the earlier ones, and the last ``ceil(share * n)``.
 
     At least one interaction of every user stays in the first part, so a user with a single one is wholly
-    there. Of interactions at the same second those later in the log count as later.
+    there. Of interactions at the same second those later in the log count as later. Of a log without times so many of
+    each user are drawn at random, always the same, whatever the order of its rows.
 
     Raises:
         InputError: When the share is not between 0 and 1.
 
-    >>> log = pa.table({"user": ["a", "a", "a", "b"], "item": ["mug", "cup", "jar", "mug"]})
+    >>> log = pa.table({"user": ["a", "a", "a", "b"], "item": ["mug", "cup", "jar", "mug"], "time": [1, 2, 3, 3]})
     >>> earlier, later = hold_out_last(Interactions.from_arrow(log))
     >>> earlier.table["item_id"].to_pylist(), later.table["item_id"].to_pylist()
     (['mug', 'cup', 'mug'], ['jar'])
     """
     if not 0 < share < 1:
         raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
-    users, names = _user_numbers(interactions.table["user_id"])
+    users, names = _numbers(interactions.table["user_id"])
     lengths = np.bincount(users, minlength=len(names))
-    order = np.argsort(users, kind="stable")
+    order = np.argsort(users, kind="stable") if interactions.has_times else _drawn(interactions.table, users)
     place = np.empty(len(users), np.int64)
     place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
     # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
@@ -167,9 +173,16 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     return earlier, later
 
 
-def _user_numbers(user_ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Number users in the order of their ids: (N,) int64, and the ids."""
-    encoded = user_ids.combine_chunks().dictionary_encode()
+def _drawn(table: pa.Table, users: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the places of the rows user by user, each in an order that is drawn whatever that of the rows is."""
+    known = np.lexsort((table["weight"].to_numpy(), _numbers(table["item_id"])[0], users))
+    drawn = np.random.default_rng(0).random(len(users))
+    return known[np.lexsort((drawn, users[known]))]
+
+
+def _numbers(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Number users or items in the order of their ids: (N,) int64, and the ids."""
+    encoded = ids.combine_chunks().dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))

@@ -156,7 +156,7 @@ class Recommending(LaterStages):
     def _asked(self, stage: SecondStage, users: UserHistories, new: Vectors | None) -> Asked:
         """Give users as the sources of the second stage take them."""
         facts = stage.features.facts
-        liked = users.weights or [np.full(len(rows), facts.usual, np.float32) for rows in users.rows]
+        liked = users.weights or [np.full(len(rows), stage.features.usual, np.float32) for rows in users.rows]
         times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
         return Asked(users.rows, liked, times, new, users.idle)
 

@@ -157,7 +157,7 @@ class SecondStage:
         scores = part.scores.copy()
         if len(short := np.flatnonzero(lengths_of(part.histories))):
             some = part.take(short)
-            asked = Asked.of(some, self.features.facts.usual, self.features.facts.now)
+            asked = Asked.of(some, self.features.usual, self.features.facts.now).liking(self.space.users)
             scores[short] = self.features.sources[0].scores(asked, np.maximum(some.rows, 0))
         return part.reordered(scores, STAGE)
 

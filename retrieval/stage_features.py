@@ -62,6 +62,12 @@ class StageFeatures:
         return next((space.profiles for space in spaces), None)
 
     @property
+    def usual(self) -> float:
+        """The weight of what has none."""
+        users = users_of_space(self.sources)
+        return self.facts.usual if users is None else users.weight_of(self.facts.usual)
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """The F columns, in order; the first is the z-score of the first source."""
         return (
@@ -94,7 +100,7 @@ class StageFeatures:
         found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
         if not candidates.rows.size:
             return found
-        asked = Asked.of(candidates, self.facts.usual, self.facts.now).liking(users_of_space(self.sources))
+        asked = Asked.of(candidates, self.usual, self.facts.now).liking(users_of_space(self.sources))
         for start in range(0, len(candidates), BLOCK):
             part = slice(start, min(start + BLOCK, len(candidates)))
             kept = candidates.rows[part] >= 0
@@ -106,7 +112,8 @@ class StageFeatures:
         place = len(self.sources) * len(_OF_SOURCE)
         scores = self._scores(asked, rows)
         here[0:place:2], here[1:place:2] = spread(scores, kept), ranked(scores, kept)
-        counts = tastes(asked, self.facts.usual)
+        users = users_of_space(self.sources)
+        counts = tastes(asked, self.facts.usual, in_order=users is None or users.in_order)
         for name, vectors in self.views.items():
             here[place : place + TASTES] = compared(vectors, counts, rows)
             here[place + TASTES] = self._missing[name].take(rows)

@@ -29,7 +29,7 @@ class Told(NamedTuple):
     lengths: NDArray[np.int64]
 
 
-def tastes(asked: Asked, usual: float) -> Told:
+def tastes(asked: Asked, usual: float, *, in_order: bool = True) -> Told:
     """Say how much each of the last items of a history counts to four tastes of the user.
 
     All of them by their weight, those liked more than the user's mean, those liked less, and the last one.
@@ -37,11 +37,12 @@ def tastes(asked: Asked, usual: float) -> Told:
     Args:
         asked: Users.
         usual: What the only item of a history is compared with.
+        in_order: Whether the order of a history says anything; else all of it is the last.
     """
     rows = np.concatenate([np.empty(0, np.int64), *(one[-READ:] for one in asked.histories)])
     told = np.concatenate([np.empty(0, np.float32), *(one[-READ:] for one in asked.weights)])
     lengths = np.minimum(lengths_of(asked.histories), READ)
-    back = ages(lengths)
+    back = ages(lengths) if in_order else np.zeros(len(rows), np.int64)
     usually = np.where(lengths == 1, usual, means(told, lengths))
     recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)
     counts = np.stack([recent * told, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), back == 0])

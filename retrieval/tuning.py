@@ -17,8 +17,9 @@ from retrieval.interactions import Interactions
 from retrieval.item_space import ItemSpace
 from retrieval.judging import FEWEST, Judging
 from retrieval.known_items import known_items
+from retrieval.log_kind import LogKind
 from retrieval.preparation import prepare
-from retrieval.prepare import History, histories, least_liked
+from retrieval.prepare import History, histories
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
 MOST_FAILURES = 5
@@ -119,8 +120,9 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
         interactions, _ = prepare(interactions, config.prepare)
     interactions, known = known_items(interactions, bundle.items)
     pasts = histories(interactions, bundle.items)
+    kind = LogKind.of(pasts, interactions.repeats)
+    config, pasts, least = kind.config(config), kind.read(pasts), kind.least
     cuts = cut(pasts, config.way) if pasts else []
-    least = least_liked(pasts)
     if (users := len(taught(cuts, least))) < FEWEST:
         raise TrainingError(
             f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
@@ -130,8 +132,11 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
 
     def judge(tried: BehaviourConfig) -> float:
+        settings = kind.config(replace(config, behaviour=tried))
+
         def learn(some: Sequence[History]) -> Behaviour:
-            return learn_behaviour(some, described, tried)
+            liked = (past.counted_by(settings.users) for past in some)
+            return learn_behaviour([past for past in liked if len(past)], described, settings.behaviour)
 
         return learned_block(learn, content, cuts, judging).value
 

@@ -101,7 +101,7 @@ class UserHistories:
         names = tuple(user_ids) or tuple(sorted(there))
         pasts = [found.get(user) or History.empty(user) for user in names]
         last = np.array([int(past.timestamps[-1]) if len(past) else -1 for past in pasts], np.int64)
-        least = least_liked(every) if log.repeats == "last" else 0.0
+        least = least_liked(every, log.repeats)
         return cls([past.rows for past in pasts], [past.weights for past in pasts], None, names, least, last)
 
     def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":

@@ -10,6 +10,8 @@ from indexing.encoders.base import unit
 from indexing.types import Mask, Rows, Vectors
 from retrieval.ragged import ages, lengths_of, weighted
 
+ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
+
 
 @dataclass(frozen=True)
 class UserModel:
@@ -23,11 +25,32 @@ class UserModel:
         longest: Only this many last items of a history are read.
         least: What weighs less was disliked: it says nothing of what a user likes. When None, half of the largest
             weight of the same history; 0 where weights are no ratings, as of events.
+        counts: Whether weights are counts, as of plays: who played something a hundred times does not like it a hundred
+            times as much, so that they count by their logarithm.
     """
 
     half_life: float = 10.0
     longest: int = 200
     least: float | None = 0.0
+    counts: bool = False
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the order of a history says anything."""
+        return self.half_life < ALL_ALIKE
+
+    def worth(self, weights: Vectors) -> Vectors:
+        """Say how much interactions count, by their weights.
+
+        >>> UserModel(counts=True).worth(np.array([1, 3, 255])).tolist()
+        [1.0, 2.0, 8.0]
+        """
+        given = np.asarray(weights, np.float32)
+        return np.log2(1 + np.maximum(given, 0)) if self.counts else given
+
+    def weight_of(self, worth: float) -> float:
+        """Give the weight that counts so much."""
+        return 2**worth - 1 if self.counts else worth
 
     def is_liked(self, weights: Vectors) -> Mask:
         """Say which items of a history were liked, by their weights: (n,) bool.
@@ -43,12 +66,12 @@ class UserModel:
     def liked_of(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
     ) -> tuple[Sequence[Rows], Sequence[Vectors] | None]:
-        """Leave out of histories what was disliked; nothing where there are no weights."""
+        """Give what of histories was liked, and how much each counts; all, where there are no weights."""
         if weights is None:
             return histories, None
         masks = [self.is_liked(one) for one in weights]
         rows = [history[mask] for history, mask in zip(histories, masks, strict=True)]
-        return rows, [np.asarray(one)[mask] for one, mask in zip(weights, masks, strict=True)]
+        return rows, [self.worth(np.asarray(one)[mask]) for one, mask in zip(weights, masks, strict=True)]
 
     def weights(self, length: int) -> Vectors:
         """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.

@@ -31,7 +31,7 @@ ATTRIBUTES = pa.table(
 
 def listed(rows: list[list[int]], scores: list[list[float]]) -> Candidates:
     given = np.array(scores, np.float32)
-    return Candidates(np.zeros((len(rows), 2), np.float32), np.array(rows), given, ItemIds("abcd"), "rerank")
+    return Candidates(np.zeros((len(rows), 2), np.float32), np.array(rows), given, ItemIds([*"abcd"]), "rerank")
 
 
 FOUND = listed([[0, 1, 2, 3], [3, 0, -1, -1]], [[0.9, 0.8, 0.7, 0.6], [0.5, 0.5, -np.inf, -np.inf]])

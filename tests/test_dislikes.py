@@ -127,8 +127,8 @@ def test_a_space_asks_with_what_was_liked_alone() -> None:
 
 def test_histories_are_learned_from_without_dislikes() -> None:
     past = History("u", np.arange(3), np.arange(3), np.array([1, 5, 2.5], np.float32))
-    assert past.without_dislikes(2.5).rows.tolist() == [1, 2]
-    assert past.without_dislikes(0.0) is past
+    assert past.counted_by(UserModel(least=2.5)).rows.tolist() == [1, 2]
+    assert past.counted_by(UserModel()).weights.tolist() == [1, 5, 2.5]
 
 
 @pytest.mark.parametrize("least", [0.0, 2.5])

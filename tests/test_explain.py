@@ -17,7 +17,7 @@ FOUND = Candidates(
     np.zeros((2, 4), np.float32),
     np.array([[2, 0], [1, -1]]),
     np.array([[1, 0.5], [1, -np.inf]], np.float32),
-    ItemIds("abc"),
+    ItemIds([*"abc"]),
     "retrieve",
 )
 TOLD = [[Explanation(name, 1.0, 1.0, 0.0, 0.0, ()) for name in names] for names in ("ca", "b")]

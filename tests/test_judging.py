@@ -27,10 +27,10 @@ def history(rows: list[int], weights: list[float]) -> History:
 
 def test_half_of_the_largest_weight_is_liked() -> None:
     pasts = [history([0, 1], [1, 2]), history([], []), history([2, 3, 4], [5, 2.5, 2.4])]
-    assert least_liked(pasts) == 2.5
+    assert least_liked(pasts, "last") == 2.5
     assert [past.liked(2.5).tolist() for past in pasts] == [[], [], [2, 3]]
-    assert least_liked([history([0], [1])]) == 0.5  # a log without ratings: all of it
-    assert least_liked([]) == 0
+    assert least_liked(pasts, "max") == least_liked(pasts, "sum") == 0  # no ratings: all of it
+    assert least_liked([], "last") == 0
 
 
 def test_what_was_disliked_need_not_be_found() -> None:

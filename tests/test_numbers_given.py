@@ -23,7 +23,7 @@ from retrieval.training.config import AdapterConfig, BehaviourConfig
 
 TABLE = pa.table({"item_id": list("abc"), "price": [1.0, 2.0, 9.0], "cat": ["x", "y", "x"]})
 SCORES = np.array([[3.0, 2.0, 1.0]], np.float32)
-FOUND = Candidates(np.zeros((1, 2), np.float32), np.array([[0, 1, 2]]), SCORES, ItemIds("abc"), "retrieve")
+FOUND = Candidates(np.zeros((1, 2), np.float32), np.array([[0, 1, 2]]), SCORES, ItemIds([*"abc"]), "retrieve")
 
 
 @pytest.mark.parametrize("weight", [1e308, -1e300, float("nan"), float("inf"), True, "1", None])

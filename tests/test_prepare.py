@@ -99,9 +99,24 @@ def test_hold_out_by_hand() -> None:
 
 
 def test_equal_seconds_are_cut_by_the_order_of_the_log() -> None:
-    earlier, later = hold_out_last(made_of([("ann", item, 7) for item in ("pot", "mug", "jar", "cup")]), 0.5)
-    assert earlier.table["item_id"].to_pylist() == ["pot", "mug"]
+    rows = [("ann", item, 7) for item in ("pot", "mug", "jar", "cup")]
+    earlier, later = hold_out_last(made_of([*rows, ("bob", "pot", 8)]), 0.5)
+    assert earlier.table["item_id"].to_pylist() == ["pot", "mug", "pot"]
     assert later.table["item_id"].to_pylist() == ["jar", "cup"]
+
+
+def test_without_times_what_is_held_out_is_drawn_whatever_the_order_of_the_rows() -> None:
+    rows = [(user, f"i{number:02}", 0) for user in ("ann", "bob") for number in range(40)]
+    found = []
+    for seed in range(3):
+        shuffled = np.random.default_rng(seed).permutation(len(rows)).tolist()
+        _, later = hold_out_last(made_of([rows[place] for place in shuffled]), 0.25)
+        found.append(sorted(zip(*(later.table[name].to_pylist() for name in ("user_id", "item_id")), strict=True)))
+    assert found[0] == found[1] == found[2]
+    assert [sum(user == name for user, _ in found[0]) for name in ("ann", "bob")] == [10, 10]
+    of_ann, of_bob = ([item for user, item in found[0] if user == name] for name in ("ann", "bob"))
+    assert of_ann != of_bob  # each user's own draw
+    assert of_ann[-10:] != [f"i{number:02}" for number in range(30, 40)]
 
 
 def test_users_with_one_interaction_leave_nothing_to_hold_out() -> None:
@@ -127,7 +142,8 @@ def test_what_is_held_out_is_the_last_of_each_user(rows: list[Row], percent: int
         count = len(first) + len(last)
         assert len(last) == min(ceil(percent * count / 100), count - 1)
         assert first
-        assert max(first) < min(last, default=(10, 0))
+        if len({second for _, _, second in rows}) > 1:  # without times they are drawn
+            assert max(first) < min(last, default=(10, 0))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.2, 20, float("nan")])

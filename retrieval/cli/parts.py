@@ -75,6 +75,8 @@ def parts_of(
     split = held_out(options.open(source), hold_out, way)
     if split.cut is None:
         told = f"the last {hold_out:.0%} of each user's interactions"
+        if not split.past.has_times and not split.future.has_times:
+            told = f"{hold_out:.0%} of each user's interactions, drawn at random, for the log has no times"
     else:
         told = f"the last {hold_out:.0%} of all interactions, from {_day(split.cut)} on"
     return _parts(split.past, split.future, f"to be found: {told}{weight}")

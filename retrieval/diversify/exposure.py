@@ -19,7 +19,7 @@ def exposures(lists: Candidates, k: int) -> NDArray[np.int64]:
 
     >>> from indexing import ItemIds
     >>> rows, scores = np.array([[2, 0], [2, -1]]), np.array([[2, 1], [2, -np.inf]], np.float32)
-    >>> exposures(Candidates(np.zeros((2, 2), np.float32), rows, scores, ItemIds("abc"), "retrieve"), k=2).tolist()
+    >>> exposures(Candidates(np.zeros((2, 2), np.float32), rows, scores, ItemIds([*"abc"]), "retrieve"), k=2).tolist()
     [1, 0, 2]
     """
     if k < 1:

@@ -23,7 +23,8 @@ def relevance(candidates: Candidates, sharpness: float = 1.0) -> NDArray[np.floa
 
     >>> from indexing import ItemIds
     >>> scores = np.array([[9.0, 8.0, 5.0, -np.inf]], np.float32)
-    >>> found = Candidates(np.zeros((1, 2), np.float32), np.array([[2, 0, 1, -1]]), scores, ItemIds("abc"), "retrieve")
+    >>> rows, items = np.array([[2, 0, 1, -1]]), ItemIds(["a", "b", "c"])
+    >>> found = Candidates(np.zeros((1, 2), np.float32), rows, scores, items, "retrieve")
     >>> relevance(found).tolist()
     [[1.0, 0.75, 0.0, 0.0]]
     """

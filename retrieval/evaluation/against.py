@@ -182,7 +182,7 @@ def against_baselines(
     if known.unknown == known.interactions:
         raise InputError(no_known_item(past, candidates.items))
     if least is None:
-        least = least_liked(histories(log, candidates.items)) if log.repeats == "last" else 0.0
+        least = least_liked(histories(log, candidates.items), log.repeats)
     measure = MEASURE if MEASURE in measures else measures[0]
     lines = [line for line, ids in enumerate(relevant) if len(ids)]
     drawn = draw(len(lines), users_in_time(candidates.items, MOST_JUDGED), seed)

@@ -142,7 +142,7 @@ def evaluate(
     >>> from indexing import ItemIds
     >>> queries, rows = np.zeros((2, 4), np.float32), np.array([[0, 1], [2, -1]])
     >>> scores = np.array([[0.9, 0.8], [0.7, -np.inf]], np.float32)
-    >>> found = Candidates(queries, rows, scores, ItemIds("abcd"), "retrieve")
+    >>> found = Candidates(queries, rows, scores, ItemIds([*"abcd"]), "retrieve")
     >>> evaluate(found, [{"b"}, {"c", "d"}], measures=["recall@2", "mrr@2"]).means
     {'recall@2': 0.75, 'mrr@2': 0.75}
     """

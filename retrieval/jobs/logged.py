@@ -15,7 +15,7 @@ from indexing.types import Rows, Vectors
 from retrieval.interactions import Interactions
 from retrieval.jobs.lines import Chunk, UserLines
 from retrieval.known_items import no_known_item
-from retrieval.prepare import gathered
+from retrieval.prepare import gathered, least_liked
 from retrieval.profiles import Profiles
 
 
@@ -48,7 +48,7 @@ class LoggedHistories:
         if not len(found.rows):
             raise InputError(no_known_item(log, items))
         there = np.flatnonzero(found.lengths)
-        least = float(found.weights.max()) / 2 if log.repeats == "last" else 0.0
+        least = least_liked([found], log.repeats)
         names = pa.array(found.user_ids, pa.string()).take(pa.array(there))
         return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights, least)
 

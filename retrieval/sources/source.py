@@ -82,7 +82,7 @@ class Asked:
         return cls(candidates.histories, weights, times, candidates.new, candidates.idle)
 
     def liking(self, users: UserModel | None) -> "Asked":
-        """Leave out what each disliked."""
+        """Give what each liked, with how much each counts in place of its weight."""
         if users is None:
             return self
         histories, weights = users.liked_of(self.histories, self.weights)

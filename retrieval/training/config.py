@@ -110,6 +110,8 @@ class NextItemsConfig:
         id_dropout: Share of items that have to do with what is predicted from content, in each batch.
         feature_dropout: Share of the description's columns that are left out of each batch.
         predicting: Learning rate of that prediction, as a multiple.
+        half_lives: In positions of a history, at the start: of all of it, of what was done just now, of what was
+            disliked.
         seed: Of initialisation, cuts and dropout.
     """
 
@@ -125,6 +127,7 @@ class NextItemsConfig:
     id_dropout: float = 0.3
     feature_dropout: float = 0.5
     predicting: float = 0.02
+    half_lives: tuple[float, float, float] = (15.0, 3.0, 15.0)
     seed: int = 0
 
     def epochs_for(self, users: int) -> int:

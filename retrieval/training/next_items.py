@@ -21,8 +21,6 @@ from retrieval.training.loop import Schedule, digest, learn
 from retrieval.training.losses import sampled_softmax
 from retrieval.training.row_adam import RowAdam
 
-# The history as a whole, what was done just now, and what was disliked; half-lives at the start.
-_HALF_LIVES = (15.0, 3.0, 15.0)
 _SPREAD = 0.05  # of random factors: scores start near zero
 
 
@@ -123,7 +121,7 @@ class NextItems:
         self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
         self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
         self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
-        self.half_lives = torch.tensor(np.log(_HALF_LIVES), dtype=torch.float32)
+        self.half_lives = torch.tensor(np.log(config.half_lives), dtype=torch.float32)
         disliked = (levels < levels.max() / 2).astype(np.float32)
         self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
         self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays

@@ -62,7 +62,7 @@ class StageLearner:
 
     def seen(self, space: ItemSpace, pasts: Sequence[History]) -> StageFeatures:
         """Learn sources and counts from the past that a space was learned from."""
-        liked = (past.without_dislikes(space.users.least) for past in pasts)
+        liked = (past.counted_by(space.users) for past in pasts)
         some = [past for past in liked if len(past)]
         sources = self.learn(some, space) if self.learn else learn_sources(some, space, self.config.sources)
         return StageFeatures(sources, self.views, ItemFacts.of(some, len(self.items)))

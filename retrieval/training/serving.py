@@ -8,8 +8,8 @@ import numpy as np
 
 from retrieval.behaviour import Behaviour
 from retrieval.training.choosing import Values, first_as_good
+from retrieval.users import ALL_ALIKE
 
-ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
 GRID: Mapping[str, tuple[float, ...]] = {
     "half_life": (20.0, 5.0, 10.0, 50.0, ALL_ALIKE),
     "share": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5),
@@ -42,17 +42,21 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
     return replace(block, attention=replace(block.attention, share=serving["attention"]))
 
 
-def choose_serving(block: Behaviour, judge: Callable[[Behaviour], Values]) -> tuple[Behaviour, Serving, float]:
+def choose_serving(
+    block: Behaviour, judge: Callable[[Behaviour], Values], *, in_order: bool = True
+) -> tuple[Behaviour, Serving, float]:
     """Choose how a block is served; see `choose`.
 
     Args:
         block: Learned from what came before.
         judge: What each user is worth as it is served: higher is better.
+        in_order: Whether the order of histories says anything.
 
     Returns:
         The block as it is to be served, how, and how good that is.
     """
-    serving, value = choose(lambda one: judge(served(block, one)), attention=block.attention is not None)
+    attends = block.attention is not None
+    serving, value = choose(lambda one: judge(served(block, one)), attention=attends, in_order=in_order)
     return served(block, serving), serving, value
 
 
@@ -67,7 +71,9 @@ def choose_few(block: Behaviour, judge: Callable[[Behaviour], Values]) -> tuple[
     return replace(block, few=few), few
 
 
-def choose(judge: Callable[[Serving], Values], *, attention: bool = False) -> tuple[Serving, float]:
+def choose(
+    judge: Callable[[Serving], Values], *, attention: bool = False, in_order: bool = True
+) -> tuple[Serving, float]:
     """Choose one value after the other, twice around, by what is as good as the best on a later part of the log.
 
     Of what is as good the first of the grid is taken; see `first_as_good`.
@@ -75,11 +81,14 @@ def choose(judge: Callable[[Serving], Values], *, attention: bool = False) -> tu
     Args:
         judge: What each user is worth when served so: higher is better.
         attention: Whether there is attention.
+        in_order: Whether the order of histories says anything; else all items of one count alike.
 
     Returns:
         How to serve, and how good that is.
     """
-    grid = {**GRID, **ATTENTION} if attention else GRID
+    grid = {**GRID, **ATTENTION} if attention else dict(GRID)
+    if not in_order:
+        grid["half_life"] = (ALL_ALIKE,)
     serving: Serving = {name: values[0] for name, values in grid.items()}
     known: dict[Any, Values] = {}
 

@@ -13,8 +13,7 @@ from retrieval.sources import Book, Neighbours, Popular, Recent, Source, space_s
 from retrieval.training.behaviour import levels_of, touched
 from retrieval.training.closed_form import Doubles, ease
 from retrieval.training.stage_config import SourcesConfig
-
-_ALL_ALIKE = 1e9  # a half-life of so many positions
+from retrieval.users import ALL_ALIKE
 
 
 def learn_sources(
@@ -36,17 +35,17 @@ def learn_sources(
     liked = (worth >= 1).astype(np.float32)
     lately = learn_ease("ease", pasts, worth, config.half_life, config, book)
     if np.array_equal(liked, worth):  # as where weights are all alike: the same matrix
-        of_liked = replace(lately, name="ease_liked", half_life=_ALL_ALIKE)
+        of_liked = replace(lately, name="ease_liked", half_life=ALL_ALIKE)
     else:
-        of_liked = learn_ease("ease_liked", pasts, liked, _ALL_ALIKE, config, book)
+        of_liked = learn_ease("ease_liked", pasts, liked, ALL_ALIKE, config, book)
     return (
         *space_sources(space, book),
         lately,
         of_liked,
-        learn_ease("ease_ratings", pasts, worth - 1, _ALL_ALIKE, config, book),
-        learn_next(pasts, count, config, book),
+        learn_ease("ease_ratings", pasts, worth - 1, ALL_ALIKE, config, book),
+        *([learn_next(pasts, count, config, book)] if config.ahead else []),
         Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
-        learn_recent(pasts, count, config.days, book),
+        *([learn_recent(pasts, count, config.days, book)] if config.days else []),
     )
 
 

@@ -79,9 +79,9 @@ class SourcesConfig:
         most_items: EASE inverts a matrix of so many items, the most touched.
         regularisation: Of EASE.
         half_life: In a history, for EASE.
-        ahead: What follows an item within so many steps counts as coming next.
+        ahead: What follows an item within so many steps counts as coming next; 0 goes without that source.
         doubt: So many further interactions of an item that led nowhere are assumed.
-        days: Of what is popular of late.
+        days: Of what is popular of late; 0 goes without.
     """
 
     neighbours: int = 200

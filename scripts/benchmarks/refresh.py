@@ -114,7 +114,7 @@ class Trial:
         """Give ndcg@20 of each user with a past who liked something in the days that follow."""
         retriever = Retriever.load(root)
         pasts = {past.user_id: past for past in histories(self.until(end), retriever.items)}
-        least = least_liked(list(pasts.values()))
+        least = least_liked(list(pasts.values()), "last")
         later = histories(self.until(end + JUDGED * DAY, end), retriever.items)
         wanted = [one for one in later if one.user_id in pasts and len(one.liked(least))]
         known = [pasts[one.user_id] for one in wanted]

@@ -53,7 +53,7 @@ def asked(past: Interactions) -> list[Rows]:
 
 
 def test_popularity_by_hand() -> None:
-    items = ItemIds("abcd")
+    items = ItemIds([*"abcd"])
     log = pa.table(
         {"user": list("1231245"), "item": list("aaabbcx"), "time": [DAY * day for day in (0, 0, 0, 2, 3, 3, 4)]}
     )

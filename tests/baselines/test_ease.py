@@ -11,7 +11,7 @@ from indexing.item_ids import ItemIds
 from retrieval.baselines import EASE
 from retrieval.interactions import Interactions
 
-ITEMS = ItemIds("abc")
+ITEMS = ItemIds([*"abc"])
 
 
 def log(*pairs: str, weights: list[float] | None = None) -> Interactions:
@@ -64,7 +64,7 @@ def test_each_item_is_a_ridge_regression_on_the_others(weighted: bool, count: in
     past = Interactions.from_arrow(pa.table({"user": users.astype(str), "item": items.astype(str), "weight": weights}))
     matrix = np.zeros((count, 8))
     matrix[users, items] = weights if weighted else 1
-    model = EASE.fit(past, ItemIds("01234567"), regularisation=3.0, weighted=weighted)
+    model = EASE.fit(past, ItemIds([*"01234567"]), regularisation=3.0, weighted=weighted)
     for item in range(8):
         others = np.delete(matrix, item, axis=1)
         solved = np.linalg.solve(others.T @ others + 3 * np.eye(7), others.T @ matrix[:, item])

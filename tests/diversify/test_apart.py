@@ -19,7 +19,7 @@ def test_by_hand() -> None:
         np.zeros((1, 2), np.float32),
         np.array([[0, 1, 2, 3]]),
         np.array([[4, 3, 2, 1]], np.float32),
-        ItemIds("abcd"),
+        ItemIds([*"abcd"]),
         "retrieve",
     )
     for most, rows in ((1.0, [0, 1, 2, 3]), (0.85, [0, 1, 2, 3]), (0.79, [0, 2, 1, 3]), (0.5, [0, 2, 1, 3])):

@@ -17,7 +17,7 @@ from tests.diversify.lists import ITEMS, cosine, lists, picked_plainly, plain_re
 def candidates(rows: list[list[int]], scores: list[list[float]]) -> Candidates:
     given = np.array(rows)
     shown = np.where(given < 0, -np.inf, np.array(scores)).astype(np.float32)
-    return Candidates(np.zeros((len(rows), 2), np.float32), given, shown, ItemIds("abcd"), "retrieve")
+    return Candidates(np.zeros((len(rows), 2), np.float32), given, shown, ItemIds([*"abcd"]), "retrieve")
 
 
 def test_exposures_are_counts_of_the_first() -> None:

@@ -184,7 +184,7 @@ def test_nothing_in_nothing_out(name: str) -> None:
 def candidates(scores: list[float], rows: Rows | None = None, history: tuple[int, ...] = ()) -> Candidates:
     count = len(scores)
     given = np.arange(count) if rows is None else rows
-    items = ItemIds("abcdefgh"[: max(count, 6)])
+    items = ItemIds([*"abcdefgh"[: max(count, 6)]])
     past = (np.array(history, np.int64),)
     return Candidates(
         np.zeros((1, 2), np.float32), given[None], np.array([scores], np.float32), items, "rerank", (), past

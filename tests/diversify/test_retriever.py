@@ -111,7 +111,7 @@ def test_an_item_without_content_resembles_nothing() -> None:
     plain = MMR(vectors, centre=centre)
     inside = MMR(np.array([[2, 0], [2, 0], [0, 0], [0, 2]], np.float32))
     scores = np.array([[4, 3, 2, 1]], np.float32)
-    lists = Candidates(np.zeros((1, 2), np.float32), np.arange(4)[None], scores, ItemIds("abcd"), "x")
+    lists = Candidates(np.zeros((1, 2), np.float32), np.arange(4)[None], scores, ItemIds([*"abcd"]), "x")
     assert (diversified(lists, plain).rows == diversified(lists, inside).rows).all()
 
 

@@ -24,7 +24,7 @@ from retrieval.evaluation.popularity import (
 from retrieval.evaluation.variety import calibration, diversity
 from retrieval.interactions import Interactions
 
-ITEMS = ItemIds("abcdef")
+ITEMS = ItemIds([*"abcdef"])
 NAN = float("nan")
 # Of four users all met a, two met b (one of them twice), one met c; d, e and f are new; one met what is not here.
 LOG = Interactions.from_arrow(
@@ -47,7 +47,7 @@ def test_the_past_is_counted_by_users_and_by_interactions() -> None:
 
 
 def test_an_item_put_in_again_is_counted_at_its_new_row() -> None:
-    changed = ItemIds("ab").changed((["a"], ["a", "c"]))
+    changed = ItemIds([*"ab"]).changed((["a"], ["a", "c"]))
     assert Past.of(LOG, changed).users.tolist() == [0, 2, 4, 1]
 
 

@@ -17,7 +17,7 @@ from retrieval.evaluation.intervals import bootstrap_intervals
 from retrieval.interactions import Interactions
 from tests.toy import ToyEncoder, toy_file
 
-ITEMS = ItemIds("abcdef")
+ITEMS = ItemIds([*"abcdef"])
 
 
 def log(pairs: str) -> Interactions:

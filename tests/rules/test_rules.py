@@ -19,7 +19,7 @@ from retrieval.filters import field
 from retrieval.rules import Boost, Bury, Exclude, Fresh, Pin, Rule, Ruled, Rules
 from retrieval.rules.applying import newness
 
-ITEMS = ItemIds("abcdefgh")
+ITEMS = ItemIds([*"abcdefgh"])
 SHOP = pa.table(
     {
         "item_id": list(ITEMS),
@@ -36,7 +36,7 @@ def found(*lines: str) -> Candidates:
     rows = np.full((len(lines), length), -1, np.int64)
     scores = np.full((len(lines), length), -np.inf, np.float32)
     for line, text in enumerate(lines):
-        rows[line, : len(text)] = ITEMS.rows(text)
+        rows[line, : len(text)] = ITEMS.rows([*text])
         scores[line, : len(text)] = 5 - np.arange(len(text))
     return Candidates(np.zeros((len(lines), 2), np.float32), rows, scores, ITEMS, "rerank")
 

@@ -125,13 +125,13 @@ def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
         Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
     )
     asked = Asked.after([history("ann", [0]), history("bob", [2])])
-    found = pooled([first, second], asked, ItemIds("wxyz"), 2, names=["ann", "bob"])
+    found = pooled([first, second], asked, ItemIds([*"wxyz"]), 2, names=["ann", "bob"])
     assert found.rows.tolist() == [[1, 2, 3], [0, 1, 3]]
     np.testing.assert_allclose(found.scores, [[1, 0.5, 0.5], [1, 1, 0.5]])
     assert found.query_ids == ("ann", "bob")
     assert [rows.tolist() for rows in found.histories] == [[0], [2]]
     with pytest.raises(InputError, match="0 sources with 2 candidates each"):
-        pooled([], asked, ItemIds("wxyz"), 2)
+        pooled([], asked, ItemIds([*"wxyz"]), 2)
 
 
 def test_the_best_rows_are_those_of_a_full_sort() -> None:

@@ -12,9 +12,9 @@ from retrieval.evaluation import evaluate
 from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.prepare import History
-from retrieval.training.serving import ALL_ALIKE, choose, choose_serving, served
+from retrieval.training.serving import choose, choose_serving, served
 from retrieval.training.trials import Trials, held, ndcg
-from retrieval.users import UserModel
+from retrieval.users import ALL_ALIKE, UserModel
 from tests.test_behaviour import random_block
 
 DIM, ITEMS, LEAST = 5, 30, 2.5
