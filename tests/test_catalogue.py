@@ -230,6 +230,12 @@ def test_columns_that_are_not_there(tmp_path: Path, columns: Columns, message: s
         Catalogue.from_parquet(path, columns=columns)
 
 
+def test_of_very_many_columns_twelve_are_named(tmp_path: Path) -> None:
+    path = parquet(tmp_path, [{f"{number:02}": "t" for number in range(20)}])
+    with pytest.raises(CatalogueError, match=r"did you mean one of \['00', .* '11'\]\?"):
+        Catalogue.from_parquet(path, columns=Columns("sku", ("title",), None))
+
+
 def test_sources_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "items.parquet").write_bytes(b"PAR1 but no more")
     (tmp_path / "notes.docx").write_bytes(b"PK")

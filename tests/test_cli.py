@@ -216,6 +216,7 @@ def test_items_are_added_deleted_and_folded_in(bundle: Path, run: Run, tmp_path:
     assert "replace them with --upsert" in err
     again = json.loads(run("add", bundle, more, "--upsert", "--json")[1])
     assert (again["replaced"], again["unchanged"], again["batch"]) == (0, 1, 0)
+    assert "unchanged" in run("add", bundle, more, "--upsert")[1]
     more.write_text('{"item_id": "red-kite", "title": "red kite", "price": 3}\n')
     assert json.loads(run("add", bundle, more, "--upsert", "--json")[1])["replaced"] == 1
     assert json.loads(run("search", bundle, "red kite", "-k", 1, "--json")[1])[0]["item_id"] == "red-kite"

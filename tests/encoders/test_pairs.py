@@ -87,6 +87,14 @@ def test_what_does_not_score_is_refused(tmp_path: Path, folder: Path, monkeypatc
         load_cross_encoder(str(folder))
 
 
+def test_a_pickle_beside_safetensors_is_not_read(tmp_path: Path, folder: Path) -> None:
+    both = tiny_cross_encoder(tmp_path / "both")
+    (both / "pytorch_model.bin").write_bytes(b"no weights, and nothing that anybody should open")
+    np.testing.assert_array_equal(
+        load_cross_encoder(str(both)).score(PAIRS), load_cross_encoder(str(folder)).score(PAIRS)
+    )
+
+
 def test_a_model_that_sees_is_refused() -> None:
     seeing = SimpleNamespace(modalities=["text", "image", ("image", "text")], num_labels=1)
     with pytest.raises(EncoderError, match=r"org/model also reads .*image.*: name a cross-encoder for texts alone"):
