@@ -138,7 +138,7 @@ class FitReport:
         gain = self.gain
         return (
             f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} by what was learned, "
-            f"{gain.before:.4f} before; difference {gain} (95 % interval)."
+            f"{gain.before:.4f} before; difference {gain} (90 % interval)."
         )
 
     def __repr__(self) -> str:

@@ -36,7 +36,7 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
         return ""
     return (
         f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}, "
-        f"difference {gain} (95 % interval)"
+        f"difference {gain} (90 % interval)"
     )
 
 

@@ -19,6 +19,9 @@ from retrieval.retrieve import retrieve_tastes
 
 JUDGE = "ndcg@10"
 FEWEST = 10  # users that a judgement needs
+SURE = (
+    0.9  # of means drawn again, in the interval of a gain: that it lies wholly above zero is wrong one time in twenty
+)
 
 
 class Gain(NamedTuple):
@@ -29,7 +32,7 @@ class Gain(NamedTuple):
         before: The mean of the one.
         after: The mean of the other.
         difference: ``after - before``.
-        low: Lower end of the paired 95 % bootstrap interval of the difference.
+        low: Lower end of the paired 90 % bootstrap interval of the difference.
         high: Upper end.
     """
 
@@ -109,7 +112,7 @@ class Judging:
         wanted = [cut.last for cut in self.cuts] if wanted is None else wanted
         values = [one[~np.isnan(one)] for one in (self.values(found, wanted, JUDGE) for found in (before, after))]
         apart = (values[1] - values[0])[:, None]
-        low, high = bootstrap_intervals(apart)[0].tolist()
+        low, high = bootstrap_intervals(apart, level=SURE)[0].tolist()
         first, second = (float(one.mean()) for one in values)
         return Gain(len(apart), first, second, second - first, low, high)
 
