@@ -6,7 +6,7 @@ query ``[q ; 0]``, so one inner product over one index serves all of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,22 @@ class Tower:
         return queries
 
 
+class QueryWeights(NamedTuple):
+    """How much each part of a query counts.
+
+    Attributes:
+        half_life: In positions of a history, of the tower in closed form.
+        share: Length of the query of other towers; that of the one in closed form is 1.
+        popular: How much popularity counts beside a history.
+        content: How much a unit content taste counts.
+    """
+
+    half_life: float
+    share: float
+    popular: float
+    content: float
+
+
 @dataclass(frozen=True, eq=False)
 class Behaviour:
     """Item factors, and how a history becomes a query for them.
@@ -98,6 +114,7 @@ class Behaviour:
         content: How much a unit content taste counts, ``alpha``.
         few: A history of so many items counts half, and what somebody new is answered with the other half; 0: whole.
         attention: Added to what the towers ask for, in their dimensions; None goes without.
+        returning: How much each part counts for users who come back; as for those whose visit goes on when None.
     """
 
     items: Vectors
@@ -110,6 +127,14 @@ class Behaviour:
     content: float = 0.0
     few: float = 0.0
     attention: Attention | None = None
+    returning: QueryWeights | None = None
+
+    def weighing(self, weights: QueryWeights) -> "Behaviour":
+        """Give the block with other weights of queries."""
+        closed, *learned = self.towers
+        closed = replace(closed, half_lives=np.full_like(closed.half_lives, weights.half_life))
+        towers = (closed, *(replace(tower, share=weights.share) for tower in learned))
+        return replace(self, towers=towers, popular=weights.popular, content=weights.content)
 
     def queries(
         self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None, new: Vectors | None = None
@@ -264,6 +289,8 @@ class Behaviour:
             tensors["predictor.by_word"] = self.predictor.by_word
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
         tensors["few"] = np.array([self.few])
+        if self.returning is not None:
+            tensors["returning"] = np.array(self.returning)
         for number, tower in enumerate(self.towers):
             for name in _TOWER:
                 tensors[f"tower{number}.{name}"] = getattr(tower, name)
@@ -310,7 +337,8 @@ class Behaviour:
         if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
             raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
         few = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
-        return cls(items, said, confidence, levels, towers, predictor, popular, content, few, attention)
+        returning = QueryWeights(*tensors["returning"].tolist()) if "returning" in tensors else None
+        return cls(items, said, confidence, levels, towers, predictor, popular, content, few, attention, returning)
 
 
 def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:

@@ -74,6 +74,7 @@ def explain(
     if not is_whole(most, 0):
         raise InputError(f"most={shown_number(most)} items of a history; give 0 or more")
     weights = candidates.weights or None if weights is None else weights
+    space = space if candidates.idle is None else space.for_returning
     candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
     asked = [bool(query[space.dim :].any()) for query in candidates.queries]

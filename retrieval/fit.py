@@ -55,6 +55,7 @@ from retrieval.preparation import PreparationReport, prepare
 from retrieval.prepare import History, check_weights, histories
 from retrieval.profile_taste import ProfileTaste
 from retrieval.profiles import Profiles
+from retrieval.returning import learned_before, serving_those_who_return
 from retrieval.second_stage import SecondStage
 from retrieval.stage_lessons import Staged, learn_stage, with_the_last_part
 
@@ -259,10 +260,13 @@ class _Fit:
         passed, newcomers = Fitted(adapter, block, None, space, lessons.description), self._newcomers(block, out)
         if newcomers is not None:
             passed = lessons.short_histories(passed, self.judging, newcomers)
-        later = self.later if block else None  # without behaviour nothing answers new users
+        earlier = None
+        if block and self.later:  # without behaviour nothing answers new users
+            earlier = learned_before(lessons, passed, self.later)
+            passed, earlier = serving_those_who_return(lessons, passed, earlier, self.judging)
         staged = self._helping(
             "reranker",
-            lambda: learn_stage(lessons, passed, self.cuts, self.judging, later),
+            lambda: learn_stage(lessons, passed, self.cuts, self.judging, earlier),
             lambda found: self._answered(found.stage, self.judging.pasts),
         )
         self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
@@ -301,7 +305,7 @@ class _Fit:
         """Say whether the head for those who come back surely gains, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:
             return not staged.stage.leaves_returning
-        first = self.judging.recommend(staged.later.space, asking.pasts)
+        first = self.judging.recommend(staged.later.space.for_returning, asking.pasts)
         self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
         if gain.low > 0:
             return True

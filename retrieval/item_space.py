@@ -73,6 +73,13 @@ class ItemSpace:
             return mean
         return (sum_of(self.content, self.alive) / np.count_nonzero(self.alive)).astype(np.float32)
 
+    @cached_property
+    def for_returning(self) -> "ItemSpace":
+        """The same items, asked as by users who come back; this space where they ask as in a visit that goes on."""
+        if (block := self.behaviour) is None or block.returning is None:
+            return self
+        return replace(self, behaviour=block.weighing(block.returning))
+
     def liking(self, least: float | None) -> "ItemSpace":
         """Give the space that takes what weighs less for disliked; this one when None."""
         return self if least is None else replace(self, users=replace(self.users, least=least))

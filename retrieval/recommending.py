@@ -177,7 +177,8 @@ class Recommending(LaterStages):
     ) -> Candidates:
         """Answer by the index alone."""
         rows, liked_of = users.rows, users.weights
-        queries, exclude = self.user_queries(rows, liked_of, new, least), rows if exclude_seen else []
+        back, exclude = users.idle is not None, rows if exclude_seen else []
+        queries = self.user_queries(rows, liked_of, new, least, returning=back)
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
@@ -186,7 +187,9 @@ class Recommending(LaterStages):
             liked = None if liked_of is None else parts_of(liked_of, split)
             of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(self.user_queries(parts, liked, of_parts, least), k, where, seen, kind="history")
+            each = self._found(
+                self.user_queries(parts, liked, of_parts, least, returning=back), k, where, seen, kind="history"
+            )
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         return replace(
@@ -206,6 +209,8 @@ class Recommending(LaterStages):
         weights: Sequence[Sequence[float] | Vectors] | None = None,
         new: Vectors | None = None,
         least: float | None = None,
+        *,
+        returning: bool = False,
     ) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
 
@@ -214,6 +219,7 @@ class Recommending(LaterStages):
             weights: How much each was liked.
             new: What `new_queries` gives of their profiles.
             least: What weighs less was disliked.
+            returning: Whether users come back, rather than go on with a visit.
         """
         past_rows(histories, len(self.items))
         if least is not None:
@@ -223,7 +229,8 @@ class Recommending(LaterStages):
             if new.shape != (wanted := (len(histories), self.behaviour.items.shape[1])):
                 raise ShapeError(f"new is of shape {new.shape}, expected {wanted}; give what new_queries gives")
         given = None if weights is None else finite_weights(weights, histories)
-        return self._rows.space.liking(least).asked(histories, given, self.centre, new)
+        space = self._rows.space.liking(least)
+        return (space.for_returning if returning else space).asked(histories, given, self.centre, new)
 
     def new_queries(self, profiles: Given | None, count: int) -> Vectors | None:
         """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32; see `recommend`."""

@@ -10,13 +10,11 @@ from indexing.errors import TrainingError
 from retrieval.block import judged, sample, taught
 from retrieval.cut import Cut
 from retrieval.fitted import Fitted
-from retrieval.item_space import ItemSpace
 from retrieval.judging import Judging
 from retrieval.lessons import BEFORE, EARLIER, EARLY, Lessons
 from retrieval.moments import Moment
-from retrieval.prepare import History
+from retrieval.returning import Earlier
 from retrieval.second_stage import SecondStage
-from retrieval.stage_features import StageFeatures
 
 if TYPE_CHECKING:
     from retrieval.heads import ScoringHead
@@ -39,15 +37,8 @@ class Staged(NamedTuple):
     asking: Moment | None = None
 
 
-class _Known(NamedTuple):
-    """What was learned from before a moment."""
-
-    space: ItemSpace
-    features: StageFeatures
-
-
 def learn_stage(
-    lessons: Lessons, passed: Fitted, cuts: Sequence[Cut], judging: Judging, later: Moment | None
+    lessons: Lessons, passed: Fitted, cuts: Sequence[Cut], judging: Judging, earlier: Earlier | None
 ) -> Staged:
     """Learn the second stage: of each user what came in the middle, and of all what came after one moment.
 
@@ -60,7 +51,7 @@ def learn_stage(
         passed: What helps so far, learned from the early part.
         cuts: Of all users.
         judging: Those whom it will be judged by, who must not find what they are judged by too easily.
-        later: Everybody at one moment, what they had done and what came next; None where that cannot be told.
+        earlier: Everybody at one moment, and what was learned before it; None where that cannot be told.
 
     Raises:
         TrainingError: When there is too little to learn from, or a source has seen what it is to find.
@@ -81,19 +72,19 @@ def learn_stage(
         moment = Moment(early, middle, np.full(len(early), features.facts.now, np.int64))
     examples = [learner.examples(moment, features)]
     head = _head(lessons, examples, EARLY)
-    earlier, last = (early, middle), (judging.pasts, [part.last for part in judging.cuts])
-    check_recalls(features.sources, earlier, last, len(lessons.bundle.items))
+    taught_by, last = (early, middle), (judging.pasts, [part.last for part in judging.cuts])
+    check_recalls(features.sources, taught_by, last, len(lessons.bundle.items))
     stage = learner.served(head, features, passed.space, fewest)
-    if later is None:
+    if earlier is None:
         return Staged(stage, examples)
-    known = _known(lessons, passed, later.pasts, EARLIER, afresh=True)
-    asking = later.asking(new=True)
-    asking = asking.take(sample(range(len(asking.pasts)), len(lessons.bundle.items)))
+    space, asking = earlier.fitted.space, earlier.asking
+    lessons.told("sources", EARLIER, 0, 0)
+    features = learner.seen(space, earlier.moment.pasts)
     try:
-        returning = _head(lessons, [*examples, learner.examples(asking.every_other(0), known.features)], EARLIER)
+        returning = _head(lessons, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
     except TrainingError:  # too few of them have a candidate that they took
         return Staged(replace(stage, leaves_returning=True), examples)
-    then = replace(learner.served(head, known.features, known.space, fewest), returning=returning)
+    then = replace(learner.served(head, features, space, fewest), returning=returning)
     return Staged(replace(stage, returning=returning), examples, then, asking.every_other(1))
 
 
@@ -110,9 +101,12 @@ def with_the_last_part(
     """
     learner = lessons.stage_learner()
     users = sample(judged(cuts, lessons.least), len(lessons.bundle.items))
-    known = _known(lessons, passed, [part.past for part in cuts], BEFORE, afresh=False)
+    pasts, curves = [part.past for part in cuts], dict(lessons.curves)
+    space = lessons.space_again(passed, pasts, BEFORE).space
+    lessons.curves.update(curves)  # of what is served
+    lessons.told("sources", BEFORE, 0, 0)
     moment = Moment.between([part.past for part in users], [part.last for part in users])
-    return _head(lessons, [*examples, learner.examples(moment, known.features)], BEFORE)
+    return _head(lessons, [*examples, learner.examples(moment, learner.seen(space, pasts))], BEFORE)
 
 
 def _head(lessons: Lessons, examples: "list[Examples]", past: str) -> "ScoringHead":
@@ -121,12 +115,3 @@ def _head(lessons: Lessons, examples: "list[Examples]", past: str) -> "ScoringHe
 
     head, lessons.curves["reranker"] = lessons.stage_learner().head(examples, told, lessons.work)
     return head
-
-
-def _known(lessons: Lessons, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool) -> _Known:
-    """Learn content, behaviour and sources once more, from what came before a moment."""
-    curves = dict(lessons.curves)
-    space = lessons.space_again(passed, pasts, past, afresh=afresh).space
-    lessons.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
-    lessons.told("sources", past, 0, 0)
-    return _Known(space, lessons.stage_learner().seen(space, pasts))

@@ -65,6 +65,10 @@ _WEIGHTS = {
     "popular": "popularity",
     "content": "content",
     "few": "items at which a history counts half",
+    "returning_half_life": "after a while: half-life",
+    "returning_share": "next-item tower",
+    "returning_popular": "popularity",
+    "returning_content": "content",
 }
 
 

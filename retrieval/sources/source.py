@@ -53,7 +53,8 @@ class Asked:
     def of_space(self, space: ItemSpace) -> AskedApart:
         """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
         if space not in self._queries:
-            self._queries[space] = space.asked_apart(self.histories, self.weights, self.new)
+            asked = space if self.idle is None else space.for_returning
+            self._queries[space] = asked.asked_apart(self.histories, self.weights, self.new)
         return self._queries[space]
 
     @classmethod

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from retrieval.behaviour import Behaviour
+from retrieval.behaviour import Behaviour, QueryWeights
 from retrieval.training.choosing import Values, first_as_good
 from retrieval.users import ALL_ALIKE
 
@@ -20,6 +18,7 @@ GRID: Mapping[str, tuple[float, ...]] = {
 ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
 FEW = (2.0, 0.0, 1.0, 4.0)  # items that a history must have to count half; with 0 any counts whole
 Serving = dict[str, float]
+RETURNING = "returning_"  # how the names of what users ask with who come back begin
 
 
 def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
@@ -27,14 +26,14 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
 
     Args:
         block: As `learn_behaviour` gives it.
-        serving: ``half_life``, in positions, of the tower in closed form; ``share`` of the learned tower; ``popular``;
-            ``content``, whose item vectors have length 1 as behaviour's have on the average; ``attention``, of a block
-            that has it; ``few``, where it was chosen.
+        serving: The `QueryWeights`, by name; the item vectors of ``content`` have length 1 as behaviour's have on the
+            average; those for users who come back, with ``returning_`` before their names, where they have any;
+            ``attention``, of a block that has it; ``few``, where it was chosen.
     """
-    closed, *learned = block.towers
-    closed = replace(closed, half_lives=np.full_like(closed.half_lives, serving["half_life"]))
-    towers = (closed, *(replace(tower, share=serving["share"]) for tower in learned))
-    block = replace(block, towers=towers, popular=serving["popular"], content=serving["content"])
+    block = block.weighing(QueryWeights(*(serving[name] for name in QueryWeights._fields)))
+    if f"{RETURNING}{QueryWeights._fields[0]}" in serving:
+        returning = QueryWeights(*(serving[f"{RETURNING}{name}"] for name in QueryWeights._fields))
+        block = replace(block, returning=returning)
     if "few" in serving:
         block = replace(block, few=serving["few"])
     if block.attention is None or "attention" not in serving:

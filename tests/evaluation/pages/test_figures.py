@@ -72,6 +72,12 @@ def test_curves_are_to_scale_and_the_one_in_use_is_thick() -> None:
     assert "<g class='c3'><title>flat &lt;fp32&gt;</title>" in drawn
 
 
+def test_one_speed_alone_lies_at_the_foot_of_its_decade() -> None:
+    drawn = curve_panel("text", {"flat": [(0.5, 100.0), (1.0, 100.0)]}, {"flat": 0}, "flat", 0.9, 10)
+    (points,) = re.findall(r"points='([^']*)'", drawn)
+    assert [float(point.split(",")[1]) for point in points.split()] == [pytest.approx(TOP + TALL, abs=0.06)] * 2
+
+
 def test_points_keep_their_proportions() -> None:
     points = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     drawn = scatter(points, [0, 1, 2], ["a<", "b", "c"], "x")

@@ -1,0 +1,77 @@
+"""How those are answered who come back: what is best at one moment for all, of whom many did the last long ago."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from retrieval.behaviour import QueryWeights
+from retrieval.block import MEASURE, sample
+from retrieval.fitted import Fitted
+from retrieval.judging import Judging
+from retrieval.lessons import EARLIER, Lessons
+from retrieval.moments import Moment
+from retrieval.training.config import BehaviourConfig
+from retrieval.users import ALL_ALIKE
+
+
+class Earlier(NamedTuple):
+    """Everybody at one moment.
+
+    Attributes:
+        fitted: Content and behaviour, learned from what all did before it.
+        moment: What all had done by then.
+        asking: Those who did something afterwards; of very many some.
+    """
+
+    fitted: Fitted
+    moment: Moment
+    asking: Moment
+
+
+def learned_before(lessons: Lessons, passed: Fitted, moment: Moment) -> Earlier:
+    """Learn content and behaviour once more, from what came before a moment for all."""
+    curves = dict(lessons.curves)
+    fitted = lessons.space_again(passed, moment.pasts, EARLIER, afresh=True)
+    lessons.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
+    asking = moment.asking(new=True)
+    return Earlier(fitted, moment, asking.take(sample(range(len(asking.pasts)), len(lessons.bundle.items))))
+
+
+def serving_those_who_return(
+    lessons: Lessons, passed: Fitted, earlier: Earlier, judging: Judging
+) -> tuple[Fitted, Earlier]:
+    """Choose how much each part of a query counts for those who come back: as in a visit, or by the settings.
+
+    In a visit what was done last tells most of what comes next; after days what is popular tells more. The settings are
+    what a cut in time was best served with; of the two the better is taken. They change queries alone, so that one
+    index serves both.
+    """
+    if passed.block is None or earlier.fitted.block is None:
+        return passed, earlier
+    from retrieval.training.serving import RETURNING
+
+    config = lessons.config.behaviour or BehaviourConfig()
+    half_life = ALL_ALIKE if config.half_life is None else config.half_life
+    weights = QueryWeights(half_life, config.share, config.popular, config.content)
+    told = {f"{RETURNING}{name}": value for name, value in weights._asdict().items()}
+    back = earlier.asking.take([line for line, past in enumerate(earlier.asking.pasts) if len(past)])
+    served = _served(earlier.fitted, told)
+    values = [
+        judging.values(judging.recommend(one.space.for_returning, back.pasts), back.wanted, MEASURE).mean()
+        for one in (earlier.fitted, served)
+    ]
+    if not values[1] > values[0]:  # nor where nobody comes back, and both are NaN
+        return passed, earlier
+    return _served(passed, told), earlier._replace(fitted=served)
+
+
+def _served(fitted: Fitted, told: dict[str, float]) -> Fitted:
+    """Serve those who come back with weights of their own."""
+    from retrieval.training.serving import served  # torch is loaded only by those who learn
+
+    if (block := fitted.block) is None:
+        return fitted
+    serving = block.serving | told
+    behaviour = served(block.behaviour, serving)
+    return fitted._replace(
+        block=block._replace(behaviour=behaviour, serving=serving), space=replace(fitted.space, behaviour=behaviour)
+    )
