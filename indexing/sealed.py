@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from indexing.arguments import is_number
 from indexing.errors import DamagedFileError
 
 CHECKSUM = "checksum"
@@ -67,13 +68,16 @@ def read_whole(path: Path, largest: int | None = None) -> bytes:
 def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: ANN401 - any JSON value
     """Say which value is of another type than a schema asks for, or None when all fit.
 
-    A schema is a type, a list of one schema for each element, or a dict with a schema for each key. A key that ends
-    with ``?`` may be missing, and the key ``*`` is for all others; where a float is asked for, an int will do.
+    A schema is a type, a list of one schema for each element, a dict with a schema for each key, or a tuple of one
+    schema for what may be null too. A key that ends with ``?`` may be missing, and the key ``*`` is for all others.
+    Where a float is asked for, any finite number will do.
 
     >>> misfit({"last": 3}, {"last": int, "history?": [str]})
     >>> misfit({"last": "3"}, {"last": int})
     "last is '3', expected int"
     """
+    if isinstance(schema, tuple):
+        return None if value is None else misfit(value, schema[0], name)
     if isinstance(schema, dict):
         return _misfit_of_keys(value, schema, name)
     if isinstance(schema, list):
@@ -81,8 +85,9 @@ def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: AN
             return f"{name} is {repr(value)[:60]}, expected a list"
         misfits = (misfit(each, schema[0], f"{name}[{place}]") for place, each in enumerate(value))
         return next((wrong for wrong in misfits if wrong), None)
-    wanted = int | float if schema is float else schema
-    if isinstance(value, bool) != (schema is bool) or not isinstance(value, wanted):
+    if schema is float:
+        return None if is_number(value) else f"{name} is {repr(value)[:60]}, expected a finite number"
+    if isinstance(value, bool) != (schema is bool) or not isinstance(value, schema):
         return f"{name} is {repr(value)[:60]}, expected {schema.__name__}"
     return None
 
@@ -96,7 +101,7 @@ def _misfit_of_keys(value: Any, schema: dict[str, Any], name: str) -> str | None
     others = inner.pop("*", None)
     for key, each in value.items():
         wanted = inner.get(key, others)
-        if wanted is not None and (wrong := misfit(each, wanted, key)):
+        if wanted is not None and (wrong := misfit(each, wanted, key if name == "it" else f"{name}.{key}")):
             return wrong
     return None
 

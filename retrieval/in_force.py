@@ -1,13 +1,18 @@
 """What a refresh goes on from: the parts that are served, and until when they have seen the log."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from indexing.arguments import check_number, check_whole
 from indexing.bundle import Bundle
-from indexing.errors import TrainingError
+from indexing.damaged import read_as
+from indexing.errors import InputError, TrainingError, examples
+from indexing.manifest import MANIFEST
 from retrieval.adapter import Adapter
+from retrieval.behaviour import QueryWeights
 from retrieval.block import Block
 from retrieval.description import Description
 from retrieval.fit_report import FitConfig
@@ -17,6 +22,9 @@ from retrieval.learned import LearnedParts
 from retrieval.prepare import History
 from retrieval.second_stage import SecondStage
 from retrieval.settings import settings_of
+from retrieval.training.serving import RETURNING
+
+AFRESH = "fit without refresh"
 
 
 class InForce(NamedTuple):
@@ -30,7 +38,7 @@ class InForce(NamedTuple):
         reranker: If one was learned.
         space: What is served.
         description: How its items are described; None where nothing was learned that needs it.
-        settings: How it was learned, as plain JSON values.
+        settings: How it was learned, as plain JSON values; they are read when they are asked for.
     """
 
     generation: str
@@ -40,7 +48,7 @@ class InForce(NamedTuple):
     reranker: SecondStage | None
     space: ItemSpace
     description: Description | None
-    settings: dict[str, Any]
+    settings: Any
 
     @classmethod
     def of(cls, bundle: Bundle) -> "InForce":
@@ -48,6 +56,7 @@ class InForce(NamedTuple):
 
         Raises:
             TrainingError: When there is nothing to go on from, or nobody knows what came since.
+            DamagedFileError: When the manifest tells it in a way that cannot be.
         """
         told = bundle.manifest.learned
         if not bundle.manifest.features:
@@ -59,19 +68,19 @@ class InForce(NamedTuple):
                 f"what {bundle.root} has learned came from a log without a clock, and nobody knows what came since; "
                 "fit without refresh, or give the log a column timestamp"
             )
-        learned = LearnedParts(bundle)
+        where, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
         block = learned.block(bundle)
         space = ItemSpace.of(learned.content(bundle), learned.users, block, learned.profiles)
         ranker = learned.reranker(space, bundle)
         return cls(
             bundle.manifest.generation,
-            int(told["until"]),
+            _until(told["until"], where),
             learned.adapter,
-            None if block is None else Block(block, told["serving"]),
+            None if block is None else Block(block, _serving(told["serving"], where)),
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
-            told["config"],
+            told.get("config"),
         )
 
     @property
@@ -79,9 +88,10 @@ class InForce(NamedTuple):
         """How it was learned.
 
         Raises:
-            InputError: When that was by settings which there are no more.
+            DamagedFileError: When that was by settings which there are no more, or which cannot be.
         """
-        return settings_of(FitConfig, self.settings)
+        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
+            return settings_of(FitConfig, self.settings)
 
     @property
     def fitted(self) -> Fitted:
@@ -100,3 +110,26 @@ class InForce(NamedTuple):
         others = np.setdiff1d(np.arange(len(pasts)), new)
         drawn = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
         return [pasts[n] for n in sorted([*new, *drawn.tolist()])]
+
+
+def _until(second: object, where: Path) -> int:
+    with read_as(f"learned.until in {where}", AFRESH):
+        return min(check_whole(second, "it", 0), np.iinfo(np.int64).max)
+
+
+def _serving(told: dict[str, float], where: Path) -> dict[str, float]:
+    """Check how a block is served."""
+    asked = QueryWeights._fields
+    returning = [f"{RETURNING}{name}" for name in asked]
+    with read_as(f"learned.serving in {where}", AFRESH):
+        needed = [*asked, *(returning if any(name in told for name in returning) else [])]
+        if missing := [name for name in needed if name not in told]:
+            raise InputError(f"it lacks {examples(missing)}")
+        if strange := sorted(set(told) - {*needed, "few", "attention"}):
+            raise InputError(f"it names {examples(strange)}")
+        for name, value in told.items():
+            above = 0 if name.endswith("half_life") else -1
+            check_number(
+                value, name, f"expected a number {'of more than 0' if above == 0 else 'from 0'}", least=0, above=above
+            )
+    return told

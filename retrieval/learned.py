@@ -12,6 +12,7 @@ from indexing.errors import DamagedFileError
 from indexing.fusion import ModalityVectors, fuse
 from indexing.held_out import held_out_queries, random_pairs
 from indexing.index import Queries
+from indexing.manifest import MANIFEST
 from indexing.repair import RepairReport
 from indexing.repair import repair as repair_bundle
 from indexing.sealed import WAY_OUT
@@ -24,6 +25,7 @@ from retrieval.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.profile_taste import PROFILES, ProfileTaste
 from retrieval.rerank import NO_ROWS, RERANKER, ExactReranker, Reranker
 from retrieval.second_stage import SecondStage, carried_over
+from retrieval.settings import settings_of
 from retrieval.users import UserModel
 from retrieval.views import views_of
 
@@ -45,8 +47,8 @@ class LearnedParts:
         self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
         told = bundle.manifest.learned.get("user_model")
-        with read_as(f"the user model of {bundle.folder}", WAY_OUT):
-            self.users = UserModel(least=None) if told is None else UserModel(**told)
+        with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", WAY_OUT):
+            self.users = UserModel(least=None) if told is None else settings_of(UserModel, told)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 

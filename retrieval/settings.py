@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from indexing import fsops
+from indexing.arguments import shown
 from indexing.errors import InputError
 
 Settings = TypeVar("Settings")
@@ -17,12 +18,14 @@ def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -
     """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is not there is as by default.
 
     Raises:
-        InputError: When a name is unknown, or a value is refused.
+        InputError: When there are no names with values, a name is unknown, or a value is refused.
 
     >>> from retrieval.training.config import BehaviourConfig
     >>> settings_of(BehaviourConfig, {"ridge": 3.0, "next_items": {"epochs": 2}}).next_items.epochs
     2
     """
+    if not isinstance(values, dict):
+        raise InputError(f"{where.removesuffix('.') or kind.__name__} is {shown(values)}; give names and values")
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(names)):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arguments import check_number, check_whole, shown
 from indexing.encoders.base import unit
+from indexing.errors import InputError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.ragged import ages, lengths_of, weighted
 
@@ -33,6 +35,14 @@ class UserModel:
     longest: int = 200
     least: float | None = 0.0
     counts: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.half_life, "half_life", "give a number of more than 0", above=0)
+        check_whole(self.longest, "longest")
+        if self.least is not None:
+            check_number(self.least, "least", "give a number, or None")
+        if not isinstance(self.counts, bool):
+            raise InputError(f"counts is {shown(self.counts)}; give True or False")
 
     @property
     def in_order(self) -> bool:

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from indexing.arguments import is_whole
 from indexing.errors import InputError
 
 EARLIEST = 631_152_000  # 1990-01-01: before it, shops kept no such logs
@@ -125,7 +126,7 @@ class PrepareConfig:
             raise InputError(f"repeat_seconds={self.repeat_seconds} must be 1 or more")
         if self.latest is not None and self.latest < self.earliest:
             raise InputError(f"latest={self.latest} is before earliest={self.earliest}; nothing would be left")
-        if self.k_core is not None and min(self.k_core) < 1:
+        if self.k_core is not None and not _two_counts(self.k_core):
             raise InputError(
                 f"a core of {self.k_core}; give two numbers of 1 and more: items a user, users an item",
                 cli="as --k-core 5,5",
@@ -134,6 +135,10 @@ class PrepareConfig:
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
         return asdict(self)
+
+
+def _two_counts(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 2 and all(map(is_whole, given))
 
 
 def _positive(limits: BotLimits | PushLimits | Caps) -> None:

@@ -4,9 +4,9 @@ import dataclasses
 import math
 import types
 import typing
-from typing import Any
+from typing import Any, Literal
 
-from indexing.arguments import is_number, shown_number
+from indexing.arguments import check_choice, is_number, shown, shown_number
 from indexing.errors import InputError
 
 # Counts of what is there at all, and widths: of none nothing is learned.
@@ -14,7 +14,7 @@ _FROM_ONE = frozenset(
     {"batch_size", "closed", "cuts", "depth", "dims", "each", "epochs", "heads", "hidden", "layers", "leaves",
      "moments", "most_items", "most_steps", "neighbours", "networks", "rounds", "targets"}
 )  # fmt: skip
-_SIGNED = frozenset({"least"})
+_SIGNED = frozenset({"least", "signs"})
 # Tables as wide as this are held for every item and every batch.
 _MOST = {"batch_size": 1_000_000, "closed": 16_384, "dims": 16_384, "hidden": 65_536, "depth": 1_000_000}
 
@@ -38,6 +38,23 @@ def check_settings(settings: Any, where: str = "") -> None:  # noqa: ANN401 - an
             check_settings(value, f"{name}.")
         elif float in kinds or int in kinds:
             _check_number(name, field.name, value, whole=float not in kinds)
+        else:
+            _check_other(name, value, kinds[0])
+
+
+def _check_other(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type
+    """Check a switch, one of several texts, or so many numbers."""
+    if kind is bool and not isinstance(value, bool):
+        raise InputError(f"{name} is {shown(value)}; give True or False")
+    if typing.get_origin(kind) is Literal:
+        check_choice(value, name, typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        inner = [one for one in typing.get_args(kind) if one is not Ellipsis]
+        numbers = value if isinstance(value, tuple | list) else None
+        if numbers is None or (Ellipsis not in typing.get_args(kind) and len(numbers) != len(inner)):
+            raise InputError(f"{name} is {shown(value)}; give a list of numbers")
+        for place, one in enumerate(numbers):
+            _check_number(f"{name}[{place}]", name, one, whole=float not in inner)
 
 
 def _check_number(name: str, short: str, value: object, *, whole: bool) -> None:

@@ -1,0 +1,142 @@
+"""Manifests whose checksum is right and that tell of what was learned in a way that cannot be: typed errors."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from indexing.build import build_bundle
+from indexing.bundle import Bundle
+from indexing.encoders import load_encoder
+from indexing.errors import DamagedFileError, InputError
+from indexing.sealed import seal, unseal
+from retrieval.fit import fit
+from retrieval.interactions import Interactions
+from retrieval.retriever import Retriever
+from retrieval.settings import settings_of
+from retrieval.training.config import NextItemsConfig
+from retrieval.training.stage_config import StageConfig
+from retrieval.users import ALL_ALIKE, UserModel
+from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
+
+NAN = float("nan")
+
+
+def clocked() -> Interactions:
+    table = walks().table
+    times = pa.array(table["timestamp"].to_numpy() + CLOCK)
+    return Interactions(table.set_column(table.schema.get_field_index("timestamp"), "timestamp", times))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("learned")
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    assert "behaviour" in fit(folder / "bundle", clocked(), replace(SMALL, adapter=None, head=None)).published
+    return folder / "bundle"
+
+
+@pytest.fixture
+def root(fitted: Path, tmp_path: Path) -> Path:
+    shutil.copytree(fitted, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def tell(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = Bundle.open(root).folder / "manifest.json"
+    content = unseal(path)
+    change(content["learned"])
+    path.write_bytes(seal(content))
+
+
+USERS: dict[str, list[object]] = {
+    "half_life": [None, 0, -1, NAN, "10", [], {}, True],
+    "longest": [None, 0, -1, 0.5, "200", [], True],
+    "least": ["", "2", [], {}, NAN, True],
+    "counts": [None, "x", [], NAN, 0, 1],
+}
+EACH = [(name, value) for name, values in USERS.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), EACH)
+def test_a_user_model_that_cannot_be_is_refused(root: Path, name: str, value: object) -> None:
+    tell(root, lambda told: told["user_model"].update({name: value}))
+    with pytest.raises(DamagedFileError, match=rf"learned\.user_model in .*manifest\.json cannot be read \({name} is"):
+        Retriever.load(root)
+
+
+@pytest.mark.parametrize(("name", "value"), EACH)
+def test_a_user_model_made_in_python_is_checked(name: str, value: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InputError, match=f"^{name} is "):
+        UserModel(**{name: value})
+
+
+def test_user_models_that_can_be_are_taken() -> None:
+    assert not UserModel(half_life=ALL_ALIKE, longest=1, least=-0.5).in_order
+    assert UserModel(half_life=0.01, least=None, counts=True).half_life == 0.01
+
+
+WRONG: dict[str, list[object]] = {
+    "until": ["", "x", [], {}, True, 0.5, NAN],
+    "config": [None, "", [None], 3],
+    "serving": [None, "x", [], {"share": "x"}, {"share": NAN}, {"share": [1]}],
+    "measured": [None, "x", [0.5], NAN],
+    "exposure": ["x", [], {"item_id": 3}, {"share": NAN}, {"allowed": "x"}],
+    "training": [None, "x", {"behaviour": 3}, {"behaviour": {"train": [NAN]}}],
+    "interactions": ["x", None, 0.5],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: object) -> None:
+    tell(root, lambda told: told.update({name: value}))
+    with pytest.raises(DamagedFileError, match=rf"manifest\.json cannot be used: learned\.{name}.* is .*; try `comm"):
+        Bundle.open(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda told: told.update(until=-1), r"learned\.until in .* cannot be read \(it is -1"),
+        (lambda told: told["serving"].pop("popular"), r"learned\.serving in .* \(it lacks 'popular'\)"),
+        (lambda told: told["serving"].update(popularity=1.0), r"\(it names 'popularity'\)"),
+        (lambda told: told["serving"].update(returning_share=1.0), r"\(it lacks 'returning_half_life', "),
+        (lambda told: told["serving"].update(half_life=0), r"\(half_life is 0; expected a number of more than 0\)"),
+        (lambda told: told["serving"].update(share=-0.5), r"\(share is -0\.5; expected a number from 0\)"),
+        (lambda told: told.pop("config"), r"learned\.config in gen-.* \(FitConfig is None"),
+        (lambda told: told["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
+        (lambda told: told["config"]["behaviour"].update(closed="6"), r"\(behaviour\.closed is '6'; give a whole"),
+        (lambda told: told["config"]["users"].update(longest=0), r"\(longest is 0"),
+    ],
+)
+def test_a_refresh_says_what_it_cannot_go_on_from(root: Path, change: Any, reason: str) -> None:  # noqa: ANN401
+    tell(root, change)
+    Retriever.load(root)  # which serves as before
+    with pytest.raises(DamagedFileError, match=rf"{reason}.*; fit without refresh"):
+        fit(root, clocked(), refresh=True)
+
+
+def test_the_same_in_force_is_refreshed(root: Path) -> None:
+    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reason"),
+    [
+        (NextItemsConfig, {"half_lives": "x"}, "half_lives is 'x'"),
+        (NextItemsConfig, {"half_lives": [15.0, 3.0]}, "give a list of numbers"),
+        (NextItemsConfig, {"half_lives": [15.0, NAN, 3.0]}, r"half_lives\[1\] is nan"),
+        (StageConfig, {"new_users": "no"}, "new_users is 'no' of type str; give True or False"),
+        (StageConfig, {"head": "deep"}, "head is 'deep'; give one of 'neural', 'trees', 'both'"),
+        (StageConfig, [None], r"StageConfig is \[None\]"),
+    ],
+)
+def test_switches_lists_and_texts_of_settings_are_checked(kind: type, values: Any, reason: str) -> None:  # noqa: ANN401
+    from retrieval.training.checks import check_settings
+
+    with pytest.raises(InputError, match=reason):
+        check_settings(settings_of(kind, values))
