@@ -148,9 +148,15 @@ class _Fit:
         self._check_memory()
         pasts = histories(interactions, bundle.items)
         kind = LogKind.of(pasts, interactions.repeats)
-        if before is not None:  # what it goes on from reads weights as it did
-            kind = replace(kind, counts=before.space.users.counts)
-        self.config, self.all, least = kind.config(config), kind.read(pasts), kind.least
+        if before is not None:
+            kind = kind.as_read_by(before.space.users)
+        if config.way == "time" and pasts and not kind.in_order:
+            raise InputError(
+                "all of the log is of one second, or it has no times: nothing was before and after a moment",
+                python='name the column of times, or cut by way="user"',
+                cli="name the column of times by --time, or leave out --cut",
+            )
+        self.config, self.all, least = kind.config(config), pasts, kind.least
         config = self.config
         self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
         users = sample(judged(self.cuts, least), len(bundle.items))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from indexing.errors import InteractionsError, examples
+from retrieval.interaction_repeats import Repeats
 
 NAMES = ("user_id", "item_id", "timestamp", "weight")
 # Compared without case, spaces and punctuation: userId, USER_ID and "user id" are one name.
@@ -14,12 +15,16 @@ _COMMON = {
         *("item", "movie_id", "asin", "track_id", "product_id", "article_id", "book_id", "song_id", "video_id"),
         *("news_id", "game_id", "sku"),
     ),
-    "timestamp": ("datetime", "time", "ts", "date", "unix_timestamp", "event_time", "created_at"),
-    "weight": ("rating", "ratings", "stars", "overall"),
+    "timestamp": (
+        *("datetime", "time", "ts", "date", "unix_timestamp", "event_time", "created_at", "listened_at", "played_at"),
+    ),
+    "weight": ("rating", "ratings", "stars", "overall", "plays", "play_count", "listens", "listen_count"),
     "event": ("event_type", "action", "behavior"),
 }
 RATINGS = ("rating", "ratings", "stars", "overall")
 """Names of weights that are ratings: of several that a user gave an item the last one counts."""
+COUNTS = ("plays", "playcount", "listens", "listencount")
+"""Names of weights that are counts, without underscores: several of one user and one item are added up."""
 _OPTIONS = {"user_id": "--user-column", "item_id": "--item", "timestamp": "--time", "weight": "--weight"}
 _WHAT = {
     "user_id": "users",
@@ -36,13 +41,14 @@ class InteractionColumns:
 
     A name left at its default may also be a common one, in upper or lower case alike: ``user`` or ``customer_id``;
     ``item``, ``movieId``, ``asin``, ``track_id`` or ``product_id``; ``datetime``, ``time``, ``ts`` or ``date``;
-    ``rating``, ``stars`` or ``overall``; ``event_type``, ``action`` or ``behavior``. Where two would do, neither is
-    taken: say which it is.
+    ``rating``, ``stars``, ``overall``, ``plays`` or ``play_count``; ``event_type``, ``action`` or ``behavior``. Where
+    two would do, neither is taken: say which it is.
 
     Attributes:
         user_id: Who.
         item_id: With what.
-        timestamp: When; None, or left out of the log, means that its rows stand in time order.
+        timestamp: When; None, or left out of the log, means that nobody knows what came first: the order of its rows
+            says nothing.
         weight: How much; None, or left out of the log, means that every interaction weighs 1.
         event: What kind of interaction; read only when weights of events are given.
     """
@@ -118,9 +124,14 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def is_rating(name: str) -> bool:
-    """Say whether a column of this name holds ratings."""
-    return plain_name(name) in RATINGS
+def usual_repeats(weight: str) -> Repeats:
+    """Say what counts of several interactions with one item, by the name of their weights.
+
+    >>> [usual_repeats(name) for name in ("Rating", "play_count", "weight")]
+    ['last', 'sum', 'max']
+    """
+    name = plain_name(weight)
+    return "last" if name in RATINGS else "sum" if name in COUNTS else "max"
 
 
 def column_error(problem: str, column: str) -> InteractionsError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from indexing.arguments import check_mapping, check_names, check_number, is_number, shown
 from indexing.errors import InteractionsError, examples
 from indexing.types import Mask, Rows
-from retrieval.interaction_columns import InteractionColumns, column_error, is_rating
+from retrieval.interaction_columns import InteractionColumns, column_error, usual_repeats
 from retrieval.interaction_repeats import REPEATS, Repeats, once
 from retrieval.interaction_times import NO_TIME, UNITS, Times, present, read_times
 from retrieval.interaction_values import plain, read_events, read_ids, read_weights, stands_for_nobody, whole_users
@@ -115,7 +115,7 @@ class Wish:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
         names = self.columns.found_in(table.column_names)
-        repeats = self.repeats or ("last" if self.events is None and is_rating(names.get("weight", "")) else "max")
+        repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
         log = _Log.read(table, names, Counter(dropped or {}))
         log.keep(self._asked(table))
         asked = len(log)

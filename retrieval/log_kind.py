@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexing.types import Rows
+from indexing.errors import InputError
 from retrieval.fit_report import FitConfig
 from retrieval.interaction_repeats import Repeats
 from retrieval.prepare import History, least_liked
 from retrieval.users import ALL_ALIKE, UserModel
 
-FAR = 10  # times the median: weights of which one is larger are counts
+FAR = 10  # times the median: weights of which one is larger may be counts
+MANY = 10  # different weights: events have one for each kind
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class LogKind:
         least: What weighs less was disliked; 0 where weights are no ratings.
         largest: Weight.
         median: Weight.
-        counts: Whether weights are counts, as of plays: those of which one is more than ten times the median.
+        counts: Whether weights are counts, as of plays: those of which one is more than ten times the median, and which
+            are of more than ten kinds, as what was given to events is not.
         in_order: Whether any interaction came later than another. Else the order of the rows says nothing: it may be
             that of names, or of how often something was played.
     """
@@ -37,15 +39,30 @@ class LogKind:
     def of(cls, pasts: Sequence[History], repeats: Repeats) -> "LogKind":
         """Tell it from what users did.
 
-        >>> plays = History("ann", np.arange(3), np.zeros(3, np.int64), np.array([1, 2, 400], np.float32))
+        >>> plays = History("ann", np.arange(12), np.zeros(12, np.int64), 2.0 ** np.arange(12))
         >>> LogKind.of([plays], "sum")
-        LogKind(least=0.0, largest=400.0, median=2.0, counts=True, in_order=False)
+        LogKind(least=0.0, largest=2048.0, median=48.0, counts=True, in_order=False)
         """
         weights = np.concatenate([np.empty(0, np.float32), *(past.weights for past in pasts)])
         times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
         largest, median = (float(weights.max()), float(np.median(weights))) if len(weights) else (0.0, 0.0)
-        counts = repeats != "last" and largest > FAR * median > 0
+        counts = repeats != "last" and largest > FAR * median > 0 and len(np.unique(weights)) > MANY
         return cls(least_liked(pasts, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0)
+
+    def as_read_by(self, users: UserModel) -> "LogKind":
+        """Give the kind as what goes on from an earlier log reads it.
+
+        Raises:
+            InputError: When one of both logs has ratings, and the other has not.
+        """
+        if users.least is not None and (users.least > 0) != (self.least > 0):
+            kinds = ("weights that are no ratings", "ratings")
+            raise InputError(
+                f"what is in force has learned from {kinds[users.least > 0]}, and this log has {kinds[self.least > 0]}",
+                python="fit without refresh, or read the log with repeats as before",
+                cli="fit without --refresh, or give --repeats as before",
+            )
+        return replace(self, counts=users.counts)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -80,21 +97,3 @@ class LogKind:
         if head is not None:
             head = replace(head, sources=replace(head.sources, half_life=ALL_ALIKE, ahead=0, days=0))
         return replace(config, behaviour=behaviour, head=head)
-
-    def read(self, pasts: Sequence[History]) -> list[History]:
-        """Put histories without an order into one that is drawn, whatever that of the rows is; others stay as they are.
-
-        >>> orders = np.array([[4, 7, 9], [9, 4, 7]])
-        >>> told = [History("ann", rows, np.zeros(3, np.int64), np.ones(3)) for rows in orders]
-        >>> kind = LogKind.of(told, "max")
-        >>> [kind.read([past])[0].rows.tolist() for past in told]
-        [[9, 4, 7], [9, 4, 7]]
-        """
-        if self.in_order:
-            return list(pasts)
-        rng = np.random.default_rng(0)
-        return [_placed(past, np.argsort(past.rows)[rng.permutation(len(past))]) for past in pasts]
-
-
-def _placed(past: History, places: Rows) -> History:
-    return History(past.user_id, past.rows[places], past.timestamps[places], past.weights[places])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Rows
+from retrieval.drawn_order import drawn_numbers
 from retrieval.interaction_repeats import Repeats, once
 from retrieval.interactions import Interactions
 from retrieval.known_items import known_row
@@ -92,14 +93,18 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     Interactions with items that are not in the bundle are left out; see `retrieval.known_items`. Of a user's repeated
     interactions with an item one is kept, as ``interactions.repeats`` says: the last rating; or the last with the sum
     of the weights; or of events the first of those that weigh most, so that a purchase counts as such, from its own
-    time on, though a view came before, while what comes back later is no longer news.
+    time on, though a view came before, while what comes back later is no longer news. Where a log has no times, the
+    order of a history is drawn, whatever that of the rows.
 
     Args:
         interactions: What users did.
         items: The items of the bundle.
         min_length: Leave out users with fewer different items than this.
 
-    >>> log = pa.table({"user": ["b", "a", "b", "b"], "item": ["mug", "cup", "cup", "mug"]})
+    Raises:
+        InputError: When a weight is negative.
+
+    >>> log = pa.table({"user": ["b", "a", "b", "b"], "item": ["mug", "cup", "cup", "mug"], "time": [1, 2, 3, 4]})
     >>> found = histories(Interactions.from_arrow(log), ItemIds(["cup", "mug"]))
     >>> [(history.user_id, history.rows.tolist()) for history in found]
     [('a', [0]), ('b', [1, 0])]
@@ -116,17 +121,23 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
 
 def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
     """Gather what `histories` gives in a few arrays, for very many users."""
+    check_weights(interactions)
     table = interactions.table
     ids = table["item_id"].combine_chunks().dictionary_encode()
-    known = (known_row(items, item_id) for item_id in ids.dictionary.to_pylist())
-    rows = np.array([-1 if row is None else row for row in known], np.int64)[ids.indices.to_numpy()]
+    names_of_items, of_names = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+    known = (known_row(items, item_id) for item_id in names_of_items)
+    rows = np.array([-1 if row is None else row for row in known], np.int64)[of_names]
     here = rows >= 0
     rows = rows[here]
     users, names = _numbers(table["user_id"])
     users = users[here]
     keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
     kept = once(keys, heavy, interactions.repeats)  # the log is in time order
-    by_user = np.argsort(users[kept.places], kind="stable")
+    if interactions.has_times:
+        by_user = np.argsort(users[kept.places], kind="stable")
+    else:
+        drawn = drawn_numbers(names, users[kept.places], names_of_items, of_names[here][kept.places])
+        by_user = np.lexsort((drawn, users[kept.places]))
     first = kept.places[by_user]
     lengths = np.bincount(users[first], minlength=len(names))
     timestamps = table["timestamp"].to_numpy()[here][first]
@@ -147,8 +158,9 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     """Split each user's interactions by time: the earlier ones, and the last ``ceil(share * n)``.
 
     At least one interaction of every user stays in the first part, so a user with a single one is wholly
-    there. Of interactions at the same second those later in the log count as later. Of a log without times so many of
-    each user are drawn at random, always the same, whatever the order of its rows.
+    there. Of interactions at the same second those later in the log count as later. Of a log without times so many
+    items of each user are drawn, each by its name and the user's: always the same, whatever the order of the rows and
+    whatever else the log holds.
 
     Raises:
         InputError: When the share is not between 0 and 1.
@@ -162,9 +174,12 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
         raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
     users, names = _numbers(interactions.table["user_id"])
     lengths = np.bincount(users, minlength=len(names))
-    order = np.argsort(users, kind="stable") if interactions.has_times else _drawn(interactions.table, users)
-    place = np.empty(len(users), np.int64)
-    place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
+    if interactions.has_times:
+        order = np.argsort(users, kind="stable")
+        place = np.empty(len(users), np.int64)
+        place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
+    else:
+        place, lengths = _drawn_places(interactions.table, users, names)
     # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
     held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
     late = place >= (lengths - held)[users]
@@ -173,11 +188,20 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     return earlier, later
 
 
-def _drawn(table: pa.Table, users: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the places of the rows user by user, each in an order that is drawn whatever that of the rows is."""
-    known = np.lexsort((table["weight"].to_numpy(), _numbers(table["item_id"])[0], users))
-    drawn = np.random.default_rng(0).random(len(users))
-    return known[np.lexsort((drawn, users[known]))]
+def _drawn_places(
+    table: pa.Table, users: NDArray[np.int64], names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give each row the place of its item among those of its user, drawn, and how many items each user has."""
+    items, item_ids = _numbers(table["item_id"])
+    drawn = drawn_numbers(names, users, item_ids, items)
+    order = np.lexsort((items, drawn, users))
+    new_user = np.diff(users[order], prepend=-1) != 0
+    new_item = new_user | (np.diff(items[order], prepend=-1) != 0)
+    lengths = np.bincount(users[order][new_item], minlength=len(names))
+    ranks = np.cumsum(new_item) - 1
+    place = np.empty(len(users), np.int64)
+    place[order] = ranks - (np.cumsum(lengths) - lengths)[users[order]]
+    return place, lengths
 
 
 def _numbers(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

@@ -121,7 +121,7 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     interactions, known = known_items(interactions, bundle.items)
     pasts = histories(interactions, bundle.items)
     kind = LogKind.of(pasts, interactions.repeats)
-    config, pasts, least = kind.config(config), kind.read(pasts), kind.least
+    config, least = kind.config(config), kind.least
     cuts = cut(pasts, config.way) if pasts else []
     if (users := len(taught(cuts, least))) < FEWEST:
         raise TrainingError(

@@ -136,6 +136,20 @@ def test_goals_that_are_missed_are_told(tmp_path: Path, run: Run) -> None:
     assert (code, "'much' is no amount of memory" in error) == (2, True)
 
 
+def test_added_items_from_other_columns_are_said(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "goods.csv").write_text("item_id,title,kind\n1,red mug,a\n2,blue shoe,b\n")
+    (tmp_path / "more.csv").write_text("item_id,name,kind,size\n3,green kite,a,4\n")
+    (tmp_path / "like.csv").write_text("item_id,title,kind\n4,grey lamp,a\n")
+    assert run("build", tmp_path / "goods.csv", "--out", tmp_path / "b")[0] == 0
+    code, _, err = run("add", tmp_path / "b", tmp_path / "more.csv", "--json")
+    assert (code, err) == (
+        0,
+        "texts of the bundle are those of title; here there is no title; texts are read from name; new attributes: "
+        "name, size\n",
+    )
+    assert run("add", tmp_path / "b", tmp_path / "like.csv", "--json")[2] == ""
+
+
 def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run) -> None:
     (tmp_path / "goods.csv").write_text("sku,label,title\n007,ignored,red mug\n008,ignored,blue shoe\n")
     code, _, _ = run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", "--id", "sku")

@@ -29,7 +29,7 @@ from retrieval.cli.columns_told import (
 )
 from retrieval.cli.output import Json, rejected_rows
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import Cell, show_json, show_pairs
+from retrieval.cli.terminal import Cell, say, show_json, show_pairs
 from retrieval.opened import encoder_of
 
 
@@ -53,6 +53,8 @@ def add(
     catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
     if (as_built := _as_built(named, catalogue, opened)) != named:
         catalogue = Catalogue.open(source, images=images, columns=as_built, allow_urls=allow_urls)
+    if told := _other_columns(catalogue, opened):
+        say(told, err=True)
     put = upsert_items if upsert else add_items
     report = put(opened, catalogue, encoder_of(opened), progress=True)
     _show(report, bundle, as_json, catalogue.rejects, not_embedded(catalogue.columns, opened.manifest.encoder))
@@ -70,6 +72,18 @@ def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> Name
         if getattr(named, kind) is None and built.get(kind) in there:
             named = replace(named, **{kind: built[kind]})
     return named
+
+
+def _other_columns(catalogue: Catalogue, bundle: Bundle) -> str:
+    """Say which columns a source has that the bundle was built without, and the other way round."""
+    built, there = several(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
+    told = []
+    if catalogue.columns.text and (lost := [name for name in built if name not in there]):
+        told.append(f"texts of the bundle are those of {', '.join(built)}; here there is no {' and no '.join(lost)}")
+        told.append(f"texts are read from {', '.join(catalogue.columns.text)}")
+    if new := [name for name in catalogue.attributes.column_names if name not in bundle.attributes.column_names]:
+        told.append(f"new attributes: {', '.join(new)}")
+    return "; ".join(told)
 
 
 def update(

@@ -10,6 +10,7 @@ from retrieval.cli.terminal import say, show_pairs, show_table
 from retrieval.fit_report import FitReport
 from retrieval.judging import Gain
 from retrieval.lessons import Step, Tell
+from retrieval.users import ALL_ALIKE
 
 
 @contextmanager
@@ -45,7 +46,9 @@ def show_report(title: str, report: FitReport) -> None:
     pairs = {
         "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
         "items found by their own and by noisy vectors, recall@10": "; ".join(search),
-        "weights of a query": ", ".join(f"{_WEIGHTS.get(name, name)} {v:g}" for name, v in report.serving.items()),
+        "weights of a query": ", ".join(
+            f"{_WEIGHTS.get(name, name)} {_weight(v)}" for name, v in report.serving.items()
+        ),
         "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
         "new users, ndcg@20 of what they did first": _of_new(report.new_users),
         "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
@@ -70,6 +73,10 @@ _WEIGHTS = {
     "returning_popular": "popularity",
     "returning_content": "content",
 }
+
+
+def _weight(value: float) -> str:
+    return "of all alike" if value >= ALL_ALIKE else f"{value:g}"
 
 
 def _in_time(gain: Gain | None) -> str:

@@ -88,7 +88,7 @@ class PreparationReport:
             "items": f"{self.items[1]} kept of {self.items[0]}",
         }
         if not self.timed:
-            told["times"] = "none: rates and pushes were not judged"
+            told["times"] = "none that are dates: rates and pushes were not judged"
         for reason, count in self.unreadable.items():
             example = f"; {self.examples[reason]}" if reason in self.examples else ""
             told[f"left out when read: {reason}"] = f"{count}{example}"
