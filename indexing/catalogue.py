@@ -14,6 +14,7 @@ from indexing.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.errors import CatalogueError, InputError
 from indexing.media import Medium, media_in
+from indexing.python_values import python_rows, python_values
 from indexing.readers import Reader
 from indexing.readers.csv import read_csv
 from indexing.readers.datasets import DatasetReader, load_saved
@@ -234,14 +235,14 @@ class Catalogue:
         rows = self._scan.source_rows
         start = 0
         for batch in self._kept((self.columns.item_id, *dims), size):
-            item_ids = [clean_item_id(raw, Counter())[0] or "" for raw in batch.column(0).to_pylist()]
+            item_ids = [clean_item_id(raw, Counter())[0] or "" for raw in python_values(batch.column(0))]
             yield read_vectors(item_ids, rows[start : start + len(batch)], batch, dims)
             start += len(batch)
 
     def _batches(self, size: int) -> Iterator[list[Item]]:
         columns, root = self.columns, self.images.resolve() if self.images else None
         for batch in self._kept((columns.item_id, *columns.text, *columns.media), size):
-            yield [self._item(row, root) for row in batch.to_pylist()]
+            yield [self._item(row, root) for row in python_rows(batch)]
 
     def _kept(self, names: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of the kept rows, without empty batches."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.item_ids import item_id_problem
+from indexing.python_values import OutOfRange
 
 LONGEST_TEXT = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
 CUT = f"text cut to {LONGEST_TEXT} characters"
@@ -123,6 +124,8 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
         isinstance(raw, Decimal) and raw != raw.to_integral_value()
     ):
         return None, f"item_id is a number that is not whole, or too large to be exact: {raw}"
+    if isinstance(raw, OutOfRange):
+        return None, f"item_id of a date or time out of range: write it as text, {raw}"
     if isinstance(raw, bytes):
         return None, f"item_id of bytes: write it as text, {raw[:8].hex()} in hexadecimal digits"
     if isinstance(raw, float | Decimal):

@@ -17,7 +17,7 @@ from indexing.catalogue import Item
 from indexing.decoding.decode import Decoded, Unusable
 from indexing.decoding.pool import DecodePool
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio
-from indexing.files import named, unreadable
+from indexing.files import named, size_of, unreadable
 from indexing.ledger import HASH_BYTES
 from indexing.media import Kind, Medium
 from indexing.store import Embedding, EmbeddingStore, content_hash
@@ -244,7 +244,7 @@ def _examined(medium: Medium, most: int) -> tuple[str, str]:
     if source is None:
         return "", medium.problem or f"{kind} file is missing"
     try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        size = size_of(source)
         if size > most:
             return "", named(f"{kind} file of {size} bytes is over the limit of {most}", medium.name)
         if not size:

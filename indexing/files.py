@@ -1,6 +1,16 @@
 """Reading a file that anyone may have sent, given by its bytes or its path."""
 
+import errno
+import stat
 from pathlib import Path
+
+_KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 class UnusableFile(Exception):  # noqa: N818 - a verdict on one row, handled by who reads rows; never an end
@@ -19,13 +29,42 @@ def unreadable(what: str, error: OSError, source: bytes | Path | str = b"") -> s
     return f"{what} file cannot be read: {error.strerror or error}{name}"
 
 
-def no_file(path: Path | str) -> str | None:
-    """Say that there is no such file, if there is none.
+def no_file(path: Path | str, most_bytes: int | None = None) -> str | None:
+    """Say why a path is not to be opened: there is nothing, or something that may never end, or too much.
 
-    >>> no_file("mugs/none.parquet")
-    'mugs/none.parquet: there is no such file'
+    Args:
+        path: What a user named; a folder is fine.
+        most_bytes: The size that a file may have.
+
+    >>> no_file("mugs/none.parquet"), no_file("/dev/null")
+    ('mugs/none.parquet: there is no such file', '/dev/null cannot be read: it is a device; give a regular file')
     """
-    return None if Path(path).exists() else f"{path}: there is no such file"
+    try:
+        size = 0 if Path(path).is_dir() else size_of(Path(path))
+    except FileNotFoundError:
+        return f"{path}: there is no such file"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    too_large = most_bytes is not None and size > most_bytes
+    return f"{path} of {size} bytes is over the limit of {most_bytes}" if too_large else None
+
+
+def size_of(source: bytes | Path) -> int:
+    """Give the size of a file without opening it: a pipe may keep whoever opens it waiting, a device never ends.
+
+    Raises:
+        OSError: When it is missing or no regular file.
+    """
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        found = source.stat()
+    except ValueError as error:  # a zero character
+        raise OSError(errno.EINVAL, str(error), str(source)) from error
+    if stat.S_ISREG(found.st_mode):
+        return found.st_size
+    kind = next((name for is_kind, name in _KINDS.items() if is_kind(found.st_mode)), "no file")
+    raise OSError(errno.EINVAL, f"it is {kind}; give a regular file", str(source))
 
 
 def named(reason: str, name: str) -> str:
@@ -47,10 +86,10 @@ def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[U
         unusable: What is raised.
 
     Raises:
-        UnusableFile: When the file is missing, unreadable, empty or too large.
+        UnusableFile: When the file is missing, no regular file, unreadable, empty or too large.
     """
     try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        size = size_of(source)
         if size > most_bytes:
             raise unusable(f"{what} file of {size} bytes is over the limit of {most_bytes}")
         data = source if isinstance(source, bytes) else source.read_bytes()

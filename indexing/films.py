@@ -14,7 +14,7 @@ from PIL import Image
 from indexing.arguments import check_limits
 from indexing.errors import InputError
 from indexing.extras import import_extra
-from indexing.files import UnusableFile, unreadable
+from indexing.files import UnusableFile, size_of, unreadable
 
 Frame: TypeAlias = tuple[float, Image.Image]
 """Seconds from the film's beginning, and an RGB picture."""
@@ -89,7 +89,7 @@ def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[
 
 def _opened(data: bytes | Path, limits: FilmLimits) -> BinaryIO:
     try:
-        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        size = size_of(data)
         if size > limits.file_bytes:
             raise UnusableFilm(f"film file of {size} bytes is over the limit of {limits.file_bytes}")
         if not size:

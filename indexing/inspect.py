@@ -16,6 +16,7 @@ from indexing.cleaning import clean_text, reason_kind
 from indexing.errors import InputError
 from indexing.media import Kind, media_in
 from indexing.pictures import PictureLimits
+from indexing.python_values import python_rows
 from indexing.scan import NOTHING, IdJudge
 from indexing.tallies import EXAMPLES, Pictures, Texts, quantiles
 
@@ -169,7 +170,7 @@ def numbered_rows(
     """Give some columns of the readable rows with their number in the source."""
     numbers = (number for number in count() if number not in catalogue.reader.malformed)
     for batch in catalogue.reader.batches(list(dict.fromkeys(names)), ROWS if limit is None else min(ROWS, limit)):
-        for values in batch.to_pylist():
+        for values in python_rows(batch):
             number = next(numbers)
             if limit is not None and number >= limit:
                 return

@@ -9,6 +9,7 @@ from indexing.bundle import Bundle
 from indexing.catalogue import Catalogue
 from indexing.columns import several
 from indexing.errors import InputError, examples
+from indexing.python_values import python_rows
 from indexing.store import Embedding
 from indexing.types import Modality
 
@@ -87,8 +88,8 @@ def unchanged(bundle: Bundle, attributes: pa.Table, before: Contents, records: I
         after.setdefault(one.item_id, {})[str(one.modality), one.part] = (one.content_hash, one.reason)
     same = [item_id for item_id in bundle.items.known(before) if before[item_id] == after.get(item_id)]
     places = {item_id: row for row, item_id in enumerate(attributes.column("item_id").to_pylist())}
-    new = attributes.take(pa.array([places[item_id] for item_id in same], pa.int64())).to_pylist()
-    old = bundle.attributes.take(pa.array(bundle.items.rows(same), pa.int64())).to_pylist()
+    new = python_rows(attributes.take(pa.array([places[item_id] for item_id in same], pa.int64())))
+    old = python_rows(bundle.attributes.take(pa.array(bundle.items.rows(same), pa.int64())))
     return [item_id for item_id, then, now in zip(same, old, new, strict=True) if _present(then) == _present(now)]
 
 

@@ -16,6 +16,7 @@ from indexing.files import UnusableFile
 from indexing.item_ids import ItemIds
 from indexing.media import Kind, Medium
 from indexing.pictures import PictureLimits, read_picture
+from indexing.python_values import python_values
 from indexing.readers import Reader
 from indexing.store import content_hash
 
@@ -35,7 +36,7 @@ class SelectedReader:
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Give some columns of these rows, at most ``size`` rows at a time."""
         for batch in self._reader.batches(list(dict.fromkeys([self._column, *columns])), size):
-            ids = (clean_item_id(raw, Counter())[0] for raw in batch.column(self._column).to_pylist())
+            ids = (clean_item_id(raw, Counter())[0] for raw in python_values(batch.column(self._column)))
             wanted = [item_id in self._item_ids for item_id in ids]
             if any(wanted):
                 yield batch.filter(pa.array(wanted, pa.bool_())).select(list(columns))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from indexing.attributes import AttributeColumns
 from indexing.cleaning import CleaningReport, clean_item_id, clean_text, file_value, reason_kind
 from indexing.columns import Columns
+from indexing.python_values import python_values
 from indexing.readers import Reader
 
 ROWS = 4096
@@ -117,8 +118,8 @@ def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Ve
 
 def _ids_and_texts(reader: Reader, columns: Columns) -> Iterator[tuple[Any, list[Any]]]:
     for batch in reader.batches(list(dict.fromkeys([columns.item_id, *columns.text])), ROWS):
-        texts = [batch.column(name).to_pylist() for name in columns.text]
-        for place, raw in enumerate(batch.column(columns.item_id).to_pylist()):
+        texts = [python_values(batch.column(name)) for name in columns.text]
+        for place, raw in enumerate(python_values(batch.column(columns.item_id))):
             yield raw, [text[place] for text in texts]
 
 
@@ -129,7 +130,7 @@ def _with_files(reader: Reader, columns: Columns) -> set[int]:
         return found
     place = 0
     for batch in reader.batches(list(columns.media), ROWS // 16):
-        for values in zip(*(batch.column(name).to_pylist() for name in columns.media), strict=True):
+        for values in zip(*(python_values(batch.column(name)) for name in columns.media), strict=True):
             if any(map(_holds_file, values)):
                 found.add(place)
             place += 1

@@ -16,6 +16,7 @@ from indexing.encoders.base import Encoder, KnowsTokens, unit
 from indexing.errors import examples
 from indexing.languages import UNKNOWN as UNTOLD
 from indexing.languages import guess_language
+from indexing.python_values import python_values
 from indexing.types import Modality, Rows, Vectors
 
 MOST_TEXTS = 2_000
@@ -123,7 +124,7 @@ def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float
 
 def texts_at(columns: pa.Table, rows: Rows) -> list[str]:
     """Give the text of each row, its columns joined as for the encoder; empty where there is none."""
-    values = [column.to_pylist() for column in columns.take(pa.array(rows)).columns]
+    values = [python_values(column) for column in columns.take(pa.array(rows)).columns]
     return [clean_text(fields, Counter()) or "" for fields in zip(*values, strict=True)]
 
 

@@ -17,6 +17,7 @@ from indexing.columns import NamedColumns, id_name, several
 from indexing.edit import EditReport, changing, commit
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.id_texts import other_spelling
+from indexing.python_values import python_value, python_values
 from indexing.readers.csv import read_csv
 from indexing.readers.jsonl import read_jsonl
 from indexing.readers.parquet import ParquetReader
@@ -102,7 +103,7 @@ def _identified(table: pa.Table, named: str | None) -> pa.Table:
     if twice := sorted({each for each in table.column_names if table.column_names.count(each) > 1}):
         raise InputError(f"the updates have more than one column named {twice}; rename one of them")
     ids = []
-    for row, raw in enumerate(table.column(name).to_pylist()):
+    for row, raw in enumerate(python_values(table.column(name))):
         found, problem = clean_item_id(raw, Counter())
         if problem:
             raise InputError(f"row {row} of the updates: {problem} ({raw!r:.60}); nothing was changed")
@@ -164,7 +165,7 @@ def _cast(table: pa.Table, name: str, wanted: pa.DataType) -> pa.ChunkedArray:
                 value.cast(wanted)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise InputError(
-                    f"{name!r} of item {item_id!r} is {value.as_py()!r:.60}, in the bundle it is "
+                    f"{name!r} of item {item_id!r} is {python_value(value)!r:.60}, in the bundle it is "
                     f"{in_words(wanted)}; give values of that type; nothing was changed"
                 ) from error
         raise

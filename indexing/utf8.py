@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from indexing.errors import InputError
+from indexing.python_values import python_value
 
 
 def not_utf8(column: pa.Array) -> list[int]:
@@ -34,7 +35,7 @@ def require_utf8(column: pa.Array | pa.ChunkedArray, name: str) -> None:
 
 def _is_text(value: pa.Scalar) -> bool:
     try:
-        value.as_py()
+        python_value(value)
     except UnicodeDecodeError:
         return False
     return True

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.python_values import python_values
 from indexing.types import Rows
 from retrieval.attribute_columns import several, values_in
 from retrieval.filters.values import attribute_type
@@ -35,7 +36,7 @@ class Attribute:
         >>> Attribute.of(["mug", None, ["cup", "jar"]]).values
         ('cup', 'jar', 'mug')
         """
-        given = column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
+        given = python_values(column) if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
         named = [values_in(value) for value in given]
         values = tuple(sorted({value for row in named for value in row}))
         code = {value: number for number, value in enumerate(values)}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.attribute_types import VECTOR, is_embedding, is_number
 from indexing.encoders.base import unit
+from indexing.python_values import python_values
 from indexing.types import Mask, Vectors
 
 MOST_VALUES, FEWEST_LINES = 500, 2
@@ -212,7 +213,7 @@ def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
     """Give the values of each line: those of a list, or of a string what stands between ``|``; blank ones are none."""
     return [
         values_in(line.split("|") if isinstance(line, str) else line if isinstance(line, list) else None)
-        for line in column.to_pylist()
+        for line in python_values(column)
     ]
 
 

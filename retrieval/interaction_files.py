@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from indexing.arguments import check_path
 from indexing.errors import InteractionsError, examples
+from indexing.files import no_file
 from retrieval.interaction_log import Wish
 
 # What RecBole writes behind a column's name, as in ``user_id:token``.
@@ -31,6 +32,8 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
     from pyarrow import csv as arrow_csv
 
     path = check_path(path)
+    if problem := no_file(path):
+        raise InteractionsError(problem)
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
 
     def skip(_row: object) -> str:
@@ -52,8 +55,6 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> tupl
                 column_types=dict.fromkeys(needed.values(), pa.string()), include_columns=list(needed.values())
             ),
         )
-    except FileNotFoundError as error:
-        raise InteractionsError(f"{path}: there is no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise InteractionsError(f"{path} cannot be read as {'an .inter file' if inter else 'CSV'}: {error}") from error
     return table.rename_columns(list(needed)), Counter(ragged)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from indexing.arguments import check_kind, check_path
 from indexing.errors import InputError, InteractionsError
+from indexing.files import no_file
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_files import read_delimited
 from retrieval.interaction_log import SCHEMA, Events, Only, Wish
@@ -108,13 +109,13 @@ class Interactions:
         from pyarrow import parquet
 
         path = check_path(path)
+        if problem := no_file(path):
+            raise InteractionsError(problem)
         wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
         try:
             dataset = parquet.ParquetDataset(path)
             needed = wish.needed(dataset.schema.names)
             table = dataset.read(columns=needed)
-        except FileNotFoundError as error:
-            raise InteractionsError(f"{path}: there is no such file") from error
         except (OSError, pa.ArrowException) as error:
             raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
         return cls(*wish.clean(table))

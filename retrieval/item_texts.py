@@ -5,6 +5,7 @@ from collections import Counter
 from indexing.bundle import Bundle
 from indexing.cleaning import clean_text
 from indexing.errors import InputError
+from indexing.python_values import python_values
 from indexing.types import Rows
 
 
@@ -23,5 +24,5 @@ class ItemTexts:
 
     def __call__(self, rows: Rows) -> list[str]:
         """Give one text a row; empty where an item has none."""
-        columns = [column.to_pylist() for column in self._columns.take(rows).columns]
+        columns = [python_values(column) for column in self._columns.take(rows).columns]
         return [clean_text(fields, Counter()) or "" for fields in zip(*columns, strict=True)]

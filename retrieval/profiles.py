@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from indexing.arguments import check_kind, check_names, check_path
 from indexing.errors import InputError, examples
+from indexing.files import no_file
+from indexing.id_texts import id_texts
 from indexing.utf8 import require_utf8
 
 USER_IDS = ("user_id", "user", "userID")
@@ -43,17 +45,16 @@ class Profiles:
         """
         from pyarrow import csv, parquet
 
+        path = check_path(path)
+        if (suffix := path.suffix.lower()) not in (".parquet", ".pq", ".csv"):
+            raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")
+        if problem := no_file(path):
+            raise InputError(problem)
         try:
-            match check_path(path).suffix.lower():
-                case ".parquet" | ".pq":
-                    return cls.from_arrow(parquet.read_table(path))
-                case ".csv":
-                    text = csv.ConvertOptions(column_types=dict.fromkeys(USER_IDS, pa.string()))  # 007 is no 7
-                    return cls.from_arrow(csv.read_csv(path, convert_options=text))
-                case suffix:
-                    raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: there is no such file") from error
+            if suffix != ".csv":
+                return cls.from_arrow(parquet.read_table(path))
+            text = csv.ConvertOptions(column_types=dict.fromkeys(USER_IDS, pa.string()))  # 007 is no 7
+            return cls.from_arrow(csv.read_csv(path, convert_options=text))
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"the profiles in {path} cannot be read: {error}") from error
 
@@ -62,7 +63,8 @@ class Profiles:
         """Take a table with ``user_id`` (or ``user``, ``userID``) and further columns.
 
         Raises:
-            InputError: When there is no such column, a name is missing or there twice, or nothing is known of anybody.
+            InputError: When there is no such column, it cannot hold ids, one is missing or there twice, or nothing is
+                known of anybody.
         """
         check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
         name = next((one for one in USER_IDS if one in table.column_names), None)
@@ -70,7 +72,7 @@ class Profiles:
             raise InputError(f"profiles need a column user_id; there are {table.column_names}")
         for column in table.column_names:
             require_utf8(table[column], column)
-        ids = pc.cast(table[name], pa.string()).combine_chunks()
+        ids = id_texts(table[name], name)
         if ids.null_count:
             raise InputError(f"line {pc.index(ids.is_null(), True).as_py()} of the profiles has no {name}")
         counts = pc.value_counts(ids)

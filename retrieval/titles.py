@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.bundle import Bundle
+from indexing.python_values import python_values
 from retrieval.candidates import Candidates
 
 TITLE = pa.field("title", pa.string())
@@ -18,7 +19,7 @@ def titles_of(bundle: Bundle) -> dict[str, str]:
     """Give each item's first text field, to show beside its id."""
     if (column := _column(bundle)) is None:
         return {}
-    return {item_id: title_in(title) or "" for item_id, title in zip(bundle.items, column.to_pylist(), strict=True)}
+    return {item_id: title_in(title) or "" for item_id, title in zip(bundle.items, python_values(column), strict=True)}
 
 
 def titles_at(bundle: Bundle, rows: Sequence[int] | NDArray[np.int64]) -> list[str | None]:
@@ -27,7 +28,7 @@ def titles_at(bundle: Bundle, rows: Sequence[int] | NDArray[np.int64]) -> list[s
     if column is None:
         return [None] * len(rows)
     met, places = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-    titles = [title_in(title) for title in column.take(pa.array(met)).to_pylist()]
+    titles = [title_in(title) for title in python_values(column.take(pa.array(met)))]
     return [titles[place] for place in places.tolist()]
 
 

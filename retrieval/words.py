@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.python_values import python_values
 from indexing.types import Rows, Vectors
 from retrieval.attribute_columns import column_of
 from retrieval.ragged import lengths_of, weighted
@@ -111,7 +112,7 @@ def spelled(text: str) -> list[str]:
 
 def texts_of(attributes: pa.Table, columns: Sequence[str]) -> list[str]:
     """Give all texts of each line, with a space between them; a list of texts counts as its values."""
-    found = [column_of(attributes, name).to_pylist() for name in columns]
+    found = [python_values(column_of(attributes, name)) for name in columns]
     return [" ".join(_text(value) for value in values) for values in zip(*found, strict=True)]
 
 

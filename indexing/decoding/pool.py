@@ -18,7 +18,7 @@ from indexing.decoding.decode import Decoded, Task, Unusable, decode
 from indexing.decoding.worker import HEADER, KINDS, MODULES, READY, REQUEST
 from indexing.errors import DecoderError
 from indexing.extras import import_extra
-from indexing.files import unreadable
+from indexing.files import size_of, unreadable
 from indexing.media import Kind
 
 SECONDS = 10.0
@@ -76,6 +76,9 @@ class DecodePool:
 
     def _decode(self, kind: Kind, source: bytes | Path) -> Decoded | Unusable:
         try:
+            most = self.task.most_bytes(kind)
+            if isinstance(source, Path) and (size := size_of(source)) > most:
+                return Unusable(f"{kind} file of {size} bytes is over the limit of {most}")
             data = source if isinstance(source, bytes) else source.read_bytes()
         except OSError as error:
             return Unusable(unreadable(kind, error))

@@ -25,6 +25,7 @@ from indexing.exchange.embedded import Embedded
 from indexing.exchange.folders import new_folder, read_array, read_parquet, write_array
 from indexing.fusion import ModalityVectors
 from indexing.item_ids import ItemIds
+from indexing.python_values import python_rows, python_values
 from indexing.store import parquet_bytes
 from indexing.types import Mask, Modality, Vectors
 from indexing.vectors import half_units
@@ -138,7 +139,7 @@ def _item_ids(metadata: pa.Table, name: str | None, folder: Path) -> ItemIds:
             f"{folder / METADATA} has no column {name or ' or '.join(ID_NAMES)}; name one of "
             f"{metadata.column_names} with `item_id`"
         )
-    values = metadata[name].to_pylist()
+    values = python_values(metadata[name])
     read = [clean_item_id(value, Counter()) for value in values]
     if bad := [value for value, (_, problem) in zip(values, read, strict=True) if problem]:
         raise InputError(f"{len(bad)} values of {name} are no item_ids, e.g. {examples(bad)}; name another column")
@@ -196,7 +197,7 @@ def _metadata(bundle: Bundle) -> pa.Table:
     """Give the attributes with the two columns that clip-retrieval shows, unless they have them."""
     table = bundle.attributes
     texts = [name for name in bundle.manifest.columns.get("text") or () if name in table.column_names]
-    captions = [clean_text(list(row.values()), Counter()) for row in table.select(texts).to_pylist()] if texts else []
+    captions = [clean_text(list(row.values()), Counter()) for row in python_rows(table.select(texts))] if texts else []
     if "caption" not in table.column_names:
         table = table.append_column("caption", pa.array(captions or [None] * len(table), pa.string()))
     if "image_path" not in table.column_names:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from indexing import fsops
 from indexing.errors import CatalogueError, InputError, examples
+from indexing.files import no_file
 from indexing.types import Vectors
 
 
@@ -50,6 +51,8 @@ def read_array(path: Path) -> Vectors:
     Raises:
         CatalogueError: When it is missing, no two-dimensional array of floats, or holds NaN or infinity.
     """
+    if problem := no_file(path):
+        raise CatalogueError(problem)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim more than any memory holds
@@ -72,6 +75,8 @@ def read_parquet(path: Path) -> pa.Table:
     Raises:
         CatalogueError: When it is missing or no such file.
     """
+    if problem := no_file(path):
+        raise CatalogueError(problem)
     try:
         with pq.ParquetFile(path) as file:
             return file.read()

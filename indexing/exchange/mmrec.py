@@ -26,6 +26,7 @@ from indexing.bundle import Bundle
 from indexing.encoders.base import unit
 from indexing.errors import CatalogueError, InputError, examples
 from indexing.exchange.folders import new_folder, read_array, write_array
+from indexing.files import no_file
 from indexing.generation import BRIDGE
 from indexing.item_ids import ItemIds
 from indexing.spaces import Spaces
@@ -223,6 +224,8 @@ def _write_tsv(path: Path, header: Sequence[str], lines: Any) -> None:  # noqa: 
 
 
 def _read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
+    if problem := no_file(path):
+        raise CatalogueError(problem)
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file, delimiter="\t"))

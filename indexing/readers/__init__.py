@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from indexing.arguments import check_path
 from indexing.errors import CatalogueError
+from indexing.files import no_file
 from indexing.readers.urls import Remote
 
 
@@ -97,8 +98,8 @@ def file_of(path: Path | str | Remote) -> Path | Remote:
     if isinstance(path, Remote):
         return path
     path = check_path(path)
-    if not path.exists():
-        raise CatalogueError(f"{path}: there is no such file")
-    if not path.is_file():
+    if problem := no_file(path):
+        raise CatalogueError(problem)
+    if path.is_dir():
         raise CatalogueError(f"{path} is no file; give a .parquet, .csv or .jsonl file, or a folder of pictures")
     return path

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from indexing.cleaning import clean_text
 from indexing.errors import InputError
 from indexing.files import no_file
+from indexing.python_values import python_value
 from indexing.utf8 import require_utf8
 from retrieval.batch import relevant_items, users_of
 from retrieval.candidates import Candidates
@@ -232,7 +233,7 @@ def _own_texts(retriever: Retriever, texts: Sequence[str], item_ids: Sequence[st
     count = 0
     for text, item_id in zip(texts, item_ids, strict=True):
         if fields and (row := retriever.items.row(item_id)) is not None:
-            values = [column[row].as_py() for column in fields]
+            values = [python_value(column[row]) for column in fields]
             own = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
             count += clean_text([text], Counter()) in own
     return count

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexing import fsops
 from indexing.errors import InputError
+from indexing.files import no_file
 from retrieval.evaluation.evaluation import Evaluation
 
 FORMAT, VERSION = "commonspace evaluation", 2
@@ -101,8 +102,8 @@ def _plain(value: float) -> float | None:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path} is over {LARGEST} bytes, more than any saved evaluation")
+        if problem := no_file(path, LARGEST):
+            raise InputError(problem)
         data = path.read_bytes()
         content = json.loads(data)
     except OSError as error:

@@ -48,6 +48,8 @@ class ParquetFiles:
             raise InputError(f"{path} is a folder without .parquet files")
         self._groups: list[list[int]] = []
         for each in self._paths:
+            if problem := no_file(each):
+                raise InputError(problem)
             try:
                 metadata = pq.read_metadata(each)
             except (pa.ArrowException, OSError) as error:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexing.arguments import check_path
 from indexing.errors import InputError
+from indexing.files import no_file
 from retrieval.candidates import Candidates
 from retrieval.rules.applying import applied
 from retrieval.rules.kinds import Boost, Bury, Exclude, Fresh, Pin, Rule
@@ -43,10 +45,11 @@ class Rules:
         Raises:
             InputError: When it cannot be read, saying which rule is at fault.
         """
+        path = check_path(path)
+        if problem := no_file(path):
+            raise InputError(problem)
         try:
-            given = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: there is no such file") from error
+            given = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"the rules in {path} cannot be read: {error}") from error
         try:

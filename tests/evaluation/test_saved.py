@@ -58,7 +58,7 @@ def test_what_is_none_is_refused(change: dict[str, Any], message: str, tmp_path:
 
 def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="there is no such file"):
         load(path)
     for text in ("", "{", "[" * 100_000, "\xff"):
         path.write_bytes(text.encode("latin-1"))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from indexing.bundle import Bundle
 from indexing.encoders.base import unit
 from indexing.errors import InputError
 from indexing.extras import import_extra
+from indexing.python_values import python_values
 from indexing.types import Vectors
 
 MOST_POINTS = 2000
@@ -142,7 +143,7 @@ def _modalities(
 def _attribute(table: pa.Table, name: str) -> list[Any]:
     if name not in table.column_names:
         raise InputError(f"there is no attribute {name!r} to colour by; there are {table.column_names} and 'modality'")
-    return cast(list[Any], table.column(name).to_pylist())
+    return python_values(table.column(name))
 
 
 def _drawn(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
