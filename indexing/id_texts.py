@@ -36,6 +36,7 @@ def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
         _check_whole(values, pc.equal(pc.floor(values), values), name)
         return pc.cast(values, pa.int64(), safe=False).cast(pa.string())
     if pa.types.is_decimal(kind):
+        values = values.cast(pa.decimal128(kind.precision, kind.scale)) if kind.bit_width < 128 else values
         _check_whole(values, pc.equal(pc.floor(values), values), name)
         return pa.array([None if one is None else str(int(one)) for one in values.to_pylist()], pa.string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):

@@ -18,7 +18,7 @@ from indexing.types import Mask, Rows
 from retrieval.interaction_columns import InteractionColumns, column_error, usual_repeats
 from retrieval.interaction_repeats import REPEATS, Repeats, once
 from retrieval.interaction_times import NO_TIME, UNITS, Times, present, read_times
-from retrieval.interaction_values import plain, read_events, read_ids, read_weights, stands_for_nobody, whole_users
+from retrieval.interaction_values import legible, read_events, read_ids, read_weights, stands_for_nobody, whole_users
 
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
@@ -122,7 +122,7 @@ class Wish:
         asked = len(log)
         if self.events is not None:
             name = self.columns.event_in(table.column_names)
-            log.weigh(read_events(table[name].take(log.rows), name, self.events))
+            log.weigh(read_events(legible(table[name], name).take(log.rows), name, self.events))
         log.leave_out_unusable()
         log.keep_once(repeats)
         if self.min_weight is not None:
@@ -136,7 +136,7 @@ class Wish:
             return np.ones(len(table), np.bool_)
         name, values = self.only
         try:
-            text = plain(table[name]).cast(pa.string())
+            text = legible(table[name], name).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InteractionsError(f"column {name!r} cannot be compared with {values}: {error}") from error
         asked: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
@@ -174,7 +174,7 @@ class _Log:
 
     @classmethod
     def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "_Log":
-        given = {one: plain(table[name]) for one, name in names.items()}
+        given = {one: legible(table[name], name) for one, name in names.items()}
         users, items = (read_ids(given[one], names[one]) for one in ("user_id", "item_id"))
         users, repaired = whole_users(users)
         times = read_times(given["timestamp"], names["timestamp"]) if "timestamp" in names else Times.none(len(table))
@@ -230,7 +230,7 @@ class _Log:
             return
         users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
         pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
-        places, weights = once(pairs, self.weights, repeats)
+        places, weights = once(pairs, self.weights, repeats, self.rows)
         if more := len(self) - len(places):
             told = self.lost if repeats == "last" else self.repaired
             told["changed by a later rating" if repeats == "last" else "added to a later one"] += more

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.errors import InteractionsError
 from indexing.types import Mask, Rows, Vectors
 from retrieval.ragged import lengths_of
 
@@ -31,13 +32,17 @@ class Once(NamedTuple):
     weights: Vectors
 
 
-def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats) -> Once:
+def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats, rows: Rows | None = None) -> Once:
     """Keep one interaction of each pair.
 
     Args:
         pairs: (N,) a number for each pair of user and item, in time order.
         weights: (N,) float32.
         rule: Which one.
+        rows: (N,) where they stand in the log, for a message.
+
+    Raises:
+        InteractionsError: When weights add up to more than float32 holds.
 
     >>> once(np.array([7, 7, 8]), np.array([5, 1, 3], np.float32), "last")
     Once(places=array([1, 2]), weights=array([1., 3.], dtype=float32))
@@ -51,9 +56,24 @@ def once(pairs: NDArray[np.int64], weights: Vectors, rule: Repeats) -> Once:
     kept = order[starts]
     told = weights[kept]
     if rule == "sum":
-        told = np.add.reduceat(weights[order].astype(np.float64), starts).astype(np.float32)
+        told = _added(weights[order], starts, None if rows is None else rows[kept])
     rising = np.argsort(kept)
     return Once(kept[rising], told[rising])
+
+
+def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
+    """Give the sums, (P,) float32, of the weights that begin at P places; the last of each stand in ``rows``."""
+    sums = np.add.reduceat(weights.astype(np.float64), starts)
+    most = float(np.finfo(np.float32).max)
+    if len(bad := np.flatnonzero(np.abs(sums) > most)):
+        row = "" if rows is None else f", the last of them in row {rows[bad[0]]} (from 0)"
+        raise InteractionsError(
+            f"the weights of {len(bad)} pairs of user and item add up to more than {most:.2g}, those of the first to "
+            f"{sums[bad[0]]:.2g}{row}; give smaller weights",
+            python="or count the last or the largest, by repeats='last' or 'max'",
+            cli="or count the last or the largest, by --repeats last or max",
+        )
+    return sums.astype(np.float32)
 
 
 def last_of_each(rows: Rows, lengths: NDArray[np.int64]) -> Mask:

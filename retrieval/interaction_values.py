@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.id_texts import id_texts, without_point
 from indexing.types import Mask
+from indexing.utf8 import require_utf8
 from retrieval.interaction_times import per_distinct, present
 
+_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # most of Arrow computes on no views
 NOBODY = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
 """User ids that programs write for none at all: one user who did what all unknown visitors did would teach nonsense."""
 
@@ -63,13 +65,12 @@ def read_weights(column: pa.Array, name: str) -> NDArray[np.float32]:
     return weights
 
 
-def read_events(column: pa.ChunkedArray, name: str, weights: Mapping[str, float]) -> NDArray[np.float32]:
+def read_events(values: pa.Array, name: str, weights: Mapping[str, float]) -> NDArray[np.float32]:
     """Give what each row's type of event weighs; white space around its name does not count.
 
     Raises:
         InteractionsError: When a row has a type that has no weight, or none at all; names the first such row.
     """
-    values = plain(column)
     try:
         text = pc.utf8_trim_whitespace(values.cast(pa.string()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -87,10 +88,36 @@ def read_events(column: pa.ChunkedArray, name: str, weights: Mapping[str, float]
     return worth
 
 
-def plain(column: pa.ChunkedArray) -> pa.Array:
-    """Give a column as one array, its dictionary encoding undone."""
-    values = column.combine_chunks()
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Give a column as one array of the plain type of its values: no dictionary, no runs, no views.
+
+    >>> plain(pa.array(["a", None], pa.string_view()).dictionary_encode()).type
+    DataType(string)
+    """
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(values.indices, plain(values.dictionary)).dictionary_decode()
+    if pa.types.is_run_end_encoded(kind):
+        if kind.value_type not in _VIEWS:
+            return plain(pc.run_end_decode(values))
+        return pa.array(values.to_pylist(), _VIEWS[kind.value_type])
+    return values.cast(_VIEWS[kind]) if kind in _VIEWS else values
+
+
+def legible(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """Give a column as `plain` does, once its texts are UTF-8.
+
+    Raises:
+        InteractionsError: When one is not; names the first.
+    """
+    values = plain(column)
+    try:
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            require_utf8(values, name)
+    except InputError as error:
+        raise InteractionsError(str(error)) from error
+    return values
 
 
 def _number(text: str) -> float:

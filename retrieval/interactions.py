@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.arguments import check_kind, check_path
+from indexing.arguments import check_choice, check_kind, check_path, shown
 from indexing.errors import InputError, InteractionsError
 from indexing.files import no_file
 from retrieval.interaction_columns import InteractionColumns
 from retrieval.interaction_files import read_delimited
 from retrieval.interaction_log import SCHEMA, Events, Only, Wish
-from retrieval.interaction_repeats import Repeats
+from retrieval.interaction_repeats import REPEATS, Repeats
 
 __all__ = ["InteractionColumns", "Interactions"]
 
@@ -46,6 +46,13 @@ class Interactions:
     repeats: Repeats = "max"
 
     def __post_init__(self) -> None:
+        check_kind(
+            self.table,
+            pa.Table,
+            "table",
+            "open a file by Interactions.open(PATH), or read a table by from_arrow(TABLE)",
+        )
+        check_choice(self.repeats, "repeats", REPEATS)
         if not self.table.schema.equals(SCHEMA):
             raise InteractionsError(
                 f"the columns are {self.table.schema.names} of types {self.table.schema.types}; "
@@ -53,6 +60,14 @@ class Interactions:
             )
         if np.any(np.diff(self.table["timestamp"].to_numpy()) < 0):
             raise InteractionsError("the rows are not in time order; read such logs with Interactions.from_arrow")
+        for name in self.table.column_names:
+            if count := self.table[name].null_count:
+                raise InteractionsError(f"{count} rows have no {name}; read such logs with Interactions.from_arrow")
+        if len(bad := np.flatnonzero(~np.isfinite(self.table["weight"].to_numpy()))):
+            raise InteractionsError(
+                f"{len(bad)} weights are not finite, the first is {self.table['weight'][int(bad[0])].as_py()} in row "
+                f"{bad[0]} (from 0); read such logs with Interactions.from_arrow"
+            )
 
     @classmethod
     def open(
@@ -192,7 +207,13 @@ class Interactions:
 def _named(columns: InteractionColumns | None) -> InteractionColumns:
     if columns is None:
         return InteractionColumns()
-    return check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
+    check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
+    for name, value in vars(columns).items():
+        may_lack = name in ("timestamp", "weight")
+        if not isinstance(value, str) and not (may_lack and value is None):
+            way = "give the name of a column" + (", or None for a log without" if may_lack else "")
+            raise InputError(f"the column {name} is {shown(value)}; {way}")
+    return columns
 
 
 def require_log(interactions: object) -> None:

@@ -217,7 +217,7 @@ def check_weights(interactions: Interactions) -> None:
     """Check that weights can teach.
 
     Raises:
-        InputError: When one is negative.
+        InputError: When one is negative, or none is above 0.
     """
     weights = interactions.table["weight"].to_numpy()
     if len(bad := np.flatnonzero(weights < 0)):
@@ -225,4 +225,9 @@ def check_weights(interactions: Interactions) -> None:
         raise InputError(
             f"{len(bad)} interactions weigh less than nothing, the first: {first}; give what was disliked a small "
             "weight beside larger ones, as ratings do, or leave it out"
+        )
+    if not (weights > 0).any():
+        raise InputError(
+            f"all {len(weights)} interactions weigh 0, so that nothing was liked; give weights above 0, or read the "
+            "log without them"
         )
