@@ -56,6 +56,9 @@ class Attribute:
         kind, given = attribute_type(attributes, column), attributes[column]
         return cls.of(several(given) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else given)
 
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
     def shares(
         self, lists: Sequence[Rows], weights: Sequence[NDArray[np.floating]] | None = None
     ) -> NDArray[np.float64]:

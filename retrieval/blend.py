@@ -11,7 +11,7 @@ from indexing.arguments import check_mapping, is_number, shown_number
 from indexing.errors import InputError
 from indexing.types import Rows
 from retrieval.attribute_columns import is_measured, numbers
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 
 STAGE = "blend"
 MOST = 1e6  # a weight that outweighs any relevance, and with which scores stay finite
@@ -51,6 +51,8 @@ class Blend:
 
     def rerank(self, candidates: Candidates) -> Candidates:
         """Give the same candidates in the order of score and objectives together."""
+        for name, column in self._columns.items():
+            check_lines(len(column), candidates, f"values of {name!r}")
         there = candidates.rows >= 0
         scores = np.where(there, candidates.scores, 0).astype(np.float64)
         spread = _deviation(np.where(there, scores, np.nan))

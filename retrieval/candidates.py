@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from indexing.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number
-from indexing.errors import InputError, ShapeError
+from indexing.errors import InputError, ShapeError, UnknownItemError, examples
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.learned_from import LearnedFrom
@@ -139,6 +139,41 @@ class Candidates:
             among=None if self.among is None else self.among.take(lines),
         )
 
+    def pointing_into(self, items: ItemIds) -> "Candidates":
+        """Give the rows that the same items have in another bundle, or in another state of one: these where it is this.
+
+        Rows of hits, of histories and of ``among`` are found by item_id. Queries, scores and weights stay.
+
+        Raises:
+            UnknownItemError: When an item is not there.
+        """
+        if check_kind(items, ItemIds, "items", "give those of a bundle, as retriever.items") is self.items:
+            return self
+        met = np.zeros(len(self.items) + 1, np.bool_)  # the last is that of padding
+        for rows in (self.rows, *self.histories):
+            met[rows] = True
+        used = np.flatnonzero(met[:-1])
+        item_ids = [self.items[row] for row in used.tolist()]
+        if gone := [item_id for item_id in item_ids if item_id not in items]:
+            raise UnknownItemError(
+                f"{len(gone)} of {len(used)} items of these candidates and their histories are not in this bundle, "
+                f"e.g. {examples(gone)}: they were found in an earlier state, or in another bundle; ask again, with "
+                "the retriever that goes on with the answers"
+            )
+        numbers = np.full(len(met), -1, np.int64)
+        numbers[used] = items.rows(item_ids)
+        return self._numbered(numbers, items)
+
+    def _numbered(self, numbers: NDArray[np.int64], items: ItemIds) -> "Candidates":
+        """Put (N + 1,) numbers, of each row and of padding, in the place of rows."""
+        return replace(
+            self,
+            rows=numbers[self.rows],
+            histories=tuple(numbers[past] for past in self.histories),
+            among=None if self.among is None else self.among.pointing_into(items),
+            items=items,
+        )
+
     def top(self, k: int) -> "Candidates":
         """Keep the best k of each query.
 
@@ -244,3 +279,16 @@ def require_candidates(value: object, name: str = "candidates") -> None:
         InputError: When they are something else.
     """
     check_kind(value, Candidates, name, "give what a search, recommend or pool found")
+
+
+def check_lines(count: int, candidates: Candidates, what: str) -> None:
+    """Check that there is one line for each row of the items that candidates are of.
+
+    Raises:
+        ShapeError: When there are more or fewer.
+    """
+    if count != (expected := len(candidates.items)):
+        raise ShapeError(
+            f"{what} of {count} items, but candidates of {expected}; give those of the bundle that the candidates were "
+            "found in, one line a row"
+        )

@@ -8,6 +8,7 @@ import numpy as np
 from indexing.errors import InputError, examples
 from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
+from retrieval.item_texts import ItemTexts
 
 STAGE = "cross-encoder"
 BLOCK = 64  # different queries at once: 64 x 100 pairs of texts in memory, however many queries there are
@@ -42,7 +43,10 @@ class CrossEncoderReranker:
 
         Raises:
             InputError: When the text of a query is not known.
+            UnknownItemError: When a candidate is not in the bundle that `ItemTexts` reads.
         """
+        if isinstance(self.item_texts, ItemTexts):
+            candidates = candidates.pointing_into(self.item_texts.items)
         if unknown := [name for name in candidates.query_ids if name not in self.query_texts]:
             raise InputError(f"the texts of queries {examples(unknown)} are not known: give them by query_id")
         scores = np.empty(candidates.rows.shape, np.float32)

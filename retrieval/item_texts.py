@@ -12,6 +12,9 @@ from indexing.types import Rows
 class ItemTexts:
     """Gives the text of any rows of a bundle, its text columns joined as for the encoder.
 
+    Attributes:
+        items: Of the bundle.
+
     Raises:
         InputError: When the bundle has no text columns.
     """
@@ -20,6 +23,7 @@ class ItemTexts:
         names = list(bundle.manifest.columns.get("text") or ())
         if not names:
             raise InputError(f"{bundle.root} has no texts of items to read: build it with a text column, `--text NAME`")
+        self.items = bundle.items
         self._columns = bundle.attributes.select(names)
 
     def __call__(self, rows: Rows) -> list[str]:

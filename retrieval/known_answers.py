@@ -5,7 +5,7 @@ import numpy as np
 from indexing.bundle import Bundle
 from indexing.errors import InputError
 from indexing.types import Modality, Vectors
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 from retrieval.verdict import MOST, Matching, Verdicts
 
 QUERIES = 256  # at a time: 256 x 200 candidates x 512 dimensions of float32 are 100 MB
@@ -51,11 +51,18 @@ def judged(candidates: Candidates, vectors: Vectors, matching: Matching) -> Verd
         matching: What judges them.
 
     Raises:
-        InputError: When a query was made of a history.
+        InputError: When a query was made of a history, or is of another space.
+        ShapeError: When the vectors are of other items.
     """
     if any(map(len, candidates.histories)):
         raise InputError("only searches are judged: a history has no one answer that the catalogue holds or not")
+    check_lines(len(vectors), candidates, "vectors")
     queries = candidates.queries[:, : vectors.shape[1]]
+    if queries.shape[1] != vectors.shape[1]:
+        raise InputError(
+            f"queries have dimension {queries.shape[1]}, the content of the bundle {vectors.shape[1]}; judge what a "
+            "search of this bundle found"
+        )
     best = np.full(len(candidates), -1)
     for start in range(0, len(candidates), QUERIES) if candidates.rows.shape[1] else ():
         rows = candidates.rows[start : start + QUERIES]

@@ -35,26 +35,31 @@ from retrieval.verdict import Matching, Verdicts
 
 
 class LaterStages(Opened):
-    """What a `Retriever` does with candidates once they are found; each verb takes them and leaves them as they are."""
+    """What a `Retriever` does with candidates once they are found; each verb takes them and leaves them as they are.
+
+    Candidates of another state, or of another bundle, are taken by their item ids; an `UnknownItemError` says so when
+    one is not in this one. Their queries stay those that they were found with.
+    """
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None).
 
         Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``. What both
-        stages of `recommend` gave has the order of the head already, and keeps it.
+        stages of `recommend` gave has the order of the head already, and keeps it; that of another state or bundle is
+        ordered anew, among all that its head ordered.
         """
-        require_candidates(candidates)
-        if candidates.stage == STAGE and candidates.among is not None:
-            return candidates if k is None else candidates.top(k)
-        ranked = self.reranker.rerank(replace(candidates, among=None))
+        here = self._here(candidates)
+        if here.stage == STAGE and here.among is not None:
+            ranked = here if here is candidates else self._anew(here, here.among)
+            return ranked if k is None else ranked.top(k)
+        ranked = self.reranker.rerank(replace(here, among=None))
         if isinstance(self.reranker, SecondStage):
             ranked = replace(ranked, among=ranked)
         return ranked if k is None else ranked.top(k)
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.blend.Blend`."""
-        require_candidates(candidates)
-        return Blend(self.bundle.attributes, weights).rerank(candidates)
+        return Blend(self.bundle.attributes, weights).rerank(self._here(candidates))
 
     def diversify(
         self,
@@ -86,13 +91,14 @@ class LaterStages(Opened):
                 others are left.
             page: Answers that are seen at once: each so many stand in the order of relevance, not as they were picked.
             shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
+                What this bundle does not have any more counts for nothing.
             spread: How much it does, where relevance is from 0 to 1.
 
         Raises:
             InputError: For an unknown method or attribute, or a number that cannot be used.
-            ShapeError: When lists that are shown are of other items.
+            UnknownItemError: When a candidate is not in this bundle.
         """
-        require_candidates(candidates)
+        candidates = self._here(candidates)
         check_kind(method, str, "method", f"give one of {list(METHODS)}")
         check_spread(spread)
         if caps is not None:
@@ -105,7 +111,8 @@ class LaterStages(Opened):
         wanted = objective(method, known, strength, sharpness)
         if shown is not None:
             require_candidates(shown, "shown")
-            wanted = LessShown(wanted, exposures(shown, max(1, shown.rows.shape[1])), spread)
+            counts = exposures(shown, max(1, shown.rows.shape[1]), self.items)
+            wanted = LessShown(wanted, counts, spread)
         ranked = diversified(candidates, wanted, k, caps=limits, page=page)
         return ranked if k is None else ranked.top(k)
 
@@ -114,9 +121,9 @@ class LaterStages(Opened):
 
         Raises:
             FilterError: When a filter names no attribute of this bundle.
-            UnknownItemError: When a pinned item is not in the bundle.
+            UnknownItemError: When a pinned item or a candidate is not in the bundle.
         """
-        require_candidates(candidates)
+        candidates = self._here(candidates)
         if not isinstance(rules, Rules):
             plural(rules, "rules")
             rules = Rules(tuple(rules))
@@ -131,7 +138,7 @@ class LaterStages(Opened):
             kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
             matching: What judges them; learned from the bundle's own items, once a kind, when None.
         """
-        require_candidates(candidates)
+        candidates = self._here(candidates)
         check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
         if matching is not None:
             check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
@@ -162,9 +169,9 @@ class LaterStages(Opened):
                 ``"rerank"`` are not what the head ordered and ``among`` is not either.
             ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
-        require_candidates(candidates)
+        candidates = self._here(candidates)
         if among is not None:
-            require_candidates(among, "among")
+            among = self._here(among, "among")
         given = None if weights is None else finite_weights(weights, candidates.histories)
         told = explain(candidates, self._rows.space, self.centre, given, most)
         told = with_profiles(told, candidates, self._rows.space)
@@ -180,7 +187,7 @@ class LaterStages(Opened):
 
         None stands where nothing of the item can be compared with the query; see `retrieval.parts.nearest_parts`.
         """
-        require_candidates(candidates)
+        candidates = self._here(candidates)
         queries, dim = candidates.queries[:, : self.vectors.shape[1]], self.vectors.shape[1]
         if not queries.shape[1]:  # a pool is asked for by its histories alone
             queries = np.zeros((len(candidates), dim), np.float32)
@@ -190,6 +197,19 @@ class LaterStages(Opened):
             queries = queries.copy()
             queries[users] = self.users.taste(self.vectors, pasts, self.centre)
         return nearest_parts(replace(candidates, queries=queries), self.bundle)
+
+    def _here(self, candidates: Candidates, name: str = "candidates") -> Candidates:
+        """Give candidates with the rows that their items have in this state; those of this state as they are."""
+        require_candidates(candidates, name)
+        return candidates.pointing_into(self.items)
+
+    def _anew(self, candidates: Candidates, among: Candidates) -> Candidates:
+        """Order what another head ordered, where it stands among all that it ordered; what is beyond that follows."""
+        ranked = self.reranker.rerank(replace(among, among=None))
+        wanted = [np.isin(line, hits) for line, hits in zip(ranked.rows, candidates.rows, strict=True)]
+        rows = np.where(np.array(wanted, np.bool_).reshape(ranked.rows.shape), ranked.rows, -1)
+        kept = replace(ranked, rows=rows).reordered(ranked.scores, ranked.stage).followed_by(candidates)
+        return replace(kept, among=ranked if isinstance(self.reranker, SecondStage) else None)
 
     def _attribute(self, name: str) -> Attribute:
         check_kind(name, str, "attribute", "give the name of one, as text")

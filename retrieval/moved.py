@@ -65,8 +65,9 @@ def _moved(
     by_head = head.score(features) - stage.held_of(rows)
     if not np.allclose(by_head[learned], scores[learned], rtol=_NEAR, atol=_NEAR):
         raise InputError(
-            f"the candidates of query {among.query_ids[0]!r} were cut or changed since the head ordered them, and what "
-            "it reads of one depends on the others; give among=, all that `rerank` gave"
+            f"the candidates of query {among.query_ids[0]!r} were cut or changed since the head ordered them, or "
+            "ordered in another state, and what it reads of one depends on the others; rerank them, or give among=, "
+            "all that `rerank` gave"
         )
     places = np.flatnonzero(learned & np.isin(rows, wanted))
     usual = features.mean(axis=0)

@@ -39,7 +39,7 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
     Raises:
         InputError: When the queries have no vectors, as those of a pool.
     """
-    dim = bundle.manifest.encoder.dim
+    candidates, dim = candidates.pointing_into(bundle.items), bundle.manifest.encoder.dim
     if candidates.queries.shape[1] != dim:
         raise InputError(
             f"queries have {candidates.queries.shape[1]} dimensions, the bundle's vectors {dim}; give what a search or "

@@ -6,7 +6,7 @@ import numpy as np
 
 from indexing.errors import InputError
 from indexing.types import Rows, Vectors
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 
 RERANKER = "reranker.safetensors"
 STAGE = "rerank"
@@ -36,9 +36,18 @@ class ExactReranker:
 
 
 def exact_scores(candidates: Candidates, vectors: Vectors) -> Vectors:
-    """Inner products of each query with its candidates: (B, K) float32."""
+    """Inner products of each query with its candidates: (B, K) float32.
+
+    Raises:
+        InputError: When the queries have another width than the vectors.
+        ShapeError: When the vectors are of other items.
+    """
     if candidates.queries.shape[1] != vectors.shape[1]:
-        raise InputError(f"queries have dimension {candidates.queries.shape[1]}, the bundle {vectors.shape[1]}")
+        raise InputError(
+            f"queries have dimension {candidates.queries.shape[1]}, the bundle {vectors.shape[1]}, so that they were "
+            "made by another bundle, or before it learned something; ask again, with the retriever that goes on"
+        )
+    check_lines(len(vectors), candidates, "vectors")
     scores = np.empty(candidates.rows.shape, np.float32)
     for start in range(0, len(candidates), BLOCK):
         block = slice(start, start + BLOCK)

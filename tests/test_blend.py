@@ -1,6 +1,7 @@
 """Objectives beside relevance, by hand."""
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_what_cannot_be_weighed_is_refused() -> None:
         Blend(ATTRIBUTES, {"colour": 1})
     with pytest.raises(InputError, match="the weight of 'margin' is nan"):
         Blend(ATTRIBUTES, {"margin": float("nan")})
-    empty = listed([[-1]], [[-np.inf]])
+    empty = replace(listed([[-1]], [[-np.inf]]), items=ItemIds([]))
     assert Blend(ATTRIBUTES.slice(0, 0), {"margin": 1}).rerank(empty).rows.tolist() == [[-1]]
 
 

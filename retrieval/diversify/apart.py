@@ -43,7 +43,7 @@ class Apart:
 
     def begin(self, candidates: Candidates) -> "_Apart":
         """Begin lists, for b queries."""
-        return _Apart(shown(self.of, candidates.rows, self.centre), self.most)
+        return _Apart(shown(self.of, candidates, self.centre), self.most)
 
 
 class _Apart:

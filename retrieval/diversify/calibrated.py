@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.types import Mask, Rows
 from retrieval.attribute import Attribute
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 from retrieval.diversify.relevance import check, relevance
 from retrieval.users import UserModel
 
@@ -46,6 +46,7 @@ class Calibrated:
 
     def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002
         """Begin lists."""
+        check_lines(len(self.attribute), candidates, "an attribute")
         wanted = wanted_shares(self.attribute, candidates.histories, self.users)
         known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
         one = self.attribute.alone(candidates.rows)

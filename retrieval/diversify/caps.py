@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.types import Mask
 from retrieval.attribute import Attribute
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Cap:
 
     def begin(self, candidates: Candidates) -> "Counted":
         """Begin to count, for b queries."""
+        check_lines(len(self.attribute), candidates, "an attribute")
         return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.most)
 
 

@@ -47,7 +47,7 @@ class DPP:
     def begin(self, candidates: Candidates, k: int) -> "_Volume":
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Volume(shown(self.of, candidates.rows, self.centre), relevant, self.strength, k)
+        return _Volume(shown(self.of, candidates, self.centre), relevant, self.strength, k)
 
 
 class _Volume:

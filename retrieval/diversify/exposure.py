@@ -7,12 +7,19 @@ from numpy.typing import NDArray
 
 from indexing.arguments import is_number, shown_number
 from indexing.errors import InputError, ShapeError
+from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.diversify.greedy import Gains, Objective
 
 
-def exposures(lists: Candidates, k: int) -> NDArray[np.int64]:
+def exposures(lists: Candidates, k: int, items: ItemIds | None = None) -> NDArray[np.int64]:
     """Count in how many of the lists each item is among the first k: (N,) int64.
+
+    Args:
+        lists: What is shown.
+        k: The first so many of each.
+        items: In whose rows to count, where the lists are of another state or bundle: what is not among them counts
+            for nothing. Those of the lists when None.
 
     Raises:
         InputError: For a k below 1.
@@ -25,7 +32,14 @@ def exposures(lists: Candidates, k: int) -> NDArray[np.int64]:
     if k < 1:
         raise InputError(f"the first {k} of a list show nothing; give a whole number of at least 1")
     top = lists.rows[:, :k]
-    return np.bincount(top[top >= 0], minlength=len(lists.items)).astype(np.int64)
+    counts = np.bincount(top[top >= 0], minlength=len(lists.items)).astype(np.int64)
+    if items is None or items is lists.items:
+        return counts
+    found = np.zeros(len(items), np.int64)
+    for row in np.flatnonzero(counts).tolist():
+        if (here := items.row(lists.items[row])) is not None:
+            found[here] += counts[row]
+    return found
 
 
 def check_spread(spread: object) -> None:

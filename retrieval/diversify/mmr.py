@@ -43,7 +43,7 @@ class MMR:
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Nearest(shown(self.of, candidates.rows, self.centre), relevant, self.strength)
+        return _Nearest(shown(self.of, candidates, self.centre), relevant, self.strength)
 
 
 class MSD(MMR):
@@ -52,7 +52,7 @@ class MSD(MMR):
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Mean(shown(self.of, candidates.rows, self.centre), relevant, self.strength)
+        return _Mean(shown(self.of, candidates, self.centre), relevant, self.strength)
 
 
 class _Nearest:

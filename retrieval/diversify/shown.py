@@ -3,18 +3,24 @@
 import numpy as np
 
 from indexing.encoders.base import unit
-from indexing.types import Rows, Vectors
+from indexing.types import Vectors
 from retrieval.attribute import Attribute
+from retrieval.candidates import Candidates, check_lines
 
 
-def shown(of: Vectors | Attribute, rows: Rows, centre: Vectors | None = None) -> Vectors:
-    """Give unit vectors of (b, K) rows: (b, K, D) float32, zero for an item that has none.
+def shown(of: Vectors | Attribute, candidates: Candidates, centre: Vectors | None = None) -> Vectors:
+    """Give unit vectors of (b, K) candidates: (b, K, D) float32, zero for an item that has none.
 
     Args:
         of: (N, D) float32 of any length; or an attribute, where items are alike by the values that they share.
-        rows: (b, K) int64; what stands for -1 means nothing.
+        candidates: Of b queries; what stands for padding means nothing.
         centre: (D,) float32, taken from each vector that is not zero.
+
+    Raises:
+        ShapeError: When that is of other items than the candidates.
     """
+    rows = candidates.rows
+    check_lines(len(of), candidates, "an attribute" if isinstance(of, Attribute) else "vectors")
     if isinstance(of, Attribute):
         return unit(of.alone(rows))
     vectors = of[rows]

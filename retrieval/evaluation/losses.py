@@ -91,7 +91,7 @@ def losses(
     judged = [query for query, ids in enumerate(relevant) if len(ids)]
     if not judged:
         raise InputError(f"none of {len(relevant)} queries has relevant items, so nothing can be lost")
-    asked, wanted = asked.take(judged), [relevant[query] for query in judged]
+    asked, wanted = asked.take(judged).pointing_into(retriever.items), [relevant[query] for query in judged]
     hidden = list(retriever.items.rows(asked.query_ids)[:, None]) if kind == "item" else list(asked.histories)
     rankings = {
         "perfect": _perfect(retriever, wanted, hidden, depth),

@@ -14,7 +14,7 @@ from indexing.types import Vectors
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.jobs.files import MemoryTables, ParquetFiles
-from retrieval.jobs.lines import Chunk, Source, UserLines
+from retrieval.jobs.lines import Chunk, Source, UserLines, check_items
 from retrieval.jobs.listed import ListedUsers
 from retrieval.ragged import lengths_of
 from retrieval.rerank import ExactReranker
@@ -160,7 +160,12 @@ def rerank_batches(
 def answers(
     retriever: Retriever, source: Source, config: BatchConfig, *, steps: Sequence[Step] | None = None, start: int = 0
 ) -> Iterator[Answers]:
-    """Answer the users of a source from a line on."""
+    """Answer the users of a source from a line on.
+
+    Raises:
+        InputError: When the source was made for another state of the bundle.
+    """
+    check_items(source.items, retriever.items, "the users")
     through = steps_of(retriever, config) if steps is None else tuple(steps)
     for chunk in source.chunks(start, config.chunk):
         users = chunk.users

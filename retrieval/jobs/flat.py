@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from retrieval.jobs.files import Tables, check_columns, text_column
-from retrieval.jobs.lines import Chunk, Problems, Ragged, UserLines, item_rows, ordered_candidates
+from retrieval.jobs.lines import Chunk, Problems, Ragged, UserLines, check_items, item_rows, ordered_candidates
 from retrieval.jobs.listed import picked
 from retrieval.jobs.logged import LoggedHistories
 
@@ -29,14 +29,15 @@ class FlatCandidates:
         log: What tells the log from others.
 
     Raises:
-        InputError: When a column is missing; while reading, when a query comes back after others, which could only be
-            put together by holding everything in memory.
+        InputError: When a column is missing, or the histories are of other items; while reading, when a query comes
+            back after others, which could only be put together by holding everything in memory.
     """
 
     def __init__(self, tables: Tables, histories: LoggedHistories, items: ItemIds, log: Mapping[str, Any]) -> None:
         check_columns(tables.schema, NEEDED, (), "candidates")
+        check_items(histories.items, items, "the histories")
         self._columns = (*NEEDED, *(["score"] if "score" in tables.schema.names else []))
-        self._tables, self._histories, self._items, self._log = tables, histories, items, dict(log)
+        self._tables, self._histories, self.items, self._log = tables, histories, items, dict(log)
 
     def __len__(self) -> int:
         return len(self._tables)
@@ -82,7 +83,7 @@ class FlatCandidates:
         self._check_new(names, numbers, seen, start + bounds[:-1])
         problems, lengths = Problems(), np.diff(bounds)
         problems.note(numbers < 0, "no history in the log")
-        rows = Ragged(item_rows(text_column(table, "item_id"), self._items), lengths)
+        rows = Ragged(item_rows(text_column(table, "item_id"), self.items), lengths)
         scored = "score" in table.column_names  # else the exact inner product is taken, as retrieval would
         scores = table.column("score").cast(pa.float32()).to_numpy() if scored else None
         found, told = ordered_candidates(rows, scores, problems)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.errors import InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask, Rows, Vectors
 from retrieval.known_items import known_row
@@ -79,6 +80,11 @@ class Chunk:
 
 class Source(Protocol):
     """Where users come from, in an order that is always the same."""
+
+    @property
+    def items(self) -> ItemIds:
+        """The items that rows of histories and candidates point into."""
+        ...
 
     def __len__(self) -> int:
         """Count the lines."""
@@ -162,6 +168,19 @@ def item_rows(item_ids: pa.Array, items: ItemIds) -> Rows:
     rows = np.array([-1 if row is None else row for row in found] + [-1], np.int64)
     numbered: Rows = rows[coded.indices.fill_null(len(rows) - 1).to_numpy(zero_copy_only=False)]
     return numbered
+
+
+def check_items(given: ItemIds, items: ItemIds, what: str) -> None:
+    """Check that rows of users point into the items of the bundle that answers.
+
+    Raises:
+        InputError: When they point into others.
+    """
+    if given is not items and given != items:
+        raise InputError(
+            f"{what} were read for another state of the bundle, or for another bundle; make the source anew, with the "
+            "items of the retriever that answers"
+        )
 
 
 def ordered_candidates(

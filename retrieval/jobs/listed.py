@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from indexing.item_ids import ItemIds
 from indexing.types import Mask
 from retrieval.interaction_repeats import last_of_each
 from retrieval.jobs.files import Tables, check_columns, list_column, text_column
@@ -43,6 +44,11 @@ class ListedUsers:
         self.tables, self.retriever, self.given = tables, retriever, given
         self._columns = [name for name in wanted if name in tables.schema.names]
         self._known = taste.found_in(tables.schema) if (taste := retriever.learned.profiles) else []
+
+    @property
+    def items(self) -> ItemIds:
+        """Those of the bundle."""
+        return self.retriever.items
 
     def __len__(self) -> int:
         return len(self.tables)

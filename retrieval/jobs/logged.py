@@ -28,6 +28,7 @@ class LoggedHistories:
         starts: (U + 1,) int64, where each history begins, and where the last one ends.
         rows: (T,) int64, one history after the other, oldest first.
         weights: (T,) float32.
+        items: The items that rows point into.
         least: What weighs less was disliked, of a log of ratings; 0 of others.
     """
 
@@ -35,6 +36,7 @@ class LoggedHistories:
     starts: NDArray[np.int64]
     rows: Rows
     weights: Vectors
+    items: ItemIds
     least: float | None = None
 
     @classmethod
@@ -50,7 +52,7 @@ class LoggedHistories:
         there = np.flatnonzero(found.lengths)
         least = least_liked([found], log.repeats)
         names = pa.array(found.user_ids, pa.string()).take(pa.array(there))
-        return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights, least)
+        return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights, items, least)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,6 +82,11 @@ class LogUsers:
         self, histories: LoggedHistories, identity: Mapping[str, Any], profiles: Profiles | None = None
     ) -> None:
         self._histories, self._identity, self._profiles = histories, dict(identity), profiles
+
+    @property
+    def items(self) -> ItemIds:
+        """Those that the histories are of."""
+        return self._histories.items
 
     def __len__(self) -> int:
         return len(self._histories)

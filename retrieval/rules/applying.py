@@ -11,7 +11,7 @@ from indexing.errors import FilterError, InputError
 from indexing.item_ids import ItemIds
 from indexing.types import Mask
 from retrieval.attribute_columns import numbers
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, check_lines
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
 from retrieval.rules.kinds import Boost, Bury, Exclude, Fresh, Pin, Rule
@@ -37,7 +37,9 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
         FilterError: When a filter does not fit the attributes.
         UnknownItemError: When a pinned item is not in the bundle.
         InputError: When the score of a candidate is no number, or freshness is asked of a column that has none.
+        ShapeError: When the attributes are of other items.
     """
+    check_lines(attributes.num_rows, candidates, "attributes")
     lists, items = Lists(candidates, [str(rule) for rule in rules]), candidates.items
     gone = np.zeros(len(items), np.bool_)
     buried: dict[int, Mask] = {}

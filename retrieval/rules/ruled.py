@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 
 
@@ -32,6 +33,12 @@ class Ruled(Candidates):
         kept = cast(Ruled, super().take(lines))
         told = [(self.notes[line], self.excluded[line]) for line in lines]
         return replace(kept, notes=tuple(note for note, _ in told), excluded=tuple(gone for _, gone in told))
+
+    def _numbered(self, numbers: NDArray[np.int64], items: ItemIds) -> "Ruled":
+        """Put other numbers in the place of rows, those of what was noted too."""
+        kept = cast(Ruled, super()._numbered(numbers, items))
+        notes = [{int(numbers[row]): names for row, names in note.items() if numbers[row] >= 0} for note in self.notes]
+        return replace(kept, notes=tuple(notes))
 
     def to_arrow(self) -> pa.Table:
         """Give one line a hit, with one column more, ``rules``: the names of the rules that touched it."""

@@ -198,7 +198,7 @@ def order(found: Candidates) -> str:
 def test_mmr_by_hand() -> None:
     # b is a once more, c is at right angles; relevance 1, .9, .5, 0. At strength .3 after a:
     # b .7 * .9 - .3 * 1 = .33, c .7 * .5 - 0 = .35, d 0 + .3 * 1 = .3 (opposite).
-    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0]], np.float32)
+    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0], [0, 0], [0, 0]], np.float32)
     found = candidates([10.0, 9.0, 5.0, 0.0])
     assert order(diversified(found, MMR(shown, 0.3), 2)) == "acbd"
     assert order(diversified(found, MMR(shown, 0.28), 2)) == "abcd"  # b .368, c .36
@@ -207,7 +207,7 @@ def test_mmr_by_hand() -> None:
 
 def test_dpp_by_hand() -> None:
     # After a: c adds log(1 - .5 ** 2) = -.288, d, the opposite, log 1 = 0, b, the same, log 1e-6 = -14.
-    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0]], np.float32)
+    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0], [0, 0], [0, 0]], np.float32)
     found = candidates([10.0, 9.0, 5.0, 0.0])
     assert order(diversified(found, DPP(shown, 0.5), 2)) == "acbd"  # c .25 - .144, d 0
     assert order(diversified(found, DPP(shown, 0.8), 2)) == "adbc"  # c .1 - .23, d 0
@@ -249,7 +249,7 @@ def test_caps_by_hand() -> None:
 
 def test_where_all_are_over_a_cap_the_objective_goes_on_choosing() -> None:
     # As by hand above: a, then c before b, though all have one value of which one is allowed.
-    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0]], np.float32)
+    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0], [0, 0], [0, 0]], np.float32)
     found, one = candidates([10.0, 9.0, 5.0, 0.0]), Attribute.of(["x"] * 6)
     kinds = Attribute.of([["x"], ["x"], ["y"], ["x"], ["y"], None])
     asked = candidates([3.0, 2.0, 1.0, 0.0], history=(3, 4))

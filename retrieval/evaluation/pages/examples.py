@@ -76,7 +76,7 @@ def examples_of(
         warm: The items that somebody touched in what was learned from; None where that has no meaning.
         seed: Of the choice among equals.
     """
-    values = evaluation.per_query[measure]
+    candidates, values = candidates.pointing_into(retriever.items), evaluation.per_query[measure]
     judged = [query for query, ids in enumerate(relevant) if len(ids)]
     by_chance = np.random.default_rng(seed).permutation(len(values))
     order = [line for line in np.lexsort((by_chance, -values)).tolist() if np.isfinite(values[line])]
