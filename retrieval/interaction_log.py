@@ -105,12 +105,15 @@ class Wish:
             raise InteractionsError(f"{self.source} has more than one column {twice[0]!r}; rename one")
         return needed
 
-    def clean(self, table: pa.Table, dropped: Counter[str] | None = None) -> Cleaned:
+    def clean(
+        self, table: pa.Table, dropped: Counter[str] | None = None, repaired: Counter[str] | None = None
+    ) -> Cleaned:
         """Keep the usable rows that were asked for, in time order.
 
         Args:
             table: The log; its other columns are ignored.
             dropped: Rows that were lost before, by reason.
+            repaired: Rows that were read otherwise than they stand, by how.
 
         Raises:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
@@ -118,6 +121,7 @@ class Wish:
         names = self.columns.found_in(table.column_names)
         repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
         log = _Log.read(table, names, Counter(dropped or {}))
+        log.repaired += repaired or Counter()
         log.keep(self._asked(table))
         asked = len(log)
         if self.events is not None:

@@ -69,9 +69,9 @@ def _added(weights: Vectors, starts: Rows, rows: Rows | None) -> Vectors:
         row = "" if rows is None else f", the last of them in row {rows[bad[0]]} (from 0)"
         raise InteractionsError(
             f"the weights of {len(bad)} pairs of user and item add up to more than {most:.2g}, those of the first to "
-            f"{sums[bad[0]]:.2g}{row}; give smaller weights",
-            python="or count the last or the largest, by repeats='last' or 'max'",
-            cli="or count the last or the largest, by --repeats last or max",
+            f"{sums[bad[0]]:.2g}{row}",
+            python="give smaller weights, or count the last or the largest, by repeats='last' or 'max'",
+            cli="give smaller weights, or count the last or the largest, by --repeats last or max",
         )
     return sums.astype(np.float32)
 

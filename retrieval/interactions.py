@@ -146,7 +146,7 @@ class Interactions:
         events: Events | None = None,
         repeats: Repeats | None = None,
     ) -> "Interactions":
-        """Read a UTF-8 file with a header; see ``from_parquet``.
+        """Read a file with a header, in UTF-8, UTF-16 or Windows-1252; see ``from_parquet``.
 
         Its columns are separated by commas, semicolons, tabs or ``|``: by what parts the names of the columns.
         """
