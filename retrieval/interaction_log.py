@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from indexing.arguments import check_mapping, check_names, check_number, is_number, shown
 from indexing.errors import InteractionsError, examples
-from indexing.python_values import python_values
+from indexing.python_values import python_value
 from indexing.types import Mask, Rows
 from retrieval.interaction_columns import InteractionColumns, column_error, usual_repeats
 from retrieval.interaction_repeats import REPEATS, Repeats, once
@@ -256,6 +256,6 @@ class _Log:
         if column not in self.given:
             return
         rows = self.rows[places[:_MOST_SHOWN]]
-        values = python_values(self.given[column].take(rows))
+        values = [python_value(self.given[column][row]) for row in rows.tolist()]  # `take` lacks string views
         first = next((place for place, value in enumerate(values) if value is not None), 0)
         self.examples[reason] = f"the first is {values[first]!r} in row {rows[first]} (from 0)"

@@ -157,6 +157,14 @@ def test_a_log_names_the_first_that_it_drops(tmp_path: Path, built: Path, run: R
     assert f"2 rows left out: impossible time; the first is '{FOREVER}' in row 0" in " ".join(err.split())
 
 
+def test_the_first_dropped_value_is_shown_of_every_type_that_is_read() -> None:
+    view = pa.array(["5", "x", "7", "8"], pa.string_view())
+    log = pa.table({"user": list("aabb"), "item": list("ijkl"), "time": view})
+    read = Interactions.from_arrow(log)
+    assert read.table["timestamp"].to_pylist() == [5, 7, 8]
+    assert list(read.examples.values()) == ["the first is 'x' in row 1 (from 0)"]
+
+
 @pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("s", "Nowhere/Land"), pa.date64(), pa.duration("s")])
 def test_profiles_take_them_as_values_and_refuse_them_as_names(kind: pa.DataType) -> None:
     column: Any = pa.array([2**62, 1], pa.int64()).cast(kind) if kind != pa.date64() else pa.array([2**62, 0], kind)
