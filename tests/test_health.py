@@ -176,6 +176,14 @@ def test_one_item_is_enough(tmp_path: Path) -> None:
     assert "duplicates" not in by_name(findings)
 
 
+def test_two_items_are_compared(tmp_path: Path) -> None:
+    findings = by_name(
+        examine(built(tmp_path, item_id=["one", "other"], text_vector=lists(np.eye(2, dtype=np.float32))))
+    )
+    assert findings["duplicates"].good
+    assert "hubness text to item" in findings
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stopped:
         cli.main([str(argument) for argument in arguments])

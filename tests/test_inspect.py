@@ -248,3 +248,9 @@ def test_columns_that_are_not_found_by_name() -> None:
     found = inspect_catalogue(Catalogue(TableReader("t", table), columns, None))
     assert found.coverage == {"text": 2, "image": 0, "audio": 1}
     assert found.image["width"] == {}
+
+
+def test_what_gets_no_brighter_is_no_step_up() -> None:
+    row = np.array([0, 90, 90, 200, 100, 100, 10, 250, 250], np.uint8)  # up, level, up, down, level, down, up, level
+    found = difference_hash(Image.fromarray(np.tile(row, (8, 1))))
+    assert found == int("10100010" * 8, 2)

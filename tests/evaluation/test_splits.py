@@ -1,6 +1,7 @@
 """Splits by hand: who is where, what no part may hold, and what is counted."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -190,3 +191,8 @@ def test_promises_hold_for_any_log(rows: list[Row], number: int) -> None:
             )
             if log.has_times:  # without times what is held out is drawn
                 assert max(before, default=(-1, 0.0)) < min(after)  # the weight is the place in the log
+
+
+def test_an_empty_log_cannot_be_cut_in_time() -> None:
+    with pytest.raises(InputError, match="the log has nothing before second 0; it is empty"):
+        at_time(replace(made_of(LOG), table=made_of(LOG).table[:0]), share=0.5)
