@@ -174,7 +174,7 @@ def test_limits(tmp_path: Path) -> None:
                 frames_of(source, limits=limits)
     with pytest.raises(UnusableFilm, match="film file is missing: "):
         frames_of(tmp_path / "none.mp4")
-    with pytest.raises(UnusableFilm, match="cannot be read: Is a directory"):
+    with pytest.raises(UnusableFilm, match="cannot be read: it is a folder; give a regular file"):
         frames_of(tmp_path)
     with pytest.raises(InputError, match="to give 0 frames: ask for at least 1"):
         frames_of(path, 0)
