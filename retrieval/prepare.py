@@ -121,7 +121,7 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
 
 def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
     """Gather what `histories` gives in a few arrays, for very many users."""
-    check_weights(interactions)
+    _check_signs(interactions)
     table = interactions.table
     ids = table["item_id"].combine_chunks().dictionary_encode()
     names_of_items, of_names = ids.dictionary.to_pylist(), ids.indices.to_numpy()
@@ -219,15 +219,20 @@ def check_weights(interactions: Interactions) -> None:
     Raises:
         InputError: When one is negative, or none is above 0.
     """
+    _check_signs(interactions)
+    weights = interactions.table["weight"].to_numpy()
+    if not (weights > 0).any():
+        raise InputError(
+            f"all {len(weights)} interactions weigh 0, so that nothing was liked; give weights above 0, or read the "
+            "log without them"
+        )
+
+
+def _check_signs(interactions: Interactions) -> None:
     weights = interactions.table["weight"].to_numpy()
     if len(bad := np.flatnonzero(weights < 0)):
         first = {name: interactions.table[name][int(bad[0])].as_py() for name in ("user_id", "item_id", "weight")}
         raise InputError(
             f"{len(bad)} interactions weigh less than nothing, the first: {first}; give what was disliked a small "
             "weight beside larger ones, as ratings do, or leave it out"
-        )
-    if not (weights > 0).any():
-        raise InputError(
-            f"all {len(weights)} interactions weigh 0, so that nothing was liked; give weights above 0, or read the "
-            "log without them"
         )

@@ -222,6 +222,7 @@ class Recommending(LaterStages):
             returning: Whether users come back, rather than go on with a visit.
         """
         past_rows(histories, len(self.items))
+        returning = check_flag(returning, "returning")
         if least is not None:
             check_number(least, "least", "give a number, or None")
         if new is not None and self.behaviour is not None:

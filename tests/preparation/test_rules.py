@@ -81,7 +81,7 @@ def test_a_log_without_a_clock_is_not_judged_by_time() -> None:
     prepared, report = prepare(log_of(rows), bots(BotLimits(per_hour=10)))
     assert len(prepared) == 40
     assert not report.timed
-    assert report.lines()["times"] == "none: rates and pushes were not judged"
+    assert report.lines()["times"] == "none that are dates: rates and pushes were not judged"
 
 
 def test_users_who_are_too_fast_go_and_those_at_the_limit_stay() -> None:
