@@ -309,8 +309,8 @@ class _Fit:
 
     def _holds_in_time(self, staged: Staged) -> bool:
         """Say whether the head for those who come back surely gains, and note what it does."""
-        if staged.later is None or (asking := staged.asking) is None:
-            return not staged.stage.leaves_returning
+        if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
+            return self.config.way != "both"
         first = self.judging.recommend(staged.later.space.for_returning, asking.pasts)
         self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
         if gain.low > 0:
