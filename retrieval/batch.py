@@ -15,6 +15,7 @@ from indexing.item_ids import ItemIds
 from indexing.types import Rows
 from retrieval.candidates import Candidates
 from retrieval.interactions import Interactions
+from retrieval.jobs.files import number_column, text_column
 from retrieval.known_items import no_known_item
 from retrieval.prepare import History, histories, least_liked
 from retrieval.retriever import Retriever
@@ -115,23 +116,37 @@ def _pairs(line: Rows, found: Rows) -> Rows:
     return numbers
 
 
+def _plain(table: pa.Table) -> pa.Table:
+    """Give the columns of candidates as text and float32; without a score that of the order, the first being best."""
+    texts = {name: text_column(table, name) for name in ("query_id", "item_id")}
+    if "score" not in table.column_names:
+        return pa.table({**texts, "score": -np.arange(len(table), dtype=np.float32)})
+    scores = number_column(table, "score")
+    if len(bad := np.flatnonzero(~np.isfinite(scores))):
+        query, item, given = (table.column(name)[int(bad[0])].as_py() for name in ("query_id", "item_id", "score"))
+        raise InputError(
+            f"{len(bad)} of {len(scores)} scores are no finite numbers, first of item {item!r} for query {query!r} "
+            f"in row {bad[0] + 1}: {given!r}; mend them, or leave out the column 'score'"
+        )
+    return pa.table({**texts, "score": scores})
+
+
 def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -> Candidates:
     """Make candidates of a table of ``query_id, item_id`` and perhaps ``score``, of users with a history.
 
     Raises:
-        InputError: When a column is missing or a query_id is no known user.
+        InputError: When a column is missing or holds something else, a score is no finite number, or a query_id is no
+            known user.
         UnknownItemError: When an item_id is not in the bundle.
     """
     if missing := [name for name in ("query_id", "item_id") if name not in table.column_names]:
         raise InputError(f"the candidates lack {missing}; there are {table.column_names}")
-    if "score" not in table.column_names:  # the order of the file, the first line of a query being the best
-        table = table.append_column("score", pa.array(-np.arange(len(table), dtype=np.float32)))
-    table = table.sort_by([("query_id", "ascending"), ("score", "descending")])
-    ids = table.column("query_id").cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+    table = _plain(table).sort_by([("query_id", "ascending"), ("score", "descending")])
+    ids = table.column("query_id").to_numpy(zero_copy_only=False).astype(str)
     query_ids, starts, lengths = np.unique(ids, return_index=True, return_counts=True)
     if unknown := [name for name in query_ids.tolist() if name not in users.histories]:
         raise InputError(f"{len(unknown)} query_ids have no history in the log, e.g. {examples(unknown)}")
-    known = retriever.items.rows(table.column("item_id").cast(pa.string()).to_pylist())
+    known = retriever.items.rows(table.column("item_id").to_pylist())
     line = np.repeat(np.arange(len(query_ids)), lengths)
     place = np.arange(len(known)) - np.repeat(starts, lengths)
     numbers = _pairs(line, known)

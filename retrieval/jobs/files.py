@@ -5,12 +5,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from indexing.attribute_types import is_number, is_text
 from indexing.errors import InputError
 from indexing.files import no_file
 from indexing.readers.parquet import BUFFER, plain
+from indexing.types import Vectors
 from indexing.utf8 import marked
 
 
@@ -176,6 +179,27 @@ def rechunked(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 def text_column(table: pa.Table, name: str) -> pa.Array:
     """Give a column as strings, in one piece; what is no UTF-8 has U+FFFD in it."""
     return _cast(marked(plain(_one(table.column(name)))), pa.string(), name)
+
+
+def number_column(table: pa.Table, name: str) -> Vectors:
+    """Give a column of numbers, or of texts that say some, as float32; NaN where there is none.
+
+    Raises:
+        InputError: When it holds something else.
+    """
+    column = _one(table.column(name))
+    kind = column.type
+    if is_text(kind):
+        column = _cast(text_column(table, name), pa.float64(), name)
+    elif not (is_number(kind) or pa.types.is_null(kind)):
+        raise InputError(f"the column {name!r} holds {kind}; give numbers, or leave it out")
+    try:
+        found = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowNotImplementedError:  # of half floats, by its version
+        found = np.array(column.to_pylist(), np.float64)
+    with np.errstate(over="ignore"):  # what a float32 does not hold is infinite, and no number
+        numbers: Vectors = found.astype(np.float32)
+    return numbers
 
 
 def list_column(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:

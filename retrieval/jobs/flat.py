@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.item_ids import ItemIds
-from retrieval.jobs.files import Tables, check_columns, text_column
+from retrieval.jobs.files import Tables, check_columns, number_column, text_column
 from retrieval.jobs.lines import Chunk, Problems, Ragged, UserLines, check_items, item_rows, ordered_candidates
 from retrieval.jobs.listed import picked
 from retrieval.jobs.logged import LoggedHistories
@@ -85,7 +85,7 @@ class FlatCandidates:
         problems.note(numbers < 0, "no history in the log")
         rows = Ragged(item_rows(text_column(table, "item_id"), self.items), lengths)
         scored = "score" in table.column_names  # else the exact inner product is taken, as retrieval would
-        scores = table.column("score").cast(pa.float32()).to_numpy() if scored else None
+        scores = number_column(table, "score") if scored else None
         found, told = ordered_candidates(rows, scores, problems)
         good = problems.good(len(names))
         kept = (None if one is None else picked(one, good) for one in (found, told))
