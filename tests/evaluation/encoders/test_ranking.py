@@ -317,3 +317,8 @@ def test_the_pocket_encoder_on_the_shipped_sample(tmp_path: Path) -> None:
         np.mean(ranks <= 5), abs=1 / 24 + 1e-4
     )
     assert np.mean(ranks <= 5) > 0.5  # 5 / 24 by chance
+
+
+def test_bytes_an_item_have_one_decimal(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
+    (plain,) = ranked(catalogue, ["plain"], tmp_path / "kept", load, sample=53).results
+    assert plain.bytes_per_item == 59.2  # 53 titles and 45 pictures of 16 numbers: 59.169…
