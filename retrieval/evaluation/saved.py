@@ -101,9 +101,9 @@ def _plain(value: float) -> float | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
+    if problem := no_file(path, LARGEST):
+        raise InputError(problem)
     try:
-        if problem := no_file(path, LARGEST):
-            raise InputError(problem)
         data = path.read_bytes()
         content = json.loads(data)
     except OSError as error:
