@@ -95,6 +95,8 @@ class PreparationReport:
         for reason, what in self.removed.items():
             pairs = ", ".join(f"{user} {item}" for user, item in what.examples)
             told[reason] = f"{what.rows} of {what.users} users on {what.items} items, as {pairs}"
+        if "duplicate" in told and not self.timed:  # of a log that has no times nothing tells a play from the next
+            told["duplicate"] += "; if each row is an event, count them with repeats sum"
         told |= {f"changed: {what}": str(count) for what, count in self.changed.items()}
         if self.pushes:
             more = [f"and {len(self.pushes) - _SHOWN} more"] if len(self.pushes) > _SHOWN else []

@@ -84,6 +84,13 @@ def test_a_log_without_a_clock_is_not_judged_by_time() -> None:
     assert report.lines()["times"] == "none that are dates: rates and pushes were not judged"
 
 
+def test_rows_that_repeat_without_times_may_be_events_to_count() -> None:
+    for second, told in ((-START, "; if each row is an event, count them with repeats sum"), (0, "")):
+        rows = [("a", "mug", second), ("a", "mug", second), ("a", "cup", second)]
+        _, report = prepare(log_of(rows), PrepareConfig())
+        assert report.lines()["duplicate"] == f"1 of 1 users on 1 items, as a mug{told}"
+
+
 def test_users_who_are_too_fast_go_and_those_at_the_limit_stay() -> None:
     fast = [("fast", f"item-{number}", 359 * number) for number in range(11)]  # 11 in 3590 seconds
     fair = [("fair", f"item-{number}", 360 * number) for number in range(11)]  # the eleventh an hour after the first
