@@ -47,7 +47,8 @@ def main() -> None:
 
 def build(folder: Path) -> None:
     """Build the sample's bundle; what an earlier run encoded is kept."""
-    bundle = build_bundle(Catalogue.from_parquet(items_path()), load_encoder("pocket"), folder, progress=True)
+    items, encoder = Catalogue.from_parquet(items_path()), load_encoder("pocket")
+    bundle = build_bundle(items, encoder, folder, progress=True, drop_learned=True)  # of an earlier demo
     counts, index = bundle.manifest.counts, bundle.manifest.index
     console.print(f"{bundle.manifest.items} drawings, {counts['embeddings']} embeddings, recall@10 {index['recall']}")
 
