@@ -146,24 +146,23 @@ class _Fit:
             interactions, self.preparation = prepare(interactions, config.prepare)
         check_weights(interactions)
         self._check_memory()
-        pasts = histories(interactions, bundle.items)
-        kind = LogKind.of(pasts, interactions.repeats)
+        self.all = histories(interactions, bundle.items)
+        kind = LogKind.of(self.all, interactions.repeats)
         if before is not None:
             kind = kind.as_read_by(before.space.users)
-        if config.way == "time" and pasts and not kind.in_order:
+        if config.way == "time" and self.all and not kind.in_order:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
                 python='name the column of times, or cut by way="user"',
                 cli="name the column of times by --time, or leave out --cut",
             )
-        self.config, self.all, least = kind.config(config), pasts, kind.least
-        config = self.config
+        self.config = config = kind.config(config)
         self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
-        users = sample(judged(self.cuts, least), len(bundle.items))
-        self.judging = Judging(bundle.items, users, config.depth, least)
+        users = sample(judged(self.cuts, kind.least), len(bundle.items))
+        self.judging = Judging(bundle.items, users, config.depth, kind.least)
         self.later = moment_for_all(self.all) if before is None and config.way == "both" else None
         description = (before.description if before else None) or description_of(bundle)
-        self.lessons = Lessons(bundle, config, description, least, profiles, before, work, progress)
+        self.lessons = Lessons(bundle, config, description, kind.least, profiles, before, work, progress)
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
@@ -268,8 +267,11 @@ class _Fit:
             passed = lessons.short_histories(passed, self.judging, newcomers)
         earlier = None
         if block and self.later:  # without behaviour nothing answers new users
-            earlier = learned_before(lessons, passed, self.later)
-            passed, earlier = serving_those_who_return(lessons, passed, earlier, self.judging)
+            try:
+                earlier = learned_before(lessons, passed, self.later)
+                passed, earlier = serving_those_who_return(lessons, passed, earlier, self.judging)
+            except TrainingError as error:  # the other parts may help all the same
+                self.notes["users who come back"] = str(error)
         staged = self._helping(
             "reranker",
             lambda: learn_stage(lessons, passed, self.cuts, self.judging, earlier),

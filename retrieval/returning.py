@@ -10,6 +10,7 @@ from retrieval.judging import Judging
 from retrieval.lessons import EARLIER, Lessons
 from retrieval.moments import Moment
 from retrieval.training.config import BehaviourConfig
+from retrieval.training.serving import RETURNING, served
 from retrieval.users import ALL_ALIKE
 
 
@@ -45,29 +46,28 @@ def serving_those_who_return(
     what a cut in time was best served with; of the two the better is taken. They change queries alone, so that one
     index serves both.
     """
-    if passed.block is None or earlier.fitted.block is None:
+    asking, least = earlier.asking, judging.least
+    there = zip(asking.pasts, asking.wanted, strict=True)
+    lines = [line for line, (past, later) in enumerate(there) if len(past) and len(later.liked(least))]
+    if not lines:
         return passed, earlier
-    from retrieval.training.serving import RETURNING
-
+    back = asking.take(lines)
     config = lessons.config.behaviour or BehaviourConfig()
     half_life = ALL_ALIKE if config.half_life is None else config.half_life
     weights = QueryWeights(half_life, config.share, config.popular, config.content)
     told = {f"{RETURNING}{name}": value for name, value in weights._asdict().items()}
-    back = earlier.asking.take([line for line, past in enumerate(earlier.asking.pasts) if len(past)])
-    served = _served(earlier.fitted, told)
+    otherwise = _served(earlier.fitted, told)
     values = [
         judging.values(judging.recommend(one.space.for_returning, back.pasts), back.wanted, MEASURE).mean()
-        for one in (earlier.fitted, served)
+        for one in (earlier.fitted, otherwise)
     ]
-    if not values[1] > values[0]:  # nor where nobody comes back, and both are NaN
+    if values[1] <= values[0]:
         return passed, earlier
-    return _served(passed, told), earlier._replace(fitted=served)
+    return _served(passed, told), earlier._replace(fitted=otherwise)
 
 
 def _served(fitted: Fitted, told: dict[str, float]) -> Fitted:
     """Serve those who come back with weights of their own."""
-    from retrieval.training.serving import served  # torch is loaded only by those who learn
-
     if (block := fitted.block) is None:
         return fitted
     serving = block.serving | told

@@ -1,0 +1,77 @@
+"""Users who come back are asked for with weights of their own, and where nobody comes back `fit` goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indexing.build import build_bundle
+from indexing.encoders import load_encoder
+from retrieval import Interactions, Retriever, fit
+from retrieval.behaviour import Behaviour, QueryWeights
+from retrieval.fit_report import FitReport
+from retrieval.training.serving import served
+from retrieval.users import ALL_ALIKE
+from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
+
+USERS, STEPS = 720, 6
+VISIT = {"half_life": 3.0, "share": 2.0, "popular": 0.0, "content": 0.1}
+BACK = QueryWeights(ALL_ALIKE, 0.5, 1.5, 0.0)
+
+
+def fitted(folder: Path, returning: int) -> tuple[FitReport, Interactions, Path]:
+    """Fit a log of which 612 users come first and 108 after a month, 15 % of it; some of the first come back with these."""
+    table = walks(users=USERS, steps=STEPS).table
+    users = np.array([int(name[1:]) for name in table["user_id"].to_pylist()])
+    steps = table["timestamp"].to_numpy() // 1000
+    late = (users >= USERS - 108) | ((users < returning) & (steps >= STEPS - 2))
+    times = CLOCK + 2_592_000 * late + 10 * users + steps
+    place = table.schema.get_field_index("timestamp")
+    log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(times)))
+    build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
+    return fit(folder / "bundle", log, replace(SMALL, way="both", prepare=None)), log, folder / "bundle"
+
+
+def test_where_nobody_comes_back_fit_goes_on(tmp_path: Path) -> None:
+    report, _, bundle = fitted(tmp_path, 0)
+    assert report.published == ("behaviour",)
+    assert not any(name.startswith("returning_") for name in report.serving)
+    block = Retriever.load(bundle).behaviour
+    assert block is not None
+    assert block.returning is None
+
+
+def test_those_who_come_back_ask_with_weights_of_their_own(tmp_path: Path) -> None:
+    _, log, bundle = fitted(tmp_path, 200)
+    retriever = Retriever.load(bundle)
+    assert retriever.behaviour is not None
+    block = Behaviour.from_bytes(replace(retriever.behaviour, returning=BACK).to_bytes())
+    assert block.returning == pytest.approx(BACK)
+    space = replace(retriever._rows.space, behaviour=block)
+    plain = replace(space, behaviour=replace(block.weighing(BACK), returning=None))
+    histories, weights = [np.array([0, 3, 30])], [np.ones(3, np.float32)]
+    np.testing.assert_allclose(space.for_returning.asked(histories, weights), plain.asked(histories, weights))
+    assert not np.allclose(space.asked(histories, weights), plain.asked(histories, weights))
+    retriever._rows.space = space
+    now = CLOCK + 3_000_000
+    one, other = (retriever.recommend(log, 5, user_ids=["w000"], times=times) for times in (None, now))
+    past = [other.histories[0]], [other.weights[0]]
+    np.testing.assert_allclose(other.queries, plain.asked(*past), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(one.queries, other.queries)
+    told = retriever.explain(other)[0][0]
+    assert told.stages["retrieve"] == pytest.approx(float(other.scores[0, 0]), rel=1e-4, abs=1e-4)
+
+
+def test_weights_of_those_who_come_back_are_served_with_the_others(tmp_path: Path) -> None:
+    _, _, bundle = fitted(tmp_path, 200)
+    block = Retriever.load(bundle).behaviour
+    assert block is not None
+    told = VISIT | {f"returning_{name}": value for name, value in BACK._asdict().items()}
+    found = served(block, told)
+    assert found.returning == BACK
+    assert (found.popular, found.content, found.towers[1].share) == (0.0, 0.1, 2.0)
+    assert found.towers[0].half_lives.tolist() == [3.0]
+    back = found.weighing(BACK)
+    assert (back.popular, back.content, back.towers[1].share) == (1.5, 0.0, 0.5)
