@@ -22,9 +22,10 @@ def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     '294247-01-10 04:00:54.775807'
     """
     try:
-        return list(column.to_pylist())
+        values: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):
-        return [python_value(value) for value in column]
+        values = [python_value(value) for value in column]
+    return values
 
 
 def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:

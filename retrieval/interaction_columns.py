@@ -8,6 +8,10 @@ from indexing.errors import InteractionsError, examples
 from retrieval.interaction_repeats import Repeats
 
 NAMES = ("user_id", "item_id", "timestamp", "weight")
+RATINGS = ("rating", "ratings", "stars", "overall")
+"""Names of weights that are ratings: of several that a user gave an item the last one counts."""
+COUNTS = ("plays", "playcount", "listens", "listencount")
+"""Names of weights that are counts, without underscores: several of one user and one item are added up."""
 # Compared without case, spaces and punctuation: userId, USER_ID and "user id" are one name.
 _COMMON = {
     "user_id": ("user", "customer_id", "visitor_id", "reviewer_id", "member_id", "account_id", "uid"),
@@ -18,13 +22,9 @@ _COMMON = {
     "timestamp": (
         *("datetime", "time", "ts", "date", "unix_timestamp", "event_time", "created_at", "listened_at", "played_at"),
     ),
-    "weight": ("rating", "ratings", "stars", "overall", "plays", "play_count", "listens", "listen_count"),
+    "weight": (*RATINGS, *COUNTS),
     "event": ("event_type", "action", "behavior"),
 }
-RATINGS = ("rating", "ratings", "stars", "overall")
-"""Names of weights that are ratings: of several that a user gave an item the last one counts."""
-COUNTS = ("plays", "playcount", "listens", "listencount")
-"""Names of weights that are counts, without underscores: several of one user and one item are added up."""
 _OPTIONS = {"user_id": "--user-column", "item_id": "--item", "timestamp": "--time", "weight": "--weight"}
 _WHAT = {
     "user_id": "users",

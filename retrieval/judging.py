@@ -19,9 +19,7 @@ from retrieval.retrieve import retrieve_tastes
 
 JUDGE = "ndcg@10"
 FEWEST = 10  # users that a judgement needs
-SURE = (
-    0.9  # of means drawn again, in the interval of a gain: that it lies wholly above zero is wrong one time in twenty
-)
+SURE = 0.9  # of means drawn again, in the interval of a gain: without one, it lies above zero one time in twenty
 
 
 class Gain(NamedTuple):

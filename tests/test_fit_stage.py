@@ -44,6 +44,20 @@ def live(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
+def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Moment, StageFeatures]]:
+    """Note what heads are taught from."""
+    taught: list[tuple[Moment, StageFeatures]] = []
+    examples = StageLearner.examples
+
+    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+        assert features is not None
+        taught.append((moment, features))
+        return examples(self, moment, features)
+
+    monkeypatch.setattr(StageLearner, "examples", kept)
+    return taught
+
+
 def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
     report = fit(live, walks(), replace(SMALL, head=STAGE))
     assert report.published == ("behaviour", "reranker"), report
@@ -106,15 +120,7 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
 def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught: list[tuple[Moment, StageFeatures]] = []
-    examples = StageLearner.examples
-
-    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
-        assert features is not None
-        taught.append((moment, features))
-        return examples(self, moment, features)
-
-    monkeypatch.setattr(StageLearner, "examples", kept)
+    taught = moments_taught(monkeypatch)
     report = fit(live, walks(), replace(SMALL, head=STAGE))
     assert "reranker" in report.published
     assert [len(moment.pasts) for moment, _ in taught] == [200, 200]
@@ -207,15 +213,7 @@ def test_the_moment_for_all_is_learned_from_what_everybody_did_before_it(
     log = Interactions.from_arrow(
         table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     )
-    taught: list[tuple[Moment, StageFeatures]] = []
-    examples = StageLearner.examples
-
-    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
-        assert features is not None
-        taught.append((moment, features))
-        return examples(self, moment, features)
-
-    monkeypatch.setattr(StageLearner, "examples", kept)
+    taught = moments_taught(monkeypatch)
     report = fit(live, log, replace(SMALL, head=STAGE, way="both"))
     assert report.in_time is not None
     moment, features = next((one, known) for one, known in taught if not one.visiting)
