@@ -22,7 +22,7 @@ BACK = QueryWeights(ALL_ALIKE, 0.5, 1.5, 0.0)
 
 
 def fitted(folder: Path, returning: int) -> tuple[FitReport, Interactions, Path]:
-    """Fit a log of which 612 users come first and 108 after a month, 15 % of it; some of the first come back with these."""
+    """Fit a log of which 612 users come first and 108 after a month, 15 % of it; some of the first come with these."""
     table = walks(users=USERS, steps=STEPS).table
     users = np.array([int(name[1:]) for name in table["user_id"].to_pylist()])
     steps = table["timestamp"].to_numpy() // 1000
