@@ -48,7 +48,8 @@ class Recommending(LaterStages):
         """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
 
         With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
-        follows; without one the index answers.
+        follows; without one the index answers. It also does where ``where`` leaves only items that nobody has met,
+        which no head orders: these are asked for by all of a history alike, not by what was done last.
 
         Args:
             histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that
@@ -87,6 +88,8 @@ class Recommending(LaterStages):
         least = users.least if least is None else check_number(least, "least", "give a number, or None")
         new = self.new_queries(profiles, len(users.rows))
         if stages == "retrieval" or not isinstance(self.reranker, SecondStage):
+            return self._retrieved(users, k, where, exclude_seen, new, interests, least)
+        if not self.reranker.new_items and self._only_new(where):
             return self._retrieved(users, k, where, exclude_seen, new, interests, least)
         stage, allow = self.reranker.liking(least), self._allowed(where)
         exclude = None if exclude_seen else [NO_ROWS] * len(users.rows)
@@ -177,8 +180,9 @@ class Recommending(LaterStages):
     ) -> Candidates:
         """Answer by the index alone."""
         rows, liked_of = users.rows, users.weights
-        back, exclude = users.idle is not None, rows if exclude_seen else []
-        queries = self.user_queries(rows, liked_of, new, least, returning=back)
+        exclude = rows if exclude_seen else []
+        asked = {"returning": users.idle is not None, "new_items": self._only_new(where)}
+        queries = self.user_queries(rows, liked_of, new, least, **asked)
         if interests == 1:
             found = self._found(queries, k, where, exclude, kind="history")
         else:
@@ -187,9 +191,8 @@ class Recommending(LaterStages):
             liked = None if liked_of is None else parts_of(liked_of, split)
             of_parts = None if new is None else np.repeat(new, lengths_of(split), axis=0)
             seen = [history for history, groups in zip(exclude, split, strict=False) for _ in groups]
-            each = self._found(
-                self.user_queries(parts, liked, of_parts, least, returning=back), k, where, seen, kind="history"
-            )
+            of_groups = self.user_queries(parts, liked, of_parts, least, **asked)
+            each = self._found(of_groups, k, where, seen, kind="history")
             scores, best = best_of(each.scores, each.rows, [len(groups) for groups in split], each.rows.shape[1])
             found = Candidates(queries, best, scores, self.items, "retrieve")
         return replace(
@@ -211,6 +214,7 @@ class Recommending(LaterStages):
         least: float | None = None,
         *,
         returning: bool = False,
+        new_items: bool = False,
     ) -> Vectors:
         """Give what asks the index for a user: (B, D + R) float32; see `recommend`.
 
@@ -220,9 +224,10 @@ class Recommending(LaterStages):
             new: What `new_queries` gives of their profiles.
             least: What weighs less was disliked.
             returning: Whether users come back, rather than go on with a visit.
+            new_items: Whether they are to be shown items that nobody has met, and nothing else.
         """
         past_rows(histories, len(self.items))
-        returning = check_flag(returning, "returning")
+        returning, new_items = check_flag(returning, "returning"), check_flag(new_items, "new_items")
         if least is not None:
             check_number(least, "least", "give a number, or None")
         if new is not None and self.behaviour is not None:
@@ -231,7 +236,11 @@ class Recommending(LaterStages):
                 raise ShapeError(f"new is of shape {new.shape}, expected {wanted}; give what new_queries gives")
         given = None if weights is None else finite_weights(weights, histories)
         space = self._rows.space.liking(least)
-        return (space.for_returning if returning else space).asked(histories, given, self.centre, new)
+        if new_items:
+            space = space.for_new_items
+        elif returning:
+            space = space.for_returning
+        return space.asked(histories, given, self.centre, new)
 
     def new_queries(self, profiles: Given | None, count: int) -> Vectors | None:
         """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32; see `recommend`."""
@@ -257,6 +266,12 @@ class Recommending(LaterStages):
         search = retrieve_tastes if kind == "history" else retrieve
         scores, rows = search(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
         return Candidates(queries, rows, scores, self.items, "retrieve")
+
+    def _only_new(self, where: Where) -> bool:
+        """Say whether a filter leaves items, and of these only such as nobody has met."""
+        rows = np.flatnonzero(allow) if (allow := allowed(self.bundle.attributes, where)) is not None else NO_ROWS
+        rows = rows[self.bundle.alive[rows]]
+        return bool(len(rows)) and bool(self._rows.space.is_new(rows).all())
 
     def _allowed(self, where: Where) -> Mask | None:
         """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""

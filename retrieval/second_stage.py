@@ -177,9 +177,20 @@ class SecondStage:
             return part.reordered(scores, STAGE)
         of_first = columns[0] - self.held_of(part.rows)  # z-scores of the first source
         first = np.where(part.rows >= 0, of_first, np.float32(-np.inf))
+        first = exchanged(first.astype(np.float32), self._as_new(part, new), new)
         order = np.argsort(np.where(new.any(axis=1, keepdims=True), -first, 0), axis=1, kind="stable")
-        first, scores, new = (np.take_along_axis(one, order, axis=1) for one in (first, scores, new))
-        return part.placed(order, first, STAGE).reordered(scores, STAGE, new)
+        placed, scores = (np.take_along_axis(one, order, axis=1) for one in (first, scores))
+        new = np.take_along_axis(new, order, axis=1)
+        return part.placed(order, placed, STAGE).reordered(scores, STAGE, new)
+
+    def _as_new(self, part: Candidates, new: Mask) -> Vectors:
+        """Score candidates as items that nobody has met are asked for, (B, K) float32, where a query has such."""
+        scores, lines = np.zeros(part.rows.shape, np.float32), np.flatnonzero(new.any(axis=1))
+        some, space = part.take(lines), self.space.for_new_items
+        asked = Asked.of(some, self.features.usual, self.features.facts.now).liking(space.users)
+        of_space = SpaceSource("new items", space, slice(0, space.indexed.shape[1]))
+        scores[lines] = of_space.scores(asked, np.maximum(some.rows, 0)) - self.held_of(some.rows)
+        return scores
 
     def _new(self, rows: Rows) -> Mask:
         """Mark what nobody has met and the head does not order."""
@@ -264,6 +275,21 @@ class SecondStage:
                 stored.returning,
                 bool(stored.told.get("leaves_returning")),
             )
+
+
+def exchanged(values: Vectors, scores: Vectors, marked: Mask) -> Vectors:
+    """Give what is marked of each line the values that what is marked has, the highest to the highest of the scores.
+
+    >>> values, scores = np.array([[3.0, 2.0, 1.0]]), np.array([[0.1, 0.9, 0.5]])
+    >>> exchanged(values, scores, np.array([[True, False, True]])).tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+    of_values, of_scores = (
+        np.argsort(np.where(marked, -one, np.inf), axis=1, kind="stable") for one in (values, scores)
+    )
+    found = np.empty_like(values)
+    np.put_along_axis(found, of_scores, np.take_along_axis(values, of_values, axis=1), axis=1)
+    return found
 
 
 def carried_over(data: bytes, origins: Rows, rows: Mask) -> bytes:

@@ -133,8 +133,8 @@ class _Network:
         hidden = F.relu(x @ self.w1 + self.b1)
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
-            kept = torch.from_numpy((rng.random(hidden.shape, np.float32) < keep).astype(np.float32)) / keep
-            hidden = hidden * kept
+            drawn = rng.random((len(lines), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
+            hidden = hidden * (torch.from_numpy(drawn.astype(np.float32)) / keep)
         scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[lines], -torch.inf)
         logs = torch.log_softmax(scores, dim=1).masked_fill(self.padding[lines], 0.0)
         return (-(gains * logs).sum(dim=1) / gains.sum(dim=1).sqrt()).mean()

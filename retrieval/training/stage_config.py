@@ -18,7 +18,7 @@ class HeadConfig:
         batch_size: Queries a batch.
         learning_rate: Of Adam, at its highest.
         weight_decay: Draws weights to nothing.
-        dropout: Share of the hidden units that are left out of each batch.
+        dropout: Share of the hidden units that are left out for all candidates of a query.
         seed: Of initialisation, order and dropout.
     """
 
