@@ -3,23 +3,23 @@
 >>> from indexing import Catalogue, build_bundle, load_encoder
 """
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue, Columns, Item
-from indexing.edit import EditReport, add, delete, upsert
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import EditReport, add, delete, upsert
+from indexing.bundle.edits.update import update
+from indexing.bundle.maintenance.rollback import rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue, Columns, Item
+from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.medium import Medium
 from indexing.encoders import Encoder, EncoderInfo, load_encoder
 from indexing.errors import CommonspaceError
-from indexing.films import FilmLimits
 from indexing.index import IndexConfig
-from indexing.item_ids import ItemIds
-from indexing.media import Kind, Medium
-from indexing.pictures import PictureLimits
-from indexing.rollback import rollback
-from indexing.sounds import SoundLimits
-from indexing.types import Modality
-from indexing.update import update
-from indexing.verify import verify
+from indexing.media.audio import SoundLimits
+from indexing.media.images import PictureLimits
+from indexing.media.kind import Kind, Modality
+from indexing.media.video import FilmLimits
+from indexing.store.encode import EncodeConfig
 
 __all__ = [
     "Bundle",

@@ -23,7 +23,10 @@
 A message says what is wrong, with which value (at most three examples), and what to do about it.
 """
 
+import importlib
 from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Any
 
 
 class CommonspaceError(Exception):
@@ -137,3 +140,34 @@ def examples(values: Iterable[object], at_most: int = 3) -> str:
             return ", ".join([*shown, "…"])
         shown.append(repr(value))
     return ", ".join(shown)
+
+
+def import_extra(module: str, extra: str) -> Any:  # noqa: ANN401 - a module
+    """Import a package that comes with an extra of this project.
+
+    Raises:
+        MissingExtraError: When it, or what it needs, is not installed.
+
+    >>> import_extra("no_such_module", "audio")
+    Traceback (most recent call last):
+        ...
+    indexing.errors.MissingExtraError: no_such_module cannot be imported: pip install "commonspace[audio]"
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: the package is there, but not its shared library
+        raise _missing(module, extra) from error
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Check that a package is there, before work whose last step needs it.
+
+    Raises:
+        MissingExtraError: When it is not.
+    """
+    if find_spec(module) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(f'{module} cannot be imported: pip install "commonspace[{extra}]"')

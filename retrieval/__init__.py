@@ -4,15 +4,15 @@
 """
 
 from retrieval.candidates import Candidates, Hit
-from retrieval.carried import carry_over
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.fit import fit
-from retrieval.fit_report import FitConfig, FitReport
-from retrieval.interactions import Interactions
-from retrieval.learned import compact, repair
-from retrieval.profiles import Profiles
-from retrieval.rerank import Reranker
-from retrieval.retriever import Retriever
+from retrieval.fitting.carry_over import carry_over
+from retrieval.fitting.fit import fit
+from retrieval.fitting.report import FitConfig, FitReport
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.ranking.reranker import Reranker
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
 
 __all__ = [
     "Candidates",

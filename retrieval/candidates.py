@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples
-from indexing.item_ids import ItemIds
-from indexing.types import Mask, Rows, Vectors
-from retrieval.learned_from import LearnedFrom
+from indexing.runtime.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number
+from retrieval.interactions.learned_from import LearnedFrom
 
 _FIXED = "give (B, K) bool as an array of numpy"
 

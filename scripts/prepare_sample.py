@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.pictures import to_rgb
+from indexing.media.images import to_rgb
 from scripts.openclipart import Drawing, held_out, read_drawings
 from scripts.simulate_users import simulate
 

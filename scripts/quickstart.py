@@ -17,8 +17,8 @@ from rich.table import Table
 from indexing import Catalogue, build_bundle, load_encoder
 from indexing.sample import interactions_path, items_path
 from retrieval import Candidates, Interactions, Retriever, evaluate, fit
-from retrieval.batch import relevant_items, users_of
-from retrieval.prepare import hold_out_last
+from retrieval.batch.in_memory import relevant_items, users_of
+from retrieval.interactions.histories import hold_out_last
 from scripts.demo_page import Ranked, Section, page
 from scripts.drawings import Drawing, read_drawings
 

@@ -1,4 +1,4 @@
-"""A disk that fails: at the Nth operation of `indexing.fsops`, by an error, a kill or a power loss.
+"""A disk that fails: at the Nth operation of `indexing.filesystem.fsops`, by an error, a kill or a power loss.
 
 with FaultyDisk(tmp_path, fail_at=17, mode="power") as disk:
     build_bundle(...)
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from indexing import fsops
+from indexing.filesystem import fsops
 from tests.power import LOSSES, File, Folder, Mode, laid_out, scanned
 
 NEVER = 10**9

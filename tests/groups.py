@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.catalogue import Catalogue
-from indexing.encoders.base import unit
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
 from retrieval import FitConfig, Interactions
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.stage_config import HeadConfig, StageConfig
+from retrieval.training.ranker_config import HeadConfig, StageConfig
 
 GROUPS, SIZE, DIM = 5, 24, 8
 COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000

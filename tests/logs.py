@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 
 
 def log(**columns: object) -> pa.Table:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 
 DIM, COUNT = 512, 500
 

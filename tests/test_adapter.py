@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError
-from indexing.fusion import ModalityVectors, fuse
-from indexing.types import Modality, Vectors
-from retrieval import adapter as module
-from retrieval.adapter import ADAPTER, CONFIG, Adapter
-from retrieval.modality_gate import ModalityGate
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.models import adapter as module
+from retrieval.models.adapter import ADAPTER, CONFIG, Adapter
+from retrieval.models.modality_gate import ModalityGate
 
 DIM = 12
 ALL = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)
@@ -128,7 +129,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 def test_loading_needs_no_torch(tmp_path: Path) -> None:
     learned().save_pretrained(tmp_path)
-    probe = "import sys; from retrieval.adapter import Adapter; Adapter.from_pretrained(sys.argv[1]); "
+    probe = "import sys; from retrieval.models.adapter import Adapter; Adapter.from_pretrained(sys.argv[1]); "
     probe += "print(sorted({'torch', 'faiss'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, check=True, text=True)
     assert found.stdout.strip() == "[]"

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import add, delete
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import add, delete
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
-from indexing.index import added
-from indexing.index.goals import IndexConfig
-from indexing.types import Vectors
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.index import delta_codes as added
+from indexing.index.config import IndexConfig
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.agree import assert_lists_agree
 
 DIM, FIRST, MORE = 16, 60, 1500

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from retrieval.amounts import TEXT, amounts_of
-from retrieval.attribute_columns import Categories, Numbers
-from retrieval.description import Description
+from retrieval.features.column_encoders import Categories, Numbers
+from retrieval.features.counts import TEXT, amounts_of
+from retrieval.features.item_features import Description
 from tests.test_description import FROZEN
 
 TABLE = pa.table(

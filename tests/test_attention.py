@@ -7,13 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
-from retrieval.attention import Attention, Layer, between
-from retrieval.behaviour import Behaviour
-from retrieval.described import Described
-from retrieval.item_space import ItemSpace
-from retrieval.sources.source import Asked
-from retrieval.sources.spaces import space_sources
-from retrieval.users import UserModel
+from retrieval.features.feature_matrix import Described
+from retrieval.models.attention import Attention, Layer, between
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.sources.base import Asked
+from retrieval.ranking.sources.inner_product import space_sources
 from tests.test_behaviour import random_block
 
 LEVELS = np.array([1, 3, 5], np.float32)
@@ -95,7 +95,7 @@ def test_a_query_does_not_depend_on_who_else_is_asked_for(monkeypatch: pytest.Mo
     alone = np.concatenate([block.queries([rows], [one]) for rows, one in zip(histories, weights, strict=True)])
     np.testing.assert_array_equal(alone[[1, 4]], np.eye(8, dtype=np.float32)[[7, 7]])  # nothing but popularity
     for at_once in (1, 5, 1000):
-        monkeypatch.setattr("retrieval.ragged.AT_ONCE", at_once)
+        monkeypatch.setattr("indexing.arrays.ragged.AT_ONCE", at_once)
         np.testing.assert_allclose(block.queries(histories, weights), alone, atol=1e-5)
 
 

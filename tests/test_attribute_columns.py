@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from retrieval.attribute import Attribute
-from retrieval.attribute_columns import Categories, Embedded, Numbers, columns_of, numbers, several, values_in
-from retrieval.blend import Blend
-from retrieval.titles import title_in
-from retrieval.words import texts_of
+from retrieval.features.attribute_values import Attribute
+from retrieval.features.column_encoders import Categories, Embedded, Numbers, columns_of, numbers, several, values_in
+from retrieval.features.tfidf import texts_of
+from retrieval.postprocess.blend import Blend
+from retrieval.postprocess.titles import title_in
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
 from retrieval.filters import matching
 
 IDS = ["a", "b", "c"]

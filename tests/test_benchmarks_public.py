@@ -12,28 +12,28 @@ QUALITY = ("two_stage", "new_users", "diversity", "attention")
 # Where bundles are built, learned and asked; where lists are judged, and varied; whom they are compared with; and plain
 # types. Settings are public: `FitConfig` takes them.
 PUBLIC = {
-    "indexing.build",
-    "indexing.catalogue",
+    "indexing.bundle.build",
+    "indexing.catalogue.catalogue",
     "indexing.encoders",
     "indexing.encoders.base",
     "indexing.errors",
-    "indexing.item_ids",
-    "indexing.pictures",
-    "indexing.types",
+    "indexing.catalogue.item_ids",
+    "indexing.media.images",
+    "indexing.arrays.types",
     "retrieval",
-    "retrieval.attribute",
-    "retrieval.baselines",
-    "retrieval.baselines.recommender",
+    "retrieval.features.attribute_values",
+    "retrieval.evaluation.baselines",
+    "retrieval.evaluation.baselines.recommender",
     "retrieval.candidates",
-    "retrieval.diversify",
+    "retrieval.postprocess.diversify",
     "retrieval.evaluation",
-    "retrieval.evaluation.leaks",
-    "retrieval.evaluation.questions",
-    "retrieval.evaluation.splits",
-    "retrieval.evaluation.variety",
-    "retrieval.interactions",
+    "retrieval.evaluation.splits.leaks",
+    "retrieval.evaluation.splits.queries",
+    "retrieval.evaluation.splits.splits",
+    "retrieval.evaluation.beyond_accuracy.diversity",
+    "retrieval.interactions.interactions",
     "retrieval.training.config",
-    "retrieval.training.stage_config",
+    "retrieval.training.ranker_config",
 }
 OURS = ("indexing", "retrieval", "scripts")
 
@@ -84,10 +84,10 @@ def test_benchmarks_of_quality_go_through_the_public_faces(name: str) -> None:
 @pytest.mark.parametrize(
     ("code", "module"),
     [
-        ("from retrieval.training.second_stage import StageLearner", "retrieval.training.second_stage"),
-        ("def late():\n    import retrieval.item_space", "retrieval.item_space"),
-        ("from retrieval import item_space", "retrieval.item_space"),
-        ("from scripts.benchmarks.stage_world import World", "retrieval.item_space by way of stage_world"),
+        ("from retrieval.training.ranker.ranker import StageLearner", "retrieval.training.ranker.ranker"),
+        ("def late():\n    import retrieval.models.item_space", "retrieval.models.item_space"),
+        ("from retrieval.models import item_space", "retrieval.models.item_space"),
+        ("from scripts.benchmarks.stage_world import World", "retrieval.models.item_space by way of stage_world"),
     ],
 )
 def test_what_is_wired_by_hand_is_found(code: str, module: str) -> None:

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.blocks import mapped
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
-from indexing.fusion import fuse
-from indexing.item_ids import ItemIds
-from indexing.store import Embedding, EmbeddingStore
-from indexing.types import Modality
+from indexing.media.kind import Modality
+from indexing.store.encode import EncodeConfig
+from indexing.store.fusion import fuse
+from indexing.store.mapped_vectors import mapped
+from indexing.store.store import Embedding, EmbeddingStore
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -27,7 +27,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("rows", [1, 3, 20, 50])
 def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.blocks.ROWS", rows)
+    monkeypatch.setattr("indexing.store.mapped_vectors.ROWS", rows)
     store, encoder = bundle.generation.store(), bundle.manifest.encoder
     (tmp_path / "fused.f32").write_bytes(b"left by a build that was killed")
     for _ in range(2):
@@ -42,7 +42,7 @@ def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeyp
 
 
 def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.blocks.ROWS", 2)
+    monkeypatch.setattr("indexing.store.mapped_vectors.ROWS", 2)
     store = EmbeddingStore(tmp_path / "store", 2)
     sides = np.eye(2, dtype=np.float16)
     info = EncoderInfo("made up", 2, (Modality.TEXT, Modality.IMAGE), "", weights=(0.5, 0.5))
@@ -61,9 +61,9 @@ def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pyt
 def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.store.AT_ONCE", 3)
-    monkeypatch.setattr("indexing.fusion.ROWS", 7)
-    monkeypatch.setattr("indexing.packing.SHARD_ROWS", 6)
+    monkeypatch.setattr("indexing.store.store.AT_ONCE", 3)
+    monkeypatch.setattr("indexing.store.fusion.ROWS", 7)
+    monkeypatch.setattr("indexing.store.shards.SHARD_ROWS", 6)
     source = Catalogue.from_parquet(toy_file(tmp_path))
     pieces = build_bundle(source, ToyEncoder(), tmp_path / "bundle", encode=EncodeConfig(workers=0))
     for modality, vectors in bundle.modality_vectors.vectors.items():

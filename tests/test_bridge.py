@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.bridge import Bridge
-from indexing.encoders.base import unit
+from indexing.arrays.vectors import unit
+from indexing.encoders.alignment.bridge import Bridge
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 
 Array = np.ndarray[Any, Any]

@@ -11,16 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, CatalogueError, DamagedFileError, EncoderMismatchError
+from indexing.filesystem.checked_json import seal, unseal
 from indexing.index import IndexConfig
-from indexing.manifest import MANIFEST, Manifest
-from indexing.sealed import seal, unseal
-from indexing.types import Modality, Vectors
+from indexing.media.kind import Modality
+from indexing.store.encode import EncodeConfig
 from tests.toy import ToyEncoder, picture, toy_file
 
 

@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing import fsops, lock
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import CURRENT
+from indexing.bundle.edits.edit import delete
+from indexing.bundle.generation import Generation
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
-from indexing.generation import Generation
-from indexing.lock import writing
-from indexing.rollback import generations, rollback
-from indexing.state import CURRENT
-from indexing.types import Modality
-from indexing.verify import verify
-from retrieval.learned import compact, repair
-from retrieval.retriever import Retriever
+from indexing.filesystem import fsops
+from indexing.filesystem import write_lock as lock
+from indexing.filesystem.write_lock import writing
+from indexing.media.kind import Modality
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 ENCODE = EncodeConfig(32, workers=0)
@@ -256,7 +257,7 @@ def test_nothing_is_left_in_a_folder_that_is_no_bundle(tmp_path: Path, verb: int
 
 def test_a_curve_into_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
     from indexing.errors import InputError
-    from retrieval.cli.drawing import write_drawing
+    from retrieval.cli.display.drawing import write_drawing
 
     with pytest.raises(InputError, match="there is no folder"):
         write_drawing(tmp_path / "no" / "curve.svg", "", 1, lambda _: None)
@@ -284,8 +285,8 @@ def test_a_generation_collected_while_it_was_opened_is_opened_anew(root: Path, m
 def test_changes_of_another_encoder_are_refused_at_opening(root: Path) -> None:
     from dataclasses import replace
 
-    from indexing.changes import Batch, digest_of, write_batch
-    from indexing.state import write_state
+    from indexing.bundle.change_log import Batch, digest_of, write_batch
+    from indexing.bundle.current import write_state
 
     bundle = Bundle.open(root)
     nothing = bundle.batches[0]

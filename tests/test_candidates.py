@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import ShapeError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates, Hit
 
 ITEMS = ItemIds(["a", "b", "c", "d"])

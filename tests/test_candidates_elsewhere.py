@@ -11,21 +11,21 @@ import pyarrow as pa
 import pytest
 
 from indexing import Catalogue, delete, load_encoder, upsert
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError
-from indexing.item_ids import ItemIds
 from retrieval import Retriever, compact, fit
-from retrieval.attribute import Attribute
-from retrieval.blend import Blend
+from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers
 from retrieval.candidates import Candidates
-from retrieval.cross_encoder import CrossEncoderReranker
-from retrieval.diversify import DPP, MMR, MSD, Apart, Calibrated, Cap, Method, Relevant, diversified
 from retrieval.evaluation import losses
-from retrieval.item_texts import ItemTexts
-from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers, answers
-from retrieval.parts import nearest_parts
-from retrieval.rerank import exact_scores
-from retrieval.rules import Bury, Exclude, Ruled, Rules
+from retrieval.features.attribute_values import Attribute
+from retrieval.features.item_texts import ItemTexts
+from retrieval.postprocess.blend import Blend
+from retrieval.postprocess.diversify import DPP, MMR, MSD, Apart, Calibrated, Cap, Method, Relevant, diversified
+from retrieval.postprocess.rules import Bury, Exclude, Ruled, Rules
+from retrieval.ranking.cross_encoder import CrossEncoderReranker
+from retrieval.ranking.reranker import exact_scores
+from retrieval.retriever.matched_parts import nearest_parts
 from tests.groups import CONTENT, COUNT, DIM, SMALL, STAGE, catalogue, items, log, walks
 
 ASKED = 50

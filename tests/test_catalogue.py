@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.catalogue import Catalogue, Item
-from indexing.columns import Columns
+from indexing.catalogue.catalogue import Catalogue, Item
+from indexing.catalogue.columns import Columns
+from indexing.catalogue.item_ids import item_id_problem
+from indexing.catalogue.medium import Medium
+from indexing.catalogue.readers.base import TableReader
 from indexing.errors import CatalogueError, InputError
-from indexing.item_ids import item_id_problem
-from indexing.media import Kind, Medium
-from indexing.readers import TableReader
+from indexing.media.kind import Kind
 
 
 def parquet(folder: Path, rows: list[dict[str, object]], schema: pa.Schema | None = None) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.cleaning import clean_item_id, clean_text, file_reference
+from indexing.catalogue.cleaning import clean_item_id, clean_text, file_reference
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.bundle import Bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import PROMISE
 from indexing.encoders import base
-from indexing.generation import PROMISE
-from indexing.index.promise import Promise
+from indexing.index.tuning.recall_check import Promise
 from retrieval import cli
-from retrieval.retriever import Retriever
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
@@ -27,7 +27,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
-    monkeypatch.setattr("retrieval.opened.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_wrong_usage_and_faults_have_their_own_exit_codes(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("retrieval.learned.fuse", fail)
+    monkeypatch.setattr("retrieval.retriever.learned_parts.fuse", fail)
     code, _, err = run("search", bundle, "x")
     assert (code, len(err.strip().splitlines())) == (70, 1)
     assert "internal error: ZeroDivisionError: a fault of ours" in err
@@ -216,7 +216,7 @@ def test_wrong_usage_and_faults_have_their_own_exit_codes(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.learned.fuse", interrupt)
+    monkeypatch.setattr("retrieval.retriever.learned_parts.fuse", interrupt)
     assert run("search", bundle, "x")[0] == 130
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from indexing.columns import Columns
+from indexing.bundle.build import not_embedded
+from indexing.catalogue.columns import Columns
 from indexing.encoders import base
 from indexing.encoders.base import EncoderInfo
-from indexing.not_embedded import not_embedded
-from indexing.types import Modality
+from indexing.media.kind import Modality
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, picture
 
@@ -23,7 +23,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
-    monkeypatch.setattr("retrieval.opened.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
     monkeypatch.setattr("retrieval.cli.encoders.load_encoder", load)
 
 

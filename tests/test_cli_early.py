@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval.cli.explained import _in_words
-from retrieval.explain import Explanation
+from retrieval.cli.display.explanations import _in_words
+from retrieval.ranking.explain.explain import Explanation
 from tests.cli_run import Run, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_table
 
@@ -19,7 +19,7 @@ USERS = 12
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 

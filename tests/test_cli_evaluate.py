@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.evaluation.saved import load
+from retrieval.evaluation.results_file import load
 from tests.cli_run import Run, runner
 from tests.evaluation.shop import Shop
 from tests.toy import ToyEncoder
@@ -37,7 +37,7 @@ def log(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setenv("COLUMNS", "160")
 
     return runner(capsys)
@@ -166,7 +166,7 @@ def test_two_evaluations_are_compared(
         )
         return SimpleNamespace(rows=(row,), queries=10, to_json=lambda: {"rows": [vars(row)]})
 
-    monkeypatch.setattr("retrieval.cli.compare.compare_evaluations", fake)
+    monkeypatch.setattr("retrieval.cli.evaluate.compare_evaluations", fake)
     monkeypatch.chdir(tmp_path)
     bundle, a, b = shop.retriever.bundle.root, "a.json", "b[1].json"
     assert run("evaluate", bundle, log, *SPLIT, "--save", a)[0] == 0
@@ -193,7 +193,7 @@ def test_a_map_that_cannot_be_drawn_is_refused_before_any_work(
 ) -> None:
     bundle = shop.retriever.bundle.root
     assert run("evaluate", bundle, log, *SPLIT, "--map", "umap")[::2] == (2, "commonspace: --map goes with --html\n")
-    monkeypatch.setattr("indexing.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("indexing.errors.find_spec", lambda _: None)
     monkeypatch.setattr("retrieval.cli.evaluate.parts_of", lambda *_: pytest.fail("the log was read"))
     code, _, err = run("evaluate", bundle, log, *SPLIT, "--map", "umap", "--html", tmp_path / "page.html")
     assert (code, err) == (1, 'commonspace: umap cannot be imported: pip install "commonspace[map]"\n')

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrieval.candidates import Candidates
-from retrieval.cli.log import LogOptions
-from retrieval.cli.parts import Way, parts_of
+from retrieval.cli.options.held_out import Way, parts_of
+from retrieval.cli.options.log import LogOptions
 from retrieval.evaluation import against_baselines
-from retrieval.evaluation.splits import at_time, by_user
-from retrieval.fit_report import FitConfig
-from retrieval.interactions import Interactions
+from retrieval.evaluation.splits.splits import at_time, by_user
+from retrieval.fitting.report import FitConfig
+from retrieval.interactions.interactions import Interactions
 from tests.cli_run import Run, runner
 from tests.evaluation.shop import THINGS, Shop
 from tests.toy import COLOURS, ToyEncoder
@@ -47,7 +47,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setenv("COLUMNS", "160")
     return runner(capsys)
 
@@ -121,7 +121,7 @@ def test_fit_holds_out_what_evaluate_asks_for(
         given.append((interactions, config))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("retrieval.cli.learn.fit_bundle", fake)
+    monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
     run("fit", "bundle", log, "--hold-out", 0.25, *(("--cut", cut) if cut else ()))
     ((learned, config),) = given
     parts = parts_of(str(log), None, None, 0.25, cut, LogOptions())

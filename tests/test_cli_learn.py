@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from retrieval import fit
-from retrieval.cli.curve import write_losses
-from retrieval.cli.lessons import lessons_shown
-from retrieval.interactions import Interactions
-from retrieval.lessons import EARLY, EVERYTHING, Step
-from retrieval.prepare import histories
-from retrieval.retriever import Retriever
-from retrieval.settings import write_settings
+from retrieval.cli.display.curves import write_losses
+from retrieval.cli.display.fit_progress import lessons_shown
+from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
+from retrieval.interactions.histories import histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.retriever import Retriever
+from retrieval.training.settings import write_settings
 from tests.cli_run import Run, runner
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, log
 
@@ -140,7 +140,9 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
 def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("indexing.progress.Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(
+        "indexing.runtime.progress.Console", lambda **_: Console(file=screen, force_terminal=True, width=100)
+    )
     with lessons_shown() as tell:
         for step in (Step("adapter", EARLY, 4, 9), Step("serving", EARLY, 7, 0), Step("behaviour", EVERYTHING, 2, 3)):
             tell(step)

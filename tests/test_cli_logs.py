@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
-from retrieval.batch import users_of
+from retrieval.batch.in_memory import users_of
 from retrieval.candidates import Candidates
-from retrieval.interactions import Interactions
-from retrieval.retriever import Retriever
+from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.groups import catalogue, items
 

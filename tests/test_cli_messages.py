@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.item_ids import ItemIds
-from retrieval.cli.output import counted
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.cli.display.output import counted
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
 
@@ -30,7 +30,7 @@ PYTHON_ALONE = {"clip_retrieval.py", "datasets.py"}  # what no command reaches
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 

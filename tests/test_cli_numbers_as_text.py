@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
 from indexing.encoders.base import Encoder
-from retrieval.attribute_columns import Categories, columns_of
+from retrieval.features.column_encoders import Categories, columns_of
 from tests.cli_run import runner
 from tests.toy import SHAPES, ToyEncoder, toy_table
 
@@ -22,7 +22,7 @@ def test_a_bundle_with_numbers_as_text_is_fitted(
     def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> Encoder:
         return ToyEncoder()
 
-    monkeypatch.setattr("retrieval.opened.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
     table = toy_table()
     years = [1990 + place if place % 3 else None for place in range(len(table))]
     tags = [["tea", None, ""], [], None, ["", "cup"]] * 5

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete, upsert
+from indexing.arrays.types import Rows
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import COPY
+from indexing.bundle.edits.edit import delete, upsert
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
 from indexing.index import IndexConfig
-from indexing.state import COPY
-from indexing.types import Rows
 from tests.toy import ToyEncoder, dearer_file, toy_file
 
 FLIPS, TRUNCATIONS, SWAPS = 1000, 500, 500

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import CURRENT
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
-from indexing.state import CURRENT
-from indexing.types import Modality
+from indexing.media.kind import Modality
+from indexing.store.encode import EncodeConfig
 from tests.faults import FaultyDisk
 from tests.power import Mode
 from tests.toy import ToyEncoder, toy_table

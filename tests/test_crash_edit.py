@@ -18,15 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import add, delete, upsert
-from indexing.encode import EncodeConfig
-from indexing.rollback import rollback
-from indexing.verify import verify
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.bundle.maintenance.rollback import rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.faults import FaultyDisk
 from tests.power import Mode
 from tests.toy import ToyEncoder, toy_table
@@ -127,8 +127,8 @@ WRITER = """
 import sys
 from itertools import count
 from pathlib import Path
-from indexing.edit import add, delete
-from retrieval.learned import compact
+from indexing.bundle.edits.edit import add, delete
+from retrieval.retriever.learned_parts import compact
 from tests.test_crash_edit import ENCODE, catalogue
 from tests.toy import ToyEncoder
 

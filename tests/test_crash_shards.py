@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.index import IndexConfig
-from indexing.verify import verify
-from retrieval.learned import compact, repair
-from retrieval.retriever import Retriever
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
 from tests.faults import FaultyDisk
 from tests.power import Mode
 from tests.toy import ToyEncoder
@@ -29,8 +29,8 @@ CONFIG = IndexConfig(kind="sharded", max_memory=3600, sample=20)
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.index.sharding.FEWEST_ROWS", 12)
-    monkeypatch.setattr("indexing.index.sharding.SAMPLE_SHARE", 1)
+    monkeypatch.setattr("indexing.index.backends.build_sharded.FEWEST_ROWS", 12)
+    monkeypatch.setattr("indexing.index.backends.build_sharded.SAMPLE_SHARE", 1)
 
 
 def builds(root: Path, count: int = 80) -> None:
@@ -53,8 +53,8 @@ def repairs(root: Path) -> None:
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("old") / "bundle"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("indexing.index.sharding.FEWEST_ROWS", 12)
-        monkeypatch.setattr("indexing.index.sharding.SAMPLE_SHARE", 1)
+        monkeypatch.setattr("indexing.index.backends.build_sharded.FEWEST_ROWS", 12)
+        monkeypatch.setattr("indexing.index.backends.build_sharded.SAMPLE_SHARE", 1)
         builds(root, COUNT)
     delete(root, [f"i{row}" for row in range(42)])
     return root

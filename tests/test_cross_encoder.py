@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.arrays.types import Rows, Vectors
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.cross_encoder import CrossEncoderReranker
-from retrieval.item_texts import ItemTexts
-from retrieval.retriever import Retriever
+from retrieval.features.item_texts import ItemTexts
+from retrieval.ranking.cross_encoder import CrossEncoderReranker
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import runner
 from tests.tiny_models import tiny_cross_encoder
 from tests.toy import ToyEncoder, toy_file
@@ -92,7 +92,7 @@ def test_a_bundle_is_searched_and_read_anew(
     for line, query in enumerate(["red mug", "two lamp"]):
         scores = {hit.item_id: float(model.predict((query, hit.item_id.replace("-", " ")))) for hit in found[line]}
         expected.append(sorted(scores.items(), key=lambda pair: -pair[1])[:3])
-    monkeypatch.setattr("retrieval.opened.encoder_of", lambda bundle: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.encoder_of", lambda bundle: ToyEncoder())
     options = ["--cross-encoder", str(folder), "--depth", "8", "-k", "3", "--json"]
     _, printed, _ = runner(capsys)("search", tmp_path / "bundle", "red mug", "two lamp", *options)
     shown = json.loads(printed)

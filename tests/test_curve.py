@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError, MissingExtraError
 from retrieval.cli import main
-from retrieval.cli.curve import write_curve
-from retrieval.evaluation.pages.curves import curves
+from retrieval.cli.display.curves import write_curve
+from retrieval.evaluation.report.curves import curves
 from tests.toy import ToyEncoder, toy_file
 
 

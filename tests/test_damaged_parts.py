@@ -10,21 +10,21 @@ import pytest
 from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError
-from indexing.fusion import ModalityVectors
-from indexing.index.promise import Promise
-from indexing.types import Modality
-from retrieval.adapter import Adapter
-from retrieval.attribute_columns import columns_of
-from retrieval.behaviour import Behaviour
-from retrieval.description import Description
-from retrieval.heads import NeuralHead, TreesHead
-from retrieval.item_facts import ItemFacts
-from retrieval.item_space import ItemSpace
-from retrieval.profile_taste import ProfileTaste
-from retrieval.second_stage import SecondStage
-from retrieval.sources import Popular, Source, space_sources
-from retrieval.stage_features import StageFeatures
-from retrieval.users import UserModel
+from indexing.index.tuning.recall_check import Promise
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
+from retrieval.features.column_encoders import columns_of
+from retrieval.features.item_features import Description
+from retrieval.models.adapter import Adapter
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.heads import NeuralHead, TreesHead
+from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import Popular, Source, space_sources
 from tests.sources.worlds import ITEMS, drawn
 from tests.test_behaviour import random_block
 

@@ -10,18 +10,18 @@ import pytest
 import soundfile
 from PIL import Image
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.decoding.shared import thumbnail
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.diagnostics.inspect import inspect_catalogue
+from indexing.diagnostics.inspect_page import inspection_page
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.inspect import inspect_catalogue
-from indexing.inspect_page import inspection_page
-from indexing.pictures import PictureLimits
+from indexing.media.images import PictureLimits
+from indexing.store.shared_pool import thumbnail
 from retrieval.evaluation import encoded_sides
-from retrieval.evaluation.pages.cards import cards_of
-from retrieval.opening import Picture, open_pictures, open_sounds
-from retrieval.retriever import Retriever
+from retrieval.evaluation.report.cards import cards_of
+from retrieval.retriever.query_inputs import Picture, open_pictures, open_sounds
+from retrieval.retriever.retriever import Retriever
 from tests.hostile import hostile_images
 from tests.toy import ToyEncoder, picture
 

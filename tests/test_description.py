@@ -7,12 +7,19 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load, save
 
-from indexing.encoders.base import unit
+from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError
-from indexing.fusion import ModalityVectors
-from indexing.types import Modality
-from retrieval.attribute_columns import CENTRES, Categories, Numbers, several
-from retrieval.description import FINER_SHARE, FURTHER_SHARE, NUMBERS_SHARE, TEXT_SHARE, WORDS_SHARE, Description
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
+from retrieval.features.column_encoders import CENTRES, Categories, Numbers, several
+from retrieval.features.item_features import (
+    FINER_SHARE,
+    FURTHER_SHARE,
+    NUMBERS_SHARE,
+    TEXT_SHARE,
+    WORDS_SHARE,
+    Description,
+)
 
 RNG = np.random.default_rng(0)
 TEXT = unit(RNG.normal(size=(6, 4)).astype(np.float32)).astype(np.float16)

@@ -6,21 +6,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, TrainingError
-from indexing.types import Vectors
-from retrieval.batch import candidates_from_table, relevant_items, users_of
-from retrieval.block import description_of
-from retrieval.fit_report import FitConfig
-from retrieval.interactions import Interactions
-from retrieval.item_space import ItemSpace
-from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers
-from retrieval.jobs.answering import answers
-from retrieval.lessons import Lessons
-from retrieval.prepare import History
-from retrieval.retriever import Retriever
-from retrieval.users import UserModel
+from retrieval.batch import BatchConfig, LoggedHistories, LogUsers
+from retrieval.batch.answering import answers
+from retrieval.batch.in_memory import candidates_from_table, relevant_items, users_of
+from retrieval.fitting.report import FitConfig
+from retrieval.fitting.selection.behaviour_selection import description_of
+from retrieval.fitting.trainer import Lessons
+from retrieval.interactions.histories import History
+from retrieval.interactions.interactions import Interactions
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import runner
 from tests.groups import catalogue
 
@@ -141,7 +141,7 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
         taught.extend([one.tolist() for one in part] for part in (given[1], given[-1]))  # rows and weights
         raise TrainingError("seen")
 
-    monkeypatch.setattr("retrieval.training.adapter.train_adapter", note)
+    monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
     config = FitConfig(users=UserModel(least=least))
     lessons = Lessons(shop.bundle, config, description_of(shop.bundle), least)
     pasts = [

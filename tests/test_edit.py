@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.changes import LOG
-from indexing.edit import add, delete, upsert
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import LOG
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import (
     BundleError,
@@ -26,10 +27,9 @@ from indexing.errors import (
     UnknownItemError,
 )
 from indexing.index import build_index
-from indexing.rollback import generations, rollback
-from indexing.types import Modality
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.media.kind import Modality
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, picture, toy_file
 
 BARE = {"price": None, "tags": None}
@@ -175,7 +175,7 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
         add(root, items(tmp_path, {"item_id": "late", "title": "white kite"}), ToyEncoder())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("indexing.indexed.build_index", slow)
+    monkeypatch.setattr("indexing.bundle.index_files.build_index", slow)
     compact(root)
     retriever = Retriever.load(root, ToyEncoder())
     assert [batch.number for batch in retriever.bundle.batches] == [4]
@@ -183,11 +183,11 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
     assert len(retriever.search_texts(["white kite"], 50)[0]) == 21
 
     def rebuilt(*arguments: object) -> object:
-        monkeypatch.setattr("indexing.indexed.build_index", real)
+        monkeypatch.setattr("indexing.bundle.index_files.build_index", real)
         build_bundle(Catalogue.from_parquet(tmp_path / "items.parquet"), ToyEncoder(), root)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("indexing.indexed.build_index", rebuilt)
+    monkeypatch.setattr("indexing.bundle.index_files.build_index", rebuilt)
     with pytest.raises(BundleError, match="another generation during compaction"):
         compact(root)
     assert len(Bundle.open(root).items) == 20
@@ -350,7 +350,7 @@ def test_a_build_that_never_came_into_force_is_never_gone_back_to(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("indexing.publish.write_state", failing)
+        patched.setattr("indexing.bundle.publish.write_state", failing)
         with pytest.raises(OSError, match="No space"):
             build_bundle(items(tmp_path, {"item_id": "other", "title": "other"}), ToyEncoder(), root)
     assert len(generations(root)) == 2

@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, EncodeReport, encode_catalogue
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.pictures import PictureLimits
-from indexing.store import EmbeddingStore, read_shard
-from indexing.types import Modality, Vectors
+from indexing.media.images import PictureLimits
+from indexing.media.kind import Modality
+from indexing.store.encode import EncodeConfig, EncodeReport, encode_catalogue
+from indexing.store.store import EmbeddingStore, read_shard
 from tests.toy import COLOURS, DIM, ToyEncoder, picture, toy_file
 
 
@@ -216,7 +217,7 @@ def test_records_of_shuffled_items_read_each_shard_once(tmp_path: Path, monkeypa
         reads.append(path)
         return read_shard(path)
 
-    monkeypatch.setattr("indexing.store.read_shard", counted)
+    monkeypatch.setattr("indexing.store.store.read_shard", counted)
     shuffled = [str(n) for n in np.random.default_rng(0).permutation(60)]
     records = list(store.records(shuffled))
     assert [record.item_id for record in records] == shuffled

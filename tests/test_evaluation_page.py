@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from retrieval.cli import app
 from retrieval.evaluation import KNOWN_MEASURES
 from tests.toy import ToyEncoder, toy_file

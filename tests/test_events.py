@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.errors import InteractionsError
-from retrieval.interactions import InteractionColumns, Interactions
+from retrieval.interactions.interactions import InteractionColumns, Interactions
 from tests.logs import log, values
 
 EVENTS = {"view": 1.0, "purchase": 5.0, "return": 0.0}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from indexing.fusion import ModalityVectors
-from indexing.item_ids import ItemIds
-from indexing.types import Modality
-from retrieval.adapter import Adapter
+from indexing.catalogue.item_ids import ItemIds
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
 from retrieval.candidates import Candidates
-from retrieval.explain import Explanation, with_modalities
-from retrieval.modality_gate import ModalityGate
+from retrieval.models.adapter import Adapter
+from retrieval.models.modality_gate import ModalityGate
+from retrieval.ranking.explain.explain import Explanation, with_modalities
 
 BOTH = {Modality.TEXT: np.eye(4, dtype=np.float16)[:3], Modality.IMAGE: np.eye(4, dtype=np.float16)[1:]}
 EXISTS = {Modality.TEXT: np.array([True, True, False]), Modality.IMAGE: np.array([True, False, True])}

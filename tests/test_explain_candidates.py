@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
-from indexing.types import Modality
+from indexing.media.kind import Modality
 from retrieval import Retriever, fit
 from retrieval.candidates import Candidates
-from retrieval.explain import Explanation
-from retrieval.rules import Boost, Pin, Rules
-from retrieval.second_stage import SecondStage
+from retrieval.postprocess.rules import Boost, Pin, Rules
+from retrieval.ranking.explain.explain import Explanation
+from retrieval.ranking.second_stage import SecondStage
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 from tests.spaces.things import Things
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexing import fsops
+from indexing.filesystem import fsops
 from tests.faults import FaultyDisk
 from tests.power import LOSSES, Mode
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from indexing.errors import InputError, MissingExtraError
-from indexing.films import FilmLimits, UnusableFilm, frames_of
+from indexing.media.video import FilmLimits, UnusableFilm, frames_of
 
 av = pytest.importorskip("av")
 COLOURS = [(220, 30, 30), (30, 200, 40), (40, 50, 220), (240, 230, 60)]  # one a second

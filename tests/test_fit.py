@@ -8,21 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import add, delete, upsert
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.diagnostics.health import examine
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.exchange import export_faiss
-from indexing.health import examine
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Hit
-from retrieval.fitted import LEARNED_FILES
-from retrieval.interests import split_history
-from retrieval.judging import Gain
-from retrieval.learned import compact, repair
-from retrieval.training.stage_config import StageConfig
+from retrieval.fitting.fitted_model import LEARNED_FILES
+from retrieval.fitting.selection.validation import Gain
+from retrieval.models.interests import split_history
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.training.ranker_config import StageConfig
 from tests.agree import assert_best, assert_hits_agree
 from tests.groups import CLOCK, CONTENT, COUNT, DIM, GROUPS, SIZE, SMALL, catalogue, group_of, items, log
 
@@ -225,7 +225,9 @@ def test_an_item_that_would_be_everywhere_is_not_published(live: Path) -> None:
 
 def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Bundle.open(live).manifest.generation
-    monkeypatch.setattr("retrieval.judging.Judging.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02))
+    monkeypatch.setattr(
+        "retrieval.fitting.selection.validation.Judging.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02)
+    )
     report = fit(live, log(), SMALL)
     assert report.refused.startswith("nothing that was learned helps")
     assert (report.generation, report.published, report.in_force) == (before, (), ("behaviour",))
@@ -236,7 +238,7 @@ def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, mo
     def none(*_: object) -> None:
         raise TrainingError("too few")
 
-    monkeypatch.setattr("retrieval.training.second_stage.StageLearner.head", none)
+    monkeypatch.setattr("retrieval.training.ranker.ranker.StageLearner.head", none)
     report = fit(live, log(), replace(SMALL, head=StageConfig()))
     assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import add, delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import BundleError, BundleLockedError
 from retrieval import Retriever, fit
-from retrieval.learned import compact
-from retrieval.lessons import Step
+from retrieval.fitting.trainer import Step
+from retrieval.retriever.learned_parts import compact
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
 

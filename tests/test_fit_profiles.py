@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
-from retrieval.batch import users_of
-from retrieval.evaluation.saved import load
-from retrieval.jobs import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
-from retrieval.learned import compact
-from retrieval.profiles import Profiles
-from retrieval.second_stage import SecondStage
-from retrieval.settings import write_settings
-from retrieval.training import serving
+from retrieval.batch import BatchConfig, LoggedHistories, LogUsers, answers, recommend_batches
+from retrieval.batch.in_memory import users_of
+from retrieval.evaluation.results_file import load
+from retrieval.fitting.selection import serving_weights as serving
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.learned_parts import compact
+from retrieval.training.settings import write_settings
 from tests.agree import assert_hits_agree
 from tests.cli_run import Run, runner
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks

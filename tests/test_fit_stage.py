@@ -9,30 +9,30 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import add, delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
-from retrieval.cut import Cut, cut
 from retrieval.evaluation import evaluate
-from retrieval.fitted import Fitted
-from retrieval.heads import ScoringHead
-from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
-from retrieval.learned import compact
-from retrieval.lessons import Lessons
-from retrieval.moments import Moment
-from retrieval.prepare import History, histories
-from retrieval.second_stage import SecondStage
-from retrieval.sources import Book, Source
-from retrieval.stage_features import StageFeatures
-from retrieval.training.choosing import Values
-from retrieval.training.neural_head import Examples
-from retrieval.training.second_stage import StageLearner
-from retrieval.training.sources import learn_ease, learn_sources, worth_of
-from retrieval.training.stage_config import SourcesConfig
+from retrieval.fitting.fitted_model import Fitted
+from retrieval.fitting.selection.temporal_split import Cut, cut
+from retrieval.fitting.selection.validation import Judging
+from retrieval.fitting.trainer import Lessons
+from retrieval.interactions.histories import History, histories
+from retrieval.models.item_space import ItemSpace
+from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.heads import ScoringHead
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import Book, Source
+from retrieval.retriever.learned_parts import compact
+from retrieval.training.moments import Moment
+from retrieval.training.one_standard_error import Values
+from retrieval.training.ranker.neural_head import Examples
+from retrieval.training.ranker.ranker import StageLearner
+from retrieval.training.ranker.sources import learn_ease, learn_sources, worth_of
+from retrieval.training.ranker_config import SourcesConfig
 from tests.agree import assert_hits_agree
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, log, walks
 
@@ -174,7 +174,7 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
         seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
         return (*learn_sources(pasts, space, config), seen)
 
-    monkeypatch.setattr("retrieval.training.second_stage.learn_sources", planted)
+    monkeypatch.setattr("retrieval.training.ranker.ranker.learn_sources", planted)
     report = fit(live, log(), replace(SMALL, head=STAGE))
     assert report.published == ("behaviour",)
     assert "source 'oracle' has seen" in report.notes["reranker"]
@@ -186,7 +186,7 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     def as_judged(lessons: Lessons, passed: Fitted, examples: list[Examples], cuts: Sequence[Cut]) -> ScoringHead:
         return lessons.stage_learner().head(examples)[0]  # the same bits from the same examples
 
-    monkeypatch.setattr(sys.modules["retrieval.fit"], "with_the_last_part", as_judged)
+    monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "with_the_last_part", as_judged)
     monkeypatch.setattr(Lessons, "again", lambda self, passed, *_, **__: passed)
     report = fit(live, walks(), replace(SMALL, head=STAGE, exposure_floor=1.0))
     assert "reranker" in report.published

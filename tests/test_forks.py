@@ -12,7 +12,7 @@ import faiss
 faiss.omp_set_num_threads(2)
 from indexing import load_encoder
 from indexing.errors import ForkedProcessError
-from indexing.index.faiss import FaissIndex
+from indexing.index.backends.faiss import FaissIndex
 
 what, when = sys.argv[1:]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from indexing import fsops
 from indexing.errors import BundleLockedError
-from indexing.lock import writing
+from indexing.filesystem import fsops
+from indexing.filesystem.write_lock import writing
 
 
 def test_a_stream_is_hashed_while_it_is_written(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.cut import cut
-from retrieval.exposure import most_exposed, pushed, warranted
-from retrieval.prepare import History
+from retrieval.fitting.exposure import most_exposed, pushed, warranted
+from retrieval.fitting.selection.temporal_split import cut
+from retrieval.interactions.histories import History
 
 
 def done(user: str, *rows: int, start: int = 0) -> History:

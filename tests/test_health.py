@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing import geometry, health
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.diagnostics import geometry, health
+from indexing.diagnostics.health import Finding, examine
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
-from indexing.health import Finding, examine
-from indexing.types import Vectors
 from retrieval import cli
 from tests.toy import ToyEncoder, toy_file, toy_table
 

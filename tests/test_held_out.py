@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from indexing.fusion import ModalityVectors, fuse
-from indexing.held_out import held_out_queries
-from indexing.types import Modality
+from indexing.arrays.vectors import unit
+from indexing.bundle.index_files import held_out_queries
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
 
 
 def items(count: int) -> ModalityVectors:

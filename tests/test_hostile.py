@@ -11,16 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.decoding.decode import Decoded, Task, Unusable
-from indexing.decoding.form import ImageForm
-from indexing.decoding.pool import DecodePool, processor_seconds
-from indexing.encode import EncodeConfig, encode_catalogue
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
-from indexing.item_ids import ItemIds
-from indexing.media import Kind
-from indexing.store import EmbeddingStore
-from indexing.types import Modality
+from indexing.media.decode import Decoded, Task, Unusable
+from indexing.media.image_form import ImageForm
+from indexing.media.kind import Kind, Modality
+from indexing.media.pool import DecodePool, processor_seconds
+from indexing.store.encode import EncodeConfig, encode_catalogue
+from indexing.store.store import EmbeddingStore
 from tests.hostile import HOSTILE_TEXTS, hostile_images, hostile_sounds
 from tests.tiny_models import tiny_open_clip
 from tests.toy import COLOURS, DIM, ToyEncoder, picture

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import id_texts, other_spelling
 from indexing.errors import InputError
-from indexing.id_texts import id_texts, other_spelling
 
 
 @pytest.mark.parametrize(

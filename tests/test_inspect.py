@@ -16,14 +16,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.catalogue.languages import guess_language
+from indexing.catalogue.readers.base import TableReader
+from indexing.diagnostics.inspect import Inspection, inspect_catalogue
+from indexing.diagnostics.inspect_page import inspection_page
+from indexing.diagnostics.near_duplicates import near_groups
 from indexing.errors import InputError
-from indexing.inspect import Inspection, inspect_catalogue
-from indexing.inspect_page import inspection_page
-from indexing.languages import guess_language
-from indexing.lookalikes import difference_hash, near_groups
-from indexing.readers import TableReader
+from indexing.media.difference_hash import difference_hash
 from retrieval.cli import app
 from tests.toy import picture
 

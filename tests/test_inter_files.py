@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from indexing.errors import InteractionsError
-from retrieval.interactions import InteractionColumns, Interactions
+from retrieval.interactions.interactions import InteractionColumns, Interactions
 
 MMREC = "userID\titemID\trating\ttimestamp\tx_label\n1\t007\t4.0\t30\t0\n0\t5\t2.0\t10\t1\n1\t5\t5.0\t20\t2\n"
 RECBOLE = (

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.errors import InteractionsError
-from retrieval.interactions import InteractionColumns, Interactions
+from retrieval.interactions.interactions import InteractionColumns, Interactions
 from tests.logs import log, values
 
 NOON = 1_714_564_800  # 2024-05-01 12:00:00 UTC

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
-from retrieval.interests import best_of, split_history
+from indexing.arrays.vectors import unit
+from retrieval.models.interests import best_of, split_history
 
 RNG = np.random.default_rng(0)
 CENTRES = np.eye(3, 8, dtype=np.float32)

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.index import FlatIndex
-from indexing.item_ids import ItemIds
-from retrieval.behaviour import Behaviour, Tower
-from retrieval.block import judged, taught
 from retrieval.candidates import Candidates
-from retrieval.cut import Cut
-from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
-from retrieval.predictor import Predictor
-from retrieval.prepare import History, least_liked
-from retrieval.users import UserModel
+from retrieval.fitting.selection.behaviour_selection import judged, taught
+from retrieval.fitting.selection.temporal_split import Cut
+from retrieval.fitting.selection.validation import Judging
+from retrieval.interactions.histories import History, least_liked
+from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.cold_start import Predictor
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
 
 COUNT, DIM, WIDTH = 50, 8, 5
 ITEMS = ItemIds([f"i{row}" for row in range(6)])

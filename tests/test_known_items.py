@@ -3,12 +3,12 @@
 import pyarrow as pa
 import pytest
 
-from indexing.item_ids import ItemIds
-from retrieval.batch import users_of
-from retrieval.interactions import Interactions
-from retrieval.jobs import LoggedHistories
-from retrieval.known_items import KnownItems, known_items
-from retrieval.prepare import histories
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.batch import LoggedHistories
+from retrieval.batch.in_memory import users_of
+from retrieval.interactions.histories import histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import KnownItems, known_items
 from tests.logs import log, values
 
 ITEMS = ItemIds(["1", "2", "B00A", "007"])

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import add, delete, upsert
-from indexing.encode import EncodeConfig
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.catalogue.catalogue import Catalogue
 from indexing.index import FlatIndex
-from indexing.rollback import generations, rollback
-from indexing.types import Vectors
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder
 
 ENCODE = EncodeConfig(64, workers=0)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from retrieval.retriever import Retriever
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 PAGE = (Path(__file__).parent.parent / "docs" / "live.md").read_text()

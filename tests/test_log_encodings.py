@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from indexing.errors import InteractionsError
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 from tests.logs import values
 
 LINES = ["user,item,rating,time", "josé,tasse,5,1", "zoë,café,3,2", "josé,thé", "zoë,tasse,1,3"]

@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
-from indexing.item_ids import ItemIds
-from indexing.types import Vectors
 from retrieval import FitReport, Interactions, Retriever, fit
-from retrieval.log_kind import LogKind
-from retrieval.prepare import histories
-from retrieval.second_stage import SecondStage
-from retrieval.users import ALL_ALIKE, UserModel
+from retrieval.fitting.log_kind import LogKind
+from retrieval.interactions.histories import histories
+from retrieval.models.user_model import ALL_ALIKE, UserModel
+from retrieval.ranking.second_stage import SecondStage
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
 ITEMS = ItemIds([f"i{row:03}" for row in range(COUNT)])

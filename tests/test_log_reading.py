@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from indexing.errors import InteractionsError
-from retrieval.interaction_columns import InteractionColumns
-from retrieval.interactions import Interactions
+from retrieval.interactions.columns import InteractionColumns
+from retrieval.interactions.interactions import Interactions
 from tests.logs import log, values
 
 NOVEMBER = 1_699_920_000  # 2023-11-14 00:00:00 UTC

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import id_texts
 from indexing.errors import InputError, InteractionsError
-from indexing.id_texts import id_texts
-from retrieval.interaction_repeats import once
-from retrieval.interactions import InteractionColumns, Interactions
-from retrieval.prepare import check_weights
+from retrieval.interactions.histories import check_weights
+from retrieval.interactions.interactions import InteractionColumns, Interactions
+from retrieval.interactions.repeats import once
 from tests.logs import log, values
 
 COLUMNS = ("user_id", "item_id", "timestamp", "weight", "rating")

@@ -11,15 +11,15 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import BRIDGE
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.bridged import BridgedEncoder, bridge_audio
+from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio
 from indexing.errors import EncoderError, InputError
-from indexing.generation import BRIDGE
-from indexing.types import Modality
-from retrieval.retriever import Retriever
+from indexing.media.kind import Modality
+from retrieval.retriever.retriever import Retriever
 from tests.test_films import film
 from tests.tiny_models import tiny_clap
 from tests.toy import COLOURS, ToyEncoder, picture
@@ -81,7 +81,7 @@ def test_a_bridge_lives_in_its_bundle(sounds: Path, tmp_path: Path, monkeypatch:
         assert bridge == encoder.bridge_bytes()
         return encoder
 
-    monkeypatch.setattr("retrieval.opened.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
     retriever = Retriever.load(tmp_path / "bundle")
     assert len(retriever.search_audio([tone(400)], k=3)[0]) == 3
     assert len(retriever.search_texts(["a tone of 400"], k=3)[0]) == 3

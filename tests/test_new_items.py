@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.edit import add, delete
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
-from indexing.types import Vectors
 from retrieval import Retriever, fit
-from retrieval.item_space import FOR_NEW_ITEMS
+from retrieval.models.item_space import FOR_NEW_ITEMS
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
 NEW = [f"i{row:03}" for row in range(COUNT, COUNT + 4)]

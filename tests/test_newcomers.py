@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from retrieval.newcomers import Newcomers, apart
-from retrieval.prepare import History
+from retrieval.fitting.selection.new_users import Newcomers, apart
+from retrieval.interactions.histories import History
 
 
 def history(rows: list[int], weights: list[float]) -> History:

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.decoding.decode import Task, Unusable
-from indexing.decoding.pool import DecodePool
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import CommonspaceError
-from indexing.exchange.folders import read_array, read_parquet
-from indexing.files import no_file
-from indexing.films import UnusableFilm, frames_of
-from indexing.media import Kind
-from indexing.pictures import PictureLimits, UnusablePicture, read_picture
-from indexing.sounds import SoundLimits, UnusableSound, read_sound
-from retrieval.batch import read_candidates
-from retrieval.cli.asked import ask_pairs
-from retrieval.evaluation.saved import load
-from retrieval.interactions import Interactions
-from retrieval.jobs import ParquetFiles
-from retrieval.opening import open_pictures
-from retrieval.profiles import Profiles
-from retrieval.rules.reading import Rules
+from indexing.exchange.array_files import read_array, read_parquet
+from indexing.media.audio import SoundLimits, UnusableSound, read_sound
+from indexing.media.decode import Task, Unusable
+from indexing.media.files import no_file
+from indexing.media.images import PictureLimits, UnusablePicture, read_picture
+from indexing.media.kind import Kind
+from indexing.media.pool import DecodePool
+from indexing.media.video import UnusableFilm, frames_of
+from retrieval.batch import ParquetFiles
+from retrieval.batch.in_memory import read_candidates
+from retrieval.cli.options.evaluation import ask_pairs
+from retrieval.evaluation.results_file import load
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.postprocess.rules.from_json import Rules
+from retrieval.retriever.query_inputs import open_pictures
 
 PIPE = "cannot be read: it is a pipe; give a regular file"
 TABLES: dict[str, tuple[Callable[[Path], object], str]] = {

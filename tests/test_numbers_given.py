@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceError, FilterError, InputError
-from indexing.item_ids import ItemIds
 from retrieval import FitConfig
-from retrieval.attribute import Attribute
-from retrieval.blend import Blend
 from retrieval.candidates import Candidates
-from retrieval.diversify import Cap
+from retrieval.features.attribute_values import Attribute
 from retrieval.filters.text import parse_filter
-from retrieval.rules import Boost, Fresh, Rules
-from retrieval.settings import read_settings
+from retrieval.postprocess.blend import Blend
+from retrieval.postprocess.diversify import Cap
+from retrieval.postprocess.rules import Boost, Fresh, Rules
 from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.settings import read_settings
 
 TABLE = pa.table({"item_id": list("abc"), "price": [1.0, 2.0, 9.0], "cat": ["x", "y", "x"]})
 SCORES = np.array([[3.0, 2.0, 1.0]], np.float32)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import COPY, CURRENT, read_state
+from indexing.bundle.edits.edit import delete
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.bundle.publish import publish
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import DamagedFileError
-from indexing.publish import publish
-from indexing.rollback import generations, rollback
-from indexing.state import COPY, CURRENT, read_state
-from indexing.verify import verify
-from retrieval.learned import compact, repair
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact, repair
 from tests.faults import FaultyDisk
 from tests.toy import ToyEncoder, toy_file
 
@@ -234,7 +234,7 @@ def test_the_newest_generation_is_the_one_made_last_whatever_the_clock_said(
 ) -> None:
     from datetime import UTC, datetime
 
-    from indexing import publish
+    from indexing.bundle import publish
 
     class Back(datetime):
         @classmethod

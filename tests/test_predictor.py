@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.described import Described
-from retrieval.predictor import BLOCK, Predictor
-from retrieval.words import Lines
+from retrieval.features.feature_matrix import Described
+from retrieval.features.tfidf import Lines
+from retrieval.models.cold_start import BLOCK, Predictor
 
 
 def drawn(seed: int, *shape: int) -> np.ndarray:

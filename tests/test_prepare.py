@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from retrieval.interactions import Interactions
-from retrieval.prepare import History, histories, hold_out_last
+from retrieval.interactions.histories import History, histories, hold_out_last
+from retrieval.interactions.interactions import Interactions
 
 ITEMS = ItemIds(["mug", "cup", "jar", "pot"])
 Row = tuple[str, str, int]

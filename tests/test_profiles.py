@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.errors import DamagedFileError, InputError
-from retrieval.attribute_columns import Categories, Numbers, lines_of
-from retrieval.profile_taste import ProfileTaste, centred
-from retrieval.profiles import Profiles
+from retrieval.features.column_encoders import Categories, Numbers, lines_of
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.profile_model import ProfileTaste, centred
 
 RNG = np.random.default_rng(0)
 AGE = Numbers("age", tuple(np.linspace(10, 70, 14).tolist()))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import indexing.progress
-from indexing.encode_progress import encode_progress
-from indexing.progress import Work, duration, progress
+import indexing.runtime.progress
+from indexing.runtime.progress import Work, duration, progress
+from indexing.store.progress import encode_progress
 from retrieval import cli
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
@@ -25,7 +25,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal of 80 columns shows."""
     shown = io.StringIO()
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(indexing.progress, "Console", lambda **_: Console(file=shown, force_terminal=True, width=80))
+    monkeypatch.setattr(
+        indexing.runtime.progress, "Console", lambda **_: Console(file=shown, force_terminal=True, width=80)
+    )
     return shown
 
 
@@ -59,7 +61,7 @@ def test_long_and_hostile_labels_leave_room(screen: io.StringIO, label: str) -> 
 def test_without_a_terminal_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(indexing.progress, "EVERY", 0.05)
+    monkeypatch.setattr(indexing.runtime.progress, "EVERY", 0.05)
     with progress("encoding \x1b[2J", 1000, "items") as told:
         told.advance(250, more="read 0 s")
         time.sleep(0.3)
@@ -96,7 +98,7 @@ def test_a_line_says_what_is_known() -> None:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 
@@ -104,8 +106,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     ("command", "target", "told"),
     [
         (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.build.build_bundle", "it goes on"),
-        (["compact", "{bundle}"], "retrieval.cli.upkeep.compact_bundle", "nothing was changed"),
-        (["fit", "{bundle}", "sample"], "retrieval.cli.learn.fit_bundle", "it goes on"),
+        (["compact", "{bundle}"], "retrieval.cli.maintenance.compact_bundle", "nothing was changed"),
+        (["fit", "{bundle}", "sample"], "retrieval.cli.fit.fit_bundle", "it goes on"),
         (["search", "{bundle}", "x"], "retrieval.cli.query.show_candidates", "nothing was changed"),
     ],
 )

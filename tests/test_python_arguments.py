@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import delete
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError
-from indexing.exchange.folders import read_array
+from indexing.exchange.array_files import read_array
 from indexing.index import FlatIndex
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.sharded import ShardedIndex
 from indexing.index.base import VectorIndex
-from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import IvfIndex
-from indexing.index.shards import ShardedIndex
-from indexing.item_ids import ItemIds
 from retrieval import Candidates, Interactions, Profiles, evaluate
-from retrieval.fit import fit
-from retrieval.retriever import Retriever
-from retrieval.rules import Boost
+from retrieval.fitting.fit import fit
+from retrieval.postprocess.rules import Boost
+from retrieval.retriever.retriever import Retriever
 from tests.groups import walks
 from tests.toy import ToyEncoder, toy_file, toy_table
 

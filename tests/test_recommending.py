@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.edit import delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import delete
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
-from retrieval.prepare import histories
-from retrieval.rerank import STAGE as RERANKED
+from retrieval.interactions.histories import histories
+from retrieval.ranking.reranker import STAGE as RERANKED
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
 

@@ -14,19 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import add
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, TrainingError
 from retrieval import FitConfig, Interactions, Retriever, fit
-from retrieval.cut import cut_since
-from retrieval.fitted import LEARNED
-from retrieval.in_force import InForce
-from retrieval.judging import Gain
-from retrieval.lessons import BEFORE, EARLY, EVERYTHING, Step
-from retrieval.prepare import histories
-from retrieval.second_stage import SecondStage
+from retrieval.fitting.fitted_model import LEARNED
+from retrieval.fitting.published_model import InForce
+from retrieval.fitting.selection.temporal_split import cut_since
+from retrieval.fitting.selection.validation import Gain
+from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Step
+from retrieval.interactions.histories import histories
+from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
@@ -222,7 +222,7 @@ def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:
     root, both = yesterday(fresh, SMALL)
     bundle = Bundle.open(root)
     before = InForce.of(bundle)
-    from retrieval.lessons import Lessons  # what is learned alone needs no gate
+    from retrieval.fitting.trainer import Lessons  # what is learned alone needs no gate
 
     config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, held_out=0.0))
     pasts = histories(both, bundle.items)
@@ -264,8 +264,10 @@ def test_a_refresh_that_does_worse_is_refused(fresh: Callable[[], Path], monkeyp
     root, both = yesterday(fresh)
     generation = Bundle.open(root).manifest.generation
     values = iter([0.5, 0.4])
-    monkeypatch.setattr("retrieval.judging.Judging.ndcg", lambda *_: next(values))
-    monkeypatch.setattr("retrieval.judging.Judging.gain", lambda *_: Gain(90, 0.5, 0.4, -0.1, -0.15, -0.05))
+    monkeypatch.setattr("retrieval.fitting.selection.validation.Judging.ndcg", lambda *_: next(values))
+    monkeypatch.setattr(
+        "retrieval.fitting.selection.validation.Judging.gain", lambda *_: Gain(90, 0.5, 0.4, -0.1, -0.15, -0.05)
+    )
     report = fit(root, both, refresh=True)
     assert report.refused.endswith("users did since: ndcg@10 0.5000 against 0.4000")
     assert report.generation == generation == Bundle.open(root).manifest.generation

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete, upsert
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import CURRENT
+from indexing.bundle.edits.edit import delete, upsert
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
-from indexing.rollback import generations, rollback
-from indexing.state import CURRENT
-from indexing.verify import verify
-from retrieval.learned import compact, repair
-from retrieval.retriever import Retriever
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, dearer_file, toy_file
 
 FLIPS = 200

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import CURRENT, read_state
+from indexing.bundle.edits.edit import delete
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
-from indexing.sealed import seal, unseal
-from indexing.state import CURRENT, read_state
-from indexing.verify import verify
-from retrieval.retriever import Retriever
+from indexing.filesystem.checked_json import seal, unseal
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 

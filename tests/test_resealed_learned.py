@@ -9,18 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, InputError
-from indexing.sealed import seal, unseal
-from retrieval.fit import fit
-from retrieval.interactions import Interactions
-from retrieval.retriever import Retriever
-from retrieval.settings import settings_of
+from indexing.filesystem.checked_json import seal, unseal
+from retrieval.fitting.fit import fit
+from retrieval.interactions.interactions import Interactions
+from retrieval.models.user_model import ALL_ALIKE, UserModel
+from retrieval.retriever.retriever import Retriever
 from retrieval.training.config import NextItemsConfig
-from retrieval.training.stage_config import StageConfig
-from retrieval.users import ALL_ALIKE, UserModel
+from retrieval.training.ranker_config import StageConfig
+from retrieval.training.settings import settings_of
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
 
 NAN = float("nan")
@@ -136,7 +136,7 @@ def test_the_same_in_force_is_refreshed(root: Path) -> None:
     ],
 )
 def test_switches_lists_and_texts_of_settings_are_checked(kind: type, values: Any, reason: str) -> None:  # noqa: ANN401
-    from retrieval.training.checks import check_settings
+    from retrieval.training.config_checks import check_settings
 
     with pytest.raises(InputError, match=reason):
         check_settings(settings_of(kind, values))

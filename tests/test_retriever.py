@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import EncoderMismatchError, FilterError, InputError, ShapeError, UnknownItemError, VectorError
-from indexing.types import Vectors
 from retrieval.candidates import Candidates
 from retrieval.filters import field
-from retrieval.retriever import Retriever
+from retrieval.retriever.retriever import Retriever
 from tests.agree import assert_lists_agree
 from tests.toy import ToyEncoder, picture, toy_file
 

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
-from retrieval.behaviour import Behaviour, QueryWeights
-from retrieval.fit_report import FitReport
-from retrieval.training.serving import served
-from retrieval.users import ALL_ALIKE
+from retrieval.fitting.report import FitReport
+from retrieval.fitting.selection.serving_weights import served
+from retrieval.models.behaviour import Behaviour, QueryWeights
+from retrieval.models.user_model import ALL_ALIKE
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
 
 USERS, STEPS = 720, 6

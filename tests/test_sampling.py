@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.sampling import contents, draw, pairs
 from indexing.errors import InputError
-from indexing.sampling import contents, draw, pairs
 from tests.toy import picture, toy_file, toy_table
 
 

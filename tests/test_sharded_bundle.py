@@ -9,24 +9,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete, upsert
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete, upsert
+from indexing.bundle.generation import INDEX, part_of
+from indexing.bundle.index_files import held_out_queries
+from indexing.bundle.maintenance.repair import RepairReport
+from indexing.bundle.maintenance.rollback import generations, rollback
+from indexing.bundle.maintenance.verify import REBUILT, verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
 from indexing.errors import DamagedFileError, InputError
-from indexing.generation import INDEX, part_of
-from indexing.held_out import held_out_queries
 from indexing.index import FlatIndex, recall
-from indexing.index.ivf import IvfIndex
-from indexing.index.shards import ShardedIndex
-from indexing.repair import RepairReport
-from indexing.rollback import generations, rollback
-from indexing.types import Vectors
-from indexing.verify import REBUILT, verify
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.sharded import ShardedIndex
 from retrieval.cli import main
-from retrieval.learned import compact, repair
-from retrieval.retriever import Retriever
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
 from tests.index.test_ivf import clustered
 
 COUNT, DIM = 6200, 16

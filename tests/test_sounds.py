@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.errors import MissingExtraError
-from indexing.sounds import SoundLimits, UnusableSound, decode_sound, read_sound
+from indexing.media.audio import SoundLimits, UnusableSound, decode_sound, read_sound
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("soxr")

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete
-from indexing.encode import EncodeConfig
-from indexing.encoders.base import unit
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import delete
+from indexing.catalogue.catalogue import Catalogue
+from indexing.index.backends.flat import FlatIndex
 from indexing.index.delta import DeltaIndex
-from indexing.index.flat import FlatIndex
-from indexing.types import Mask, Rows, Vectors
-from retrieval.item_space import ItemSpace
-from retrieval.retriever import Retriever
-from retrieval.users import UserModel
+from indexing.store.encode import EncodeConfig
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.retriever.retriever import Retriever
 from tests.test_behaviour import random_block
 from tests.toy import ToyEncoder, toy_file
 

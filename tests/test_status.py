@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.generation import INDEX, PROMISE
+from indexing.arrays.types import Rows, Vectors
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import INDEX, PROMISE
+from indexing.bundle.manifest import MANIFEST
+from indexing.catalogue.catalogue import Catalogue
+from indexing.filesystem.checked_json import seal, unseal
 from indexing.index import IndexConfig
-from indexing.manifest import MANIFEST
-from indexing.sealed import seal, unseal
-from indexing.types import Rows, Vectors
 from retrieval.cli import main
-from retrieval.retriever import Retriever
-from retrieval.status import DegradedIndexWarning
+from retrieval.retriever.index_status import DegradedIndexWarning
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, picture, toy_file
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, ShapeError
-from indexing.item_ids import ItemIds
-from indexing.store import Embedding, EmbeddingStore, content_hash
-from indexing.types import Modality
+from indexing.filesystem.content_hash import content_hash
+from indexing.media.kind import Modality
+from indexing.store.store import Embedding, EmbeddingStore
 
 
 def embedding(item_id: str, value: float, modality: Modality = Modality.TEXT, digest: str = "") -> Embedding:

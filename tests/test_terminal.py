@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.visible import escaped, visible
-from retrieval.cli.terminal import show_json, show_pairs, show_table
+from indexing.runtime.safe_text import escaped, visible
+from retrieval.cli.display.terminal import show_json, show_pairs, show_table
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder
 
@@ -30,7 +30,7 @@ IDS = ["[x]d", "[/b]", "=cmd()", ":heart:", "[bold]e", "f\\[g]"]  # control char
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setattr("retrieval.cli.encoders.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
 
 
 @pytest.fixture

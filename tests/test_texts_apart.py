@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.text_separation import UNKNOWN, told_apart
+from indexing.catalogue.catalogue import Catalogue
+from indexing.diagnostics.health import examine
 from indexing.encoders import load_encoder
-from indexing.encoders.pocket import PocketEncoder
-from indexing.health import examine
-from indexing.texts_apart import UNKNOWN, told_apart
-from indexing.types import Vectors
+from indexing.encoders.pocket.encoder import PocketEncoder
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexing.threads import SPINNING, WAITING, cores, wait_asleep
+from indexing.runtime.threads import SPINNING, WAITING, cores, wait_asleep
 
 NAMES = (WAITING, *SPINNING)
 
@@ -86,7 +86,8 @@ def test_without_affinity_all_cores_count(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_second_stage_and_decoding_follow_the_affinity() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from indexing.encode import _workers; from retrieval.second_stage import WORKERS; print(WORKERS, _workers(1))"
+        "from indexing.store.encode import _workers; from retrieval.ranking.second_stage import WORKERS; "
+        "print(WORKERS, _workers(1))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]

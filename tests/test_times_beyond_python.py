@@ -7,20 +7,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
-from indexing.edit import upsert
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import upsert
+from indexing.bundle.edits.update import update
+from indexing.catalogue.arrow_values import OutOfRange, python_rows, python_values
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.inspect import inspect_catalogue
-from indexing.python_values import OutOfRange, python_rows, python_values
-from indexing.update import update
-from retrieval.attribute import Attribute
-from retrieval.interactions import Interactions
-from retrieval.profiles import Profiles
-from retrieval.retriever import Retriever
+from retrieval.features.attribute_values import Attribute
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.groups import items
 

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
 from retrieval import FitConfig, Interactions
 from retrieval.cli import main
-from retrieval.settings import read_settings, settings_of, write_settings
+from retrieval.fitting.tuning import _suggested, tune
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
-from retrieval.tuning import _suggested, tune
+from retrieval.training.settings import read_settings, settings_of, write_settings
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
 ONE_EPOCH = NextItemsConfig(dims=6, epochs=1, dropout=0.8)

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete, upsert
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete, upsert
+from indexing.bundle.edits.update import update
+from indexing.bundle.maintenance.rollback import rollback
+from indexing.bundle.maintenance.verify import verify
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import CatalogueError, InputError, UnknownItemError
-from indexing.rollback import rollback
-from indexing.update import update
-from indexing.verify import verify
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.store.encode import EncodeConfig
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from tests.cli_run import runner
 from tests.faults import FaultyDisk
 from tests.power import Mode

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from retrieval.users import UserModel
+from indexing.arrays.vectors import unit
+from retrieval.models.user_model import UserModel
 
 VECTORS = unit(np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32))
 CENTRE = np.full(4, 0.1, np.float32)

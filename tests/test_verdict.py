@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
-from indexing.encoders.base import unit
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
 from indexing.errors import InputError, ShapeError
-from indexing.types import Rows, Vectors
-from retrieval import verdict
-from retrieval.retriever import Retriever
-from retrieval.verdict import Matching, best_rows, statistics
+from retrieval.ranking.confidence import match_confidence as verdict
+from retrieval.ranking.confidence.match_confidence import Matching, best_rows, statistics
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 

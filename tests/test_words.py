@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from retrieval.words import AT_ONCE, FEWEST_ITEMS, LARGEST_SHARE, MOST_WORDS, Lines, Words, texts_of
+from retrieval.features.tfidf import AT_ONCE, FEWEST_ITEMS, LARGEST_SHARE, MOST_WORDS, Lines, Words, texts_of
 
 RNG = np.random.default_rng(0)
 

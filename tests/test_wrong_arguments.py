@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing import Catalogue, build_bundle
+from indexing.arrays.types import Vectors
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import CommonspaceError
-from indexing.types import Modality, Vectors
+from indexing.media.kind import Modality
 from retrieval import Interactions, Profiles, Retriever, evaluate, fit
-from retrieval.rules import Boost
+from retrieval.postprocess.rules import Boost
 from tests.groups import COUNT, SIZE, SMALL, STAGE, walks
 from tests.public_verbs import THING, Verb, verbs, wrong_values
 from tests.toy import COLOURS, ToyEncoder, picture

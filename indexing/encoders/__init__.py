@@ -4,22 +4,22 @@ import difflib
 import importlib
 from pathlib import Path
 
-from indexing.arguments import check_kind
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError, UnknownEncoderError
-from indexing.forks import require_own_threads
-from indexing.threads import wait_asleep
+from indexing.runtime.arguments import check_kind
+from indexing.runtime.fork_guard import require_own_threads
+from indexing.runtime.threads import wait_asleep
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
 # Each module has `load(rest)`, given what follows the prefix.
 MODULES = {
-    "pocket": "indexing.encoders.pocket",
+    "pocket": "indexing.encoders.pocket.encoder",
     "open_clip": "indexing.encoders.open_clip",
     "hf": "indexing.encoders.transformers",
     "clap": "indexing.encoders.clap",
     "st": "indexing.encoders.sentence_transformers",
-    "vectors": "indexing.encoders.vectors",
+    "vectors": "indexing.encoders.precomputed",
 }
 NAMED_BY_REPO = ("hf", "clap", "st")
 KNOWN = (
@@ -75,7 +75,7 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
         raise UnknownEncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
     if repo := _named_repo(prefix, rest):
         # Importing a library takes seconds; a model that is not to be had should not cost them.
-        importlib.import_module("indexing.encoders.hub").require_known(repo)
+        importlib.import_module("indexing.encoders.inference.hub").require_known(repo)
     encoder: Encoder = importlib.import_module(MODULES[prefix]).load(rest, precision)
     return encoder
 
@@ -83,8 +83,8 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
 def _load_bridged(spec: str, precision: str, bridge: bytes | None) -> Encoder:
     main_name, _, clap_name = spec.partition(AND_CLAP)
     main, audio = load_encoder(main_name, precision=precision), load_encoder(f"clap:{clap_name}")
-    from indexing.bridge import Bridge
-    from indexing.encoders.bridged import BridgedEncoder, bridge_audio, default_bridge_texts
+    from indexing.encoders.alignment.bridge import Bridge
+    from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio, default_bridge_texts
 
     if bridge is not None:
         return BridgedEncoder(main, audio, Bridge.from_bytes(bridge))

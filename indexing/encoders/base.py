@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from PIL import Image
 
-from indexing.arguments import check_mapping, shown
-from indexing.decoding.form import ImageForm, Pixels
+from indexing.arrays.types import Vectors
 from indexing.errors import EncoderError, InputError
-from indexing.sounds import Sound
-from indexing.types import Modality, Vectors
+from indexing.media.audio import Sound
+from indexing.media.image_form import ImageForm, Pixels
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_mapping, shown
 
 PRECOMPUTED = "vectors:"
 SEPARATE = f"{PRECOMPUTED}separate"
@@ -151,18 +151,6 @@ class HasBridge(Protocol):
     def bridge_bytes(self) -> bytes:
         """Give what `load_encoder` takes as ``bridge``, to have the same encoder again."""
         ...
-
-
-def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
-    """Scale every line of an (N, D) array to unit length, as float32; a zero line stays zero.
-
-    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    floats: Vectors = np.asarray(vectors, dtype=np.float32)
-    norms: Vectors = np.linalg.norm(floats, axis=-1, keepdims=True)
-    lengths: Vectors = np.where(norms > 0, norms, np.float32(1)).astype(np.float32)
-    return floats / lengths
 
 
 def hash_parts(files: Iterable[Path], **settings: object) -> str:

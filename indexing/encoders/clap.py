@@ -14,15 +14,17 @@ import torch
 import transformers
 from PIL import Image
 
-from indexing.encoders.base import EncoderInfo, require, unit
-from indexing.encoders.batches import checked_sounds, in_batches
-from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.encoders.base import EncoderInfo, require
 from indexing.encoders.golden import TEXTS
-from indexing.encoders.hub import tried
-from indexing.encoders.remote_code import REFUSED
-from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
-from indexing.sounds import Sound
-from indexing.types import Modality, Vectors
+from indexing.encoders.inference.batching import checked_sounds, in_batches
+from indexing.encoders.inference.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
+from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.hub import tried
+from indexing.encoders.inference.remote_code import REFUSED
+from indexing.media.audio import Sound
+from indexing.media.kind import Modality
 
 FAMILIES = ("clap",)
 AUDIO_BATCH = 8  # windows; a spectrogram of ten seconds is as large as a picture, its activations larger

@@ -3,10 +3,11 @@
 import numpy as np
 from PIL import Image
 
+from indexing.arrays.types import Vectors
 from indexing.encoders.base import Encoder, with_audio
 from indexing.errors import EncoderMismatchError
-from indexing.sounds import Sound
-from indexing.types import Modality, Vectors
+from indexing.media.audio import Sound
+from indexing.media.kind import Modality
 
 TEXTS = (
     "a red mug",

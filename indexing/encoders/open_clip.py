@@ -12,10 +12,11 @@ import open_clip
 import torch
 from PIL import Image
 
-from indexing.decoding.form import ImageForm, Pixels
-from indexing.encoders.attention import with_fast_attention
-from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import (
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.encoders.base import EncoderInfo
+from indexing.encoders.golden import TEXTS, golden_images
+from indexing.encoders.inference.batching import (
     by_length,
     checked_images,
     checked_texts,
@@ -23,15 +24,16 @@ from indexing.encoders.batches import (
     pixels_in_batches,
     well_formed,
 )
-from indexing.encoders.golden import TEXTS, golden_images
-from indexing.encoders.hub import load_from_hub, one_line
-from indexing.encoders.pixels import normaliser
-from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
-from indexing.encoders.remote_code import check_settings, no_remote_code
-from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.fast_attention import with_fast_attention
+from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.hub import load_from_hub, one_line
+from indexing.encoders.inference.normalise import normaliser
+from indexing.encoders.inference.precision import AUTO, EXACT, device_of, in_precision
+from indexing.encoders.inference.remote_code import check_settings, no_remote_code
 from indexing.errors import EncoderError
-from indexing.pictures import to_rgb
-from indexing.types import Modality, Vectors
+from indexing.media.image_form import ImageForm, Pixels
+from indexing.media.images import to_rgb
+from indexing.media.kind import Modality
 
 IMAGE_BATCH = 32
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

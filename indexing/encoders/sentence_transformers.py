@@ -15,17 +15,17 @@ import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
 
+from indexing.arrays.types import Vectors
 from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.batches import checked_images, checked_texts, in_batches, well_formed
-from indexing.encoders.checkpoints import load_checkpoint, quiet
 from indexing.encoders.golden import TEXTS, golden_vectors
-from indexing.encoders.hub import one_line
-from indexing.encoders.remote_code import check_settings
-from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
-from indexing.errors import EncoderError
-from indexing.extras import import_extra
-from indexing.pictures import to_rgb
-from indexing.types import Modality, Vectors
+from indexing.encoders.inference.batching import checked_images, checked_texts, in_batches, well_formed
+from indexing.encoders.inference.checkpoints import load_checkpoint, quiet
+from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.hub import one_line
+from indexing.encoders.inference.remote_code import check_settings
+from indexing.errors import EncoderError, import_extra
+from indexing.media.images import to_rgb
+from indexing.media.kind import Modality
 
 # What a model is made of: no pickles, no code, no copies for other runtimes.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")

@@ -9,18 +9,20 @@ import torch
 import transformers
 from PIL import Image
 
-from indexing.decoding.form import FILTERS, ImageForm, Pixels
-from indexing.encoders.base import EncoderInfo, unit
-from indexing.encoders.batches import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
-from indexing.encoders.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.encoders.base import EncoderInfo
 from indexing.encoders.golden import TEXTS, golden_images
-from indexing.encoders.hub import tried
-from indexing.encoders.pixels import normaliser
-from indexing.encoders.precision import AUTO, EXACT, device_of, in_precision
-from indexing.encoders.remote_code import REFUSED
-from indexing.encoders.weights import lasting, state_fingerprint, vocabulary
-from indexing.pictures import to_rgb
-from indexing.types import Modality, Vectors
+from indexing.encoders.inference.batching import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
+from indexing.encoders.inference.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
+from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.hub import tried
+from indexing.encoders.inference.normalise import normaliser
+from indexing.encoders.inference.precision import AUTO, EXACT, device_of, in_precision
+from indexing.encoders.inference.remote_code import REFUSED
+from indexing.media.image_form import FILTERS, ImageForm, Pixels
+from indexing.media.images import to_rgb
+from indexing.media.kind import Modality
 
 INTERPOLATIONS = {int(number): name for name, number in FILTERS.items()}
 IMAGE_BATCH = 32

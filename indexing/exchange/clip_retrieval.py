@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexing import fsops
-from indexing.bundle import Bundle
-from indexing.cleaning import clean_item_id, clean_text
+from indexing.arrays.types import Mask, Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.arrow_values import python_rows, python_values
+from indexing.catalogue.cleaning import clean_item_id, clean_text
+from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.vectors import half_units
 from indexing.errors import CatalogueError, InputError, SeparateSpacesError, examples
-from indexing.exchange.embedded import Embedded
-from indexing.exchange.folders import new_folder, read_array, read_parquet, write_array
-from indexing.fusion import ModalityVectors
-from indexing.item_ids import ItemIds
-from indexing.python_values import python_rows, python_values
-from indexing.store import parquet_bytes
-from indexing.types import Mask, Modality, Vectors
-from indexing.vectors import half_units
+from indexing.exchange.array_files import new_folder, read_array, read_parquet, write_array
+from indexing.exchange.imported_items import Embedded
+from indexing.filesystem import fsops
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
+from indexing.store.store import parquet_bytes
 
 FOLDERS = {Modality.IMAGE: "img_emb", Modality.TEXT: "text_emb"}
 METADATA = "metadata"

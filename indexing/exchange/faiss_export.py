@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from indexing import fsops
-from indexing.bundle import Bundle
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import INDEX
+from indexing.bundle.served_vectors import served_vectors
 from indexing.errors import InputError
-from indexing.exchange.folders import new_folder
-from indexing.generation import INDEX
-from indexing.index.flat import FlatIndex
-from indexing.store import parquet_bytes
-from indexing.types import Vectors
+from indexing.exchange.array_files import new_folder
+from indexing.filesystem import fsops
+from indexing.store.store import parquet_bytes
 
 SHARDED = "faiss-sharded"
 INDEX_FILE, IDS, ABOUT = "index.faiss", "ids.parquet", "about.json"
@@ -99,21 +99,7 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     return report
 
 
-def served_vectors(bundle: Bundle) -> Vectors:
-    """Give the item vectors that a bundle's index searches, as exact as it keeps them: (N, D) float32."""
-    index = bundle.index
-    if isinstance(index, FlatIndex):
-        return index.vectors
-    from indexing.index.faiss import FaissIndex
-    from indexing.index.ivf import IvfIndex
-    from indexing.index.shards import ShardedIndex
-
-    if isinstance(index, FaissIndex | IvfIndex | ShardedIndex):
-        return index.vectors
-    raise InputError(f"index kind {index.kind!r} does not give its vectors back")
-
-
 def _save_flat(vectors: Vectors, path: Path) -> None:
-    from indexing.index.faiss import FaissIndex  # FAISS is loaded only by those who build or search
+    from indexing.index.backends.faiss import FaissIndex  # FAISS is loaded only by those who build or search
 
     FaissIndex.flat(vectors).save(path)

@@ -21,16 +21,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing import fsops
-from indexing.bundle import Bundle
-from indexing.encoders.base import unit
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import BRIDGE
+from indexing.catalogue.item_ids import ItemIds
+from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.errors import CatalogueError, InputError, examples
-from indexing.exchange.folders import new_folder, read_array, write_array
-from indexing.files import no_file
-from indexing.generation import BRIDGE
-from indexing.item_ids import ItemIds
-from indexing.spaces import Spaces
-from indexing.types import Modality, Rows, Vectors
+from indexing.exchange.array_files import new_folder, read_array, write_array
+from indexing.filesystem import fsops
+from indexing.media.files import no_file
+from indexing.media.kind import Modality
 
 FEATURES = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}
 ITEM_MAPPING, USER_MAPPING = "i_id_mapping.csv", "u_id_mapping.csv"

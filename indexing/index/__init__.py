@@ -1,9 +1,9 @@
 """Nearest-neighbour search: the protocol, the exact oracle, FAISS, and the choice between them."""
 
+from indexing.index.backends.flat import FlatIndex, recall
 from indexing.index.base import VectorIndex
-from indexing.index.build import IndexReport, build_index, load_index
-from indexing.index.flat import FlatIndex, recall
-from indexing.index.goals import IndexConfig
-from indexing.index.queries import Queries
+from indexing.index.config import IndexConfig
+from indexing.index.tuning.build import IndexReport, build_index, load_index
+from indexing.index.tuning.recall import Queries
 
 __all__ = ["FlatIndex", "IndexConfig", "IndexReport", "Queries", "VectorIndex", "build_index", "load_index", "recall"]

@@ -5,11 +5,12 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from indexing.arguments import check_array, check_whole
-from indexing.errors import ShapeError, VectorError, examples
-from indexing.forks import require_own_threads
-from indexing.index.effort import Efforts
-from indexing.types import Mask, Rows, Vectors
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.errors import ShapeError
+from indexing.index.search_params import Efforts
+from indexing.runtime.arguments import check_whole
+from indexing.runtime.fork_guard import require_own_threads
 
 
 @runtime_checkable
@@ -81,27 +82,6 @@ class TunableIndex(VectorIndex, Protocol):
     def keep_greatest(self) -> None:
         """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
         ...
-
-
-def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors") -> Vectors:
-    """Check vectors at the door and give them as contiguous (N, D) float32.
-
-    Raises:
-        ShapeError: When they are not 2-D or have another dimension.
-        VectorError: When a line holds NaN or infinity, or is all zero.
-    """
-    way = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
-    array = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
-    if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
-        expected = f"(N, {dim})" if dim is not None else "two-dimensional"
-        raise ShapeError(f"{what} have shape {array.shape}, expected {expected}")
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        raise VectorError(f"{what} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
-    alive = array.any(axis=1)
-    if not alive.all():
-        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~alive).tolist())}: no direction")
-    return array
 
 
 def check_k(k: object) -> int:

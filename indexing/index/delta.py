@@ -1,6 +1,6 @@
 """An index with changes: the rows that were added are searched too, those that are gone are passed over.
 
-Few added rows are scanned. Of many most have codes, see `indexing.index.added`, and only the last are scanned.
+Few added rows are scanned. Of many most have codes, see `indexing.index.delta_codes`, and only the last are scanned.
 """
 
 from functools import reduce
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.errors import InputError
+from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import VectorIndex, check_search, merged, padded
-from indexing.index.flat import FlatIndex
-from indexing.types import Mask, Rows, Vectors
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who have codes
-    from indexing.index.added import CodedRows
+    from indexing.index.delta_codes import CodedRows
 
 Found = tuple[Vectors, Rows] | None
 """Scores and rows of a part, or None where there is no such part."""

@@ -15,22 +15,20 @@ from typing import Annotated
 import typer
 
 from indexing.errors import CommonspaceError, FilterError, UnknownEncoderError
-from indexing.threads import wait_asleep
+from indexing.runtime.threads import wait_asleep
 from retrieval.cli import (
     build,
-    compare,
-    doctor,
     edit,
     encoders,
     evaluate,
     export,
+    fit,
     inspect,
-    learn,
+    maintenance,
     prepare,
     query,
-    upkeep,
 )
-from retrieval.cli.terminal import ReaderGone, UsageError, say
+from retrieval.cli.display.terminal import ReaderGone, UsageError, say
 
 __all__ = ["app", "main"]
 
@@ -84,13 +82,21 @@ def commonspace(
 
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank):
     app.command()(command)
-for learning in (prepare.prepare, learn.fit, learn.tune):
+for learning in (prepare.prepare, fit.fit, fit.tune):
     app.command()(learning)
-for judging in (evaluate.evaluate, compare.compare):
+for judging in (evaluate.evaluate, evaluate.compare):
     app.command()(judging)
-for changing in (edit.add, edit.update, edit.delete, upkeep.compact, upkeep.rollback, upkeep.verify, upkeep.repair):
+for changing in (
+    edit.add,
+    edit.update,
+    edit.delete,
+    maintenance.compact,
+    maintenance.rollback,
+    maintenance.verify,
+    maintenance.repair,
+):
     app.command()(changing)
-for told in (build.info, inspect.inspect, doctor.doctor, export.export):
+for told in (build.info, inspect.inspect, inspect.doctor, export.export):
     app.command()(told)
 app.add_typer(encoders.app)
 

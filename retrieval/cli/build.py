@@ -10,26 +10,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from indexing.attributes import attributes_in_words
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import taken_in_words
-from indexing.decoding.pool import MEMORY, SECONDS
-from indexing.encode import EncodeConfig
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import REJECTS
+from indexing.bundle.maintenance.rollback import generations
+from indexing.bundle.manifest import Manifest
+from indexing.bundle.text_separation import WAY_OUT, told_apart
+from indexing.catalogue.attributes import attributes_in_words
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import taken_in_words
 from indexing.encoders import load_encoder
-from indexing.films import FilmLimits
-from indexing.generation import REJECTS
 from indexing.index import IndexConfig
-from indexing.index.build import IndexKind
-from indexing.manifest import Manifest
-from indexing.pictures import PictureLimits
-from indexing.rollback import generations
+from indexing.index.tuning.build import IndexKind
+from indexing.media.audio import SoundLimits
+from indexing.media.images import PictureLimits
+from indexing.media.pool import MEMORY, SECONDS
+from indexing.media.video import FilmLimits
 from indexing.sample import items_path
-from indexing.sounds import SoundLimits
-from indexing.texts_apart import WAY_OUT, told_apart
-from retrieval.carried import carry_over
-from retrieval.cli.columns_told import (
+from indexing.store.encode import EncodeConfig
+from retrieval.cli.display.columns import (
     AudioColumn,
     ImageColumns,
     ItemIdColumn,
@@ -39,11 +38,12 @@ from retrieval.cli.columns_told import (
     columns_in_words,
     item_columns,
 )
-from retrieval.cli.curve import write_curve, write_losses
-from retrieval.cli.output import FIRST, OUT_FOLDER, Json, counted, quarantined, rejected_rows
-from retrieval.cli.terminal import Cell, say, show_json, show_pairs, usage_checked
-from retrieval.retriever import Retriever
-from retrieval.status import DegradedIndexWarning, Status
+from retrieval.cli.display.curves import write_curve, write_losses
+from retrieval.cli.display.output import FIRST, OUT_FOLDER, Json, counted, quarantined, rejected_rows
+from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs, usage_checked
+from retrieval.fitting.carry_over import carry_over
+from retrieval.retriever.index_status import DegradedIndexWarning, Status
+from retrieval.retriever.retriever import Retriever
 
 SAMPLE, DEFAULT_ENCODER = "sample", "pocket"
 FALLBACK = (

@@ -8,17 +8,17 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns, several
-from indexing.edit import EditReport
-from indexing.edit import add as add_items
-from indexing.edit import delete as delete_items
-from indexing.edit import upsert as upsert_items
-from indexing.not_embedded import not_embedded
-from indexing.update import update as update_items
+from indexing.bundle.build import not_embedded
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import EditReport
+from indexing.bundle.edits.edit import add as add_items
+from indexing.bundle.edits.edit import delete as delete_items
+from indexing.bundle.edits.edit import upsert as upsert_items
+from indexing.bundle.edits.update import update as update_items
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns, several
 from retrieval.cli.build import SOURCE_HELP, AllowUrls
-from retrieval.cli.columns_told import (
+from retrieval.cli.display.columns import (
     AudioColumn,
     ImageColumns,
     ItemIdColumn,
@@ -27,10 +27,10 @@ from retrieval.cli.columns_told import (
     VideoColumn,
     item_columns,
 )
-from retrieval.cli.output import Json, rejected_rows
+from retrieval.cli.display.output import Json, rejected_rows
+from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import Cell, say, show_json, show_pairs
-from retrieval.opened import encoder_of
+from retrieval.retriever.state import encoder_of
 
 
 def add(

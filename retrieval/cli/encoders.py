@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig, Progressed
-from indexing.encode_progress import encode_progress
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import KNOWN, load_encoder
 from indexing.sample import items_path
+from indexing.store.encode import EncodeConfig, Progressed
+from indexing.store.progress import encode_progress
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.columns_told import ImageColumns, ItemIdColumn, TextColumns, item_columns
-from retrieval.cli.output import OUT_FOLDER, Json
-from retrieval.cli.terminal import say, show_json, show_table
-from retrieval.evaluation.encoders.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
+from retrieval.cli.display.columns import ImageColumns, ItemIdColumn, TextColumns, item_columns
+from retrieval.cli.display.output import OUT_FOLDER, Json
+from retrieval.cli.display.terminal import say, show_json, show_table
+from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
 
 app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
 

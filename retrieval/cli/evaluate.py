@@ -7,16 +7,20 @@ from typing import Annotated
 
 import typer
 
-from indexing.catalogue import Catalogue
-from indexing.columns import NamedColumns
-from indexing.extras import require_extra
-from indexing.progress import progress
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.errors import require_extra
+from indexing.runtime.progress import progress
 from indexing.sample import items_path
-from retrieval.cli.asked import ask_pairs, ask_users
 from retrieval.cli.build import SAMPLE
-from retrieval.cli.columns_told import item_columns
-from retrieval.cli.learn import HoldOut
-from retrieval.cli.log import (
+from retrieval.cli.display.columns import item_columns
+from retrieval.cli.display.evaluation import beside_baselines, measure, show_measured
+from retrieval.cli.display.output import JSON_FILE, PAGE, Json, write_file
+from retrieval.cli.display.terminal import UsageError, say, show_json, show_table
+from retrieval.cli.fit import HoldOut
+from retrieval.cli.options.evaluation import ask_pairs, ask_users
+from retrieval.cli.options.held_out import HeldOutWay, Way, parts_of
+from retrieval.cli.options.log import (
     ItemColumn,
     LogOptions,
     MinWeight,
@@ -27,19 +31,17 @@ from retrieval.cli.log import (
     WeightColumn,
     named_columns,
 )
-from retrieval.cli.measured import beside_baselines, measure, show_measured
-from retrieval.cli.output import JSON_FILE, PAGE, Json, write_file
-from retrieval.cli.parts import HeldOutWay, Way, parts_of
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import UsageError, show_json
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.pages.gather import gather
-from retrieval.evaluation.pages.map import MODALITY, Method
-from retrieval.evaluation.pages.report import report_page
-from retrieval.evaluation.saved import Saved, save
+from retrieval.evaluation.compare import compare as compare_evaluations
+from retrieval.evaluation.report.compare_page import HEAD, Side, cells, comparison_page
+from retrieval.evaluation.report.gather import gather
+from retrieval.evaluation.report.map import MODALITY, Method
+from retrieval.evaluation.report.report import report_page
+from retrieval.evaluation.results_file import Saved, load, save
 from retrieval.evaluation.tracking import flat_metrics
-from retrieval.profiles import Profiles
-from retrieval.retriever import Retriever
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.retriever import Retriever
 
 Html = Annotated[Path | None, typer.Option(callback=PAGE, help="Write a page to this .html file, too.")]
 
@@ -182,3 +184,25 @@ def _check_split(history: str | None, relevant: str | None, cut: Way | None) -> 
         raise UsageError("give both --history and --relevant, or neither")
     if history is not None and cut is not None:
         raise UsageError("--cut goes with --hold-out, and --history and --relevant say already what is to be found")
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="What `commonspace evaluate --save` wrote.")],
+    b: Annotated[Path, typer.Argument(help="The same of another system, on the same queries.")],
+    html: Html = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two evaluations query by query: how much more B has than A, with intervals and tests."""
+    first, second = load(a), load(b)
+    found = compare_evaluations(first.evaluation, second.evaluation)
+    if html is not None:
+        page = comparison_page(found.rows, Side(a.name, first.about), Side(b.name, second.about), found.queries)
+        write_file(html, page.encode())
+    if as_json:
+        show_json(found.to_json())
+        return
+    title = f"A {a}, B {b}: {found.queries} queries"
+    # Without rules between columns it fits 80 characters, so that no name is cut.
+    show_table(title, HEAD, map(cells, found.rows), whole=HEAD[:1], light=True)
+    if html is not None:
+        say(f"page written to {html}")

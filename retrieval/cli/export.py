@@ -7,9 +7,11 @@ from typing import Annotated, assert_never
 
 import typer
 
-from indexing.bundle import Bundle
+from indexing.bundle.bundle import Bundle
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
-from retrieval.cli.log import (
+from retrieval.cli.display.output import OUT_FOLDER, Json
+from retrieval.cli.display.terminal import Cell, UsageError, show_json, show_pairs
+from retrieval.cli.options.log import (
     ItemColumn,
     LogOptions,
     MinWeight,
@@ -21,9 +23,7 @@ from retrieval.cli.log import (
     known,
     named_columns,
 )
-from retrieval.cli.output import OUT_FOLDER, Json
 from retrieval.cli.query import BundleFolder
-from retrieval.cli.terminal import Cell, UsageError, show_json, show_pairs
 
 
 class Format(StrEnum):

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from indexing.catalogue import Catalogue
-from indexing.inspect import inspect_catalogue
-from indexing.inspect_page import inspection_page, overview
-from indexing.progress import progress
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.diagnostics.health import examine
+from indexing.diagnostics.inspect import inspect_catalogue
+from indexing.diagnostics.inspect_page import inspection_page, overview
+from indexing.runtime.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.columns_told import (
+from retrieval.cli.display.columns import (
     AudioColumn,
     ImageColumns,
     ItemIdColumn,
@@ -20,8 +22,9 @@ from retrieval.cli.columns_told import (
     columns_in_words,
     item_columns,
 )
-from retrieval.cli.output import PAGE, Json, write_file
-from retrieval.cli.terminal import say, show_json, show_pairs
+from retrieval.cli.display.output import PAGE, Json, write_file
+from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
+from retrieval.cli.query import BundleFolder
 
 
 def inspect(
@@ -54,3 +57,31 @@ def inspect(
     show_pairs(found.source, overview(found) | columns)
     if html is not None:
         say(f"page with pictures written to {html}")
+
+
+MENDED = {True: "good", False: "look"}
+
+
+def doctor(
+    bundle: BundleFolder,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples that are drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Look for what makes search bad: damage, quarantine, modality gap, narrow spread, hubs, duplicates."""
+    opened = Bundle.open(bundle)
+    findings = examine(opened, seed=seed)
+    if as_json:
+        show_json(
+            {
+                "bundle": str(bundle),
+                "generation": opened.manifest.generation,
+                "good": all(finding.good for finding in findings),
+                "findings": [finding.to_json() for finding in findings],
+            }
+        )
+        return
+    shown: dict[str, Cell] = {
+        f"{MENDED[one.good]}: {one.name}": [one.verdict, *([f"→ {one.way_out}"] if one.way_out else [])]
+        for one in findings
+    }
+    show_pairs(str(bundle), shown)

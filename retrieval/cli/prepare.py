@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from indexing.progress import progress
-from retrieval.cli.log import (
+from indexing.runtime.progress import progress
+from retrieval.batch.table_files import write_table
+from retrieval.cli.display.output import JSON_FILE, OUT_FILE, Json, write_file
+from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
+from retrieval.cli.options.log import (
     ItemColumn,
     Log,
     LogOptions,
@@ -19,12 +22,9 @@ from retrieval.cli.log import (
     WeightColumn,
     named_columns,
 )
-from retrieval.cli.output import JSON_FILE, OUT_FILE, Json, write_file
-from retrieval.cli.terminal import UsageError, show_json, show_pairs
-from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits
-from retrieval.preparation import prepare as prepare_log
-from retrieval.preparation.steps import written_back
-from retrieval.table_files import write_table
+from retrieval.interactions.cleaning import BotLimits, Caps, PrepareConfig, PushLimits
+from retrieval.interactions.cleaning import prepare as prepare_log
+from retrieval.interactions.cleaning.pipeline import written_back
 
 Prepared = Annotated[Path, typer.Argument(callback=OUT_FILE, help="The .parquet, .csv or .jsonl file to write.")]
 Report = Annotated[

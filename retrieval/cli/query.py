@@ -6,11 +6,15 @@ from typing import Annotated
 import typer
 
 from indexing.errors import FilterError
-from retrieval.batch import candidates_from_table, read_candidates, users_of
+from retrieval.batch import BatchConfig
+from retrieval.batch.in_memory import candidates_from_table, read_candidates, users_of
+from retrieval.batch.table_files import form_of
 from retrieval.candidates import Candidates
-from retrieval.cli.explained import Explain, show_explained
-from retrieval.cli.jobs import Chunk, UsersFile, recommend_job, rerank_job
-from retrieval.cli.log import (
+from retrieval.cli.display.explanations import Explain, show_explained
+from retrieval.cli.display.output import Json, Out, show_candidates
+from retrieval.cli.display.terminal import UsageError, from_stdin, say
+from retrieval.cli.options.batch import Chunk, UsersFile, recommend_job, rerank_job
+from retrieval.cli.options.log import (
     ItemColumn,
     LogOptions,
     MinWeight,
@@ -24,8 +28,7 @@ from retrieval.cli.log import (
     known,
     named_columns,
 )
-from retrieval.cli.output import Json, Out, show_candidates
-from retrieval.cli.shaping import (
+from retrieval.cli.options.postprocessing import (
     Alike,
     ApartOption,
     CapOption,
@@ -37,15 +40,12 @@ from retrieval.cli.shaping import (
     Strength,
     shape_of,
 )
-from retrieval.cli.terminal import UsageError, from_stdin, say
-from retrieval.cli.users import History, OneUser, Profile, of_histories, of_log
-from retrieval.cross_encoder import CrossEncoderReranker
+from retrieval.cli.options.users import History, OneUser, Profile, of_histories, of_log
+from retrieval.features.item_texts import ItemTexts
 from retrieval.filters import Expression, parse_filter
-from retrieval.item_texts import ItemTexts
-from retrieval.jobs import BatchConfig
-from retrieval.known_items import KnownItems
-from retrieval.retriever import Retriever
-from retrieval.table_files import form_of
+from retrieval.interactions.known_items import KnownItems
+from retrieval.ranking.cross_encoder import CrossEncoderReranker
+from retrieval.retriever.retriever import Retriever
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
 Depth = Annotated[int, typer.Option("-k", min=1, max=10_000, help="Answers a query.")]
@@ -272,7 +272,7 @@ def _read_anew(
     retriever: Retriever, cross_encoder: str, texts: list[str], filters: list[Expression], depth: int
 ) -> Candidates:
     """Search by texts, and order what is found by a cross-encoder."""
-    from indexing.encoders.pairs import load_cross_encoder  # loads torch
+    from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
 
     item_texts = ItemTexts(retriever.bundle)
     scorer = load_cross_encoder(cross_encoder)

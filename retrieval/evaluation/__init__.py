@@ -1,18 +1,20 @@
 """How good candidates are: measured per query, reported with intervals, compared in pairs, cut into slices.
 
->>> from retrieval.evaluation import compare, evaluate, slices
+>>> from retrieval.evaluation import compare, evaluate
+
+>>> from retrieval.evaluation import slices
 """
 
-from retrieval.evaluation.against import AgainstBaselines, against_baselines
-from retrieval.evaluation.beyond import Beyond
+from retrieval.evaluation.baselines.compare_baselines import AgainstBaselines, against_baselines
+from retrieval.evaluation.beyond_accuracy.measures import Beyond
+from retrieval.evaluation.breakdown.groups import Groups, item_groups, user_groups
+from retrieval.evaluation.breakdown.index_loss import Loss, losses
+from retrieval.evaluation.breakdown.slices import SliceRow, item_slices, slices
 from retrieval.evaluation.compare import Comparison, Difference, compare
-from retrieval.evaluation.crossmodal import Side, cross_modal, evaluate_pairs, median_rank
-from retrieval.evaluation.evaluation import Estimate, Evaluation, evaluate
-from retrieval.evaluation.groups import Groups, item_groups, user_groups
-from retrieval.evaluation.losses import Loss, losses
+from retrieval.evaluation.crossmodal.crossmodal import Side, cross_modal, evaluate_pairs, median_rank
+from retrieval.evaluation.crossmodal.paired_vectors import encoded_sides, sides_of
+from retrieval.evaluation.evaluate import Estimate, Evaluation, evaluate
 from retrieval.evaluation.metrics import KNOWN_MEASURES
-from retrieval.evaluation.sides import encoded_sides, sides_of
-from retrieval.evaluation.slices import SliceRow, item_slices, slices
 
 __all__ = [
     "KNOWN_MEASURES",

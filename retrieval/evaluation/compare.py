@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, examples
-from retrieval.evaluation.evaluation import Evaluation, number
-from retrieval.evaluation.intervals import bootstrap_intervals, defined_mean
-from retrieval.evaluation.randomisation import holm, randomisation_test
+from retrieval.evaluation.evaluate import Evaluation, number
+from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals, defined_mean
+from retrieval.evaluation.statistics.randomisation import holm, randomisation_test
 
 
 class Difference(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
 
 # Queries handed over at a time: ir-measures wants a dictionary a query, which is large beside our arrays.
 _BATCH = 5000

@@ -3,8 +3,8 @@
 import re
 from math import isfinite
 
-from retrieval.evaluation.evaluation import Evaluation
-from retrieval.evaluation.saved import overall
+from retrieval.evaluation.evaluate import Evaluation
+from retrieval.evaluation.results_file import overall
 
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_\-. :/]")  # by MLflow, which is the stricter
 

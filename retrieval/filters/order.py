@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexing.arrays.types import Mask
+from indexing.catalogue.attribute_types import is_meant_as, reads_as_number
 from indexing.errors import FilterError
-from indexing.types import Mask
-from indexing.why_text import is_meant_as, reads_as_number
 from retrieval.filters.expressions import Compare
 from retrieval.filters.values import typed
 

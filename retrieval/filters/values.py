@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexing.attribute_types import in_words
+from indexing.catalogue.attribute_types import in_words
 from indexing.errors import FilterError
 
 HINTS = (

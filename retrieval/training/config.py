@@ -143,7 +143,8 @@ class NextItemsConfig:
 class BehaviourConfig:
     """How the behaviour block is learned.
 
-    `fit` chooses half-life, share, popular, content and few anew, whatever is said here (`retrieval.training.serving`).
+    `fit` chooses half-life, share, popular, content and few anew, whatever is said here; see
+    `retrieval.fitting.selection.serving_weights`.
 
     Half-life and weights are what a cut in time chose on MovieLens; a split by user chooses a half-life of 10 items,
     a share of 2.5 and hardly any popularity, because what it holds out goes on with the same sitting.

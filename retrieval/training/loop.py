@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from indexing import fsops
 from indexing.errors import DamagedFileError, TrainingError
-from retrieval.metadata import told_in
+from indexing.filesystem import fsops
+from retrieval.features.safetensors_metadata import told_in
 from retrieval.training.curve import TrainingCurve
 
 _DIGEST = 32  # bytes of the checksum before a checkpoint

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
-from retrieval.baselines import EASE, ItemKNN, Popularity, Recommender
-from retrieval.interactions import Interactions
-from retrieval.preparation import PrepareConfig, PushLimits, prepare
-from retrieval.prepare import histories
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.evaluation.baselines import EASE, ItemKNN, Popularity, Recommender
+from retrieval.interactions.cleaning import PrepareConfig, PushLimits, prepare
+from retrieval.interactions.histories import histories
+from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.record import keep
 
 K = 10

@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import FitConfig, Interactions, Retriever, fit
-from retrieval.prepare import histories
+from retrieval.interactions.histories import histories
 from scripts.benchmarks.attack import KINDS, STRATA, K, plant
 from scripts.benchmarks.record import keep
 

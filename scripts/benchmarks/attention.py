@@ -13,7 +13,7 @@ from typing import Any
 
 from retrieval import FitConfig
 from retrieval.evaluation import compare
-from retrieval.evaluation.splits import Split, rolling_windows
+from retrieval.evaluation.splits.splits import Split, rolling_windows
 from retrieval.training.config import AttentionConfig, BehaviourConfig
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, told
 from scripts.benchmarks.film_bundle import STAGES, Fitted, quick, recommended

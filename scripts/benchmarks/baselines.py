@@ -21,10 +21,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.encoders.base import unit
-from indexing.item_ids import ItemIds
-from indexing.types import Mask, Rows, Vectors
-from retrieval.baselines import (
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.candidates import Candidates
+from retrieval.evaluation import Evaluation, evaluate
+from retrieval.evaluation.baselines import (
     EASE,
     ALSConfig,
     ContentKNN,
@@ -32,12 +34,10 @@ from retrieval.baselines import (
     Popularity,
     Recommender,
 )
-from retrieval.candidates import Candidates
-from retrieval.evaluation import Evaluation, evaluate
-from retrieval.evaluation.leaks import check_all
-from retrieval.evaluation.questions import Questions, pooled, questions
-from retrieval.evaluation.splits import Split, cold_items, rolling_windows
-from retrieval.interactions import Interactions
+from retrieval.evaluation.splits.leaks import check_all
+from retrieval.evaluation.splits.queries import Questions, pooled, questions
+from retrieval.evaluation.splits.splits import Split, cold_items, rolling_windows
+from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import (
     DECAY_DAYS,

@@ -26,16 +26,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Rows
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
 from indexing.index import IndexConfig
-from indexing.types import Rows
 from retrieval import FitConfig, Retriever, fit
-from retrieval.jobs import BatchConfig, ListedUsers, ParquetFiles, run_job
+from retrieval.batch import BatchConfig, ListedUsers, ParquetFiles, run_job
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.stage_config import HeadConfig, StageConfig
+from retrieval.training.ranker_config import HeadConfig, StageConfig
 from scripts.benchmarks.fit_scale import CLUSTERS, simulated
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

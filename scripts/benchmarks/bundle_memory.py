@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
 from indexing.index import IndexConfig
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from indexing.threads import cores
+from indexing.runtime.threads import cores
 from scripts.benchmarks.record import keep
 
 WAYS = {

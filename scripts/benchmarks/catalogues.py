@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from indexing.bundle import Bundle
-from indexing.fusion import fuse
-from indexing.held_out import held_out_queries
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.index_files import held_out_queries
 from indexing.index import Queries
-from indexing.index.queries import Judged, judged
-from indexing.types import Vectors
+from indexing.index.tuning.recall import Judged, judged
+from indexing.store.fusion import fuse
 from scripts.benchmarks.geometry import draw, read_pairs
 
 K = 10

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture
-from indexing.types import Mask, Rows, Vectors
-from retrieval.evaluation.intervals import bootstrap_intervals
-from retrieval.users import UserModel
+from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
+from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.models.user_model import UserModel
 from scripts.benchmarks.record import keep
 
 SEED = 0
@@ -249,7 +249,7 @@ def plain_taste(users: UserModel, vectors: Vectors, histories: Sequence[Rows]) -
 
 
 def fused(*clouds: Cloud) -> Vectors:
-    """Average what exists, as `indexing.fusion.fuse` does."""
+    """Average what exists, as `indexing.store.fusion.fuse` does."""
     return unit(np.sum([cloud.vectors * cloud.exists[:, None] for cloud in clouds], axis=0))
 
 

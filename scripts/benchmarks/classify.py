@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.encoders import load_encoder
-from indexing.encoders.base import Encoder, unit
-from indexing.types import Rows, Vectors
-from retrieval.evaluation.encoders.measures import Estimate, estimate
-from retrieval.evaluation.encoders.probes import fit_linear, knn_classes, stratified
+from indexing.encoders.base import Encoder
+from retrieval.evaluation.encoder_benchmark.measures import Estimate, estimate
+from retrieval.evaluation.encoder_benchmark.probes import fit_linear, knn_classes, stratified
 from scripts.benchmarks.products import DESCRIPTION, IMAGE, TITLE, Items, TextMemo, names_own, read, without
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.seed_network import Inputs, train_and_ask

@@ -19,13 +19,13 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.types import Mask, Vectors
-from retrieval.baselines import EASE, ALSConfig, ImplicitALS
-from retrieval.baselines.recommender import Ranked
+from indexing.arrays.types import Mask, Vectors
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split, cold_items
-from retrieval.interactions import Interactions
+from retrieval.evaluation.baselines import EASE, ALSConfig, ImplicitALS
+from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.splits import Split, cold_items
+from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.baselines import Films, ask
 from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import Known, matrix, z_scores

@@ -35,19 +35,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.changes import digest_of
-from indexing.edit import add, delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import digest_of
+from indexing.bundle.current import COPY, CURRENT
+from indexing.bundle.edits.edit import add, delete
+from indexing.bundle.maintenance.verify import verify
+from indexing.bundle.manifest import MANIFEST
 from indexing.encoders import load_encoder
 from indexing.errors import CommonspaceError
+from indexing.filesystem.checked_json import CHECKSUM, seal
 from indexing.index import IndexConfig
-from indexing.manifest import MANIFEST
-from indexing.sealed import CHECKSUM, seal
-from indexing.state import COPY, CURRENT
-from indexing.verify import verify
 from retrieval import Retriever, fit
-from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
+from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig
 from scripts.benchmarks.record import keep
 from tests.groups import COUNT, SMALL, catalogue, items, walks
 

@@ -30,11 +30,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.encoders.base import unit
-from indexing.types import Rows, Vectors
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
 from retrieval import Candidates, FitConfig
-from retrieval.attribute import Attribute
-from retrieval.diversify import (
+from retrieval.evaluation import evaluate
+from retrieval.evaluation.beyond_accuracy.diversity import calibration, diversity
+from retrieval.evaluation.splits.splits import Split
+from retrieval.features.attribute_values import Attribute
+from retrieval.postprocess.diversify import (
     DPP,
     MMR,
     MSD,
@@ -48,9 +51,6 @@ from retrieval.diversify import (
     diversified,
     exposures,
 )
-from retrieval.evaluation import evaluate
-from retrieval.evaluation.splits import Split
-from retrieval.evaluation.variety import calibration, diversity
 from scripts.benchmarks.baselines import Films, ask, interval
 from scripts.benchmarks.film_bundle import Fitted, quick, recommended
 from scripts.benchmarks.film_content import as_they_are, centred

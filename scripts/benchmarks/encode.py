@@ -22,13 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.catalogue import Catalogue
-from indexing.encode import encode_catalogue
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import PixelEncoder, unit
-from indexing.pictures import PictureLimits, decode_picture
-from indexing.store import EmbeddingStore
-from indexing.types import Vectors
+from indexing.encoders.base import PixelEncoder
+from indexing.media.images import PictureLimits, decode_picture
+from indexing.store.encode import encode_catalogue
+from indexing.store.store import EmbeddingStore
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.same_weights import System, hugging_face_folder, open_clip_folder, peers
 

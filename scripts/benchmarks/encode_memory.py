@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.catalogue import Catalogue
-from indexing.decoding.form import ImageForm, Pixels
-from indexing.encode import encode_catalogue
-from indexing.encoders.base import EncoderInfo, unit
-from indexing.store import EmbeddingStore
-from indexing.types import Modality, Vectors
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
+from indexing.encoders.base import EncoderInfo
+from indexing.media.image_form import ImageForm, Pixels
+from indexing.media.kind import Modality
+from indexing.store.encode import encode_catalogue
+from indexing.store.store import EmbeddingStore
 from scripts.benchmarks.record import keep
 
 SIZES, DIM, SIDE = (10_000, 50_000), 512, 64

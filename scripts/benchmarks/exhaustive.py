@@ -4,12 +4,12 @@ from statistics import median
 from typing import Any
 
 from indexing.index.base import TunableIndex
-from indexing.index.effort import Effort, Efforts
-from indexing.index.families import Family
-from indexing.index.goals import IndexConfig
-from indexing.index.queries import Judged
-from indexing.index.trial import Trial, attempt
-from indexing.index.tune import ladders
+from indexing.index.config import IndexConfig
+from indexing.index.search_params import Effort, Efforts
+from indexing.index.tuning.families import Family
+from indexing.index.tuning.recall import Judged
+from indexing.index.tuning.trial import Trial, attempt
+from indexing.index.tuning.tune import ladders
 from scripts.benchmarks.catalogues import Catalogue
 
 ROUNDS = 3

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Mask
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.types import Mask
 from retrieval import Candidates, FitConfig, FitReport, Interactions, Profiles, Retriever, fit
-from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits.queries import Questions
 from scripts.benchmarks.products import opened
 
 STAGES: dict[str, Literal["all", "retrieval"]] = {"two stages": "all", "retrieval alone": "retrieval"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from indexing.encoders.base import unit
-from indexing.item_ids import ItemIds
-from indexing.types import Mask, Vectors
+from indexing.arrays.types import Mask, Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.item_ids import ItemIds
 
 
 def as_they_are(folder: Path, items: ItemIds, column: str) -> Vectors:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from indexing.arrays.types import Mask, Vectors
 from indexing.index import FlatIndex, IndexConfig, VectorIndex, build_index
-from indexing.types import Mask, Vectors
 from scripts.benchmarks.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.record import keep
 

@@ -26,12 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
 from retrieval import Interactions, fit
-from retrieval.lessons import Step
+from retrieval.fitting.trainer import Step
 from scripts.benchmarks.attack_fit import films
 from scripts.benchmarks.record import keep
 

@@ -23,15 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
-from indexing.fusion import fuse
 from indexing.index import IndexConfig
-from indexing.types import Rows, Vectors
+from indexing.store.fusion import fuse
 from retrieval import FitConfig, Interactions, Retriever, fit
-from retrieval.prepare import History, histories
+from retrieval.interactions.histories import History, histories
 from retrieval.training.config import NextItemsConfig
 from scripts.benchmarks.index_curves import exponent
 from scripts.benchmarks.record import keep
@@ -133,8 +133,8 @@ def simulated(clusters: Rows, users: int, rng: np.random.Generator) -> Interacti
 
 def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any]) -> None:
     """Time one pass of the learned tower, the part of learning that reads every interaction."""
-    from retrieval.training.behaviour import touched
-    from retrieval.training.next_items import learn_next_items
+    from retrieval.training.behaviour.behaviour import touched
+    from retrieval.training.behaviour.next_items import learn_next_items
 
     warm = np.flatnonzero(touched(pasts, len(described)))
     one = np.ones(1, np.float32)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 
 ITEMS_PER_CLUSTER = 100
 SHARED = 0.6  # of the variance of a picture lies in its cluster's centre

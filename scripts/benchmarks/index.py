@@ -21,12 +21,12 @@ from typing import Any
 import faiss
 import numpy as np
 
+from indexing.arrays.types import Vectors
 from indexing.index import IndexConfig, Queries
-from indexing.index.families import EVERY, FLAT_UP_TO, LARGE, SMALL
-from indexing.index.queries import Judged
-from indexing.index.trial import Trial, choose
-from indexing.threads import cores
-from indexing.types import Vectors
+from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LARGE, SMALL
+from indexing.index.tuning.recall import Judged
+from indexing.index.tuning.trial import Trial, choose
+from indexing.runtime.threads import cores
 from scripts.benchmarks.catalogues import Catalogue, K, drawn_catalogue, real_catalogue
 from scripts.benchmarks.exhaustive import swept
 from scripts.benchmarks.peers import Built, Search, peers

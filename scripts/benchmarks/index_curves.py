@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 
 from indexing.index import IndexConfig, Queries, build_index
-from indexing.threads import cores
+from indexing.runtime.threads import cores
 from scripts.benchmarks.catalogues import K, drawn_catalogue
 from scripts.benchmarks.record import keep
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions, Profiles, Retriever
-from retrieval.baselines.recommender import Ranked
+from retrieval.evaluation.baselines.recommender import Ranked
 from scripts.benchmarks.film_bundle import FULL, Content, Fitted, film_bundle, fitted, told
 from scripts.benchmarks.record import state_of
 

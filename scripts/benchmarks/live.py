@@ -23,17 +23,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import add, delete, upsert
+from indexing.arrays.types import Vectors
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.bundle.edits.update import update
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.index.flat import FlatIndex, recall
-from indexing.threads import cores
-from indexing.types import Vectors
-from indexing.update import update
-from retrieval.learned import compact
-from retrieval.retriever import Retriever
+from indexing.index.backends.flat import FlatIndex, recall
+from indexing.runtime.threads import cores
+from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.retriever import Retriever
 from scripts.benchmarks.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.index_curves import exponent
 from scripts.benchmarks.record import keep

@@ -24,13 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Rows, Vectors
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.types import Rows, Vectors
 from retrieval import Candidates, Evaluation, FitConfig, Interactions, Retriever, evaluate, fit
 from retrieval.evaluation import against_baselines
-from retrieval.evaluation.intervals import bootstrap_means
+from retrieval.evaluation.statistics.bootstrap import bootstrap_means
 from scripts.benchmarks.film_bundle import STAGES, seeded, told
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions, Profiles, evaluate
-from retrieval.baselines.recommender import Ranked
+from retrieval.evaluation.baselines.recommender import Ranked
 from scripts.benchmarks.baselines import Films, interval
 from scripts.benchmarks.film_bundle import STAGES, Fitted, quick
 from scripts.benchmarks.kept_lists import Served

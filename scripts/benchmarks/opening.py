@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from indexing import fsops
-from indexing.encoders.base import unit
-from indexing.index.effort import Effort
-from indexing.index.faiss import FaissIndex
-from indexing.index.faiss_io import read_faiss
-from indexing.index.ivf import IvfIndex
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.filesystem import fsops
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.faiss_io import read_faiss
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.search_params import Effort
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
 

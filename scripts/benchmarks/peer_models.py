@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
-from retrieval.baselines import EASE, ALSConfig, ContentKNN, ImplicitALS, ItemKNN, KNNConfig, Popularity
-from retrieval.baselines.recommender import Ranked, rank
-from retrieval.evaluation.questions import Questions
-from retrieval.interactions import Interactions
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.evaluation.baselines import EASE, ALSConfig, ContentKNN, ImplicitALS, ItemKNN, KNNConfig, Popularity
+from retrieval.evaluation.baselines.recommender import Ranked, rank
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.film_content import centred
 from scripts.benchmarks.systems import LIKED, SEEDS, WORTH, K, liked, worth
 

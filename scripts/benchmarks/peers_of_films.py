@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.types import Mask
-from retrieval.baselines.recommender import Ranked
+from indexing.arrays.types import Mask
 from retrieval.evaluation import Evaluation, compare, evaluate
-from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split
+from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks.baselines import Films, ask
 from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import FAMILIES, Fits, Known, Setting, named, silent

@@ -12,13 +12,14 @@ from time import perf_counter
 import pyarrow.parquet as pq
 
 from indexing.encoders import load_encoder
-from indexing.pictures import PictureLimits, decode_picture
+from indexing.media.images import PictureLimits, decode_picture
 from indexing.sample import items_path
 from scripts.benchmarks.record import keep
 
 ROUNDS = 3
 LOAD = (
-    "import time; start = time.perf_counter(); from indexing.encoders.pocket import PocketEncoder; PocketEncoder();"
+    "import time; start = time.perf_counter(); "
+    "from indexing.encoders.pocket.encoder import PocketEncoder; PocketEncoder();"
     "print(time.perf_counter() - start)"
 )
 

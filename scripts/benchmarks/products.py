@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from indexing.arrays.types import Vectors
 from indexing.encoders.base import Encoder
-from indexing.pictures import PictureLimits, UnusablePicture, decode_picture
-from indexing.types import Vectors
+from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
 from scripts.benchmarks.seed_network import Pixels, small
 
 TITLE, DESCRIPTION, IMAGE = "title", "description", "image"

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.evaluation import evaluate
-from retrieval.prepare import histories, least_liked
+from retrieval.interactions.histories import histories, least_liked
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
-from retrieval.training.stage_config import StageConfig
+from retrieval.training.ranker_config import StageConfig
 from scripts.benchmarks.attack_fit import films
 from scripts.benchmarks.record import keep
 

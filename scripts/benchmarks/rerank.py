@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from indexing.types import Vectors
-from retrieval import products, ragged
+from indexing.arrays import ragged
+from indexing.arrays.types import Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import NeuralHead, ScoringHead
-from retrieval.second_stage import WORKERS, SecondStage
-from retrieval.training.neural_head import scores_by_torch
+from retrieval.ranking.heads import NeuralHead, ScoringHead
+from retrieval.ranking.second_stage import WORKERS, SecondStage
+from retrieval.training.ranker.neural_head import scores_by_torch
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.stage_world import World
 
@@ -116,15 +116,15 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
 
         return call
 
-    matmul, taken = np.matmul, products.taken
+    matmul, taken = np.matmul, ragged.taken
     np.matmul = timed("products", matmul)
-    products.taken = ragged.taken = timed("copying rows", taken)  # type: ignore[attr-defined]
+    ragged.taken = timed("copying rows", taken)
     start = time.process_time()
     try:
         work()
     finally:
         whole = time.process_time() - start
-        np.matmul, products.taken, ragged.taken = matmul, taken, taken  # type: ignore[attr-defined]
+        np.matmul, ragged.taken = matmul, taken
     return {name: round(seconds / whole, 3) for name, seconds in spent.items()}
 
 
@@ -148,7 +148,7 @@ def first_layer(head: NeuralHead, features: Vectors, rows: Any) -> dict[str, Any
     def whole() -> None:
         for start in range(0, x.shape[1], block):
             part = x[:, start : start + block]
-            products.multiplied(head.w1.T, part, room[:, : part.shape[1]])
+            ragged.multiplied(head.w1.T, part, room[:, : part.shape[1]])
 
     def looked_up() -> None:
         for start in range(0, x.shape[1], block):
@@ -166,7 +166,7 @@ def cross_encoder(seed: int) -> dict[str, int]:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-    from indexing.encoders.pairs import load_cross_encoder
+    from indexing.encoders.cross_encoder import load_cross_encoder
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     words = [*special, *(f"word{number}" for number in range(30_000))]

@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.base import unit
-from indexing.types import Modality, Rows, Vectors
+from indexing.media.kind import Modality
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.training.config import AdapterConfig
 from scripts.benchmarks.geometry import read_pairs

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from indexing.pictures import to_rgb
-from indexing.types import Rows
+from indexing.arrays.types import Rows
+from indexing.media.images import to_rgb
 
 BUCKETS = 1 << 15
 WIDTH, FILTERS, GRID = 64, 16, 4

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from indexing.index.effort import Effort
-from indexing.index.sharding import Plan, build_sharded, lists_for
-from indexing.index.shards import ShardedIndex, exact_search, shard_files
-from indexing.sizes import parse_bytes
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
+from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
+from indexing.index.config import parse_bytes
+from indexing.index.search_params import Effort
 from scripts.benchmarks.geometry import draw, read_pairs
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

@@ -18,15 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.catalogue import Catalogue
-from indexing.columns import Columns
-from indexing.encoders.base import unit
-from indexing.fusion import ModalityVectors, fuse
-from indexing.readers import TableReader
-from indexing.spaces import Spaces
-from indexing.spaces_learned import learn_spaces
-from indexing.types import Mask, Modality, Rows, Vectors
-from retrieval.users import UserModel
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import Columns
+from indexing.catalogue.readers.base import TableReader
+from indexing.encoders.alignment.fit_separate_spaces import learn_spaces
+from indexing.encoders.alignment.separate_spaces import Spaces
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.models.user_model import UserModel
 from scripts.benchmarks.centring import Cloud, concatenated, interval
 from scripts.benchmarks.record import keep
 

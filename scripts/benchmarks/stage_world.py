@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.encoders.base import unit
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
-from retrieval.behaviour import Behaviour, Tower
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.heads import NeuralHead, TreesHead
-from retrieval.item_facts import ItemFacts
-from retrieval.item_space import ItemSpace
-from retrieval.predictor import Predictor
-from retrieval.prepare import History
-from retrieval.sources import Asked, Neighbours, Popular, Source, space_sources
-from retrieval.stage_features import StageFeatures
-from retrieval.training.neural_head import Examples, train_neural_head
-from retrieval.training.sources import learn_recent
-from retrieval.training.stage_config import HeadConfig, TreesConfig
-from retrieval.training.trees_head import train_trees_head
-from retrieval.users import UserModel
+from retrieval.interactions.histories import History
+from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.cold_start import Predictor
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.heads import NeuralHead, TreesHead
+from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.sources import Asked, Neighbours, Popular, Source, space_sources
+from retrieval.training.ranker.neural_head import Examples, train_neural_head
+from retrieval.training.ranker.sources import learn_recent
+from retrieval.training.ranker.trees_head import train_trees_head
+from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
 CLUSTERS, LIKED = 200, 4
 CATEGORIES = 20

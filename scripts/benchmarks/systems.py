@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
-from retrieval.baselines import (
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.evaluation.baselines import (
     EASE,
     ALSConfig,
     ContentKNN,
@@ -19,9 +19,9 @@ from retrieval.baselines import (
     Ranked,
     Recommender,
 )
-from retrieval.baselines.recommender import rank
-from retrieval.evaluation.questions import Questions
-from retrieval.interactions import Interactions
+from retrieval.evaluation.baselines.recommender import rank
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.interactions.interactions import Interactions
 
 SEED = 0
 SEEDS = (0, 1, 2)  # of what starts from random factors

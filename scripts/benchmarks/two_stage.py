@@ -28,12 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from indexing.types import Mask
+from indexing.arrays.types import Mask
 from retrieval import FitConfig, Profiles
-from retrieval.baselines.recommender import Ranked
 from retrieval.evaluation import compare
-from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split, rolling_windows
+from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.splits import Split, rolling_windows
 from scripts.benchmarks.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.cold_peers import cold_answers
 from scripts.benchmarks.film_bundle import FULL, STAGES, Content, Fitted, quick, recommended

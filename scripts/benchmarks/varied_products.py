@@ -22,14 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
-from indexing.fusion import ModalityVectors, fuse
-from indexing.item_ids import ItemIds
-from indexing.types import Modality, Rows, Vectors
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.variety import diversity
+from retrieval.evaluation.beyond_accuracy.diversity import diversity
+from retrieval.postprocess.diversify import DPP, MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
 from scripts.benchmarks.diversity import DEPTH, Lists, Way, best, compared, least, picked, plain, told
 from scripts.benchmarks.products import Items, TextMemo, read
 from scripts.benchmarks.record import keep

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from indexing.arrays.types import Vectors
 from indexing.encoders import Encoder, load_encoder
-from indexing.types import Vectors
 from scripts.pocket.captions import Pictured, drawings, stamps
 from scripts.pocket.photos import photos
 from scripts.pocket.prepare import load

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, MissingExtraError, ShapeError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
-from retrieval.baselines import (
+from retrieval.candidates import Candidates
+from retrieval.evaluation.baselines import (
     EASE,
     ALSConfig,
     ContentKNN,
@@ -21,12 +22,11 @@ from retrieval.baselines import (
     Popularity,
     Recommender,
 )
-from retrieval.baselines.recommender import rank
-from retrieval.baselines.sparse import learned_from, user_items
-from retrieval.candidates import Candidates
-from retrieval.interactions import Interactions
-from retrieval.prepare import histories
-from retrieval.users import UserModel
+from retrieval.evaluation.baselines.recommender import rank
+from retrieval.evaluation.baselines.sparse import learned_from, user_items
+from retrieval.interactions.histories import histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.models.user_model import UserModel
 from tests.agree import assert_best, assert_lists_agree
 
 ITEMS = ItemIds([f"item-{row}" for row in range(20)])

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
-from retrieval.baselines import EASE
-from retrieval.interactions import Interactions
+from retrieval.evaluation.baselines import EASE
+from retrieval.interactions.interactions import Interactions
 
 ITEMS = ItemIds([*"abc"])
 

@@ -6,14 +6,14 @@ import faiss
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import load_index
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.ivf import IvfIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.effort import Effort, Efforts
-from indexing.index.faiss import FaissIndex
-from indexing.index.families import EVERY, Family
-from indexing.index.ivf import IvfIndex
-from indexing.types import Rows, Vectors
+from indexing.index.search_params import Effort, Efforts
+from indexing.index.tuning.families import EVERY, Family
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 900, 24

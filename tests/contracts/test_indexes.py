@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.arrays.types import Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, VectorIndex, load_index
-from indexing.index.faiss import FaissIndex
-from indexing.index.shards import ShardedIndex
-from indexing.types import Rows, Vectors
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.sharded import ShardedIndex
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 700, 24

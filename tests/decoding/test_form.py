@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize  # type: ignore[import-untyped]
 
-from indexing.decoding.form import ImageForm
+from indexing.media.image_form import ImageForm
 
 SIZES = [(224, 224), (301, 200), (200, 301), (37, 640), (640, 37), (33, 33), (1, 90)]
 

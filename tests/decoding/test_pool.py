@@ -13,14 +13,14 @@ import pytest
 import soundfile
 from PIL import Image
 
-from indexing.decoding.decode import Decoded, Task, Unusable, decode
-from indexing.decoding.form import ImageForm
-from indexing.decoding.pool import MEMORY, DecodePool, _Worker
-from indexing.decoding.shared import decode_all, shared_pool
-from indexing.encode import _workers
 from indexing.errors import DecoderError, MissingExtraError
-from indexing.media import Kind
-from indexing.pictures import PictureLimits
+from indexing.media.decode import Decoded, Task, Unusable, decode
+from indexing.media.image_form import ImageForm
+from indexing.media.images import PictureLimits
+from indexing.media.kind import Kind
+from indexing.media.pool import MEMORY, DecodePool, _Worker
+from indexing.store.encode import _workers
+from indexing.store.shared_pool import decode_all, shared_pool
 
 TASK = Task(ImageForm(32, "shortest"), pictures=PictureLimits(pixels=4_000_000))
 
@@ -123,7 +123,7 @@ def test_a_file_that_ends_its_process_twice_is_to_blame(monkeypatch: pytest.Monk
 
     with DecodePool(TASK, workers=1) as pool:
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
-        monkeypatch.setattr("indexing.decoding.pool._exchange", dies)
+        monkeypatch.setattr("indexing.media.pool._exchange", dies)
         assert pool.submit(Kind.IMAGE, photo(64, 64)).result() == Unusable("decoding this image ended its process")
         monkeypatch.undo()
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
@@ -143,7 +143,7 @@ def test_without_its_package_a_sound_stops_the_build(monkeypatch: pytest.MonkeyP
 def test_a_decoder_that_does_not_start_ends_the_build_and_blames_no_file(
     monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr("indexing.decoding.pool.START_SECONDS", 1.0)
+    monkeypatch.setattr("indexing.media.pool.START_SECONDS", 1.0)
     with DecodePool(TASK, workers=1) as pool:
         pool._threads.submit(lambda: None).result()
         worker = _Worker(TASK, 10.0, MEMORY)
@@ -198,6 +198,6 @@ def test_libraries_take_no_memory_from_the_files() -> None:
 
 @pytest.mark.parametrize(("ram", "workers"), [(64 << 30, 8), (4 << 30, 3), (1 << 28, 1)])
 def test_workers_fit_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch, ram: int, workers: int) -> None:
-    monkeypatch.setattr("indexing.encode.cores", lambda: 8)
+    monkeypatch.setattr("indexing.store.encode.cores", lambda: 8)
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": ram // 4096, "SC_PAGE_SIZE": 4096}.get)
     assert _workers(MEMORY) == workers

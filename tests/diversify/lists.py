@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 
 ITEMS, DIM = 40, 6

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.diversify import Apart, Relevant, diversified, greedy
+from retrieval.postprocess.diversify import Apart, Relevant, diversified, greedy
 from tests.diversify.lists import cosine, lists, vectors
 
 

@@ -19,7 +19,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
-    monkeypatch.setattr("retrieval.opened.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.diversify import MSD, LessShown, Relevant, diversified, exposures
+from retrieval.postprocess.diversify import MSD, LessShown, Relevant, diversified, exposures
 from tests.diversify.lists import ITEMS, cosine, lists, picked_plainly, plain_relevance, vectors
 
 

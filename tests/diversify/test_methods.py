@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
-from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import (
+from retrieval.features.attribute_values import Attribute
+from retrieval.models.user_model import UserModel
+from retrieval.postprocess.diversify import (
     DPP,
     MMR,
     MSD,
@@ -28,7 +29,6 @@ from retrieval.diversify import (
     greedy,
     relevance,
 )
-from retrieval.users import UserModel
 from tests.diversify.lists import ITEMS, cosine, genres, lists, picked_plainly, plain_relevance, vectors
 
 STRENGTHS = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)

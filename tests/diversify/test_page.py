@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from retrieval.rules import Rules
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from retrieval.postprocess.rules import Rules
 from tests.toy import ToyEncoder, toy_file
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "diversify.md").read_text()

@@ -5,16 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.encoders.base import unit
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
-from indexing.item_ids import ItemIds
-from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
-from retrieval.diversify import DPP, MMR, MSD, Apart, Calibrated, LessShown, Method, Relevant, diversified, exposures
-from retrieval.retriever import Retriever
-from retrieval.rules import Boost, Exclude, Pin, Rule, Ruled, Rules
+from retrieval.features.attribute_values import Attribute
+from retrieval.postprocess.diversify import (
+    DPP,
+    MMR,
+    MSD,
+    Apart,
+    Calibrated,
+    LessShown,
+    Method,
+    Relevant,
+    diversified,
+    exposures,
+)
+from retrieval.postprocess.rules import Boost, Exclude, Pin, Rule, Ruled, Rules
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.encoders import AudioEncoder, load_encoder
-from indexing.encoders.base import EncoderInfo, require, unit
-from indexing.encoders.bridged import BridgedEncoder, bridge_audio, default_bridge_texts
+from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio, default_bridge_texts
+from indexing.encoders.base import EncoderInfo, require
 from indexing.encoders.golden import check_golden, golden_images, golden_vectors
 from indexing.errors import DamagedFileError, EncoderError, InputError
-from indexing.sounds import Sound
-from indexing.types import Modality, Vectors
+from indexing.media.audio import Sound
+from indexing.media.kind import Modality
 from tests.tiny_models import tiny_clap
 from tests.toy import DIM, ToyEncoder
 
@@ -97,7 +99,7 @@ def test_what_does_not_fit_is_refused(encoder: BridgedEncoder, tmp_path: Path) -
 
 def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_clap(tmp_path / "clap")
-    monkeypatch.setattr("indexing.encoders.bridged.default_bridge_texts", lambda: TEXTS[:100])
+    monkeypatch.setattr("indexing.encoders.alignment.bridged_encoder.default_bridge_texts", lambda: TEXTS[:100])
     encoder = load_encoder(f"pocket+clap:{folder}")
     assert isinstance(encoder, BridgedEncoder)
     assert encoder.info.name == f"pocket+clap:{folder}"

@@ -18,7 +18,8 @@ import pytest
 import transformers.utils.hub
 from huggingface_hub import constants, hf_api
 
-from indexing.encoders import hub, load_encoder
+from indexing.encoders import load_encoder
+from indexing.encoders.inference import hub
 from indexing.errors import EncoderError
 from tests.tiny_models import tiny_clip, tiny_open_clip
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.cleaning import LONGEST_TEXT
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.cleaning import LONGEST_TEXT
 from indexing.encoders import load_encoder
-from indexing.encoders.pairs import load_cross_encoder
-from retrieval.retriever import Retriever
+from indexing.encoders.cross_encoder import load_cross_encoder
+from retrieval.retriever.retriever import Retriever
 from tests.tiny_models import (
     tiny_bert,
     tiny_chinese_clip,

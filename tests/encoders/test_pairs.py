@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from indexing.encoders.pairs import CrossEncoder, batches_by_length, load_cross_encoder
+from indexing.encoders.cross_encoder import CrossEncoder, batches_by_length, load_cross_encoder
 from indexing.errors import EncoderError, MissingExtraError
 from tests.tiny_models import tiny_bert, tiny_cross_encoder
 

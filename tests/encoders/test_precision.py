@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from indexing.encoders import precision
-from indexing.encoders.precision import in_precision, low_precisions
-from indexing.types import Vectors
+from indexing.arrays.types import Vectors
+from indexing.encoders.inference import precision
+from indexing.encoders.inference.precision import in_precision, low_precisions
 
 ROWS = np.eye(3, 8, dtype=np.float32)
 

@@ -16,7 +16,7 @@ import transformers
 from transformers import dynamic_module_utils
 
 from indexing.encoders import load_encoder
-from indexing.encoders.remote_code import check_settings, no_remote_code
+from indexing.encoders.inference.remote_code import check_settings, no_remote_code
 from indexing.errors import EncoderError
 from tests.tiny_models import tiny_bert, tiny_clap, tiny_clip, tiny_cross_encoder, tiny_open_clip, tiny_tokenizer
 
@@ -161,7 +161,7 @@ def test_where_the_library_has_a_class_of_its_own_it_takes_that(
 
 
 def test_a_cross_encoder_with_code_is_refused(tmp_path: Path) -> None:
-    from indexing.encoders.pairs import load_cross_encoder
+    from indexing.encoders.cross_encoder import load_cross_encoder
 
     made = hostile(tiny_cross_encoder(tmp_path / "model"), tmp_path / CANARY, "config.json", model_type="evil")
     with pytest.raises(EncoderError, match="needs code of its own"):
@@ -206,7 +206,7 @@ def test_settings_that_would_run_code_are_refused(settings: dict[str, Any]) -> N
 def test_pickles_of_a_hub_are_never_read(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tiny_open_clip(tmp_path / "made")
     (made / "open_clip_model.safetensors").rename(made / "open_clip_pytorch_model.bin")
-    hub = importlib.import_module("indexing.encoders.hub")
+    hub = importlib.import_module("indexing.encoders.inference.hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "pickled", {"web": {"hf_hub": "someone/pickled/"}})

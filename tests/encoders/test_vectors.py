@@ -10,21 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.columns import Columns, NamedColumns
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import Columns, NamedColumns
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.base import unit
 from indexing.encoders.golden import check_golden, golden_vectors
 from indexing.errors import CatalogueError, EncoderError, EncoderMismatchError, InputError
-from indexing.store import EmbeddingStore, content_hash
-from indexing.types import Modality, Vectors
+from indexing.filesystem.content_hash import content_hash
+from indexing.media.kind import Modality
+from indexing.store.store import EmbeddingStore
 from retrieval import FitConfig, cli
-from retrieval.fit import fit
-from retrieval.interactions import Interactions
-from retrieval.retriever import Retriever
-from retrieval.training.stage_config import HeadConfig
+from retrieval.fitting.fit import fit
+from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.retriever import Retriever
+from retrieval.training.ranker_config import HeadConfig
 from tests.pairs import clip_like, hit_rates
 from tests.toy import toy_table
 

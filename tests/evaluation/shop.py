@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.index import IndexConfig
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.retriever import Retriever
+from retrieval.retriever.retriever import Retriever
 from tests.toy import COLOURS, ToyEncoder, picture
 
 THINGS = 25

@@ -7,15 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.arrays.types import Rows, Vectors
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.evaluation import AgainstBaselines, against_baselines, baseline_kinds, evaluate
-from retrieval.evaluation.baseline_kinds import LATELY, Asked, Past
-from retrieval.evaluation.intervals import bootstrap_intervals
-from retrieval.evaluation.tuned_baselines import tuned_baselines
-from retrieval.interactions import Interactions
+from retrieval.evaluation import AgainstBaselines, against_baselines, evaluate
+from retrieval.evaluation.baselines import families as baseline_kinds
+from retrieval.evaluation.baselines.families import LATELY, Asked, Past
+from retrieval.evaluation.baselines.tuned import tuned_baselines
+from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.interactions.interactions import Interactions
 
 DAY = 86_400
 PAIRS = 5

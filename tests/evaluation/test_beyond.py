@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
-from retrieval.attribute import Attribute
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, evaluate
-from retrieval.evaluation.popularity import (
+from retrieval.evaluation.beyond_accuracy.diversity import calibration, diversity
+from retrieval.evaluation.beyond_accuracy.novelty import (
     Past,
     firsts,
     gini,
@@ -21,8 +21,8 @@ from retrieval.evaluation.popularity import (
     novelty,
     serendipity,
 )
-from retrieval.evaluation.variety import calibration, diversity
-from retrieval.interactions import Interactions
+from retrieval.features.attribute_values import Attribute
+from retrieval.interactions.interactions import Interactions
 
 ITEMS = ItemIds([*"abcdef"])
 NAN = float("nan")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, VectorError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import (
     Side,
@@ -21,7 +21,7 @@ from retrieval.evaluation import (
     median_rank,
     sides_of,
 )
-from retrieval.retriever import Retriever
+from retrieval.retriever.retriever import Retriever
 from tests.pairs import clip_like, hit_rates
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_file
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions, evaluate
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, Evaluation
-from retrieval.rules import Fresh, Rules
+from retrieval.postprocess.rules import Fresh, Rules
 
 LOG = Interactions.from_arrow(pa.table({"user": ["u", "v", "u", "w"], "item": ["a", "a", "c", "f"]}))
 LISTS = [["a", "c"], ["c", "e"], ["a", "f"]]

@@ -5,12 +5,12 @@ import json
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
-from indexing.edit import delete, upsert
+from indexing.bundle.build import build_bundle
+from indexing.bundle.edits.edit import delete, upsert
+from indexing.catalogue.catalogue import Catalogue
 from retrieval.evaluation import item_groups, losses, sides_of
-from retrieval.interactions import Interactions
-from retrieval.retriever import Retriever
+from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
-from indexing.types import Vectors
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import CommonspaceError, InputError, LeakError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.evaluation import splits
-from retrieval.evaluation.leaks import (
+from retrieval.evaluation.splits import splits
+from retrieval.evaluation.splits.leaks import (
     check_all,
     check_answers,
     check_candidates,
@@ -21,8 +21,8 @@ from retrieval.evaluation.leaks import (
     check_past_only,
     item_counts,
 )
-from retrieval.evaluation.splits import Split
-from retrieval.interactions import Interactions
+from retrieval.evaluation.splits.splits import Split
+from retrieval.interactions.interactions import Interactions
 
 LOG = [
     ("ann", "mug", 10, 5.0),

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import delete
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import delete
+from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, LeakError
-from indexing.item_ids import ItemIds
 from retrieval import Evaluation, Interactions, Retriever, compact, evaluate, fit
-from retrieval.batch import relevant_items, users_of
-from retrieval.learned_from import FIRST, MOST, LearnedFrom
-from retrieval.prepare import History, hold_out_last
+from retrieval.batch.in_memory import relevant_items, users_of
+from retrieval.interactions.histories import History, hold_out_last
+from retrieval.interactions.learned_from import FIRST, MOST, LearnedFrom
 from tests.cli_run import Run, runner
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
@@ -111,7 +111,7 @@ def test_the_command_line_refuses_what_was_learned_and_says_how_to_go_on(plain: 
 def test_a_bundle_of_an_earlier_version_cannot_be_checked_and_says_so(
     plain: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.learned.LearnedFrom.from_bytes", lambda _: None)
+    monkeypatch.setattr("retrieval.retriever.learned_parts.LearnedFrom.from_bytes", lambda _: None)
     bundle = fitted(plain, tmp_path, log())
     pq.write_table(log().table, tmp_path / "log.parquet")
     code, out, _ = run("evaluate", bundle, tmp_path / "log.parquet")

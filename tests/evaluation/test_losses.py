@@ -4,15 +4,15 @@ from typing import cast
 
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError, ShapeError
 from indexing.index import FlatIndex, VectorIndex
-from indexing.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate, losses
-from retrieval.retriever import Retriever
+from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 
 

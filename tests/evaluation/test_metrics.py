@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
 from retrieval.evaluation import metrics
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
 

@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.leaks import check_answers
-from retrieval.evaluation.questions import pooled, questions
-from retrieval.evaluation.splits import Split, at_time, rolling_windows
-from retrieval.interactions import Interactions
+from retrieval.evaluation.splits.leaks import check_answers
+from retrieval.evaluation.splits.queries import pooled, questions
+from retrieval.evaluation.splits.splits import Split, at_time, rolling_windows
+from retrieval.interactions.interactions import Interactions
 
 ITEMS = ItemIds(["mug", "cup", "jar", "pot"])
 LOG = [

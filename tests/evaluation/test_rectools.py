@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, Evaluation, evaluate
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 
 ORACLE: dict[str, Any] = json.loads((Path(__file__).parent / "rectools.json").read_text())
 CASE, EXPECTED = ORACLE["case"], ORACLE["expected"]

@@ -10,7 +10,7 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.saved import CHECKSUM, Saved, load, save, sealed
+from retrieval.evaluation.results_file import CHECKSUM, Saved, load, save, sealed
 from retrieval.evaluation.tracking import flat_metrics, metric_name
 
 

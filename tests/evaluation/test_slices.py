@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError, ShapeError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate, item_groups, item_slices, slices, user_groups
-from retrieval.evaluation.intervals import bootstrap_intervals
-from retrieval.interactions import Interactions
+from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.interactions.interactions import Interactions
 from tests.toy import ToyEncoder, toy_file
 
 ITEMS = ItemIds([*"abcdef"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import InputError
-from retrieval.evaluation.splits import (
+from retrieval.evaluation.splits.splits import (
     Split,
     at_time,
     by_user,
@@ -19,7 +19,7 @@ from retrieval.evaluation.splits import (
     leave_last_out,
     rolling_windows,
 )
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 
 Row = tuple[str, str, int]
 

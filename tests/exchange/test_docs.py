@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indexing.bundle import Bundle
+from indexing.bundle.bundle import Bundle
 from indexing.exchange import write_clip_retrieval
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "exchange.md"

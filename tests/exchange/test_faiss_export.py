@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.served_vectors import served_vectors
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
 from indexing.exchange import export_faiss
-from indexing.exchange.faiss_export import served_vectors
 from indexing.index import IndexConfig
-from indexing.index.build import IndexKind
-from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import IvfIndex
-from indexing.index.shards import ShardedIndex
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.sharded import ShardedIndex
+from indexing.index.tuning.build import IndexKind
 from tests.index.test_ivf import clustered
 from tests.toy import ToyEncoder, toy_file
 

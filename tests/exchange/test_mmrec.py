@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.encoders.base import unit
+from indexing.arrays.vectors import unit
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import CatalogueError, InputError
 from indexing.exchange import read_mmrec, write_mmrec
 from indexing.exchange.mmrec import split_by_time
-from indexing.types import Modality
-from retrieval.interactions import Interactions
+from indexing.media.kind import Modality
+from retrieval.interactions.interactions import Interactions
 from tests.toy import ToyEncoder, toy_file
 
 

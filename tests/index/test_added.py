@@ -5,15 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.errors import InputError
-from indexing.index import FlatIndex, added
-from indexing.index.added import AddedCodes, CodedRows, codes_for
+from indexing.index import FlatIndex
+from indexing.index import delta_codes as added
+from indexing.index.backends.faiss import FaissIndex
 from indexing.index.base import VectorIndex
+from indexing.index.config import IndexConfig
 from indexing.index.delta import DeltaIndex
-from indexing.index.faiss import FaissIndex
-from indexing.index.goals import IndexConfig
-from indexing.index.queries import Queries
-from indexing.types import Mask, Rows, Vectors
+from indexing.index.delta_codes import AddedCodes, CodedRows, codes_for
+from indexing.index.tuning.recall import Queries
 
 DIM, BASE, ADDED, ASKED = 33, 600, 6000, 100  # an odd number of dimensions is widened by one
 CONFIG = IndexConfig(min_recall=0.95)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import InputError
 from indexing.index import FlatIndex, IndexConfig, build_index, recall
-from indexing.index.faiss import FaissIndex
-from indexing.types import Rows, Vectors
+from indexing.index.backends.faiss import FaissIndex
 
 
 def clustered(count: int, seed: int) -> Vectors:

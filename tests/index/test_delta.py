@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.arrays.types import Mask
 from indexing.errors import InputError
 from indexing.index import FlatIndex
+from indexing.index.backends.faiss import FaissIndex
 from indexing.index.base import VectorIndex
 from indexing.index.delta import DeltaIndex
-from indexing.index.faiss import FaissIndex
-from indexing.types import Mask
 from tests.agree import assert_lists_agree
 
 DIM = 8

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.index import FlatIndex, VectorIndex
-from indexing.index.effort import Effort
-from indexing.index.exact import scan
-from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import IvfIndex
-from indexing.index.occupancy import Occupancy
-from indexing.types import Mask, Rows, Vectors
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.filtered_scan import scan
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.list_occupancy import Occupancy
+from indexing.index.search_params import Effort
 from tests.agree import assert_lists_agree
 
 COUNT, DIM, K = 6000, 24, 10
@@ -50,7 +50,7 @@ def graph() -> FaissIndex:
 
 @pytest.fixture(autouse=True)
 def lists_are_searched_although_the_catalogue_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.index.ivf.SCAN_ROWS", 0)
+    monkeypatch.setattr("indexing.index.backends.ivf.SCAN_ROWS", 0)
 
 
 def best_towards(direction: Vectors, count: int) -> Mask:
@@ -170,7 +170,7 @@ def test_lists_are_visited_until_they_hold_enough_allowed_rows() -> None:
 
 @pytest.mark.parametrize("few", [0, 100])
 def test_scan_in_blocks_agrees_with_one_product(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr("indexing.index.exact.BLOCK", 7)
+    monkeypatch.setattr("indexing.index.backends.filtered_scan.BLOCK", 7)
     rng = np.random.default_rng(5)
     vectors = rng.integers(-2, 3, (200, 4)).astype(np.float32)  # whole numbers: many scores are equal
     stored = faiss.IndexFlatIP(4)
@@ -198,8 +198,8 @@ def test_the_more_queries_the_fewer_rows_are_scored_at_once(
             copied.append(len(rows))
             return vectors[rows]
 
-    monkeypatch.setattr("indexing.index.exact.BLOCK", 50)
-    monkeypatch.setattr("indexing.index.exact.MOST_SCORES", 90)
+    monkeypatch.setattr("indexing.index.backends.filtered_scan.BLOCK", 50)
+    monkeypatch.setattr("indexing.index.backends.filtered_scan.MOST_SCORES", 90)
     rng, copied = np.random.default_rng(0), list[int]()
     vectors, queries = rng.normal(size=(200, 4)).astype(np.float32), rng.normal(size=(count, 4)).astype(np.float32)
     allow = np.arange(200) < 120

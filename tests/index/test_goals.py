@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import InputError
 from indexing.index import IndexConfig, build_index
+from indexing.index.backends.faiss import FaissIndex
 from indexing.index.base import TunableIndex
-from indexing.index.faiss import FaissIndex
-from indexing.index.families import (
+from indexing.index.config import parse_bytes
+from indexing.index.tuning.families import (
     EVERY,
     FLAT,
     FLAT_HALF,
@@ -23,9 +25,7 @@ from indexing.index.families import (
     Family,
     shortlist,
 )
-from indexing.index.trial import Trial, choose
-from indexing.sizes import parse_bytes
-from indexing.types import Vectors
+from indexing.index.tuning.trial import Trial, choose
 
 DIM = 24
 

@@ -6,13 +6,13 @@ import faiss
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
-from indexing.index.effort import Effort
-from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import IvfIndex
-from indexing.types import Vectors
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.search_params import Effort
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 4000, 25  # odd: codes are of two dimensions each
@@ -127,11 +127,11 @@ def test_the_cheapest_effort_that_keeps_the_promise_to_the_hardest_kind_of_query
 
 
 def test_what_lists_cannot_reach_is_searched_exactly(monkeypatch: pytest.MonkeyPatch, vectors: Vectors) -> None:
-    monkeypatch.setattr("indexing.index.families.FLAT_UP_TO", 1000)
+    monkeypatch.setattr("indexing.index.tuning.families.FLAT_UP_TO", 1000)
     queries = {"far": unit(np.random.default_rng(9).normal(size=(100, DIM)))}
     index, report = build_index(vectors, IndexConfig(min_recall=0.9), queries)
     assert (index.kind, report.target_met) == ("faiss-ivf", True)
-    monkeypatch.setattr("indexing.index.tune.CANDIDATES", (10,))
+    monkeypatch.setattr("indexing.index.tuning.tune.CANDIDATES", (10,))
     index, report = build_index(vectors, IndexConfig(min_recall=1.0), queries)
     assert (index.kind, report.target_met) == ("faiss-flat", True)
     assert [trial["family"] for trial in report.tried] == ["ivf pq4 + fp16", "ivf sq8", "flat fp32"]

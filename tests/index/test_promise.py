@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError
 from indexing.index import FlatIndex, IndexConfig, Queries, build_index
-from indexing.index.effort import Effort
-from indexing.index.ivf import IvfIndex
-from indexing.index.promise import LEAST, MOST, Promise
-from indexing.types import Vectors
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.search_params import Effort
+from indexing.index.tuning.recall_check import LEAST, MOST, Promise
 
 DIM = 24
 

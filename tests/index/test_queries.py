@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
 from indexing.errors import ShapeError
 from indexing.index import FlatIndex, Queries, recall
-from indexing.index.faiss import FaissIndex
-from indexing.index.queries import Judged, judged
-from indexing.types import Vectors
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.tuning.recall import Judged, judged
 from tests.agree import assert_best
 
 

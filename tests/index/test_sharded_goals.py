@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
 from indexing.errors import InputError, VectorError
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.sharded import ShardedIndex
 from indexing.index.base import TunableIndex
-from indexing.index.effort import Effort, Efforts
-from indexing.index.families import SHARDED, SHARDED_ON_DISK, shortlist
-from indexing.index.ivf import IvfIndex
-from indexing.index.shards import ShardedIndex
-from indexing.index.tune import cost
-from indexing.types import Vectors
+from indexing.index.search_params import Effort, Efforts
+from indexing.index.tuning.families import SHARDED, SHARDED_ON_DISK, shortlist
+from indexing.index.tuning.tune import cost
 from tests.index.test_ivf import clustered
 
 COUNT, DIM = 10_200, 16

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, load_index, recall
+from indexing.index.backends.build_sharded import Plan, build_sharded
+from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.ivf import IvfIndex
+from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
 from indexing.index.base import merged
-from indexing.index.effort import Effort
-from indexing.index.faiss import FaissIndex
-from indexing.index.ivf import IvfIndex
-from indexing.index.sharding import Plan, build_sharded
-from indexing.index.shards import ShardedIndex, exact_search, shard_files
-from indexing.types import Vectors
+from indexing.index.search_params import Effort
 from tests.agree import assert_lists_agree
 from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered

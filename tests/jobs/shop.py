@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from retrieval import FitConfig, Interactions, fit
-from retrieval.jobs import Answers
-from retrieval.judging import Gain, Judging
+from retrieval.batch import Answers
+from retrieval.fitting.selection.validation import Gain, Judging
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.stage_config import HeadConfig, StageConfig
+from retrieval.training.ranker_config import HeadConfig, StageConfig
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_file
 
 ITEMS = [f"{colour}-{shape}" for colour in COLOURS for shape in SHAPES]

@@ -9,8 +9,7 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval import Candidates, Interactions, Retriever
-from retrieval.batch import candidates_from_table, users_of
-from retrieval.jobs import (
+from retrieval.batch import (
     BatchConfig,
     FlatCandidates,
     LoggedHistories,
@@ -20,6 +19,7 @@ from retrieval.jobs import (
     recommend_batches,
     rerank_batches,
 )
+from retrieval.batch.in_memory import candidates_from_table, users_of
 from tests.jobs.shop import ITEMS, SCHEMA, assert_same, joined, quarantined, shop_log, users, written
 from tests.toy import ToyEncoder
 
@@ -282,7 +282,7 @@ def test_long_histories_are_answered_in_smaller_groups(retriever: Retriever, mon
     table = users(30)
     config = BatchConfig(rerank=False)  # a head tells equals apart by rounding, which groups change
     once = joined(recommend_batches(retriever, table, config))
-    monkeypatch.setattr("retrieval.jobs.answering.MOST_CANDIDATES", 450)
+    monkeypatch.setattr("retrieval.batch.answering.MOST_CANDIDATES", 450)
     found = list(recommend_batches(retriever, table, config))
     assert len(found[0].found) > 10
     assert_same(joined(found), once)

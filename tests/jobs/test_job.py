@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.edit import add
+from indexing.bundle.edits.edit import add
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleLockedError, InputError
-from indexing.lock import writing
+from indexing.filesystem.write_lock import writing
 from retrieval import Retriever
-from retrieval.jobs import (
+from retrieval.batch import (
     BatchConfig,
     JobReport,
     ListedUsers,
@@ -164,7 +164,7 @@ def test_one_process_at_a_time(retriever: Retriever, path: Path, whole: Path) ->
 
 
 def test_memory_cannot_be_gone_on_with(retriever: Retriever, tmp_path: Path) -> None:
-    from retrieval.jobs.files import MemoryTables
+    from retrieval.batch.tables import MemoryTables
 
     with pytest.raises(InputError, match="write the users to Parquet first"):
         run_job(retriever, ListedUsers(MemoryTables(users(2)), retriever), tmp_path / "answers")
@@ -182,7 +182,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from typing import Any
-from retrieval.jobs import BatchConfig, ListedUsers, ParquetFiles, run_job
+from retrieval.batch import BatchConfig, ListedUsers, ParquetFiles, run_job
 from retrieval import Retriever
 from tests.toy import ToyEncoder
 
@@ -208,7 +208,7 @@ def test_after_a_real_kill_it_goes_on_to_the_same(
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.opened.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 

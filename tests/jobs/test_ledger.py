@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from indexing.errors import InputError
-from retrieval.jobs import BatchConfig
-from retrieval.jobs.folder import JobFolder, Part, _line, _part
+from retrieval.batch import BatchConfig
+from retrieval.batch.output_folder import JobFolder, Part, _line, _part
 
 
 def parts(*lines: tuple[int, int]) -> list[Part]:

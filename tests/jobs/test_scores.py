@@ -9,8 +9,8 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval import Interactions, Retriever
-from retrieval.batch import candidates_from_table, users_of
-from retrieval.jobs import Answers, BatchConfig, FlatCandidates, LoggedHistories, ParquetFiles, answers
+from retrieval.batch import Answers, BatchConfig, FlatCandidates, LoggedHistories, ParquetFiles, answers
+from retrieval.batch.in_memory import candidates_from_table, users_of
 from tests.jobs.shop import shop_log, written
 
 ITEMS = ["red-mug", "blue-shoe", "green-lamp"]

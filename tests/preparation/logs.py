@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 
 START = 1_700_000_000
 DAY = 86_400

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
-from retrieval.baselines import EASE, Popularity
-from retrieval.interactions import Interactions
-from retrieval.preparation import Caps, PrepareConfig, PushLimits, prepare
-from retrieval.prepare import histories
+from retrieval.evaluation.baselines import EASE, Popularity
+from retrieval.interactions.cleaning import Caps, PrepareConfig, PushLimits, prepare
+from retrieval.interactions.histories import histories
+from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.attack import FAKE, plant, pushes_left
 from tests.preparation.logs import DAY, Row, log_of, rows_of, shop
 

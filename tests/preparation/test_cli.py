@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing import fsops
+from indexing.filesystem import fsops
 from retrieval.cli.prepare import parse_events
-from retrieval.interactions import Interactions
+from retrieval.interactions.interactions import Interactions
 from tests.cli_run import Run, runner
 from tests.preparation.logs import START
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import InputError
-from retrieval.interaction_log import SCHEMA
-from retrieval.interactions import Interactions
-from retrieval.preparation import BotLimits, Caps, PrepareConfig, PushLimits, Removal, decayed, prepare
+from retrieval.interactions.cleaning import BotLimits, Caps, PrepareConfig, PushLimits, Removal, decayed, prepare
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.log_schema import SCHEMA
 from tests.preparation.logs import DAY, START, Row, log_of, rows_of
 
 OFF = PrepareConfig(bots=None, pushes=None, caps=Caps(per_pair=None))

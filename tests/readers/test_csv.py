@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from indexing.columns import Columns
+from indexing.catalogue.columns import Columns
+from indexing.catalogue.readers.base import TableReader
+from indexing.catalogue.readers.csv import read_csv
 from indexing.errors import CatalogueError
-from indexing.readers import TableReader
-from indexing.readers.csv import read_csv
 
 
 def read(folder: Path, data: bytes, columns: Columns | None = None) -> TableReader:

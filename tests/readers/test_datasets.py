@@ -11,12 +11,13 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue, Item
-from indexing.columns import NamedColumns
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue, Item
+from indexing.catalogue.columns import NamedColumns
+from indexing.catalogue.medium import Medium
+from indexing.catalogue.readers.datasets import DatasetReader
 from indexing.errors import CatalogueError
-from indexing.media import Kind, Medium
-from indexing.readers.datasets import DatasetReader
+from indexing.media.kind import Kind
 from tests.toy import ToyEncoder, picture
 
 BROKEN = b"no picture, and no sound either"

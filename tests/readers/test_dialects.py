@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.cleaning import LONGEST_TEXT
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.cleaning import LONGEST_TEXT
 from indexing.errors import CatalogueError
 
 LINES = "item_id,title,price\n1,café house,3\n2,tree,4.5\n3,sun,6\n"
@@ -89,7 +89,7 @@ def test_a_long_text_is_cut_and_counted(tmp_path: Path) -> None:
 
 def test_the_process_ends_cleanly_after_a_file_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("code,label\na.png,mug\n" * 1000)
-    probe = "import sys; from indexing.catalogue import Catalogue; Catalogue.open(sys.argv[1])"
+    probe = "import sys; from indexing.catalogue.catalogue import Catalogue; Catalogue.open(sys.argv[1])"
     ended = subprocess.run(
         [sys.executable, "-c", probe, str(tmp_path / "items.csv")], env=os.environ, capture_output=True, check=False
     )

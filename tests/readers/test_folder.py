@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, features
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue, Item
-from indexing.cleaning import LONGEST_TEXT
-from indexing.columns import Columns
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue, Item
+from indexing.catalogue.cleaning import LONGEST_TEXT
+from indexing.catalogue.columns import Columns
+from indexing.catalogue.medium import Medium
+from indexing.catalogue.readers.folder import LONGEST_CAPTION
+from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.errors import CatalogueError
-from indexing.inspect import inspect_catalogue
-from indexing.media import Kind, Medium
-from indexing.readers.folder import LONGEST_CAPTION
+from indexing.media.kind import Kind
 from tests.toy import ToyEncoder
 
 

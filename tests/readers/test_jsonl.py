@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from indexing.catalogue.readers.base import TableReader
+from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.errors import CatalogueError
-from indexing.readers import TableReader
-from indexing.readers.jsonl import read_jsonl
 
 
 def read(folder: Path, *lines: bytes) -> TableReader:

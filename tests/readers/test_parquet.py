@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.readers.parquet import ParquetReader
 from indexing.errors import CatalogueError, InputError, InteractionsError
-from indexing.readers.parquet import ParquetReader
-from retrieval.interactions import Interactions
-from retrieval.profiles import Profiles
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
 
 
 def write(folder: Path, table: pa.Table, rows_a_group: int = 100) -> Path:

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue
-from indexing.columns import Columns, NamedColumns
-from indexing.media import Medium
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import Columns, NamedColumns
+from indexing.catalogue.medium import Medium
 from tests.toy import picture
 
 

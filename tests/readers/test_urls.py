@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from indexing.catalogue import Catalogue, Item
+from indexing.catalogue.catalogue import Catalogue, Item
+from indexing.catalogue.medium import Medium
+from indexing.catalogue.readers.urls import Remote
 from indexing.errors import CatalogueError, MissingExtraError
-from indexing.media import Kind, Medium
-from indexing.readers.urls import Remote
+from indexing.media.kind import Kind
 from retrieval.cli import app
 
 ROWS = [{"item_id": "a", "title": "red mug", "image": "a.png"}, {"item_id": "b", "title": "lamp", "image": None}]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue, Item
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue, Item
+from indexing.catalogue.readers import tar as tar_module
+from indexing.catalogue.readers.webdataset import WebDatasetReader, shards_of
 from indexing.errors import CatalogueError
-from indexing.readers import tar as tar_module
-from indexing.readers.webdataset import WebDatasetReader, shards_of
 from tests.toy import ToyEncoder, picture
 
 
@@ -284,7 +284,7 @@ def test_nothing_in_it(tmp_path: Path) -> None:
 
 
 def test_rows_that_hold_much_come_fewer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.readers.webdataset.BATCH_BYTES", 2000)
+    monkeypatch.setattr("indexing.catalogue.readers.webdataset.BATCH_BYTES", 2000)
     reader = WebDatasetReader(tar_of(tmp_path / "x.tar", *((f"{n}.jpg", b"x" * 1000) for n in range(5))))
     assert [batch.num_rows for batch in reader.batches(["image"], 100)] == [2, 2, 1]
 

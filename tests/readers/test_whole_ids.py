@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.catalogue import Catalogue
-from indexing.inspect import inspect_catalogue
-from indexing.update import update
-from retrieval.interactions import Interactions
-from retrieval.known_items import known_items
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.update import update
+from indexing.catalogue.catalogue import Catalogue
+from indexing.diagnostics.inspect import inspect_catalogue
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import known_items
 from tests.toy import ToyEncoder
 
 

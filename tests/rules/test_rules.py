@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError, UnknownItemError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.diversify import Relevant, diversified
 from retrieval.filters import field
-from retrieval.rules import Boost, Bury, Exclude, Fresh, Pin, Rule, Ruled, Rules
-from retrieval.rules.applying import newness
+from retrieval.postprocess.diversify import Relevant, diversified
+from retrieval.postprocess.rules import Boost, Bury, Exclude, Fresh, Pin, Rule, Ruled, Rules
+from retrieval.postprocess.rules.apply import newness
 
 ITEMS = ItemIds([*"abcdefgh"])
 SHOP = pa.table(

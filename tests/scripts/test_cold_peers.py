@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions
-from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits.queries import Questions
 from scripts.benchmarks.cold_peers import Hidden, parted
 from scripts.benchmarks.peer_models import Known
 

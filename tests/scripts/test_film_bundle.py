@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from indexing.item_ids import ItemIds
 from retrieval import Interactions
-from retrieval.evaluation.questions import Questions
+from retrieval.evaluation.splits.queries import Questions
 from scripts.benchmarks.film_bundle import recommended
 
 LOG = Interactions.from_arrow(pa.table({"user": ["ann"], "item": ["x0"], "rating": [5.0], "time": [1]}))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.lessons import EARLY, EVERYTHING, Step
+from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
 from scripts.benchmarks import fit_cost
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.item_ids import ItemIds
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions
 from scripts.benchmarks import kept_lists
 from scripts.benchmarks.film_bundle import Fitted, quick, seeded

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.item_ids import ItemIds
-from indexing.types import Rows
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions
-from retrieval.baselines.recommender import Ranked
 from retrieval.evaluation import Evaluation
-from retrieval.evaluation.questions import Questions
-from retrieval.evaluation.splits import Split
+from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks import peers_of_films
 from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.peer_models import (

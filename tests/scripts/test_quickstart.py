@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from indexing.bundle import Bundle
+from indexing.bundle.bundle import Bundle
 from scripts import quickstart
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from indexing.item_ids import ItemIds
-from retrieval.baselines.recommender import Ranked
-from retrieval.evaluation.questions import Questions
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.evaluation.baselines.recommender import Ranked
+from retrieval.evaluation.splits.queries import Questions
 from scripts.benchmarks.kept_lists import as_ranked
 from scripts.benchmarks.two_stage import among_all, asked_for, compared
 

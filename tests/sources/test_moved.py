@@ -7,10 +7,10 @@ import pytest
 
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
-from retrieval.explain import Explanation
-from retrieval.heads import NeuralHead
-from retrieval.moved import with_features
-from retrieval.second_stage import SecondStage
+from retrieval.ranking.explain.explain import Explanation
+from retrieval.ranking.explain.feature_attribution import with_features
+from retrieval.ranking.heads import NeuralHead
+from retrieval.ranking.second_stage import SecondStage
 from scripts.benchmarks.stage_world import World
 
 USERS, EACH = 6, 30

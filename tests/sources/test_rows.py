@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.types import Rows, Vectors
-from retrieval import products as computing
-from retrieval import second_stage
+from indexing.arrays import ragged as computing
+from indexing.arrays.ragged import multiplied, products, weighted
+from indexing.arrays.types import Rows, Vectors
 from retrieval.candidates import Candidates
-from retrieval.heads import NeuralHead
-from retrieval.products import multiplied, products
-from retrieval.ragged import weighted
-from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked
-from retrieval.stage_features import StageFeatures
-from retrieval.tastes import READ
+from retrieval.ranking import second_stage
+from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.heads import NeuralHead
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import Asked
+from retrieval.ranking.taste_similarity import READ
 from scripts.benchmarks.stage_world import NOW, World
 
 ITEMS, DIM, DAY = 4000, 48, 86_400
@@ -151,7 +150,7 @@ def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim
 
 @pytest.mark.parametrize("room", [1, 60, 2**18], ids=["one by one", "some", "all"])
 def test_weighted_sums_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr("retrieval.ragged.ROOM", room)
+    monkeypatch.setattr("indexing.arrays.ragged.ROOM", room)
     rng = np.random.default_rng(0)
     lengths = np.array([3, 0, 7, 1, 1, 0, 12, 3])
     ends, rows = np.cumsum(lengths), rng.integers(0, 30, lengths.sum())

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
-from indexing.item_ids import ItemIds
-from retrieval.baselines import EASE
-from retrieval.interactions import Interactions
-from retrieval.item_space import ItemSpace
-from retrieval.prepare import History, histories
-from retrieval.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest
-from retrieval.sources.pool import top_of
-from retrieval.training.sources import learn_ease, learn_next, learn_recent, learn_sources, worth_of
-from retrieval.training.stage_config import SourcesConfig
-from retrieval.users import UserModel
+from retrieval.evaluation.baselines import EASE
+from retrieval.interactions.histories import History, histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest
+from retrieval.ranking.sources.pool import top_of
+from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, worth_of
+from retrieval.training.ranker_config import SourcesConfig
 from tests.sources.worlds import ITEMS, drawn, table_of
 
 DAY = 86_400

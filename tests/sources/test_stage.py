@@ -7,24 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
+from indexing.arrays.vectors import unit
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, MissingExtraError, TrainingError
-from indexing.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.heads import BothHead, NeuralHead, TreesHead
-from retrieval.item_facts import ItemFacts
-from retrieval.item_space import ItemSpace
-from retrieval.moments import moment_at, moments_of
-from retrieval.prepare import History
-from retrieval.second_stage import SecondStage
-from retrieval.sources import Asked, Book, Popular, Source, space_sources
-from retrieval.tastes import compared, tastes
-from retrieval.training.leaks import check_recall, recalls_of
-from retrieval.training.neural_head import Examples
-from retrieval.training.second_stage import StageLearner
-from retrieval.training.sources import learn_ease, learn_next, learn_recent, worth_of
-from retrieval.training.stage_config import HeadConfig, StageConfig, TreesConfig
-from retrieval.users import UserModel
+from retrieval.interactions.histories import History
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
+from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import Asked, Book, Popular, Source, space_sources
+from retrieval.ranking.taste_similarity import compared, tastes
+from retrieval.training.moments import moment_at, moments_of
+from retrieval.training.ranker.leak_checks import check_recall, recalls_of
+from retrieval.training.ranker.neural_head import Examples
+from retrieval.training.ranker.ranker import StageLearner
+from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, worth_of
+from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig
 from tests.agree import assert_best
 from tests.sources.worlds import ITEMS, drawn
 
@@ -255,7 +255,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 7 * COUNT, 2**24])
 def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.sources.pool.AT_ONCE", at_once)
+    monkeypatch.setattr("retrieval.ranking.sources.pool.AT_ONCE", at_once)
     moment = moments_of(PASTS, SMALL)[0]
     sources: list[Source] = [
         learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT)),

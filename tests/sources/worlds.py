@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from retrieval.prepare import History
+from retrieval.interactions.histories import History
 
 GROUPS, SIZE = 4, 10
 ITEMS = [f"i{row:02}" for row in range(GROUPS * SIZE)]

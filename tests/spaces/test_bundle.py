@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
-from indexing.edit import add, delete, upsert
+from indexing.arrays.types import Mask
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.edits.edit import add, delete, upsert
+from indexing.bundle.generation import BRIDGE, INDEX
+from indexing.bundle.maintenance.verify import verify
 from indexing.encoders import load_encoder
+from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.errors import (
     CatalogueError,
     EncoderError,
@@ -17,17 +21,14 @@ from indexing.errors import (
     SeparateSpacesError,
     ShapeError,
 )
-from indexing.fusion import ModalityVectors
-from indexing.generation import BRIDGE, INDEX
 from indexing.index import FlatIndex
-from indexing.spaces import Spaces
-from indexing.types import Mask, Modality
-from indexing.verify import verify
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
 from retrieval import cli
-from retrieval.learned import compact, repair
-from retrieval.opened import encoder_of
-from retrieval.retriever import Retriever
-from retrieval.spaces import search_own_part
+from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.retriever import Retriever
+from retrieval.retriever.separate_spaces import search_own_part
+from retrieval.retriever.state import encoder_of
 from tests.agree import assert_best, assert_lists_agree
 from tests.spaces.things import IMAGE, TEXT, Matrix, Things, centred, side_by_side
 

@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load, save
 
-from indexing import spaces_learned
-from indexing.build import build_bundle
-from indexing.catalogue import Catalogue
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import Encoder, load_encoder
+from indexing.encoders.alignment import fit_separate_spaces as spaces_learned
+from indexing.encoders.alignment.fit_separate_spaces import learn_spaces
+from indexing.encoders.alignment.separate_encoder import SpacesEncoder
+from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import HasBridge
-from indexing.encoders.spaces import SpacesEncoder
-from indexing.encoders.vectors import VectorsEncoder
+from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, DamagedFileError, EncoderError, SeparateSpacesError, ShapeError, VectorError
-from indexing.fusion import fuse
-from indexing.precomputed import NO_DIRECTION
-from indexing.spaces import Spaces
-from indexing.spaces_learned import learn_spaces
-from indexing.store import EmbeddingStore
-from indexing.types import Modality
+from indexing.media.kind import Modality
+from indexing.store.fusion import fuse
+from indexing.store.precomputed import NO_DIRECTION
+from indexing.store.store import EmbeddingStore
 from tests.spaces.things import IMAGE, TEXT, Things, centred, scaled, side_by_side, spread
 
 LENGTHS = {Modality.TEXT: TEXT, Modality.IMAGE: IMAGE}

@@ -6,18 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.build import build_bundle
-from indexing.bundle import Bundle
+from indexing.bundle.build import build_bundle
+from indexing.bundle.bundle import Bundle
+from indexing.diagnostics.health import examine
 from indexing.encoders import load_encoder
 from indexing.errors import SeparateSpacesError
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
-from indexing.health import examine
 from retrieval import FitConfig
 from retrieval.evaluation import cross_modal, evaluate_pairs, sides_of
-from retrieval.evaluation.encoders.ranking import rank_encoders
-from retrieval.fit import fit
-from retrieval.interactions import Interactions
-from retrieval.retriever import Retriever
+from retrieval.evaluation.encoder_benchmark.ranking import rank_encoders
+from retrieval.fitting.fit import fit
+from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.retriever import Retriever
 from tests.spaces.things import Things, centred, side_by_side
 
 

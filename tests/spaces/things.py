@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.catalogue import Catalogue
-from indexing.types import Mask, Vectors
+from indexing.arrays.types import Mask, Vectors
+from indexing.catalogue.catalogue import Catalogue
 
 Matrix = NDArray[np.float64]
 RANK, TEXT, IMAGE = 6, 24, 70

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
-from indexing.fusion import ModalityVectors, fuse
 from indexing.index import FlatIndex
-from indexing.types import Modality, Rows, Vectors
-from retrieval.adapter import Adapter
-from retrieval.training.adapter import AdapterLearner, train_adapter
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.models.adapter import Adapter
+from retrieval.models.user_model import UserModel
+from retrieval.training.adapter.adapter import AdapterLearner, train_adapter
+from retrieval.training.adapter.hard_negatives import hard_negatives
+from retrieval.training.adapter.sampling import dropped, mean_fused, seen_by, target_share
 from retrieval.training.config import AdapterConfig
-from retrieval.training.mining import hard_negatives
-from retrieval.training.sampling import dropped, mean_fused, seen_by, target_share
-from retrieval.users import UserModel
 
 GROUPS, SIZE, DIM = 6, 10, 24
 COUNT = GROUPS * SIZE

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from indexing.errors import TrainingError
-from retrieval.behaviour import Behaviour, Tower
-from retrieval.predictor import Predictor
-from retrieval.prepare import History, histories
-from retrieval.settings import settings_of
-from retrieval.training.attention import AttentionStates, learn_attention
-from retrieval.training.behaviour import learn_behaviour
-from retrieval.training.choosing import Values
+from retrieval.fitting.selection.serving_weights import choose_serving, served
+from retrieval.interactions.histories import History, histories
+from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.cold_start import Predictor
+from retrieval.training.behaviour.attention import AttentionStates, learn_attention
+from retrieval.training.behaviour.behaviour import learn_behaviour
+from retrieval.training.behaviour.positions import Window, candidates, wanted, window
 from retrieval.training.config import AttentionConfig, BehaviourConfig
-from retrieval.training.positions import Window, candidates, wanted, window
-from retrieval.training.serving import choose_serving, served
+from retrieval.training.one_standard_error import Values
+from retrieval.training.settings import settings_of
 from tests.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
 PASTS = histories(log_of(), ITEMS)

@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 import torch
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import LeakError, TrainingError
-from indexing.item_ids import ItemIds
-from retrieval.baselines import EASE
-from retrieval.described import Described
-from retrieval.evaluation.leaks import check_past_only
-from retrieval.evaluation.splits import at_time
-from retrieval.interactions import Interactions
-from retrieval.prepare import History, histories
-from retrieval.training.behaviour import learn_behaviour, levels_of, popularity, touched
-from retrieval.training.closed_form import Whitening, first_eigenvectors, low_rank_ease
+from retrieval.evaluation.baselines import EASE
+from retrieval.evaluation.splits.leaks import check_past_only
+from retrieval.evaluation.splits.splits import at_time
+from retrieval.features.feature_matrix import Described
+from retrieval.interactions.histories import History, histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity, touched
+from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
+from retrieval.training.behaviour.next_items import NextItems, learn_next_items
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.next_items import NextItems, learn_next_items
 
 GROUPS, SIZE = 5, 12
 COUNT = GROUPS * SIZE
@@ -194,7 +194,7 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
 def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pasts = histories(log_of(), ITEMS)
     whole = learn_behaviour(pasts, DESCRIBED, SMALL)
-    monkeypatch.setattr("retrieval.training.behaviour.BLOCK", 7)
+    monkeypatch.setattr("retrieval.training.behaviour.behaviour.BLOCK", 7)
     parts = learn_behaviour(pasts, DESCRIBED, SMALL)
     np.testing.assert_allclose(parts.items, whole.items, atol=1e-5)
     np.testing.assert_allclose(parts.said, whole.said, atol=1e-5)

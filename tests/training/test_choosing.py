@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from retrieval.training.choosing import clearly_better, first_as_good
-from retrieval.training.serving import GRID, choose
+from retrieval.fitting.selection.serving_weights import GRID, choose
+from retrieval.training.one_standard_error import clearly_better, first_as_good
 
 RNG = np.random.default_rng(0)
 USERS = RNG.uniform(0, 1, 400)

@@ -6,10 +6,10 @@ import torch
 from scipy.sparse import csr_matrix
 
 from indexing.errors import TrainingError
-from retrieval.prepare import History
-from retrieval.training import inverse
-from retrieval.training.closed_form import ease
-from retrieval.training.inverse import CLOSE, Inverse, inverse_of, touches_of
+from retrieval.interactions.histories import History
+from retrieval.training.behaviour import ease_inverse as inverse
+from retrieval.training.behaviour.ease import ease
+from retrieval.training.behaviour.ease_inverse import CLOSE, Inverse, inverse_of, touches_of
 
 ITEMS = 60
 # Single precision has 6e-8; sums of hundreds of squares lose a factor of some hundreds of that.

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError
 from indexing.index import FlatIndex, VectorIndex
-from indexing.index.faiss import FaissIndex
-from indexing.types import Vectors
-from retrieval.training.mining import hard_negatives
+from indexing.index.backends.faiss import FaissIndex
+from retrieval.training.adapter.hard_negatives import hard_negatives
 
 
 @pytest.mark.parametrize("make", [FlatIndex, FaissIndex.flat])

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from indexing.errors import TrainingError
-from retrieval.heads import NeuralHead
-from retrieval.heads.neural import FAR
-from retrieval.training.neural_head import Examples, _Network, scores_by_torch, train_neural_head
-from retrieval.training.stage_config import HeadConfig
+from retrieval.ranking.heads import NeuralHead
+from retrieval.ranking.heads.neural import FAR
+from retrieval.training.ranker.neural_head import Examples, _Network, scores_by_torch, train_neural_head
+from retrieval.training.ranker_config import HeadConfig
 
 QUERIES, DEPTH, FEATURES = 200, 20, 4
 

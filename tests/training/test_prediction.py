@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrieval.described import Described
-from retrieval.training.prediction import Target, learn_predictor, mean_apart
-from retrieval.words import Lines, Words
+from retrieval.features.feature_matrix import Described
+from retrieval.features.tfidf import Lines, Words
+from retrieval.training.behaviour.cold_start import Target, learn_predictor, mean_apart
 
 COUNT = 90
 RNG = np.random.default_rng(0)

@@ -4,17 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
-from indexing.item_ids import ItemIds
-from retrieval.prepare import History
-from retrieval.profiles import Profiles
-from retrieval.training.profile_taste import (
-    RIDGE,
-    choose_profile_taste,
-    first_tastes,
-    learn_profile_taste,
-    profiled,
-)
+from retrieval.fitting.selection.profile_selection import choose_profile_taste
+from retrieval.interactions.histories import History
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.training.profile_model import RIDGE, first_tastes, learn_profile_taste, profiled
 
 COUNT, USERS = 60, 300
 RNG = np.random.default_rng(0)

@@ -3,13 +3,21 @@
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
-from indexing.fusion import ModalityVectors, fuse
+from indexing.arrays.vectors import unit
 from indexing.index import FlatIndex
-from indexing.types import Modality
-from retrieval.adapter import Adapter
-from retrieval.modality_gate import ModalityGate
-from retrieval.training.search_floor import BLURRED, STRENGTHS, Asked, blurred, keeping_search, own_queries, recalls
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.fitting.selection.search_bound import (
+    BLURRED,
+    STRENGTHS,
+    Asked,
+    blurred,
+    keeping_search,
+    own_queries,
+    recalls,
+)
+from retrieval.models.adapter import Adapter
+from retrieval.models.modality_gate import ModalityGate
 
 DIM, COUNT = 16, 300
 ALL = (Modality.TEXT, Modality.IMAGE)

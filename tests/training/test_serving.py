@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from indexing.build import build_bundle
+from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Retriever, fit
-from retrieval.behaviour import Behaviour
-from retrieval.training.choosing import Values
-from retrieval.training.serving import FEW, choose_few, served
+from retrieval.fitting.selection.serving_weights import FEW, choose_few, served
+from retrieval.models.behaviour import Behaviour
+from retrieval.training.one_standard_error import Values
 from tests.groups import COUNT, SMALL, catalogue, items, log
 from tests.test_behaviour import random_block
 

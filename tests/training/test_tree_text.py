@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from indexing.errors import DamagedFileError
-from retrieval.heads import TreesHead
-from retrieval.heads.tree_text import sound_trees
+from retrieval.ranking.heads import TreesHead
+from retrieval.ranking.heads.tree_text import sound_trees
 
 lightgbm = pytest.importorskip("lightgbm")
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
 from indexing.errors import ShapeError
-from indexing.types import Vectors
-from retrieval.training.neural_head import Examples
-from retrieval.training.stage_config import TreesConfig
-from retrieval.training.trees_head import train_trees_head
+from retrieval.training.ranker.neural_head import Examples
+from retrieval.training.ranker.trees_head import train_trees_head
+from retrieval.training.ranker_config import TreesConfig
 
 
 @pytest.fixture(scope="module")

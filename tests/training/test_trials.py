@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.encoders.base import unit
-from indexing.item_ids import ItemIds
-from retrieval.behaviour import Behaviour
+from indexing.arrays.vectors import unit
+from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation import evaluate
-from retrieval.item_space import ItemSpace
-from retrieval.judging import Judging
-from retrieval.prepare import History
-from retrieval.training.serving import choose, choose_serving, served
-from retrieval.training.trials import Trials, held, ndcg
-from retrieval.users import ALL_ALIKE, UserModel
+from retrieval.fitting.selection.serving_weights import choose, choose_serving, served
+from retrieval.fitting.selection.validation import Judging
+from retrieval.interactions.histories import History
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.user_model import ALL_ALIKE, UserModel
+from retrieval.training.serving_trials import Trials, held, ndcg
 from tests.test_behaviour import random_block
 
 DIM, ITEMS, LEAST = 5, 30, 2.5

@@ -9,14 +9,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from indexing.arrays.types import Vectors
 from indexing.errors import InputError
-from indexing.types import Vectors
-from retrieval.prepare import History, histories
-from retrieval.training.behaviour import learn_behaviour, levels_of, touched
+from retrieval.interactions.histories import History, histories
+from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, touched
+from retrieval.training.behaviour.next_items import NextItems
+from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.curve import TrainingCurve
-from retrieval.training.next_items import NextItems
-from retrieval.training.warm_start import TowerStart
 from tests.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
 PLAIN = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)

@@ -5,9 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from indexing.arrays.types import Vectors
 from indexing.errors import InputError, ShapeError
-from indexing.types import Vectors
-from retrieval.evaluation.encoders.probes import STRENGTHS, TEMPERATURE, Labels, fit_linear, knn_classes, stratified
+from retrieval.evaluation.encoder_benchmark.probes import (
+    STRENGTHS,
+    TEMPERATURE,
+    Labels,
+    fit_linear,
+    knn_classes,
+    stratified,
+)
 
 
 def clouds(seed: int, count: int = 120, dim: int = 12, classes: int = 4, noise: float = 1.0) -> tuple[Vectors, Labels]:

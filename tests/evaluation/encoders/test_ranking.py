@@ -11,22 +11,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.catalogue import Catalogue
-from indexing.encode import EncodeConfig
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.sampling import draw
+from indexing.diagnostics.geometry import modality_gap, spectrum
 from indexing.encoders import Encoder
-from indexing.encoders.base import unit
-from indexing.encoders.pocket import PocketEncoder
+from indexing.encoders.pocket.encoder import PocketEncoder
 from indexing.errors import EncoderError, InputError
-from indexing.fusion import ModalityVectors, fuse
-from indexing.geometry import modality_gap, spectrum
-from indexing.pictures import PictureLimits, decode_picture
+from indexing.media.images import PictureLimits, decode_picture
+from indexing.media.kind import Modality
 from indexing.sample import items_path
-from indexing.sampling import draw
-from indexing.types import Modality, Vectors
-from retrieval.evaluation.encoders.labels import LabelColumn
-from retrieval.evaluation.encoders.measures import first_right, probes
-from retrieval.evaluation.encoders.ranking import EncoderRanking, RankConfig, rank_encoders
-from retrieval.evaluation.encoders.trial import DIRECTIONS
+from indexing.store.encode import EncodeConfig
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.evaluation.encoder_benchmark.labels import LabelColumn
+from retrieval.evaluation.encoder_benchmark.measures import first_right, probes
+from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, RankConfig, rank_encoders
+from retrieval.evaluation.encoder_benchmark.trial import DIRECTIONS
 from tests.toy import COLOURS, DIM, SHAPES, ToyEncoder, picture
 
 ALONE = EncodeConfig(workers=0)
@@ -269,7 +270,7 @@ def test_an_encoder_of_texts_alone_has_its_probes_and_comes_last(
 
 
 def test_few_pictures_end_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.evaluation.encoders.measures.RESAMPLES", 5)
+    monkeypatch.setattr("retrieval.evaluation.encoder_benchmark.measures.RESAMPLES", 5)
     rng = np.random.default_rng(0)
     label = LabelColumn("x", ("a", "b"), np.arange(40) % 2)
     vectors = rng.normal(size=(40, 4)).astype(np.float16)

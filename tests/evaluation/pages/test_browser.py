@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.evaluation.pages.gather import gather
-from retrieval.evaluation.pages.report import report_page
+from retrieval.evaluation.report.gather import gather
+from retrieval.evaluation.report.report import report_page
 from tests.browser import CHROMIUM, Browser
 from tests.evaluation.shop import HOSTILE, Row, Shop
 

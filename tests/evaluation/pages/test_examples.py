@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.edit import delete
+from indexing.bundle.edits.edit import delete
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.evaluation.pages.examples import examples_of
-from retrieval.retriever import Retriever
+from retrieval.evaluation.report.examples import examples_of
+from retrieval.retriever.retriever import Retriever
 from tests.evaluation.shop import Shop
 
 K = 10

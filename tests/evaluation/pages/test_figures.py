@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from retrieval.evaluation.pages.figures import (
+from retrieval.evaluation.report.figures import (
     LABELS,
     LEFT,
     PLOT,

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from indexing.edit import delete
+from indexing.bundle.edits.edit import delete
 from indexing.errors import InputError, MissingExtraError
-from retrieval.evaluation.pages import map as maps
-from retrieval.evaluation.pages.map import groups_of, in_two_dimensions, map_of
-from retrieval.retriever import Retriever
+from retrieval.evaluation.report import map as maps
+from retrieval.evaluation.report.map import groups_of, in_two_dimensions, map_of
+from retrieval.retriever.retriever import Retriever
 from tests.evaluation.shop import Shop
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from retrieval.evaluation import Evaluation, SliceRow
 from retrieval.evaluation.compare import Difference
-from retrieval.evaluation.pages.compare_page import Side, comparison_page
-from retrieval.evaluation.pages.curves import curves
-from retrieval.evaluation.pages.gather import gather
-from retrieval.evaluation.pages.map import Map
-from retrieval.evaluation.pages.report import Report, report_page
+from retrieval.evaluation.report.compare_page import Side, comparison_page
+from retrieval.evaluation.report.curves import curves
+from retrieval.evaluation.report.gather import gather
+from retrieval.evaluation.report.map import Map
+from retrieval.evaluation.report.report import Report, report_page
 from tests.evaluation.shop import HOSTILE, RIGHT_TO_LEFT, Row, Shop
 
 TEXT = {"h1", "h2", "h3", "section", "article", "p", "div", "bdi", "span", "b", "i", "em", "ul", "li"}

@@ -1,0 +1,1 @@
+"""Arrays: their types, checks, ragged ones, and one that grows."""

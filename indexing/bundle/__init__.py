@@ -1,0 +1,1 @@
+"""The folder that serves: generations, the one that is current, and changes since it was built."""

@@ -1,0 +1,242 @@
+"""Build a bundle: encode what is new, fuse, index to a recall target, publish."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from indexing.arrays.types import Rows, Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.current import read_state
+from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation
+from indexing.bundle.index_files import indexed
+from indexing.bundle.manifest import Manifest
+from indexing.bundle.publish import Carried, Carry, Content, Items, last_number, learned_before, publish, work_folder
+from indexing.bundle.text_separation import unknown_tokens
+from indexing.catalogue.catalogue import Catalogue, check_catalogue
+from indexing.catalogue.columns import VECTOR_NAMES, Columns
+from indexing.catalogue.item_ids import ItemIds
+from indexing.encoders import load_encoder
+from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder
+from indexing.encoders.golden import golden_vectors
+from indexing.encoders.precomputed import VectorsEncoder
+from indexing.errors import BundleError, CatalogueError
+from indexing.filesystem import fsops
+from indexing.filesystem.write_lock import writing
+from indexing.index import IndexConfig
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
+from indexing.runtime.progress import progress as working
+from indexing.store.collect import collected
+from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding
+from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.mapped_vectors import mapped
+from indexing.store.progress import embed
+from indexing.store.shards import pack
+from indexing.store.store import EmbeddingStore, parquet_bytes
+
+
+def build_bundle(
+    catalogue: Catalogue,
+    encoder: Encoder | str,
+    out: Path | str,
+    *,
+    index: IndexConfig | None = None,
+    encode: EncodeConfig | None = None,
+    progress: bool = False,
+    carry: Carry | None = None,
+    drop_learned: bool = False,
+) -> Bundle:
+    """Encode a catalogue, index it and publish it as a new generation of a bundle.
+
+    A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
+    is taken from there. The generation in force stays untouched until the new one is complete. The catalogue says what
+    the new one holds: what was added to the bundle or deleted from it before is superseded. What the bundle has
+    learned stays with its items where ``carry`` is given and the encoder is the same.
+
+    Args:
+        catalogue: The items.
+        encoder: Embeds them; also its name, as for `load_encoder`. With ``vectors:`` the catalogue's own vectors are
+            taken, and where these are of different spaces, maps are learned from them.
+        out: Folder of the bundle.
+        index: What the index must achieve.
+        encode: How many items at once, by how many processes, within which limits.
+        progress: Show a progress bar on standard error.
+        carry: Takes what the bundle has learned over to the new items: `retrieval.carry_over`.
+        drop_learned: Build without what the bundle has learned.
+
+    Raises:
+        BundleError: When the bundle has learned something that would be lost, and ``drop_learned`` is False.
+        CatalogueError: When not one item could be encoded, or precomputed vectors do not fit the encoder.
+        BundleLockedError: When another process is writing to the bundle.
+    """
+    root = check_path(out, "out")
+    encoder = _checked(catalogue, encoder)
+    check_encoding(encode, progress)
+    if index is not None:
+        check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
+    check_call(carry, "carry")
+    check_flag(drop_learned, "drop_learned")
+    if isinstance(encoder, VectorsEncoder):
+        encoder = encoder.fitted(catalogue)
+    with writing(root):
+        before = learned_before(root, encoder.info.fingerprint, carry, drop=drop_learned)
+        _check_kept(catalogue)
+        work = root / f"work-{encoder.info.fingerprint[:16]}"
+        _seed(root, work, encoder.info.fingerprint)
+        store = EmbeddingStore(work, encoder.info.dim)
+        report = embed(catalogue, encoder, store, encode, shown=progress)
+        taken = partial(carry, before) if carry and before else None
+        try:
+            with working("indexing", shown=progress):
+                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
+        finally:  # what is encoded stays for the next build, what was to be published does not
+            fsops.remove(work_folder(root))
+        fsops.remove(work)
+        return Bundle.open(root)
+
+
+def _checked(catalogue: object, encoder: Encoder | str) -> Encoder:
+    """Check what is to be built, and give the encoder."""
+    check_catalogue(catalogue)
+    if isinstance(encoder, str):
+        return load_encoder(encoder)
+    return check_encoder(encoder)
+
+
+def _seed(root: Path, work: Path, fingerprint: str) -> None:
+    """Start from the embeddings of the generation in force, if the same encoder made them."""
+    if work.exists():
+        return
+    try:
+        state = read_state(root)
+        if state is None:
+            return
+        generation = Generation.open(root / state.generation, only=())
+        if generation.manifest.encoder.fingerprint != fingerprint:
+            return
+    except BundleError:  # what cannot be read is built anew
+        return
+    fsops.make_folder(work)
+    for shard in generation.shards:
+        fsops.link_or_copy(shard, work / shard.name)
+
+
+def _publish(
+    root: Path,
+    catalogue: Catalogue,
+    encoder: Encoder,
+    store: EmbeddingStore,
+    report: EncodeReport,
+    config: IndexConfig,
+    taken: Callable[[Items], Carried] | None,
+) -> None:
+    """Index what is in the store and publish it with everything that a reader needs."""
+    everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
+    left_out = not_embedded(catalogue.columns, encoder.info)
+    work = work_folder(root)
+    if config.kind == "sharded":
+        rows, items, vectors = mapped(store, everything, encoder.info, work)
+    else:
+        rows, items, vectors = _embedded(store, everything, encoder.info)
+    if not len(rows):
+        raise _nothing_encoded(catalogue, store, everything, left_out)
+    attributes, carried, queries = catalogue.attributes.take(rows), None, None
+    if taken is not None:
+        carried = taken(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
+        vectors, queries = carried.vectors, carried.queries
+    index_files, index_section = indexed(items, vectors, config, work, queries)
+    embeddings = pack(store, everything, work)
+    counts = {
+        "source": catalogue.source,
+        "cleaning": catalogue.report.to_json(),
+        "encoding": report.to_json(),
+        "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
+        "quarantined": embeddings.quarantined,
+        "quarantine_reasons": dict(store.reasons().most_common()),
+        "without_embedding": len(everything) - len(rows),
+        "not_embedded": left_out,
+        **_of_encoder(encoder, catalogue),
+    }
+    manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
+    if carried is not None:
+        manifest = replace(manifest, learned=carried.told, features=carried.features)
+    manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
+    files: dict[str, Content] = {
+        ATTRIBUTES: parquet_bytes(attributes),
+        REJECTS: parquet_bytes(catalogue.rejects),
+        GOLDEN: save({"golden": golden_vectors(encoder)}),
+        **index_files,
+        **(carried.files if carried else {}),
+        **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
+        **{f"{STORE}/{path.name}": path for path in embeddings.files},
+    }
+    publish(root, manifest, files)
+
+
+def _of_encoder(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
+    """Give what an encoder says of itself and of the texts, by its name among the counts."""
+    bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
+    return {**unknown_tokens(encoder, catalogue), **bridge}
+
+
+def _nothing_encoded(
+    catalogue: Catalogue, store: EmbeddingStore, items: ItemIds, left_out: Mapping[str, str]
+) -> CatalogueError:
+    record = next(store.records(items), None)
+    unread = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    first = f"; the first: {record.item_id!r}: {record.reason}" if record else f"; {unread}" if unread else ""
+    return CatalogueError(f"none of the {len(items)} items of {catalogue.source} could be encoded{first}")
+
+
+def _check_kept(catalogue: Catalogue) -> None:
+    if len(catalogue):
+        return
+    reasons = Counter(catalogue.report.rejected).most_common(3)
+    told = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
+    first = catalogue.rejects["reason"][0].as_py()
+    raise CatalogueError(f"every row of {catalogue.source} was rejected: {told}; the first: {first}")
+
+
+def _embedded(store: EmbeddingStore, everything: ItemIds, info: EncoderInfo) -> tuple[Rows, ModalityVectors, Vectors]:
+    """Give the positions of the items that have a direction, and their vectors, frozen and fused: as `mapped` does."""
+    items = replace(collected(store, everything, info.modalities), weights=info.weighed)
+    vectors = fuse(items)
+    rows = np.flatnonzero(vectors.any(axis=1))  # opposite vectors leave an item without a direction
+    if len(rows) == len(vectors):
+        return rows, items, vectors
+    return rows, items.take(rows), vectors[rows]
+
+
+def not_embedded(columns: Columns, encoder: EncoderInfo) -> dict[str, str]:
+    """Give the columns that were taken for something of which the encoder makes no vectors, each with the reason.
+
+    >>> encoder = EncoderInfo("pocket", 2, (Modality.TEXT, Modality.IMAGE), "")
+    >>> not_embedded(Columns("id", ("title",), "image", audio="sound"), encoder)
+    {'sound': 'the encoder pocket embeds no audio: clap:NAME does, and pocket+clap:NAME does beside the rest'}
+    """
+    if encoder.precomputed:
+        unread = [*columns.media, *(name for name in columns.vectors if VECTOR_NAMES[name] not in encoder.modalities)]
+        return dict.fromkeys(unread, f"the encoder {encoder.name} takes vectors that are there already, and no files")
+    told = {name: f"the encoder {encoder.name} takes no vectors: vectors: does" for name in columns.vectors}
+    pictures = (*columns.images, *([columns.video] if columns.video else []))
+    for modality, names, others in (
+        (Modality.TEXT, columns.text, "pocket, open_clip:…, hf:… and st:… do"),
+        (Modality.IMAGE, pictures, "pocket, open_clip:… and hf:… do"),
+        (
+            Modality.AUDIO,
+            (columns.audio,) if columns.audio else (),
+            f"clap:NAME does, and {encoder.name}+clap:NAME does beside the rest",
+        ),
+    ):
+        if modality not in encoder.modalities:
+            told |= dict.fromkeys(names, f"the encoder {encoder.name} embeds no {modality}: {others}")
+    return told
+
+
+"""Takes what a bundle has learned over to the items of a new generation."""

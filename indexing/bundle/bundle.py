@@ -1,0 +1,219 @@
+"""A bundle: a folder of immutable generations, one of them in force, and the changes since.
+
+shop/CURRENT              the generation in force and the last acknowledged change, replaced atomically
+shop/LOCK                 single writer
+shop/work-<fingerprint>/  embeddings of an unfinished build
+shop/gen-<id>/            manifest.json and every file that it lists
+shop/log/<number>-…       batches of changes
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.arrays.types import Mask, Rows
+from indexing.bundle.change_log import LOG, Batch, acknowledged, read_batch
+from indexing.bundle.current import State, no_bundle, read_state
+from indexing.bundle.generation import Generation
+from indexing.bundle.manifest import Manifest
+from indexing.bundle.updated_items import with_updates
+from indexing.catalogue.item_ids import ItemIds
+from indexing.encoders.base import Encoder
+from indexing.errors import BundleError, DamagedFileError
+from indexing.index import VectorIndex
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_names, check_path
+from indexing.store.fusion import ModalityVectors
+from indexing.store.store import Parts
+
+
+class Bundle:
+    """A generation with the changes since, checked at opening and never changing afterwards.
+
+    The generation's items keep their rows; every item put in since has a row after them. A row whose item was taken
+    out or put in again stays, but is no longer alive.
+
+    Attributes:
+        root: Folder of the bundle.
+        generation: The generation in force.
+        state: What was in force when this was opened.
+        batches: The changes since that generation, in order.
+    """
+
+    def __init__(self, root: Path, generation: Generation, state: State, batches: tuple[Batch, ...]) -> None:
+        self.root, self.generation, self.state, self.batches = root, generation, state, batches
+
+    @classmethod
+    def open(cls, root: Path | str, *, only: Collection[str] | None = None) -> "Bundle":
+        """Open what is in force, and compare its files with what was recorded of them.
+
+        Args:
+            root: Folder of the bundle.
+            only: Files of the generation that will be read, for who needs but a few; all when None.
+
+        Raises:
+            BundleError: When there is no bundle, or one that this version cannot read.
+            DamagedFileError: When a file is missing or is not what was written.
+        """
+        root = check_path(root, "the folder of the bundle")
+        if only is not None:
+            check_names(only, "only", ordered=False)
+        state = read_state(root)
+        while state is not None:
+            try:
+                generation = Generation.open(root / state.generation, only=only)
+                return cls(root, generation, state, _read(root, state, generation.manifest))
+            except (DamagedFileError, FileNotFoundError):
+                before, state = state, read_state(root)
+                if state == before:  # or else another was put in force meanwhile, and the old one collected
+                    raise
+        raise no_bundle(root)
+
+    def latest(self) -> "Bundle":
+        """Give this bundle with what was put in force since: itself when that is nothing.
+
+        What a new state shares with this one is not read again.
+        """
+        state = read_state(self.root)
+        if state == self.state:
+            return self
+        if state is None or state.generation != self.state.generation or state.last < self.state.last:
+            return Bundle.open(self.root)
+        try:
+            batches = _read(self.root, state, self.generation.manifest, self.batches)
+        except DamagedFileError:
+            return Bundle.open(self.root)
+        return Bundle(self.root, self.generation, state, batches)
+
+    def without_changes(self) -> "Bundle":
+        """Give this bundle as its generation has it, whatever was added or deleted since."""
+        if not self.batches:
+            return self
+        state = replace(self.state, last=self.state.contains, digest="")
+        return Bundle(self.root, self.generation, state, ())
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the generation."""
+        return self.generation.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the generation says about itself."""
+        return self.generation.manifest
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index over the generation's own items, without the changes since."""
+        return self.generation.index
+
+    @cached_property
+    def items(self) -> ItemIds:
+        """The item_ids in row order."""
+        return self.generation.items.changed(*((batch.removed, batch.item_ids) for batch in self.batches))
+
+    @cached_property
+    def alive(self) -> Mask:
+        """(N,) bool: the rows that hold an item, all but those taken out or replaced since."""
+        return self.items.alive
+
+    @cached_property
+    def attributes(self) -> pa.Table:
+        """One line a row: item_id, text columns and attributes, as they are after every update."""
+        try:
+            return with_updates(self.put_attributes, self.items, self.batches)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BundleError(
+                f"updates of the attributes of {self.root} have other types: {error}; build the bundle again"
+            ) from error
+
+    @cached_property
+    def put_attributes(self) -> pa.Table:
+        """One line a row: item_id, text columns and attributes, as they were when the item was put in."""
+        tables = [self.generation.attributes, *(batch.attributes for batch in self.batches)]
+        try:
+            return pa.concat_tables(tables, promote_options="default")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BundleError(
+                f"the attributes of {self.root} and of changes since have other types: {error}; build the bundle again"
+            ) from error
+
+    @cached_property
+    def origins(self) -> Rows:
+        """(M,) int64: for each row added since, the generation's row of the same item, or -1."""
+        known = self.generation.items.row
+        rows = (known(item_id) for batch in self.batches for item_id in batch.item_ids)
+        return np.array([-1 if row is None else row for row in rows], np.int64)
+
+    @cached_property
+    def modality_vectors(self) -> ModalityVectors:
+        """The frozen vectors of every row and modality."""
+        return self.generation.grown(self.batches)
+
+    @cached_property
+    def parts(self) -> dict[Modality, Parts]:
+        """The frozen vector of every text, picture, sound and frame by itself, by modality."""
+        found = {}
+        for modality, parts in self.generation.parts.items():
+            start, several = len(self.generation.items), [parts]
+            for batch in self.batches:
+                own = batch.parts(modality, self.manifest.encoder.dim)
+                several.append(Parts(own.rows + start, own.labels, own.vectors))
+                start += len(batch.item_ids)
+            found[modality] = Parts(
+                np.concatenate([one.rows for one in several]),
+                [label for one in several for label in one.labels],
+                np.concatenate([one.vectors for one in several]),
+            )
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether the generation contains a file."""
+        return self.generation.has(name)
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of a file of the generation."""
+        return self.generation.read(name)
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Check that queries of this encoder live in the space of this bundle; see `Generation.check_encoder`."""
+        self.generation.check_encoder(encoder)
+
+    def require_compacted(self) -> "Bundle":
+        """Give this bundle, if its generation contains every change.
+
+        Raises:
+            BundleError: When it does not.
+        """
+        if self.batches:
+            raise BundleError(
+                f"{self.root} has {len(self.batches)} batches of changes that its generation does not contain; run "
+                f"`commonspace compact {self.root}` first"
+            )
+        return self
+
+
+def _read(root: Path, state: State, manifest: Manifest, known: Sequence[Batch] = ()) -> tuple[Batch, ...]:
+    """Read the batches that a generation does not contain, but for those known."""
+    names = acknowledged(root, state, manifest.batches)
+    batches = (*known, *(read_batch(root / LOG / name) for name in names[len(known) :]))
+    check_encoders(root, manifest, batches)
+    return batches
+
+
+def check_encoders(root: Path, manifest: Manifest, batches: Sequence[Batch]) -> None:
+    """Check that changes were encoded as a generation was.
+
+    Raises:
+        BundleError: When they were not.
+    """
+    for batch in batches:
+        if batch.fingerprint not in ("", manifest.encoder.fingerprint):
+            raise BundleError(
+                f"batch {batch.number} of the changes to {root} was encoded by another encoder than "
+                f"{manifest.generation}: build the bundle again with the encoder that is wanted"
+            )

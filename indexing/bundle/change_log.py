@@ -1,0 +1,321 @@
+"""Batches of changes to a bundle since its generation was made: whole files, numbered, named after their own bytes.
+
+shop/log/000000000017-<sha256>.arrow     the 17th batch: item_ids taken out, then items put in
+
+A batch counts once CURRENT says so. While it does not yet, an empty file beside it, 000000000017.pending, says that
+nobody was told of it: what lies beyond CURRENT's last number without one was acknowledged, and is never removed.
+CURRENT also holds a digest over the names of the batches in use, and a name holds the digest of the bytes: none can be
+damaged, lost or swapped unnoticed.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from indexing.bundle.current import COPY, CURRENT, State, no_bundle, readable_states
+from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem import fsops
+from indexing.filesystem.checked_json import WAY_OUT, read_whole
+from indexing.filesystem.damaged_files import read_as
+from indexing.media.kind import Modality
+from indexing.store.store import Parts, sound_embeddings, sound_table
+
+LOG = "log"
+
+_NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.arrow")
+_PENDING = re.compile(r"(\d{12})\.pending")
+_SCHEMA = pa.schema(
+    {
+        "number": pa.int64(),
+        "fingerprint": pa.string(),
+        "removed": pa.list_(pa.string()),
+        "embeddings": pa.large_binary(),
+        "attributes": pa.large_binary(),
+    }
+)
+_UPDATED = pa.field("updated", pa.large_binary())
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Changes that take effect together.
+
+    Attributes:
+        number: Its place in the order, from 1.
+        fingerprint: Of the encoder that made the embeddings.
+        removed: The item_ids taken out first; every item that is put in is taken out before.
+        embeddings: What became of each content of the items put in, as a table of the store's schema.
+        attributes: One line an item put in: item_id, text columns and attributes.
+        updated: One line an item that stays and has other values now: item_id, and columns in which a missing value
+            leaves what was; None when there is none.
+    """
+
+    number: int
+    fingerprint: str
+    removed: tuple[str, ...]
+    embeddings: pa.Table
+    attributes: pa.Table
+    updated: pa.Table | None = None
+
+    @cached_property
+    def item_ids(self) -> ItemIds:
+        """The items put in, in order."""
+        return ItemIds(self.attributes.column("item_id").to_pylist())
+
+    def parts(self, modality: Modality, dim: int) -> Parts:
+        """Give the vectors of one modality of the items put in, their rows counted from 0."""
+        return Parts.of_table(self.embeddings, self.item_ids, modality, dim)
+
+    def to_bytes(self) -> bytes:
+        """Give the batch as an Arrow stream."""
+        line = {
+            "number": [self.number],
+            "fingerprint": [self.fingerprint],
+            "removed": [list(self.removed)],
+            "embeddings": [_packed(self.embeddings)],
+            "attributes": [_packed(self.attributes)],
+        }
+        if self.updated is None:
+            return _packed(pa.table(line, _SCHEMA))
+        return _packed(pa.table(line | {"updated": [_packed(self.updated)]}, _SCHEMA.append(_UPDATED)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Batch":
+        """Read what `to_bytes` gave.
+
+        Raises:
+            DamagedFileError: When it is something else.
+        """
+        with read_as("a batch of changes", WAY_OUT):
+            packed = _unpacked(data)
+            if packed.schema not in (_SCHEMA, _SCHEMA.append(_UPDATED)) or packed.num_rows != 1:
+                raise ValueError(f"it has columns {str(packed.schema.names)[:200]} and {packed.num_rows} lines")
+            (line,) = packed.to_pylist()
+            embeddings, attributes = (_unpacked(line[name]) for name in ("embeddings", "attributes"))
+            kind = embeddings.schema.field("vector").type
+            sound_embeddings(embeddings, kind.list_size)
+            updated = _unpacked(line["updated"]) if "updated" in line else None
+            batch = cls(line["number"], line["fingerprint"], tuple(line["removed"]), embeddings, attributes, updated)
+            batch._check()
+            return batch
+
+    def _check(self) -> None:
+        """Check that all of it is of the items that it puts in.
+
+        Raises:
+            ValueError: When it is not.
+        """
+        ids = self.attributes.column("item_id")
+        if ids.type != pa.string() or ids.null_count or self.number is None or self.fingerprint is None:
+            raise ValueError("it has no number, no fingerprint or item_ids that are no texts")
+        put_in = set(ids.to_pylist())
+        if len(put_in) != len(ids) or None in self.removed:
+            raise ValueError("an item is put in twice, or something without a name is taken out")
+        if self.updated is not None:
+            names = self.updated.column("item_id")
+            if self.updated.column_names[0] != "item_id" or names.type != pa.string() or names.null_count:
+                raise ValueError("it updates something without a name")
+        if other := set(self.embeddings.column("item_id").to_pylist()) - put_in:
+            raise ValueError(f"it has vectors of {min(other)!r:.60}, which it does not put in")
+
+
+def write_batch(root: Path, batch: Batch) -> str:
+    """Write a batch durably, without acknowledging it, and give its name; `settle` is called once it is.
+
+    What an interrupted writer left under this number is removed. The caller holds the lock of the bundle.
+
+    Raises:
+        DamagedFileError: When a batch of this number, or a later one, was acknowledged.
+    """
+    folder = root / LOG
+    fsops.make_folder(folder)
+    if (last := last_settled(root)) >= batch.number:
+        raise DamagedFileError(f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {WAY_OUT}")
+    fsops.write_bytes(_pending(root, batch.number), b"")
+    for path in folder.iterdir():
+        if batch_number(path) >= batch.number:
+            fsops.remove(path)
+    data = batch.to_bytes()
+    name = f"{batch.number:012d}-{hashlib.sha256(data).hexdigest()[:32]}.arrow"
+    fsops.write_bytes(folder / name, data)
+    return name
+
+
+def settle(root: Path, number: int) -> None:
+    """Note that the batches up to a number are acknowledged."""
+    for path in (root / LOG).glob("*.pending"):
+        if (match := _PENDING.fullmatch(path.name)) and int(match[1]) <= number:
+            with suppress(OSError):  # CURRENT says it too
+                fsops.remove(path)
+
+
+def last_settled(root: Path) -> int:
+    """Give the largest number of a batch of which nothing says that it was never acknowledged; 0 for none."""
+    folder = root / LOG
+    # In this order: a writer notes that a batch is pending before it writes it.
+    numbers = {batch_number(path) for path in (folder.iterdir() if folder.is_dir() else ())}
+    pending = {int(match[1]) for path in folder.glob("*.pending") if (match := _PENDING.fullmatch(path.name))}
+    return max(numbers - pending, default=0)
+
+
+def _pending(root: Path, number: int) -> Path:
+    return root / LOG / f"{number:012d}.pending"
+
+
+def names_between(root: Path, after: int, last: int) -> list[str]:
+    """Give the names of the batches with numbers beyond ``after`` up to ``last``, in order.
+
+    Raises:
+        DamagedFileError: When one is missing.
+    """
+    if last <= after:
+        return []
+    folder = root / LOG
+    listed = folder.iterdir() if folder.is_dir() else ()
+    found = {batch_number(path): path.name for path in listed}
+    missing = next((number for number in range(after + 1, last + 1) if number not in found), None)
+    if missing is not None:  # the first: a number that nobody wrote may be large
+        raise DamagedFileError(f"{folder} lacks batch {missing} of the changes; {WAY_OUT}")
+    return [found[number] for number in range(after + 1, last + 1)]
+
+
+def acknowledged(root: Path, state: State, after: int) -> list[str]:
+    """Give the names of the acknowledged batches with numbers beyond ``after``, in order.
+
+    Raises:
+        DamagedFileError: When one is missing, or is not the one that was acknowledged.
+    """
+    first = min(after, state.contains)
+    names = names_between(root, first, state.last)
+    if digest_of(names[state.contains - first :]) != state.digest:
+        raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {WAY_OUT}")
+    return names[after - first :]
+
+
+def batch_number(path: Path) -> int:
+    """Give the number in the name of a batch, 0 when it is none."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def digest_of(names: Sequence[str]) -> str:
+    """Give what the names of batches add up to.
+
+    >>> digest_of([]), digest_of(["a"]) == digest_of(["b"])
+    ('', False)
+    """
+    return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else ""
+
+
+def read_batch(path: Path) -> Batch:
+    """Read one batch after comparing its bytes with its name.
+
+    Raises:
+        DamagedFileError: When they differ, or it is missing.
+    """
+    match = _NAME.fullmatch(path.name)
+    data = read_whole(path)
+    if match is None or hashlib.sha256(data).hexdigest()[:32] != match[2]:
+        raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {WAY_OUT}")
+    batch = Batch.from_bytes(data)
+    if batch.number != int(match[1]):
+        raise DamagedFileError(f"{path} says that it is batch {batch.number}; {WAY_OUT}")
+    return batch
+
+
+def forget_batches(root: Path, up_to: int) -> None:
+    """Remove the batches that every kept generation contains."""
+    folder = root / LOG
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if 0 < batch_number(path) <= up_to:
+            fsops.remove(path)
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _unpacked(data: bytes) -> pa.Table:
+    return sound_table(pa.ipc.open_stream(pa.py_buffer(data)).read_all())
+
+
+PENDING = "pending"
+
+
+OLDER = "`commonspace repair` puts the newest state in force, with every acknowledged change"
+
+
+def behind(root: Path) -> str | None:
+    """Say what shows that CURRENT is older than what was acknowledged, or None when nothing does.
+
+    Without the lock of the bundle it may be asked too: what CURRENT must have is read before CURRENT.
+    """
+    settled = last_settled(root)
+    made = last_published(root)
+    newest = _state(root, COPY)
+    state = _state(root, CURRENT)
+    if state is None:  # missing or damaged, which is another matter
+        return None
+    if newest is not None and (newest.sequence > state.sequence or newest.last > state.last):
+        return (
+            f"{CURRENT} is older than {COPY}: it names {state.generation} and changes up to number {state.last}, the "
+            f"copy {newest.generation} and changes up to number {newest.last}"
+        )
+    if made is not None and 0 < state.newest < made.sequence:
+        return f"{CURRENT} is older than {made.generation}, which was in force after {state.generation}"
+    if settled > state.last:
+        return f"{CURRENT} is older than the log: it names changes up to number {state.last}, the log has {settled}"
+    return None
+
+
+def last_published(root: Path) -> Manifest | None:
+    """Give the manifest of the newest generation of which nothing says that it was never in force."""
+    # In this order: a writer notes that a generation is pending before it gives it its name.
+    names = [folder.name for folder in root.glob("gen-*")]
+    found = []
+    for name in names:
+        with suppress(BundleError):
+            if not pending_mark(root, name).exists():
+                found.append(Manifest.read(root / name / MANIFEST))
+    return max(found, key=lambda manifest: manifest.sequence, default=None)
+
+
+def pending_mark(root: Path, generation: str) -> Path:
+    """Give the file that lies beside a generation from before it has its name until it was put in force."""
+    return root / f"{PENDING}-{generation}"
+
+
+def require_newest(root: Path) -> None:
+    """Check that a bundle can be written to: changes that CURRENT does not know would be lost.
+
+    Raises:
+        DamagedFileError: When CURRENT is older than what was acknowledged.
+    """
+    if told := behind(root):
+        raise DamagedFileError(f"{root}: {told}; {OLDER}")
+
+
+def require_bundle(root: Path) -> None:
+    """Check that a folder is a bundle, before a lock or anything else is put there.
+
+    Raises:
+        BundleError: When it is none.
+    """
+    if not any((root / name).exists() for name in (CURRENT, COPY)) and not any(root.glob("gen-*")):
+        raise no_bundle(root)
+
+
+def _state(root: Path, name: str) -> State | None:
+    return next((state for state in readable_states(root, (name,))), None)

@@ -1,0 +1,1 @@
+"""Changes of a bundle: items are added, replaced, deleted, and attributes updated."""

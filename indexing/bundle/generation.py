@@ -1,0 +1,216 @@
+"""One immutable generation of a bundle: a folder with a manifest and every file that it lists."""
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from stat import S_ISREG
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.arrays.growing import Growing
+from indexing.bundle.change_log import Batch
+from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
+from indexing.catalogue.item_ids import ItemIds
+from indexing.encoders.base import Encoder, check_encoder
+from indexing.encoders.golden import check_golden
+from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
+from indexing.filesystem import fsops
+from indexing.filesystem.checked_json import WAY_OUT, read_whole
+from indexing.filesystem.damaged_files import finite_tensors, read_as
+from indexing.filesystem.read_lock import reading
+from indexing.index import VectorIndex, load_index
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_kind
+from indexing.store.collect import collected
+from indexing.store.fusion import ModalityVectors
+from indexing.store.store import EmbeddingStore, Parts, sound_table
+
+ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
+    "attributes.parquet",
+    "rejects.parquet",
+    "index.bin",
+    "golden.safetensors",
+    "store",
+    "bridge.safetensors",
+    "promise.safetensors",
+)
+
+
+class Generation:
+    """A generation, checked at opening and kept on disk for as long as anybody has it open.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it says about itself.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self._proven: Encoder | None = None
+
+    @classmethod
+    def open(cls, folder: Path, *, only: Collection[str] | None = None, but: Collection[str] = ()) -> "Generation":
+        """Compare files with their recorded sizes and sha256.
+
+        Args:
+            folder: Where it is.
+            only: Parts to compare, see `part_of`; all when None.
+            but: Parts not to compare.
+
+        Raises:
+            BundleError: When this version cannot read it.
+            DamagedFileError: When a file is missing or is not what was written.
+        """
+        manifest = Manifest.read(folder / MANIFEST)
+        if manifest.generation != folder.name:
+            raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {WAY_OUT}")
+        generation = cls(folder, manifest)
+        if lacked := missing_names(manifest):
+            raise DamagedFileError(f"{folder / MANIFEST} lists no file {lacked[0]!r}; {WAY_OUT}")
+        reading(generation, folder / MANIFEST)
+        for record in manifest.files:
+            part = part_of(record.name)
+            if part not in but and (only is None or part in only):
+                check_file(folder, record)
+        return generation
+
+    @cached_property
+    def attributes(self) -> pa.Table:
+        """One line an item in row order: item_id, text columns and attributes."""
+        path = self.folder / ATTRIBUTES
+        with read_as(str(path), WAY_OUT):
+            table = sound_table(pq.read_table(path))
+            ids = table.column("item_id")
+            if ids.type != pa.string() or ids.null_count or len(table) != self.manifest.items:
+                raise ValueError(f"it holds {len(table)} items of which the manifest names {self.manifest.items}")
+            return table
+
+    @cached_property
+    def items(self) -> ItemIds:
+        """The item_ids in row order."""
+        return ItemIds(self.attributes.column("item_id").to_pylist())
+
+    @property
+    def modality_vectors(self) -> ModalityVectors:
+        """The frozen vectors of every item and modality."""
+        return self.grown(())
+
+    def grown(self, batches: Sequence[Batch]) -> ModalityVectors:
+        """Give the frozen vectors of every item and modality, and after them those of the items put in since."""
+        count, dim = len(self.items), self.manifest.encoder.dim
+        vectors = {modality: rows.first(count) for modality, (rows, _) in self._rows.items()}
+        exists = {modality: rows.first(count) for modality, (_, rows) in self._rows.items()}
+        for batch in batches:
+            for modality, (all_vectors, all_exist) in self._rows.items():
+                more, more_exist = batch.parts(modality, dim).pooled(len(batch.item_ids))
+                vectors[modality] = all_vectors.extended(count, more)
+                exists[modality] = all_exist.extended(count, more_exist)
+            count += len(batch.item_ids)
+        return ModalityVectors(vectors, exists, self.manifest.encoder.weighed)
+
+    @cached_property
+    def _rows(self) -> dict[Modality, tuple[Growing, Growing]]:
+        """Vectors and existence of each modality, shared by all that follow the changes."""
+        found = collected(self.store(), self.items, self.manifest.encoder.modalities)
+        # Of every modality that the encoder has, also of one that no item has yet.
+        return {m: (Growing(found.vectors[m]), Growing(found.exists[m])) for m in self.manifest.encoder.modalities}
+
+    @cached_property
+    def parts(self) -> dict[Modality, Parts]:
+        """The frozen vector of every text, picture, sound and frame by itself, by modality."""
+        store = self.store()
+        return {modality: store.parts(self.items, modality) for modality in self.manifest.encoder.modalities}
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The index over the item vectors."""
+        told = self.manifest.index
+        with read_as(str(self.folder / INDEX), WAY_OUT):
+            index = load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
+            if len(index) != self.manifest.items:
+                raise ValueError(f"it holds {len(index)} items of which the manifest names {self.manifest.items}")
+            return index
+
+    def store(self) -> EmbeddingStore:
+        """Open the store of its embeddings: the shards that the manifest lists, whatever else lies beside them."""
+        return EmbeddingStore(self.folder / STORE, self.manifest.encoder.dim, self.shards)
+
+    @property
+    def shards(self) -> list[Path]:
+        """The shards of its store, in order."""
+        names = sorted(record.name for record in self.manifest.files)
+        return [self.folder / name for name in names if name.startswith(f"{STORE}/")]
+
+    def has(self, name: str) -> bool:
+        """Whether this generation contains a file."""
+        check_kind(name, str, "name", "give that of a file, as text")
+        return any(record.name == name for record in self.manifest.files)
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of a file of this generation."""
+        if not self.has(name):
+            raise BundleError(f"{self.folder} has no file {name!r}")
+        return read_whole(self.folder / name)
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Check that queries of this encoder live in the space of this generation.
+
+        Raises:
+            EncoderMismatchError: When it is not the encoder that built it, or gives other vectors.
+        """
+        check_encoder(encoder)
+        if encoder is self._proven:
+            return
+        built, given = self.manifest.encoder, encoder.info
+        if built.fingerprint != given.fingerprint:
+            raise EncoderMismatchError(
+                f"{self.folder.parent} was built by encoder {built.name!r} (fingerprint {built.fingerprint[:12]}), not "
+                f"by {given.name!r} ({given.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
+                "as it was then, or build the bundle again"
+            )
+        with read_as("the golden vectors", "build the bundle again"):
+            golden = finite_tensors(self.read(GOLDEN))["golden"]
+        check_golden(encoder, golden)
+        self._proven = encoder
+
+
+def part_of(name: str) -> str:
+    """Give what a file of a generation is a part of: the index, of which each shard has a file, or else itself.
+
+    >>> part_of("index.bin.0003"), part_of("golden.safetensors")
+    ('index.bin', 'golden.safetensors')
+    """
+    return INDEX if name.startswith(INDEX) else name
+
+
+def missing_names(manifest: Manifest) -> list[str]:
+    """Give the files that a generation needs and a manifest does not list; each feature has a file of its name."""
+    names = {record.name for record in manifest.files}
+    needed = (ATTRIBUTES, INDEX, GOLDEN, *(f"{feature}.safetensors" for feature in manifest.features))
+    return [name for name in needed if name not in names]
+
+
+def unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Give the files in a generation that its manifest does not list; hidden ones are the operating system's own."""
+    names = {record.name for record in manifest.files} | {MANIFEST}
+    found = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return [name for name in found if name not in names and not Path(name).name.startswith(".")]
+
+
+def check_file(folder: Path, record: FileRecord) -> None:
+    """Compare one file with its record.
+
+    Raises:
+        DamagedFileError: When it is missing or differs.
+    """
+    path = folder / record.name
+    try:
+        found = path.stat()
+        whole = found.st_size == record.size and S_ISREG(found.st_mode) and fsops.sha256(path) == record.sha256
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path} is missing; {WAY_OUT}") from error
+    except OSError as error:  # as of a bad sector
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+    if not whole:
+        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")

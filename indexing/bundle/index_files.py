@@ -1,0 +1,80 @@
+"""Index the items of a generation: the files that hold the index, and what the manifest says of it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.bundle.generation import INDEX, PROMISE
+from indexing.bundle.publish import Content
+from indexing.filesystem import fsops
+from indexing.index import IndexConfig, Queries, VectorIndex, build_index
+from indexing.index.tuning.recall import Asked
+from indexing.index.tuning.recall_check import Promise
+from indexing.store.fusion import ModalityVectors
+
+
+def indexed(
+    frozen: ModalityVectors, vectors: Vectors, config: IndexConfig, work: Path, queries: Asked | None = None
+) -> tuple[dict[str, Content], dict[str, Any]]:
+    """Index the vectors of N items to the goals that were set.
+
+    Args:
+        frozen: The frozen vectors of the items, which queries are drawn from when none are given.
+        vectors: (N, D) float32, the item vectors.
+        config: The goals.
+        work: Folder for an index that is built in files; it is needed until these are in the generation.
+        queries: Those of each kind that the index is tuned on.
+
+    Returns:
+        The files of the generation, and the index section of the manifest.
+    """
+    queries = held_out_queries(frozen, vectors, config.sample) if queries is None else queries
+    if config.kind == "sharded":
+        fsops.make_folder(work)
+    index, report = build_index(vectors, config, queries, work / INDEX)
+    promise = Promise.of(index, vectors, queries, config.k)
+    files = _contents(index, work / INDEX) | {PROMISE: promise.to_bytes()}
+    return files, report.to_json() | {"config": asdict(config)}
+
+
+def _contents(index: VectorIndex, path: Path) -> dict[str, Content]:
+    """Give the files of an index: those of one in shards were written at a path, but for the efforts chosen since."""
+    from indexing.index.backends.sharded import ShardedIndex, shard_files  # FAISS is loaded only by those who build
+
+    if not isinstance(index, ShardedIndex):
+        return {INDEX: index.save}
+    index.save_contents(path)
+    return {file.name: file for file in (path, *shard_files(path))}
+
+
+def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Queries]:
+    """Give at most ``sample`` queries of every kind for an index over (N, D) vectors.
+
+    The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
+    is the mean of two different items drawn at random. An item by itself is a query whose own row is no answer.
+    """
+    rng = np.random.default_rng(seed)
+    queries = {}
+    several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
+    for modality in items.modalities:
+        if len(rows := np.flatnonzero(items.exists[modality] & several)):
+            chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
+            queries[str(modality)] = Queries(unit(items.vectors[modality][chosen]))
+    if len(vectors) > 1:
+        first, second = random_pairs(len(vectors), sample, rng).T
+        histories = unit(vectors[first] + vectors[second])
+        queries["history"] = Queries(histories[histories.any(axis=1)])
+        rows = rng.choice(len(vectors), min(sample, len(vectors)), replace=False)
+        queries["item"] = Queries(vectors[rows], rows)
+    return queries
+
+
+def random_pairs(count: int, pairs: int, rng: np.random.Generator | None = None) -> Rows:
+    """Draw pairs of two different rows of so many, by seed 0 when there is no generator: (pairs, 2) int64."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    first, step = rng.integers(0, count, pairs), rng.integers(1, count, pairs)
+    return np.stack([first, (first + step) % count], axis=1)

@@ -1,0 +1,1 @@
+"""Keeping a bundle well: compact, roll back, verify, repair."""

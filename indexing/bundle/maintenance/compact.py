@@ -1,0 +1,144 @@
+"""Fold the changes since a generation into a new one, while readers read on and writers go on adding."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import require_bundle, require_newest
+from indexing.bundle.generation import ATTRIBUTES, STORE, part_of
+from indexing.bundle.index_files import indexed
+from indexing.bundle.manifest import Manifest
+from indexing.bundle.publish import COMPACTING, Content, prepare, take_over, work_folder
+from indexing.filesystem import fsops
+from indexing.filesystem.write_lock import writing
+from indexing.index.tuning.recall import Asked
+from indexing.runtime.arguments import check_path
+from indexing.store.shards import SHARD_ROWS
+from indexing.store.store import parquet_bytes, shard_name
+
+
+class Learned(Protocol):
+    """What a bundle has learned, as far as compaction must know of it."""
+
+    def item_vectors(self, bundle: Bundle) -> Vectors:
+        """Give what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
+        ...
+
+    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> Asked:
+        """Give held-out queries for an index over the living rows of a bundle, (N, E) float32."""
+        ...
+
+    def files(self, bundle: Bundle) -> dict[str, bytes]:
+        """Give the learned files for a generation that holds the living rows of a bundle."""
+        ...
+
+
+def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
+    """Write a new generation that contains every change acknowledged so far, and put it in force.
+
+    The index is built without the lock of the bundle: what is added meanwhile stays a change of the new generation.
+    With nothing to fold, nothing is done.
+
+    Args:
+        root: Folder of the bundle.
+        learned: Opens what a bundle has learned.
+
+    Raises:
+        BundleLockedError: When another compaction of the bundle is running.
+        BundleError: When another generation was put in force meanwhile; that one stays.
+    """
+    root = check_path(root, "the folder of the bundle")
+    require_bundle(root)
+    with writing(root, name="COMPACTING", doing="compacting"):
+        require_newest(root)
+        for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
+            fsops.remove(left)
+        bundle, work = Bundle.open(root), work_folder(root, COMPACTING)
+        if not bundle.batches:
+            return bundle
+        rewritten = (each.size for each in bundle.manifest.files if not each.name.startswith(f"{STORE}/"))
+        fsops.require_space(root, sum(rewritten))
+        try:
+            folder = prepare(root, *folded(bundle, learned(bundle), work), COMPACTING)
+        finally:
+            fsops.remove(work)
+        take_over(root, folder, bundle.state.generation, "compaction")
+    return Bundle.open(root)
+
+
+def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
+    """Give manifest and files of a generation that holds what a bundle holds, changes included; see `indexed`."""
+    alive, old = bundle.alive, bundle.manifest
+    frozen = bundle.modality_vectors.take(alive)
+    vectors = learned.item_vectors(bundle)[alive]
+    config = old.index_config()
+    queries = learned.queries(bundle, vectors, config.sample)
+    index_files, index_section = indexed(frozen, vectors, config, work, queries)
+    rewritten: dict[str, Content] = {
+        ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
+        **index_files,
+        **learned.files(bundle),
+        **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
+    }
+    kept = {
+        record.name: bundle.folder / record.name
+        for record in old.files
+        if part_of(record.name) not in rewritten and not record.name.startswith(f"{STORE}/")
+    }
+    counts = dict(old.counts) | {
+        "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},
+        "changes": _changes(bundle),
+    }
+    manifest = replace(old, items=int(alive.sum()), counts=counts, index=index_section, batches=bundle.state.last)
+    return manifest, {**kept, **rewritten}
+
+
+def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
+    """Give the shards of the store: those that no change touches as they are, the others without what is gone."""
+    moved = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
+    touched = pa.array(sorted(moved), pa.string())
+    shards: list[tuple[str, Content]] = []
+    number = -1
+    for path in bundle.generation.shards:
+        number = int(path.name.split("-")[0])
+        ids = pq.read_table(path, columns=["item_id"]).column("item_id")
+        gone = pc.is_in(ids, value_set=touched)
+        if not pc.any(gone).as_py():
+            shards.append((path.name, path))
+        elif not pc.all(gone).as_py():
+            data = parquet_bytes(pq.read_table(path).filter(pc.invert(gone)))
+            shards.append((shard_name(number, data), data))
+    added = _added(bundle)
+    for start in range(0, len(added), SHARD_ROWS):
+        number += 1
+        data = parquet_bytes(added.slice(start, SHARD_ROWS))
+        shards.append((shard_name(number, data), data))
+    return shards
+
+
+def _added(bundle: Bundle) -> pa.Table:
+    """Give what became of each content of the items put in, the last version of each."""
+    start, tables = len(bundle.generation.items), []
+    for batch in bundle.batches:
+        alive = bundle.alive[start : start + len(batch.item_ids)]
+        kept = pa.array([batch.item_ids[row] for row in np.flatnonzero(alive)], pa.string())
+        tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=kept)))
+        start += len(batch.item_ids)
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _changes(bundle: Bundle) -> dict[str, Any]:
+    """Count the changes folded in so far, over the life of the bundle."""
+    before = bundle.manifest.counts.get("changes", {"put": 0, "removed": 0})
+    return {
+        "put": before["put"] + sum(len(batch.item_ids) for batch in bundle.batches),
+        "removed": before["removed"] + sum(len(batch.removed) for batch in bundle.batches),
+    }

@@ -1,0 +1,85 @@
+"""Put an earlier generation in force again."""
+
+from pathlib import Path
+
+from indexing.bundle.bundle import Bundle, check_encoders
+from indexing.bundle.change_log import LOG, acknowledged, digest_of, read_batch, require_bundle, require_newest
+from indexing.bundle.current import CURRENT, State, is_generation, read_state, write_state
+from indexing.bundle.generation import Generation
+from indexing.bundle.manifest import MANIFEST, Manifest
+from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem.checked_json import WAY_OUT
+from indexing.filesystem.write_lock import writing
+from indexing.runtime.arguments import check_kind, check_path
+
+
+def generations(root: Path | str) -> list[str]:
+    """Give the names of the generations that are kept, in the order in which they were made, whatever the clock said.
+
+    Those of which that cannot be told, as their manifest is damaged or older than the count, come first, by name.
+    """
+    names = sorted(folder.name for folder in Path(root).glob("gen-*") if is_generation(folder.name))
+    return sorted(names, key=lambda name: _sequence(Path(root, name)))
+
+
+def _sequence(folder: Path) -> int:
+    try:
+        return Manifest.read(folder / MANIFEST).sequence
+    except BundleError:
+        return 0
+
+
+def rollback(root: Path | str, to: str | None = None) -> Bundle:
+    """Put an earlier generation in force again, with every acknowledged change that it does not contain.
+
+    It undoes builds, fits and compactions, never an addition or a deletion.
+
+    Args:
+        root: Folder of the bundle.
+        to: Name of the generation; the one in force before the present one if not given. A later one may be named too,
+            as long as it is kept.
+
+    Returns:
+        The bundle as it is now.
+
+    Raises:
+        BundleError: When there is no such generation, or it cannot take a change that came after it.
+        DamagedFileError: When it, or a change, is damaged.
+    """
+    root = check_path(root, "the folder of the bundle")
+    if to is not None:
+        check_kind(to, str, "to", "give the name of a generation, as gen-000001, or None")
+    require_bundle(root)
+    with writing(root):
+        require_newest(root)
+        state = read_state(root)
+        if state is None:
+            raise DamagedFileError(f"{root} has generations but no {CURRENT}; {WAY_OUT}")
+        kept = generations(root)
+        name = next((name for name in reversed(state.history) if name in kept), "") if to is None else to
+        if name not in kept:
+            raise BundleError(
+                f"{root} keeps no generation {to!r}; it keeps {', '.join(kept)}"
+                if to is not None
+                else f"{root} keeps no generation that was in force before {state.generation}"
+            )
+        if name != state.generation:
+            write_state(root, restored(root, name, state))
+    return Bundle.open(root)
+
+
+def restored(root: Path, name: str, state: State) -> State:
+    """Give the state after another, in which a generation is in force with every change that it lacks.
+
+    Raises:
+        BundleError: When it cannot take one of the changes.
+        DamagedFileError: When it, or one of the changes, is damaged.
+    """
+    generation = Generation.open(root / name)
+    manifest = generation.manifest
+    names = acknowledged(root, state, manifest.batches)
+    batches = tuple(read_batch(root / LOG / each) for each in names)
+    check_encoders(root, manifest, batches)
+    after = state.succeeded_by(name, manifest.batches, digest_of(names), manifest.sequence)
+    _ = Bundle(root, generation, after, batches).attributes  # which must fit together
+    return after

@@ -1,0 +1,141 @@
+"""What a generation of a bundle says about itself: one JSON file, read with suspicion."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexing.encoders.base import EncoderInfo
+from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem.checked_json import WAY_OUT, misfit, seal, unseal
+from indexing.index.config import IndexConfig
+
+FORMAT_VERSION = 2
+KNOWN_FEATURES = frozenset({"adapter", "behaviour", "profiles", "reranker"})
+MANIFEST = "manifest.json"
+
+_OF_ALL_VERSIONS = {"format_version": int, "features": [str]}
+_SCHEMA = {
+    "generation": str,
+    "created": str,
+    "encoder": {
+        "name": str,
+        "dim": int,
+        "modalities": [str],
+        "fingerprint": str,
+        "precision?": str,
+        "weights?": [float],
+    },
+    "items": int,
+    "counts": dict,
+    "columns": dict,
+    "index": {"kind?": str, "config?": {"min_recall?": float}, "recall?": {"*": float}, "efforts?": {"*": {"*": int}}},
+    "learned?": {
+        "user_model?": dict,  # its values are checked where it is made
+        "config?": dict,
+        "interactions?": int,
+        "until?": (int,),
+        "serving?": {"*": float},
+        "refreshed?": (str,),
+        "measured?": dict,
+        "exposure?": ({"item_id?": str, "share?": float, "allowed?": float},),
+        "training?": {"*": {"train?": [float], "valid?": [float], "best?": int}},
+        "preparation?": (dict,),
+    },
+    "features": [str],
+    "files": [{"name": str, "size": int, "sha256": str}],
+    "batches?": int,
+    "sequence?": int,
+}
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/[a-z0-9][a-z0-9_.-]*)?")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Name, size in bytes and sha256 of one file of a generation."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation contains and how it came to be.
+
+    Attributes:
+        generation: Its identifier.
+        created: When it was made, ISO 8601, UTC.
+        encoder: The encoder that made its embeddings.
+        items: Number of items, which is the number of rows of the index.
+        counts: Embeddings encoded and quarantined for each modality, rows rejected, and the like.
+        columns: Which columns of the source became item_id, text and image.
+        index: Kind, measured recall and settings of the index.
+        learned: For each learned part what it was trained on and what it was measured to do.
+        features: What a reader must understand to open this generation.
+        files: Every file of the generation but this one.
+        batches: Number of the last batch of changes that it contains.
+        sequence: How many generations of the bundle were made up to this one; 0 where nobody counted.
+        format_version: Version of the layout.
+    """
+
+    generation: str
+    created: str
+    encoder: EncoderInfo
+    items: int
+    counts: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    index: Mapping[str, Any]
+    learned: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    files: tuple[FileRecord, ...] = ()
+    batches: int = 0
+    sequence: int = 0
+    format_version: int = FORMAT_VERSION
+
+    def to_bytes(self) -> bytes:
+        """Give the manifest as JSON with a checksum."""
+        return seal(asdict(self) | {"encoder": self.encoder.to_json()})
+
+    def index_config(self) -> IndexConfig:
+        """Give what the index must achieve.
+
+        Raises:
+            DamagedFileError: When that is not said, or in a way that this version cannot use.
+        """
+        try:
+            return IndexConfig(**self.index["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"the index settings of {self.generation} cannot be used ({error}); {WAY_OUT}"
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read a manifest and check that this version understands it.
+
+        Raises:
+            DamagedFileError: When it is missing, not what was written, or lacks a field.
+            BundleError: When it was written by a version that knows more.
+        """
+        data = unseal(path, _OF_ALL_VERSIONS)
+        version, features = data["format_version"], set(data["features"])
+        if version != FORMAT_VERSION or not features <= KNOWN_FEATURES:
+            raise BundleError(
+                f"{path} needs format {version} with features {sorted(features)}; this version reads format "
+                f"{FORMAT_VERSION} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
+            )
+        if wrong := misfit(data, _SCHEMA):
+            raise DamagedFileError(f"{path} cannot be used: {wrong}; {WAY_OUT}")
+        try:
+            files = tuple(FileRecord(**record) for record in data.pop("files"))
+            encoder = EncoderInfo.from_json(data.pop("encoder"))
+            manifest = cls(encoder=encoder, files=files, **{**data, "features": tuple(data["features"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
+        if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:
+            raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {WAY_OUT}")
+        if unsafe := [record.name for record in files if not _FILE_NAME.fullmatch(record.name)]:
+            raise DamagedFileError(f"{path} names files outside its folder: {unsafe[:3]}")
+        return manifest

@@ -1,0 +1,265 @@
+"""Write a generation, put it in force, and collect those that nobody needs any more."""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import (
+    LOG,
+    PENDING,
+    acknowledged,
+    batch_number,
+    digest_of,
+    forget_batches,
+    last_settled,
+    pending_mark,
+    require_newest,
+)
+from indexing.bundle.current import State, read_state, readable_states, write_state
+from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import BundleError, DamagedFileError
+from indexing.filesystem import fsops
+from indexing.filesystem.read_lock import unread
+from indexing.filesystem.write_lock import writing
+from indexing.index.tuning.recall import Asked
+from indexing.store.fusion import ModalityVectors
+
+KEPT_GENERATIONS = 3
+UNFINISHED, COMPACTING, FITTING = "unfinished", "compacting", "fitting"
+FOR_EVER = -1.0
+
+Content: TypeAlias = bytes | Path | Callable[[Path], str]
+"""Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
+
+
+def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
+    """Write a new generation and put it in force. The caller holds the lock of the bundle.
+
+    Args:
+        root: Folder of the bundle.
+        manifest: All but ``generation``, ``created`` and ``files``, which are filled in here.
+        files: For each name the bytes to write, an immutable file to link to, or a function that writes the path.
+    """
+    put_in_force(root, prepare(root, manifest, files))
+
+
+def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
+    """Give the folder for files that a new generation will link to.
+
+    Putting a generation in force removes that of ``unfinished``, also what a killed process left; who prepares another
+    kind removes it.
+    """
+    return root / f"{kind}-gen-files"
+
+
+def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: str = UNFINISHED) -> Path:
+    """Write a new generation under a temporary name, and give its folder; see `publish`."""
+    now = datetime.now(UTC)
+    generation = f"gen-{now:%Y%m%dt%H%M%S%fz}-{secrets.token_hex(4)}"
+    folder = root / f"{kind}-{generation}"
+    fsops.require_space(root, sum(len(content) for content in files.values() if isinstance(content, bytes)))
+    try:
+        fsops.make_folder(folder)
+        records = tuple(_written(folder, name, files[name]) for name in sorted(files))
+        complete = replace(
+            manifest,
+            generation=generation,
+            created=now.isoformat(timespec="seconds"),
+            files=records,
+            sequence=1 + _last_sequence(root),
+        )
+        fsops.write_bytes(folder / MANIFEST, complete.to_bytes())
+    except BaseException:  # on a full disk every byte counts
+        fsops.remove(folder)
+        raise
+    return folder
+
+
+def _written(folder: Path, name: str, content: Content) -> FileRecord:
+    """Write one file of a generation, and give its record."""
+    path = folder / name
+    fsops.make_folder(path.parent)
+    if isinstance(content, bytes):
+        fsops.write_bytes(path, content)
+        digest = hashlib.sha256(content).hexdigest()
+    elif isinstance(content, Path):
+        fsops.link_or_copy(content, path)
+        digest = fsops.sha256(path)
+    else:
+        digest = content(path)
+    return FileRecord(name, path.stat().st_size, digest)
+
+
+def put_in_force(root: Path, folder: Path) -> None:
+    """Give what `prepare` wrote its name and put it in force. The caller holds the lock of the bundle."""
+    generation = folder.name.split("-", 1)[1]
+    manifest = Manifest.read(folder / MANIFEST)
+    batches = manifest.batches
+    before = _known_state(root)
+    if batches < last_number(root):
+        require_newest(root)
+    # A generation that contains everything, as a new build does, needs nothing of the log: it may be damaged.
+    pending = acknowledged(root, before, batches) if before and batches < before.last else []
+    if before is None:
+        state = State(generation, batches, batches, newest=manifest.sequence)
+    else:
+        state = replace(before, last=max(batches, before.last))
+        state = state.succeeded_by(generation, batches, digest_of(pending), manifest.sequence)
+    fsops.write_bytes(pending_mark(root, generation), b"")
+    fsops.rename_folder(folder, root / generation)
+    write_state(root, state)
+    collect_garbage(root, state)
+
+
+def take_over(root: Path, folder: Path, generation: str, doing: str) -> None:
+    """Put what was prepared without the lock of a bundle in force, as soon as nobody else is writing to it.
+
+    What was added to the bundle meanwhile stays a change of the new generation.
+
+    Args:
+        root: Folder of the bundle.
+        folder: What `prepare` wrote; it is removed when it cannot be put in force.
+        generation: What it was made of.
+        doing: What made it, for the message.
+
+    Raises:
+        BundleError: When another generation was put in force meanwhile; that one stays.
+    """
+    try:
+        with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
+            state = read_state(root)
+            if state is None or state.generation != generation:
+                raise BundleError(f"{root} has got another generation during {doing}; run it again if it is due")
+            put_in_force(root, folder)
+    except BaseException:
+        fsops.remove(folder)
+        raise
+
+
+def _known_state(root: Path) -> State | None:
+    try:
+        return read_state(root)
+    except DamagedFileError:
+        return None
+
+
+def last_number(root: Path) -> int:
+    """Give the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
+    if _known_state(root):
+        return max(last_settled(root), *(state.last for state in readable_states(root)))
+    return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained(root)], default=0)
+
+
+def _contained(root: Path) -> list[int]:
+    """Give the last batch that each generation contains, but for those that cannot be opened."""
+    return [manifest.batches for manifest in _manifests(root)]
+
+
+def _last_sequence(root: Path) -> int:
+    """Give the largest number that a generation had, which is not given again: `newest` compares them."""
+    known = [state.newest for state in readable_states(root)]
+    return max([*known, *(manifest.sequence for manifest in _manifests(root))], default=0)
+
+
+def _manifests(root: Path) -> list[Manifest]:
+    found = []
+    for folder in root.glob("gen-*"):
+        with suppress(BundleError):
+            found.append(Manifest.read(folder / MANIFEST))
+    return found
+
+
+def collect_garbage(root: Path, state: State) -> None:
+    """Remove what is unfinished, what was not in force lately and nobody reads, and batches that all contain."""
+    for left in [*root.glob(f"{UNFINISHED}-gen-*"), *root.glob(f"{PENDING}-gen-*")]:
+        fsops.remove(left)
+    kept = {state.generation, *state.history[-(KEPT_GENERATIONS - 1) :]}
+    for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in kept):
+        with unread(folder / MANIFEST) as free:
+            if free:
+                # Half removed it must not be taken for a generation, should this end in between.
+                unfinished = root / f"{UNFINISHED}-{folder.name}"
+                fsops.rename_folder(folder, unfinished)
+                fsops.remove(unfinished)
+    forget_batches(root, min(_contained(root), default=0))
+
+
+@dataclass(frozen=True)
+class Items:
+    """The M items of a new generation.
+
+    Attributes:
+        ids: Their item_ids, in row order.
+        frozen: Their frozen vectors.
+        attributes: Their attributes, one line an item.
+        sample: So many queries of each kind the index is tuned on.
+    """
+
+    ids: ItemIds
+    frozen: ModalityVectors
+    attributes: pa.Table
+    sample: int
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What a bundle has learned, for other items.
+
+    Attributes:
+        vectors: (M, E) float32, what is indexed.
+        queries: Held-out queries of each kind.
+        files: The learned files.
+        told: What the manifest says of it.
+        features: The learned parts.
+    """
+
+    vectors: Vectors
+    queries: Asked
+    files: Mapping[str, bytes]
+    told: Mapping[str, Any]
+    features: tuple[str, ...]
+
+
+Carry: TypeAlias = Callable[[Bundle, Items], Carried]
+
+
+def learned_before(root: Path, fingerprint: str, carry: Carry | None, *, drop: bool) -> Bundle | None:
+    """Open the bundle whose learned parts a new build takes over; None when it has none, or these are dropped.
+
+    Raises:
+        BundleError: When what was learned would be lost, and nobody said that it may be.
+    """
+    try:
+        state = read_state(root)
+        manifest = None if state is None else Manifest.read(root / state.generation / MANIFEST)
+    except BundleError:  # what cannot be read is built anew
+        return None
+    if drop or manifest is None or not manifest.features:
+        return None
+    learned = f"{root} has learned {', '.join(manifest.features)}"
+    if manifest.encoder.fingerprint != fingerprint:
+        raise _lost(f"{learned} in the space of {manifest.encoder.name!r}, which is not that of the encoder given")
+    if carry is None:
+        raise _lost(learned, "give carry=retrieval.carry_over to keep that, or ")
+    try:
+        return Bundle.open(root)
+    except BundleError as error:
+        raise _lost(f"{learned}, but cannot be opened: {error}") from error
+
+
+def _lost(message: str, first: str = "") -> BundleError:
+    return BundleError(
+        message,
+        python=f"{first}drop_learned=True to build without it and fit again",
+        cli="build with --drop-learned, and fit again",
+    )

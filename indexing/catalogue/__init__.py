@@ -1,0 +1,1 @@
+"""The items of a source: columns, cleaning, validation, and what is quarantined."""

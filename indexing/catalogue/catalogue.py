@@ -1,0 +1,301 @@
+"""Items as they come from a source: cleaned, each row either kept or rejected with a reason."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from indexing.catalogue.arrow_values import python_rows, python_values
+from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_text
+from indexing.catalogue.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
+from indexing.catalogue.medium import Medium, media_in
+from indexing.catalogue.readers.base import Reader
+from indexing.catalogue.readers.csv import read_csv
+from indexing.catalogue.readers.datasets import DatasetReader, load_saved
+from indexing.catalogue.readers.folder import read_folder
+from indexing.catalogue.readers.jsonl import read_jsonl
+from indexing.catalogue.readers.listing import SUFFIXES
+from indexing.catalogue.readers.parquet import ParquetReader
+from indexing.catalogue.readers.urls import Remote, is_url, remote
+from indexing.catalogue.readers.webdataset import WebDatasetReader
+from indexing.catalogue.readers.whole_ids import with_whole_ids
+from indexing.catalogue.validation import Scan, scan
+from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
+from indexing.errors import CatalogueError, InputError
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_flag, check_path, check_whole
+
+__all__ = ["Catalogue", "Columns", "Item"]
+
+MOST_AT_ONCE = 2**31 - 1  # rows that Arrow reads
+SAVED_DATASET = "dataset:"
+Source = Path | str | Remote
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item to be encoded.
+
+    Attributes:
+        item_id: Its public id.
+        text: Its cleaned text, if any.
+        media: Its pictures, sounds and films, in this order.
+    """
+
+    item_id: str
+    text: str | None
+    media: tuple[Medium, ...] = ()
+
+
+class Catalogue:
+    """The items of a source, in its order.
+
+    Args:
+        reader: Where the rows come from.
+        columns: Which columns matter; found by their usual names when None.
+        images: Folder that picture paths start from; without one, paths are not followed.
+
+    Attributes:
+        source: Name of the source, for messages.
+
+    >>> from indexing.sample import items_path
+    >>> len(Catalogue.from_parquet(items_path()).columns.text)
+    2
+    """
+
+    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path | None) -> None:
+        check_columns(columns)
+        self.source = reader.name
+        self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
+        self.columns.check(reader.schema, reader.name)
+        named = None if columns is None else columns.item_id
+        if named is None and is_file_id(self.columns.item_id):
+            reader.notes.read_as.append(
+                f"{self.columns.item_id} taken for the item_id, as there is no other column of ids"
+            )
+        self.reader, self.images = with_whole_ids(reader, self.columns.item_id), images
+
+    @classmethod
+    def from_parquet(
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a Parquet file, or a folder of them; picture paths start from ``images``, or from the file's folder."""
+        return cls(ParquetReader(path), columns, _images(images, path))
+
+    @classmethod
+    def from_csv(
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a CSV file with a header."""
+        check_columns(columns)
+        return cls(read_csv(path, columns), columns, _images(images, path))
+
+    @classmethod
+    def from_jsonl(
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read a file with one JSON object a line."""
+        return cls(read_jsonl(path, columns), columns, _images(images, path))
+
+    @classmethod
+    def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
+        """Read the pictures below a folder, with a caption file beside each or one metadata file."""
+        check_columns(columns)
+        return cls(read_folder(check_path(folder, "folder"), columns), columns, Path(folder))
+
+    @classmethod
+    def from_webdataset(
+        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+    ) -> "Catalogue":
+        """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
+        check_columns(columns)
+        return cls(WebDatasetReader(check_path(source, "source")), columns, _folder(images))
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: object,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+    ) -> "Catalogue":
+        """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
+        check_columns(columns)
+        return cls(DatasetReader(dataset, columns), columns, _folder(images))
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        columns: Columns | NamedColumns | None = None,
+        images: Path | str | None = None,
+        allow_urls: bool = False,
+    ) -> "Catalogue":
+        """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
+
+        Args:
+            path: A file, a folder, a pattern of tar files, or the URL of a table.
+            columns: Which columns matter; found by their usual names when None.
+            images: Folder that picture paths start from.
+            allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
+
+        Raises:
+            CatalogueError: When it is missing or of an unknown kind.
+        """
+        check_flag(allow_urls, "allow_urls")
+        check_path(path)
+        if (source := str(path)).startswith(SAVED_DATASET):
+            folder = source.removeprefix(SAVED_DATASET)
+            return cls(
+                DatasetReader(load_saved(folder), columns, source), columns, check_path(images or folder, "images")
+            )
+        if is_url(source):
+            return cls._table(remote(source, allow_urls), columns, images)
+        path = Path(path)
+        if path.suffix.lower() == ".tar" or _holds_only(path, ".tar"):
+            return cls.from_webdataset(path, columns=columns, images=images)
+        if _holds_only(path, ".parquet"):
+            return cls.from_parquet(path, columns=columns, images=images or path)
+        if path.is_dir():
+            return cls.from_image_folder(path, columns=columns)
+        return cls._table(path, columns, images)
+
+    @classmethod
+    def _table(
+        cls, path: Path | Remote, columns: Columns | NamedColumns | None, images: Path | str | None
+    ) -> "Catalogue":
+        match path.suffix.lower():
+            case ".parquet" | ".pq":
+                return cls.from_parquet(path, columns=columns, images=images)
+            case ".csv" | ".tsv":
+                return cls.from_csv(path, columns=columns, images=images)
+            case ".jsonl" | ".ndjson":
+                return cls.from_jsonl(path, columns=columns, images=images)
+        if not isinstance(path, Remote) and not path.exists():
+            raise CatalogueError(f"{path}: there is no such file or folder")
+        raise CatalogueError(
+            f"cannot tell what {path} is; give a .parquet, .csv or .jsonl file, or a folder of pictures or .tar files"
+        )
+
+    def __len__(self) -> int:
+        return self.report.kept
+
+    @property
+    def attributes(self) -> pa.Table:
+        """One line a kept item: item_id, text columns, attributes, in plain types."""
+        return self._scan.attributes
+
+    @property
+    def rejects(self) -> pa.Table:
+        """One line a rejected row: source_row (from 0), item_id if it has one, reason."""
+        return self._scan.rejects
+
+    @property
+    def report(self) -> CleaningReport:
+        """What became of the rows."""
+        return self._scan.report
+
+    def batches(self, size: int) -> Iterator[list[Item]]:
+        """Give the kept items in order, at most ``size`` at a time, reading them from the source again.
+
+        Raises:
+            InputError: When the size is not positive.
+            CatalogueError: While reading, when the source is no longer what it was.
+        """
+        return self._batches(min(check_whole(size, "size"), MOST_AT_ONCE))
+
+    def vectors(self, size: int, dim: int | Mapping[Modality, int] | None = None) -> Iterator[VectorBatch]:
+        """Give the precomputed vectors of the kept items in order, at most ``size`` items at a time.
+
+        Args:
+            size: Items a batch.
+            dim: Length D that a vector must have, the same for all, or one for each modality; that of the source, the
+                same for all, when None.
+
+        Raises:
+            InputError: When the size is not positive.
+            CatalogueError: When the source has no vectors, or of several lengths, or of another than ``dim``.
+        """
+        size = min(check_whole(size, "size"), MOST_AT_ONCE)
+        if isinstance(dim, Mapping):
+            return self._vectors(size, check_lengths(self.source, self.vector_dims, dim))
+        return self._vectors(size, dict.fromkeys(self.columns.vectors, check_dim(self.source, self.vector_dims, dim)))
+
+    @cached_property
+    def vector_dims(self) -> dict[str, int]:
+        """Length that most vectors of each vector column have; 0 for a column without any."""
+        return column_dims(self.reader, self.columns)
+
+    def _vectors(self, size: int, dims: Mapping[str, int]) -> Iterator[VectorBatch]:
+        rows = self._scan.source_rows
+        start = 0
+        for batch in self._kept((self.columns.item_id, *dims), size):
+            item_ids = [clean_item_id(raw, Counter())[0] or "" for raw in python_values(batch.column(0))]
+            yield read_vectors(item_ids, rows[start : start + len(batch)], batch, dims)
+            start += len(batch)
+
+    def _batches(self, size: int) -> Iterator[list[Item]]:
+        columns, root = self.columns, self.images.resolve() if self.images else None
+        for batch in self._kept((columns.item_id, *columns.text, *columns.media), size):
+            yield [self._item(row, root) for row in python_rows(batch)]
+
+    def _kept(self, names: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of the kept rows, without empty batches."""
+        kept, start = self._scan.kept, 0
+        for batch in self.reader.batches(list(dict.fromkeys(names)), size):
+            wanted = kept[start : start + len(batch)]
+            start += len(batch)
+            if len(wanted) < len(batch):
+                break
+            if any(wanted):
+                yield batch.filter(pa.array(wanted, pa.bool_()))
+        if start != len(kept):
+            raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
+
+    def _item(self, row: Mapping[str, Any], root: Path | None) -> Item:
+        uncounted = Counter[str]()  # repairs were counted by the scan
+        item_id, _ = clean_item_id(row[self.columns.item_id], uncounted)
+        text = clean_text([row[name] for name in self.columns.text], uncounted)
+        return Item(item_id or "", text, tuple(media_in(row, self.columns, root)))
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return scan(self.reader, self.columns)
+
+
+def check_catalogue(catalogue: object) -> None:
+    """Check that what should be items is a catalogue.
+
+    Raises:
+        InputError: When it is something else, as a data frame.
+    """
+    if not isinstance(catalogue, Catalogue):
+        raise InputError(
+            f"catalogue is a {type(catalogue).__name__}; open a file or folder with Catalogue.open(PATH), or give a "
+            "table by Catalogue.from_dataset(datasets.Dataset.from_pandas(table))"
+        )
+
+
+def _images(images: Path | str | None, table: Source) -> Path | None:
+    """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
+    if images is None and not isinstance(table, Remote):
+        return check_path(table).parent
+    return check_path(images, "images") if images is not None else None
+
+
+def _folder(images: Path | str | None) -> Path | None:
+    """Give the folder that picture paths start from, if there is one."""
+    return check_path(images, "images") if images else None
+
+
+def _holds_only(path: Path, suffix: str) -> bool:
+    """Whether a folder is one of tar or Parquet files, with no picture or metadata file beside them."""
+    if not path.is_dir():
+        return False
+    suffixes = {file.suffix.lower() for file in path.iterdir() if not file.name.startswith((".", "_"))}
+    return suffix in suffixes and not suffixes & {*SUFFIXES, ".csv", ".jsonl"}

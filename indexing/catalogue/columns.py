@@ -1,0 +1,322 @@
+"""Which columns of a source are the item_id, the text, the picture and the attributes."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from indexing.catalogue.attribute_types import (
+    VECTOR,
+    is_embedding,
+    is_named_vector,
+    is_plain,
+    is_scalar,
+    is_text,
+    is_vector,
+    plain_type,
+    why_left_out,
+)
+from indexing.errors import CatalogueError, InputError
+from indexing.media.kind import Modality
+from indexing.runtime.arguments import check_kind, check_names
+
+__all__ = [
+    "VECTOR",
+    "VECTOR_NAMES",
+    "Columns",
+    "NamedColumns",
+    "check_columns",
+    "detect_columns",
+    "is_embedding",
+    "is_file",
+    "is_plain",
+    "is_text",
+    "plain_type",
+]
+
+ITEM_ID_NAMES = ("item_id", "id", "sku", "product_id", "article_id", "movie_id", "book_id", "asin", "parent_asin")
+TEXT_NAMES = ("title", "name", "caption", "text", "description", "keywords")
+IMAGE_NAMES = ("image", "images", "image_bytes", "image_path", "picture", "file_name")
+PATH = "path"  # of a picture where no other column is one of files
+FILE_ID_NAMES = ("file_name", "image_path", PATH)  # are ids where there is no other column of them
+AUDIO_NAMES = ("audio", "sound", "audio_bytes", "audio_path")
+VIDEO_NAMES = ("video", "video_bytes", "video_path")
+VECTOR_NAMES = {f"{modality}{VECTOR}": modality for modality in Modality}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that matter.
+
+    Attributes:
+        item_id: The public id of an item.
+        text: Text fields, joined in this order.
+        image: Bytes of a picture, a path to it, or a struct of both as in Hugging Face datasets; or a list of these. Of
+            several columns the pictures of an item are those of all, in this order.
+        attributes: What filters can use; every other column of a plain type when None.
+        audio: The same for sounds.
+        video: The same for films.
+        vectors: Precomputed embeddings for the ``vectors:`` encoder, among ``text_vector``, ``image_vector`` and
+            ``audio_vector``.
+    """
+
+    item_id: str
+    text: tuple[str, ...]
+    image: str | tuple[str, ...] | None
+    attributes: tuple[str, ...] | None = None
+    audio: str | None = None
+    video: str | None = None
+    vectors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kind(self.item_id, str, "item_id", "give the name of a column")
+        _name_columns(self, ("text", "attributes", "vectors"), ("attributes",))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The columns that hold pictures."""
+        return several(self.image)
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The columns that hold files."""
+        return (*self.images, *(name for name in (self.audio, self.video) if name))
+
+    def in_words(self) -> dict[str, str]:
+        """Say which columns were taken for what."""
+        return taken_in_words(asdict(self))
+
+    def check(self, schema: pa.Schema, source: str) -> None:
+        """Check that a source has these columns, and something to embed among them.
+
+        Raises:
+            CatalogueError: When it has not.
+        """
+        check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
+        check_kind(source, str, "source", "give what to call it")
+        named = (self.item_id, *self.text, *self.media, *self.vectors, *(self.attributes or ()))
+        for name in named:
+            if name not in schema.names:
+                close = difflib.get_close_matches(name, schema.names) or schema.names
+                raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
+        times = Counter(schema.names)
+        if twice := sorted({name for name in named if times[name] > 1}):
+            raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
+        if strange := [name for name in self.vectors if name not in VECTOR_NAMES]:
+            raise CatalogueError(
+                f"which modality the vectors in {strange} embed cannot be told; rename such columns to one of "
+                f"{list(VECTOR_NAMES)}"
+            )
+        if not (self.text or self.media or self.vectors):
+            raise CatalogueError(
+                f"{source} has neither text nor pictures among {schema.names}{_twins(times)}",
+                python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
+                cli="name them with --text or --image",
+            )
+        kinds = (
+            (self.text, can_be_text, "text"),
+            (self.media, is_file, "files or their paths"),
+            (self.vectors, is_vector, "lists of numbers"),
+        )
+        for names, fits, holds in kinds:
+            if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
+                raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
+
+    def attribute_names(self, schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
+        """Give the columns to keep beside the item_id, text first, and why each of the others is none of them."""
+        check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
+        taken = {self.item_id, *self.media, *self.text, *self.vectors}
+        others = dict.fromkeys(name for name in schema.names if name not in taken)
+        wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
+        times = Counter(schema.names)
+        reasons = {name: self._why_not(name, times[name], schema) for name in {**wanted, **others}}
+        kept = [name for name in wanted if reasons[name] is None]
+        unused = dict.fromkeys(others.keys() - wanted.keys(), "it is not among the attributes that were asked for")
+        left_out = {name: reason or unused.get(name) for name, reason in reasons.items()}
+        return kept, {name: reason for name, reason in left_out.items() if reason is not None}
+
+    @staticmethod
+    def _why_not(name: str, times: int, schema: pa.Schema) -> str | None:
+        """Say why a column cannot be an attribute, or give None when it can."""
+        if times > 1:
+            return f"{times} columns have this name"
+        if name == "item_id":
+            return "item_id is the name of the ids themselves"
+        kind = schema.field(name).type
+        return None if is_plain(kind) or is_named_vector(name, kind) else why_left_out(kind)
+
+
+def _twins(times: Counter[str]) -> str:
+    twins = sorted(name for name, count in times.items() if count > 1)
+    return (
+        f", where several columns are named {' and '.join(map(repr, twins))} and none of them is taken" if twins else ""
+    )
+
+
+@dataclass(frozen=True)
+class NamedColumns:
+    """Names for some of the columns; those that are None are found by their usual names."""
+
+    item_id: str | None = None
+    text: tuple[str, ...] | None = None
+    image: str | tuple[str, ...] | None = None
+    audio: str | None = None
+    video: str | None = None
+    vectors: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.item_id is not None:
+            check_kind(self.item_id, str, "item_id", "give the name of a column, or None")
+        _name_columns(self, ("text", "vectors"), ("text", "vectors"))
+
+
+def _name_columns(columns: object, lists: Sequence[str], perhaps: Sequence[str]) -> None:
+    """Check names of columns, lists of them where several are meant, and hold the lists as tuples."""
+    for name in lists:
+        if (given := getattr(columns, name)) is not None or name not in perhaps:
+            object.__setattr__(columns, name, tuple(check_names(given, name)))
+    for name in ("image", "audio", "video"):
+        given = getattr(columns, name)
+        if isinstance(given, list | tuple) and name == "image":
+            object.__setattr__(columns, name, tuple(check_names(given, name)))
+        elif given is not None:
+            check_kind(given, str, name, "give the name of a column, or None")
+
+
+def check_columns(columns: object) -> None:
+    """Check that columns are named in a way that is known.
+
+    Raises:
+        InputError: When they are not, as by a dict.
+    """
+    if columns is not None and not isinstance(columns, Columns | NamedColumns):
+        raise InputError(
+            f"columns are given as {type(columns).__name__}; give Columns('id', ('title',), 'image') or None to have "
+            "them found by their usual names"
+        )
+
+
+def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedColumns | None = None) -> Columns:
+    """Find the columns by their usual names, but for those that are named.
+
+    >>> detect_columns(  # doctest: +ELLIPSIS
+    ...     pa.schema({"id": pa.string(), "description": pa.string(), "title": pa.string()})
+    ... )
+    Columns(item_id='id', text=('title', 'description'), image=None, attributes=None, audio=None, ...)
+
+    Raises:
+        CatalogueError: When there is no column for the item_id.
+    """
+    named = named or NamedColumns()
+    item_id = named.item_id or id_name(schema)
+    if item_id is None:
+        raise CatalogueError(
+            f"{source} has no column named item_id, id, sku or the like among {schema.names}",
+            python="name it with NamedColumns(item_id=…)",
+            cli="name it with --id",
+        )
+    text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
+
+    def files(names: tuple[str, ...]) -> str | None:
+        return next((name for name in _present(names, schema) if is_file(schema.field(name).type)), None)
+
+    vectors = tuple(name for name in _present(VECTOR_NAMES, schema) if is_vector(schema.field(name).type))
+    audio, video = named.audio or files(AUDIO_NAMES), named.video or files(VIDEO_NAMES)
+    image = several(named.image) or _pictures(schema) or several(None if audio or video else files((PATH,)))
+    return Columns(
+        item_id,
+        text if named.text is None else named.text,
+        image if len(image) > 1 else next(iter(image), None),
+        audio=audio,
+        video=video,
+        vectors=vectors if named.vectors is None else named.vectors,
+    )
+
+
+def id_name(schema: pa.Schema) -> str | None:
+    """Find the column that usually holds the item_ids, or else the one that names files."""
+    files = (name for name in _present(FILE_ID_NAMES, schema) if is_scalar(schema.field(name).type))
+    return next(iter(_present(ITEM_ID_NAMES, schema)), None) or next(files, None)
+
+
+def is_file_id(item_id: str) -> bool:
+    """Whether a column is that of the item_ids only where there is no other."""
+    return alike(item_id) in map(alike, FILE_ID_NAMES)
+
+
+def _pictures(schema: pa.Schema) -> tuple[str, ...]:
+    """Find the columns of pictures: that of a usual name, and the numbered ones of this name, as ``image1, image2``."""
+    for usual in IMAGE_NAMES:
+        bare = [name for name in _present((usual,), schema) if is_file(schema.field(name).type)]
+        found = {
+            int(m[1]): name
+            for name in schema.names
+            if (m := re.fullmatch(f"{alike(usual)}([0-9]{{1,4}})", alike(name)))
+        }
+        numbered = [found[number] for number in sorted(found) if is_file(schema.field(found[number]).type)]
+        # Others are sizes, or whatever numbers can say: image_64, image_256.
+        if numbered and sorted(found) != list(range(min(found), min(found) + len(found))):
+            numbered = []
+        if numbered and min(found) <= (2 if bare else 1):
+            return (*bare, *numbered)
+        if bare:
+            return tuple(bare)
+    return ()
+
+
+def several(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Give the name of a column, of several or of none as a tuple.
+
+    >>> several("front"), several(["front", "back"]), several(None)
+    (('front',), ('front', 'back'), ())
+    """
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def taken_in_words(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Say which columns were taken for what, as they are written in a manifest.
+
+    >>> taken_in_words({"item_id": "sku", "text": ["title"], "image": ["front", "back"], "audio": None})
+    {'item_id': 'sku', 'texts': 'title', 'pictures': 'front, back'}
+    """
+    kinds = {"item_id": "item_id", "text": "texts", "image": "pictures", "audio": "sounds", "video": "films"}
+    kinds["vectors"] = "vectors"
+    told = {words: ", ".join(several(columns.get(kind))) for kind, words in kinds.items()}
+    return {words: names for words, names in told.items() if names}
+
+
+def alike(name: str) -> str:
+    """Give a name without case, spaces and signs: those of other writers are found by it.
+
+    >>> alike("itemId"), alike("Item ID"), alike("ITEM_ID")
+    ('itemid', 'itemid', 'itemid')
+    """
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
+    """Give the columns of these names, as they are written in the schema; names that differ in case only are alike."""
+    times = Counter(schema.names)
+    written: dict[str, list[str]] = {}
+    for name in times:
+        written.setdefault(alike(name), []).append(name)
+    found = [name if times[name] else next(iter(written.get(alike(name), [])), name) for name in names]
+    return [name for name in dict.fromkeys(found) if times[name] == 1]
+
+
+def is_file(kind: pa.DataType) -> bool:
+    """Whether a type can hold files: bytes, paths, a struct of both, or lists of these."""
+    if pa.types.is_struct(kind):
+        return any(field.name in ("bytes", "path") for field in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return is_file(kind.value_type)
+    return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def can_be_text(kind: pa.DataType) -> bool:
+    """Whether values of a type can be embedded as text: texts, lists of them, and single values of whatever kind."""
+    return is_text(kind) or is_scalar(kind)

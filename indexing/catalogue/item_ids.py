@@ -1,0 +1,238 @@
+"""The two names of an item: its item_id (public, a string) and its row (internal, int64)."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexing.arrays.types import Mask, Rows
+from indexing.catalogue.arrow_values import require_utf8
+from indexing.errors import InputError, UnknownItemError, examples
+from indexing.runtime.arguments import check_iterable
+
+LONGEST_ITEM_ID = 512
+_LOOKED_AT = 200_000  # ids among which one that is spelled alike is looked for
+
+
+class ItemIds(Sequence[str]):
+    """The item_ids of a bundle in row order; row ``i`` is item ``ids[i]``, and the length is the number of rows.
+
+    >>> ids = ItemIds(["mug-1", "cup-7", "shoe-3"])
+    >>> ids.rows(["shoe-3", "mug-1"])
+    array([2, 0])
+    >>> ids[1]
+    'cup-7'
+    """
+
+    def __init__(self, item_ids: Iterable[str]) -> None:
+        self._ids = tuple(check_iterable(item_ids, "item_ids"))
+        _check(self._ids)
+        self._row_of = {item_id: row for row, item_id in enumerate(self._ids)}
+        self._moved: dict[str, int | None] = {}  # what has changed since; the large table is shared
+
+    def changed(self, *changes: tuple[Iterable[str], Sequence[str]]) -> "ItemIds":
+        """Give these items after changes, each of which takes some out and then puts others in at the end.
+
+        No row moves. An item that is put in again has its new row; the old one stays and is no longer alive.
+
+        >>> after = ItemIds(["a", "b"]).changed(([], ["a"]), (["b"], ["c"]))
+        >>> after.rows(["a", "c"]), after.alive.tolist(), "b" in after
+        (array([2, 3]), [False, False, True, True], False)
+        """
+        after = copy(self)
+        after._moved = dict(self._moved)
+        ids = list(self._ids)
+        for removed, added in changes:
+            _check(added)
+            after._moved.update(dict.fromkeys(removed))
+            after._moved.update({item_id: row for row, item_id in enumerate(added, start=len(ids))})
+            ids += added
+        after._ids = tuple(ids)
+        return after
+
+    @property
+    def alive(self) -> Mask:
+        """(N,) bool: the rows that hold an item, all but those taken out or put in again."""
+        alive: Mask = np.ones(len(self), np.bool_)
+        alive[len(self._row_of) :] = False
+        for item_id, row in self._moved.items():
+            if (before := self._row_of.get(item_id)) is not None:
+                alive[before] = False
+            if row is not None:
+                alive[row] = True
+        return alive
+
+    def row(self, item_id: object) -> int | None:
+        """Give the row of an item, or None when it is not among these."""
+        if not isinstance(item_id, str):
+            return None
+        return self._moved[item_id] if item_id in self._moved else self._row_of.get(item_id)
+
+    def rows(self, item_ids: Iterable[str]) -> Rows:
+        """Give the row of each item_id.
+
+        Raises:
+            UnknownItemError: When an id is not among these items.
+        """
+        wanted = list(check_iterable(item_ids, "item_ids"))
+        rows = [self.row(item_id) for item_id in wanted]
+        if None in rows:
+            unknown = [item_id for item_id, row in zip(wanted, rows, strict=True) if row is None]
+            as_text = [item for item in unknown if not isinstance(item, str) and str(item) in self]
+            if as_text:
+                verb = "is" if len(as_text) == 1 else "are"
+                raise UnknownItemError(
+                    f"item ids are texts: {examples(as_text)} {verb} not in this bundle, but "
+                    f"{examples(map(str, as_text))} {verb}; give text"
+                )
+            raise UnknownItemError(
+                f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}"
+                f"{self.alike(unknown[0])}",
+                python="check their spelling, or put the items in with add()",
+                cli="check their spelling, or put the items in with `commonspace add`",
+            )
+        return np.array(rows, np.int64)
+
+    def alike(self, item_id: object) -> str:
+        """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
+        wanted = str(item_id)
+        near = (one for one in self._ids[:_LOOKED_AT] if abs(len(one) - len(wanted)) <= 2)
+        folded = {one.casefold(): one for one in near if one in self}
+        close = get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.75)
+        return f"; did you mean {folded[close[0]]!r}?" if close else ""
+
+    def known(self, item_ids: Iterable[str]) -> list[str]:
+        """Keep those ids that are among these items, in the order given."""
+        return [item_id for item_id in check_iterable(item_ids, "item_ids") if item_id in self]
+
+    def __contains__(self, item_id: object) -> bool:
+        return self.row(item_id) is not None
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 - int or slice, as in tuple
+        return self._ids[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ItemIds) and (self._ids, self._moved) == (other._ids, other._moved)
+
+    def __hash__(self) -> int:
+        return hash(self._ids)
+
+    def __repr__(self) -> str:
+        return f"ItemIds({len(self)} items: {examples(self._ids)})"
+
+
+def _check(item_ids: Sequence[str]) -> None:
+    if problems := [bad for bad in item_ids if item_id_problem(bad)]:
+        raise InputError(f"{item_id_problem(problems[0])}: {examples(problems)}; give each item a usable item_id")
+    if len(set(item_ids)) != len(item_ids):
+        seen: set[str] = set()
+        twice = [i for i in item_ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+        raise InputError(f"{len(twice)} item ids appear more than once, e.g. {examples(twice)}; make them unique")
+
+
+def item_id_problem(item_id: object) -> str | None:
+    """Say what makes a value unusable as an item_id, or None when it is fine.
+
+    >>> item_id_problem("mug-1") is None
+    True
+    >>> item_id_problem(" ")
+    'blank item_id'
+    """
+    if not isinstance(item_id, str):
+        return f"item_id of type {type(item_id).__name__} instead of str"
+    if not item_id.strip():
+        return "blank item_id"
+    if len(item_id) > LONGEST_ITEM_ID:
+        return f"item_id longer than {LONGEST_ITEM_ID} characters"
+    if not item_id.isprintable():
+        return "item_id with control characters"
+    return None
+
+
+_DECIMAL = re.compile(r"(-?\d+)\.0+")
+_WHOLE = re.compile(r"-?\d+")
+
+
+def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
+    """Give ids as strings, null where there is none.
+
+    Text stays as it is written. Floating and decimal numbers are taken where they are whole, which is how pandas keeps
+    whole numbers beside missing ones, and databases those of a NUMBER column; what is not finite is missing.
+
+    Raises:
+        InputError: When the column holds something else, or a number that is not whole; names the first one.
+
+    >>> id_texts(pa.array([7.0, None, float("nan")]), "item_id").to_pylist()
+    ['7', None, None]
+    """
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if _is_text(kind):
+        require_utf8(values, name)
+    if pa.types.is_floating(kind):
+        values = values.cast(pa.float64())
+        values = pc.if_else(pc.is_finite(values), values, None)
+        _check_whole(values, pc.equal(pc.floor(values), values), name)
+        return pc.cast(values, pa.int64(), safe=False).cast(pa.string())
+    if pa.types.is_decimal(kind):
+        values = values.cast(pa.decimal128(kind.precision, kind.scale)) if kind.bit_width < 128 else values
+        _check_whole(values, pc.equal(pc.floor(values), values), name)
+        return pa.array([None if one is None else str(int(one)) for one in values.to_pylist()], pa.string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        raise InputError(f"column {name!r} holds bytes ({kind}), which are no ids; write them as text")
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(f"column {name!r} of type {kind} cannot hold ids; give text or whole numbers")
+    return values.cast(pa.string())
+
+
+def without_point(ids: pa.Array) -> pa.Array | None:
+    """Write ids without ``.0`` where all of them have it; None where they have not.
+
+    That is how pandas writes whole numbers to text as soon as one of them is missing.
+
+    >>> without_point(pa.array(["1.0", None, "12.0"])).to_pylist(), without_point(pa.array(["1.0", "2"]))
+    (['1', None, '12'], None)
+    """
+    if ids.null_count == len(ids) or not pc.all(pc.match_substring_regex(ids, r"^-?\d+\.0$")).as_py():
+        return None
+    return pc.replace_substring_regex(ids, r"\.0$", "")
+
+
+def other_spelling(item_id: str) -> str | None:
+    """Give how else a whole number is written as an id, ``"1"`` for ``"1.0"`` and the other way round; None for others.
+
+    >>> other_spelling("1.0"), other_spelling("1"), other_spelling("v1.0")
+    ('1', '1.0', None)
+    """
+    if found := _DECIMAL.fullmatch(item_id):
+        return found[1]
+    return f"{item_id}.0" if _WHOLE.fullmatch(item_id) else None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _check_whole(values: pa.Array, whole: pa.Array, name: str) -> None:
+    """Check that numbers are whole, and small enough for that to be certain."""
+    bad = pc.fill_null(pc.invert(whole), False)
+    if pa.types.is_floating(values.type):
+        bad = pc.or_(bad, pc.fill_null(pc.greater(pc.abs(values), 2.0**53), False))
+    if pc.any(bad).as_py():
+        row = pc.index(bad, True).as_py()
+        raise InputError(
+            f"column {name!r} of type {values.type} cannot hold ids: {values[row].as_py()} in row {row} (from 0) is no "
+            "whole number that it can hold exactly; write ids as text"
+        )

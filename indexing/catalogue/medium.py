@@ -1,0 +1,90 @@
+"""What an item may bring beside its text: pictures, sounds and films, as bytes or as paths."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexing.catalogue.cleaning import file_reference, file_value, shown_name
+from indexing.catalogue.columns import Columns
+from indexing.media.kind import Kind
+
+BAR = "|"
+SEPARATORS = (BAR, ";", ",")  # of several paths in one value
+MOST_TRIED = 1000  # paths of a value, when one is looked for that leads to a file
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One picture, sound or film of an item.
+
+    Attributes:
+        kind: What it is.
+        source: The bytes of its file, or the path of it; None when it cannot be used.
+        problem: Why it cannot be used.
+        name: The path as the source gives it, for reasons; empty for bytes.
+    """
+
+    kind: Kind
+    source: bytes | Path | None
+    problem: str | None = None
+    name: str = field(default="", compare=False)
+
+
+def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa: ANN401 - of a file
+    """Give the media that a value of a source holds: none, one, or a list of them.
+
+    A path that leads nowhere is read as a list of paths, separated by bars, or by commas or semicolons where such a
+    part leads to a file.
+
+    >>> [medium.source for medium in media_of(Kind.IMAGE, [b"one", None, b"two"], Path("/"))]
+    [b'one', b'two']
+    """
+    media = []
+    for one in _apart(kind, value, root):
+        source, problem = file_reference(one, root, kind)
+        if isinstance(source, Path) and _may_be_several(source, one):
+            source, problem = None, f"{kind} file is missing, and several are written as a.jpg|b.jpg: {shown_name(one)}"
+        if source is not None or problem is not None:
+            media.append(Medium(kind, source, problem, shown_name(one) if isinstance(source, Path) else ""))
+    return media
+
+
+def _apart(kind: Kind, value: Any, root: Path | None) -> list[Any]:  # noqa: ANN401 - of a file
+    """Give the files that a value names, one by one."""
+    if isinstance(value, list):
+        return [part for one in value for part in _apart(kind, one, root)]
+    text = file_value(value)
+    if not isinstance(text, str) or root is None or "://" in text or not any(map(text.__contains__, SEPARATORS)):
+        return [value]
+    if _leads_to_a_file(kind, text, root):
+        return [value]
+    bare = text.strip()
+    if bare.startswith("[") and bare.endswith("]"):  # as Python writes lists
+        parts = [part.strip().strip("\"'") for part in bare[1:-1].split(",")]
+        return parts if _any_file(kind, parts, root) else [value]
+    for separator in SEPARATORS:
+        parts = [part.strip() for part in text.split(separator) if part.strip()]
+        if len(parts) > 1 and (separator == BAR or _any_file(kind, parts, root)):
+            return parts
+    return [value]
+
+
+def _may_be_several(path: Path, value: Any) -> bool:  # noqa: ANN401 - of a file
+    return any(separator in str(file_value(value)) for separator in SEPARATORS) and not path.exists()
+
+
+def _any_file(kind: Kind, paths: Sequence[str], root: Path) -> bool:
+    return any(_leads_to_a_file(kind, path, root) for path in paths[:MOST_TRIED])
+
+
+def _leads_to_a_file(kind: Kind, path: str, root: Path) -> bool:
+    source, _ = file_reference(path, root, kind)
+    return isinstance(source, Path) and source.exists()
+
+
+def media_in(row: Mapping[str, Any], columns: Columns, root: Path | None) -> list[Medium]:
+    """Give the pictures, sounds and films of a row of a source, in this order; paths start from a resolved folder."""
+    named = [(Kind.IMAGE, name) for name in columns.images]
+    named += [(kind, name) for kind, name in ((Kind.AUDIO, columns.audio), (Kind.VIDEO, columns.video)) if name]
+    return [medium for kind, name in named for medium in media_of(kind, row[name], root)]

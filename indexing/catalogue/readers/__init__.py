@@ -1,0 +1,1 @@
+"""Where items come from: each reader gives record batches, as often as asked."""

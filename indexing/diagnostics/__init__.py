@@ -1,0 +1,1 @@
+"""What is wrong with a source or a bundle: inspect and doctor."""

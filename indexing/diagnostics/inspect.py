@@ -1,0 +1,240 @@
+"""What a source holds, before anything is built from it: one pass over all of it, with no more than a batch in memory.
+
+Beside that, each item costs its item_id and some thirty bytes of hashes and sizes.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from typing import Any
+
+from indexing.catalogue.arrow_values import python_rows
+from indexing.catalogue.attributes import AttributeColumns
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.cleaning import clean_text, reason_kind
+from indexing.catalogue.medium import media_in
+from indexing.catalogue.validation import NOTHING, IdJudge
+from indexing.diagnostics.inspect_counts import EXAMPLES, Pictures, Texts, quantiles
+from indexing.errors import InputError
+from indexing.media.images import PictureLimits
+from indexing.media.kind import Kind
+
+ROWS = 64  # at once, since pictures and sounds are read with them
+MEMBERS = 6  # of a group, as examples
+SAMPLED = 24
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Items that are the same, or nearly.
+
+    Attributes:
+        groups: How many groups of two or more.
+        items: Items in them.
+        examples: Source rows and item_ids of some members of the largest groups.
+    """
+
+    groups: int
+    items: int
+    examples: list[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a source holds.
+
+    Attributes:
+        source: Its name.
+        limit: How many rows were looked at, if not all.
+        rows: Rows looked at; ``kept`` and all of ``rejected`` add up to it.
+        kept: Rows that would become items.
+        rejected: Rows that would not, by reason.
+        rejected_examples: Some of them, with source_row, item_id and reason.
+        coverage: Kept rows that have text, image, audio, video.
+        text: Bytes, quantiles of the length in characters, guesses at the language, exact duplicates.
+        image: Bytes, formats, quantiles of sizes, unusable pictures, exact and near duplicates.
+        audio: Bytes, where there is such a column.
+        sampled: Source rows of some items drawn at random.
+        columns: Attributes and what each holds; why columns are text, or left out; how the source was read.
+        left_out: Files of a folder that are no rows and were not looked at, by what they are.
+    """
+
+    source: str
+    limit: int | None
+    rows: int
+    kept: int
+    rejected: dict[str, int]
+    rejected_examples: list[dict[str, Any]]
+    coverage: dict[str, int]
+    text: dict[str, Any]
+    image: dict[str, Any]
+    audio: dict[str, Any]
+    sampled: list[int]
+    left_out: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+class _Pass:
+    """What one pass over a catalogue has seen so far."""
+
+    def __init__(self, catalogue: Catalogue, limits: PictureLimits) -> None:
+        self.catalogue, self.columns = catalogue, catalogue.columns
+        self.root = catalogue.images.resolve() if catalogue.images else None
+        self.rows = self.kept = self.audio_size = 0
+        self.items_with: Counter[Kind] = Counter()
+        self.ids = IdJudge(Counter())
+        self.rejected: Counter[str] = Counter()
+        self.rejects: list[dict[str, Any]] = []
+        self.texts, self.pictures = Texts(), Pictures(limits)
+        self.sampled: list[int] = []
+        self._random = random.Random(0)  # noqa: S311 - a sample to look at
+
+    def reject(self, row: int, item_id: str | None, problem: str) -> None:
+        self.rows += 1
+        self.rejected[reason_kind(problem)] += 1
+        if len(self.rejects) < EXAMPLES:
+            self.rejects.append({"source_row": row, "item_id": item_id, "reason": problem})
+
+    def see(self, row: int, values: dict[str, Any]) -> None:
+        item_id, problem = self.ids.judge(values[self.columns.item_id], row)
+        text = clean_text([values[name] for name in self.columns.text], Counter()) if problem is None else None
+        media = media_in(values, self.columns, self.root)
+        if problem is None and text is None and not media:
+            problem = NOTHING
+        if problem is not None or item_id is None:
+            self.reject(row, item_id, problem or NOTHING)
+            return
+        self.rows += 1
+        self._sample(row)
+        if text is not None:
+            self.texts.add(row, text)
+        self.items_with.update({medium.kind for medium in media})
+        for medium in media:
+            if medium.kind is Kind.IMAGE:
+                self.pictures.add(row, item_id, medium.source, medium.problem)
+            elif medium.kind is Kind.AUDIO and isinstance(medium.source, bytes):
+                self.audio_size += len(medium.source)
+
+    def _sample(self, row: int) -> None:
+        """Keep each kept row with equal chances, without knowing how many there will be."""
+        self.kept += 1
+        if len(self.sampled) < SAMPLED:
+            self.sampled.append(row)
+        elif (place := self._random.randrange(self.kept)) < SAMPLED:
+            self.sampled[place] = row
+
+
+def inspect_catalogue(
+    catalogue: Catalogue,
+    *,
+    limit: int | None = None,
+    limits: PictureLimits | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Inspection:
+    """Look at every row of a catalogue, or at the first ones.
+
+    Args:
+        catalogue: The source.
+        limit: How many rows to look at; all when None.
+        limits: What a single picture may cost.
+        progress: Called with the number of rows after each batch.
+
+    Raises:
+        InputError: When the limit is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"{limit} rows cannot be looked at; give a limit of at least 1")
+    seen = _Pass(catalogue, limits or PictureLimits())
+    columns = seen.columns
+    names = [columns.item_id, *columns.text, *columns.media]
+    before = 0
+    for row, values in numbered_rows(catalogue, names, limit):
+        seen.see(row, values)
+        if progress and row - before >= ROWS:
+            progress(row - before)
+            before = row
+    for row, problem in catalogue.reader.malformed.items():
+        if limit is None or row < limit:
+            seen.reject(row, None, problem)
+    return _summary(seen, limit)
+
+
+def numbered_rows(
+    catalogue: Catalogue, names: Sequence[str], limit: int | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give some columns of the readable rows with their number in the source."""
+    numbers = (number for number in count() if number not in catalogue.reader.malformed)
+    for batch in catalogue.reader.batches(list(dict.fromkeys(names)), ROWS if limit is None else min(ROWS, limit)):
+        for values in python_rows(batch):
+            number = next(numbers)
+            if limit is not None and number >= limit:
+                return
+            yield number, values
+
+
+def _summary(seen: _Pass, limit: int | None) -> Inspection:
+    texts, pictures = seen.texts, seen.pictures
+    coverage = {"text": len(texts.lengths), "image": seen.items_with[Kind.IMAGE]}
+    for kind, name in ((Kind.AUDIO, seen.columns.audio), (Kind.VIDEO, seen.columns.video)):
+        coverage |= {str(kind): seen.items_with[kind]} if name else {}
+    return Inspection(
+        source=seen.catalogue.source,
+        limit=limit,
+        rows=seen.rows,
+        kept=seen.kept,
+        rejected=dict(seen.rejected),
+        rejected_examples=sorted(seen.rejects, key=lambda reject: reject["source_row"]),
+        coverage=coverage,
+        text={
+            "bytes": texts.size,
+            "characters": quantiles(texts.lengths),
+            "language_guess": dict(texts.languages.most_common()),
+            "duplicates": _groups(texts.keys.equal(), seen),
+        },
+        image={
+            "bytes": sum(pictures.sizes),
+            "usable": len(pictures.widths),
+            "formats": dict(pictures.formats.most_common()),
+            "width": quantiles(pictures.widths),
+            "height": quantiles(pictures.heights),
+            "file_bytes": quantiles(pictures.sizes),
+            "unusable": {"reasons": dict(pictures.reasons.most_common()), "examples": pictures.unusable},
+            "duplicates": _groups(pictures.keys.equal(), seen),
+            "near_duplicates": _groups(pictures.looks.near(), seen),
+            "without_detail": pictures.flat,
+        },
+        audio={"bytes": seen.audio_size} if seen.columns.audio else {},
+        sampled=sorted(seen.sampled),
+        columns=_columns(seen.catalogue, limit),
+        left_out=dict(seen.catalogue.reader.left_out),
+    )
+
+
+def _columns(catalogue: Catalogue, limit: int | None) -> dict[str, Any]:
+    found = AttributeColumns(catalogue.reader, catalogue.columns)
+    found.look(limit)
+    return {
+        "item_id": catalogue.columns.item_id,
+        "taken": catalogue.columns.in_words(),
+        "attributes": found.in_words(),
+        "as_text": found.as_text(),
+        "columns_left_out": found.left_out,
+        "read_as": list(catalogue.reader.notes.read_as),
+    }
+
+
+def _groups(groups: list[list[int]], seen: _Pass) -> Groups:
+    shown = [group[:MEMBERS] for group in groups[:EXAMPLES]]
+    wanted = {row for group in shown for row in group}
+    name_of = {row: item_id for item_id, row in seen.ids.first_row.items() if row in wanted} if wanted else {}
+    return Groups(
+        groups=len(groups),
+        items=sum(map(len, groups)),
+        examples=[[{"source_row": row, "item_id": name_of[row]} for row in group] for group in shown],
+    )

@@ -1,0 +1,1 @@
+"""Encoders of different spaces: a learned bridge, or separate spaces side by side."""

@@ -1,0 +1,230 @@
+"""From one space to another, learned from texts that both embed: sounds of one model among pictures of another.
+
+Two maps are fitted, and the one that finds more held-out texts is kept: ridge regression, which may stretch, and
+orthogonal Procrustes, which only turns. Both are linear with centred sides, solved in closed form.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
+from indexing.filesystem.damaged_files import read_as
+
+Matrix: TypeAlias = NDArray[np.float64]
+METHODS = ("ridge", "orthogonal")
+PENALTIES = tuple(float(10.0**power) for power in range(-5, 3))  # in units of the mean variance of a source axis
+FEWEST = 20
+HELD_OUT, MOST_HELD_OUT = 0.15, 1_000  # share of the texts for choosing, and as many again for the report
+
+
+@dataclass(frozen=True)
+class BridgeScore:
+    """How well a map took held-out texts to where the other encoder has them.
+
+    Attributes:
+        recall_at_1: Share of texts whose own vector is the nearest among those of all held-out texts.
+        recall_at_10: Share of texts whose own vector is among the ten nearest.
+        mean_cosine: Mean cosine between a mapped vector and the one that it should be.
+    """
+
+    recall_at_1: float
+    recall_at_10: float
+    mean_cosine: float
+
+
+@dataclass(frozen=True)
+class BridgeReport:
+    """What was fitted, and on how much.
+
+    Attributes:
+        texts: Number of texts in all.
+        held_out: Number of texts that the scores are over; neither fitting nor choosing saw them.
+        method: ``"ridge"`` or ``"orthogonal"``: the one that is kept.
+        penalty: That of the ridge, chosen on other held-out texts, in units of the mean variance of a source axis.
+        scores: For each method that was fitted.
+    """
+
+    texts: int
+    held_out: int
+    method: str
+    penalty: float
+    scores: Mapping[str, BridgeScore]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "BridgeReport":
+        """Read what `to_json` gave."""
+        scores = {method: BridgeScore(**score) for method, score in data["scores"].items()}
+        return cls(**{**data, "scores": scores})
+
+
+@dataclass(frozen=True, eq=False)
+class Bridge:
+    """A centred linear map from vectors of length S to unit vectors of length T.
+
+    Attributes:
+        matrix: (S, T) float32.
+        source_mean: (S,) float32, taken away first.
+        target_mean: (T,) float32, added last.
+        report: How it was fitted.
+        origin: Hash of what it was fitted on: another value means another map.
+
+    >>> rng = np.random.default_rng(0)
+    >>> source = unit(rng.normal(size=(200, 8)))
+    >>> turned = source[:, ::-1]
+    >>> bridge = Bridge.fit(source, turned)
+    >>> bool(np.allclose(bridge.apply(source), turned, atol=1e-3))
+    True
+    """
+
+    matrix: Vectors
+    source_mean: Vectors
+    target_mean: Vectors
+    report: BridgeReport
+    origin: str
+
+    @classmethod
+    def fit(
+        cls, source_texts: Vectors, target_texts: Vectors, *, method: str = "best", seed: int = 0, origin: str = ""
+    ) -> "Bridge":
+        """Fit a bridge on the same texts in both spaces.
+
+        Args:
+            source_texts: (N, S) vectors of the texts in the space to leave.
+            target_texts: (N, T) vectors of the same texts, in the same order, in the space to reach.
+            method: ``"ridge"``, ``"orthogonal"``, or ``"best"`` for the one with the higher recall.
+            seed: Draws the held-out texts.
+            origin: Hash of the texts and both encoders; without it, of the vectors.
+
+        Returns:
+            The bridge, fitted on all texts by the method and penalty that held-out ones chose.
+
+        Raises:
+            InputError: For an unknown method, or fewer than 20 texts.
+            ShapeError: When the arrays are not (N, S) and (N, T).
+            VectorError: When a vector is not finite.
+        """
+        source, target = _checked(source_texts, target_texts)
+        if method not in (*METHODS, "best"):
+            raise InputError(f"there is no bridge method {method!r}; known are best, {', '.join(METHODS)}")
+        fitting, choosing, reporting = _parts(len(source), seed)
+
+        def chosen(*fits: _Fit) -> tuple[_Fit, BridgeScore]:
+            scored = [(fit, _score(fit(source[fitting], target[fitting]), source, target, choosing)) for fit in fits]
+            return max(scored, key=lambda pair: (pair[1].recall_at_1, pair[1].recall_at_10, pair[1].mean_cosine))
+
+        tried: dict[str, tuple[_Fit, BridgeScore]] = {}
+        if method != "orthogonal":
+            tried["ridge"] = chosen(*(_Ridge(penalty) for penalty in PENALTIES))
+        if method != "ridge":
+            tried["orthogonal"] = chosen(_orthogonal)
+        best = max(tried, key=lambda name: (tried[name][1].recall_at_1, tried[name][1].mean_cosine))
+        learning = np.concatenate([fitting, choosing])
+        scores = {
+            name: _score(fit(source[learning], target[learning]), source, target, reporting)
+            for name, (fit, _) in tried.items()
+        }
+        fit = tried[best][0]
+        report = BridgeReport(len(source), len(reporting), best, getattr(fit, "penalty", 0.0), scores)
+        matrix, source_mean, target_mean = (part.astype(np.float32) for part in fit(source, target))
+        origin = origin or hashlib.sha256(source.tobytes() + target.tobytes()).hexdigest()
+        return cls(matrix, source_mean, target_mean, report, origin)
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """Take (N, S) vectors to the other space: (N, T) float32, unit length.
+
+        Raises:
+            ShapeError: When they are not (N, S).
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != len(self.source_mean):
+            raise ShapeError(f"vectors have shape {vectors.shape}, this bridge takes (N, {len(self.source_mean)})")
+        return unit((np.asarray(vectors, np.float32) - self.source_mean) @ self.matrix + self.target_mean)
+
+    def to_bytes(self) -> bytes:
+        """Give the bridge as safetensors."""
+        about = json.dumps({"report": self.report.to_json(), "origin": self.origin}, sort_keys=True)
+        arrays = {"matrix": self.matrix, "source_mean": self.source_mean, "target_mean": self.target_mean}
+        return save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Bridge":
+        """Read what `to_bytes` gave.
+
+        Raises:
+            DamagedFileError: When it is no bridge, or not all of one.
+        """
+        with read_as("the bridge", "fit it again"):
+            arrays = load(data)
+            about = json.loads(arrays.pop("about").tobytes())
+            bridge = cls(**arrays, report=BridgeReport.from_json(about["report"]), origin=str(about["origin"]))
+            fits = bridge.matrix.shape == (*bridge.source_mean.shape, *bridge.target_mean.shape)
+        if not fits or not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
+            raise DamagedFileError(f"bridge has parts that do not fit {bridge.matrix.shape}: fit it again")
+        return bridge
+
+
+Fitted: TypeAlias = tuple[Matrix, Matrix, Matrix]  # the matrix and both means
+_Fit: TypeAlias = Callable[[Matrix, Matrix], Fitted]
+
+
+@dataclass(frozen=True)
+class _Ridge:
+    """Least squares that shrinks, the more the larger the penalty."""
+
+    penalty: float
+
+    def __call__(self, source: Matrix, target: Matrix) -> Fitted:
+        means = source.mean(axis=0), target.mean(axis=0)
+        x, y = source - means[0], target - means[1]
+        gram = x.T @ x
+        size = np.trace(gram) / len(gram) or 1.0
+        return np.linalg.solve(gram + self.penalty * size * np.eye(len(gram)), x.T @ y), *means
+
+
+def _orthogonal(source: Matrix, target: Matrix) -> Fitted:
+    """Turn, and scale everything alike (Schönemann 1966); between unequal lengths, turn what has a counterpart."""
+    means = source.mean(axis=0), target.mean(axis=0)
+    x, y = source - means[0], target - means[1]
+    left, strengths, right = np.linalg.svd(x.T @ y, full_matrices=False)
+    spread = ((x @ left) ** 2).sum() or 1.0
+    return left @ right * (strengths.sum() / spread), *means
+
+
+def _checked(source: Vectors, target: Vectors) -> tuple[Matrix, Matrix]:
+    if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
+        raise ShapeError(f"texts have shapes {source.shape} and {target.shape}, expected (N, S) and (N, T)")
+    if len(source) < FEWEST:
+        raise InputError(f"a bridge needs at least {FEWEST} texts, better thousands; there are {len(source)}")
+    for side, vectors in (("source", source), ("target", target)):
+        if not np.isfinite(vectors).all():
+            raise VectorError(f"{side} texts have {int((~np.isfinite(vectors)).any(axis=1).sum())} vectors not finite")
+    return source.astype(np.float64), target.astype(np.float64)
+
+
+def _parts(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Split positions at random: for fitting, for choosing, for the report."""
+    order = np.random.default_rng(seed).permutation(count)
+    held = min(MOST_HELD_OUT, max(1, round(HELD_OUT * count)))
+    return order[2 * held :], order[:held], order[held : 2 * held]
+
+
+def _score(fitted: Fitted, source: Matrix, target: Matrix, rows: NDArray[np.int64]) -> BridgeScore:
+    matrix, source_mean, target_mean = fitted
+    mapped = unit((source[rows] - source_mean) @ matrix + target_mean)
+    cosines = mapped @ unit(target[rows]).T
+    own = np.diagonal(cosines)
+    # Equal texts in the list are equally right; a strict comparison counts neither against the other.
+    better = (cosines > own[:, None] + 1e-6).sum(axis=1)
+    return BridgeScore(float((better < 1).mean()), float((better < 10).mean()), float(own.mean()))

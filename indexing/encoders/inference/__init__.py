@@ -1,0 +1,1 @@
+"""Running encoders: checkpoints, precision, batching, fast attention, fingerprints."""

@@ -1,0 +1,121 @@
+"""The encoder without a model: vectors that users computed themselves and bring with their catalogue."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from PIL import Image
+
+from indexing.arrays.types import Vectors
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import VECTOR_NAMES
+from indexing.catalogue.vectors import check_dim
+from indexing.encoders.alignment.fit_separate_spaces import MOST_DIMS, learn_spaces
+from indexing.encoders.alignment.separate_encoder import SpacesEncoder, separate_name
+from indexing.encoders.alignment.separate_spaces import Spaces
+from indexing.encoders.base import PRECOMPUTED, SEPARATE, EncoderInfo
+from indexing.errors import EncoderError
+from indexing.media.kind import Modality
+
+LONGEST_LABEL = 100
+APART = SEPARATE.removeprefix(PRECOMPUTED)
+
+
+class VectorsEncoder:
+    """Stands for whatever made the vectors of a catalogue.
+
+    Args:
+        dim: Length D of the vectors; 0 until a catalogue says it.
+        label: A name for the space, so that two of one dimension are not taken for the same.
+        most: The most numbers that a modality keeps, where each has a space of its own; 0 where all share one, or the
+            catalogue is to say it by the lengths of its vectors.
+
+    >>> VectorsEncoder(512, "my-clip").info.name
+    'vectors:512:my-clip'
+    """
+
+    def __init__(self, dim: int = 0, label: str = "", most: int = 0) -> None:
+        self.label, self.most = label, most
+        name = separate_name(most, label) if most else f"{PRECOMPUTED}{dim or ''}" + (f":{label}" if label else "")
+        self.info = EncoderInfo(name, dim, tuple(Modality), hashlib.sha256(name.encode()).hexdigest())
+
+    def fitted(self, catalogue: Catalogue, learned: bytes | None = None) -> "VectorsEncoder | SpacesEncoder":
+        """Give the encoder with the dimension and the modalities of a catalogue's vector columns.
+
+        Columns of several lengths are different spaces: for these, or when told so, maps are learned, one a modality.
+
+        Args:
+            catalogue: The items with their vectors.
+            learned: Maps that a bundle keeps already, which are taken instead of learning others.
+
+        Raises:
+            CatalogueError: When there are no vectors, or of another length than this encoder's.
+        """
+        dims, most = catalogue.vector_dims, self.most or MOST_DIMS
+        if learned is not None and not self.info.dim:
+            return SpacesEncoder(Spaces.from_bytes(learned), most, self.label)
+        lengths = {VECTOR_NAMES[name]: length for name, length in dims.items() if length}
+        if lengths and self.separates(catalogue):
+            return SpacesEncoder(learn_spaces(catalogue, lengths, most), most, self.label)
+        fitted = VectorsEncoder(check_dim(catalogue.source, dims, self.info.dim or None), self.label)
+        fitted.info = replace(fitted.info, modalities=tuple(VECTOR_NAMES[name] for name in dims))
+        return fitted
+
+    def separates(self, catalogue: Catalogue) -> bool:
+        """Whether it takes the modalities of a catalogue for spaces of their own."""
+        several = len({length for length in catalogue.vector_dims.values() if length}) > 1
+        return bool(self.most) or (several and not self.info.dim)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Refuse: there is no model.
+
+        Raises:
+            EncoderError: Always.
+        """
+        self._refuse(f"{len(texts)} texts")
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Refuse: there is no model.
+
+        Raises:
+            EncoderError: Always.
+        """
+        self._refuse(f"{len(images)} pictures")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise EncoderError(
+            f"encoder {self.info.name!r} has no model and cannot embed {what}; embed queries with the model that made "
+            "the catalogue's vectors, and search with Retriever.search_vectors"
+        )
+
+
+def load(
+    rest: str,
+    precision: str = "auto",  # noqa: ARG001 - it has but one
+    bridge: bytes | None = None,
+) -> VectorsEncoder | SpacesEncoder:
+    """Make the encoder of ``vectors:REST``.
+
+    Args:
+        rest: Empty, ``DIM``, ``DIM:NAME``, ``separate``, ``separate:MOST`` or ``separate:MOST:NAME``.
+        precision: Without effect.
+        bridge: The maps that a bundle keeps, for ``separate…``; without them they are learned from the catalogue.
+
+    Raises:
+        EncoderError: When it is anything else.
+        DamagedFileError: When ``bridge`` is none of such maps.
+    """
+    separate = rest.split(":")[0] == APART
+    dim, _, label = (rest.removeprefix(APART).removeprefix(":") if separate else rest).partition(":")
+    if (dim and not (dim.isascii() and dim.isdecimal() and int(dim) > 0)) or (label and not dim):
+        raise EncoderError(
+            f"{PRECOMPUTED + rest!r} names no dimension; write vectors:, vectors:512 or vectors:512:NAME, or for "
+            f"modalities of different spaces {SEPARATE}, {SEPARATE}:256 or {SEPARATE}:256:NAME"
+        )
+    if not label.isprintable() or len(label) > LONGEST_LABEL:
+        raise EncoderError(f"label {label[:20]!r} is unusable; give at most {LONGEST_LABEL} printable characters")
+    if not separate:
+        return VectorsEncoder(int(dim or 0), label)
+    most = int(dim or MOST_DIMS)
+    return VectorsEncoder(0, label, most) if bridge is None else SpacesEncoder(Spaces.from_bytes(bridge), most, label)

@@ -1,0 +1,1 @@
+"""Files: the one writer, locks of readers and writers, JSON with a checksum."""

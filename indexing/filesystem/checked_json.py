@@ -1,0 +1,110 @@
+"""JSON that carries a checksum of itself: not one changed byte goes unnoticed."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from indexing.errors import DamagedFileError
+from indexing.runtime.arguments import is_number
+
+CHECKSUM = "checksum"
+LARGEST = 10_000_000
+WAY_OUT = "try `commonspace repair`, or build the bundle again (what is encoded already is kept)"
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Give plain JSON values as text that `unseal` reads back.
+
+    >>> seal({"a": 1}) == seal({"a": 1})
+    True
+    """
+    digest = hashlib.sha256(_text(content)).hexdigest()
+    return _text({CHECKSUM: digest, **content})
+
+
+def unseal(path: Path, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read what `seal` wrote, without its checksum.
+
+    Args:
+        path: The file.
+        schema: The types that its values must have, see `misfit`.
+
+    Raises:
+        DamagedFileError: When it is missing, too large, not byte for byte what was written, or of other types.
+    """
+    data = read_whole(path, LARGEST)
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is damaged: it is no JSON ({error}); {WAY_OUT}") from error
+    if not isinstance(content, dict) or seal({k: v for k, v in content.items() if k != CHECKSUM}) != data:
+        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")
+    del content[CHECKSUM]
+    if schema is not None and (wrong := misfit(content, schema)):
+        raise DamagedFileError(f"{path} cannot be used: {wrong}; {WAY_OUT}")
+    return content
+
+
+def read_whole(path: Path, largest: int | None = None) -> bytes:
+    """Give the bytes of a regular file; a pipe or a device in its place is not read, for it may never end.
+
+    Raises:
+        DamagedFileError: When it is missing, cannot be read, is no regular file or is too large.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise DamagedFileError(f"{path} is no regular file; {WAY_OUT}")
+        if largest is not None and found.st_size > largest:
+            raise DamagedFileError(f"{path} is over {largest} bytes, which no version of it ever was; {WAY_OUT}")
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+
+
+def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: ANN401 - any JSON value
+    """Say which value is of another type than a schema asks for, or None when all fit.
+
+    A schema is a type, a list of one schema for each element, a dict with a schema for each key, or a tuple of one
+    schema for what may be null too. A key that ends with ``?`` may be missing, and the key ``*`` is for all others.
+    Where a float is asked for, any finite number will do.
+
+    >>> misfit({"last": 3}, {"last": int, "history?": [str]})
+    >>> misfit({"last": "3"}, {"last": int})
+    "last is '3', expected int"
+    """
+    if isinstance(schema, tuple):
+        return None if value is None else misfit(value, schema[0], name)
+    if isinstance(schema, dict):
+        return _misfit_of_keys(value, schema, name)
+    if isinstance(schema, list):
+        if not isinstance(value, list):
+            return f"{name} is {repr(value)[:60]}, expected a list"
+        misfits = (misfit(each, schema[0], f"{name}[{place}]") for place, each in enumerate(value))
+        return next((wrong for wrong in misfits if wrong), None)
+    if schema is float:
+        return None if is_number(value) else f"{name} is {repr(value)[:60]}, expected a finite number"
+    if isinstance(value, bool) != (schema is bool) or not isinstance(value, schema):
+        return f"{name} is {repr(value)[:60]}, expected {schema.__name__}"
+    return None
+
+
+def _misfit_of_keys(value: Any, schema: dict[str, Any], name: str) -> str | None:  # noqa: ANN401 - any JSON value
+    if not isinstance(value, dict):
+        return f"{name} is {repr(value)[:60]}, expected names with values"
+    if missing := [key for key in schema if key != "*" and not key.endswith("?") and key not in value]:
+        return f"{name} lacks {missing[0]!r}"
+    inner = {key.removesuffix("?"): each for key, each in schema.items()}
+    others = inner.pop("*", None)
+    for key, each in value.items():
+        wanted = inner.get(key, others)
+        if wanted is not None and (wrong := misfit(each, wanted, key if name == "it" else f"{name}.{key}")):
+            return wrong
+    return None
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

@@ -1,0 +1,69 @@
+"""One writer at a time: a lock on a folder, held by the operating system."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from indexing.errors import BundleError, BundleLockedError
+from indexing.filesystem import fsops
+
+MOUNTS = Path("/proc/self/mounts")
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+@contextmanager
+def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str = "writing to") -> Iterator[None]:
+    """Hold the single-writer lock of a bundle folder.
+
+    It is a lock of the operating system: it vanishes with the process, so a kill leaves nothing stale, and a copy of
+    the file LOCK locks nothing. Where the file system has none nothing is written: a file that says "locked" would
+    stay behind a killed process for ever.
+
+    Args:
+        folder: Folder of the bundle.
+        wait: Seconds to wait for a writer that is soon done; as long as it takes when negative.
+        name: Of the lock.
+        doing: What whoever holds it does.
+
+    Raises:
+        BundleLockedError: When another process, or another thread of this one, goes on holding it.
+        BundleError: When the file system has no locks.
+    """
+    fsops.make_folder(folder)
+    lock = FileLock(folder / name, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise BundleLockedError(
+            f"another process is {doing} {folder}; wait until it ends, or write to another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise BundleError(
+            f"{folder} cannot be written to: its file system ({_file_system(folder)}) has no locks "
+            f"({error.strerror}), so that two writers could not be kept apart; move the bundle to another, as a local "
+            "disk, change it there, and copy it back"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _file_system(folder: Path) -> str:
+    """Name the file system that a folder is on, as ``"nfs4 at /mnt/share"``; its path where that cannot be told."""
+    try:
+        mounts = [line.split(" ") for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return str(folder.absolute())
+    path = folder.resolve()
+    places = [(Path(mount[1].replace("\\040", " ")), mount[2]) for mount in mounts if len(mount) > 2]
+    above = [(len(place.parts), kind, place) for place, kind in places if path.is_relative_to(place)]
+    if not above:
+        return str(path)
+    _, kind, place = max(above, key=lambda each: each[0])
+    return f"{kind} at {place}"

@@ -1,0 +1,1 @@
+"""Kinds of index: flat, IVF and graphs by FAISS, and shards, with filtered search."""

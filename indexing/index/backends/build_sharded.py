@@ -1,0 +1,232 @@
+"""Building an index over more vectors than memory holds: trained once on a sample, written shard by shard.
+
+Vectors arrive in blocks and are read twice: once to draw the sample, once to index them. In memory are at any time one
+block, one shard, and the sample while it is trained on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.errors import InputError
+from indexing.index.backends.faiss_io import faiss_bytes, write_faiss
+from indexing.index.backends.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
+from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
+from indexing.index.config import parse_bytes
+from indexing.index.search_params import Effort
+
+Blocks = Callable[[], Iterable[Vectors]]
+"""Gives (rows, D) float32 blocks from the first row on, each time that it is called."""
+
+# Shares of the memory. The sample exists three times while it is trained on, a block four times while it is coded.
+SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
+FEWEST_ROWS = 2_000
+MEMORY = "2G"
+# Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/sharded.py).
+EFFORT = Effort(lists=128, candidates=200)
+# Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
+BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS = 64, 10
+BYTE_CODE_POINTS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a build keeps to its memory.
+
+    Attributes:
+        sample: How many vectors are trained on.
+        shard: How many rows a shard holds.
+        block: How many rows are coded at once.
+        entry: Bytes that a row takes in a shard.
+    """
+
+    sample: int
+    shard: int
+    block: int
+    entry: int
+
+    @classmethod
+    def within(cls, memory: int, dim: int, *, on_disk: bool = False) -> "Plan":
+        """Plan for vectors of length D = ``dim`` and so many bytes of memory.
+
+        Raises:
+            InputError: When that is too little for any index.
+        """
+        even = dim + dim % 2
+        entry = 2 * even + 8 + (_code_size(even) if on_disk else even // 4)
+        plan = cls(
+            sample=min(TRAINED_ON, int(memory * SAMPLE_SHARE / (4 * even))),
+            shard=int(memory * SHARD_SHARE / entry),
+            block=max(1, int(memory * BLOCK_SHARE / (4 * even))),
+            entry=entry,
+        )
+        if min(plan.sample, plan.shard) < FEWEST_ROWS:
+            needed = int(FEWEST_ROWS * max(4 * even / SAMPLE_SHARE, entry / SHARD_SHARE)) + 1
+            raise InputError(f"max_memory of {memory} bytes is too little for vectors of length {dim}; give {needed}")
+        return plan
+
+
+class _Trained(NamedTuple):
+    """An index without vectors, as bytes; the rotation that it applies (E, D); the mean that codes are free of (E,)."""
+
+    empty: bytes
+    rotation: Vectors
+    mean: Vectors
+
+
+def build_sharded(
+    blocks: Blocks, path: Path, *, max_memory: int | str = MEMORY, on_disk: bool = False, seed: int = 0
+) -> ShardedIndex:
+    """Index vectors that need not fit in memory, into files beside ``path``, and open them memory-mapped.
+
+    The effort is one that sufficed elsewhere: measure (`exact_search` gives the truth), then `with_effort` and
+    `save_contents`.
+
+    Args:
+        blocks: Gives the vectors, twice. Blocks should be small against ``max_memory``.
+        path: As for `ShardedIndex.load`.
+        max_memory: What the build may take beyond what the process has and a block that is given: bytes, or as
+            ``"2G"``. The less, the more shards, each of which costs a search some time.
+        on_disk: Leave the codes in the file as well, for machines whose memory cannot hold a quarter of a byte a
+            dimension and row: codes are then of 8 bits for 4 dimensions, and the lists that a search scans are
+            brought in by the operating system. A search takes two to three times as long.
+        seed: Of the rotation and the sample.
+
+    Raises:
+        InputError: When there are too few vectors, or too little memory.
+        ShapeError: When blocks differ in dimension.
+        VectorError: When a block holds NaN, infinity or a line of zeros.
+    """
+    rng = np.random.default_rng(seed)
+    sample, size, plan = _sample(blocks, parse_bytes(max_memory), on_disk, rng)
+    shards = -(-size // plan.shard)
+    each = -(-size // shards)
+    trained = _train(sample, lists_for(len(sample), each), on_disk, rng)
+    del sample
+    clear(path)
+    _write_shards(blocks, path, trained, (size, each, plan.block))
+    index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
+    index.with_effort(EFFORT).save_contents(path)
+    return index
+
+
+def lists_for(sample: int, rows: int) -> int:
+    """How many lists a shard of so many rows has, when so many vectors are trained on."""
+    return max(1, min(int(LISTS_PER_ROOT * rows**0.5), sample // POINTS_PER_LIST))
+
+
+def _write_shards(blocks: Blocks, path: Path, trained: _Trained, sizes: tuple[int, int, int]) -> None:
+    """Write a file for every so many rows: of all, of a shard, and to code at once."""
+    size, each, at_once = sizes
+    shard: _Shard | None = None
+    done = 0
+    for piece in _pieces(blocks(), at_once, each):
+        if shard is None:
+            shard = _Shard(trained, min(each, size - done))
+        shard.add(piece)
+        done += len(piece)
+        if shard.room == 0:
+            write_faiss(shard.finished(), shard_path(path, (done - 1) // each))
+            shard = None
+    if done != size:
+        raise InputError(f"there were {size} vectors at first, then {done}; give the same each time")
+
+
+def _sample(blocks: Blocks, memory: int, on_disk: bool, rng: np.random.Generator) -> tuple[Vectors, int, Plan]:
+    """Read all blocks, and give a uniform sample (algorithm R), how many vectors there are, and the plan."""
+    size, sample, plan = 0, np.empty((0, 0), np.float32), None
+    for block in blocks():
+        if plan is None:
+            plan = Plan.within(memory, block.shape[1], on_disk=on_disk)
+            sample = np.empty((plan.sample, block.shape[1]), np.float32)
+        for start in range(0, len(block), plan.block):
+            piece = check_vectors(block[start : start + plan.block], sample.shape[1])
+            positions = np.arange(size, size + len(piece))
+            places = np.where(positions < len(sample), positions, rng.integers(0, positions + 1))
+            kept = places < len(sample)
+            sample[places[kept]] = piece[kept]
+            size += len(piece)
+    fewest = BYTE_CODE_POINTS if on_disk else POINTS_PER_LIST
+    if plan is None or size < fewest:
+        raise InputError(f"{size} vectors are too few for lists in shards, which take {fewest}; build kind 'flat'")
+    return sample[:size], size, plan
+
+
+def _pieces(blocks: Iterable[Vectors], most: int, each: int) -> Iterator[Vectors]:
+    """Cut blocks into pieces of at most so many rows, of which none crosses from one shard into the next."""
+    position = 0
+    for block in blocks:
+        start = 0
+        while start < len(block):
+            piece = block[start : start + min(most, each - position % each)]
+            yield check_vectors(piece)
+            start, position = start + len(piece), position + len(piece)
+
+
+def _code_size(dim: int) -> int:
+    """Codes of a byte: the largest number of them that divides the dimension and is at most a quarter of it."""
+    return max(size for size in range(1, max(1, dim // 4) + 1) if dim % size == 0)
+
+
+def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator) -> _Trained:
+    """Train lists and codes on a sample (S, D), as `IvfIndex.build` does on all."""
+    dim = sample.shape[1]
+    even = dim + dim % 2
+    rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
+    centred = sample @ rotation.T
+    mean = centred.mean(axis=0)
+    centred -= mean
+    quantizer, metric = faiss.IndexFlatIP(even), faiss.METRIC_INNER_PRODUCT
+    if on_disk:  # lists as arrays, which FAISS can leave in the file; those of fast scan it cannot
+        codes = faiss.IndexIVFPQ(quantizer, even, lists, _code_size(even), 8, metric)
+        codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS
+    else:
+        codes = faiss.IndexIVFPQFastScan(quantizer, even, lists, even // 2, 4, metric)
+    codes.train(centred)
+    exact = faiss.IndexScalarQuantizer(even, faiss.ScalarQuantizer.QT_fp16, metric)
+    exact.train(centred[:1])
+    refined = faiss.IndexRefine(codes, exact)
+    turn = faiss.LinearTransform(dim, even, False)
+    faiss.copy_array_to_vector(rotation.ravel(), turn.A)
+    turn.is_trained = True
+    return _Trained(faiss_bytes(faiss.IndexPreTransform(turn, refined)), rotation, mean)
+
+
+class _Shard:
+    """A shard that is being filled, of so many rows.
+
+    Half-precision vectors are written where they will lie: a vector of FAISS that grows would exist three times.
+    """
+
+    def __init__(self, trained: _Trained, rows: int) -> None:
+        self._trained, self.room = trained, rows
+        self._index = faiss.deserialize_index(np.frombuffer(trained.empty, np.uint8))
+        self._refined = faiss.downcast_index(self._index.index)
+        self._codes = faiss.downcast_index(self._refined.base_index)
+        self._exact = faiss.downcast_index(self._refined.refine_index)
+        size = self._exact.code_size
+        self._exact.codes.resize(rows * size)
+        taken = faiss.rev_swig_ptr(self._exact.codes.data(), rows * size)
+        self._halves = taken.view(np.float16).reshape(rows, size // 2)
+
+    def add(self, vectors: Vectors) -> None:
+        """Add (rows, D) vectors, for which there must be room."""
+        if len(vectors) > self.room:
+            raise InputError("the blocks gave more vectors than at first; give the same each time")
+        rotated = vectors @ self._trained.rotation.T
+        start = len(self._halves) - self.room
+        self._halves[start : start + len(vectors)] = rotated
+        rotated -= self._trained.mean
+        self._codes.add(rotated)
+        self.room -= len(vectors)
+
+    def finished(self) -> Any:  # noqa: ANN401 - FAISS ships no types
+        """Give the FAISS index, once there is no room left."""
+        self._exact.ntotal = self._refined.ntotal = self._index.ntotal = len(self._halves)
+        return self._index

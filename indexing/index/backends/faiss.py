@@ -1,0 +1,202 @@
+"""Search with FAISS: exact over flat vectors, approximate over an HNSW graph."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.filesystem.damaged_files import read_as
+from indexing.index.backends.codecs import Scalar, flat_codes, nbytes, quantizer
+from indexing.index.backends.faiss_io import faiss_bytes, read_faiss, write_faiss
+from indexing.index.backends.filtered_scan import check_found, check_stored, misses, scan, selector
+from indexing.index.base import check_search, ordered, padded
+from indexing.index.search_params import Effort, Efforts
+from indexing.runtime.fork_guard import about_to_compute
+
+# One more candidate kept costs a graph search about as much as scoring this many rows costs a scan.
+ROWS_A_CANDIDATE = 10
+# The candidates kept grow with N / allowed by this power: with .5, filters that go with the vectors fell short of the
+# unfiltered recall.
+WIDER = 0.6
+# Rows by whose scores it is judged how deep in the whole catalogue a filtered answer lies.
+SAMPLE = 4096
+# Up to so many queries FAISS's own filtered scan of flat vectors is faster than a product with copied ones.
+FEW = 1
+# Building with more candidates than this gained no recall on CLIP vectors.
+EF_CONSTRUCTION = 200
+
+
+class FaissIndex:
+    """A FAISS index behind the `VectorIndex` protocol, either ``faiss-flat`` or ``faiss-hnsw``.
+
+    A graph over eight-bit codes is refined: what it keeps while it walks is scored anew in half precision.
+    """
+
+    def __init__(self, index: Any, efforts: Efforts | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
+        self._index = index
+        self._refined = isinstance(index, faiss.IndexRefine)
+        inner = faiss.downcast_index(index.base_index) if self._refined else index
+        self._graph = isinstance(inner, faiss.IndexHNSW)
+        self._stored = faiss.downcast_index(
+            index.refine_index if self._refined else inner.storage if self._graph else index
+        )
+        self.efforts = efforts or Efforts(default=Effort(ef_search=int(inner.hnsw.efSearch) if self._graph else 0))
+
+    @classmethod
+    def flat(cls, vectors: Vectors, codec: Scalar = "fp32") -> "FaissIndex":
+        """Index (N, D) vectors for a search that scans them all: exact, or as exact as the codec is."""
+        vectors = check_vectors(vectors)
+        return cls(_filled(flat_codes(vectors.shape[1], codec), vectors))
+
+    @classmethod
+    def hnsw(cls, vectors: Vectors, m: int = 16, ef_search: int = 64, codec: Scalar = "fp32") -> "FaissIndex":
+        """Index (N, D) vectors in an HNSW graph (Malkov and Yashunin, arXiv:1603.09320).
+
+        Args:
+            vectors: (N, D) float32.
+            m: Edges a node and level; memory grows with it.
+            ef_search: How many candidates a search keeps; recall and time grow with it.
+            codec: What the graph is over; any but ``"fp32"`` is refined in half precision.
+        """
+        vectors = check_vectors(vectors)
+        dim = vectors.shape[1]
+        if codec == "fp32":
+            graph = faiss.IndexHNSWFlat(dim, m, faiss.METRIC_INNER_PRODUCT)
+        else:
+            graph = faiss.IndexHNSWSQ(dim, quantizer(codec), m, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = EF_CONSTRUCTION
+        graph.hnsw.efSearch = ef_search
+        _filled(graph, vectors)
+        if codec == "fp32":
+            return cls(graph)
+        exact = _filled(flat_codes(dim, "fp16"), vectors)
+        refined = faiss.IndexRefine(graph, exact)
+        refined.ntotal = len(vectors)
+        refined.referenced_objects = (graph, exact)  # FAISS points into these without owning them
+        return cls(refined)
+
+    @property
+    def kind(self) -> str:
+        """``"faiss-hnsw"`` or ``"faiss-flat"``."""
+        return "faiss-hnsw" if self._graph else "faiss-flat"
+
+    @property
+    def dim(self) -> int:
+        """Length D of the vectors."""
+        return int(self._index.d)
+
+    @property
+    def ef_search(self) -> int | None:
+        """How many candidates a graph search keeps at most; None for a flat index."""
+        return self.efforts.greatest.ef_search if self._graph else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory."""
+        return nbytes(self._index)
+
+    @property
+    def vectors(self) -> Vectors:
+        """A copy of the vectors: (N, D) float32."""
+        vectors: Vectors = self._stored.reconstruct_batch(np.arange(len(self)))
+        return vectors
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def with_efforts(self, efforts: Efforts) -> "FaissIndex":
+        """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
+        return FaissIndex(self._index, efforts)
+
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
+        """Find the best k rows for each query; see `VectorIndex.search`."""
+        queries, k = check_search(self, queries, k, allow), int(k)
+        about_to_compute(faiss.omp_get_max_threads())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
+        reachable = min(k, allowed)
+        if reachable == 0 or len(queries) == 0:
+            return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
+        if allowed == len(self):
+            allow = None
+        effort = self._effort(reachable, allowed, kind)
+        if allow is not None and (not self._graph or allowed <= ROWS_A_CANDIDATE * effort):
+            return padded(*self._scan(queries, reachable, allow), k)
+        scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, effort, allow))
+        # A graph can lose its way: a line that is short, or holds what is not allowed or lies deeper in the catalogue
+        # than the better half of what the graph kept, is searched again exactly.
+        wrong = misses(check_found(rows, len(self)), allow)
+        if allow is not None:
+            wrong |= 2 * self._depth(queries, scores[:, -1:]) > effort
+        if wrong.any():
+            scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
+        return padded(*ordered(scores, rows), k)
+
+    def _effort(self, k: int, allowed: int, kind: str | None) -> int:
+        """Give how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""
+        ef_search = self.efforts.of(kind).ef_search
+        if not self._graph or allowed == len(self):
+            return max(ef_search, k)
+        spread = len(self) / allowed
+        return int(np.ceil(max(ef_search * spread**WIDER, 4 * k * spread)))
+
+    def _parameters(self, k: int, effort: int, allow: Mask | None) -> Any:  # noqa: ANN401 - FAISS ships no types
+        chosen = {} if allow is None else {"sel": selector(allow)}
+        if not self._graph:
+            return faiss.SearchParameters(**chosen)
+        walk = faiss.SearchParametersHNSW(efSearch=effort, **chosen)
+        if not self._refined:
+            return walk
+        return faiss.IndexRefineSearchParameters(k_factor=min(effort, len(self)) / k, base_index_params=walk)
+
+    def _depth(self, queries: Vectors, scores: Vectors) -> Vectors:
+        """Estimate how many rows of the whole catalogue score higher than (B, 1) scores: (B,)."""
+        above: Vectors = (queries @ self._sample.T > scores).mean(axis=1) * len(self)
+        return above
+
+    @cached_property
+    def _sample(self) -> Vectors:
+        rows = np.random.default_rng(0).permutation(len(self))[:SAMPLE]
+        vectors: Vectors = self._stored.reconstruct_batch(rows)
+        return vectors
+
+    def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
+        return scan(self._stored, queries, k, allow, FEW)
+
+    def keep_greatest(self) -> None:
+        """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
+        if self._graph:
+            inner = faiss.downcast_index(self._index.base_index) if self._refined else self._index
+            inner.hnsw.efSearch = self.efforts.greatest.ef_search
+
+    def save(self, path: Path) -> str:
+        """Write the index into one file, in FAISS's own format, and give its sha256."""
+        return write_faiss(self._index, path)
+
+    def to_bytes(self) -> bytes:
+        """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
+        return faiss_bytes(self._index)
+
+    @classmethod
+    def load(cls, path: Path) -> "FaissIndex":
+        """Open what `save` wrote, memory-mapped: see `read_faiss` for what the caller owes.
+
+        Raises:
+            DamagedFileError: When FAISS refuses the bytes.
+        """
+        with read_as(f"{path}", "build the bundle again"):
+            index = cls(read_faiss(path))
+        check_stored(index._index, index._stored, index.dim)
+        return index
+
+
+def _filled(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
+    about_to_compute(faiss.omp_get_max_threads())
+    index.train(vectors)
+    index.add(vectors)
+    return index

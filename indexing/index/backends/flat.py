@@ -1,0 +1,131 @@
+"""Exact search in numpy: the oracle that every other index is measured against."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.errors import DamagedFileError
+from indexing.filesystem import fsops
+from indexing.index.base import VectorIndex, check_search, padded
+
+# Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
+MOST_SCORES = 64_000_000
+# Below this share of allowed rows their vectors are copied before they are scored.
+FEW = 0.25
+
+
+class FlatIndex:
+    """Exact inner-product search by one matrix product.
+
+    >>> index = FlatIndex(np.eye(3, dtype=np.float32))
+    >>> scores, rows = index.search(np.array([[0.0, 2.0, 1.0]], dtype=np.float32), k=2)
+    >>> rows.tolist(), scores.tolist()
+    ([[1, 2]], [[2.0, 1.0]])
+    """
+
+    kind = "flat"
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = check_vectors(vectors)
+
+    @property
+    def dim(self) -> int:
+        """Length D of the vectors."""
+        return int(self.vectors.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        allow: Mask | None = None,
+        kind: str | None = None,  # noqa: ARG002 - exact for every kind
+    ) -> tuple[Vectors, Rows]:
+        """Find the best k rows for each query; see `VectorIndex.search`."""
+        queries, k = check_search(self, queries, k, allow), int(k)
+        return padded(*scanned(self.vectors, queries, k, allow), k)
+
+    def save(self, path: Path) -> str:
+        """Write the vectors into one safetensors file, and give its sha256."""
+        data = save({"vectors": self.vectors})
+        return fsops.write_stream(path, lambda write: write(data))
+
+    @classmethod
+    def load(cls, path: Path) -> "FlatIndex":
+        """Open what `save` wrote, memory-mapped: nothing may write into the file while the index lives.
+
+        Raises:
+            DamagedFileError: When it is no such file.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:  # checks the header against the size of the file
+                shape = file.get_slice("vectors").get_shape()
+                only = list(file.keys()) == ["vectors"] and file.get_slice("vectors").get_dtype() == "F32"
+            if not only or len(shape) != 2:
+                raise DamagedFileError(f"{path} holds something else than one matrix of vectors; build the index again")
+            with path.open("rb") as raw:
+                start = 8 + int.from_bytes(raw.read(8), "little")
+        except (OSError, SafetensorError) as error:
+            raise DamagedFileError(f"{path} cannot be read as vectors: {error}; build the index again") from error
+        if 0 in shape:
+            return cls(np.empty(shape, np.float32))
+        return cls(np.memmap(path, np.float32, "r", start, tuple(shape)))
+
+
+def scanned(vectors: Vectors, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+    """Find the best of k and all allowed rows of (N, D) vectors for each query, equal scores in row order."""
+    candidates = np.arange(len(vectors)) if allow is None else np.flatnonzero(allow)
+    # To copy the vectors of many allowed rows costs more than to score those that are not.
+    few = len(candidates) < FEW * len(vectors)
+    scored = vectors[candidates] if few else vectors
+    block = max(1, MOST_SCORES // max(1, len(scored)))
+    parts = []
+    for start in range(0, max(1, len(queries)), block):
+        scores = queries[start : start + block] @ scored.T
+        if not few and len(candidates) < len(vectors):
+            scores = scores[:, candidates]
+        parts.append(best(scores, candidates, min(k, len(candidates))))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
+    """Pick the k best columns of each line, equal scores in row order."""
+    if k == 0:
+        return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)
+    # argpartition alone may drop any of the columns tied at the cut: keep all that reach the k-th best score.
+    last = scores.shape[1] - k
+    cut = np.partition(scores, last, axis=1)[:, last : last + 1]
+    best = np.empty((len(scores), k), np.int64)
+    for line, reached in enumerate(scores >= cut):
+        columns = np.flatnonzero(reached)
+        best[line] = columns[np.argsort(-scores[line, columns], kind="stable")[:k]]
+    return np.take_along_axis(scores, best, axis=1), candidates[best]
+
+
+def recall(
+    index: VectorIndex,
+    oracle: FlatIndex,
+    queries: Vectors,
+    k: int,
+    exact: Vectors | None = None,
+    kind: str | None = None,
+) -> float:
+    """Share of the exact k best rows that an index finds, averaged over (B, D) queries.
+
+    A row whose score equals the exact k-th best counts as found: which of two equal items comes first is no loss. The
+    scores are the oracle's own, whatever the index says of its rows. Who measures often gives ``exact``, the oracle's
+    best scores (B, k), to have them computed once; ``kind`` is what the queries are.
+    """
+    if exact is None:
+        exact, _ = oracle.search(queries, k)
+    k = min(k, len(oracle))
+    rows = index.search(queries, k, kind=kind)[1]
+    own = np.stack([oracle.vectors[line] @ query for line, query in zip(rows, queries, strict=True)])
+    threshold = exact[:, k - 1 : k] - np.abs(exact[:, k - 1 : k]) * np.float32(1e-5)
+    return float(((rows >= 0) & (own >= threshold)).mean())

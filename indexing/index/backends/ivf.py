@@ -1,0 +1,272 @@
+"""Inverted lists of codes, for text queries the fastest FAISS index there is when codes are four bits and refined.
+
+The vectors are rotated at random, so that each code carries as much as any other. Short codes (four or one bit a
+dimension) choose some hundred candidates, whose scores on finer vectors order them. Codes of four bits are of centred
+vectors, which changes no order and frees the quantiser from the mean. Codes of one bit are not: their error grows with
+the distance of the query, which is not centred, from the centre of the list. Codes of eight bits and more are scores by
+themselves.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.errors import DamagedFileError, InputError
+from indexing.filesystem.damaged_files import read_as
+from indexing.index.backends.codecs import (
+    SHORT,
+    Codec,
+    Scalar,
+    code_cost,
+    flat_codes,
+    list_codes,
+    nbytes,
+    scanning,
+    unmapped_bytes,
+)
+from indexing.index.backends.faiss_io import faiss_bytes, read_faiss, write_faiss
+from indexing.index.backends.filtered_scan import check_found, check_stored, misses, scan, selector
+from indexing.index.backends.list_occupancy import FEWER, Occupancy
+from indexing.index.base import check_search, ordered, padded
+from indexing.index.search_params import Effort, Efforts
+from indexing.runtime.fork_guard import about_to_compute
+
+TRAINED_ON = 100_000
+LISTS_PER_ROOT = 4
+# Up to so many queries FAISS's own filtered scan is faster than a product with decoded vectors.
+FEW = 8
+# A search of lists among allowed rows takes the time of scoring so many rows before it starts, and then twice its cost.
+SCAN_ROWS = 3000
+POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
+
+
+class IvfIndex:
+    """A FAISS index behind the `VectorIndex` protocol: ``faiss-ivf``.
+
+    Args:
+        index: A rotation of inverted lists, refined or not.
+        efforts: How hard to try; as hard as the file says when None.
+    """
+
+    kind = "faiss-ivf"
+    ef_search = None
+
+    def __init__(self, index: Any, efforts: Efforts | None = None) -> None:  # noqa: ANN401 - FAISS ships no types
+        self._index = index
+        inner = faiss.downcast_index(index.index)
+        self._refined = isinstance(inner, faiss.IndexRefine)
+        self._codes = faiss.downcast_index(inner.base_index) if self._refined else inner
+        self._exact = faiss.downcast_index(inner.refine_index) if self._refined else inner
+        candidates = round(inner.k_factor) if self._refined else 0
+        self.efforts = efforts or Efforts(default=Effort(lists=int(self._codes.nprobe), candidates=candidates))
+
+    @classmethod
+    def build(cls, vectors: Vectors, seed: int = 0, codec: Codec = "pq4", refine: Scalar | None = "fp16") -> "IvfIndex":
+        """Index (N, D) vectors.
+
+        Args:
+            vectors: (N, D) float32.
+            seed: Of the rotation and the sample that is trained on.
+            codec: What the lists hold.
+            refine: What candidates are scored on; None for the codes themselves, which short ones are too coarse for.
+
+        Raises:
+            InputError: When there are too few to train codes, or short codes are not refined.
+        """
+        vectors = check_vectors(vectors)
+        about_to_compute(faiss.omp_get_max_threads())
+        size, dim = vectors.shape
+        lists = list_count(size)
+        if lists < 1:
+            raise InputError(f"{size} vectors are too few for inverted lists; build kind 'flat'")
+        if refine is None and codec in SHORT:
+            raise InputError(f"codes {codec!r} are too coarse to be scores; refine them with 'fp16', 'sq8' or 'sq4'")
+        rng = np.random.default_rng(seed)
+        even = dim + dim % 2
+        rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
+        rotated = vectors @ rotation.T
+        coded = rotated - rotated.mean(axis=0) if codec == "pq4" else rotated
+        coarse = faiss.IndexFlatIP(even)
+        codes = list_codes(coarse, even, lists, codec)
+        codes.train(coded[rng.permutation(size)[:TRAINED_ON]])
+        codes.add(coded)
+        inner, kept = codes, [coarse, codes]  # FAISS points into these without owning them
+        if refine is None:
+            codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
+        else:
+            exact = flat_codes(even, refine)
+            exact.train(rotated)
+            exact.add(rotated)
+            inner = faiss.IndexRefine(codes, exact)
+            inner.ntotal = size
+            kept += [exact, inner]
+        turn = faiss.LinearTransform(dim, even, False)
+        faiss.copy_array_to_vector(rotation.ravel(), turn.A)
+        turn.is_trained = True
+        whole = faiss.IndexPreTransform(turn, inner)
+        whole.ntotal = size
+        whole.referenced_objects = (*kept, turn)
+        return cls(whole)
+
+    @property
+    def dim(self) -> int:
+        """Length D of the vectors."""
+        return int(self._index.d)
+
+    @property
+    def lists(self) -> int:
+        """How many lists the vectors are in."""
+        return int(self._codes.nlist)
+
+    @property
+    def effort(self) -> Effort:
+        """How hard a search tries for a kind of query that it was not tuned for."""
+        return self.efforts.greatest
+
+    @property
+    def code_cost(self) -> float:
+        """What a code that is scanned costs, where one is a vector that is scored."""
+        return code_cost(self._codes)
+
+    @property
+    def refined(self) -> bool:
+        """Whether the best codes are scored anew on finer vectors."""
+        return self._refined
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory."""
+        return nbytes(self._index)
+
+    @property
+    def unmapped_bytes(self) -> int:
+        """Bytes that it keeps in memory of its own once it was opened; all else stays in its file."""
+        return unmapped_bytes(self._codes)
+
+    def with_efforts(self, efforts: Efforts) -> "IvfIndex":
+        """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
+        return IvfIndex(self._index, efforts)
+
+    def with_effort(self, effort: Effort) -> "IvfIndex":
+        """Give the same index that tries so hard for every kind of query."""
+        return self.with_efforts(Efforts(default=effort))
+
+    @property
+    def vectors(self) -> Vectors:
+        """A copy of the vectors, as exact as half precision: (N, D) float32."""
+        return self._rotated(np.arange(len(self))) @ self._rotation()
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(
+        self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
+    ) -> tuple[Vectors, Rows]:
+        """Find the best k rows for each query; see `VectorIndex.search`."""
+        queries, k = check_search(self, queries, k, allow), int(k)
+        about_to_compute(faiss.omp_get_max_threads())
+        allowed = len(self) if allow is None else int(np.count_nonzero(allow))
+        reachable = min(k, allowed)
+        if reachable == 0 or len(queries) == 0:
+            return padded(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
+        if allowed == len(self):
+            allow = None
+        effort = self.efforts.of(kind)
+        if allow is not None and allowed <= SCAN_ROWS + 2 * self._likely_cost(effort, len(self) / allowed):
+            return padded(*self._scan(queries, reachable, allow), k)
+        scores, rows = self._search(queries, reachable, allow, effort)
+        wrong = misses(check_found(rows, len(self)), allow)
+        if wrong.any():
+            scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
+        return padded(*ordered(scores, rows), k)
+
+    def _likely_cost(self, effort: Effort, spread: float) -> float:
+        """Give about how many rows could be scored in the time of a search in which one of ``spread`` rows counts."""
+        lists = min(self.lists, int(effort.lists * spread ** (1 - FEWER)))
+        return lists * len(self) / self.lists * self.code_cost + effort.candidates
+
+    def _search(self, queries: Vectors, k: int, allow: Mask | None, effort: Effort) -> tuple[Vectors, Rows]:
+        probed = np.full(len(queries), max(1, effort.lists))
+        if allow is not None:
+            probed = self._occupancy.lists(self._turned(queries), allow, effort.lists)
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for lists in np.unique(probed):
+            inner = scanning(self._codes, min(self.lists, int(lists)), None if allow is None else selector(allow))
+            if self._refined:
+                candidates = min(len(self), max(effort.candidates, k))
+                inner = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=inner)
+            lines = probed == lists
+            scores[lines], rows[lines] = self._index.search(
+                queries[lines], k, params=faiss.SearchParametersPreTransform(index_params=inner)
+            )
+        return scores, rows
+
+    @cached_property
+    def _occupancy(self) -> Occupancy:
+        return Occupancy.of(self._codes)
+
+    def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
+        return scan(self._exact, self._turned(queries), k, allow, FEW)
+
+    def _turned(self, queries: Vectors) -> Vectors:
+        """Give queries as the codes and the exact vectors have them."""
+        turned: Vectors = self._index.chain.at(0).apply(queries)
+        return turned
+
+    def _rotated(self, rows: Rows) -> Vectors:
+        vectors: Vectors = self._exact.reconstruct_batch(rows)
+        return vectors
+
+    def _rotation(self) -> Vectors:
+        turn = faiss.downcast_VectorTransform(self._index.chain.at(0))
+        matrix: Vectors = faiss.vector_to_array(turn.A).reshape(turn.d_out, turn.d_in)
+        return matrix
+
+    def keep_greatest(self) -> None:
+        """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
+        greatest = self.efforts.greatest
+        self._codes.nprobe = greatest.lists
+        if self._refined:
+            faiss.downcast_index(self._index.index).k_factor = float(max(1, greatest.candidates))
+
+    def save(self, path: Path) -> str:
+        """Write the index into one file, in FAISS's own format, and give its sha256."""
+        return write_faiss(self._index, path)
+
+    def to_bytes(self) -> bytes:
+        """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
+        return faiss_bytes(self._index)
+
+    @classmethod
+    def load(cls, path: Path) -> "IvfIndex":
+        """Open what `save` wrote, memory-mapped: see `read_faiss` for what the caller owes.
+
+        Raises:
+            DamagedFileError: When FAISS refuses the bytes, or they are another kind of index.
+        """
+        index = read_faiss(path)
+        if not isinstance(index, faiss.IndexPreTransform) or not _is_lists(faiss.downcast_index(index.index)):
+            raise DamagedFileError(f"{path} is a FAISS index of another kind; build the index again")
+        with read_as(f"{path}", "build the bundle again"):
+            opened = cls(index)
+            turn = opened._rotation()
+        check_stored(index, opened._exact, turn.shape[0])
+        check_stored(index, opened._codes, turn.shape[0])
+        if turn.shape[1] != opened.dim or not np.isfinite(turn).all():
+            raise DamagedFileError(f"{path} turns vectors in a way that does not fit them; build the bundle again")
+        return opened
+
+
+def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types
+    base = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+    return isinstance(base, faiss.IndexIVF)
+
+
+def list_count(size: int) -> int:
+    """Give the number of lists for so many vectors; 0 when they are too few."""
+    return min(int(LISTS_PER_ROOT * size**0.5), size // POINTS_PER_LIST)

@@ -1,0 +1,79 @@
+"""What the user wants of an index."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from indexing.errors import InputError
+from indexing.runtime.arguments import check_choice, check_flag, check_number, check_whole
+
+IndexKind = Literal["auto", "best", "flat", "hnsw", "ivf", "sharded"]
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """What the index must achieve.
+
+    Attributes:
+        min_recall: Share of the exact best k that every kind of query must find.
+        k: Depth at which recall is measured.
+        kind: ``"flat"``; ``"hnsw"``, a graph; ``"ivf"``, inverted lists; ``"auto"`` for the first of a short list by
+            size that meets the goals; ``"best"`` to build every family there is and take the fastest that does; or
+            ``"sharded"``, inverted lists in several files, for more vectors than an index can be built of in memory.
+        m: Edges a node of the HNSW graph.
+        sample: How many held-out queries of each kind to measure on.
+        max_memory: Most memory the loaded index may take: bytes, or text such as ``"512M"`` or ``"2G"``. With shards it
+            bounds what building the index takes as well, beyond the vectors that are indexed; 2G when None.
+        max_latency_ms: Longest median time of one query by itself on this machine, for every kind of query.
+        on_disk: Leave the codes of shards in their files too: a search takes two to five times as long.
+    """
+
+    min_recall: float = 0.95
+    k: int = 10
+    kind: IndexKind = "auto"
+    m: int = 16
+    sample: int = 500
+    max_memory: int | str | None = None
+    max_latency_ms: float | None = None
+    on_disk: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.min_recall, "min_recall", "give a number of more than 0 and at most 1", above=0, most=1)
+        check_choice(self.kind, "the kind of index", get_args(IndexKind))
+        for name in ("k", "m", "sample"):
+            check_whole(getattr(self, name), name)
+        if self.max_latency_ms is not None:
+            check_number(self.max_latency_ms, "max_latency_ms", "give a number of more than 0", above=0)
+        if self.max_memory is not None:
+            parse_bytes(self.max_memory)
+        if check_flag(self.on_disk, "on_disk") and self.kind != "sharded":
+            raise InputError(
+                f"on_disk is for kind 'sharded', not {self.kind!r}: other kinds keep their codes in memory"
+            )
+
+    @property
+    def memory(self) -> float:
+        """Most bytes that the loaded index may take; infinite without a goal."""
+        return float("inf") if self.max_memory is None else parse_bytes(self.max_memory)
+
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:I?B)?", re.IGNORECASE)
+
+
+def parse_bytes(size: int | str) -> int:
+    """Read a number of bytes; K, M, G and T are powers of 1,024.
+
+    >>> parse_bytes("2G"), parse_bytes("1.5 kB"), parse_bytes("3MiB"), parse_bytes(100)
+    (2147483648, 1536, 3145728, 100)
+
+    Raises:
+        InputError: When it is not one, or less than one byte.
+    """
+    found = _SIZE.fullmatch(str(size).strip()) if type(size) in (int, str) else None
+    wanted = float(found[1]) * UNITS[found[2].upper()] if found else 0.0
+    value = int(wanted) if wanted < 2**63 else 0
+    if value < 1:
+        raise InputError(f"{size!r} is no amount of memory; give bytes, or text such as '512M' or '2G'")
+    return value

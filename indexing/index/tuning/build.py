@@ -1,0 +1,141 @@
+"""Choose an index by what it must achieve, and measure that it does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import check_vectors
+from indexing.errors import DamagedFileError, InputError
+from indexing.index.backends.flat import FlatIndex
+from indexing.index.base import TunableIndex, VectorIndex
+from indexing.index.config import IndexConfig, IndexKind
+from indexing.index.search_params import Efforts
+from indexing.index.tuning.families import shortlist
+from indexing.index.tuning.recall import Asked, judged
+from indexing.index.tuning.trial import Trial, attempt, choose
+
+__all__ = ["IndexConfig", "IndexKind", "IndexReport", "build_index", "load_index"]
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What was built, and what it was measured to do.
+
+    Attributes:
+        kind: Kind of the index, as in `VectorIndex.kind`.
+        family: What it keeps and how: ``"ivf pq4 + fp16"``.
+        recall: Measured recall@k for each kind of query, against exact search.
+        target_met: Whether every goal is met.
+        unmet: Which are not, in words.
+        k: Depth of the measurement.
+        efforts: For each kind of query how hard a search tries: ``ef_search`` of a graph; ``lists`` and
+            ``candidates`` of inverted lists.
+        bytes: Memory that the index takes when it is loaded.
+        build_seconds: Time for everything, tuning and what was not chosen included.
+        tried: What was measured of each family that was built, see `Trial.to_json`.
+    """
+
+    kind: str
+    family: str
+    recall: Mapping[str, float]
+    target_met: bool
+    unmet: Sequence[str]
+    k: int
+    efforts: Mapping[str, Mapping[str, int]]
+    bytes: int
+    build_seconds: float
+    tried: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+
+def build_index(
+    vectors: Vectors, config: IndexConfig, queries: Asked, path: Path | None = None
+) -> tuple[VectorIndex, IndexReport]:
+    """Index (N, D) vectors so that every kind of query reaches the recall asked for, within memory and latency goals.
+
+    Args:
+        vectors: (N, D) float32.
+        config: The goals.
+        queries: For each kind of query (``"text"``, ``"image"``, …) some (B, D) held-out ones, or `Queries` that say
+            which rows they are themselves.
+        path: Where an index in shards is written while it is built; the other kinds are written by `VectorIndex.save`.
+
+    Returns:
+        The index and what was measured. The first family of the short list that meets every goal is taken, with
+        ``kind="best"`` the fastest of all families. When none does, the nearest is given with ``target_met=False`` and
+        what it misses in ``unmet``.
+    """
+    started = perf_counter()
+    if config.kind != "sharded":  # whose build looks at one block after the other
+        vectors = check_vectors(vectors)
+    asked = judged(vectors, queries, config.k, config.sample)
+    contenders: list[Trial] = []
+    tried: list[dict[str, Any]] = []
+    for family in shortlist(config, *vectors.shape):
+        trial = attempt(family, vectors, config, asked, path)
+        tried.append(trial.to_json())
+        contenders = choose([*contenders, trial])  # what cannot be chosen any more is let go: several would not fit
+        if config.kind != "best" and not trial.unmet:
+            break
+    chosen = contenders[0]
+    chosen.index.keep_greatest()
+    report = IndexReport(
+        kind=chosen.index.kind,
+        family=chosen.family.name,
+        recall=chosen.recall,
+        target_met=not chosen.unmet,
+        unmet=[line for lines in chosen.unmet.values() for line in lines],
+        k=config.k,
+        efforts=chosen.index.efforts.to_json(),
+        bytes=chosen.index.nbytes,
+        build_seconds=round(perf_counter() - started, 3),
+        tried=tried,
+    )
+    return chosen.index, report
+
+
+def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] | None = None) -> VectorIndex:
+    """Open the file of an index of a kind named in a manifest.
+
+    Args:
+        path: The file.
+        kind: What it is.
+        efforts: How hard to search for each kind of query, as in `IndexReport.efforts`; without, as hard as the file
+            says, which is the greatest of them.
+
+    Raises:
+        InputError: For an unknown kind.
+        DamagedFileError: When the file, or the efforts, cannot be read.
+    """
+    match kind:
+        case "flat":
+            return FlatIndex.load(path)
+        case "faiss-flat" | "faiss-hnsw":
+            from indexing.index.backends.faiss import FaissIndex
+
+            index: TunableIndex = FaissIndex.load(path)
+        case "faiss-ivf":
+            from indexing.index.backends.ivf import IvfIndex
+
+            index = IvfIndex.load(path)
+        case "faiss-sharded":
+            from indexing.index.backends.sharded import ShardedIndex
+
+            index = ShardedIndex.load(path)
+        case _:
+            raise InputError(
+                f"index kind {kind!r} is unknown; this version reads flat, faiss-flat, faiss-hnsw, faiss-ivf and "
+                "faiss-sharded"
+            )
+    if not efforts:
+        return index
+    try:
+        return index.with_efforts(Efforts.from_json(efforts, index.efforts.default))
+    except InputError as error:
+        raise DamagedFileError(f"the efforts of {path} cannot be used: {error}; build the bundle again") from error

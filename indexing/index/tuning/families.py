@@ -1,0 +1,138 @@
+"""The families of indexes that are tried, and the short list for a catalogue of some size."""
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from indexing.arrays.types import Vectors
+from indexing.errors import InputError
+from indexing.index.base import TunableIndex
+from indexing.index.config import IndexConfig
+
+# Exact search over this many vectors takes about a millisecond on one core: nothing else is worth its memory.
+FLAT_UP_TO = 50_000
+
+# Bits a dimension.
+_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, "rabitq": 1, "sq4": 4, None: 0}
+# Bytes an entry beside its code: an id; how a vector of one bit a dimension is scaled; rows that fill a block of 32.
+_ID, _FACTORS, _FILLING = 8, 8, 16
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way to keep and find vectors.
+
+    Attributes:
+        kind: ``"flat"``, ``"hnsw"``, ``"ivf"`` or ``"sharded"``.
+        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"sq4"``, ``"pq4"``, ``"pq8"`` or ``"rabitq"``.
+        refine: What the best are scored on anew, or None.
+    """
+
+    kind: Literal["flat", "hnsw", "ivf", "sharded"]
+    codec: Literal["fp32", "fp16", "sq8", "sq4", "pq4", "pq8", "rabitq"]
+    refine: Literal["fp16", "sq8", "sq4"] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name: ``"flat fp32"``, ``"ivf pq4 + fp16"``."""
+        return f"{self.kind} {self.codec}" + (f" + {self.refine}" if self.refine else "")
+
+    def build(self, vectors: Vectors, m: int) -> TunableIndex:
+        """Index (N, D) vectors in memory; a graph has ``m`` edges a node. Shards are built by `build_sharded`."""
+        from indexing.index.backends.faiss import FaissIndex  # FAISS is loaded only by those who build or search
+        from indexing.index.backends.ivf import IvfIndex
+
+        match self.kind, self.codec:
+            case "flat", ("fp32" | "fp16" | "sq8" | "sq4") as scalar:
+                return FaissIndex.flat(vectors, scalar)
+            case "hnsw", ("fp32" | "fp16" | "sq8" | "sq4") as scalar:
+                return FaissIndex.hnsw(vectors, m, codec=scalar)
+            case "ivf", ("pq4" | "rabitq" | "sq8" | "fp16") as codec:
+                return IvfIndex.build(vectors, codec=codec, refine=self.refine)
+        raise InputError(f"there is no index {self.name!r}")
+
+    def foreseen_bytes(self, size: int, dim: int, m: int) -> int:
+        """Give the bytes of memory that an index of so many vectors will take, to a few percent."""
+        code, refined = -(-_BITS[self.codec] * dim // 8), -(-_BITS[self.refine] * dim // 8)
+        match self.kind:
+            case "flat":
+                return size * code
+            case "hnsw":
+                return size * (code + refined + 4 * (2 * m + 1) + 4 + 8)
+            case "ivf":
+                lists = _list_count(size)
+                filling = lists * _FILLING * code if self.codec == "pq4" else 0
+                beside = _ID + (_FACTORS if self.codec == "rabitq" else 0) + (0 if self.refine else _ID)
+                return size * (code + beside + refined) + filling + 4 * dim * (lists + dim)
+            case "sharded":  # finer vectors stay in the files
+                return size * (code + _ID) if self.codec == "pq4" else 0
+            case _:
+                assert_never(self.kind)
+
+
+FLAT, FLAT_HALF, FLAT_BYTE, FLAT_NIBBLE = (
+    Family("flat", "fp32"),
+    Family("flat", "fp16"),
+    Family("flat", "sq8"),
+    Family("flat", "sq4"),
+)
+GRAPH, GRAPH_BYTE = Family("hnsw", "fp32"), Family("hnsw", "sq8", "fp16")
+LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE = (
+    Family("ivf", "pq4", "fp16"),
+    Family("ivf", "pq4", "sq8"),
+    Family("ivf", "pq4", "sq4"),
+)
+LISTS_BYTE, LISTS_HALF = Family("ivf", "sq8"), Family("ivf", "fp16")
+LISTS_BIT, LISTS_BIT_BYTE = Family("ivf", "rabitq", "fp16"), Family("ivf", "rabitq", "sq8")
+
+SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
+
+FLATS = (FLAT, FLAT_HALF, FLAT_BYTE, FLAT_NIBBLE)
+GRAPHS = (GRAPH, GRAPH_BYTE)
+LISTS = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE, LISTS_BYTE, LISTS_HALF)
+EVERY = (*LISTS, LISTS_BIT, LISTS_BIT_BYTE, *FLATS, *GRAPHS)
+SMALL = (*FLATS[:2], LISTS_PQ, LISTS_PQ_BYTE, *FLATS[2:], GRAPH)
+LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, LISTS_PQ_NIBBLE, *GRAPHS)
+
+
+def _named(config: IndexConfig, size: int) -> tuple[Family, ...]:
+    match config.kind:
+        case "auto":
+            return SMALL if size <= FLAT_UP_TO else LARGE
+        case "best":
+            return EVERY
+        case "flat":
+            return FLATS
+        case "hnsw":
+            return GRAPHS
+        case "ivf":
+            return LISTS
+        case "sharded":
+            return (SHARDED_ON_DISK if config.on_disk else SHARDED,)
+        case _:
+            assert_never(config.kind)
+
+
+def _list_count(size: int) -> int:
+    from indexing.index.backends.ivf import list_count  # FAISS is loaded only by those who build
+
+    return list_count(size)
+
+
+def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
+    """Give the families to try for N vectors of length D, in order.
+
+    What would not fit the memory goal is left out, and so is what only saves memory where its finer form fits: of flat
+    indexes and of graphs the finest is tried, of lists the finest refinement of each code. When nothing fits, the
+    smallest is tried.
+    """
+    families = [family for family in _named(config, size) if family.kind != "ivf" or _list_count(size)]
+    families = families or list(_named(config, size))  # which says why it cannot be built
+    bytes_of = {family: family.foreseen_bytes(size, dim, config.m) for family in families}
+    fitting = [family for family in families if bytes_of[family] <= config.memory]
+    fitting = fitting or [min(families, key=lambda family: bytes_of[family])]
+    if config.kind == "best":
+        return fitting
+    finest: dict[tuple[str, str], Family] = {}
+    for family in fitting:
+        finest.setdefault((family.kind, family.codec if family.kind == "ivf" else ""), family)
+    return list(finest.values())

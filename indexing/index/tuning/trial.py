@@ -1,0 +1,158 @@
+"""One family of index, built, tuned for every kind of query and measured against the goals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from indexing.arrays.types import Vectors
+from indexing.errors import InputError
+from indexing.index.base import TunableIndex
+from indexing.index.config import IndexConfig
+from indexing.index.search_params import Efforts
+from indexing.index.tuning.families import Family
+from indexing.index.tuning.recall import Judged
+from indexing.index.tuning.tune import Point, tuned
+
+ALONE = 30  # queries that are timed one by one
+BATCHES = 3
+BLOCK = 16_384  # rows that go into shards at a time
+AS_FAST = 1.1  # families whose speeds differ by less are taken for equally fast
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A family that was tried.
+
+    Attributes:
+        family: Which one.
+        index: The index, at the efforts that were chosen.
+        recall: Measured recall for each kind of query.
+        queries_per_second: Of a batch, for each kind.
+        latency_ms: Median time of one query by itself, for each kind.
+        points: For each kind every effort that was measured.
+        build_seconds: Time to build it, tuning not included.
+        unmet: Which goals it misses, in words, by goal.
+    """
+
+    family: Family
+    index: TunableIndex
+    recall: Mapping[str, float]
+    queries_per_second: Mapping[str, float]
+    latency_ms: Mapping[str, float]
+    points: Mapping[str, Sequence[Point]]
+    build_seconds: float
+    unmet: Mapping[str, Sequence[str]]
+
+    @property
+    def slowest(self) -> float:
+        """Queries a second of the slowest kind of query, asked in a batch."""
+        return min(self.queries_per_second.values(), default=0.0)
+
+    @property
+    def least(self) -> float:
+        """Recall of the kind of query that finds least."""
+        return min(self.recall.values(), default=1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what was measured as plain JSON values."""
+        return {
+            "family": self.family.name,
+            "kind": self.index.kind,
+            "efforts": self.index.efforts.to_json(),
+            "recall": dict(self.recall),
+            "queries_per_second": dict(self.queries_per_second),
+            "latency_ms": dict(self.latency_ms),
+            "bytes_per_vector": round(self.index.nbytes / len(self.index), 1),
+            "build_seconds": self.build_seconds,
+            "unmet": [line for lines in self.unmet.values() for line in lines],
+            "points": {kind: [point.to_json() for point in points] for kind, points in self.points.items()},
+        }
+
+
+def attempt(
+    family: Family, vectors: Vectors, config: IndexConfig, asked: Mapping[str, Judged], path: Path | None = None
+) -> Trial:
+    """Build a family over (N, D) vectors, tune it for every kind of query, and measure it.
+
+    What is built in files, as shards are, is built at ``path``.
+    """
+    started = perf_counter()
+    index = _built(family, vectors, config, path)
+    seconds = perf_counter() - started
+    chosen: dict[str, Point] = {}
+    points: dict[str, list[Point]] = {}
+    for kind, queries in asked.items():
+
+        def measure(one: TunableIndex, queries: Judged = queries) -> tuple[float, float]:
+            return queries.measure(one, vectors)
+
+        chosen[kind], points[kind] = tuned(family, index, config.min_recall, measure)
+    if asked and family.kind != "flat":  # which knows no effort
+        index = index.with_efforts(Efforts({kind: point.effort for kind, point in chosen.items()}))
+    speeds = {kind: _speed(index, queries, vectors, kind) for kind, queries in asked.items()}
+    latencies = {kind: _latency(index, queries, kind) for kind, queries in asked.items()}
+    recall = {kind: round(point.recall, 4) for kind, point in chosen.items()}
+    unmet = _unmet(config, recall, latencies, index.nbytes)
+    return Trial(family, index, recall, speeds, latencies, points, round(seconds, 3), unmet)
+
+
+def _built(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
+    if family.kind != "sharded":
+        return family.build(vectors, config.m)
+    if path is None:
+        raise InputError("kind 'sharded' is built in files: say at which path")
+    from indexing.index.backends.build_sharded import MEMORY, build_sharded  # FAISS is loaded only by those who build
+
+    def blocks() -> Iterator[Vectors]:
+        return (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
+
+    return build_sharded(blocks, path, max_memory=config.max_memory or MEMORY, on_disk=config.on_disk)
+
+
+def choose(trials: Sequence[Trial]) -> list[Trial]:
+    """Keep those that may still be chosen, the best first.
+
+    Of those that meet every goal the fastest wins, by the queries a second of its slowest kind; of those that are as
+    fast within a tenth the smallest, and then the first that was tried. When none meets every goal, what fits the
+    memory goal comes before what does not, for that could not be loaded; then what misses fewest goals, and then what
+    finds most for its hardest kind.
+    """
+    meeting = [trial for trial in trials if not trial.unmet]
+    if not meeting:
+        return [min(trials, key=lambda trial: ("memory" in trial.unmet, len(trial.unmet), -trial.least))]
+    fastest = max(trial.slowest for trial in meeting)
+    return sorted(
+        (trial for trial in meeting if AS_FAST * trial.slowest >= fastest), key=lambda trial: trial.index.nbytes
+    )
+
+
+def _unmet(
+    config: IndexConfig, recall: Mapping[str, float], latencies: Mapping[str, float], size: int
+) -> dict[str, list[str]]:
+    """Say which goals are missed, by how much."""
+    slow = config.max_latency_ms or float("inf")
+    unmet = {
+        "recall": [
+            f"recall of {k} {got:.3f} < {config.min_recall}" for k, got in recall.items() if got < config.min_recall
+        ],
+        "latency": [f"latency of {k} {took:.2f} ms > {slow} ms" for k, took in latencies.items() if took > slow],
+        "memory": [f"memory {size / 1e6:.1f} MB > {config.memory / 1e6:.1f} MB"] if size > config.memory else [],
+    }
+    return {goal: lines for goal, lines in unmet.items() if lines}
+
+
+def _speed(index: TunableIndex, queries: Judged, vectors: Vectors, kind: str) -> float:
+    return round(median(queries.measure(index, vectors, kind)[1] for _ in range(BATCHES)))
+
+
+def _latency(index: TunableIndex, queries: Judged, kind: str) -> float:
+    k = queries.exact.shape[1]
+    times = []
+    for query in queries.queries.vectors[:ALONE]:
+        started = perf_counter()
+        index.search(query[None], k, kind=kind)
+        times.append(perf_counter() - started)
+    return round(1000 * median(times), 3)

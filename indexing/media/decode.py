@@ -1,0 +1,159 @@
+"""Decoding one file: a picture to pixels, a sound to samples, a film to frames."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexing.media.audio import SoundLimits, decode_sound
+from indexing.media.difference_hash import difference_hash
+from indexing.media.files import UnusableFile
+from indexing.media.image_form import ImageForm
+from indexing.media.images import PictureLimits, decode_picture, to_rgb
+from indexing.media.kind import Kind
+from indexing.media.video import FilmLimits, read_frames
+
+# A picture is decoded at no less than this many times the side that the model sees.
+MARGIN = 2
+# A model that prepares its pictures itself gets them no larger than this: it shrinks them anyway, and many wait.
+LARGEST_SIDE = 1024
+HUGE, STRIP_PIXELS = 8_000_000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """What decoding is for, the same for all files of a run.
+
+    Attributes:
+        form: What pictures become; None leaves them as they are, but for the largest.
+        audio_rate: Samples a second that sounds become, in hertz.
+        pictures: What a single picture may cost.
+        sounds: What a single sound may cost.
+        films: What a single film may cost.
+        frames: How many pictures are taken from a film.
+        largest: Longest side of pictures that have no form, in pixels.
+        described: Also describe each picture, as `commonspace inspect` does: its size and format as the file has them.
+    """
+
+    form: ImageForm | None = None
+    audio_rate: int = 48_000
+    pictures: PictureLimits = field(default_factory=PictureLimits)
+    sounds: SoundLimits = field(default_factory=SoundLimits)
+    films: FilmLimits = field(default_factory=FilmLimits)
+    frames: int = 8
+    largest: int = LARGEST_SIDE
+    described: bool = False
+
+    def most_bytes(self, kind: Kind) -> int:
+        """Give the size that a file of some kind may have."""
+        sizes = {
+            Kind.IMAGE: self.pictures.file_bytes,
+            Kind.AUDIO: self.sounds.file_bytes,
+            Kind.VIDEO: self.films.file_bytes,
+        }
+        return sizes[kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Task":
+        """Read what `to_json` gave."""
+        return cls(
+            ImageForm(**data["form"]) if data["form"] else None,
+            data["audio_rate"],
+            PictureLimits(**data["pictures"]),
+            SoundLimits(**data["sounds"]),
+            FilmLimits(**data["films"]),
+            data["frames"],
+            data["largest"],
+            data["described"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What became of a file.
+
+    Attributes:
+        arrays: For a picture one (H, W, 3) uint8, for a film one for each frame, for a sound one (S,) float32.
+        labels: For each array where in the file it is, for example ``"12.5 s"``; empty for a whole file.
+        described: Of a picture that is to be described its ``width``, ``height``, ``format`` and ``look``: the hash of
+            `difference_hash`, or None.
+    """
+
+    arrays: list[NDArray[Any]]
+    labels: list[str]
+    described: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why a file cannot be used."""
+
+    reason: str
+
+
+def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
+    """Decode one file; whatever is wrong with it becomes a reason."""
+    try:
+        return _DECODERS[kind](data, task)
+    except UnusableFile as problem:
+        return Unusable(str(problem))
+    except MemoryError:
+        return Unusable(f"{kind} needs more memory than decoding may take")
+
+
+def _picture(data: bytes, task: Task) -> Decoded:
+    if task.described:
+        image = decode_picture(data, task.pictures)
+        seen = {"width": image.width, "height": image.height, "format": image.format or "unknown"}
+        return Decoded([], [], seen | {"look": difference_hash(to_rgb(_less(image, task)))})
+    wanted = task.form.side * MARGIN if task.form else task.largest
+    return Decoded([_shaped(_less(decode_picture(data, task.pictures, at_least=wanted), task), task)], [""])
+
+
+def _less(image: Image.Image, task: Task) -> Image.Image:
+    """Make a huge picture RGB and shrink it by a whole number, in strips, before anything makes a whole copy of it."""
+    if image.width * image.height < HUGE:
+        return image
+    if task.form is None:
+        factor = max(1, max(image.size) // (task.largest * MARGIN))
+    else:
+        image = task.form.middle(image)
+        factor = max(1, min(image.size) // (task.form.side * MARGIN))
+    if factor == 1 and image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    lines = factor * max(1, STRIP_PIXELS // (image.width * factor))
+    for top in range(0, image.height, lines):
+        strip = to_rgb(image.crop((0, top, image.width, min(image.height, top + lines))))
+        small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
+    return small
+
+
+def _shaped(image: Image.Image, task: Task) -> NDArray[np.uint8]:
+    rgb = to_rgb(image)
+    if task.form is not None:
+        return task.form.apply(rgb)
+    rgb.thumbnail((task.largest, task.largest), Image.Resampling.BICUBIC, reducing_gap=MARGIN)
+    return np.asarray(rgb, np.uint8)
+
+
+def _sound(data: bytes, task: Task) -> Decoded:
+    return Decoded([decode_sound(data, task.audio_rate, task.sounds)], [""])
+
+
+def _film(data: bytes, task: Task) -> Decoded:
+    arrays, labels = [], []
+    for seconds, image in read_frames(data, task.frames, task.films):  # shaped one by one: whole they are many
+        arrays.append(_shaped(image, task))
+        labels.append(f"{seconds:.1f} s")
+    return Decoded(arrays, labels)
+
+
+_DECODERS = {Kind.IMAGE: _picture, Kind.AUDIO: _sound, Kind.VIDEO: _film}

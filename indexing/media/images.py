@@ -1,0 +1,173 @@
+"""Reading pictures that anyone may have sent: bounded, and never fatal to their neighbours."""
+
+import io
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from indexing.errors import MissingExtraError
+from indexing.media.files import UnusableFile, read_file
+from indexing.media.image_formats import START, decoder_of, picture_format, unread, webp_size
+from indexing.runtime.arguments import check_limits
+
+# Decoders that hold several copies of a picture get smaller ones: the share of the pixels that others may have.
+SHARES = {"WEBP": 0.45, "AVIF": 0.75}
+MOST_PARTS = {"JPEG": 1_000, "PNG": 20_000}  # segments and chunks, which Pillow reads one by one in Python
+LONGEST_SIDE = 65_535  # pixels, as in JPEG: a decoder also keeps something for each line
+MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each costs a pass over all pixels
+START_OF_SCAN = b"\xff\xda"  # nothing but a marker in the coded data of a JPEG
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """What a single picture may cost; one beyond it is refused before it is decoded.
+
+    Attributes:
+        pixels: Most pixels, as its header claims.
+        file_bytes: Most bytes of its file.
+    """
+
+    pixels: int = 40_000_000
+    file_bytes: int = 20_000_000
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+class UnusablePicture(UnusableFile):
+    """A picture that cannot be used, with the reason."""
+
+
+def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
+    """Give the bytes of a picture's file.
+
+    Raises:
+        UnusablePicture: When the file is missing, unreadable, empty or too large.
+    """
+    return read_file(source, limits.file_bytes, "image", UnusablePicture)
+
+
+def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = None) -> Image.Image:
+    """Decode the first frame of a picture after reading its size from the header, and turn it upright.
+
+    Args:
+        data: The bytes of its file.
+        limits: What it may cost.
+        at_least: Let a JPEG be decoded at a fraction of its size, as long as both sides stay this long: much faster,
+            and where the result is scaled down anyway, almost the same.
+
+    Raises:
+        UnusablePicture: When it is of no known format, too large, broken or cut short.
+    """
+    name = picture_format(data[:START])
+    if name in MOST_PARTS and _has_more_parts(data, name, MOST_PARTS[name]):
+        raise UnusablePicture(f"image of over {MOST_PARTS[name]} parts before its pixels end")
+    if name == "WEBP":  # its decoder takes the memory for all pixels when it is made
+        _check_pixels(*webp_size(data[:START]), name, limits)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata and large sizes; our limit decides
+            image = Image.open(io.BytesIO(data), formats=decoder_of(name))
+            _check_cost(image, data, limits)
+            _scale_transparency(image)
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            image.load()
+            _turn_upright(image)
+            return image
+    except UnidentifiedImageError as error:
+        raise UnusablePicture(unread(name)) from error
+    except MissingExtraError as error:
+        raise UnusablePicture(f"image is {name}: {error}") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, beyond which it does not even read the header
+        raise UnusablePicture(f"image is over {limits.pixels} pixels") from error
+    except UnusablePicture:
+        raise
+    except Exception as error:  # decoders raise many kinds (OSError, SyntaxError, struct.error, …) on broken bytes
+        raise UnusablePicture(f"image is broken: {type(error).__name__}: {error}") from error
+
+
+def _check_cost(image: Image.Image, data: bytes, limits: PictureLimits) -> None:
+    """Refuse a picture whose header says that decoding it would cost too much."""
+    _check_pixels(image.width, image.height, image.format or "", limits)
+    if max(image.size) > LONGEST_SIDE:
+        raise UnusablePicture(f"image of {image.width} x {image.height} is over {LONGEST_SIDE} pixels on one side")
+    if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
+        raise UnusablePicture(f"image of {scans} scans is over {MOST_SCANS} scans")
+
+
+def _check_pixels(width: int, height: int, name: str, limits: PictureLimits) -> None:
+    most = int(limits.pixels * SHARES.get(name, 1))
+    if width * height > most:
+        what = f" of a {name}" if name in SHARES else ""
+        raise UnusablePicture(f"image of {width} x {height} is over {most} pixels{what}")
+
+
+def _has_more_parts(data: bytes, name: str, most: int) -> bool:
+    """Whether a JPEG has more than so many segments before its first scan, or a PNG so many chunks."""
+    place = 2 if name == "JPEG" else 8
+    for _ in range(most + 1):
+        head = data[place : place + 8]
+        if (
+            len(head) < 8
+            or head[4:] == b"IEND"
+            or (name == "JPEG" and (head[0] != 0xFF or head[1] == START_OF_SCAN[1]))
+        ):
+            return False
+        if name == "PNG":
+            place += 12 + int.from_bytes(head[:4], "big")
+        elif head[1] in (0x00, 0xFF):  # fill bytes
+            place += 1
+        else:  # a marker alone, or one with its length
+            place += 2 if 0xD0 <= head[1] <= 0xD9 or head[1] == 1 else 2 + int.from_bytes(head[2:4], "big")
+    return True
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Give the colour that a PNG names as transparent in the depth that its pixels are read in."""
+    tiles = getattr(image, "tile", ())
+    transparent, layout = image.info.get("transparency"), tiles[0].args if tiles else None
+    if layout in ("L;2", "L;4") and isinstance(transparent, int):
+        image.info["transparency"] = transparent * (85 if layout == "L;2" else 17)
+    elif layout == "RGB;16B" and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turn a picture as its camera was held; broken metadata says nothing about the picture itself."""
+    # The metadata of strangers raises SyntaxError, struct.error, ZeroDivisionError, …
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Give any picture as RGB, transparency shown on white.
+
+    >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if image.mode in ("RGBa", "La"):  # colours already multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if image.mode.startswith("I"):  # 16-bit greys are clipped by a plain conversion
+        return _grey(image).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(layered, mask=layered.getchannel("A"))
+        return white
+    if image.mode == "RGB":
+        return image
+    return image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Give a 16-bit grey picture as 8-bit grey; the grey that stands for transparency becomes white."""
+    wide = np.asarray(image, np.int64)
+    grey = (wide >> 8).clip(0, 255).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[wide == transparent] = 255
+    return Image.fromarray(grey)

@@ -1,0 +1,1 @@
+"""Embeddings: encoded once, kept in shards with status and reason, fused into item vectors."""

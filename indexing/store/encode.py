@@ -1,0 +1,175 @@
+"""From items to stored embeddings: read, decode, encode, append. Resumable at any point.
+
+Files are decoded by other processes, a few batches ahead of the model. Every batch ends in the store before the next
+one is encoded. What is there already, by item and content hash, is not encoded again; content that another item
+brought before is copied; content that cannot be encoded is quarantined with a reason, and its neighbours do not notice.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from indexing.catalogue.catalogue import Catalogue
+from indexing.encoders.base import Encoder, PixelEncoder
+from indexing.media.audio import SoundLimits
+from indexing.media.decode import Task
+from indexing.media.images import PictureLimits
+from indexing.media.kind import Modality
+from indexing.media.pool import MEMORY, SECONDS, DecodePool
+from indexing.media.video import FilmLimits
+from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
+from indexing.runtime.threads import cores
+from indexing.store.encode_batch import EncodingRun
+from indexing.store.shared_pool import task_for
+from indexing.store.store import EmbeddingStore
+
+STAGES = ("read", "decode", "encode", "write")
+Progressed: TypeAlias = Callable[[int, Mapping[str, float]], None]
+AHEAD = 2
+MOST_WORKERS = 16
+HEAVY_BATCH = 32  # items a batch where each may wait as ten megabytes
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """How a catalogue is encoded.
+
+    Attributes:
+        batch_size: Items encoded and stored at once; a kill costs at most so many.
+        workers: Processes that decode files; as many as there are cores when None, and 0 for none: then a file that
+            crashes its decoder ends the run.
+        limits: What a single picture may cost.
+        sounds: What a single sound may cost.
+        films: What a single film may cost.
+        frames: How many pictures are taken from a film.
+        seconds: Longest time of the processor that decoding one file may take; see `DecodePool`.
+        memory: Most bytes of memory that decoding one file may take.
+    """
+
+    batch_size: int = 256
+    workers: int | None = None
+    limits: PictureLimits = field(default_factory=PictureLimits)
+    sounds: SoundLimits = field(default_factory=SoundLimits)
+    films: FilmLimits = field(default_factory=FilmLimits)
+    frames: int = 8
+    seconds: float = SECONDS
+    memory: int = MEMORY
+
+    def __post_init__(self) -> None:
+        least = {"batch_size": 1, "frames": 1, "workers": 0}
+        for name, limit in least.items():
+            if (value := getattr(self, name)) is not None or name != "workers":
+                check_whole(value, name, limit)
+        for name in ("seconds", "memory"):
+            check_number(getattr(self, name), name, "give a number of more than 0", above=0)
+        for name, kind in (("limits", PictureLimits), ("sounds", SoundLimits), ("films", FilmLimits)):
+            check_kind(getattr(self, name), kind, name, f"give {kind.__name__}(…)")
+
+
+@dataclass
+class EncodeReport:
+    """What became of every text, picture, sound and film; the four counts add up to all of them.
+
+    Attributes:
+        encoded: Contents that went through the encoder in this run.
+        copied: Same content as met before: the vector was copied.
+        resumed: Settled by an earlier run, encoded or quarantined.
+        quarantined: Could not be encoded in this run.
+        seconds: Time spent in each stage; decoding is only what the model had to wait for.
+    """
+
+    encoded: int = 0
+    copied: int = 0
+    resumed: int = 0
+    quarantined: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self) | {"seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()}}
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += perf_counter() - started
+
+
+def encode_catalogue(
+    catalogue: Catalogue,
+    encoder: Encoder,
+    store: EmbeddingStore,
+    *,
+    config: EncodeConfig | None = None,
+    progress: Progressed | None = None,
+) -> EncodeReport:
+    """Encode the texts and files of a catalogue into a store, skipping what is there already.
+
+    Args:
+        catalogue: The items.
+        encoder: Embeds them; a modality that it lacks is left out.
+        store: Where embeddings are and go.
+        config: Batches, workers and limits.
+        progress: Called after each batch with its number of items and the seconds so far in each stage.
+
+    Returns:
+        Counts, and seconds in each stage.
+    """
+    config = config or EncodeConfig()
+    report = EncodeReport()
+    store.begin_run()
+    workers = _workers(config.memory) if config.workers is None else config.workers
+    with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
+        run = EncodingRun(encoder, store, report, pool)
+        size = config.batch_size if _is_light(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH)
+        batches, ahead = catalogue.batches(size), deque[Any]()
+        while True:
+            with report.timed("read"):
+                items = next(batches, None)
+                if items is not None:
+                    ahead.append(run.begin(items))
+            if not ahead:
+                return report
+            if items is None or len(ahead) > AHEAD:
+                finished = run.finish(ahead.popleft())
+                if progress is not None:
+                    progress(finished, report.seconds)
+
+
+def check_encoding(config: object, progress: object) -> None:
+    """Check how items are to be encoded.
+
+    Raises:
+        InputError: When it cannot be told.
+    """
+    if config is not None:
+        check_kind(config, EncodeConfig, "encode", "give an EncodeConfig, or None")
+    check_flag(progress, "progress")
+
+
+def _workers(memory: int) -> int:
+    """Give how many files are decoded at once: one a core, and together within a quarter of the memory."""
+    most = MOST_WORKERS
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        most = min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
+    return max(1, min(most, cores()))
+
+
+def _is_light(encoder: Encoder, catalogue: Catalogue) -> bool:
+    """Whether what waits for the model is small: squares of pixels, not sounds of a minute or whole pictures."""
+    heard = catalogue.columns.audio is not None and Modality.AUDIO in encoder.info.modalities
+    seen = not catalogue.columns.media or (isinstance(encoder, PixelEncoder) and encoder.image_form is not None)
+    return seen and not heard and catalogue.columns.video is None
+
+
+def _task(encoder: Encoder, config: EncodeConfig) -> Task:
+    return replace(
+        task_for(encoder), pictures=config.limits, sounds=config.sounds, films=config.films, frames=config.frames
+    )

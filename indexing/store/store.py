@@ -1,0 +1,350 @@
+"""The truth on disk: one embedding per (item, modality, part), with its content hash, status and reason.
+
+A store is a folder of append-only Parquet shards. A shard's name carries the sha256 of its bytes, so that a shard
+is either whole or not there: a kill can lose at most the batch in flight, and damage is noticed on reading.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows
+from indexing.catalogue.cleaning import reason_kind
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import DamagedFileError, ShapeError
+from indexing.filesystem import fsops
+from indexing.filesystem.checked_json import WAY_OUT, read_whole
+from indexing.filesystem.damaged_files import read_as
+from indexing.media.kind import Modality
+from indexing.store.ledger import Known, Ledger
+
+ENCODED, QUARANTINED = "encoded", "quarantined"
+STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
+MOST_PARTS = 100_000  # of one item: more is a number that was changed
+_SHARD = re.compile(r"\d{6,}-[0-9a-f]{32}\.parquet")
+AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What became of one modality of one item.
+
+    Attributes:
+        item_id: The item.
+        modality: What was embedded.
+        content_hash: Hash of the content; empty when it could not even be read.
+        vector: (D,) float16, or None when the content is quarantined.
+        reason: Why it is quarantined; empty when it is encoded.
+        part: Which of the item's contents of this modality it is, from 0.
+        label: Where in its file the content is, as ``"12.5 s"`` of a film; empty for a whole file.
+    """
+
+    item_id: str
+    modality: Modality
+    content_hash: str
+    vector: NDArray[np.float16] | None
+    reason: str = ""
+    part: int = 0
+    label: str = ""
+
+
+class EmbeddingStore:
+    """Append-only embeddings of one encoder.
+
+    Args:
+        folder: Where the shards are; created when missing.
+        dim: Length D of the vectors.
+        shards: Those of a finished store, in order, which is only read; all that are in the folder when None.
+
+    Raises:
+        DamagedFileError: When a shard is missing, or its bytes are not those that were written.
+    """
+
+    def __init__(self, folder: Path, dim: int, shards: Sequence[Path] | None = None) -> None:
+        self.folder, self.dim = folder, dim
+        if shards is None:
+            fsops.make_folder(folder)
+            shards = sorted(path for path in folder.glob("*.parquet") if _SHARD.fullmatch(path.name))
+        self._shards = list(shards)
+        self._ledger = Ledger()
+        # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
+        self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
+        for number, shard in enumerate(self._shards):
+            with read_as(str(shard), WAY_OUT):
+                self._remember(number, sound_embeddings(read_shard(shard), dim))
+
+    def _remember(self, shard: int, table: pa.Table) -> None:
+        columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
+        for line, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
+            self._ledger.add(item_id, Modality(modality), part, Known(digest, reason, label), shard, line)
+
+    def __len__(self) -> int:
+        return len(self._ledger)
+
+    def begin_run(self) -> None:
+        """Count from now on only what is settled or appended: what the items no longer have is forgotten."""
+        self._ledger.begin_run()
+
+    def settled(self, item_id: str, modality: Modality, digest: str, problem: str = "", part: int = 0) -> bool:
+        """Whether this very content of an item was encoded before, or has the same problem as before.
+
+        What was refused while it was decoded is not settled: limits, packages and the machine may have changed.
+        """
+        known = self._ledger.ever(item_id, modality, part)
+        same = known is not None and known.reason == problem and (not digest or known.digest == digest)
+        if same:
+            self._ledger.touch(item_id, modality, part)
+        return same
+
+    def reason(self, item_id: str, modality: Modality, part: int = 0) -> str | None:
+        """Why a content of an item is quarantined: empty when it is encoded, None when it is unknown."""
+        known = self._ledger.now(item_id, modality, part)
+        return None if known is None else known.reason
+
+    def reasons(self) -> Counter[str]:
+        """Count what is quarantined, by the kind of reason."""
+        return Counter(map(reason_kind, self._ledger.reasons()))
+
+    def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
+        """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
+        found = self.found(modality, digest)
+        return found and found[0]
+
+    def found(self, modality: Modality, digest: str) -> tuple[NDArray[np.float16], str] | None:
+        """Give vector and label of a content that was encoded before, for whichever item."""
+        place = self._ledger.place(modality, digest)
+        if place is None:
+            return None
+        vectors, labels = self._unpacked(self._shards[place[0]])
+        return vectors[place[1]].copy(), labels[place[1]]  # a view would keep the whole shard
+
+    def append(self, embeddings: Sequence[Embedding]) -> None:
+        """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
+        if not embeddings:
+            return
+        self.append_table(to_table(embeddings, self.dim))
+
+    def append_table(self, table: pa.Table) -> None:
+        """Write embeddings that are a table of the store's schema already, as `append` does."""
+        data = parquet_bytes(table)
+        shard = self.folder / shard_name(len(self._shards), data)
+        fsops.write_bytes(shard, data)
+        self._shards.append(shard)
+        self._remember(len(self._shards) - 1, table)
+
+    def collect(self, item_ids: ItemIds, modality: Modality) -> tuple[NDArray[np.float16], Mask]:
+        """Give the vectors of one modality in row order: (N, D) float16, and (N,) bool saying which exist.
+
+        An item with several pictures or frames gets the mean of their vectors.
+        """
+        return self.parts(item_ids, modality).pooled(len(item_ids))
+
+    def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
+        """Give every vector of one modality by itself, in row order."""
+        places: list[tuple[int, int]] = []
+        rows: list[int] = []
+        labels: list[str] = []
+        for row, item_id in enumerate(item_ids):
+            for part, known in self._ledger.of_item(item_id, modality):
+                if not known.reason and (place := self._ledger.place(modality, known.digest)):
+                    places.append(place)
+                    rows.append(row)
+                    labels.append(_label(part, known.label))
+        return Parts(np.array(rows, np.int64), labels, self._vectors_at(places))
+
+    def _vectors_at(self, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+        """Give the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for position, (shard, line) in enumerate(places):
+            wanted.setdefault(shard, []).append((position, line))
+        vectors = np.zeros((len(places), self.dim), np.float16)
+        for shard, pairs in wanted.items():
+            positions, lines = np.array(pairs).T
+            vectors[positions] = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
+        return vectors
+
+    def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
+        """Give what became of each content of the items, in the order of the ids."""
+        ids = iter(item_ids)
+        while chunk := list(islice(ids, AT_ONCE)):
+            yield from self._records(chunk)
+
+    def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
+        """Give the records of some items."""
+        records: list[Embedding] = []
+        encoded: dict[int, tuple[int, int]] = {}  # where the vector of a record is
+        for item_id in item_ids:
+            for modality in Modality:
+                for part, known in self._ledger.of_item(item_id, modality):
+                    if not known.reason and (place := self._ledger.place(modality, known.digest)):
+                        encoded[len(records)] = place
+                    records.append(Embedding(item_id, modality, known.digest, None, known.reason, part, known.label))
+        for number, vector in zip(encoded, self._vectors_at(list(encoded.values())), strict=True):
+            records[number] = replace(records[number], vector=vector)
+        return records
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The contents of one modality, each by itself.
+
+    Attributes:
+        rows: (P,) int64, the item of each, ascending.
+        labels: P names, as ``"0"`` or ``"1 at 12.5 s"``.
+        vectors: (P, D) float16.
+    """
+
+    rows: Rows
+    labels: list[str]
+    vectors: NDArray[np.float16]
+
+    @classmethod
+    def of_table(cls, table: pa.Table, item_ids: ItemIds, modality: Modality, dim: int) -> "Parts":
+        """Give the encoded contents of one modality in a table of the store's schema, whose items are all known."""
+        own = pc.and_(pc.equal(table.column("modality"), str(modality)), pc.equal(table.column("status"), ENCODED))
+        table = table.filter(own)
+        rows, part = item_ids.rows(table.column("item_id").to_pylist()), table.column("part").to_numpy()
+        order = np.lexsort((part, rows))
+        labels = [_label(*pair) for pair in zip(part.tolist(), table.column("label").to_pylist(), strict=True)]
+        return cls(rows[order], [labels[place] for place in order], vectors_of(table, dim)[order])
+
+    def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
+        """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
+        means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
+        for start in range(0, count, AT_ONCE):
+            some = slice(start, min(count, start + AT_ONCE))
+            first, last = np.searchsorted(self.rows, (some.start, some.stop))
+            places = self.rows[first:last] - start
+            contents[some] = np.bincount(places, minlength=some.stop - start)
+            total = np.zeros((some.stop - start, means.shape[1]), np.float32)
+            np.add.at(total, places, self.vectors[first:last].astype(np.float32))
+            means[some] = total / np.maximum(contents[some], 1)[:, None]
+        return means, contents > 0
+
+
+def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
+    return vectors_of(table, dim), table.column("label").to_pylist()
+
+
+def _label(part: int, label: str) -> str:
+    return f"{part} at {label}" if label else str(part)
+
+
+def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
+    """Give embeddings as a table of the store's schema, a quarantined one with a vector of zeros."""
+    vectors = np.zeros((len(embeddings), dim), np.float16)
+    for line, embedding in enumerate(embeddings):
+        if embedding.vector is not None:
+            if embedding.vector.shape != (dim,):
+                raise ShapeError(
+                    f"vector of {embedding.item_id!r} has shape {embedding.vector.shape}, expected ({dim},)"
+                )
+            vectors[line] = embedding.vector
+    return pa.table(
+        {
+            "item_id": pa.array([e.item_id for e in embeddings], pa.string()),
+            "modality": pa.array([str(e.modality) for e in embeddings], pa.string()),
+            "part": pa.array([e.part for e in embeddings], pa.int32()),
+            "label": pa.array([e.label for e in embeddings], pa.string()),
+            "content_hash": pa.array([e.content_hash for e in embeddings], pa.string()),
+            "status": pa.array([ENCODED if e.vector is not None else QUARANTINED for e in embeddings], pa.string()),
+            "reason": pa.array([e.reason for e in embeddings], pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim),
+        }
+    )
+
+
+def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
+    """Give the vectors of a shard as (rows, D) float16."""
+    column = table.column("vector").combine_chunks()
+    if not _same_type(column.type, pa.list_(pa.float16(), dim)):
+        raise DamagedFileError(f"vectors are {column.type}, expected {dim} numbers of half precision; {WAY_OUT}")
+    flat: NDArray[np.float16] = column.flatten().to_numpy()
+    return flat.reshape(-1, dim)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Give a table as the bytes of a Parquet file.
+
+    The numbers of a vector are not worth a dictionary, which takes time to make and to read. Rows are in groups because
+    writing one takes several times the memory of its vectors.
+    """
+    sink = pa.BufferOutputStream()
+    coded = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
+    dictionaries: bool | list[str] = coded if len(coded) < table.num_columns else True
+    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries, row_group_size=AT_ONCE // 2)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def shard_name(number: int, data: bytes) -> str:
+    """Name a shard by its place in the order and its content."""
+    return f"{number:06d}-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
+
+
+def read_shard(path: Path) -> pa.Table:
+    """Read one shard after comparing its bytes with its name.
+
+    Raises:
+        DamagedFileError: When they differ, or it cannot be read.
+    """
+    data = read_whole(path)
+    if hashlib.sha256(data).hexdigest()[:32] != path.stem.split("-")[-1]:
+        raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; delete it and build again")
+    with read_as(str(path), WAY_OUT):
+        return pq.read_table(pa.BufferReader(data))
+
+
+def sound_embeddings(table: pa.Table, dim: int) -> pa.Table:
+    """Check that a table is one of the store's schema, with values that can be used, and give it.
+
+    Raises:
+        ValueError: When it is not, or Arrow's own errors; see `read_as`.
+    """
+    sound_table(table)
+    expected = to_table([], dim).schema
+    if table.schema.names != expected.names or any(
+        not _same_type(one.type, other.type) for one, other in zip(table.schema, expected, strict=True)
+    ):
+        raise ValueError(f"it has columns {str(table.schema.names)[:200]} of other types than embeddings")
+    if any(column.null_count for column in table.columns):
+        raise ValueError("embeddings have nulls")
+    parts = table.column("part").to_numpy()
+    if len(parts) and not 0 <= parts.min() <= parts.max() <= MOST_PARTS:
+        raise ValueError(f"a part has number {parts.max() if parts.max() > MOST_PARTS else parts.min()}")
+    if unknown := {*pc.unique(table.column("modality")).to_pylist()} - {str(one) for one in Modality}:
+        raise ValueError(f"there is no modality {min(unknown)!r:.60}")
+    if unknown := {*pc.unique(table.column("status")).to_pylist()} - {ENCODED, QUARANTINED}:
+        raise ValueError(f"there is no status {min(unknown)!r:.60}")
+    vectors = vectors_of(table, dim)
+    if len(vectors) != table.num_rows or not np.isfinite(vectors).all():
+        raise ValueError("vectors are not finite")
+    return table
+
+
+def sound_table(table: pa.Table) -> pa.Table:
+    """Check every offset and text of a table, which Arrow believes otherwise, and give it.
+
+    Raises:
+        ArrowInvalid: When one is wrong.
+    """
+    table.validate(full=True)
+    return table
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether types are equal, whatever the values of a list are called."""
+    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other):
+        return bool(one.list_size == other.list_size and one.value_type == other.value_type)
+    return bool(one == other)

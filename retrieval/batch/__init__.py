@@ -1,0 +1,27 @@
+"""Answers for millions of users in bounded memory: streamed from Parquet, into parts, and gone on with after a kill."""
+
+from retrieval.batch.answering import Answers, BatchConfig, answers, recommend_batches, rerank_batches, steps_of
+from retrieval.batch.candidate_rows import FlatCandidates
+from retrieval.batch.input_rows import Quarantined
+from retrieval.batch.job import JobReport, run_job, write_answers
+from retrieval.batch.log_users import LoggedHistories, LogUsers
+from retrieval.batch.tables import ParquetFiles
+from retrieval.batch.user_rows import ListedUsers
+
+__all__ = [
+    "Answers",
+    "BatchConfig",
+    "FlatCandidates",
+    "JobReport",
+    "ListedUsers",
+    "LogUsers",
+    "LoggedHistories",
+    "ParquetFiles",
+    "Quarantined",
+    "answers",
+    "recommend_batches",
+    "rerank_batches",
+    "run_job",
+    "steps_of",
+    "write_answers",
+]

@@ -1,0 +1,132 @@
+"""One line a user: ``user_id``, ``history``, and what more there is (``weights``, ``candidates``, ``scores``)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, item_rows, ordered_candidates
+from retrieval.batch.tables import Tables, check_columns, list_column, text_column
+from retrieval.interactions.repeats import last_of_each
+from retrieval.retriever.retriever import Retriever
+
+LISTS = ("history", "weights", "candidates", "scores")
+NO_ID = "no user_id"
+NOTHING_LIKED = "nothing in the history was liked, and this bundle has not learned what is popular"
+NOTHING_POPULAR = "an empty history, and this bundle has not learned what is popular"
+
+
+class ListedUsers:
+    """Users of a table with one line each.
+
+    The columns are ``user_id``; ``history``, item_ids, oldest first, where null is an empty one; if there are any,
+    ``weights`` of these, where null means all alike; where the bundle has learned from profiles, the attributes that it
+    reads; and for reranking ``candidates``, item_ids, with ``scores`` if there are any.
+
+    Args:
+        tables: Where they are.
+        retriever: Of the bundle that answers.
+        given: Whether candidates are given, or to be retrieved.
+
+    Raises:
+        InputError: When a column is missing, or holds something else.
+    """
+
+    def __init__(self, tables: Tables, retriever: Retriever, *, given: bool = False) -> None:
+        needed = ("user_id", "history", *(("candidates",) if given else ()))
+        check_columns(tables.schema, needed, LISTS, "lines of one user each")
+        wanted = ("user_id", *(LISTS if given else LISTS[:2]))
+        self.tables, self.retriever, self.given = tables, retriever, given
+        self._columns = [name for name in wanted if name in tables.schema.names]
+        self._known = taste.found_in(tables.schema) if (taste := retriever.learned.profiles) else []
+
+    @property
+    def items(self) -> ItemIds:
+        """Those of the bundle."""
+        return self.retriever.items
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def identity(self) -> dict[str, Any]:
+        """Name the files."""
+        return self.tables.identity() | {"given": self.given}
+
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """Give the users from a line on, so many at once."""
+        for table in self.tables.pieces([*self._columns, *self._known], start, size):
+            yield self._chunk(table, start)
+            start += len(table)
+
+    def _chunk(self, table: pa.Table, first: int) -> Chunk:
+        problems, names = Problems(), text_column(table, "user_id")
+        problems.note(blank(names), NO_ID)
+        past, liked, unknown = self._history(table, problems)
+        rows: Ragged | None = None
+        scores: Ragged | None = None
+        if self.given:
+            rows, scores, more = self._candidates(table, problems)
+            unknown += more
+        good = problems.good(len(table))
+        columns = (None if one is None else picked(one, good) for one in (liked, rows, scores))
+        known = table.select(self._known).take(pa.array(good)) if self._known else None
+        users = UserLines(tuple(names.take(pa.array(good)).to_pylist()), picked(past, good), *columns, profiles=known)
+        quarantined = problems.quarantined(first + np.arange(len(table)), names.to_pylist() if problems.reasons else [])
+        return Chunk(first, len(table), users, quarantined, unknown)
+
+    def _history(self, table: pa.Table, problems: Problems) -> tuple[Ragged, Ragged | None, int]:
+        """Give histories and weights, and how many items of them were left out."""
+        items, behaviour = self.retriever.items, self.retriever.behaviour
+        lists = list_column(table, "history", pa.string())
+        past = Ragged.of(lists, item_rows(lists.flatten(), items))
+        liked = None
+        if "weights" in table.column_names:
+            given = list_column(table, "weights", pa.float32())
+            weights = Ragged.of(given, given.flatten().to_numpy(zero_copy_only=False))
+            absent = given.is_null().to_numpy(zero_copy_only=False)
+            problems.note(~absent & (weights.lengths != past.lengths), "not as many weights as items in the history")
+            problems.note(weights.any(~np.isfinite(weights.values)), "a weight that is no finite number")
+            alike = 1.0 if behaviour is None else float(behaviour.levels[len(behaviour.levels) // 2])
+            liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
+        known = past.values >= 0
+        problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")
+        if behaviour is None:
+            problems.note(past.lengths == 0, NOTHING_POPULAR)
+        counted = known.copy()
+        counted[known] = last_of_each(past.values[known], past.kept(known).lengths)
+        liked = None if liked is None else liked.kept(counted)
+        if behaviour is None and liked is not None:
+            nothing = [len(one) > 0 and not self.retriever.users.is_liked(one).any() for one in liked.split()]
+            problems.note(np.array(nothing, np.bool_), NOTHING_LIKED)
+        return past.kept(counted), liked, int((~known).sum())
+
+    def _candidates(self, table: pa.Table, problems: Problems) -> tuple[Ragged, Ragged | None, int]:
+        """Give candidates with scores, the best first, and how many were left out."""
+        lists = list_column(table, "candidates", pa.string())
+        rows = Ragged.of(lists, item_rows(lists.flatten(), self.retriever.items))
+        unknown = int((rows.values < 0).sum())
+        if "scores" not in table.column_names:
+            return *ordered_candidates(rows, None, problems), unknown
+        given = list_column(table, "scores", pa.float32())
+        told = Ragged.of(given, given.flatten().to_numpy(zero_copy_only=False))
+        found = ordered_candidates(rows, told.fitted(rows.lengths, 0.0), problems)
+        problems.note(told.lengths != rows.lengths, "not as many scores as candidates")
+        return *found, unknown
+
+
+def blank(names: pa.Array) -> Mask:
+    """Say which names are missing or blank: (B,) bool."""
+    filled = pc.equal(pc.utf8_trim_whitespace(names.fill_null("")), "")
+    mask: Mask = filled.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def picked(column: Ragged, lines: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Give the values of some of the lines."""
+    found = column.split()
+    return tuple(found[line] for line in lines.tolist())

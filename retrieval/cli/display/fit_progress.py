@@ -1,0 +1,98 @@
+"""How learning is shown to people: how far it is, and what came of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from indexing.errors import examples
+from indexing.runtime.progress import progress
+from retrieval.cli.display.terminal import say, show_pairs, show_table
+from retrieval.fitting.report import FitReport
+from retrieval.fitting.selection.validation import Gain
+from retrieval.fitting.trainer import Step, Tell
+from retrieval.models.user_model import ALL_ALIKE
+
+
+@contextmanager
+def lessons_shown() -> Iterator[Tell]:
+    """Show a line for each part and past while something is learned."""
+    with progress() as shown:
+        begun = ""
+
+        def tell(step: Step) -> None:
+            nonlocal begun
+            if begun != (label := f"{step.part}, from {step.past}"):
+                begun = label
+                shown.begin(label, step.total or None)
+            shown.advance(to=step.done, total=step.total or None)
+
+        yield tell
+
+
+def show_report(title: str, report: FitReport) -> None:
+    """Show what was learned and judged, and end in a sentence: published or not, and why."""
+    rows = []
+    parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
+    for part in parts:
+        if part in report.ndcg or part in report.training:
+            value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
+            rows.append((part, *_passes(report.training.get(part, {})), value))
+    show_table(title, ("part", "epochs", "loss", "ndcg@10 on later interactions"), rows)
+    search = (
+        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
+        for name, found in report.search.items()
+    )
+    since = {part: value for part, value in report.ndcg.items() if part not in parts}
+    pairs = {
+        "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
+        "items found by their own and by noisy vectors, recall@10": "; ".join(search),
+        "weights of a query": ", ".join(
+            f"{_WEIGHTS.get(name, name)} {_weight(v)}" for name, v in report.serving.items()
+        ),
+        "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
+        "new users, ndcg@20 of what they did first": _of_new(report.new_users),
+        "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
+        "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
+        **{part: why for part, why in report.notes.items()},
+        **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
+        "in force": ", ".join(report.in_force) or "no learned part",
+        "generation": report.generation,
+    }
+    show_pairs("", {name: value for name, value in pairs.items() if value})
+    say(str(report))
+
+
+_WEIGHTS = {
+    "half_life": "half-life of a history (items)",
+    "share": "next-item tower",
+    "popular": "popularity",
+    "content": "content",
+    "few": "items at which a history counts half",
+    "returning_half_life": "after a while: half-life",
+    "returning_share": "next-item tower",
+    "returning_popular": "popularity",
+    "returning_content": "content",
+}
+
+
+def _weight(value: float) -> str:
+    return "of all alike" if value >= ALL_ALIKE else f"{value:g}"
+
+
+def _in_time(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    return f"{gain.after:.4f} by both stages, {gain.before:.4f} by retrieval; difference {gain}, {gain.users} users"
+
+
+def _of_new(told: Mapping[str, float]) -> str:
+    return f"with profiles {told['profiles']:.4f}, by popularity alone {told['popular']:.4f}" if told else ""
+
+
+def _passes(told: Mapping[str, Any]) -> tuple[str, str]:
+    """Say in how many passes a part was learned, and from which loss to which."""
+    losses = told.get("train")
+    if not losses:
+        return "", ""
+    kept = f"{told['best']} of {len(losses)}" if told["best"] != len(losses) else str(len(losses))
+    return kept, f"{losses[0]:.3f} → {losses[max(told['best'], 1) - 1]:.3f}"

@@ -1,0 +1,143 @@
+"""How answers are given: tables for people, JSON for programs, files for the next step."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+
+from indexing.bundle.bundle import Bundle
+from indexing.filesystem import fsops
+from indexing.store.store import QUARANTINED
+from retrieval.batch.table_files import check_folder, check_kind, check_out, write_table
+from retrieval.candidates import Candidates
+from retrieval.cli.display.terminal import Cell, say, show_json, show_table, title_cell, usage_checked
+from retrieval.interactions.known_items import KnownItems
+from retrieval.postprocess.rules import Ruled
+from retrieval.postprocess.titles import titles_at, with_titles
+
+FIRST = 3  # rows and items that are named as examples
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
+    """Look at the name of an output before any work."""
+
+    def called(path: Path | None) -> Path | None:
+        if path is not None:
+            with usage_checked():
+                check(path)
+        return path
+
+    return called
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_checked(check_out),
+        help="Write the answers to this .parquet, .csv or .jsonl file, or to a folder, instead.",
+    ),
+]
+OUT_FILE, OUT_FOLDER = _checked(check_out), _checked(check_folder)
+"""For outputs that are a table, and for those that are always a folder."""
+PAGE, JSON_FILE = _checked(partial(check_kind, ending=".html")), _checked(partial(check_kind, ending=".json"))
+"""For outputs that are a page, and for those that are one JSON value."""
+
+
+def known_json(fits: KnownItems | None) -> dict[str, Any]:
+    """Give as ``known`` how a log and the bundle fit together; nothing where no log was read."""
+    return {} if fits is None else {"known": fits.to_json()}
+
+
+def show_candidates(
+    candidates: Candidates,
+    bundle: Bundle,
+    *,
+    as_json: bool,
+    out: Path | None = None,
+    fits: KnownItems | None = None,
+) -> None:
+    """Give ranked items, each with its title, as tables, as JSON, or as a file.
+
+    Args:
+        candidates: The lists.
+        bundle: Whose titles they have.
+        as_json: One row a hit; with a file what was written, and how the log fits.
+        out: The file.
+        fits: How the log of their histories and the bundle fit together.
+    """
+    if out is not None:
+        write_table(with_titles(candidates, bundle), out)
+        empty = int((candidates.rows < 0).all(axis=1).sum())
+        message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(fits)}
+        more = f"; {empty} of them without any answer" if empty else ""
+        show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
+        return
+    if as_json:
+        show_json(with_titles(candidates, bundle).to_pylist())
+        return
+    ruled = candidates if isinstance(candidates, Ruled) else None
+    head = ["rank", "item_id", "score", "title", *(["rules"] if ruled is not None else [])]
+    for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
+        rows = candidates.rows[query]
+        titles = titles_at(bundle, rows[rows >= 0])
+        lines: list[list[Cell]] = [
+            [hit.rank, hit.item_id, f"{hit.score:.4f}", title_cell(title)]
+            for hit, title in zip(hits, titles, strict=True)
+        ]
+        if ruled is not None:
+            lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
+        show_table(f"{query_id} ({candidates.stage})", head, lines, whole=["item_id"])
+        if not hits:
+            say("nothing was found")
+        if ruled is not None and ruled.excluded[query]:
+            say("; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items()))
+
+
+def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:
+    """Say for which reasons rows were rejected, and show the first three.
+
+    Args:
+        reasons: How many, by reason.
+        rejects: Columns ``source_row``, ``item_id`` and ``reason``, a line each.
+    """
+    if not reasons:
+        return []
+    first = rejects.slice(0, FIRST).to_pylist()
+    shown = [f"row {row['source_row']}, {row['item_id']!r}: {row['reason']}" for row in first]
+    return [", ".join(f"{count} {reason}" for reason, count in reasons.items()), *shown]
+
+
+def quarantined(bundle: Bundle) -> list[str]:
+    """Name the first items of a generation with content that could not be encoded, and why."""
+    found: list[str] = []
+    if not bundle.manifest.counts["quarantined"]:
+        return found
+    for shard in bundle.generation.shards:
+        columns = ["item_id", "modality", "reason"]
+        bad = pq.read_table(shard, columns=columns, filters=pc.field("status") == QUARANTINED)
+        found += [f"{one['item_id']!r}: {one['reason']}" for one in bad.slice(0, FIRST - len(found)).to_pylist()]
+        if len(found) == FIRST:
+            break
+    return found
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file, into a folder that is made when it is missing, or leave what was there."""
+    fsops.make_folder(path.parent)
+    fsops.write_bytes(path, data)
+
+
+def counted(count: int, thing: str) -> str:
+    """Say how many there are, in the singular or the plural.
+
+    >>> counted(1, "row"), counted(2_000, "row"), counted(0, "query")
+    ('1 row', '2,000 rows', '0 queries')
+    """
+    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}es" if thing.endswith("ch") else f"{thing}s"
+    return f"{count:,} {thing if count == 1 else many}"

@@ -1,0 +1,142 @@
+"""The one way to the terminal: foreign text is shown as it is, and neither marks up nor commands anything.
+
+No other module of the command line imports rich or prints by itself.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeAlias
+
+import typer
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from indexing.errors import InputError
+from indexing.runtime.safe_text import escaped, visible
+
+Cell: TypeAlias = object | Sequence[object]
+"""What stands in a cell: one value, or a list or tuple with a value for each line."""
+
+SHOWN_TEXT = 120  # characters of a title
+UNLIMITED = 10_000  # columns where nobody looks: a program reads whole lines
+LEFT_TO_OTHERS = 40  # columns that an id leaves to what stands beside it
+
+
+class UsageError(InputError):
+    """Options that do not go together, or one that cannot be read."""
+
+
+@contextmanager
+def usage_checked() -> Iterator[None]:
+    """Take what is found wrong with options for wrong usage."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(error.for_terminal) from error
+
+
+class ReaderGone(Exception):  # noqa: N818 - no fault of anyone: `head` has seen enough
+    """Whoever read standard output has closed it."""
+
+
+class _Screen(Console):
+    """Leaves it to `retrieval.cli.main` what a reader that went away means."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Say what happened: rich and typer would each exit in a way of its own."""
+        raise ReaderGone
+
+
+def screen() -> Console:
+    """Give standard output: as wide as the terminal, and without a limit where it is none."""
+    chosen = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    return _Screen(file=sys.stdout, width=None if chosen else UNLIMITED, markup=False, emoji=False, highlight=False)
+
+
+def shown(value: Cell) -> Text:
+    """Give foreign text as rich shows it: without markup, emoji codes or control characters."""
+    lines = value if isinstance(value, list | tuple) else [value]
+    return Text("\n".join(visible(line) for line in lines), overflow="fold")
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines of text, on standard error if so wanted."""
+    try:
+        for line in lines:
+            typer.echo(visible(line), err=err)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def from_stdin(given: Sequence[str]) -> list[str]:
+    """Give arguments, with the lines of standard input in place of a single dash.
+
+    Raises:
+        UsageError: When standard input has no line with anything in it.
+    """
+    if list(given) != ["-"]:
+        return list(given)
+    if not (lines := [line.strip() for line in sys.stdin if line.strip()]):
+        raise UsageError("standard input is empty; give one line for each, or no - among the arguments")
+    return lines
+
+
+def title_cell(title: str | None) -> str:
+    """Give a title as far as it is shown."""
+    title = title or ""
+    return title if len(title) <= SHOWN_TEXT else f"{title[: SHOWN_TEXT - 1]}…"
+
+
+def show_table(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, whole: Sequence[str] = (), light: bool = False
+) -> None:
+    """Print a table under its title; what is too wide is folded, never cut.
+
+    Args:
+        title: Above the table; empty for none.
+        head: Names of the columns; none at all for a table without a head.
+        rows: A cell for each column.
+        whole: Columns that are folded last, as ids are, which are copied.
+        light: Without rules between the columns, so that more fits.
+    """
+    console, lines = screen(), [[shown(cell) for cell in row] for row in rows]
+    table = Table(show_header=bool(head), box=SIMPLE_HEAD if light else HEAVY_HEAD, pad_edge=not light)
+    for place in range(len(head) or max(map(len, lines), default=0)):
+        name = head[place] if head else ""
+        widest = max((line[place].cell_len for line in lines), default=0)
+        fits = name in whole and widest <= console.width - LEFT_TO_OTHERS
+        table.add_column(shown(name), overflow="fold", no_wrap=fits)
+    for line in lines:
+        table.add_row(*line)
+    if title:
+        console.print(Text(visible(title), style="italic"), soft_wrap=True)
+    if lines:
+        console.print(table)
+
+
+def show_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
+    """Print names and values as a small table; a list is a value a line."""
+    show_table(title, (), [(name, value) for name, value in pairs.items()])
+
+
+def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON value in one line; what JSON has no number for, as infinity, is null."""
+    utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    try:
+        typer.echo(escaped(json.dumps(_finite(value), ensure_ascii=not utf8, allow_nan=False)))
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Measures beside accuracy: coverage, novelty, diversity."""

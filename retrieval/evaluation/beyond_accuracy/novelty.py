@@ -1,0 +1,161 @@
+"""What the past says of the items that are shown: novelty, serendipity, and how much popular items are favoured."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError
+from retrieval.interactions.interactions import Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """How often each of N items was met before the lists were made.
+
+    Attributes:
+        users: (N,) int64, different users of each item.
+        interactions: (N,) int64, interactions with each item, repeated ones counted.
+        people: Different users in the log, also those of items that are not among these.
+        count: Items that there are: rows of those that were deleted are none. N when None.
+    """
+
+    users: NDArray[np.int64]
+    interactions: NDArray[np.int64]
+    people: int
+    count: int | None = None
+
+    @classmethod
+    def of(cls, log: Interactions, items: ItemIds) -> "Past":
+        """Count a log that ends before what is to be found begins.
+
+        Raises:
+            InputError: When the log is empty.
+        """
+        if not len(log):
+            raise InputError("the past is empty, so that no item is popular or new; give what users did before")
+        names = log.table["item_id"].combine_chunks().dictionary_encode()
+        known = [items.row(name) for name in names.dictionary.to_pylist()]
+        rows = np.array([-1 if row is None else row for row in known], np.int64)[names.indices.to_numpy()]
+        people = log.table["user_id"].combine_chunks().dictionary_encode()
+        users = people.indices.to_numpy().astype(np.int64)
+        here = rows >= 0
+        pairs = np.unique(users[here] * max(len(items), 1) + rows[here])
+        return cls(
+            users=np.bincount(pairs % max(len(items), 1), minlength=len(items)),
+            interactions=np.bincount(rows[here], minlength=len(items)),
+            people=len(people.dictionary),
+            count=int(items.alive.sum()),
+        )
+
+
+def novelty(rows: Rows, past: Past, k: int) -> NDArray[np.float64]:
+    """Give the mean self-information of the top k: the mean of -log2(users of the item / all users).
+
+    This is MIUF of RecTools (Zhou et al. 2010, "Solving the apparent diversity-accuracy dilemma"). An item that
+    nobody met counts as met by one user. From 0 (everybody met all of it) to log2(users); higher is newer, not
+    better: a random list is very new.
+
+    Args:
+        rows: (B, K) int64, ranked rows; -1 pads.
+        past: What was met before.
+        k: How deep to look.
+
+    Returns:
+        (B,) float64; NaN for a list without items.
+    """
+    information = -np.log2(np.maximum(past.users, 1) / past.people)
+    return _mean_shown(rows[:, :k], information)
+
+
+def mean_popularity(rows: Rows, past: Past, k: int) -> NDArray[np.float64]:
+    """Give the mean number of past interactions of the items in the top k.
+
+    This is ARP, average recommendation popularity, of RecTools (Yin et al. 2012, "Challenging the long tail
+    recommendation"). From 0 to the interactions of the most popular item; lower favours popular items less.
+
+    Returns:
+        (B,) float64; NaN for a list without items.
+    """
+    return _mean_shown(rows[:, :k], past.interactions.astype(np.float64))
+
+
+def serendipity(rows: Rows, hits: Mask, past: Past, k: int) -> NDArray[np.float64]:
+    """Give how far relevant items in the top k stand above the place that popularity alone would give them.
+
+    sum over ranks i to k of max(p(i) - pu(i), 0) * relevant(i), divided by k, where p(i) = (N + 1 - i) / N, and
+    pu(i) = (N + 1 - popularity rank of the item) / N, or 0 for an item without interactions. Items with equally
+    many interactions share a popularity rank, and the next lower number has the next rank. This is the formula
+    that RecTools documents; its code divides by the length of the list where that is shorter than k, which would
+    reward short lists. From 0 to 1; higher is better. It needs both a relevant and an unpopular item.
+
+    Args:
+        rows: (B, K) int64, ranked rows; -1 pads.
+        hits: (B, K) bool, which of them are relevant, each once, as `hits_of` gives.
+        past: What was met before, for N items.
+        k: How deep to look.
+
+    Returns:
+        (B,) float64.
+    """
+    top, count = rows[:, :k], len(past.interactions) if past.count is None else past.count
+    steps = np.unique(past.interactions[past.interactions > 0])[::-1]
+    ranks = np.searchsorted(-steps, -past.interactions) + 1
+    anybody = np.where(past.interactions > 0, (count + 1 - ranks) / max(count, 1), 0.0)
+    here = (count + 1 - np.arange(1, top.shape[1] + 1)) / max(count, 1)
+    surplus = np.maximum(here - anybody[top], 0) if count else np.zeros(top.shape)
+    total: NDArray[np.float64] = (surplus * hits[:, :k]).sum(axis=1) / k
+    return total
+
+
+def gini(rows: Rows, catalogue_size: int, k: int) -> float:
+    """Give how unevenly the N items of the catalogue share the places in all the top k: the Gini coefficient.
+
+    With n_1 <= … <= n_N the times that each item is shown: sum of (2 i - N - 1) n_i, divided by N times the sum of
+    n_i. From 0 (each item equally often) to 1 - 1/N (always the same item); lower is more even; NaN when nothing is
+    shown. Source: Gini 1912; for recommendations Adomavicius and Kwon 2012.
+
+    >>> gini(np.array([[0, 1], [2, 3]]), catalogue_size=4, k=2), gini(np.array([[0], [0]]), catalogue_size=4, k=1)
+    (0.0, 0.75)
+    """
+    top = rows[:, :k]
+    shown = np.sort(np.bincount(top[firsts(top)], minlength=catalogue_size)).astype(np.float64)
+    if not shown.sum():
+        return float("nan")
+    places = 2 * np.arange(1, len(shown) + 1) - len(shown) - 1
+    return float(places @ shown / (len(shown) * shown.sum()))
+
+
+def hits_of(rows: Rows, relevant: Sequence[Collection[str]], items: ItemIds) -> Mask:
+    """Say which of (B, K) ranked rows are relevant: (B, K) bool; a row that was in the line before is not."""
+    wanted = [items.rows(items.known(set(ids))) for ids in relevant]
+    inside = [np.isin(line, one) for line, one in zip(rows, wanted, strict=True)]
+    return firsts(rows) & np.array(inside, np.bool_).reshape(rows.shape)
+
+
+def firsts(rows: Rows) -> Mask:
+    """Say which of (B, K) places hold an item that was not in the line before: (B, K) bool.
+
+    >>> firsts(np.array([[3, 1, 3, -1]])).tolist()
+    [[True, True, False, False]]
+    """
+    order = np.argsort(rows, axis=1, kind="stable")
+    ordered = np.take_along_axis(rows, order, axis=1)
+    again = np.zeros(rows.shape, np.bool_)
+    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    first: Mask = np.empty(rows.shape, np.bool_)
+    np.put_along_axis(first, order, ~again, axis=1)
+    return first & (rows >= 0)
+
+
+def _mean_shown(top: Rows, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the mean over the items of each line of one value an item; NaN for a line without items."""
+    first = firsts(top)
+    counts = first.sum(axis=1)
+    sums = np.where(first, values[np.where(first, top, 0)], 0).sum(axis=1) if values.size else np.zeros(len(top))
+    means: NDArray[np.float64] = np.full(len(top), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means

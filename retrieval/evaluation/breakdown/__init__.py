@@ -1,0 +1,1 @@
+"""Where quality is lost: by slices, by groups, by the index."""

@@ -1,0 +1,1 @@
+"""Retrieval from one modality to another, on pairs."""

@@ -1,0 +1,1 @@
+"""Splits of a log, and the queries that they make."""

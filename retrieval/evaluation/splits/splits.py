@@ -1,0 +1,215 @@
+"""Ways to cut a log in two: a past to learn from, and a future to be judged by.
+
+| split | what is promised |
+|---|---|
+| `at_time`, `rolling_windows` | nothing of the past is as late as the cut, nothing of the future earlier |
+| `by_user`, `leave_last_out` | nothing of a user's past is later than anything of the same user's future |
+| `cold_items`, `cold_users` | no item, or no user, is in both parts; nothing about time |
+
+Only a cut in time is what a shop lives through. A split by user lets the past of one user know what was liked after the
+future of another, so its numbers are higher than any that will be seen in service.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from indexing.arrays.types import Mask
+from indexing.errors import InputError, examples
+from retrieval.interactions.histories import hold_out_last
+from retrieval.interactions.interactions import Interactions
+
+_MOST_WINDOWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A log cut in two.
+
+    Attributes:
+        name: What to call it; windows have the form ``"window-03"``.
+        past: What may be learned from, and shown as history; oldest first.
+        future: What should be found; oldest first.
+        cut: The first second of the future, when all users share one; else None.
+        in_time: Whether each user's past is before the same user's future.
+        left_out: Interactions that are in neither part, by reason.
+    """
+
+    name: str
+    past: Interactions
+    future: Interactions
+    cut: int | None = None
+    in_time: bool = True
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def new_users(self) -> frozenset[str]:
+        """Users of the future without a past: they have no history, and are best told apart."""
+        return self._only_in_future("user_id")
+
+    @property
+    def new_items(self) -> frozenset[str]:
+        """Items of the future that nobody touched in the past."""
+        return self._only_in_future("item_id")
+
+    def query_id(self, user_id: str) -> str:
+        """Name a user's query so that users of several windows can be pooled: ``"ann@window-03"``."""
+        return f"{user_id}@{self.name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what is where, in numbers."""
+        past, future = (set(part.table["user_id"].to_pylist()) for part in (self.past, self.future))
+        return {
+            "name": self.name,
+            "cut": self.cut,
+            "past": len(self.past),
+            "future": len(self.future),
+            "left_out": dict(self.left_out),
+            "users": {"past": len(past), "future": len(future), "new": len(future - past)},
+            "new_items": len(self.new_items),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Split {self.name}: past {len(self.past)}, future {len(self.future)}, left out {self.left_out}>"
+
+    def _only_in_future(self, column: str) -> frozenset[str]:
+        before, after = (set(part.table[column].to_pylist()) for part in (self.past, self.future))
+        return frozenset(after - before)
+
+
+def by_user(interactions: Interactions, share: float = 0.1) -> Split:
+    """Hold out the last ``ceil(share * n)`` of each user's n interactions; users with a single one are all past.
+
+    Raises:
+        InputError: When the share is not between 0 and 1.
+
+    >>> log = pa.table({"user": ["a", "a", "b"], "item": ["mug", "cup", "jar"], "time": [1, 9, 5]})
+    >>> by_user(Interactions.from_arrow(log), share=0.5)
+    <Split by_user: past 2, future 1, left out {}>
+    """
+    return Split("by_user", *hold_out_last(interactions, share))
+
+
+def leave_last_out(interactions: Interactions) -> Split:
+    """Hold out the last interaction of each user with two and more; of one second, the last in the log."""
+    lengths = pc.value_counts(interactions.table["user_id"]).field("counts")
+    # A share so small that it rounds up to one interaction of whoever has most.
+    return Split("leave_last_out", *hold_out_last(interactions, 1 / (2 + (pc.max(lengths).as_py() or 0))))
+
+
+def at_time(interactions: Interactions, cut: int | None = None, *, share: float | None = None) -> Split:
+    """Cut the log once, at the same second for everybody. Users without a past stay in; see ``Split.new_users``.
+
+    Args:
+        interactions: The log.
+        cut: The first second of the future; or else
+        share: How much of the log is future, at least: a second is never torn apart.
+
+    Raises:
+        InputError: Unless one of the two is given, and both parts hold something.
+
+    >>> log = pa.table({"user": ["a", "b", "c", "c"], "item": ["mug"] * 4, "time": [1, 2, 2, 3]})
+    >>> at_time(Interactions.from_arrow(log), share=0.5).cut
+    2
+    """
+    times = interactions.table["timestamp"].to_numpy()
+    if (cut is None) == (share is None):
+        raise InputError(f"a cut of {cut} and a share of {share}: give one of the two")
+    if share is not None:
+        if not 0 < share < 1:
+            raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
+        # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
+        cut = int(times[len(times) - int(np.ceil(share * len(times) - 1e-9))]) if len(times) else 0
+    late = times >= cut
+    if late.all() or not late.any():
+        span = f"its times reach from {times[0]} to {times[-1]}" if len(times) else "it is empty"
+        raise InputError(f"the log has nothing {'before' if late.all() else 'at and after'} second {cut}; {span}")
+    return Split("at_time", _where(interactions, ~late), _where(interactions, late), cut)
+
+
+def rolling_windows(interactions: Interactions, windows: int, length: int) -> list[Split]:
+    """Cut the log at several seconds; each future is the window of that length after its cut.
+
+    The windows follow each other without a gap, and the last ends with the log. Pooled over windows (see
+    ``Split.query_id``) there are as many queries as one cut alone never has, each as honest as there. What comes after
+    a window is left out of its split.
+
+    Args:
+        interactions: The log.
+        windows: How many.
+        length: Seconds each.
+
+    Returns:
+        One split a window, oldest first.
+
+    Raises:
+        InputError: When there is nothing before the first window, or nothing in one of them.
+
+    >>> log = pa.table({"user": ["a", "b", "a", "b"], "item": ["mug"] * 4, "time": [10, 21, 30, 35]})
+    >>> for split in rolling_windows(Interactions.from_arrow(log), windows=2, length=8):
+    ...     print(split)
+    <Split window-1: past 1, future 1, left out {'after the window': 2}>
+    <Split window-2: past 2, future 2, left out {}>
+    """
+    if not 1 <= windows <= _MOST_WINDOWS or length < 1:
+        raise InputError(f"{windows} windows of {length} seconds; give 1 to {_MOST_WINDOWS} of one second and more")
+    times = interactions.table["timestamp"].to_numpy()
+    end = int(times[-1]) + 1 if len(times) else 0
+    edges = [end - (windows - number) * length for number in range(windows + 1)]
+    places = np.searchsorted(times, edges).tolist()
+    if not places[0]:
+        raise InputError(f"nothing is before the first window at {edges[0]}; take fewer or shorter windows")
+    if empty := [number for number in range(1, windows + 1) if places[number - 1] == places[number]]:
+        raise InputError(f"{len(empty)} of {windows} windows are empty, e.g. {examples(empty)}; take longer ones")
+    splits = []
+    for number, (start, stop) in enumerate(pairwise(places), start=1):
+        past, future = (
+            replace(interactions, table=interactions.table.slice(*part)) for part in ((0, start), (start, stop - start))
+        )
+        later = {"after the window": len(times) - stop} if stop < len(times) else {}
+        name = f"window-{number:0{len(str(windows))}d}"
+        splits.append(Split(name, past, future, cut=edges[number - 1], left_out=later))
+    return splits
+
+
+def cold_items(interactions: Interactions, item_ids: Collection[str]) -> Split:
+    """Take some items out of the past altogether; all their interactions are the future.
+
+    Raises:
+        InputError: When one of the two parts would be empty.
+    """
+    return _cold("cold_items", interactions, "item_id", sorted(item_ids))
+
+
+def cold_users(interactions: Interactions, share: float = 0.1, *, seed: int = 0) -> Split:
+    """Take ``round(share * n)`` of n users, at least one, out of the past; all they did is the future.
+
+    Who is drawn depends on the user_ids and the seed, not on the order of the log.
+
+    Raises:
+        InputError: When the share is not between 0 and 1, or there is but one user.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
+    user_ids = sorted(pc.unique(interactions.table["user_id"]).to_pylist())
+    drawn = np.random.default_rng(seed).permutation(len(user_ids))[: max(1, round(share * len(user_ids)))]
+    return _cold("cold_users", interactions, "user_id", [user_ids[number] for number in sorted(drawn)])
+
+
+def _cold(name: str, interactions: Interactions, column: str, cold: list[str]) -> Split:
+    is_cold = pc.is_in(interactions.table[column], value_set=pa.array(cold, pa.string())).to_numpy()
+    if is_cold.all() or not is_cold.any():
+        raise InputError(
+            f"{int(is_cold.sum())} of {len(is_cold)} interactions are with {len(cold)} cold {column}s, "
+            f"e.g. {examples(cold)}; both parts need some"
+        )
+    return Split(name, _where(interactions, ~is_cold), _where(interactions, is_cold), in_time=False)
+
+
+def _where(interactions: Interactions, mask: Mask) -> Interactions:
+    return replace(interactions, table=interactions.table.filter(pa.array(mask)))

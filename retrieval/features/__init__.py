@@ -1,0 +1,1 @@
+"""Features of items: attributes, words, vectors, counts."""

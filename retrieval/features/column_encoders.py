@@ -1,0 +1,243 @@
+"""Attributes as numbers: categories as directions, numbers as bumps, vectors, in columns that are learned once."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.arrow_values import python_values
+from indexing.catalogue.attribute_types import VECTOR, is_embedding, is_number
+
+MOST_VALUES, FEWEST_LINES = 500, 2
+CENTRES, QUANTILES = 6, 14
+_SPAN = 0.8  # of the way from one centre to the next
+
+
+@dataclass(frozen=True)
+class Categories:
+    """A column whose values, one or several a line, are each a direction; the line has length 1.
+
+    Attributes:
+        column: Of the attributes.
+        values: Those that several lines have.
+    """
+
+    column: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: str, lines: list[tuple[str, ...]]) -> "Categories | None":
+        """Find the values that several lines have, the most common ones; None when these are too few or many."""
+        counts = Counter(value for line in lines for value in line if value)
+        values = sorted(value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST_LINES)
+        return cls(column, tuple(values)) if 1 < len(values) <= len(lines) // 2 else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, V) float32."""
+        place = {value: number for number, value in enumerate(self.values)}
+        found = np.zeros((len(column), len(place)), np.float32)
+        for row, values in enumerate(several(column)):
+            found[row, [place[value] for value in values if value in place]] = 1.0
+        return unit(found)
+
+    @property
+    def width(self) -> int:
+        """V."""
+        return len(self.values)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "values": self.values}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers, each a bump over evenly spaced centres, so that what is near in number is near here.
+
+    Attributes:
+        column: Of the attributes.
+        centres: Rising.
+        quantiles: Rising; as far apart as it takes to have as many lines between two of them. Earlier ones had none.
+    """
+
+    column: str
+    centres: tuple[float, ...]
+    quantiles: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, column: str, values: NDArray[np.float64]) -> "Numbers | None":
+        """Space the centres over all but the outermost hundredth; None when there is no room for them."""
+        known = values[np.isfinite(values)]
+        if not len(known):
+            return None
+        quantiles = np.unique(np.quantile(known, np.linspace(0.01, 0.99, QUANTILES)))
+        low, high = quantiles[[0, -1]].tolist()
+        centres = np.linspace(low, high, CENTRES)
+        return cls(column, tuple(centres.tolist()), tuple(quantiles.tolist())) if high > low else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, C) float32; zero where there is no number."""
+        return _bumps(numbers(column), np.array(self.centres))
+
+    def finer(self, column: pa.ChunkedArray) -> Vectors:
+        """Give bumps around the quantiles, so that many lines that are near are told apart too: (N, Q) float32."""
+        return _bumps(numbers(column), np.array(self.quantiles))
+
+    @property
+    def width(self) -> int:
+        """C."""
+        return len(self.centres)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "centres": self.centres, "quantiles": self.quantiles}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A column of vectors, as some model gave them; a line is the direction from the catalogue's mean.
+
+    Attributes:
+        column: Of the attributes.
+        mean: Of unit vectors.
+    """
+
+    column: str
+    mean: tuple[float, ...]
+
+    @classmethod
+    def of(cls, column: str, vectors: pa.ChunkedArray) -> "Embedded | None":
+        """Take the length that most vectors have; None when no two of that length differ."""
+        dims = Counter(line for line in pc.list_value_length(vectors).to_pylist() if line)
+        if not dims:
+            return None
+        found, there = embedded(vectors, max(dims, key=lambda dim: (dims[dim], dim)))
+        known = unit(found[there])
+        return cls(column, tuple(known.mean(axis=0).tolist())) if len(known) and np.ptp(known, axis=0).any() else None
+
+    def lines(self, column: pa.ChunkedArray) -> Vectors:
+        """Give (N, D) float32 of length 1; zero where there is no vector of that length."""
+        if pt.is_null(column.type):
+            return np.zeros((len(column), self.width), np.float32)
+        found, there = embedded(column, self.width)
+        found[there] = unit(unit(found[there]) - np.array(self.mean, np.float32))
+        return found
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    def told(self) -> dict[str, Any]:
+        """Give the column as plain JSON values."""
+        return {"column": self.column, "mean": self.mean}
+
+
+AttributeColumn: TypeAlias = Categories | Numbers | Embedded
+
+
+def columns_of(attributes: pa.Table, but: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
+    """Learn the columns of attributes that tell lines apart, but those named."""
+    found = (_column(name, attributes[name]) for name in attributes.column_names if name not in but)
+    return tuple(column for column in found if column is not None)
+
+
+def lines_of(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
+    """Give what each column says of N lines, (N, width) float32, zero where nothing is known."""
+    return [one.lines(column_of(attributes, one.column)) for one in columns]
+
+
+def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
+    """Give a column of attributes, of nulls when they have none."""
+    return attributes[name] if name in attributes.column_names else pa.chunked_array([pa.nulls(len(attributes))])
+
+
+def read_column(told: Mapping[str, Any]) -> AttributeColumn:
+    """Read what `told` of a column gave."""
+    if "values" in told:
+        return Categories(told["column"], tuple(told["values"]))
+    if "mean" in told:
+        return Embedded(told["column"], tuple(told["mean"]))
+    return Numbers(told["column"], tuple(told["centres"]), tuple(told.get("quantiles", ())))
+
+
+def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
+    kind = column.type
+    if is_measured(kind):
+        return Numbers.of(name, numbers(column))
+    if is_embedding(kind) and (name.endswith(VECTOR) or _all_equally_long(column)):
+        return Embedded.of(name, column)
+    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
+        return Categories.of(name, several(column))
+    return None
+
+
+def is_measured(kind: pa.DataType) -> bool:
+    """Whether a type holds numbers, or what is as good as one: booleans, dates, times and durations."""
+    checks = (pt.is_boolean, pt.is_date, pt.is_timestamp, pt.is_time, pt.is_duration)
+    return is_number(kind) or any(check(kind) for check in checks)
+
+
+def _all_equally_long(lists: pa.ChunkedArray) -> bool:
+    return len(pc.unique(pc.list_value_length(lists).drop_null())) == 1
+
+
+def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
+    """Give (N, C) float32 of N numbers: near 1 where one is near a centre; outside it counts as the outermost."""
+    place = np.where(np.isfinite(values), np.interp(values, centres, np.arange(len(centres))), np.nan)
+    apart = (place[:, None] - np.arange(len(centres))) / _SPAN
+    bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
+    return bumps
+
+
+def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
+    """Give the vectors of N lines, (N, D) float32, and which have one, (N,) bool: of D finite numbers, not all 0."""
+    lists = pc.cast(column, pa.list_(pa.float32())).combine_chunks()
+    fits = pc.fill_null(pc.equal(pc.list_value_length(lists), dim), False).to_numpy(zero_copy_only=False)
+    found = np.zeros((len(lists), dim), np.float32)
+    found[fits] = pc.list_flatten(lists.filter(pa.array(fits))).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    there: Mask = np.isfinite(found).all(axis=1) & np.any(found, axis=1)
+    found[~there] = 0
+    return found, there
+
+
+def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
+    """Give the values of each line: those of a list, or of a string what stands between ``|``; blank ones are none."""
+    return [
+        values_in(line.split("|") if isinstance(line, str) else line if isinstance(line, list) else None)
+        for line in python_values(column)
+    ]
+
+
+def values_in(value: object) -> tuple[str, ...]:
+    """Give the values that an item has of an attribute, each once: none for None, NaN and blanks, several for a list.
+
+    >>> values_in(None), values_in("red"), values_in(["red", None, "", "blue", "red"]), values_in(1998)
+    ((), ('red',), ('red', 'blue'), ('1998',))
+    """
+    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    there = (one for one in several if one is not None and one == one)  # NaN differs from itself
+    return tuple(dict.fromkeys(text for one in there if (text := str(one)).strip()))
+
+
+def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Give (N,) float64, NaN where there is none."""
+    if pt.is_date(column.type) or pt.is_timestamp(column.type):
+        column = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
+    elif pt.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    elif pt.is_time(column.type) or pt.is_duration(column.type):
+        of_day = pt.is_time(column.type)
+        seconds, whole = (pa.time32("s"), pa.int32()) if of_day else (pa.duration("s"), pa.int64())
+        column = pc.cast(pc.cast(column, seconds, safe=False), whole)
+    cast = pc.cast(column, pa.float64(), safe=False)
+    found: NDArray[np.float64] = cast.to_numpy().astype(np.float64)
+    return found

@@ -1,0 +1,162 @@
+"""What is known of items without users: modalities, categories, numbers, words, and how much is said of them.
+
+The behaviour of an item that nobody has touched is predicted from this. Its last columns are numbers once more, finer:
+what they say is added to what all others say together. So which of two neighbouring years sells better is learned from
+all items of these years, not from those alone that resemble the new one in everything else (Hastie and Tibshirani,
+"Generalized Additive Models", 1990). So do words, and vectors of single text columns.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from indexing.arrays.types import Vectors
+from indexing.arrays.vectors import unit
+from indexing.catalogue.columns import VECTOR
+from indexing.filesystem.damaged_files import finite_tensors, read_as
+from indexing.media.kind import Modality
+from indexing.store.fusion import ModalityVectors
+from retrieval.features.column_encoders import AttributeColumn, Embedded, Numbers, column_of, columns_of, read_column
+from retrieval.features.counts import amounts_of
+from retrieval.features.feature_matrix import Described
+from retrieval.features.tfidf import Words, texts_of
+
+DESCRIPTION = "description.safetensors"
+# Pictures and sounds say less of taste than texts (chosen on hidden films of MovieLens): less is learned from them.
+SHARES = {Modality.TEXT: 1.0}
+OTHER_SHARE = 0.5
+# Numbers as well, and what is added of them (chosen there too).
+NUMBERS_SHARE, FINER_SHARE = 0.6, 0.3
+# As well: further vectors, such as those of a second picture; those of single texts, and words, which are added.
+FURTHER_SHARE, TEXT_SHARE, WORDS_SHARE = 0.35, 0.45, 0.5
+
+
+class _Part(NamedTuple):
+    lines: Vectors
+    further: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """How items are described; learned once, then the same for those that come later.
+
+    Attributes:
+        means: For each modality (D,) float32, the mean of its unit vectors, which is taken from each.
+        columns: The attributes that describe.
+        texts: Columns of texts that were embedded; beside their vectors their length and their words describe.
+        amounts: How much is said of an item, as far as it tells items apart; see `amounts_of`.
+        words: Of these texts; earlier descriptions had none.
+    """
+
+    means: Mapping[Modality, Vectors]
+    columns: tuple[AttributeColumn, ...]
+    texts: tuple[str, ...] = ()
+    amounts: tuple[AttributeColumn, ...] = ()
+    words: Words | None = None
+
+    @classmethod
+    def learn(
+        cls,
+        frozen: ModalityVectors,
+        attributes: pa.Table,
+        but: Collection[str] = (),
+        texts: Sequence[str] = (),
+    ) -> "Description":
+        """Learn how the items of a catalogue are described.
+
+        Args:
+            frozen: Their frozen vectors.
+            attributes: Their attributes, one line an item. Vectors are attributes too; those in ``title_vector`` are
+                taken for vectors of the text column ``title``.
+            but: Columns that are no attributes, as the id.
+            texts: Columns of texts that were embedded, which are no attributes either.
+        """
+        there = [m for m in Modality if m in frozen.modalities]  # in an order that is the same when it is read again
+        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
+        columns = columns_of(attributes, {*but, *texts})
+        amounts = columns_of(amounts_of(columns, texts, attributes))
+        return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
+
+    def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Described:
+        """Describe N items."""
+        together, alone = [_Part(np.zeros((len(attributes), 0), np.float32))], []
+        for modality, mean in self.means.items():
+            vectors = unit(frozen.vectors[modality]) - mean
+            there = frozen.exists[modality][:, None]
+            together.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there)))
+        amounts = amounts_of(self.columns, self.texts, attributes)
+        told = [(one, column_of(attributes, one.column)) for one in self.columns]
+        told += [(one, column_of(amounts, one.column)) for one in self.amounts]
+        for one, column in told:
+            share, alone_share = self._shares(one)
+            further = isinstance(one, Embedded)
+            if share:
+                together.append(_Part(share * one.lines(column), further))
+            if alone_share:
+                finer = one.finer(column) if isinstance(one, Numbers) else one.lines(column)
+                alone.append(_Part(alone_share * finer, further))
+        words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
+        parts = [*together, *alone]
+        widths = [part.lines.shape[1] for part in parts]
+        return Described(
+            np.concatenate([part.lines for part in parts], axis=1),
+            sum(widths[len(together) :]),
+            words,
+            np.repeat([part.further for part in parts], widths),
+        )
+
+    def _shares(self, one: AttributeColumn) -> tuple[float, float]:
+        """Say how much a column counts together with others, and by itself."""
+        if isinstance(one, Embedded):
+            of_text = one.column.removesuffix(VECTOR) in self.texts
+            return (0.0, TEXT_SHARE) if of_text else (FURTHER_SHARE, 0.0)
+        if isinstance(one, Numbers) and one.quantiles:  # numbers of earlier descriptions had none, and counted whole
+            return NUMBERS_SHARE, FINER_SHARE
+        return 1.0, 0.0
+
+    def to_bytes(self) -> bytes:
+        """Give everything as safetensors."""
+        means = {f"mean.{modality}": mean for modality, mean in self.means.items()}
+        told: dict[str, NDArray[Any]] = {
+            "columns": _told(self.columns),
+            "amounts": _told(self.amounts),
+            "texts": _as_json(self.texts),
+        }
+        if self.words:
+            told |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.rarity}
+        return save(told | means)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Description":
+        """Read what `to_bytes` gave.
+
+        Raises:
+            DamagedFileError: When it is something else.
+        """
+        with read_as("how items are described", "fit again, or go back"):
+            tensors = finite_tensors(data)
+            columns = _read(tensors.pop("columns"))
+            amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
+            words = Words(tuple(_read(tensors.pop("words"))), tensors.pop("rarity")) if "words" in tensors else None
+            means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
+            there = {m: means[m] for m in Modality if m in means}
+            return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)), words)
+
+
+def _told(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:
+    return _as_json([one.told() for one in columns])
+
+
+def _as_json(values: Sequence[Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
+def _read(told: NDArray[np.uint8]) -> list[Any]:
+    found: list[Any] = json.loads(told.tobytes())
+    return found

@@ -1,0 +1,32 @@
+"""The texts of items, as they were embedded."""
+
+from collections import Counter
+
+from indexing.arrays.types import Rows
+from indexing.bundle.bundle import Bundle
+from indexing.catalogue.arrow_values import python_values
+from indexing.catalogue.cleaning import clean_text
+from indexing.errors import InputError
+
+
+class ItemTexts:
+    """Gives the text of any rows of a bundle, its text columns joined as for the encoder.
+
+    Attributes:
+        items: Of the bundle.
+
+    Raises:
+        InputError: When the bundle has no text columns.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        names = list(bundle.manifest.columns.get("text") or ())
+        if not names:
+            raise InputError(f"{bundle.root} has no texts of items to read: build it with a text column, `--text NAME`")
+        self.items = bundle.items
+        self._columns = bundle.attributes.select(names)
+
+    def __call__(self, rows: Rows) -> list[str]:
+        """Give one text a row; empty where an item has none."""
+        columns = [python_values(column) for column in self._columns.take(rows).columns]
+        return [clean_text(fields, Counter()) or "" for fields in zip(*columns, strict=True)]

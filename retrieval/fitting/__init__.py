@@ -1,0 +1,1 @@
+"""`fit`: trains each part, selects on held-out interactions, publishes what helps."""

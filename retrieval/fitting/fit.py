@@ -1,0 +1,399 @@
+"""Learn from interactions and publish the result as a new generation; nothing is re-encoded.
+
+Each user's history is cut in time into three parts:
+
+    early   teaches the behaviour block, or the adapter where there is none; some users are kept away from it, who tell
+            what is best for those who are new: how far a short history counts, and whether the head orders it
+    middle  teaches how much each part of a query counts, and the second stage, on candidates from sources that have
+            seen only the early part; a source that has seen more is refused by name
+    last    decides: a learned part is published only if the interval of its gain over going without it is above zero
+
+What is held out so often goes on with a visit that was learned from. So, where the log has times and enough users, all
+histories are cut at one moment too: a second head learns from half of the users who came back then or were new, with
+sources that have seen only what came before; where it does not surely gain on the other half, retrieval answers them.
+
+What passes is trained once more on everything, the learned tower going on from where it was, the head with the last
+part as well. What would then show an item out of proportion is held back; see `retrieval.fitting.exposure`.
+
+A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
+cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.change_log import require_bundle
+from indexing.bundle.maintenance.compact import compact
+from indexing.bundle.publish import FITTING
+from indexing.errors import CommonspaceError, InputError, TrainingError
+from indexing.filesystem import fsops
+from indexing.filesystem.write_lock import writing
+from indexing.index.config import parse_bytes
+from indexing.runtime.arguments import check_call, check_path
+from retrieval.candidates import Candidates
+from retrieval.fitting.exposure import InProportion, in_proportion, pushed, warranted
+from retrieval.fitting.fitted_model import Block, Fitted, publish_fitted
+from retrieval.fitting.log_kind import LogKind
+from retrieval.fitting.publish_gate import no_better, unchanged
+from retrieval.fitting.published_model import InForce
+from retrieval.fitting.report import FitConfig, FitReport, check_wishes, recorded
+from retrieval.fitting.returning_users import learned_before, serving_those_who_return
+from retrieval.fitting.second_stage import Staged, learn_stage, with_the_last_part
+from retrieval.fitting.selection.behaviour_selection import description_of, judged, learned_block, sample
+from retrieval.fitting.selection.new_users import Newcomers, apart
+from retrieval.fitting.selection.temporal_split import cut, cut_at, cut_since
+from retrieval.fitting.selection.validation import FEWEST, Gain, Judging, why_few
+from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Lessons, Tell
+from retrieval.interactions.cleaning import PreparationReport, prepare
+from retrieval.interactions.histories import History, check_weights, histories
+from retrieval.interactions.interactions import Interactions, require_log
+from retrieval.interactions.known_items import known_items
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.adapter import Adapter
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import ProfileTaste
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.learned_parts import LearnedParts
+from retrieval.training.moments import Moment, moment_for_all
+
+_SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
+Part = TypeVar("Part")
+
+
+def fit(
+    bundle: Path | str,
+    interactions: Interactions,
+    config: FitConfig | None = None,
+    *,
+    profiles: Profiles | None = None,
+    refresh: bool = False,
+    work: Path | str | None = None,
+    progress: Tell | None = None,
+) -> FitReport:
+    """Learn from interactions, and publish what helps as a new generation.
+
+    Changes since the generation in force are folded into one first; see `compact`. Learning holds no lock of the
+    bundle: what is added or deleted meanwhile stays a change, of whatever is in force in the end. When what was learned
+    is no better than what is in force, shows one item out of proportion, or is what is in force, the generation in
+    force stays.
+
+    Args:
+        bundle: Folder of the bundle.
+        interactions: What users did; items that the bundle lacks are left out, and so is what
+            `retrieval.interactions.cleaning.prepare` leaves out. For a refresh too it is the whole log, not what is new.
+        config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
+        profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
+            and published where it does better than what is popular with all.
+        refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
+        work: Folder that keeps the state of each training as it goes on: after a kill the same call goes on, and
+            publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
+        progress: Called as learning goes on.
+
+    Raises:
+        TrainingError: When there is too little to learn from, or nothing that a refresh could go on from.
+        InputError: When a refresh is asked for with other dimensions than what is in force has, or without the profiles
+            that it learned from.
+        BundleLockedError: When the bundle is being fitted or compacted already.
+        BundleError: When another generation was put in force meanwhile; that one stays.
+    """
+    require_log(interactions)
+    root = check_path(bundle, "the folder of the bundle")
+    check_wishes(config, profiles, refresh)
+    check_call(progress, "progress")
+    if work is not None:
+        check_path(work, "work")
+    require_bundle(root)
+    own = root / f"{FITTING}-gen-learning"
+    with writing(root, name="FITTING", doing="fitting"):
+        for left in root.glob(f"{FITTING}-gen-*"):  # by a fit that was killed
+            if left != own:
+                fsops.remove(left)
+        opened = compact(root, LearnedParts).without_changes()
+        before = InForce.of(opened) if refresh else None
+        chosen = config or (before.config if before else FitConfig())
+        kept = own if work is None else Path(work)
+        try:
+            report = _Fit(opened, interactions, chosen, profiles, before, kept, progress).run()
+        except CommonspaceError:  # which would come again: there is nothing to go on with
+            fsops.remove(own)
+            raise
+        fsops.remove(own)
+        return report
+
+
+class _Fit:
+    """One run of learning over one bundle."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        interactions: Interactions,
+        config: FitConfig,
+        profiles: Profiles | None,
+        before: InForce | None,
+        work: Path,
+        progress: Tell | None,
+    ) -> None:
+        self.bundle, self.config, self.before = bundle, config, before
+        if before is not None and before.space.profiles is not None and profiles is None:
+            raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
+        interactions, self.known = known_items(interactions, bundle.items)
+        self.preparation: PreparationReport | None = None
+        if config.prepare is not None:
+            interactions, self.preparation = prepare(interactions, config.prepare)
+        check_weights(interactions)
+        self._check_memory()
+        self.all = histories(interactions, bundle.items)
+        kind = LogKind.of(self.all, interactions.repeats)
+        if before is not None:
+            kind = kind.as_read_by(before.space.users)
+        if config.way == "time" and self.all and not kind.in_order:
+            raise InputError(
+                "all of the log is of one second, or it has no times: nothing was before and after a moment",
+                python='name the column of times, or cut by way="user"',
+                cli="name the column of times by --time, or leave out --cut",
+            )
+        self.config = config = kind.config(config)
+        self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
+        users = sample(judged(self.cuts, kind.least), len(bundle.items))
+        self.judging = Judging(bundle.items, users, config.depth, kind.least)
+        self.later = moment_for_all(self.all) if before is None and config.way == "both" else None
+        description = (before.description if before else None) or description_of(bundle)
+        self.lessons = Lessons(bundle, config, description, kind.least, profiles, before, work, progress)
+        self.ndcg: dict[str, float] = {}
+        self.short: dict[str, float] = {}
+        self.new_users: dict[str, float] = {}
+        self.notes = kind.notes
+        self.gain: Gain | None = None
+        self.in_time: Gain | None = None
+        self.shown: Candidates | None = None  # what the best so far answers
+
+    def _check_memory(self) -> None:
+        """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
+        config = self.bundle.manifest.index_config()
+        if config.kind == "sharded" and self.config.behaviour is not None:
+            from indexing.index.backends.build_sharded import MEMORY, Plan  # FAISS is loaded only by those who build
+
+            dim = self.bundle.manifest.encoder.dim + self.config.behaviour.width
+            Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)
+
+    def run(self) -> FitReport:
+        passed, refused = self._chosen() if self.before is None else self._refreshed(self.before)
+        report = self._report(passed)
+        if refused:
+            return replace(report, refused=refused)
+        held = self._in_proportion(self.lessons.again(passed, self.all, EVERYTHING))
+        final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
+        report = replace(report, exposure=held.exposure, held_back=names, training=self.lessons.curves)
+        if final.names and (refused := pushed(held.exposure)):
+            return replace(report, refused=refused)
+        told = recorded(report, self.config, self.all, self.before.generation if self.before else None)
+        if refused := unchanged(self.bundle, final.files(self.all, self.bundle.items), told):
+            return replace(report, refused=refused)
+        self.lessons.told("index", EVERYTHING, 0, 0)
+        made = publish_fitted(self.bundle, final, self.all, told).manifest
+        return replace(report, generation=made.generation, published=made.features, in_force=made.features)
+
+    def _report(self, passed: Fitted) -> FitReport:
+        """Say what is known before anything is learned from everything."""
+        return FitReport(
+            self.bundle.manifest.generation,
+            (),
+            len(self.judging.cuts),
+            self.ndcg,
+            self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
+            serving=passed.block.serving if passed.block else {},
+            short=self.short,
+            new_users=self.new_users,
+            notes=self.notes,
+            preparation=self.preparation,
+            known=self.known,
+            training=self.lessons.curves,
+            in_force=self.bundle.manifest.features,
+            gain=self.gain,
+            in_time=self.in_time,
+        )
+
+    def _refreshed(self, before: InForce) -> tuple[Fitted, str]:
+        """Let what is in force go on with the first half of what came since, and judge both by the other half."""
+        now, users = before.fitted, len(self.judging.cuts)
+        if users < FEWEST:
+            return now, (
+                f"only {users} users with a past did something that they liked lately, since what is in force was "
+                f"learned; judging needs at least {FEWEST}"
+            )
+        before_it = self._served(now, self.judging.pasts)
+        self.ndcg["in force"] = self.judging.ndcg(before_it)
+        try:
+            new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
+        except TrainingError as error:
+            return now, f"what came since cannot teach yet: {error}"
+        after = self._served(new, self.judging.pasts)
+        self.ndcg["refreshed"], self.gain = self.judging.ndcg(after), self.judging.gain(before_it, after)
+        if self.gain.high >= 0:  # not surely worse, and it knows more
+            return now, ""
+        return now, (
+            f"what is in force does better on what {users} users did since: ndcg@10 {self.ndcg['in force']:.4f} "
+            f"against {self.ndcg['refreshed']:.4f}"
+        )
+
+    def _chosen(self) -> tuple[Fitted, str]:
+        """Learn part after part, keep those that help, and say why what is in force should stay, if it should."""
+        if len(self.judging.cuts) < FEWEST:
+            raise TrainingError(
+                f"only {len(self.judging.cuts)} users have known items both before and after the cut (by "
+                f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
+                f"least {FEWEST}.{why_few(self.all, self.judging.least)} {self.known}".rstrip(" ")
+            )
+        passed = self._passed()
+        return passed, self._no_better(passed)
+
+    def _passed(self) -> Fitted:
+        """Learn part after part from the early part of the log, and keep those that help on the last."""
+        lessons, everybody = self.lessons, [part.early for part in self.cuts]
+        others, out = apart([past for past in everybody if len(past)])
+        frozen = ItemSpace.of(lessons.fused, self.config.users)
+        before = self.shown = self.judging.listed(frozen)
+        self.ndcg["frozen"] = self.judging.ndcg(before)
+        block = self._helping("behaviour", lambda: self._block(frozen, others), self._listed)
+        adapter = self._adapted(block, others)
+        content, taste = adapter.apply(lessons.frozen) if adapter else lessons.fused, self._profiled(block, everybody)
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
+        passed, newcomers = Fitted(adapter, block, None, space, lessons.description), self._newcomers(block, out)
+        if newcomers is not None:
+            passed = lessons.short_histories(passed, self.judging, newcomers)
+        earlier = None
+        if block and self.later:  # without behaviour nothing answers new users
+            try:
+                earlier = learned_before(lessons, passed, self.later)
+                passed, earlier = serving_those_who_return(lessons, passed, earlier, self.judging)
+            except TrainingError as error:  # the other parts may help all the same
+                self.notes["users who come back"] = str(error)
+        staged = self._helping(
+            "reranker",
+            lambda: learn_stage(lessons, passed, self.cuts, self.judging, earlier),
+            lambda found: self._answered(found.stage, self.judging.pasts),
+        )
+        self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
+        if staged is None:
+            return passed
+        stage = replace(staged.stage, head=with_the_last_part(lessons, passed, staged.examples, self.cuts))
+        if not self._holds_in_time(staged):
+            stage = replace(stage, returning=None, leaves_returning=True)
+        if newcomers is not None and stage.fewest:
+            stage, self.short = lessons.ordered_short(stage, self.judging, newcomers)
+        return passed._replace(reranker=stage)
+
+    def _newcomers(self, block: Block | None, out: Sequence[History]) -> Newcomers | None:
+        """Give those who stand for new users, where there are enough and a behaviour block that answers such."""
+        names = {past.user_id for past in out if block is not None}
+        return Newcomers.of([past for past in self.all if past.user_id in names], self.judging.least)
+
+    def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
+        """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
+        if getattr(self.config, _SETTINGS[name]) is None or self.shown is None:
+            return None
+        try:
+            part = learn()
+        except TrainingError as error:  # the other parts may help all the same
+            self.notes[name] = str(error)
+            return None
+        answered = ask(part)
+        self.ndcg[name], gain = self.judging.ndcg(answered), self.judging.gain(self.shown, answered)
+        if gain.low <= 0:
+            self.notes[name] = f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
+            return None
+        self.shown = answered
+        return part
+
+    def _holds_in_time(self, staged: Staged) -> bool:
+        """Say whether the head for those who come back surely gains, and note what it does."""
+        if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
+            return self.config.way != "both"
+        first = self.judging.recommend(staged.later.space.for_returning, asking.pasts)
+        self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
+        if gain.low > 0:
+            return True
+        left = "users who come back and new ones are left to retrieval, for the gain of a head is not surely above zero"
+        self.notes["users who come back"] = f"{left}: {gain}, on {gain.users} users"
+        return False
+
+    def _adapted(self, block: Block | None, early: Sequence[History]) -> Adapter | None:
+        """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""
+        if block is None:
+            return self._helping("adapter", lambda: self.lessons.adapter(early, EARLY), self._with_adapter)
+        if self.config.adapter is not None:
+            self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
+        return None
+
+    def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
+        """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
+        if self.lessons.profiles is None:
+            return None
+        if block is None:
+            self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
+            return None
+        try:
+            taste, told = self.lessons.profile_taste(early, block)
+        except TrainingError as error:
+            self.notes["profiles"] = str(error)
+            return None
+        self.new_users = told._asdict()
+        return taste
+
+    def _with_adapter(self, adapter: Adapter) -> Candidates:
+        return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
+
+    def _listed(self, block: Block) -> Candidates:
+        return self.judging.listed(ItemSpace.of(self.lessons.fused, self.config.users, block.behaviour))
+
+    def _block(self, content: ItemSpace, early: Sequence[History]) -> Block:
+        lessons = self.lessons
+        return learned_block(
+            lambda _: lessons.behaviour(early, EARLY),
+            content,
+            self.cuts,
+            self.judging,
+            lambda tried: lessons.told("serving", EARLY, tried, 0),
+        ).block
+
+    def _answered(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
+        """Answer users in their visit, as `Retriever.recommend` does."""
+        return self._asked(stage, Moment.between(list(pasts), [past[:0] for past in pasts]))
+
+    def _asked(self, stage: SecondStage, moment: Moment) -> Candidates:
+        features, names = stage.features, [past.user_id for past in moment.pasts]
+        asked = moment.asked(features.facts.now).knowing(features.profiles, self.lessons.profiles, names)
+        return stage.recommend(asked, self.bundle.items)
+
+    def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
+        """Answer users as they would be served."""
+        stage = parts.reranker
+        return self._answered(stage, pasts) if stage else self.judging.recommend(parts.space, pasts)
+
+    def _no_better(self, passed: Fitted) -> str:
+        """Say why what is in force should stay, if it should."""
+        wanted = {name for name, setting in _SETTINGS.items() if getattr(self.config, setting) is not None}
+        if not passed.names and wanted:
+            return "nothing that was learned helps on later interactions; what is in force stays"
+        until = self.bundle.manifest.learned.get("until")
+        if until is None:
+            return ""
+        since = [cut_at(past, until) for past in self.all]
+        users = sample(judged(since, self.judging.least), len(self.bundle.items))
+        return no_better(
+            self.bundle,
+            replace(self.judging, cuts=users),
+            lambda: self.lessons.space_again(passed, [part.past for part in since], BEFORE, afresh=True).space,
+            self.ndcg,
+        )
+
+    def _in_proportion(self, final: Fitted) -> InProportion:
+        """Hold back what would be shown out of proportion to everybody who is judged."""
+        shown_to, config = {part.early.user_id for part in self.judging.cuts}, self.config
+        pasts = [past for past in self.all if past.user_id in shown_to]
+        allowed = warranted(self.all, len(self.bundle.items), config.exposure_growth, config.exposure_floor)
+        return in_proportion(final, lambda parts: self._served(parts, pasts), allowed)

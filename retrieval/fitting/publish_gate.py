@@ -1,0 +1,58 @@
+"""What is learned must pass before it is published: better than what is in force, and not the same."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import part_of
+from retrieval.fitting.fitted_model import LEARNED
+from retrieval.fitting.selection.validation import FEWEST, Judging
+from retrieval.models.item_space import ItemSpace
+from retrieval.retriever.learned_parts import LearnedParts
+
+
+def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], ItemSpace], ndcg: dict[str, float]) -> str:
+    """Say why what is in force should stay, if it should: it does better on what neither has learned from.
+
+    Args:
+        bundle: What is in force.
+        judging: Users whose last part came since it was learned, and whose past before.
+        learned_before: Learns as would be published, but only from the past.
+        ndcg: Receives both means, when there are ten users at least.
+    """
+    users = len(judging.cuts)
+    if users < FEWEST:
+        return ""
+    new = judging.listed(learned_before())
+    now = judging.ndcg(new)
+    learned = LearnedParts(bundle)
+    space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
+    present = judging.listed(space)
+    before = judging.ndcg(present)
+    ndcg |= {"new, on what came since": now, "in force, on what came since": before}
+    gain = judging.gain(present, new)
+    if gain.high >= 0:
+        return ""
+    return (
+        f"what is in force does better on what {users} users did since: ndcg@10 {before:.4f} against {now:.4f}, "
+        f"difference {gain} (90 % interval)"
+    )
+
+
+def unchanged(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:
+    """Say why nothing need be published, if what was learned is in force already, to the last bit.
+
+    So a log that is learned from twice, as by a job that runs again, costs no generation that could be gone back to.
+
+    Args:
+        bundle: What is in force.
+        files: What was learned.
+        told: What the manifest would say of it.
+    """
+    there = {record.name for record in bundle.manifest.files if part_of(record.name) in LEARNED}
+    known, now = bundle.manifest.learned, json.loads(json.dumps(told))
+    same = there == set(files) and all(bundle.read(name) == data for name, data in files.items())
+    if not same or any(known.get(name) != now[name] for name in ("until", "config", "user_model")):
+        return ""
+    return "what was learned is in force already, to the last bit"

@@ -1,0 +1,134 @@
+"""What a refresh goes on from: the parts that are served, and until when they have seen the log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.manifest import MANIFEST
+from indexing.errors import InputError, TrainingError, examples
+from indexing.filesystem.damaged_files import read_as
+from indexing.runtime.arguments import check_number, check_whole
+from retrieval.features.item_features import Description
+from retrieval.fitting.fitted_model import Block, Fitted
+from retrieval.fitting.report import FitConfig
+from retrieval.fitting.selection.serving_weights import RETURNING
+from retrieval.interactions.histories import History
+from retrieval.models.adapter import Adapter
+from retrieval.models.behaviour import QueryWeights
+from retrieval.models.item_space import ItemSpace
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.learned_parts import LearnedParts
+from retrieval.training.settings import settings_of
+
+AFRESH = "fit without refresh"
+
+
+class InForce(NamedTuple):
+    """The parts of a generation.
+
+    Attributes:
+        generation: Its name.
+        until: The second of the last interaction that they were learned from.
+        adapter: If there is one.
+        block: With the serving that was chosen for it.
+        reranker: If one was learned.
+        space: What is served.
+        description: How its items are described; None where nothing was learned that needs it.
+        settings: How it was learned, as plain JSON values; they are read when they are asked for.
+    """
+
+    generation: str
+    until: int
+    adapter: Adapter | None
+    block: Block | None
+    reranker: SecondStage | None
+    space: ItemSpace
+    description: Description | None
+    settings: Any
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "InForce":
+        """Open what a bundle without changes has learned.
+
+        Raises:
+            TrainingError: When there is nothing to go on from, or nobody knows what came since.
+            DamagedFileError: When the manifest tells it in a way that cannot be.
+        """
+        told = bundle.manifest.learned
+        if not bundle.manifest.features:
+            raise TrainingError(f"{bundle.root} has learned nothing that a refresh could go on from; fit without it")
+        if "serving" not in told:
+            raise TrainingError(f"{bundle.root} has learned by an earlier state of this program; fit without refresh")
+        if told.get("until") is None:
+            raise TrainingError(
+                f"what {bundle.root} has learned came from a log without a clock, and nobody knows what came since; "
+                "fit without refresh, or give the log a column timestamp"
+            )
+        where, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
+        block = learned.block(bundle)
+        space = ItemSpace.of(learned.content(bundle), learned.users, block, learned.profiles)
+        ranker = learned.reranker(space, bundle)
+        return cls(
+            bundle.manifest.generation,
+            _until(told["until"], where),
+            learned.adapter,
+            None if block is None else Block(block, _serving(told["serving"], where)),
+            ranker if isinstance(ranker, SecondStage) else None,
+            space,
+            learned.description,
+            told.get("config"),
+        )
+
+    @property
+    def config(self) -> FitConfig:
+        """How it was learned.
+
+        Raises:
+            DamagedFileError: When that was by settings which there are no more, or which cannot be.
+        """
+        with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
+            return settings_of(FitConfig, self.settings)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The parts, as those of a run."""
+        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description)
+
+    def going_on(self, pasts: Sequence[History], replay: float, seed: int) -> list[History]:
+        """Give the users who did something since, whole, and so many times as many of the others, drawn at random.
+
+        Args:
+            pasts: All that may be learned from.
+            replay: Others for each; what they did keeps the parts from forgetting it.
+            seed: Of the draw.
+        """
+        new = [n for n, past in enumerate(pasts) if len(past.after(self.until))]
+        others = np.setdiff1d(np.arange(len(pasts)), new)
+        drawn = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
+        return [pasts[n] for n in sorted([*new, *drawn.tolist()])]
+
+
+def _until(second: object, where: Path) -> int:
+    with read_as(f"learned.until in {where}", AFRESH):
+        return min(check_whole(second, "it", 0), np.iinfo(np.int64).max)
+
+
+def _serving(told: dict[str, float], where: Path) -> dict[str, float]:
+    """Check how a block is served."""
+    asked = QueryWeights._fields
+    returning = [f"{RETURNING}{name}" for name in asked]
+    with read_as(f"learned.serving in {where}", AFRESH):
+        needed = [*asked, *(returning if any(name in told for name in returning) else [])]
+        if missing := [name for name in needed if name not in told]:
+            raise InputError(f"it lacks {examples(missing)}")
+        if strange := sorted(set(told) - {*needed, "few", "attention"}):
+            raise InputError(f"it names {examples(strange)}")
+        for name, value in told.items():
+            above = 0 if name.endswith("half_life") else -1
+            check_number(
+                value, name, f"expected a number {'of more than 0' if above == 0 else 'from 0'}", least=0, above=above
+            )
+    return told

@@ -1,0 +1,190 @@
+"""What to learn from interactions, and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+import pyarrow as pa
+
+from indexing.runtime.arguments import check_choice, check_flag, check_kind
+from retrieval.fitting.exposure import Exposure
+from retrieval.fitting.selection.temporal_split import Way
+from retrieval.fitting.selection.validation import JUDGE, Gain
+from retrieval.interactions.cleaning import PreparationReport, PrepareConfig
+from retrieval.interactions.cleaning.config import EARLIEST
+from retrieval.interactions.histories import History
+from retrieval.interactions.known_items import KnownItems
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.user_model import UserModel
+from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.config_checks import check_settings
+from retrieval.training.ranker_config import StageConfig
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to learn.
+
+    Attributes:
+        adapter: The item side of content; None goes without.
+        behaviour: What goes with what; None goes without.
+        head: The second stage; None goes without.
+        users: The user model.
+        prepare: What is left out of the log before it teaches anything; None takes it as it is.
+        way: How histories are cut: each for itself (``"user"``), at the same moments for all (``"time"``), or each for
+            itself and, for the second stage, at one moment for all too (``"both"``), where the log has times and enough
+            users; see `retrieval.fit`.
+        depth: Candidates a user that retrieval alone is judged by.
+        search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
+            an adapter may cost; it is softened as far as that needs; see `retrieval.fitting.selection.search_bound`.
+        exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
+            `retrieval.fitting.exposure.warranted`.
+        exposure_floor: A share of top-10 lists that any item may have.
+        refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
+        replay: Users without anything new whose histories a refresh goes on with, for each user with something new.
+    """
+
+    adapter: AdapterConfig | None = field(default_factory=AdapterConfig)
+    behaviour: BehaviourConfig | None = field(default_factory=BehaviourConfig)
+    head: StageConfig | None = field(default_factory=StageConfig)
+    users: UserModel = field(default_factory=UserModel)
+    prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
+    way: Way = "both"
+    depth: int = 200
+    search_loss: float = 0.02
+    exposure_growth: float = 3.0
+    exposure_floor: float = 0.2
+    refresh_passes: float = 0.25
+    replay: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice(self.way, "way", get_args(Way))
+        check_settings(self)
+
+
+def check_wishes(config: object, profiles: object, refresh: object) -> None:
+    """Check what learning is asked for.
+
+    Raises:
+        InputError: When it cannot be told.
+    """
+    if config is not None:
+        check_kind(config, FitConfig, "config", "give FitConfig(…), or None")
+    if profiles is not None:
+        check_kind(profiles, Profiles, "profiles", "give what Profiles.open or Profiles.from_arrow reads, or None")
+    check_flag(refresh, "refresh")
+
+
+@dataclass(frozen=True, repr=False)
+class FitReport:
+    """What was learned and what it did on the last part of each history.
+
+    Attributes:
+        generation: The generation in force afterwards.
+        published: Which parts were published: ``"adapter"``, ``"behaviour"``, ``"profiles"``, ``"reranker"``; none when
+            it was refused.
+        users: How many users could be judged.
+        ndcg: ndcg@10 on the last part: frozen, adapter, behaviour, reranker; and, where interactions came since the
+            parts in force were learned, present and new on those alone. Of a refresh: in force, and refreshed.
+        search: Recall@10 of finding items by their own vector of each modality, and by blurred ones: frozen, adapter;
+            empty when no adapter was learned.
+        refused: Why nothing was published, if nothing was.
+        exposure: The item that is shown most against its audience.
+        serving: How much each part of a query counts, as chosen on the middle part.
+        short: ndcg@10 of what users who were left out of learning did after their first one to three items, by
+            ``retrieval`` and by the ``reranker``: where it is worse it leaves fewer than five items to retrieval.
+        new_users: ``users`` left out of what profiles teach, and ndcg@20 of what each did first, by what is ``popular``
+            alone and with ``profiles``; empty where profiles were not learned from.
+        notes: Why a part could not be learned, by part.
+        preparation: What was left out of the log.
+        known: Which interactions of the log are with items that are not in the bundle, and why that may be.
+        training: The losses of each part in its last training from the start, and what an adapter costs search; see
+            `retrieval.training.curve.TrainingCurve`.
+        in_force: The parts of the generation in force afterwards.
+        in_time: What the second stage gains where all histories are cut at one moment, new users included; None where
+            that was not judged.
+        held_back: Items that were held back, for they would have been shown out of proportion.
+        gain: What was learned against what answered before, on the same users; None where nothing could be compared.
+    """
+
+    generation: str
+    published: tuple[str, ...]
+    users: int
+    ndcg: dict[str, float]
+    search: dict[str, dict[str, float]]
+    refused: str = ""
+    exposure: Exposure | None = None
+    serving: dict[str, float] = field(default_factory=dict)
+    short: dict[str, float] = field(default_factory=dict)
+    new_users: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    preparation: PreparationReport | None = None
+    known: KnownItems | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    in_force: tuple[str, ...] = ()
+    gain: Gain | None = None
+    in_time: Gain | None = None
+    held_back: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Say in sentences what came of it."""
+        if self.refused:
+            first = f"Nothing was published: {self.refused}. Generation {self.generation} stays in force."
+        else:
+            parts = ", ".join(self.published) or "no learned part, for none was asked for"
+            first = f"Published generation {self.generation} with {parts}."
+        if self.gain is None:
+            return first
+        gain = self.gain
+        return (
+            f"{first} ndcg@10 on later interactions of {gain.users} users: {gain.after:.4f} by what was learned, "
+            f"{gain.before:.4f} before; difference {gain} (90 % interval)."
+        )
+
+    def __repr__(self) -> str:
+        return f"<FitReport {self}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values, and in ``summary`` what came of it in sentences."""
+        gains = {name: None if one is None else one._asdict() for name, one in self._gains().items()}
+        return asdict(self) | gains | {"summary": str(self)}
+
+    def _gains(self) -> dict[str, Gain | None]:
+        return {"gain": self.gain, "in_time": self.in_time}
+
+    def to_arrow(self) -> pa.Table:
+        """Give one line a part that was judged: ``part, ndcg@10, published``."""
+        columns = {"part": list(self.ndcg), "ndcg@10": list(self.ndcg.values())}
+        return pa.table(columns | {"published": [part in self.published for part in self.ndcg]})
+
+
+def recorded(
+    report: FitReport, config: FitConfig, pasts: Sequence[History], refreshed: str | None = None
+) -> dict[str, Any]:
+    """Give what the manifest keeps of a run.
+
+    Args:
+        report: What became of it.
+        config: How it learned.
+        pasts: All that it learned from.
+        refreshed: The generation that a refresh went on from.
+    """
+    last = max(int(past.timestamps[-1]) for past in pasts)
+    return {
+        "user_model": asdict(config.users),
+        "config": asdict(config),
+        "interactions": sum(map(len, pasts)),
+        "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since
+        "serving": report.serving,
+        "refreshed": refreshed,
+        "measured": {
+            JUDGE: report.ndcg,
+            "search_recall@10": report.search,
+            "users": report.users,
+            "short histories": report.short,
+            "new users": report.new_users,
+        },
+        "exposure": asdict(report.exposure) if report.exposure else None,
+        "training": report.training,
+        "preparation": report.preparation.to_json() if report.preparation else None,
+    }

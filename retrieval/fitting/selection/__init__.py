@@ -1,0 +1,1 @@
+"""What `fit` selects on held-out interactions: serving weights, search bounds, answers for new users."""

@@ -1,0 +1,286 @@
+"""Learning the parts of a bundle: each training goes on after a kill, says how far it is, and leaves its losses."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.errors import TrainingError
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.features.feature_matrix import Described
+from retrieval.features.item_features import Description
+from retrieval.features.views import views_of
+from retrieval.fitting.fitted_model import Block, Fitted
+from retrieval.fitting.published_model import InForce
+from retrieval.fitting.report import FitConfig
+from retrieval.fitting.selection.behaviour_selection import MEASURE
+from retrieval.fitting.selection.new_users import NEXT, Newcomers
+from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
+from retrieval.fitting.selection.validation import JUDGE, Judging
+from retrieval.interactions.histories import History
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.adapter import Adapter
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import ProfileTaste
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.training.config import AdapterConfig, BehaviourConfig
+from retrieval.training.profile_model import learn_profile_taste
+from retrieval.training.ranker_config import StageConfig
+
+if TYPE_CHECKING:
+    from retrieval.training.ranker.ranker import StageLearner
+
+EARLIER, EARLY = "an earlier part", "the early part"
+BEFORE, EVERYTHING = "what came before", "everything"
+ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
+
+
+class Step(NamedTuple):
+    """How far learning is.
+
+    Attributes:
+        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
+            ``"reranker"``, ``"index"``.
+        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
+            ``"everything"``.
+        done: Passes; or settings tried.
+        total: At most so many; 0 when nobody knows.
+    """
+
+    part: str
+    past: str
+    done: int
+    total: int
+
+
+Tell = Callable[[Step], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Learns any part from any past.
+
+    Attributes:
+        bundle: Whose items they are.
+        config: How to learn.
+        description: How the items are described.
+        least: What weighs less was disliked.
+        profiles: What is known of users beside what they did, if anything.
+        before: What is in force, where learning goes on from it; None to begin anew.
+        work: Folder in which a training that was killed goes on; nothing is kept when None.
+        tell: Called as learning goes on.
+        curves: Receives the losses of each part, those of its last training.
+    """
+
+    bundle: Bundle
+    config: FitConfig
+    description: Description
+    least: float
+    profiles: Profiles | None = None
+    before: InForce | None = None
+    work: Path | None = None
+    tell: Tell | None = None
+    curves: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def frozen(self) -> ModalityVectors:
+        """The frozen vectors of the items."""
+        return self.bundle.modality_vectors
+
+    @cached_property
+    def fused(self) -> Vectors:
+        """Content without an adapter: (N, D) float32."""
+        return fuse(self.frozen)
+
+    @cached_property
+    def described(self) -> Described:
+        """The items by their description."""
+        return self.description.of(self.frozen, self.bundle.attributes)
+
+    def adapter(self, pasts: Sequence[History], past: str) -> Adapter:
+        """Learn an adapter that keeps search.
+
+        Args:
+            pasts: The histories.
+            past: What they are, by name.
+
+        Raises:
+            TrainingError: When there is too little to learn from.
+        """
+        from retrieval.fitting.selection.search_bound import keeping_search
+        from retrieval.training.adapter.adapter import train_adapter  # torch is loaded only by those who learn
+
+        pasts = self._liked(pasts)
+        config, start = self.config.adapter or AdapterConfig(), None
+        if self.before is not None:
+            pasts, start = self.before.going_on(pasts, self.config.replay, config.seed), self.before.adapter
+            config = replace(config, epochs=self._fewer(config.epochs_for(_teaching(pasts))))
+        total, done = config.epochs_for(_teaching(pasts)), 0
+        self.told("adapter", past, 0, total)
+
+        def after(more: int) -> None:
+            nonlocal done
+            done += more
+            self.told("adapter", past, done, total)
+
+        rows, weights = [one.rows for one in pasts], [one.weights for one in pasts]
+        adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start, weights)
+        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        self.curves["adapter"] = curve.to_json() | kept.to_json()
+        return kept.adapter
+
+    def behaviour(self, pasts: Sequence[History], past: str, earlier: Behaviour | None = None) -> Behaviour:
+        """Learn a behaviour block; see `adapter`.
+
+        Args:
+            pasts: The histories.
+            past: What they are, by name.
+            earlier: Learned from a part of them, from which the learned tower goes on in fewer passes.
+        """
+        from retrieval.training.behaviour.behaviour import learn_behaviour
+        from retrieval.training.behaviour.warm_start import TowerStart
+
+        some = [one for one in self._liked(pasts) if len(one)]
+        config, start = self.config.behaviour or BehaviourConfig(), None
+        learned = config.next_items
+        total = learned.epochs_for(_teaching(some)) if learned else 0
+        if self.before is not None and self.before.block is not None and learned is not None:
+            again = self.before.going_on(some, self.config.replay, learned.seed)
+            total = self._fewer(learned.epochs_for(_teaching(again)))
+            config = replace(config, next_items=replace(learned, epochs=total))
+            start = TowerStart.of(self.before.block.behaviour, again)
+        elif earlier is not None and learned is not None and (start := TowerStart.of(earlier, some)) is not None:
+            total = self._fewer(total)
+            config = replace(config, next_items=replace(learned, epochs=total))
+        goes_on = earlier is not None and self.before is None  # the losses that are told are of a whole training
+        self.told("behaviour", past, 0, total)
+        return learn_behaviour(
+            some,
+            self.described,
+            config,
+            lambda epoch, _: self.told("behaviour", past, epoch, total),
+            work=self.work,
+            start=start,
+            ended=None if goes_on else lambda curve: self.curves.update(behaviour=curve.to_json()),
+        )
+
+    def stage_learner(self) -> "StageLearner":
+        """Give what learns a second stage."""
+        from retrieval.training.ranker.ranker import StageLearner  # torch is loaded only by those who learn
+
+        views = views_of(self.description, self.frozen, self.bundle.attributes)
+        config = self.config.head or StageConfig()
+        if config.least is None:  # what was disliked is no more to be found by the head than by the judge
+            config = replace(config, least=self.least)
+        return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
+
+    def again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+        """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew.
+
+        Args:
+            passed: The parts.
+            pasts: The histories.
+            past: What they are, by name.
+            afresh: Begin anew, for what was learned before knows more than these; go on from it otherwise.
+        """
+        found, stage = self.space_again(passed, pasts, past, afresh=afresh), passed.reranker
+        if stage is None:
+            return found
+        self.told("sources", past, 0, 0)
+        features = self.stage_learner().seen(found.space, pasts)
+        return found._replace(reranker=replace(stage, features=features, vectors=found.space.indexed))
+
+    def profile_taste(self, pasts: Sequence[History], block: Block) -> tuple[ProfileTaste, NewUsers]:
+        """Learn what profiles say; see `choose_profile_taste`."""
+        if self.profiles is None:
+            raise TrainingError("nobody has a profile")
+        self.told("profiles", EARLY, 0, 0)
+        return choose_profile_taste(
+            self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
+        )
+
+    def short_histories(self, passed: Fitted, judging: Judging, newcomers: Newcomers) -> Fitted:
+        """Choose how far a short history counts, by what is best for new users.
+
+        Args:
+            passed: What helps so far, learned from others than the newcomers.
+            judging: Judges lists.
+            newcomers: Tell what is best.
+        """
+        from retrieval.fitting.selection.serving_weights import choose_few
+        from retrieval.training.one_standard_error import Values
+
+        if (block := passed.block) is None:
+            return passed
+
+        def judge(one: Behaviour) -> Values:
+            found = judging.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
+            return judging.values(found, newcomers.wanted, MEASURE)
+
+        behaviour, few = choose_few(block.behaviour, judge)
+        space = replace(passed.space, behaviour=behaviour)
+        return passed._replace(block=Block(behaviour, block.serving | {"few": few}), space=space)
+
+    def ordered_short(
+        self, stage: SecondStage, judging: Judging, newcomers: Newcomers
+    ) -> tuple[SecondStage, dict[str, float]]:
+        """Choose whether the head orders short histories, and say what both ways are worth.
+
+        Args:
+            stage: Learned from others than the newcomers.
+            judging: Judges lists.
+            newcomers: Tell what is best.
+        """
+        from retrieval.training.one_standard_error import clearly_better
+
+        found = judging.recommend(stage.space, newcomers.begun)
+        both = {"retrieval": found, "reranker": stage.rerank(found)}
+        values = {part: judging.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
+        fewest = ENOUGH if clearly_better(values["retrieval"], values["reranker"]) else stage.fewest
+        return replace(stage, fewest=fewest), {part: round(float(one.mean()), 4) for part, one in values.items()}
+
+    def space_again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+        """Learn adapter and behaviour once more, those that there are; see `again`."""
+        adapter, content = passed.adapter, self.fused
+        if adapter is not None:
+            adapter = self.adapter(pasts, past)
+            content = adapter.apply(self.frozen)
+        block, taste = self._block_again(passed, pasts, past, afresh=afresh)
+        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
+        return Fitted(adapter, block, None, space, self.description)
+
+    def _block_again(
+        self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool
+    ) -> tuple[Block | None, ProfileTaste | None]:
+        """Learn behaviour and what profiles say to it once more, if there is any."""
+        from retrieval.fitting.selection.serving_weights import served
+
+        block, taste = passed.block, passed.profiles
+        if block is None:
+            return None, None
+        start = None if afresh else block.behaviour
+        block = block._replace(behaviour=served(self.behaviour(pasts, past, start), block.serving))
+        if taste is not None and self.profiles is not None:
+            taste = learn_profile_taste(self.profiles, self._liked(pasts), block.behaviour.items, taste)
+        return block, taste
+
+    def told(self, part: str, past: str, done: int, total: int) -> None:
+        """Tell how far a part is."""
+        if self.tell is not None:
+            self.tell(Step(part, past, done, total))
+
+    def _liked(self, pasts: Sequence[History]) -> list[History]:
+        """Give what was liked, as much as it counts: no part learns from dislikes, as none is asked with them."""
+        return [past.counted_by(self.config.users) for past in pasts]
+
+    def _fewer(self, epochs: int) -> int:
+        return max(1, round(self.config.refresh_passes * epochs))
+
+
+def _teaching(pasts: Sequence[History]) -> int:
+    """Count the histories that teach what comes next."""
+    return sum(len(past) >= 2 for past in pasts)

@@ -1,0 +1,176 @@
+"""Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from indexing.bundle.bundle import Bundle
+from indexing.errors import InputError, TrainingError, import_extra
+from indexing.store.fusion import fuse
+from retrieval.fitting.log_kind import LogKind
+from retrieval.fitting.report import FitConfig
+from retrieval.fitting.selection.behaviour_selection import description_of, learned_block, taught
+from retrieval.fitting.selection.temporal_split import cut
+from retrieval.fitting.selection.validation import FEWEST, Judging
+from retrieval.interactions.cleaning import prepare
+from retrieval.interactions.histories import History, histories
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import known_items
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.training.config import BehaviourConfig, NextItemsConfig
+
+MOST_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the search found.
+
+    Attributes:
+        config: The best settings: those given, with another behaviour block.
+        value: ndcg@20 on the middle part of the log with them.
+        start: The same with the settings given.
+        trials: How many were tried, over all runs of the search.
+    """
+
+    config: FitConfig
+    value: float
+    start: float
+    trials: int
+
+
+def tune(
+    bundle: Path | str,
+    interactions: Interactions,
+    study: Path,
+    *,
+    trials: int = 50,
+    config: FitConfig | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> Tuned:
+    """Search for settings of the behaviour block with Optuna's tree of Parzen estimators (Bergstra et al. 2011).
+
+    Each trial learns from the early part of the log and is judged on the middle one, with its best way of serving. The
+    last part, by which `fit` decides, is never looked at.
+
+    Args:
+        bundle: Folder of the bundle; its changes must be folded in.
+        interactions: The log that `fit` will be given.
+        study: File in which the search is kept; with one that exists it goes on. One bundle and log, one study.
+        trials: How many in all; those in the study count.
+        config: Where to start; the first trial is this.
+        progress: Called after each trial with their number and the best value.
+
+    Raises:
+        TrainingError: When there is too little to learn from.
+        InputError: When the study is of another bundle or log.
+        MissingExtraError: Without Optuna.
+    """
+    optuna = import_extra("optuna", "tune")
+    config = config or FitConfig()
+    start = config.behaviour or BehaviourConfig()
+    opened = Bundle.open(bundle).require_compacted()
+    judge = _judge(opened, interactions, config)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
+    found = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
+    seed = (start.next_items.seed if start.next_items else 0) + len(found.trials)  # or the same would be drawn again
+    found.sampler = optuna.samplers.TPESampler(seed=seed)
+    _check_same(found, opened, interactions)
+    if not _complete(found):
+        found.enqueue_trial(_parameters(start))
+    failed = 0
+    while (done := len(_complete(found))) < trials:
+        found.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
+        failed = failed + 1 if len(_complete(found)) == done else 0
+        if failed == MOST_FAILURES:
+            raise TrainingError(f"{failed} trials in a row could not be learned; look at the log of {study}")
+        if progress is not None and not failed:
+            progress(done + 1, found.best_value)
+    best = _suggested(optuna.trial.FixedTrial(found.best_params), start)
+    complete = _complete(found)
+    return Tuned(replace(config, behaviour=best), found.best_value, complete[0].value, len(complete))
+
+
+def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:  # noqa: ANN401 - an optional package
+    """Check that a study is of this bundle's items and this log; remember them if it is new."""
+    from retrieval.training.loop import digest  # torch is loaded only by those who learn
+
+    ids = [list(bundle.items), *(interactions.table[name].to_pylist() for name in ("user_id", "item_id"))]
+    told = digest(ids, *(interactions.table[name].to_numpy() for name in ("timestamp", "weight")))
+    known = study.user_attrs.get("learns from")
+    if known is None:
+        study.set_user_attr("learns from", told)
+    elif known != told:
+        raise InputError("this study is of another bundle or another log; give it another file")
+
+
+def _complete(study: Any) -> list[Any]:  # noqa: ANN401 - an optional package
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+
+
+def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Callable[[BehaviourConfig], float]:
+    """Give what a trial is worth."""
+    from retrieval.training.behaviour.behaviour import learn_behaviour  # torch is loaded only by those who learn
+
+    if config.prepare is not None:
+        interactions, _ = prepare(interactions, config.prepare)
+    interactions, known = known_items(interactions, bundle.items)
+    pasts = histories(interactions, bundle.items)
+    kind = LogKind.of(pasts, interactions.repeats)
+    config, least = kind.config(config), kind.least
+    cuts = cut(pasts, config.way) if pasts else []
+    if (users := len(taught(cuts, least))) < FEWEST:
+        raise TrainingError(
+            f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
+        )
+    judging = Judging(bundle.items, [], config.depth, least)
+    content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
+    described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
+
+    def judge(tried: BehaviourConfig) -> float:
+        settings = kind.config(replace(config, behaviour=tried))
+
+        def learn(some: Sequence[History]) -> Behaviour:
+            liked = (past.counted_by(settings.users) for past in some)
+            return learn_behaviour([past for past in liked if len(past)], described, settings.behaviour)
+
+        return learned_block(learn, content, cuts, judging).value
+
+    return judge
+
+
+def _parameters(config: BehaviourConfig) -> dict[str, float]:
+    """Give what is searched of settings, as `_suggested` reads it."""
+    learned = config.next_items or NextItemsConfig()
+    return {
+        **{name: getattr(config, name) for name in ("closed", "regularisation", "decay_days", "ridge", "doubt")},
+        **{f"next_items.{name}": getattr(learned, name) for name in ("epochs", "ahead", "learning_rate", "dropout")},
+        "next_items.id_dropout": learned.id_dropout,
+    }
+
+
+def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: ANN401 - an optional package
+    """Let a trial choose; the dimensions of both towers stay as many as they are."""
+    learned = start.next_items or NextItemsConfig()
+    both = start.closed + learned.dims
+    closed = trial.suggest_int("closed", min(8, both // 4), both - min(8, both // 4))
+    return replace(
+        start,
+        closed=closed,
+        regularisation=trial.suggest_float("regularisation", 1.0, 5000.0, log=True),
+        decay_days=trial.suggest_float("decay_days", 1.0, 1000.0, log=True),
+        ridge=trial.suggest_float("ridge", 0.05, 50.0, log=True),
+        doubt=trial.suggest_float("doubt", 0.1, 20.0, log=True),
+        next_items=replace(
+            learned,
+            dims=both - closed,
+            epochs=trial.suggest_int("next_items.epochs", 1, 40),
+            ahead=trial.suggest_int("next_items.ahead", 1, 30),
+            learning_rate=trial.suggest_float("next_items.learning_rate", 1e-4, 3e-2, log=True),
+            dropout=trial.suggest_float("next_items.dropout", 0.0, 0.8),
+            id_dropout=trial.suggest_float("next_items.id_dropout", 0.0, 0.6),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Interactions: reading logs, histories of users, and what is known of users."""

@@ -1,0 +1,21 @@
+"""From a log as it was written to one worth learning from, with a report of what was left out.
+
+>>> from retrieval.interactions.cleaning import PrepareConfig, prepare
+"""
+
+from retrieval.interactions.cleaning.config import BotLimits, Caps, PrepareConfig, PushLimits
+from retrieval.interactions.cleaning.decay import decayed
+from retrieval.interactions.cleaning.pipeline import prepare
+from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
+
+__all__ = [
+    "BotLimits",
+    "Caps",
+    "PreparationReport",
+    "PrepareConfig",
+    "Push",
+    "PushLimits",
+    "Removal",
+    "decayed",
+    "prepare",
+]

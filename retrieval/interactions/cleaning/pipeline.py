@@ -1,0 +1,185 @@
+"""Preparing a log: one rule after the other, until none of them takes anything away any more."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.arrays.types import Mask
+from indexing.errors import InteractionsError
+from retrieval.interactions.cleaning.bots import copied, of_one_item, too_fast
+from retrieval.interactions.cleaning.caps_and_kcore import beyond_drawn, beyond_last, outside_core, repeats
+from retrieval.interactions.cleaning.coded_log import DAY, CodedLog
+from retrieval.interactions.cleaning.config import PrepareConfig, PushLimits
+from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
+from retrieval.interactions.cleaning.shilling_attacks import pushed
+from retrieval.interactions.interactions import Interactions
+
+_EXAMPLES = 3
+
+Rule = Callable[[CodedLog], Mask]
+
+
+def prepare(
+    interactions: Interactions,
+    config: PrepareConfig | None = None,
+    *,
+    told: Callable[[str], None] | None = None,
+) -> tuple[Interactions, PreparationReport]:
+    """Leave out of a log what is worth nothing or does harm.
+
+    The rules are repeated until none takes anything away: what was prepared is not changed by preparing it again, and
+    a log with the same rows in it twice gives what it gives with them once.
+
+    Args:
+        interactions: The log.
+        config: What to leave out.
+        told: Is given the name of each rule before it is tried.
+
+    Returns:
+        What is left, in the same order, and a report.
+
+    Raises:
+        InteractionsError: When nothing is left.
+
+    >>> log = Interactions.from_arrow(pa.table({"user": ["a", "a", "b"], "item": ["mug"] * 3, "time": [9, 9, 9]}))
+    >>> prepared, report = prepare(log)
+    >>> prepared, report.removed["duplicate"].examples
+    (<Interactions 2 of 2 users on 1 items>, (('a', 'mug'),))
+    """
+    run = _Preparation(interactions, config or PrepareConfig(), told or (lambda _: None))
+    return run.prepared(), run.report()
+
+
+def written_back(interactions: Interactions) -> pa.Table:
+    """Give a log as the table that is kept: ratings are called so, as what is read of it again depends on that."""
+    table = interactions.table
+    return table.rename_columns([*table.column_names[:-1], "rating"]) if interactions.repeats == "last" else table
+
+
+class _Preparation:
+    """One log on its way through the rules."""
+
+    def __init__(self, given: Interactions, config: PrepareConfig, told: Callable[[str], None]) -> None:
+        self.given, self.config, self.told = given, config, told
+        self.whole = self.log = CodedLog.of(given.table)
+        self.timed = bool(np.any(self.log.times >= config.earliest))
+        self.reasons = np.full(len(self.log), -1)
+        self.names: list[str] = []
+        self.changed: Counter[str] = Counter()
+        self.pushes: list[Push] = []
+        if self.timed:
+            self._apply("impossible time", self._impossible)
+        self._merge()
+        self._bound()
+        rules = self._rules()
+        before = -1
+        while len(self.log) != before:
+            before = len(self.log)
+            for name, rule in rules:
+                self._apply(name, rule)
+
+    def prepared(self) -> Interactions:
+        """Give what is left."""
+        if not len(self.log) and len(self.whole):
+            lost = {name: removal.rows for name, removal in self._removed().items()}
+            raise InteractionsError(f"of {len(self.whole)} interactions none is left: {lost}; raise these limits")
+        table = self.given.table.take(self.log.places)
+        place = table.schema.get_field_index("weight")
+        table = table.set_column(place, table.schema.field(place), pa.array(self.log.weights, pa.float32()))
+        return replace(self.given, table=table.combine_chunks())
+
+    def report(self) -> PreparationReport:
+        """Tell what became of the log."""
+        users, items = (
+            (len(np.unique(getattr(self.whole, name))), len(np.unique(getattr(self.log, name))))
+            for name in ("users", "items")
+        )
+        return PreparationReport(
+            rows=len(self.whole),
+            kept=len(self.log),
+            users=users,
+            items=items,
+            timed=self.timed,
+            removed=self._removed(),
+            changed=dict(self.changed),
+            unreadable=dict(self.given.dropped),
+            pushes=tuple(self.pushes),
+            examples=dict(self.given.examples),
+        )
+
+    def _rules(self) -> list[tuple[str, Rule]]:
+        bots, caps, core = self.config.bots, self.config.caps, self.config.k_core
+        rules: list[tuple[str, Rule]] = []
+        if bots is not None:
+            rules += [("too fast", partial(too_fast, limits=bots))] if self.timed else []
+            rules += [("of one item", partial(of_one_item, limits=bots)), ("copied", partial(copied, limits=bots))]
+        if (pushes := self.config.pushes) is not None and self.timed:
+            rules += [("pushed", partial(self._pushed, limits=pushes, days=days)) for days in pushes.window_days]
+        if (pair := caps.per_pair) is not None:
+            rules.append(("over the cap of a user and item", lambda log: beyond_last(log.pairs, pair)))
+        if (user := caps.per_user) is not None:
+            rules.append(("over the cap of a user", lambda log: beyond_last(log.users, user)))
+        if (item := caps.per_item) is not None:
+            rules.append(("over the cap of an item", lambda log: beyond_drawn(log, item)))
+        if core is not None:
+            rules.append(("outside the k-core", lambda log: outside_core(log, *core)))
+        return rules
+
+    def _apply(self, name: str, rule: Rule) -> None:
+        if not len(self.log):
+            return
+        self.told(name)
+        self._remove(name, rule(self.log))
+
+    def _remove(self, name: str, out: Mask) -> None:
+        if not out.any():
+            return
+        if name not in self.names:
+            self.names.append(name)
+        self.reasons[self.log.places[out]] = self.names.index(name)
+        self.log = self.log.where(~out)
+
+    def _impossible(self, log: CodedLog) -> Mask:
+        latest = int(time.time()) + DAY if self.config.latest is None else self.config.latest
+        out: Mask = (log.times < self.config.earliest) | (log.times > latest)
+        return out
+
+    def _merge(self) -> None:
+        self.told("duplicate")
+        out, weights = repeats(self.log, self.config.repeat_seconds)
+        raised = int(np.sum(weights[~out] != self.log.weights[~out]))
+        self.log = replace(self.log, weights=weights)
+        self._count("raised to that of a duplicate", raised)
+        self._remove("duplicate", out)
+
+    def _bound(self) -> None:
+        most = self.config.caps.weight
+        if most is not None:
+            self._count("lowered to the cap", int(np.sum(self.log.weights > np.float32(most))))
+            self.log = replace(self.log, weights=np.minimum(self.log.weights, np.float32(most)))
+
+    def _count(self, what: str, count: int) -> None:
+        if count:
+            self.changed[what] += count
+
+    def _pushed(self, log: CodedLog, limits: PushLimits, days: float) -> Mask:
+        out, groups = pushed(log, limits, days)
+        self.pushes += groups
+        return out
+
+    def _removed(self) -> dict[str, Removal]:
+        whole, removed = self.whole, {}
+        for number, name in enumerate(self.names):
+            rows = np.flatnonzero(self.reasons == number)
+            users, items = whole.users[rows], whole.items[rows]
+            shown = tuple(
+                (whole.user_ids[user], whole.item_ids[item])
+                for user, item in zip(users[:_EXAMPLES].tolist(), items[:_EXAMPLES].tolist(), strict=True)
+            )
+            removed[name] = Removal(len(rows), len(np.unique(users)), len(np.unique(items)), shown)
+        return removed

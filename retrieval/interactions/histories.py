@@ -1,0 +1,265 @@
+"""From a log of interactions to what learning and evaluation need: histories and a part held out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import known_row
+from retrieval.interactions.repeats import Repeats, once
+from retrieval.models.user_model import UserModel
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What one user did, oldest first.
+
+    Attributes:
+        user_id: Who.
+        rows: (n,) int64, rows of the items in the bundle, each at most once.
+        timestamps: (n,) int64, seconds since 1970 (UTC), never falling.
+        weights: (n,) float32.
+    """
+
+    user_id: str
+    rows: Rows
+    timestamps: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, user_id: str) -> "History":
+        """Give that of somebody who did nothing."""
+        return cls(user_id, np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "History":
+        return History(self.user_id, self.rows[part], self.timestamps[part], self.weights[part])
+
+    def counted_by(self, users: UserModel) -> "History":
+        """Give what was liked, with how much each counts in place of its weight."""
+        kept = users.is_liked(self.weights)
+        return History(self.user_id, self.rows[kept], self.timestamps[kept], users.worth(self.weights[kept]))
+
+    def liked(self, least: float) -> Rows:
+        """Give the rows of what weighs at least so much."""
+        return self.rows[self.weights >= least]
+
+    def after(self, time: int) -> "History":
+        """Give what was done later than at a time in seconds since 1970."""
+        return self[int(np.searchsorted(self.timestamps, time, side="right")) :]
+
+    def joined(self, later: "History") -> "History":
+        """Give this history and then what the same user did later."""
+        return History(
+            self.user_id,
+            np.concatenate([self.rows, later.rows]),
+            np.concatenate([self.timestamps, later.timestamps]),
+            np.concatenate([self.weights, later.weights]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The histories of U users one after the other, sorted by id, each oldest first.
+
+    Attributes:
+        user_ids: U names.
+        lengths: (U,) int64, how long each history is, 0 included.
+        rows: (T,) int64.
+        timestamps: (T,) int64.
+        weights: (T,) float32.
+    """
+
+    user_ids: list[str]
+    lengths: NDArray[np.int64]
+    rows: Rows
+    timestamps: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
+    """Gather each user's interactions with the items of a bundle; users sorted by id.
+
+    Interactions with items that are not in the bundle are left out; see `retrieval.interactions.known_items`. Of a
+    user's repeated interactions with an item one is kept, as ``interactions.repeats`` says: the last rating; or the last with the sum
+    of the weights; or of events the first of those that weigh most, so that a purchase counts as such, from its own
+    time on, though a view came before, while what comes back later is no longer news. Where a log has no times, the
+    order of a history is drawn, whatever that of the rows.
+
+    Args:
+        interactions: What users did.
+        items: The items of the bundle.
+        min_length: Leave out users with fewer different items than this.
+
+    Raises:
+        InputError: When a weight is negative.
+
+    >>> log = pa.table({"user": ["b", "a", "b", "b"], "item": ["mug", "cup", "cup", "mug"], "time": [1, 2, 3, 4]})
+    >>> found = histories(Interactions.from_arrow(log), ItemIds(["cup", "mug"]))
+    >>> [(history.user_id, history.rows.tolist()) for history in found]
+    [('a', [0]), ('b', [1, 0])]
+    """
+    found = gathered(interactions, items)
+    ends = np.cumsum(found.lengths)
+    kept = np.flatnonzero(found.lengths >= max(min_length, 1)).tolist()
+    parts = [(user, slice(ends[user] - found.lengths[user], ends[user])) for user in kept]
+    return [
+        History(found.user_ids[user], found.rows[part], found.timestamps[part], found.weights[part])
+        for user, part in parts
+    ]
+
+
+def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
+    """Gather what `histories` gives in a few arrays, for very many users."""
+    _check_signs(interactions)
+    table = interactions.table
+    ids = table["item_id"].combine_chunks().dictionary_encode()
+    names_of_items, of_names = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+    known = (known_row(items, item_id) for item_id in names_of_items)
+    rows = np.array([-1 if row is None else row for row in known], np.int64)[of_names]
+    here = rows >= 0
+    rows = rows[here]
+    users, names = _numbers(table["user_id"])
+    users = users[here]
+    keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
+    kept = once(keys, heavy, interactions.repeats)  # the log is in time order
+    if interactions.has_times:
+        by_user = np.argsort(users[kept.places], kind="stable")
+    else:
+        drawn = drawn_numbers(names, users[kept.places], names_of_items, of_names[here][kept.places])
+        by_user = np.lexsort((drawn, users[kept.places]))
+    first = kept.places[by_user]
+    lengths = np.bincount(users[first], minlength=len(names))
+    timestamps = table["timestamp"].to_numpy()[here][first]
+    return Gathered(names, lengths, rows[first], timestamps, kept.weights[by_user])
+
+
+def least_liked(pasts: Sequence[History | Gathered], repeats: Repeats) -> float:
+    """Give what a rating must be for a like: half of the largest, for 1 or 2 out of 5 is a dislike; 0 of other weights.
+
+    Nobody dislikes what they bought once and others ten times.
+    """
+    if repeats != "last":
+        return 0.0
+    return max((float(past.weights.max()) for past in pasts if len(past.weights)), default=0.0) / 2
+
+
+def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:
+    """Split each user's interactions by time: the earlier ones, and the last ``ceil(share * n)``.
+
+    At least one interaction of every user stays in the first part, so a user with a single one is wholly
+    there. Of interactions at the same second those later in the log count as later. Of a log without times so many
+    items of each user are drawn, each by its name and the user's: always the same, whatever the order of the rows and
+    whatever else the log holds.
+
+    Raises:
+        InputError: When the share is not between 0 and 1.
+
+    >>> log = pa.table({"user": ["a", "a", "a", "b"], "item": ["mug", "cup", "jar", "mug"], "time": [1, 2, 3, 3]})
+    >>> earlier, later = hold_out_last(Interactions.from_arrow(log))
+    >>> earlier.table["item_id"].to_pylist(), later.table["item_id"].to_pylist()
+    (['mug', 'cup', 'mug'], ['jar'])
+    """
+    if not 0 < share < 1:
+        raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
+    users, names = _numbers(interactions.table["user_id"])
+    lengths = np.bincount(users, minlength=len(names))
+    if interactions.has_times:
+        order = np.argsort(users, kind="stable")
+        place = np.empty(len(users), np.int64)
+        place[order] = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users[order]]
+    else:
+        place, lengths = _drawn_places(interactions.table, users, names)
+    # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
+    held = np.minimum(np.ceil(share * lengths - 1e-9), lengths - 1)
+    late = place >= (lengths - held)[users]
+    table = interactions.table
+    earlier, later = (replace(interactions, table=table.filter(pa.array(part))) for part in (~late, late))
+    return earlier, later
+
+
+def _drawn_places(
+    table: pa.Table, users: NDArray[np.int64], names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give each row the place of its item among those of its user, drawn, and how many items each user has."""
+    items, item_ids = _numbers(table["item_id"])
+    drawn = drawn_numbers(names, users, item_ids, items)
+    order = np.lexsort((items, drawn, users))
+    new_user = np.diff(users[order], prepend=-1) != 0
+    new_item = new_user | (np.diff(items[order], prepend=-1) != 0)
+    lengths = np.bincount(users[order][new_item], minlength=len(names))
+    ranks = np.cumsum(new_item) - 1
+    place = np.empty(len(users), np.int64)
+    place[order] = ranks - (np.cumsum(lengths) - lengths)[users[order]]
+    return place, lengths
+
+
+def _numbers(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Number users or items in the order of their ids: (N,) int64, and the ids."""
+    encoded = ids.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy()
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return number[encoded.indices.to_numpy()], encoded.dictionary.take(order).to_pylist()
+
+
+def check_weights(interactions: Interactions) -> None:
+    """Check that weights can teach.
+
+    Raises:
+        InputError: When one is negative, or none is above 0.
+    """
+    _check_signs(interactions)
+    weights = interactions.table["weight"].to_numpy()
+    if not (weights > 0).any():
+        raise InputError(
+            f"all {len(weights)} interactions weigh 0, so that nothing was liked; give weights above 0, or read the "
+            "log without them"
+        )
+
+
+def _check_signs(interactions: Interactions) -> None:
+    weights = interactions.table["weight"].to_numpy()
+    if len(bad := np.flatnonzero(weights < 0)):
+        first = {name: interactions.table[name][int(bad[0])].as_py() for name in ("user_id", "item_id", "weight")}
+        raise InputError(
+            f"{len(bad)} interactions weigh less than nothing, the first: {first}; give what was disliked a small "
+            "weight beside larger ones, as ratings do, or leave it out"
+        )
+
+
+def drawn_numbers(
+    user_ids: Sequence[str], users: NDArray[np.int64], item_ids: Sequence[str], items: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Draw a number for each interaction, from the names of its user and its item alone: (n,) uint64.
+
+    Args:
+        user_ids: Names.
+        users: (n,) places among these.
+        item_ids: Names.
+        items: (n,) places among these.
+
+    >>> one = drawn_numbers(["ann", "bob"], np.array([0, 1, 0]), ["mug", "cup"], np.array([0, 0, 1]))
+    >>> other = drawn_numbers(["bob"], np.array([0]), ["mug"], np.array([0]))
+    >>> one.argsort().tolist(), bool(one[1] == other[0])
+    ([0, 2, 1], True)
+    """
+    of_user, of_item = _hashes(user_ids)[users], _hashes(item_ids)[items]
+    mixed = (of_user << np.uint64(32)) | of_item
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):  # splitmix64
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed
+
+
+def _hashes(names: Sequence[str]) -> NDArray[np.uint64]:
+    return np.array([crc32(name.encode("utf-8", "surrogatepass")) for name in names], np.uint64)

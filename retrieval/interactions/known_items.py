@@ -1,0 +1,161 @@
+"""Which interactions of a log are with items of a bundle, how many are not, and why that may be."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexing.arrays.types import Rows
+from indexing.catalogue.item_ids import ItemIds, other_spelling
+from indexing.errors import examples
+from retrieval.interactions.interactions import Interactions
+
+_TRIED = 1000  # unknown ids that are looked at for a cause
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class KnownItems:
+    """How a log and the items of a bundle fit together.
+
+    Attributes:
+        interactions: Of the log.
+        users: Of the log.
+        unknown: Interactions with items that are not in the bundle; they are left out.
+        unknown_items: With how many different ones.
+        unknown_users: Users who have such an interaction.
+        users_left_out: Users who have no other.
+        examples: The first three of these items.
+        cause: What is likely the cause.
+        respelled: Interactions whose item is known under the other spelling of a whole number, as ``1`` for ``1.0``.
+    """
+
+    interactions: int
+    users: int
+    unknown: int = 0
+    unknown_items: int = 0
+    unknown_users: int = 0
+    users_left_out: int = 0
+    examples: tuple[str, ...] = ()
+    cause: str = ""
+    respelled: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Say in a sentence or two what did not fit; empty where all did."""
+        told = []
+        if self.unknown:
+            left = f", {self.users_left_out} of whom have no other" if self.users_left_out else ""
+            told.append(
+                f"{self.unknown} of {self.interactions} interactions, by {self.unknown_users} of {self.users} users"
+                f"{left}, are with {self.unknown_items} items that are not in the bundle, e.g. "
+                f"{examples(self.examples)}; they are left out. {self.cause}"
+            )
+        if self.respelled:
+            told.append(
+                f"{self.respelled} interactions write their item with or without .0; they are read as the bundle does."
+            )
+        return " ".join(told)
+
+
+def known_row(items: ItemIds, item_id: str | None) -> int | None:
+    """Give the row of an item, by its id or the other spelling of a whole number; None where there is neither.
+
+    >>> known_row(ItemIds(["1", "2.0"]), "1.0"), known_row(ItemIds(["1", "1.0"]), "1.0")
+    (0, 1)
+    """
+    if item_id is None:
+        return None
+    row = items.row(item_id)
+    if row is None and (other := other_spelling(item_id)) is not None:
+        return items.row(other)
+    return row
+
+
+def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
+    """Write the item_ids of a log as a bundle does, and say which are not in it.
+
+    Args:
+        interactions: What users did; what is with unknown items stays.
+        items: The items of the bundle.
+
+    >>> log = pa.table({"user": ["ann", "ann", "bob"], "item": ["1.0", "7.0", "2.0"]})
+    >>> read, known = known_items(Interactions.from_arrow(log), ItemIds(["1", "2"]))
+    >>> read.table["item_id"].to_pylist(), known.unknown, known.examples
+    (['1', '7.0', '2'], 1, ('7.0',))
+    """
+    ids = interactions.table["item_id"].combine_chunks().dictionary_encode()
+    names, places = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+    rows = np.array([-1 if (row := known_row(items, name)) is None else row for name in names], np.int64)
+    written = [name if row < 0 else items[row] for name, row in zip(names, rows.tolist(), strict=True)]
+    changed = np.array([old != new for old, new in zip(names, written, strict=True)], np.bool_)
+    if changed.any():
+        interactions = _with_items(interactions, pa.array(written, pa.string()).take(ids.indices))
+    users = interactions.table["user_id"].combine_chunks().dictionary_encode()
+    count, numbers = len(users.dictionary), users.indices.to_numpy()
+    unknown = rows[places] < 0
+    if not unknown.any():
+        return interactions, KnownItems(len(places), count, respelled=int(changed[places].sum()))
+    first = _first_seen(places[unknown])
+    missing = [names[place] for place in first.tolist()]
+    some, any_known = np.unique(numbers[unknown]), np.unique(numbers[~unknown])
+    told = KnownItems(
+        interactions=len(places),
+        users=count,
+        unknown=int(unknown.sum()),
+        unknown_items=len(missing),
+        unknown_users=len(some),
+        users_left_out=count - len(any_known),
+        examples=tuple(missing[:_SHOWN]),
+        cause=_cause(missing, items, any_known=bool(len(any_known))),
+        respelled=int(changed[places].sum()),
+    )
+    return interactions, told
+
+
+def no_known_item(interactions: Interactions, items: ItemIds) -> str:
+    """Say that no interaction is with an item of a bundle, and why that may be."""
+    _, known = known_items(interactions, items)
+    return (
+        f"no interaction in the log is with an item of this bundle: the log has {examples(known.examples)}, the bundle "
+        f"{examples(items)}. {known.cause}"
+    )
+
+
+def _first_seen(places: Rows) -> Rows:
+    """Give the different values in the order in which they appear."""
+    different, first = np.unique(places, return_index=True)
+    return different[np.argsort(first)]
+
+
+def _with_items(interactions: Interactions, item_ids: pa.Array) -> Interactions:
+    table = interactions.table
+    place = table.schema.get_field_index("item_id")
+    return replace(interactions, table=table.set_column(place, table.schema.field(place), item_ids))
+
+
+def _cause(missing: Sequence[str], items: ItemIds, *, any_known: bool) -> str:
+    """Say what is likely the cause that ids are not known."""
+    some = missing[:_TRIED]
+    if any(item_id.strip() in items for item_id in some):
+        return "The log has white space around these ids: strip it."
+    folded = {item_id.casefold() for item_id in items}
+    if any(item_id.casefold() in folded for item_id in some):
+        return "They are written in another case than in the bundle: write both alike."
+    bare = {_bare(item_id) for item_id in items if item_id[:1] in "0123456789-"}
+    if any(_bare(item_id) in bare for item_id in some):
+        return "Leading zeros or decimals differ from the bundle: write both alike, and ids as text."
+    if not any_known:
+        return f"Are these the item_ids that the bundle was built with, e.g. {examples(items)}?"
+    return "Items that were taken out, or not put in yet, are a common cause."
+
+
+def _bare(item_id: str) -> str:
+    """Give a number without leading zeros and decimals that are zero."""
+    whole, _, decimals = item_id.partition(".")
+    return whole.lstrip("0") if not decimals.strip("0") else item_id

@@ -1,0 +1,268 @@
+"""What is wanted of a log, and the rows of it that can be used."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows
+from indexing.catalogue.arrow_values import python_value
+from indexing.errors import InteractionsError, examples
+from indexing.runtime.arguments import check_mapping, check_names, check_number, is_number, shown
+from retrieval.interactions.columns import InteractionColumns, column_error, usual_repeats
+from retrieval.interactions.parse_times import NO_TIME, UNITS, Times, present, read_times
+from retrieval.interactions.parse_values import (
+    legible,
+    read_events,
+    read_ids,
+    read_weights,
+    stands_for_nobody,
+    whole_users,
+)
+from retrieval.interactions.repeats import REPEATS, Repeats, once
+
+SCHEMA = pa.schema(
+    [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]
+)
+_DAY = 86_400
+_MOST_SHOWN = 1000  # rows among which one is looked for whose value is worth showing
+
+Only = tuple[str, tuple[str, ...]]
+"""A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
+
+Events = Mapping[str, float]
+"""What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``; rows that weigh 0 are dropped."""
+
+
+class Cleaned(NamedTuple):
+    """What is usable of a log: the table; how many rows were dropped and repaired, by reason; and an example of each.
+
+    ``repeats`` is what counts where a user has several interactions with one item.
+    """
+
+    table: pa.Table
+    dropped: dict[str, int]
+    repaired: dict[str, int]
+    examples: dict[str, str]
+    repeats: Repeats
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller wants of a log.
+
+    Attributes:
+        columns: Which columns hold what.
+        min_weight: Keep interactions of at least this weight.
+        only: A column and the values whose rows are kept.
+        source: What to call the log in a message.
+        events: What each type of event weighs.
+        repeats: What counts where a user has several interactions with one item; the last where the weights are
+            ratings, by the name of their column, and else the largest, when None.
+    """
+
+    columns: InteractionColumns
+    min_weight: float | None
+    only: Only | None
+    source: str
+    events: Events | None = None
+    repeats: Repeats | None = None
+
+    def __post_init__(self) -> None:
+        events = {} if self.events is None else check_mapping(self.events, "events", "{'view': 1, 'purchase': 5}")
+        bad = [(name, weight) for name, weight in events.items() if not is_number(weight, 0)]
+        if bad:
+            raise InteractionsError(
+                f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
+                "weight to what is disliked"
+            )
+        if self.repeats is not None and (not isinstance(self.repeats, str) or self.repeats not in REPEATS):
+            raise InteractionsError(f"repeats={shown(self.repeats)} is none of {', '.join(map(repr, REPEATS))}")
+        if self.min_weight is not None:
+            check_number(self.min_weight, "min_weight", "give a number, or None")
+        if self.only is not None:
+            self._check_only(self.only)
+
+    def _check_only(self, only: object) -> None:
+        way = "give a column and values, as ('split', ('train', 'valid'))"
+        if not isinstance(only, tuple | list) or len(only) != 2 or not isinstance(only[0], str):
+            raise InteractionsError(f"only is {shown(only)}; {way}")
+        check_names(only[1], f"the values of {only[0]!r}", ordered=False)
+
+    def needed(self, there: Sequence[str]) -> list[str]:
+        """Give the columns to load, each once.
+
+        Raises:
+            InteractionsError: When one is missing, or there twice.
+        """
+        found = self.columns.found_in(there)
+        if self.min_weight is not None and "weight" not in found and self.events is None:
+            raise column_error(f"a least weight needs a column of weights; the columns are {list(there)}", "weight")
+        if self.only and self.only[0] not in there:
+            raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(there)}")
+        events = [self.columns.event_in(there)] if self.events is not None else []
+        needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else [])]))
+        if twice := [name for name in needed if list(there).count(name) > 1]:
+            raise InteractionsError(f"{self.source} has more than one column {twice[0]!r}; rename one")
+        return needed
+
+    def clean(
+        self, table: pa.Table, dropped: Counter[str] | None = None, repaired: Counter[str] | None = None
+    ) -> Cleaned:
+        """Keep the usable rows that were asked for, in time order.
+
+        Args:
+            table: The log; its other columns are ignored.
+            dropped: Rows that were lost before, by reason.
+            repaired: Rows that were read otherwise than they stand, by how.
+
+        Raises:
+            InteractionsError: When a column cannot hold what it should, or no rows are left.
+        """
+        names = self.columns.found_in(table.column_names)
+        repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
+        log = _Log.read(table, names, Counter(dropped or {}))
+        log.repaired += repaired or Counter()
+        log.keep(self._asked(table))
+        asked = len(log)
+        if self.events is not None:
+            name = self.columns.event_in(table.column_names)
+            log.weigh(read_events(legible(table[name], name).take(log.rows), name, self.events))
+        log.leave_out_unusable()
+        log.keep_once(repeats)
+        if self.min_weight is not None:
+            log.keep(log.weights >= np.float32(self.min_weight))
+        if not len(log):
+            raise InteractionsError(self._nothing_left(table, asked, log))
+        return Cleaned(log.table(), dict(log.lost), log.told(), log.examples, repeats)
+
+    def _asked(self, table: pa.Table) -> Mask:
+        if self.only is None:
+            return np.ones(len(table), np.bool_)
+        name, values = self.only
+        try:
+            text = legible(table[name], name).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InteractionsError(f"column {name!r} cannot be compared with {values}: {error}") from error
+        asked: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
+        return asked
+
+    def _nothing_left(self, table: pa.Table, asked: int, log: "_Log") -> str:
+        wishes = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
+        wishes += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
+        wanted = f", wanted {' and '.join(wishes)}" if wishes else ""
+        shown = "".join(f"; {reason}: {example}" for reason, example in log.examples.items())
+        return (
+            f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for, dropped {dict(log.lost)}"
+            f"{wanted}; the columns read are {table.column_names}{shown}"
+        )
+
+
+class _Log:
+    """The rows of a log on their way: (n,) each, and what became of the others.
+
+    Attributes:
+        given: The columns as they were, by what they hold.
+        rows: Where in the log they stand.
+        lost: How many were dropped, by reason.
+        repaired: How many were used after a repair.
+        examples: The first value that was dropped, by reason.
+    """
+
+    def __init__(self, given: dict[str, pa.Array], users: pa.Array, items: pa.Array, times: Times) -> None:
+        self.given, self.users, self.items, self.times = given, users, items, times
+        self.rows = np.arange(len(users))
+        self.weights = self.worth = np.ones(len(users), np.float32)
+        self.lost: Counter[str] = Counter()
+        self.repaired: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "_Log":
+        given = {one: legible(table[name], name) for one, name in names.items()}
+        users, items = (read_ids(given[one], names[one]) for one in ("user_id", "item_id"))
+        users, repaired = whole_users(users)
+        times = read_times(given["timestamp"], names["timestamp"]) if "timestamp" in names else Times.none(len(table))
+        log = cls(given, users, items, times)
+        log.lost += lost
+        log.repaired += Counter({"user_id written with .0": repaired})
+        if "weight" in names:
+            log.weights = read_weights(given["weight"], names["weight"])
+        return log
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def keep(self, mask: Mask) -> None:
+        """Keep some rows."""
+        self.pick(np.flatnonzero(mask))
+
+    def pick(self, places: Rows) -> None:
+        """Keep these rows, in this order."""
+        self.users, self.items = self.users.take(places), self.items.take(places)
+        self.times = Times(*(part[places] for part in self.times))
+        self.weights, self.rows = self.weights[places], self.rows[places]
+        self.worth = self.worth[places]
+
+    def weigh(self, worth: NDArray[np.float32]) -> None:
+        """Multiply weights by those of events; what weighs 0 is left out later."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
+            self.weights = self.weights * worth
+        self.worth = worth
+
+    def leave_out_unusable(self) -> None:
+        """Keep the rows that have no fault, in time order; count the others, those with several for the first."""
+        seconds, latest = self.times.seconds, int(time.time()) + _DAY  # a day of grace for clocks and zones
+        usable: Mask = np.ones(len(self), np.bool_)
+        for reason, column, bad in (
+            ("blank user_id", "user_id", ~present(self.users)),
+            ("user_id that stands for nobody", "user_id", stands_for_nobody(self.users)),
+            ("blank item_id", "item_id", ~present(self.items)),
+            ("weight missing or not finite", "weight", ~np.isfinite(self.weights)),
+            ("time missing or unreadable", "timestamp", seconds == NO_TIME),
+            ("impossible time", "timestamp", (seconds < 0) | (seconds > latest)),
+            ("event of weight 0", "", self.worth == 0),
+        ):
+            if count := int(np.sum(usable & bad)):
+                self.lost[reason] += count
+                self._show(reason, column, np.flatnonzero(usable & bad))
+            usable &= ~bad
+        self.pick(self.times.order(np.flatnonzero(usable)))
+
+    def keep_once(self, repeats: Repeats) -> None:
+        """Keep the last rating of an item, or the sum of what it weighs; of events all stay, whose order tells."""
+        if repeats == "max":
+            return
+        users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
+        pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
+        places, weights = once(pairs, self.weights, repeats, self.rows)
+        if more := len(self) - len(places):
+            told = self.lost if repeats == "last" else self.repaired
+            told["changed by a later rating" if repeats == "last" else "added to a later one"] += more
+        self.pick(places)
+        self.weights = weights
+
+    def table(self) -> pa.Table:
+        """Give the rows as they are handed on."""
+        return pa.table([self.users, self.items, self.times.seconds, self.weights], SCHEMA)
+
+    def told(self) -> dict[str, int]:
+        """Count repairs."""
+        counts = np.bincount(self.times.unit, minlength=len(UNITS)).tolist()
+        units = {f"time in {unit}": count for unit, count in zip(UNITS[1:], counts[1:], strict=True) if count}
+        return {reason: count for reason, count in self.repaired.items() if count} | units
+
+    def _show(self, reason: str, column: str, places: Rows) -> None:
+        """Remember the first value of a fault, one that is not simply missing if there is one."""
+        if column not in self.given:
+            return
+        rows = self.rows[places[:_MOST_SHOWN]]
+        values = [python_value(self.given[column][row]) for row in rows.tolist()]  # `take` lacks string views
+        first = next((place for place, value in enumerate(values) if value is not None), 0)
+        self.examples[reason] = f"the first is {values[first]!r} in row {rows[first]} (from 0)"

@@ -1,0 +1,107 @@
+"""Profiles: what is known of users beside what they did, as their age, region or plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.catalogue.arrow_values import require_utf8
+from indexing.catalogue.item_ids import id_texts
+from indexing.errors import InputError, examples
+from indexing.media.files import no_file
+from indexing.runtime.arguments import check_kind, check_names, check_path
+
+USER_IDS = ("user_id", "user", "userID")
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """One line a user.
+
+    Attributes:
+        user_ids: (U,) strings, each once.
+        attributes: U lines.
+
+    >>> known = Profiles.from_arrow(pa.table({"user": ["ann", "bob"], "age": [31, 52]}))
+    >>> known.of(["bob", "cid"]).to_pylist()
+    [{'age': 52}, {'age': None}]
+    >>> known.known(["bob", "cid"])
+    ['bob']
+    """
+
+    user_ids: pa.Array
+    attributes: pa.Table
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Profiles":
+        """Read a Parquet or CSV file with ``user_id`` and further columns.
+
+        Raises:
+            InputError: When it cannot be read; see `from_arrow`.
+        """
+        from pyarrow import csv, parquet
+
+        path = check_path(path)
+        if (suffix := path.suffix.lower()) not in (".parquet", ".pq", ".csv"):
+            raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")
+        if problem := no_file(path):
+            raise InputError(problem)
+        try:
+            if suffix != ".csv":
+                return cls.from_arrow(parquet.read_table(path))
+            text = csv.ConvertOptions(column_types=dict.fromkeys(USER_IDS, pa.string()))  # 007 is no 7
+            return cls.from_arrow(csv.read_csv(path, convert_options=text))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"the profiles in {path} cannot be read: {error}") from error
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> "Profiles":
+        """Take a table with ``user_id`` (or ``user``, ``userID``) and further columns.
+
+        Raises:
+            InputError: When there is no such column, it cannot hold ids, one is missing or there twice, or nothing is
+                known of anybody.
+        """
+        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
+        name = next((one for one in USER_IDS if one in table.column_names), None)
+        if name is None:
+            raise InputError(f"profiles need a column user_id; there are {table.column_names}")
+        for column in table.column_names:
+            require_utf8(table[column], column)
+        ids = id_texts(table[name], name)
+        if ids.null_count:
+            raise InputError(f"line {pc.index(ids.is_null(), True).as_py()} of the profiles has no {name}")
+        counts = pc.value_counts(ids)
+        if len(twice := counts.filter(pc.greater(counts.field("counts"), 1))):
+            raise InputError(
+                f"{len(twice)} users have several profiles, e.g. {examples(twice.field('values').to_pylist())}; give "
+                "each one line"
+            )
+        if table.num_columns == 1 or not len(table):
+            raise InputError(f"profiles of {len(table)} users with columns {table.column_names} say nothing of anybody")
+        return cls(ids, table.drop_columns([name]))
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def lines(self, user_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Give the line of each user, (B,) int64, -1 for those who have none."""
+        found = pc.index_in(
+            pa.array(check_names(user_ids, "user_ids"), pa.string()), value_set=self.user_ids
+        ).fill_null(-1)
+        lines: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        return lines
+
+    def known(self, user_ids: Sequence[str]) -> list[str]:
+        """Keep the users who have a profile."""
+        user_ids = check_names(user_ids, "user_ids")
+        return [user for user, line in zip(user_ids, self.lines(user_ids).tolist(), strict=True) if line >= 0]
+
+    def of(self, user_ids: Sequence[str]) -> pa.Table:
+        """Give a line of attributes for each user, null where nothing is known."""
+        lines = self.lines(user_ids)
+        return self.attributes.take(pa.array(lines, mask=lines < 0))

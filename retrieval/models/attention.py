@@ -1,0 +1,181 @@
+"""A causal self-attention model of users: what the items of a history say together, beyond the sum of each.
+
+The state of a position reads that item and those before it, so an item that comes later changes nothing. How near two
+items are in a history counts by their distance alone, so a query does not depend on how long ago a history began.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.ragged import ages
+from indexing.arrays.types import Vectors
+
+EPSILON = 1e-5  # added to a variance
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One block: attention with H heads, then a network for each position, both added to what comes in.
+
+    Attributes:
+        asks: (E, 3 E) float32, to what is asked for, what answers and what is told, for all heads side by side.
+        gives: (E, E) float32, from what the heads found.
+        half_lives: (H,) float32; an item so many positions before another is attended to half as much.
+        wide: (E, F) float32, then all below zero is dropped.
+        offset: (F,) float32.
+        narrow: (F, E) float32.
+    """
+
+    asks: Vectors
+    gives: Vectors
+    half_lives: Vectors
+    wide: Vectors
+    offset: Vectors
+    narrow: Vectors
+
+    def states(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
+        """Give (T, E) float32 of what came in, (T, E), for histories from starts to ends, (B,) each."""
+        asked = standard(inputs) @ self.asks
+        found = np.empty_like(inputs)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            found[start:end] = self._attend(asked[start:end], end - start)
+        return self._followed(inputs + found @ self.gives)
+
+    def last(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
+        """Give of `states` those of the last items alone, (B, E) float32, for far less where histories are long."""
+        asked = standard(inputs) @ self.asks
+        parts = zip(starts.tolist(), ends.tolist(), strict=True)
+        found: Vectors = np.concatenate([self._attend(asked[start:end], 1) for start, end in parts])
+        return self._followed(inputs[ends - 1] + found @ self.gives)
+
+    def _followed(self, states: Vectors) -> Vectors:
+        made: Vectors = states + np.maximum(standard(states) @ self.wide + self.offset, 0) @ self.narrow
+        return made
+
+    def _attend(self, asked: Vectors, last: int) -> Vectors:
+        """Give what the heads find for the last so many items: (last, E) float32."""
+        length, heads = len(asked), len(self.half_lives)
+        asks, answers, tells = asked.reshape(length, 3, heads, -1).transpose(1, 2, 0, 3)
+        logits = asks[:, length - last :] @ answers.transpose(0, 2, 1) / np.float32(np.sqrt(asks.shape[-1]))
+        back = np.arange(length - last, length, dtype=np.float32)[:, None] - np.arange(length, dtype=np.float32)
+        logits = logits - np.float32(np.log(2)) * back / self.half_lives[:, None, None]
+        logits = np.where(back >= 0, logits, -np.inf)
+        likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        likely /= likely.sum(axis=-1, keepdims=True)
+        found: Vectors = (likely @ tells).transpose(1, 0, 2).reshape(last, -1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """What is added to the queries of the towers, in the same item space.
+
+    Attributes:
+        into: (C, E) float32, of what an item of a history says.
+        liked: (V, E) float32, added at each of V levels of weight, and between them what is between.
+        layers: One after the other, one at least.
+        out: (E, r) float32, from the state of the last item; zero before learning.
+        longest: So many items of a history are read, the last.
+        share: How much it counts.
+    """
+
+    into: Vectors
+    liked: Vectors
+    layers: tuple[Layer, ...]
+    out: Vectors
+    longest: int
+    share: float = 1.0
+
+    def queries(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+        """Give (B, r) float32 for histories that follow each other, none of them empty.
+
+        Args:
+            said: (T, C) float32, what each of their items says, oldest first.
+            weights: (T,), of each interaction.
+            levels: (V,), at which ``liked`` is given.
+            lengths: (B,), of each history.
+        """
+        read = ages(lengths) < self.longest
+        lengths = np.minimum(lengths, self.longest)
+        ends = np.cumsum(lengths)
+        *before, final = self.layers
+        states = self._states(said[read], weights[read], levels, lengths, before)
+        queries: Vectors = standard(final.last(states, ends - lengths, ends)) @ self.out
+        return np.float32(self.share) * queries
+
+    def states(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+        """Give the state of each item, (T, E) float32; see `queries`."""
+        return self._states(said, weights, levels, lengths, self.layers)
+
+    def _states(
+        self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64], layers: Sequence[Layer]
+    ) -> Vectors:
+        ends = np.cumsum(lengths)
+        states = said @ self.into + between(weights, levels, self.liked)
+        for layer in layers:
+            states = layer.states(states, ends - lengths, ends)
+        return states
+
+    def fits(self, levels: int, said: int, queries: int) -> bool:
+        """Say whether all parts fit each other, so many levels, and so many numbers of what is said and asked for."""
+        wide = self.into.shape[-1]
+        shapes: list[tuple[Vectors, tuple[int, ...]]] = [
+            (self.into, (said, wide)),
+            (self.liked, (levels, wide)),
+            (self.out, (wide, queries)),
+        ]
+        for layer in self.layers:
+            hidden, heads = layer.offset.shape[-1], layer.half_lives.shape[-1]
+            shapes += [(layer.asks, (wide, 3 * wide)), (layer.gives, (wide, wide)), (layer.half_lives, (heads,))]
+            shapes += [(layer.wide, (wide, hidden)), (layer.offset, (hidden,)), (layer.narrow, (hidden, wide))]
+            if heads < 1 or wide % heads:
+                return False
+        return self.longest > 0 and bool(self.layers) and all(table.shape == shape for table, shape in shapes)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Give everything by name."""
+        found: dict[str, NDArray[Any]] = {"into": self.into, "liked": self.liked, "out": self.out}
+        found["serving"] = np.array([self.longest, self.share], np.float64)
+        for number, layer in enumerate(self.layers):
+            found |= {f"layer{number}.{field.name}": getattr(layer, field.name) for field in fields(layer)}
+        return found
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Attention":
+        """Take what `tensors` gave.
+
+        Raises:
+            KeyError: When a part is missing.
+        """
+        layers = []
+        for number in count():
+            if f"layer{number}.asks" not in tensors:
+                break
+            layers.append(Layer(**{field.name: tensors[f"layer{number}.{field.name}"] for field in fields(Layer)}))
+        longest, share = tensors["serving"].tolist()
+        return cls(tensors["into"], tensors["liked"], tuple(layers), tensors["out"], int(longest), share)
+
+
+def standard(states: Vectors) -> Vectors:
+    """Take the mean from each line, and divide it by its deviation."""
+    centred = states - states.mean(axis=-1, keepdims=True)
+    made: Vectors = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + np.float32(EPSILON))
+    return made
+
+
+def between(weights: Vectors, levels: Vectors, table: Vectors) -> Vectors:
+    """Interpolate the lines of a table, (V, E), at levels, for weights (T,): (T, E) float32.
+
+    >>> between(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()
+    [[2.0], [4.0]]
+    """
+    place = np.interp(weights, levels, np.arange(len(levels)))
+    low = np.minimum(place.astype(np.int64), max(len(levels) - 2, 0))
+    part = (place - low).astype(np.float32)[:, None]
+    made: Vectors = ((1 - part) * table[low] + part * table[np.minimum(low + 1, len(levels) - 1)]).astype(np.float32)
+    return made

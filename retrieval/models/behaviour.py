@@ -1,0 +1,346 @@
+"""The behaviour block: what goes with what, learned from users, beside the content of items.
+
+An item's vector is ``[z ; c]``: content and behaviour. A user's query is ``[alpha * taste ; b]``, a text or an image
+query ``[q ; 0]``, so one inner product over one index serves all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from indexing.arrays.ragged import ages, lengths_of, together, weighted
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.errors import DamagedFileError, ShapeError
+from indexing.filesystem.damaged_files import finite_tensors, read_as
+from retrieval.features.feature_matrix import Described
+from retrieval.models.attention import Attention
+from retrieval.models.cold_start import Predictor
+
+BEHAVIOUR = "behaviour.safetensors"
+_TOWER = ("half_lives", "worth", "start")
+_PREDICTOR = ("landmarks", "weights", "offset")
+_ATTENTION = "attention."  # how the names of its tensors begin
+_TABLES = ("items", "said", "confidence", "levels")
+
+
+@dataclass(frozen=True, eq=False)
+class Tower:
+    """One way of reading a history: a sum of what each of its items says, in several channels.
+
+    The item side it belongs to has been whitened: the scores of all items for a query have a standard deviation in
+    proportion to that query's length. So a query of length ``share`` weighs ``share`` in a sum of towers, whatever
+    the history.
+
+    Attributes:
+        half_lives: (S,) float32, an item this many positions before the last counts half; inf: all alike.
+        worth: (S, V) float32, how much an interaction counts, at each of V levels of weight.
+        start: (r,) float32, what is said before any history.
+        share: Length of the query.
+    """
+
+    half_lives: Vectors
+    worth: Vectors
+    start: Vectors
+    share: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """How many numbers an item says to it: S channels of r."""
+        return len(self.half_lives) * len(self.start)
+
+    def query(self, said: Vectors, weights: Vectors, levels: Vectors) -> Vectors:
+        """Give (r,) float32 for one history that is not empty.
+
+        Args:
+            said: (T, S r) float32, what each of its items says of the next ones, oldest first.
+            weights: (T,), of each interaction.
+            levels: (V,), at which ``worth`` is given.
+        """
+        lengths = np.array([len(said)])
+        sums = weighted(self.counts(weights, levels, ages(lengths)), said, np.arange(len(said)), lengths)
+        query: Vectors = self.queries(sums)[0]
+        return query
+
+    def counts(self, weights: Vectors, levels: Vectors, back: NDArray[np.int64]) -> Vectors:
+        """Say how much T items of histories count to each channel, (S, T) float32: by weight and how far back it is."""
+        of_channel = zip(self.half_lives, self.worth, strict=True)
+        told = [np.interp(weights, levels, worth) * 0.5 ** (back / half_life) for half_life, worth in of_channel]
+        return np.array(told, np.float32)
+
+    def queries(self, sums: Vectors) -> Vectors:
+        """Give (B, r) float32 of (B, S, S r): what all items of a history say, as counted to each channel."""
+        total = self.start.astype(np.float32)
+        for number, channel in enumerate(np.split(sums, len(self.half_lives), axis=2)):
+            total = total + channel[:, number]
+        queries: Vectors = np.float32(self.share) * unit(total)
+        return queries
+
+
+class QueryWeights(NamedTuple):
+    """How much each part of a query counts.
+
+    Attributes:
+        half_life: In positions of a history, of the tower in closed form.
+        share: Length of the query of other towers; that of the one in closed form is 1.
+        popular: How much popularity counts beside a history.
+        content: How much a unit content taste counts.
+    """
+
+    half_life: float
+    share: float
+    popular: float
+    content: float
+
+
+@dataclass(frozen=True, eq=False)
+class Behaviour:
+    """Item factors, and how a history becomes a query for them.
+
+    The last dimension is popularity up to the cut. It alone answers users without a history.
+
+    Attributes:
+        items: (N, R) float32, ``c``: learned where there is something to learn from, else predicted.
+        said: (N, C) float32, what each item says to the towers as part of a history, one tower after the other.
+        confidence: (N,) float32 from 0 to 1, how much of an item was learned and how much predicted.
+        levels: (V,) float32, rising: weights of interactions between which ``worth`` is interpolated.
+        towers: Their dimensions follow each other; together R - 1, and C.
+        predictor: Of ``items`` and ``said`` side by side, for items that come later.
+        popular: How much popularity counts beside a history.
+        content: How much a unit content taste counts, ``alpha``.
+        few: A history of so many items counts half, and what somebody new is answered with the other half; 0: whole.
+        attention: Added to what the towers ask for, in their dimensions; None goes without.
+        returning: How much each part counts for users who come back; as for those whose visit goes on when None.
+    """
+
+    items: Vectors
+    said: Vectors
+    confidence: Vectors
+    levels: Vectors
+    towers: tuple[Tower, ...]
+    predictor: Predictor
+    popular: float = 0.0
+    content: float = 0.0
+    few: float = 0.0
+    attention: Attention | None = None
+    returning: QueryWeights | None = None
+
+    def weighing(self, weights: QueryWeights) -> "Behaviour":
+        """Give the block with other weights of queries."""
+        closed, *learned = self.towers
+        closed = replace(closed, half_lives=np.full_like(closed.half_lives, weights.half_life))
+        towers = (closed, *(replace(tower, share=weights.share) for tower in learned))
+        return replace(self, towers=towers, popular=weights.popular, content=weights.content)
+
+    def queries(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None, new: Vectors | None = None
+    ) -> Vectors:
+        """Give the behaviour part of each user's query: (B, R) float32.
+
+        Args:
+            histories: B arrays of rows, oldest first.
+            weights: One for each row of each history; all of them the upper middle level when None.
+            new: (B, R) float32, what each asks with without a history; all for what is popular when None.
+
+        Raises:
+            ShapeError: When weights and histories do not fit.
+        """
+        heard = self.attention is not None and self.attention.share
+        attended = self.attended(histories, weights) if heard else None  # dear, and nothing where it has no share
+        return self.weighed(self.directions(histories, weights), attended, histories, new)
+
+    def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
+        """Give each user's query to each tower alone, of length 1: (B, R - 1) float32, zero for an empty history.
+
+        Raises:
+            ShapeError: When weights and histories do not fit.
+        """
+        liked, lengths = self._liked(histories, weights), lengths_of(histories)
+        rows, back = np.concatenate([np.empty(0, np.int64), *histories]), ages(lengths)
+        told = np.concatenate([np.empty(0, np.float32), *liked])
+        counts = np.concatenate([tower.counts(told, self.levels, back) for tower in self.towers])
+        sums = weighted(counts, self.said, rows, lengths)
+        directions, channel, column = [], 0, 0
+        for tower in self.towers:
+            channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
+            directions.append(replace(tower, share=1.0).queries(sums[:, channels, columns]))
+            channel, column = channels.stop, columns.stop
+        made: Vectors = np.concatenate(directions, axis=1)
+        made[lengths == 0] = 0
+        return made
+
+    def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
+        """Give what attention asks for by itself, (B, R - 1) float32, zero for an empty history; None without it."""
+        if self.attention is None:
+            return None
+        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
+        alone = replace(self.attention, share=1.0)
+        liked, lengths = self._liked(histories, weights), lengths_of(histories)
+        for lines in together(lengths):
+            said = self.said[np.concatenate([histories[line] for line in lines])]
+            told = np.concatenate([liked[line] for line in lines])
+            made[lines] = alone.queries(said, told, self.levels, lengths[lines])
+        return made
+
+    def weighed(
+        self,
+        directions: Vectors,
+        attended: Vectors | None,
+        histories: Sequence[Rows],
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended`; see `queries`."""
+        shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
+        asked = directions * shares.astype(np.float32)
+        if self.attention is not None and attended is not None:
+            asked += np.float32(self.attention.share) * attended
+        popular = np.full((len(asked), 1), self.popular, np.float32)
+        made: Vectors = np.concatenate([asked, popular], axis=1)
+        own = self.own(histories)
+        own[~made.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
+        made *= own
+        made += (1 - own) * (self.popular_alone(len(made)) if new is None else new)
+        return made
+
+    def popular_alone(self, count: int) -> Vectors:
+        """Give what so many users ask with of whom nothing is known: (B, R) float32, for what is popular."""
+        queries = np.zeros((count, self.items.shape[1]), np.float32)
+        queries[:, -1] = 1
+        return queries
+
+    def own(self, histories: Sequence[Rows]) -> Vectors:
+        """Say how much histories count in their queries, as ``few`` has it: (B, 1) float32, 0 for an empty one."""
+        lengths = lengths_of(histories)[:, None]
+        if not self.few:
+            return (lengths > 0).astype(np.float32)
+        return (1 - 0.5 ** (lengths / self.few)).astype(np.float32)
+
+    def _liked(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
+        """Give how much each item of histories was liked."""
+        if weights is None:
+            return [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
+        if list(map(len, weights)) != list(map(len, histories)):
+            raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
+        return weights
+
+    def joined(self, content: Vectors, rows: Rows | slice = slice(None)) -> Vectors:
+        """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""
+        return np.concatenate([content, self.items[rows]], axis=1)
+
+    def asked(
+        self,
+        tastes: Vectors,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D); see `queries`."""
+        return np.concatenate([self.tasted(tastes, histories), self.queries(histories, weights, new)], axis=1)
+
+    def tasted(self, tastes: Vectors, histories: Sequence[Rows]) -> Vectors:
+        """Give the content part of users' queries, (B, D) float32, of content tastes (B, D)."""
+        return np.float32(self.content) * self.own(histories) * tastes
+
+    def padded(self, queries: Vectors) -> Vectors:
+        """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
+        return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
+
+    def later(self, described: Described, origins: Rows) -> "Behaviour":
+        """Give the block of M items that come later.
+
+        Args:
+            described: What is known of them without users.
+            origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
+                what it is liked with is predicted.
+        """
+        items, said = np.split(self.predictor.predict(described), [self.items.shape[1]], axis=1)
+        known = (origins >= 0)[:, None]
+        return replace(
+            self,
+            items=np.where(known, self.items[origins], items),
+            said=np.where(known, self.said[origins], said),
+            confidence=np.where(known[:, 0], self.confidence[origins], np.float32(0)),
+        )
+
+    def followed_by(self, later: "Behaviour") -> "Behaviour":
+        """Give the block of this one's items and then those of another."""
+        return replace(
+            self,
+            items=np.concatenate([self.items, later.items]),
+            said=np.concatenate([self.said, later.said]),
+            confidence=np.concatenate([self.confidence, later.confidence]),
+        )
+
+    def take(self, rows: Rows | Mask) -> "Behaviour":
+        """Keep some of the items."""
+        return replace(self, items=self.items[rows], said=self.said[rows], confidence=self.confidence[rows])
+
+    def to_bytes(self) -> bytes:
+        """Give everything as safetensors."""
+        tensors = {name: getattr(self, name) for name in _TABLES}
+        tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
+        tensors["predictor.nearness"] = np.array([self.predictor.nearness])
+        tensors["predictor.additive"] = np.array([self.predictor.additive])
+        if self.predictor.by_word is not None:
+            tensors["predictor.by_word"] = self.predictor.by_word
+        tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
+        tensors["few"] = np.array([self.few])
+        if self.returning is not None:
+            tensors["returning"] = np.array(self.returning)
+        for number, tower in enumerate(self.towers):
+            for name in _TOWER:
+                tensors[f"tower{number}.{name}"] = getattr(tower, name)
+        if self.attention is not None:
+            tensors |= {f"{_ATTENTION}{name}": tensor for name, tensor in self.attention.tensors().items()}
+        return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Behaviour":
+        """Read what `to_bytes` gave.
+
+        Raises:
+            DamagedFileError: When parts are missing or do not fit together.
+        """
+        with read_as("the behaviour block", "fit again, or go back"):
+            return cls._of(finite_tensors(data, endless="half_lives"))
+
+    @classmethod
+    def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":
+        """Take what `to_bytes` wrote down, and check that it fits together."""
+        popular, content, *shares = tensors["weights"].tolist()
+        towers = tuple(
+            Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
+            for number, share in enumerate(shares)
+        )
+        landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
+        nearness = tensors["predictor.nearness"].item()
+        additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
+        predictor = Predictor(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
+        items, said, confidence, levels = (tensors[name] for name in _TABLES)
+        attention = _attention(tensors)
+        widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
+        shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
+        if predictor.by_word is not None and predictor.by_word.shape[1:] != (sum(widths),):
+            raise DamagedFileError(
+                f"a behaviour block of {sum(widths)} numbers an item, predicted by words of shape "
+                f"{predictor.by_word.shape}; learn again, or go back"
+            )
+        if (items.shape, said.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
+            raise DamagedFileError(
+                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
+                f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
+            )
+        if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
+            raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
+        few = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
+        returning = QueryWeights(*tensors["returning"].tolist()) if "returning" in tensors else None
+        return cls(items, said, confidence, levels, towers, predictor, popular, content, few, attention, returning)
+
+
+def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:
+    named = {name.removeprefix(_ATTENTION): tensors[name] for name in tensors if name.startswith(_ATTENTION)}
+    return Attention.of(named) if named else None

@@ -1,0 +1,43 @@
+"""What content and attributes say of behaviour: items that are described alike behave alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.arrays.types import Vectors
+from retrieval.features.feature_matrix import Described
+
+BLOCK = 8_192  # rows at once
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A sum over landmarks, each counted by its resemblance, and over words.
+
+    Attributes:
+        landmarks: (M, F) float32, descriptions of items that users touched.
+        nearness: How fast resemblance falls.
+        weights: (M, R) float32, what each landmark adds.
+        offset: (R,) float32.
+        additive: How many of the last columns say something by themselves.
+        by_word: (V, R) float32, what each word adds; None where words say nothing.
+    """
+
+    landmarks: Vectors
+    nearness: float
+    weights: Vectors
+    offset: Vectors
+    additive: int = 0
+    by_word: Vectors | None = None
+
+    def predict(self, described: Described) -> Vectors:
+        """Map N items to (N, R) float32."""
+        predicted = np.empty((len(described), len(self.offset)), np.float32)
+        marks = Described(self.landmarks, self.additive)
+        for start in range(0, len(described), BLOCK):
+            block = slice(start, start + BLOCK)
+            some = described.take(block)
+            predicted[block] = some.resemblance(marks, self.nearness) @ self.weights + self.offset
+            if self.by_word is not None and some.words is not None:
+                predicted[block] += some.words.times(self.by_word)
+        return predicted

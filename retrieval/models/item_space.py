@@ -1,0 +1,198 @@
+"""Where items are found: content and behaviour side by side, and the queries that fit them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.errors import InputError, ShapeError
+from indexing.store.store import AT_ONCE
+from retrieval.models.behaviour import Behaviour, QueryWeights
+from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.user_model import ALL_ALIKE, UserModel
+
+# Behaviour of items that nobody has met is predicted, and says what lasts of a taste, not what comes next. Chosen on
+# films that were hidden from the log; see docs/log.md, 2026-11-27.
+FOR_NEW_ITEMS = QueryWeights(half_life=ALL_ALIKE, share=0.6, popular=0.2, content=0.2)
+
+
+class AskedApart(NamedTuple):
+    """Queries of B users, each (B, D + R) float32.
+
+    Attributes:
+        served: As they are served.
+        alone: Content and every tower ask with length 1, whatever their share, and popularity asks as it does of those
+            who have done nothing; attention does not ask.
+        attention: What attention asks by itself; None without it.
+        new: What they would ask, had they done nothing; None where everybody would ask alike.
+    """
+
+    served: Vectors
+    alone: Vectors
+    attention: Vectors | None
+    new: Vectors | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ItemSpace:
+    """The item vectors ``[z ; c]``, one inner product for every kind of query.
+
+    Attributes:
+        indexed: (N, D + R) float32.
+        dim: D, how many of these dimensions are content.
+        users: Makes the taste of a history.
+        behaviour: The block of the other R, if there is one.
+        profiles: What profiles of users say to it, if that was learned.
+        alive: (N,) bool, the rows that have not been deleted; all when None.
+    """
+
+    indexed: Vectors
+    dim: int
+    users: UserModel
+    behaviour: Behaviour | None = None
+    profiles: ProfileTaste | None = None
+    alive: Mask | None = None
+
+    @classmethod
+    def of(
+        cls,
+        content: Vectors,
+        users: UserModel,
+        behaviour: Behaviour | None = None,
+        profiles: ProfileTaste | None = None,
+    ) -> "ItemSpace":
+        """Join content, (N, D) float32, and behaviour."""
+        joined = content if behaviour is None else behaviour.joined(content)
+        return cls(joined, content.shape[1], users, behaviour, profiles)
+
+    @cached_property
+    def centre(self) -> Vectors:
+        """(D,) float32, the mean content of what has not been deleted."""
+        if self.alive is None:
+            mean: Vectors = self.content.mean(axis=0)
+            return mean
+        return (sum_of(self.content, self.alive) / np.count_nonzero(self.alive)).astype(np.float32)
+
+    @cached_property
+    def for_returning(self) -> "ItemSpace":
+        """The same items, asked as by users who come back; this space where they ask as in a visit that goes on."""
+        if (block := self.behaviour) is None or block.returning is None:
+            return self
+        return replace(self, behaviour=block.weighing(block.returning))
+
+    @cached_property
+    def for_new_items(self) -> "ItemSpace":
+        """The same items, asked for what nobody has met: all of a history counts alike; see `FOR_NEW_ITEMS`."""
+        if (block := self.behaviour) is None:
+            return self
+        return replace(self, behaviour=replace(block.weighing(FOR_NEW_ITEMS), returning=None))
+
+    def is_new(self, rows: Rows | Mask) -> Mask:
+        """Say which of some items nobody has met, as far as behaviour knows: bool, as many as there are rows."""
+        if self.behaviour is None:
+            return np.zeros(np.count_nonzero(rows) if rows.dtype == np.bool_ else len(rows), np.bool_)
+        new: Mask = self.behaviour.confidence[rows] == 0
+        return new
+
+    def liking(self, least: float | None) -> "ItemSpace":
+        """Give the space that takes what weighs less for disliked; this one when None."""
+        return self if least is None else replace(self, users=replace(self.users, least=least))
+
+    @property
+    def content(self) -> Vectors:
+        """(N, D) float32, ``z``."""
+        return self.indexed[:, : self.dim]
+
+    def searched(self, queries: Vectors) -> Vectors:
+        """Give what asks for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
+        return queries if self.behaviour is None else self.behaviour.padded(queries)
+
+    def asked(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        centre: Vectors | None = None,
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give users' queries: (B, D + R) float32.
+
+        Args:
+            histories: B arrays of rows, oldest first. With a behaviour block an empty one asks for what is popular.
+            weights: How much the user liked each item of the history, as in the log that was learned from; what was
+                disliked, as `users` has it, says nothing. One who liked nothing has no taste.
+            centre: (D,) float32, the catalogue's mean content; that of all items when None.
+            new: (B, R) float32, what each asks behaviour with without a history; for what is popular when None.
+
+        Raises:
+            InputError: When there is nothing to answer an empty history with.
+            ShapeError: When weights and histories do not fit.
+        """
+        if weights is not None and list(map(len, weights)) != list(map(len, histories)):
+            raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
+        if self.behaviour is None and not all(map(len, histories)):
+            user = next(line for line, rows in enumerate(histories) if not len(rows))
+            raise InputError(
+                f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
+                "user out, or learn from interactions with `fit`"
+            )
+        return self._asked(*self.users.liked_of(histories, weights), centre, new)
+
+    def _asked(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None,
+        centre: Vectors | None = None,
+        new: Vectors | None = None,
+    ) -> Vectors:
+        """Give users' queries, of what they liked."""
+        if self.behaviour is None or self.behaviour.content:
+            tastes = self.tastes(histories, weights, centre)
+        else:
+            tastes = np.zeros((len(histories), self.dim), np.float32)
+        return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights, new)
+
+    def tastes(
+        self,
+        histories: Sequence[Rows],
+        weights: Sequence[Vectors] | None = None,
+        centre: Vectors | None = None,
+    ) -> Vectors:
+        """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""
+        found = np.zeros((len(histories), self.dim), np.float32)
+        if there := [line for line, rows in enumerate(histories) if len(rows)]:
+            centre = self.centre if centre is None else centre
+            liked = None if weights is None else [weights[line] for line in there]
+            found[there] = self.users.taste(self.content, [histories[line] for line in there], centre, liked)
+        return found
+
+    def asked_apart(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
+    ) -> AskedApart:
+        """Give queries as `asked` does, and what is in them apart, of what was liked; see `UserModel.liked_of`."""
+        if (block := self.behaviour) is None:
+            served = self._asked(histories, weights)
+            return AskedApart(served, served, None)
+        tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
+        attended = block.attended(histories, weights)
+        behaviour = block.weighed(directions, attended, histories, new)
+        served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
+        alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
+        if attended is not None:
+            attended = np.pad(attended, ((0, 0), (self.dim, 1)))
+        if self.profiles is None:
+            return AskedApart(served, alone, attended)
+        if new is None:
+            new = block.popular_alone(len(histories))
+        return AskedApart(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))
+
+
+def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
+    """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
+    total = np.zeros(vectors.shape[1], np.float64)
+    for start in range(0, len(vectors), AT_ONCE):
+        total += alive[start : start + AT_ONCE].astype(np.float32) @ vectors[start : start + AT_ONCE]
+    return total

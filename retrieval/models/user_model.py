@@ -1,0 +1,140 @@
+"""The user side: from a history to a query vector. No table of users, so a new user is served at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.ragged import ages, lengths_of, weighted
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.errors import InputError
+from indexing.runtime.arguments import check_number, check_whole, shown
+
+ALL_ALIKE = 1e9  # a half-life of so many positions: JSON knows no infinity
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """A user's taste: the mean of the history's item vectors, recent and liked ones counting more.
+
+    The catalogue's mean vector is subtracted, for all vectors share it: against it every taste looks alike. Doing so
+    on the query alone changes an item's score only by what the taste has in common with the mean.
+
+    Attributes:
+        half_life: An item this many positions back counts half.
+        longest: Only this many last items of a history are read.
+        least: What weighs less was disliked: it says nothing of what a user likes. When None, half of the largest
+            weight of the same history; 0 where weights are no ratings, as of events.
+        counts: Whether weights are counts, as of plays: who played something a hundred times does not like it a hundred
+            times as much, so that they count by their logarithm.
+    """
+
+    half_life: float = 10.0
+    longest: int = 200
+    least: float | None = 0.0
+    counts: bool = False
+
+    def __post_init__(self) -> None:
+        check_number(self.half_life, "half_life", "give a number of more than 0", above=0)
+        check_whole(self.longest, "longest")
+        if self.least is not None:
+            check_number(self.least, "least", "give a number, or None")
+        if not isinstance(self.counts, bool):
+            raise InputError(f"counts is {shown(self.counts)}; give True or False")
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the order of a history says anything."""
+        return self.half_life < ALL_ALIKE
+
+    def worth(self, weights: Vectors) -> Vectors:
+        """Say how much interactions count, by their weights.
+
+        >>> UserModel(counts=True).worth(np.array([1, 3, 255])).tolist()
+        [1.0, 2.0, 8.0]
+        """
+        given = np.asarray(weights, np.float32)
+        return np.log2(1 + np.maximum(given, 0)) if self.counts else given
+
+    def weight_of(self, worth: float) -> float:
+        """Give the weight that counts so much."""
+        return 2**worth - 1 if self.counts else worth
+
+    def is_liked(self, weights: Vectors) -> Mask:
+        """Say which items of a history were liked, by their weights: (n,) bool.
+
+        >>> UserModel(least=2.5).is_liked(np.array([1, 2.5, 5])).tolist()
+        [False, True, True]
+        """
+        given = np.asarray(weights, np.float32)
+        least = given.max(initial=0) / 2 if self.least is None else self.least
+        mask: Mask = (given >= least) & (given > 0)
+        return mask
+
+    def liked_of(
+        self, histories: Sequence[Rows], weights: Sequence[Vectors] | None
+    ) -> tuple[Sequence[Rows], Sequence[Vectors] | None]:
+        """Give what of histories was liked, and how much each counts; all, where there are no weights."""
+        if weights is None:
+            return histories, None
+        masks = [self.is_liked(one) for one in weights]
+        rows = [history[mask] for history, mask in zip(histories, masks, strict=True)]
+        return rows, [self.worth(np.asarray(one)[mask]) for one, mask in zip(weights, masks, strict=True)]
+
+    def weights(self, length: int) -> Vectors:
+        """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.
+
+        >>> UserModel(half_life=1).weights(3).round(3).tolist()
+        [0.14300000667572021, 0.28600001335144043, 0.5709999799728394]
+        """
+        age = np.arange(min(length, self.longest))[::-1]
+        weights = 0.5 ** (age / self.half_life)
+        shares: Vectors = (weights / weights.sum()).astype(np.float32)
+        return shares
+
+    def shares(self, lengths: NDArray[np.int64], liked: Sequence[Vectors] | None = None) -> Vectors:
+        """Say how much each item counts in the taste of its history, each adding up to 1: (T,) float32.
+
+        Args:
+            lengths: (B,) int64, how many items of each history are read, none of them 0; T in all.
+            liked: For each of them how much each was liked; see `taste`.
+
+        >>> UserModel(half_life=1).shares(np.array([2, 1]), [np.array([2, 3]), np.array([5])]).tolist()
+        [0.25, 0.75, 1.0]
+        """
+        line, counts = np.repeat(np.arange(len(lengths)), lengths), 0.5 ** (ages(lengths) / self.half_life)
+        if liked is not None:
+            likes = np.maximum(np.concatenate([np.empty(0), *liked]), 0)
+            nothing = np.bincount(line, likes, minlength=len(lengths)) == 0
+            counts *= np.where(nothing[line], 1, likes)
+        counts /= np.bincount(line, counts)[line]
+        shares: Vectors = counts.astype(np.float32)
+        return shares
+
+    def taste(
+        self,
+        vectors: Vectors,
+        histories: Sequence[Rows],
+        centre: Vectors | None = None,
+        liked: Sequence[Vectors] | None = None,
+    ) -> Vectors:
+        """Give the query vector of each history: (B, D) float32, unit length.
+
+        Args:
+            vectors: (N, D) float32, the item vectors.
+            histories: B arrays of rows, oldest first, none of them empty.
+            centre: (D,) float32, the catalogue's mean vector; that of ``vectors`` when None.
+            liked: How much each item of each history was liked, as which it counts, nothing below 0; all alike when
+                None, and in a history of which nothing was liked.
+        """
+        centre = vectors.mean(axis=0) if centre is None else centre
+        read = [history[-self.longest :] for history in histories]
+        lengths = lengths_of(read)
+        shares = self.shares(lengths, None if liked is None else [one[-self.longest :] for one in liked])
+        rows = np.concatenate([np.empty(0, np.int64), *read])
+        tastes = weighted(shares[None], vectors, rows, lengths)[:, 0]
+        centred = unit(tastes - centre)
+        # A history that sits exactly at the centre has no direction left; then the plain mean must do.
+        return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

@@ -1,0 +1,1 @@
+"""After ranking: blending objectives, diversity, business rules."""

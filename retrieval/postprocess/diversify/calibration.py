@@ -1,0 +1,99 @@
+"""Calibrated lists: who watches 70 % drama and 30 % comedy gets a list of about these shares.
+
+Source: Steck 2018, "Calibrated recommendations".
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows
+from retrieval.candidates import Candidates, check_lines
+from retrieval.features.attribute_values import Attribute
+from retrieval.models.user_model import UserModel
+from retrieval.postprocess.diversify.relevance import check, relevance
+
+SMOOTHING = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """Gain: what the item adds to (1 - strength) * relevance of the list - strength * its KL divergence.
+
+    The divergence is that of `retrieval.evaluation.beyond_accuracy.diversity.calibration`, sum of p ln(p / q'),
+    q' = .99 q + .01 p, but that p weighs recent items of the history more, as the user model does. A list without values has q = 0. Without a
+    history, or one without values, relevance alone counts.
+
+    Attributes:
+        attribute: The values of each row.
+        strength: From 0, relevance alone, to 1, calibration alone.
+        sharpness: To which power relevance is taken; see `relevance`.
+        users: Weighs the history.
+    """
+
+    attribute: Attribute
+    strength: float = 0.3
+    sharpness: float = 1.0
+    users: UserModel = UserModel()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        check(self.strength, self.sharpness)
+
+    def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
+        """Say how many numbers are held for each candidate."""
+        return 3 * max(1, len(self.attribute.values))
+
+    def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002
+        """Begin lists."""
+        check_lines(len(self.attribute), candidates, "an attribute")
+        wanted = wanted_shares(self.attribute, candidates.histories, self.users)
+        known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
+        one = self.attribute.alone(candidates.rows)
+        has = np.asarray((one > 0).any(axis=2), np.bool_)
+        return _Shares(one[:, :, known], has, wanted[:, known], (relevance(candidates, self.sharpness), self.strength))
+
+
+def wanted_shares(attribute: Attribute, histories: tuple[Rows, ...], users: UserModel) -> NDArray[np.float64]:
+    """Give the share of each value in each history, recent items counting more: (B, V) float64."""
+    recent = [history[-users.longest :] for history in histories]
+    return attribute.shares(recent, [users.weights(len(history)) for history in recent])
+
+
+class _Shares:
+    """The sum of the shares of what was picked.
+
+    Args:
+        one: (b, K, V) float64, the shares of each candidate.
+        has: (b, K) bool, which candidates have any value, also one that no history has.
+        wanted: (b, V) float64, the shares of the history.
+        weighed: Relevance, (b, K) float64, and the strength as above.
+    """
+
+    def __init__(
+        self,
+        one: NDArray[np.float64],
+        has: Mask,
+        wanted: NDArray[np.float64],
+        weighed: tuple[NDArray[np.float64], float],
+    ) -> None:
+        relevant, strength = weighed
+        self._one, self._has, self._wanted = one, has, wanted
+        self._relevant, self._strength = (1 - strength) * relevant, strength
+        self._sum, self._count = np.zeros(wanted.shape), np.zeros(len(wanted))
+
+    def values(self) -> NDArray[np.float64]:
+        # Only what the next item changes is compared: relevance of those picked is the same for all.
+        count = np.maximum(self._count[:, None] + self._has, 1)[:, :, None]
+        shares = (self._sum[:, None, :] + self._one) / count
+        wanted = self._wanted[:, None, :]
+        mixed = np.where(wanted > 0, (1 - SMOOTHING) * shares + SMOOTHING * wanted, 1)
+        terms = wanted * np.log(np.where(wanted > 0, wanted, 1) / mixed)
+        # Summed one by one: a sum in pairs depends on the values that other queries of the batch bring.
+        apart = terms.cumsum(axis=2)[:, :, -1] if terms.shape[2] else np.zeros(terms.shape[:2])
+        return np.asarray(self._relevant - self._strength * apart, np.float64)
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        lines = np.arange(len(places))
+        self._sum += self._one[lines, places]
+        self._count += self._has[lines, places]

@@ -1,0 +1,69 @@
+"""At most so many items of one value of an attribute among the first."""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask
+from indexing.errors import InputError
+from retrieval.candidates import Candidates, check_lines
+from retrieval.features.attribute_values import Attribute
+
+
+@dataclass(frozen=True, eq=False)
+class Cap:
+    """At most ``most`` of the items that are picked have the same value; items without values are never over it.
+
+    An item of several values counts for each of them, and is over the cap when one of them is.
+
+    Attributes:
+        attribute: The values of each row.
+        most: At least 1.
+    """
+
+    attribute: Attribute
+    most: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.most, bool) or not isinstance(self.most, Integral):
+            raise InputError(f"a cap of {self.most!r} is no whole number; give how many items of one value, as 3")
+        if self.most < 1:
+            raise InputError(f"a cap of {self.most} allows nothing; give at least 1, or exclude the items by a rule")
+
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
+        return 1
+
+    def begin(self, candidates: Candidates) -> "Counted":
+        """Begin to count, for b queries."""
+        check_lines(len(self.attribute), candidates, "an attribute")
+        return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.most)
+
+
+class Counted:
+    """How often each value was picked so far.
+
+    Args:
+        codes: (b, K, M) int64, the values of each candidate; -1 where there is none.
+        values: How many different values there are.
+        most: How often each may be picked.
+    """
+
+    def __init__(self, codes: NDArray[np.int64], values: int, most: int) -> None:
+        self._codes, self._none, self._most = codes, codes < 0, most
+        self._lines = np.arange(len(codes))
+        self._counts = np.zeros((len(codes), max(1, values)), np.int64)
+
+    def within(self) -> Mask:
+        """Say which candidates may still be picked: (b, K) bool."""
+        full = self._counts[self._lines[:, None, None], self._codes] >= self._most
+        return np.asarray((~full | self._none).all(axis=2), np.bool_)
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        """Count one candidate of each query, (b,) int64."""
+        codes = self._codes[self._lines, places]
+        line, place = np.nonzero(codes >= 0)
+        np.add.at(self._counts, (line, codes[line, place]), 1)

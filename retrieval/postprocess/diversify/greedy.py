@@ -1,0 +1,145 @@
+"""One item after the other: what every way to diversify shares, for many queries at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows
+from indexing.errors import InputError
+from indexing.runtime.arguments import is_whole, shown_number
+from retrieval.candidates import Candidates
+
+STAGE = "diversify"
+_AT_ONCE = 8_000_000  # numbers held at a time
+
+
+class Gains(Protocol):
+    """What each of the candidates of b queries is worth beside those that were picked so far."""
+
+    def values(self) -> NDArray[np.float64]:
+        """Give (b, K) float64, finite; what stands where a candidate is picked or padding is not read."""
+        ...
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        """Pick one candidate of each query: (b,) int64, its place among the K."""
+        ...
+
+
+class Kept(Protocol):
+    """Which of the candidates of b queries may still be picked."""
+
+    def within(self) -> Mask:
+        """Say which, (b, K) bool."""
+        ...
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        """Pick one candidate of each query: (b,) int64, its place among the K."""
+        ...
+
+
+class Limit(Protocol):
+    """What a list may not hold, as a `Cap` or items that are not `Apart`."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
+        ...
+
+    def begin(self, candidates: Candidates) -> Kept:
+        """Begin lists."""
+        ...
+
+
+class Objective(Protocol):
+    """What a list should be: relevant, and something else."""
+
+    def width(self, k: int) -> int:
+        """Say how many numbers are held for each candidate when k are picked."""
+        ...
+
+    def begin(self, candidates: Candidates, k: int) -> Gains:
+        """Begin lists of which k items will be picked."""
+        ...
+
+
+def diversified(
+    candidates: Candidates,
+    objective: Objective,
+    k: int | None = None,
+    *,
+    caps: Sequence[Limit] = (),
+    page: int | None = None,
+) -> Candidates:
+    """Pick the first k of each query one by one, each time the candidate that gains most; the earlier one when equal.
+
+    No candidate is dropped and none added: those that were not picked follow in the order they had, padding stays last.
+    The scores of a line stay as they are and go by place: the hit that is now first has the score of the one that was.
+    So they never rise, and are on the same scale as before, but say no more of a hit than its place.
+
+    What is seen at once may well be ordered by relevance: with ``page``, each so many that were picked one after the
+    other stand in the order that they had. The items of a page stay the same, and with them whatever variety does not
+    depend on order.
+
+    Args:
+        candidates: B queries, best first.
+        objective: What a list should be.
+        k: How many are picked; all when None.
+        caps: What a list may not hold, as too many of a value of an attribute. Candidates over a cap are picked when no
+            others are left.
+        page: How many are seen at once; in the order in which they were picked when None.
+
+    Returns:
+        The candidates in another order, with stage ``"diversify"``.
+
+    Raises:
+        InputError: When k or page is below 1, or the score of a candidate is no number.
+    """
+    if k is not None and not is_whole(k):
+        raise InputError(
+            f"k is {shown_number(k)}",
+            python="give a whole number of at least 1, or None for all candidates",
+            cli="give -k a whole number of at least 1",
+        )
+    if page is not None and not is_whole(page):
+        raise InputError(
+            f"a page of {shown_number(page)} shows nothing",
+            python="give a whole number of at least 1, or None for no pages",
+            cli="give --page a whole number of at least 1, or leave it out",
+        )
+    if not np.isfinite(candidates.scores[candidates.rows >= 0]).all():
+        raise InputError("some scores are NaN or infinite, and cannot be weighed against variety; score these anew")
+    length = candidates.rows.shape[1]
+    k = length if k is None else min(k, length)
+    order = np.empty(candidates.rows.shape, np.int64)
+    held = objective.width(k) + sum(cap.width for cap in caps)
+    block = max(1, _AT_ONCE // max(1, length * held))
+    for start in range(0, len(candidates), block):
+        part = candidates.take(np.arange(start, min(start + block, len(candidates))))
+        counted = [cap.begin(part) for cap in caps]
+        order[start : start + block] = _order(part.rows, objective.begin(part, k), (k, page or 1), counted)
+    return replace(candidates, rows=np.take_along_axis(candidates.rows, order, axis=1), stage=STAGE)
+
+
+def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Kept]) -> NDArray[np.int64]:
+    """Give the places of (b, K) candidates in their new order, so many of which are picked, in pages of so many."""
+    k, page = many
+    lines, length = np.arange(len(rows)), rows.shape[1]
+    free = rows >= 0
+    rank = np.broadcast_to(k * length + np.arange(length), rows.shape).copy()  # behind all that is picked
+    for turn in range(k):
+        within = free
+        for cap in caps:
+            within = within & cap.within()
+        pool = np.where(within.any(axis=1, keepdims=True), within, free)
+        places = np.where(pool, gains.values(), -np.inf).argmax(axis=1)  # the first of equals
+        places = np.where(pool.any(axis=1), places, 0)
+        open_lines = free[lines, places]
+        rank[lines[open_lines], places[open_lines]] = turn // page * length + places[open_lines]
+        free[lines, places] = False
+        gains.pick(places)
+        for cap in caps:
+            cap.pick(places)
+    return np.argsort(rank, axis=1, kind="stable")

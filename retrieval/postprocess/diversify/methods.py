@@ -1,0 +1,62 @@
+"""Methods by their names."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from indexing.arrays.types import Vectors
+from indexing.errors import InputError
+from retrieval.features.attribute_values import Attribute
+from retrieval.models.user_model import UserModel
+from retrieval.postprocess.diversify.calibration import Calibrated
+from retrieval.postprocess.diversify.dpp import DPP
+from retrieval.postprocess.diversify.greedy import Objective
+from retrieval.postprocess.diversify.mmr import MMR, MSD
+from retrieval.postprocess.diversify.relevance import Relevant
+
+Method = Literal["mmr", "msd", "dpp", "calibrated", "caps"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a method may go by.
+
+    Attributes:
+        vectors: (N, D) float32, the content of the items.
+        centre: (D,) float32, its mean.
+        users: Weighs a history.
+        attribute: What was asked for in place of content.
+    """
+
+    vectors: Vectors
+    centre: Vectors
+    users: UserModel
+    attribute: Attribute | None = None
+
+
+def objective(method: Method, known: Known, strength: float, sharpness: float) -> Objective:
+    """Make a method by its name.
+
+    Raises:
+        InputError: When there is none of that name, or calibration has no attribute.
+    """
+    of, centre = (known.vectors, known.centre) if known.attribute is None else (known.attribute, None)
+    match method:
+        case "mmr":
+            return MMR(of, strength, sharpness, centre)
+        case "msd":
+            return MSD(of, strength, sharpness, centre)
+        case "dpp":
+            return DPP(of, strength, sharpness, centre)
+        case "calibrated" if known.attribute is not None:
+            return Calibrated(known.attribute, strength, sharpness, known.users)
+        case "calibrated":
+            raise InputError(
+                "a list is calibrated to an attribute of the history",
+                python="name it: attribute='genres'",
+                cli="name it: --attribute genres",
+            )
+        case "caps":
+            return Relevant()
+        case _:
+            raise InputError(f"there is no method {method!r}; there are {list(METHODS)}")

@@ -1,0 +1,89 @@
+"""An item is worth less the more it resembles what is shown already: the nearest of it, or all of it on average.
+
+Sources: Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents"; Gollapudi
+and Sharma 2009, "An axiomatic approach for result diversification", for the mean over pairs (max-sum dispersion).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Vectors
+from retrieval.candidates import Candidates
+from retrieval.features.attribute_values import Attribute
+from retrieval.postprocess.diversify.item_similarity import dimensions, shown
+from retrieval.postprocess.diversify.relevance import check, relevance
+
+
+@dataclass(frozen=True, eq=False)
+class MMR:
+    """Gain: (1 - strength) * relevance - strength * the largest cosine with an item that was picked.
+
+    Attributes:
+        of: What items are compared by: (N, D) float32, of any length, where one that is zero resembles nothing; or an
+            attribute.
+        strength: From 0, relevance alone, to 1, variety alone.
+        sharpness: To which power relevance is taken; see `relevance`.
+        centre: (D,) float32, taken from each vector: those of one encoder share a large mean, by which all look alike.
+    """
+
+    of: Vectors | Attribute
+    strength: float = 0.3
+    sharpness: float = 1.0
+    centre: Vectors | None = None
+
+    def __post_init__(self) -> None:
+        check(self.strength, self.sharpness)
+
+    def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
+        """Say how many numbers are held for each candidate."""
+        return dimensions(self.of) + 1
+
+    def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
+        """Begin lists."""
+        relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
+        return _Nearest(shown(self.of, candidates, self.centre), relevant, self.strength)
+
+
+class MSD(MMR):
+    """Gain: (1 - strength) * relevance - strength * the mean cosine with the items that were picked."""
+
+    def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
+        """Begin lists."""
+        relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
+        return _Mean(shown(self.of, candidates, self.centre), relevant, self.strength)
+
+
+class _Nearest:
+    """The largest cosine of each candidate with those picked so far.
+
+    Args:
+        vectors: (b, K, D) float32, unit vectors of the candidates.
+        relevant: (b, K) float64, what relevance adds.
+        strength: As above.
+    """
+
+    def __init__(self, vectors: Vectors, relevant: NDArray[np.float64], strength: float) -> None:
+        self._vectors, self._relevant, self._strength = vectors, relevant, strength
+        self._alike = np.zeros(relevant.shape)
+        self._picked = 0
+
+    def values(self) -> NDArray[np.float64]:
+        return self._relevant - self._strength * self._alike
+
+    def pick(self, places: NDArray[np.int64]) -> None:
+        picked = self._vectors[np.arange(len(places)), places]
+        cosines = np.matmul(self._vectors, picked[:, :, None])[:, :, 0].astype(np.float64)
+        self._alike = self._joined(cosines) if self._picked else cosines
+        self._picked += 1
+
+    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self._alike, cosines)
+
+
+class _Mean(_Nearest):
+    """The mean cosine instead."""
+
+    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._alike + (cosines - self._alike) / (self._picked + 1)

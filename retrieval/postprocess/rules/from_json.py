@@ -1,0 +1,101 @@
+"""Rules as JSON: a list of objects, each with ``rule`` and what it needs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from indexing.errors import InputError
+from indexing.media.files import no_file
+from indexing.runtime.arguments import check_path
+from retrieval.candidates import Candidates
+from retrieval.postprocess.rules.apply import applied
+from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, Fresh, Pin, Rule
+from retrieval.postprocess.rules.ruled_candidates import Ruled
+
+KINDS: dict[str, type[Rule]] = {"pin": Pin, "boost": Boost, "bury": Bury, "exclude": Exclude, "fresh": Fresh}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Business rules, applied last.
+
+    >>> Rules.from_list([{"rule": "boost", "where": "category = food", "by": 0.5}]).rules
+    (Boost(where='category = food', by=0.5, name=''),)
+
+    Attributes:
+        rules: In any order; see `apply`.
+    """
+
+    rules: Sequence[Rule] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", tuple(self.rules))
+        if wrong := [rule for rule in self.rules if not isinstance(rule, tuple(KINDS.values()))]:
+            kinds = [kind.__name__ for kind in KINDS.values()]
+            raise InputError(f"{repr(wrong[0])[:80]} is no rule; make it with one of {kinds}")
+
+    @classmethod
+    def from_json(cls, path: Path | str) -> "Rules":
+        """Read rules from a file.
+
+        Raises:
+            InputError: When it cannot be read, saying which rule is at fault.
+        """
+        path = check_path(path)
+        if problem := no_file(path):
+            raise InputError(problem)
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"the rules in {path} cannot be read: {error}") from error
+        try:
+            return cls.from_list(given)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_list(cls, given: Any) -> "Rules":  # noqa: ANN401 - what JSON held
+        """Read rules from what a JSON file holds.
+
+        Raises:
+            InputError: When it is no list of rules.
+        """
+        if not isinstance(given, list):
+            raise InputError(f"rules are a list, not {type(given).__name__}: {_EXAMPLE}")
+        return cls(tuple(_rule(number, one) for number, one in enumerate(given, start=1)))
+
+    def apply(self, candidates: Candidates, attributes: pa.Table) -> Ruled:
+        """Apply the rules to candidates; see `retrieval.postprocess.rules.apply.applied`."""
+        return applied(candidates, self.rules, attributes)
+
+
+_EXAMPLE = '[{"rule": "pin", "item_ids": ["mug-1"], "at": 1}]'
+
+
+def _rule(number: int, given: Any) -> Rule:  # noqa: ANN401 - what JSON held
+    if not isinstance(given, dict) or given.get("rule") not in list(KINDS):
+        what = f"rule {number} is {repr(given)[:80]}"
+        raise InputError(f"{what}; give an object with 'rule', one of {list(KINDS)}: {_EXAMPLE}")
+    name = given["rule"]
+    values = {key: value for key, value in given.items() if key != "rule"}
+    known = fields(KINDS[name])
+    who = f"rule {number} ({name})"
+    if unknown := sorted(set(values) - {field.name for field in known}):
+        raise InputError(f"{who} has {unknown}; there are {[field.name for field in known]}")
+    needed = [field.name for field in known if field.default is MISSING]
+    if missing := [name for name in needed if name not in values]:
+        raise InputError(f"{who} lacks {missing}")
+    if not isinstance(values.get("where", ""), str):
+        raise InputError(f"{who}: where is {repr(values['where'])[:80]}; give a filter as text, as 'year >= 1990'")
+    if not isinstance(values.get("item_ids", []), list):
+        raise InputError(f"{who}: item_ids is {repr(values['item_ids'])[:80]}; give a list of strings, even of one")
+    if wrong := [key for key in ("name", "column") if not isinstance(values.get(key, ""), str)]:
+        raise InputError(f"{who}: {wrong[0]} is {repr(values[wrong[0]])[:80]}; give a text")
+    try:
+        return KINDS[name](**values)
+    except InputError as error:
+        raise InputError(f"{who}: {error}") from error

@@ -1,0 +1,1 @@
+"""The second stage: sources of candidates, features, and the head that orders them."""

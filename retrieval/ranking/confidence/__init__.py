@@ -1,0 +1,1 @@
+"""How sure a match is: does the catalogue hold what a query asks for?"""

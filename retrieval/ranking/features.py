@@ -1,0 +1,194 @@
+"""What the second stage sees of a user and a candidate, from sources, vectors and counts of the past alone.
+
+All is computed from `Candidates`, wherever they come from; ranks and spreads are those among the candidates of a query,
+in training as in serving.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from indexing.arrays.ragged import lengths_of, means
+from indexing.arrays.types import Mask, Rows, Vectors
+from retrieval.candidates import Candidates
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import ProfileTaste
+from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.sources import Asked, Neighbours, Source, SpaceSource, said, scored, users_of_space
+from retrieval.ranking.taste_similarity import TASTES, compared, tastes
+
+BLOCK = 256  # queries at a time
+_OF_SOURCE = ("z", "rank")
+_OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
+_SIGNS = {"z": 1, "rank": -1, "taste": 1, "liked": 1}  # the disliked and the last may speak either way
+_OF_USER = ("length", "mean_weight", "spread_weight")
+IDLE = "idle"
+
+
+class Feature(NamedTuple):
+    """The name of a column, and what it belongs to."""
+
+    group: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.group}_{self.what}"
+
+
+@dataclass(frozen=True, eq=False)
+class StageFeatures:
+    """Computes features of candidates.
+
+    Attributes:
+        sources: Each gives its score and rank among the candidates.
+        views: Ways to look at items, as their texts, pictures or genres: for each (N, D) float32, of length 1, or 0
+            where an item lacks it. Each compares a candidate with what the history tells of taste.
+        facts: Counts of the past.
+        with_idle: Whether the days since a user did the last are read; not by a stage of an earlier version.
+    """
+
+    sources: Sequence[Source]
+    views: Mapping[str, Vectors]
+    facts: ItemFacts
+    with_idle: bool = True
+
+    @property
+    def profiles(self) -> ProfileTaste | None:
+        """What reads profiles of users, if anything does."""
+        spaces = (source.space for source in self.sources if isinstance(source, SpaceSource))
+        return next((space.profiles for space in spaces), None)
+
+    @property
+    def usual(self) -> float:
+        """The weight of what has none."""
+        users = users_of_space(self.sources)
+        return self.facts.usual if users is None else users.weight_of(self.facts.usual)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The F columns, in order; the first is the z-score of the first source."""
+        return (
+            *(Feature(source.name, what) for source in self.sources for what in _OF_SOURCE),
+            *(Feature(view, what) for view in self.views for what in _OF_VIEW),
+            *(Feature("item", what) for what in ItemFacts.names),
+            *(Feature("user", what) for what in (*_OF_USER, *([IDLE] if self.with_idle else []))),
+        )
+
+    def in_space(self, space: ItemSpace) -> "StageFeatures":
+        """Give the features of another space of the same items, as one that is served otherwise."""
+        sources = [replace(one, space=space) if isinstance(one, SpaceSource) else one for one in self.sources]
+        return replace(self, sources=tuple(sources))
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """For each feature 1 where more of it speaks for a candidate, -1 where against it, 0 where neither is sure.
+
+        What a source says and what is like what the user likes speaks for it, whatever else is known.
+        """
+        of_parts = {*self.views, *(source.name for source in self.sources)}
+        return tuple(_SIGNS.get(one.what, 0) if one.group in of_parts else 0 for one in self.features)
+
+    def of(self, candidates: Candidates) -> Vectors:
+        """Give the features of B queries with K candidates each: (B, K, F) float32, zero for padding."""
+        return np.ascontiguousarray(self.columns(candidates).transpose(1, 2, 0))
+
+    def columns(self, candidates: Candidates) -> Vectors:
+        """Give the same as (F, B, K), the order in which they are made and in which the neural head reads fastest."""
+        found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
+        if not candidates.rows.size:
+            return found
+        asked = Asked.of(candidates, self.usual, self.facts.now).liking(users_of_space(self.sources))
+        for start in range(0, len(candidates), BLOCK):
+            part = slice(start, min(start + BLOCK, len(candidates)))
+            kept = candidates.rows[part] >= 0
+            self._fill(found[:, part], asked[part], np.where(kept, candidates.rows[part], 0), kept)
+        return found
+
+    def _fill(self, here: Vectors, asked: Asked, rows: Rows, kept: Mask) -> None:
+        """Write the features of a block of queries."""
+        place = len(self.sources) * len(_OF_SOURCE)
+        scores = self._scores(asked, rows)
+        here[0:place:2], here[1:place:2] = spread(scores, kept), ranked(scores, kept)
+        users = users_of_space(self.sources)
+        counts = tastes(asked, self.facts.usual, in_order=users is None or users.in_order)
+        for name, vectors in self.views.items():
+            here[place : place + TASTES] = compared(vectors, counts, rows)
+            here[place + TASTES] = self._missing[name].take(rows)
+            place += len(_OF_VIEW)
+        here[place : place + 4] = self.facts.at(asked.times, rows).transpose(2, 0, 1)
+        here[place + 4 : place + 4 + len(_OF_USER)] = _of_users(asked).T[:, :, None]
+        if self.with_idle and asked.idle is not None:
+            here[-1] = np.log1p(asked.idle)[:, None]
+        here[:, ~kept] = 0
+
+    def _scores(self, asked: Asked, rows: Rows) -> Vectors:
+        """Give the scores of S sources, (S, B, K) float32; those that are alike are asked together."""
+        found = np.empty((len(self.sources), *rows.shape), np.float32)
+        spaces: dict[int, dict[int, SpaceSource]] = {}
+        sparse: dict[int, Neighbours] = {}
+        for number, source in enumerate(self.sources):
+            if isinstance(source, SpaceSource):
+                spaces.setdefault(id(source.space.indexed), {})[number] = source
+            elif isinstance(source, Neighbours):
+                sparse[number] = source
+            else:
+                found[number] = source.scores(asked, rows)
+        for alike in spaces.values():
+            found[list(alike)] = scored(list(alike.values()), asked, rows).swapaxes(0, 1)
+        if sparse:
+            found[list(sparse)] = said(list(sparse.values()), asked, rows)
+        return found
+
+    @cached_property
+    def _missing(self) -> dict[str, Vectors]:
+        """(N,) float32 for each view, 1 where an item lacks it."""
+        return {name: np.logical_not(vectors.any(axis=1)).astype(np.float32) for name, vectors in self.views.items()}
+
+
+def spread(scores: Vectors, kept: Mask) -> Vectors:
+    """Give z-scores among the candidates of a query, (…, B, K); 0 for padding and for what is not known.
+
+    >>> spread(np.array([[1.0, 3.0, np.nan, 9.0]]), np.array([[True, True, True, False]])).tolist()
+    [[-1.0, 1.0, 0.0, 0.0]]
+    """
+    there = kept & np.isfinite(scores)
+    count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
+    apart = np.where(there, scores, 0)
+    apart -= apart.sum(axis=-1, keepdims=True) / count
+    np.copyto(apart, 0, where=~there)
+    deviation = np.sqrt(np.vecdot(apart, apart)[..., None] / count)
+    apart /= np.maximum(deviation, 1e-6)
+    return apart
+
+
+def ranked(scores: Vectors, kept: Mask) -> Vectors:
+    """Give the logarithm of the rank among the candidates of a query, from log 1: (…, B, K).
+
+    Equals share the best of their ranks, whatever their order; what is not known comes after all others.
+
+    >>> np.exp(ranked(np.array([[1.0, 3.0, np.nan, 3.0]]), np.array([[True, True, True, True]]))).round().tolist()
+    [[3.0, 1.0, 4.0, 1.0]]
+    """
+    width = scores.shape[-1]
+    falling = np.where(kept & np.isfinite(scores), -scores, np.inf).reshape(-1, width)
+    order = falling.argsort(axis=1)
+    order += np.arange(0, falling.size, width)[:, None]
+    fallen = falling.ravel().take(order)
+    places = np.zeros(falling.shape, np.int64)
+    np.multiply(fallen[:, 1:] != fallen[:, :-1], np.arange(1, width), out=places[:, 1:])
+    np.maximum.accumulate(places, axis=1, out=places)
+    ranks = np.empty(scores.size, np.float32)
+    ranks[order] = np.log1p(np.arange(width, dtype=np.float32)).take(places)
+    return ranks.reshape(scores.shape)
+
+
+def _of_users(asked: Asked) -> Vectors:
+    """Give what is the same for all candidates of a user: (B, 3)."""
+    lengths = lengths_of(asked.weights)
+    weights = np.concatenate([np.empty(0), *asked.weights])
+    mean = means(weights, lengths)
+    variance = means((weights - np.repeat(mean, lengths)) ** 2, lengths)
+    return np.stack([np.log1p(lengths), mean, np.sqrt(variance)], axis=1).astype(np.float32)

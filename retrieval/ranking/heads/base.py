@@ -1,0 +1,35 @@
+"""The one way to use any head, and the kinds that there are."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Vectors
+
+HeadKind = Literal["neural", "trees", "both"]
+
+
+HEADS: tuple[HeadKind, ...] = ("neural", "trees", "both")
+
+
+class ScoringHead(Protocol):
+    """Scores candidates by their features."""
+
+    @property
+    def kind(self) -> HeadKind:
+        """Which of ``HEADS``."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """F, how many features it reads."""
+        ...
+
+    def score(self, features: Vectors) -> Vectors:
+        """Map (…, F) float32 to (…) float32, higher is better."""
+        ...
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Give what it is made of, for a file."""
+        ...

@@ -1,0 +1,114 @@
+"""A small network, applied in numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.ragged import multiplied
+from indexing.arrays.types import Vectors
+from retrieval.ranking.heads.base import HeadKind
+
+BLOCK = 3072  # candidates at once: long runs of each feature are read fastest, more would not stay in the cache
+FAR = 6.0  # standard deviations from the mean that a feature can be
+
+
+@dataclass(frozen=True, eq=False)
+class NeuralHead:
+    """``x v + max(x w1 + b1, 0) w2`` with x the standardised features.
+
+    Attributes:
+        mean: (F,) float32, of the features in training.
+        scale: (F,) float32, their standard deviations.
+        linear: (F,) float32, ``v``.
+        w1: (F, H) float32.
+        b1: (H,) float32.
+        w2: (H,) float32.
+    """
+
+    mean: Vectors
+    scale: Vectors
+    linear: Vectors
+    w1: Vectors
+    b1: Vectors
+    w2: Vectors
+
+    kind: ClassVar[HeadKind] = "neural"
+
+    @property
+    def width(self) -> int:
+        """F, how many features it reads."""
+        return len(self.mean)
+
+    def score(self, features: Vectors) -> Vectors:
+        """Map (…, F) float32 to (…) float32, higher is better; fastest where each feature's numbers lie together."""
+        columns = np.moveaxis(features, -1, 0).reshape(self.width, -1)
+        scores = np.empty(columns.shape[1], np.float32)
+        widest = min(BLOCK, len(scores))
+        x, hidden = (np.ones((width, widest), np.float32) for width in self._first.shape[::-1])
+        for start in range(0, len(scores), BLOCK):
+            here = scores[start : start + BLOCK]
+            some = slice(0, len(here))
+            self._score(columns[:, start : start + BLOCK], x[:, some], hidden[:, some], here)
+        return scores.reshape(features.shape[:-1])
+
+    def _score(self, columns: Vectors, x: Vectors, hidden: Vectors, scores: Vectors) -> None:
+        """Map (F, P) float32 to (P,) float32 by way of (F + 1, P), the last line of which is 1, and (H + 1, P)."""
+        standard = np.subtract(columns, self.mean[:, None], out=x[:-1])
+        standard *= self._unscale
+        np.clip(standard, -FAR, FAR, out=standard)
+        bent = multiplied(self._first, x, hidden)[:-1]
+        np.maximum(bent, 0, out=bent)
+        np.matmul(self._second, hidden, out=scores)
+
+    @cached_property
+    def _unscale(self) -> Vectors:
+        inverse: Vectors = np.reciprocal(self.scale)[:, None]
+        return inverse
+
+    @cached_property
+    def _first(self) -> Vectors:
+        """(H + 1, F + 1), the first layer with what it adds, and below it ``v``, which nothing bends."""
+        layer = np.zeros((len(self.b1) + 1, self.width + 1), np.float32)
+        layer[:-1, :-1], layer[:-1, -1], layer[-1, :-1] = self.w1.T, self.b1, self.linear
+        return layer
+
+    @cached_property
+    def _second(self) -> Vectors:
+        return np.append(self.w2, np.float32(1))
+
+    @classmethod
+    def together(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":
+        """Give the mean of heads that standardise alike, as one: a wider network."""
+        share = np.float32(1 / len(heads))
+        return cls(
+            heads[0].mean,
+            heads[0].scale,
+            share * np.stack([head.linear for head in heads]).sum(axis=0),
+            np.concatenate([head.w1 for head in heads], axis=1),
+            np.concatenate([head.b1 for head in heads]),
+            share * np.concatenate([head.w2 for head in heads]),
+        )
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Give what it is made of."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "NeuralHead":
+        """Read what `tensors` gave.
+
+        Raises:
+            ValueError: When shapes do not fit, or a deviation is not above 0.
+        """
+        head = cls(**tensors)  # type: ignore[arg-type]
+        width, hidden = head.w1.shape
+        shapes = {"mean": (width,), "scale": (width,), "linear": (width,), "b1": (hidden,), "w2": (hidden,)}
+        if wrong := [name for name, shape in shapes.items() if getattr(head, name).shape != shape]:
+            raise ValueError(f"{wrong[0]} of the head has shape {getattr(head, wrong[0]).shape}")
+        if not (head.scale > 0).all():
+            raise ValueError("a deviation of the head is not above 0")
+        return head

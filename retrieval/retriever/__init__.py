@@ -1,0 +1,1 @@
+"""`Retriever`: loads a bundle and answers queries."""

@@ -1,0 +1,150 @@
+"""What a bundle has learned, opened from its files, and carried over when its rows change."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexing.arrays.types import Rows, Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.index_files import held_out_queries, random_pairs
+from indexing.bundle.maintenance.compact import compact as compact_bundle
+from indexing.bundle.maintenance.repair import RepairReport
+from indexing.bundle.maintenance.repair import repair as repair_bundle
+from indexing.bundle.manifest import MANIFEST
+from indexing.errors import DamagedFileError
+from indexing.filesystem.checked_json import WAY_OUT
+from indexing.filesystem.damaged_files import read_as
+from indexing.index import Queries
+from indexing.store.fusion import ModalityVectors, fuse
+from retrieval.features.item_features import DESCRIPTION, Description
+from retrieval.features.views import views_of
+from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
+from retrieval.models.adapter import ADAPTER, Adapter
+from retrieval.models.behaviour import BEHAVIOUR, Behaviour
+from retrieval.models.item_space import ItemSpace
+from retrieval.models.profile_model import PROFILES, ProfileTaste
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.reranker import NO_ROWS, RERANKER, ExactReranker, Reranker
+from retrieval.ranking.second_stage import SecondStage, carried_over
+from retrieval.training.settings import settings_of
+
+
+class LearnedParts:
+    """Adapter, behaviour block, user model and reranker of a bundle's generation.
+
+    Attributes:
+        dim: D, the dimensions of content.
+        description: How items are described, where something was learned that needs it.
+        profiles: What profiles of users say, where that was learned.
+        learned_from: Which interactions it was learned from; None where nothing was, or by an earlier state.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.dim = dim = bundle.manifest.encoder.dim
+        self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
+        self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
+        self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.profiles = self._profiles(bundle)
+        told = bundle.manifest.learned.get("user_model")
+        with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", WAY_OUT):
+            self.users = UserModel(least=None) if told is None else settings_of(UserModel, told)
+        self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
+        self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
+
+    def _profiles(self, bundle: Bundle) -> ProfileTaste | None:
+        if not bundle.has(PROFILES):
+            return None
+        taste = ProfileTaste.from_bytes(bundle.read(PROFILES))
+        if self.behaviour is None or taste.weights.shape[1] != self.behaviour.items.shape[1] - 1:
+            raise DamagedFileError("what profiles say does not fit the behaviour block: fit again, or go back")
+        return taste
+
+    def project(self, items: ModalityVectors) -> Vectors:
+        """Give the content, (N, D) float32, of frozen vectors."""
+        return self.adapter.apply(items) if self.adapter else fuse(items)
+
+    def content(self, bundle: Bundle, start: int = 0) -> Vectors:
+        """Give the content of the rows of a bundle from one on: (M, D) float32."""
+        frozen = bundle.modality_vectors
+        return self.project(frozen.take(slice(start, None)) if start else frozen)
+
+    def block(self, bundle: Bundle, start: int = 0) -> Behaviour | None:
+        """Give the behaviour block of the rows of a bundle from one on, if there is one."""
+        if self.behaviour is None or self.description is None:
+            return None
+        known = len(bundle.generation.items)
+        if not bundle.batches:
+            return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
+        new = np.arange(max(start, known), len(bundle.items))
+        described = self.description.of(bundle.modality_vectors.take(new), bundle.put_attributes.take(new))
+        later = self.behaviour.later(described, bundle.origins[new - known])
+        return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
+
+    def item_vectors(self, bundle: Bundle, start: int = 0) -> Vectors:
+        """Give what is indexed of the rows of a bundle from one on: (M, D + R) float32, content and behaviour."""
+        content, block = self.content(bundle, start), self.block(bundle, start)
+        return block.joined(content) if block else content
+
+    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> dict[str, Queries]:
+        """Give held-out queries for an index over the living rows of a bundle, (N, D + R) float32."""
+        frozen = bundle.modality_vectors.take(bundle.alive)
+        asked = held_out_queries(frozen, vectors[:, : self.dim], sample)
+        if (block := self.block(bundle)) is None:
+            return asked
+        return behaviour_queries(ItemSpace(vectors, self.dim, self.users, block.take(bundle.alive)), asked)
+
+    def reranker(self, space: ItemSpace, bundle: Bundle) -> Reranker:
+        """Give what orders candidates: the learned second stage if there is one.
+
+        Args:
+            space: All rows of the bundle, as they are served.
+            bundle: Says what the rows are, and which of them were added after learning.
+        """
+        if self._reranker is None:
+            return ExactReranker(space.indexed)
+        if self.description is None:
+            raise DamagedFileError("there is a second stage, but not how it describes items: fit again, or go back")
+        views = views_of(self.description, bundle.modality_vectors, bundle.attributes)
+        return SecondStage.from_bytes(self._reranker, space, views, bundle.origins if bundle.batches else NO_ROWS)
+
+    def files(self, bundle: Bundle) -> dict[str, bytes]:
+        """Give the learned files that have a line for each row, for the living rows of a bundle."""
+        files = {}
+        if self._reranker is not None:
+            files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.alive)
+        if block := self.block(bundle):
+            files[BEHAVIOUR] = block.take(bundle.alive).to_bytes()
+        return files
+
+
+def behaviour_queries(
+    space: ItemSpace,
+    asked: dict[str, Queries],
+    histories: Sequence[Rows] = (),
+    weights: Sequence[Vectors] | None = None,
+) -> dict[str, Queries]:
+    """Make queries for content and behaviour of queries for content, (B, D + R) float32.
+
+    Args:
+        space: Of N items, with behaviour.
+        asked: Queries for content; those of histories are made anew.
+        weights: How much each was liked.
+        histories: What users did; pairs of items drawn at random when there are none.
+    """
+    found = {kind: Queries(space.searched(one.vectors), one.own) for kind, one in asked.items()}
+    if "history" in asked:
+        count = len(asked["history"].vectors)
+        rows = list(histories)[:count] or list(random_pairs(len(space.indexed), count))
+        found["history"] = Queries(space.asked(rows, weights[: len(rows)] if weights else None))
+    return found
+
+
+def compact(root: Path | str) -> Bundle:
+    """Fold the changes since the generation in force into a new one; see `indexing.bundle.maintenance.compact`."""
+    return compact_bundle(root, LearnedParts)
+
+
+def repair(root: Path | str, *, drop_changes: bool = False) -> RepairReport:
+    """Mend a bundle as far as its vectors allow, as `indexing.bundle.maintenance.repair.repair` says."""
+    return repair_bundle(root, LearnedParts, drop_changes=drop_changes)

@@ -1,0 +1,161 @@
+"""What is in memory of one state of a bundle: items, vectors, index, what was learned, and the encoder."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Vectors
+from indexing.bundle.bundle import Bundle
+from indexing.bundle.generation import BRIDGE
+from indexing.encoders import Encoder, load_encoder
+from indexing.errors import DamagedFileError
+from indexing.filesystem.checked_json import WAY_OUT
+from indexing.index import VectorIndex
+from indexing.index.delta import DeltaIndex
+from indexing.runtime.arguments import check_kind
+from retrieval.features.attribute_values import Attribute
+from retrieval.models.adapter import Adapter
+from retrieval.models.behaviour import Behaviour
+from retrieval.models.item_space import sum_of
+from retrieval.models.user_model import UserModel
+from retrieval.ranking.confidence.match_confidence import Matching
+from retrieval.retriever.growing_items import ItemRows
+from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
+from retrieval.retriever.learned_parts import LearnedParts
+
+if TYPE_CHECKING:  # FAISS is loaded only by those who search
+    from indexing.index.delta_codes import AddedCodes
+
+
+class Opened:
+    """One state of a bundle; safe to share between threads.
+
+    Args:
+        bundle: The opened bundle.
+        encoder: The encoder that built it; loaded by name at the first text or image query when None.
+        previous: A retriever of an earlier state, from which is taken what has not changed; see `Retriever.latest`.
+
+    Attributes:
+        status: What its index finds of the queries stored at build, measured when it was opened.
+    """
+
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Opened | None" = None) -> None:
+        check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.load")
+        if previous is not None:
+            check_kind(previous, Opened, "previous", "give a retriever, or None")
+        self.bundle = bundle
+        self.items = bundle.items
+        if previous is not None and previous.bundle.generation is not bundle.generation:
+            previous = None
+        # The sum of an earlier state, from which that of this one differs by few rows.
+        self._before = (previous.bundle.alive, previous._total) if previous and "_total" in vars(previous) else None
+        self.learned: LearnedParts = previous.learned if previous else LearnedParts(bundle)
+        if encoder is not None and previous is None:
+            bundle.check_encoder(encoder)
+        self._encoder = encoder
+        self._attributes: dict[str, Attribute] = {}  # read when first asked for
+        self._matching: dict[str, Matching] = {}
+        self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
+        if bundle.index.dim != self.indexed.shape[1]:
+            raise DamagedFileError(
+                f"the index of {bundle.root} holds vectors of length {bundle.index.dim}, its items have "
+                f"{self.indexed.shape[1]}; {WAY_OUT}"
+            )
+        self.reranker = self.learned.reranker(self._rows.space, bundle)
+        self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
+        if previous is None:
+            warn_if_degraded(self.status, bundle)
+        self._codes: AddedCodes | None = self._coded(previous._codes if previous else None)
+        self.status = self.status.with_added(self._codes)
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The index over all items, changes included."""
+        bundle = self.bundle
+        if not bundle.batches:
+            return bundle.index
+        coded = None
+        if self._codes is not None and self._codes.reached:
+            from indexing.index.delta_codes import CodedRows
+
+            coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
+        return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive, coded)
+
+    def _coded(self, known: "AddedCodes | None") -> "AddedCodes | None":
+        """Give codes for a search of many added rows, measured with the queries stored at build."""
+        bundle = self.bundle
+        if not bundle.batches:
+            return None
+        from indexing.index.delta_codes import codes_for
+
+        return codes_for(
+            bundle.index,
+            self.indexed,
+            bundle.manifest.index_config(),
+            lambda: {kind: one.queries for kind, one in promise_of(bundle).asked.items()},
+            known,
+        )
+
+    @property
+    def vectors(self) -> Vectors:
+        """The content of every row: (N, D) float32."""
+        return self._rows.space.content
+
+    @property
+    def indexed(self) -> Vectors:
+        """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
+        return self._rows.space.indexed
+
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """What was learned of users, if anything."""
+        return self._rows.space.behaviour
+
+    @cached_property
+    def centre(self) -> Vectors:
+        """The mean content of all items: (D,) float32."""
+        mean: Vectors = (self._total / np.count_nonzero(self.bundle.alive)).astype(np.float32)
+        return mean
+
+    @cached_property
+    def _total(self) -> NDArray[np.float64]:
+        """The sum of the content of all items: (D,)."""
+        alive, vectors = self.bundle.alive, self.vectors
+        if self._before is None:
+            return sum_of(vectors, alive)
+        was, total = self._before
+        known = np.zeros(len(alive), np.bool_)
+        known[: len(was)] = was
+        come, gone = np.flatnonzero(alive & ~known), np.flatnonzero(known & ~alive)
+        added: NDArray[np.float64] = vectors[come].sum(axis=0, dtype=np.float64)
+        removed: NDArray[np.float64] = vectors[gone].sum(axis=0, dtype=np.float64)
+        changed: NDArray[np.float64] = total + added - removed
+        return changed
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the item vectors were learned with, if anything."""
+        return self.learned.adapter
+
+    @property
+    def users(self) -> UserModel:
+        """The user model."""
+        return self.learned.users
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
+        if self._encoder is None:
+            self._encoder = encoder_of(self.bundle)
+        return self._encoder
+
+
+def encoder_of(bundle: Bundle) -> Encoder:
+    """Load the encoder that built a bundle, and prove that it is the same."""
+    built = bundle.manifest.encoder
+    bridge = bundle.read(BRIDGE) if bundle.has(BRIDGE) else None
+    encoder = load_encoder(built.name, precision=built.precision, bridge=bridge)
+    bundle.check_encoder(encoder)
+    return encoder

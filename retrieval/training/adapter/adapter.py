@@ -1,0 +1,252 @@
+"""Train the adapter, gate and residual together, by what users did next; `losses` says how a batch is judged."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from indexing.arrays.ragged import lengths_of
+from indexing.arrays.types import Rows, Vectors
+from indexing.arrays.vectors import unit
+from indexing.errors import InputError, ShapeError, TrainingError
+from indexing.index import FlatIndex
+from indexing.store.fusion import ModalityVectors
+from retrieval.models.adapter import Adapter
+from retrieval.models.modality_gate import ModalityGate
+from retrieval.models.user_model import UserModel
+from retrieval.training.adapter.hard_negatives import hard_negatives
+from retrieval.training.adapter.held_out import hold_out
+from retrieval.training.adapter.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
+from retrieval.training.config import AdapterConfig
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
+
+
+def train_adapter(
+    items: ModalityVectors,
+    histories: Sequence[Rows],
+    users: UserModel,
+    config: AdapterConfig,
+    progress: Callable[[int], None] | None = None,
+    work: Path | None = None,
+    start: Adapter | None = None,
+    weights: Sequence[Vectors] | None = None,
+) -> tuple[Adapter, TrainingCurve]:
+    """Learn an adapter from what users did next.
+
+    The last interaction of some users is held out, to stop when it is predicted no better; the best state is kept. The
+    query is the taste that serving asks with, `UserModel.taste`, and what came next counts by its weight.
+
+    Args:
+        items: The frozen vectors of the N items.
+        histories: For each user the rows of their items, oldest first; those shorter than 2 teach nothing.
+        users: Makes the query vectors.
+        config: How to learn.
+        progress: Called after each epoch with how many more are done: 1, or more when it goes on after a kill.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        start: What it goes on from; an adapter that changes nothing when None.
+        weights: How much each item of each history was liked, more than 0; all alike when None. Twice as much for all
+            is the same.
+
+    Raises:
+        InputError: When the start is of another width, or a weight is not more than 0.
+        ShapeError: When weights and histories do not fit.
+        TrainingError: When no history has two items, or the loss is not finite from the start.
+    """
+    liked = None if weights is None else _liked(weights, histories)
+    usable = [user for user, history in enumerate(histories) if len(history) >= 2]
+    if not usable:
+        raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
+    rng = np.random.default_rng(config.seed)
+    taught = None if liked is None else [liked[user] for user in usable]
+    learner = AdapterLearner(items, [histories[user] for user in usable], users, config, rng, start, taught)
+    name = "" if work is None else _name(items, histories, users, config, start, liked or ())
+    checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
+    done = 0
+
+    def after(epoch: int) -> None:
+        nonlocal done
+        if progress is not None:
+            progress(epoch - done)
+        done = epoch
+
+    curve = learn(learner, rng, Schedule(config.epochs_for(len(usable)), config.patience, checkpoint), after)
+    return learner.adapter(), curve
+
+
+def _liked(weights: Sequence[Vectors], histories: Sequence[Rows]) -> list[Vectors]:
+    if list(map(len, weights)) != list(map(len, histories)):
+        raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
+    liked = [np.asarray(one, np.float32) for one in weights]
+    for user, one in enumerate(liked):
+        if len(bad := np.flatnonzero(~((one > 0) & (one < np.inf)))):
+            raise InputError(
+                f"weights[{user}][{bad[0]}] is {one[bad[0]]:g}; give more than 0, and leave out what was disliked"
+            )
+    return liked
+
+
+def _name(
+    items: ModalityVectors,
+    histories: Sequence[Rows],
+    users: UserModel,
+    config: AdapterConfig,
+    start: Adapter | None,
+    weights: Sequence[Vectors],
+) -> str:
+    arrays = [part for m in items.modalities for part in (items.vectors[m], items.exists[m])]
+    settings = {"config": asdict(config), "users": asdict(users), "modalities": list(items.modalities)}
+    if start is not None:
+        settings["start"] = hashlib.sha256(start.to_bytes()).hexdigest()
+    return digest(settings, *arrays, lengths_of(histories), np.concatenate(histories), *weights)
+
+
+class AdapterLearner:
+    """The torch side of `Adapter`."""
+
+    def __init__(
+        self,
+        items: ModalityVectors,
+        histories: Sequence[Rows],
+        users: UserModel,
+        config: AdapterConfig,
+        rng: np.random.Generator,
+        start: Adapter | None = None,
+        weights: Sequence[Vectors] | None = None,
+    ) -> None:
+        self.items, self.users, self.config = items, users, config
+        self.modalities, dim = items.modalities, next(iter(items.vectors.values())).shape[1]
+        start = start or Adapter.identity(dim, config.hidden, rng)
+        if start.w1.shape != (dim, config.hidden):
+            raise InputError(
+                f"the adapter in force is of shape {start.w1.shape}, one of {(dim, config.hidden)} is asked for: leave "
+                "the settings as they are, or learn anew, without refresh"
+            )
+        self.centre = torch.from_numpy(mean_fused(items))
+        self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
+        self.gate = [torch.zeros(len(self.modalities), dim), torch.zeros(len(self.modalities), 1)]
+        for place, modality in enumerate(self.modalities):
+            if modality in start.gate.slopes:
+                self.gate[0][place] = torch.from_numpy(start.gate.slopes[modality].copy())
+                self.gate[1][place] = torch.from_numpy(start.gate.offsets[modality].copy())
+        parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
+        self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
+        self.histories, self.held_out = hold_out(histories, items.count, config.held_out, rng)
+        self.share = torch.from_numpy(target_share(self.histories, items.count))
+        self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
+        self.usual = mean_worth([one[: len(kept)] for one, kept in zip(self.weights, self.histories, strict=True)])
+
+    def adapter(self) -> Adapter:
+        """Give what was learned so far, for use in numpy."""
+        parts = (part.detach().numpy().copy() for part in self.gate)
+        gate = ModalityGate(*(dict(zip(self.modalities, part, strict=True)) for part in parts))
+        w1, b1, w2 = (part.detach().numpy().copy() for part in self.residual)
+        return Adapter(w1, b1, w2, gate)
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the users; see `Learner`."""
+        index = FlatIndex(self.adapter().apply(self.items)) if self.config.hard else None
+        drawn = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
+        rng.shuffle(drawn)
+        for begin in range(0, len(drawn), self.config.batch_size):
+            yield self._loss(drawn[begin : begin + self.config.batch_size], index, rng)
+
+    def _targets(self, history: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.integers(1, len(history), self.config.targets)
+
+    def _loss(
+        self, batch: Sequence[tuple[int, int]], index: FlatIndex | None, rng: np.random.Generator
+    ) -> torch.Tensor:
+        read = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
+        pasts = [self.histories[user][part] for user, part in read]
+        liked = [self.weights[user][part] for user, part in read]
+        targets = np.array([self.histories[user][t] for user, t in batch])
+        worth = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
+        candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.uniform)])
+        rows, places = np.unique(np.concatenate([*pasts, candidates]), return_inverse=True)
+        vectors, frozen = self.project(rows, rng)
+        asked = len(places) - len(candidates)
+        tastes = self._tastes(pasts, liked, places[:asked], vectors)
+        drawn = torch.from_numpy(candidates)
+        loss = next_item_loss(
+            tastes @ vectors[torch.from_numpy(places[asked:])].T / self.config.temperature,
+            drawn,
+            log_expected_counts(self.share, drawn, len(batch) - 1, self.config.uniform),
+            seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
+            hard=None if index is None else self._hard(index, tastes, batch, rng),
+            worth=worth,
+        )
+        return loss + self.config.stay * (1 - (vectors * frozen).sum(dim=1)).mean()
+
+    def _hard(
+        self, index: FlatIndex, tastes: torch.Tensor, batch: Sequence[tuple[int, int]], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        known = [self.histories[user] for user, _ in batch]
+        queries, targets = tastes.detach().numpy(), np.array([self.histories[user][t] for user, t in batch])
+        positive = (queries * index.vectors[targets]).sum(axis=1)
+        found = hard_negatives(index, queries, known, positive, self.config.hard, margin=self.config.margin)
+        rows, places = np.unique(np.maximum(found, 0), return_inverse=True)
+        vectors, _ = self.project(rows, rng)
+        chosen = vectors[torch.from_numpy(places.reshape(found.shape))]
+        return torch.einsum("bd,bhd->bh", tastes, chosen) / self.config.temperature, torch.from_numpy(found)
+
+    def project(self, rows: Rows, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the vectors of some items as learned so far, and the frozen ones: two times (R, D).
+
+        With a generator, now and then one modality of an item that has several is taken from both.
+        """
+        fused, frozen = self._fused(self.items.take(rows), rng)
+        w1, b1, w2 = self.residual
+        return F.normalize(fused + torch.tanh(fused @ w1 + b1) @ w2, dim=1), frozen
+
+    def _fused(self, taken: ModalityVectors, rng: np.random.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give some items fused by the gate as learned so far, and by the weights that were given."""
+        exists = np.stack([taken.exists[modality] for modality in self.modalities])
+        if rng is not None:
+            exists = dropped(exists, self.config.modality_dropout, rng)
+        if len(self.modalities) == 1:  # nothing to weigh, and weighing takes as long as all else
+            alone = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
+            return alone, alone
+        units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
+        slopes, offsets = self.gate
+        given = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
+        levels = torch.einsum("mrd,md->mr", units, slopes) + offsets + given.log()
+        # Not -inf: an item without any modality would be no number.
+        weights = torch.softmax(levels.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
+        fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
+        return fused, F.normalize((units * given[:, :, None]).sum(dim=0), dim=1)
+
+    def _tastes(
+        self, pasts: Sequence[Rows], liked: Sequence[Vectors], places: NDArray[np.int64], vectors: torch.Tensor
+    ) -> torch.Tensor:
+        """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
+        weights = torch.from_numpy(self.users.shares(lengths_of(pasts), liked))
+        starts = torch.from_numpy(np.cumsum([0, *map(len, pasts[:-1])]))
+        rows = torch.from_numpy(places)
+        tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
+        return F.normalize(tastes - self.centre, dim=1)
+
+    def valid(self) -> float | None:
+        """Give the loss of the softmax over the catalogue on what is held out; see `Learner`."""
+        held = self.held_out
+        if held is None:
+            return None
+        pasts = [past[-self.users.longest :] for past in held.pasts]
+        liked = [self.weights[user][:-1][-self.users.longest :] for user in held.users]
+        worth = torch.tensor([float(self.weights[user][-1]) for user in held.users])
+        rows, places = np.unique(np.concatenate([*pasts, held.candidates]), return_inverse=True)
+        read = len(places) - len(held.candidates)
+        with torch.no_grad():
+            vectors, _ = self.project(rows)
+            tastes = self._tastes(pasts, liked, places[:read], vectors)
+            logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature
+            wanted = torch.from_numpy(held.candidates == held.targets[:, None]).float()
+            seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
+            losses = sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen)
+            return float((worth * losses).sum() / worth.sum())

@@ -1,0 +1,227 @@
+"""Learn an `Attention` for a behaviour block: at every position of a history, what comes next, by softmax over items.
+
+Items stay as they are: what is learned is a query in their space. It learns to stand for itself, though it is served
+beside the towers: they know the histories that they were learned from too well to be learned beside.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from indexing.arrays.ragged import lengths_of
+from indexing.arrays.types import Rows, Vectors
+from indexing.errors import TrainingError
+from retrieval.interactions.histories import History
+from retrieval.models.attention import EPSILON, Attention, Layer
+from retrieval.models.behaviour import Behaviour
+from retrieval.training.behaviour.positions import Window, candidates, wanted, window
+from retrieval.training.config import AttentionConfig
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.losses import sampled_softmax
+
+_HALF_LIVES = (50.0, 3.0)  # at the start: heads in turn attend far back, and to what was done just now
+_SHARPNESS = 10.0  # of the softmax: items have a length of 1, and so have queries nearly
+_MEASURED = 1_000  # histories, of which the length of queries is taken
+_SMALL = 0.3  # of what a block adds at the start
+
+
+def learn_attention(
+    block: Behaviour,
+    pasts: Sequence[History],
+    worth: Vectors,
+    warm: Rows,
+    config: AttentionConfig,
+    progress: Callable[[int, "AttentionStates"], None] | None = None,
+    work: Path | None = None,
+) -> "AttentionStates":
+    """Learn from all positions of each history.
+
+    Args:
+        block: Its items are told from each other, what they say is read.
+        pasts: Those shorter than 2 teach nothing.
+        worth: (V,) what each of the block's levels counts as a target.
+        warm: Rows that somebody touched, rising; only they are negatives, for of the others nothing is known.
+        config: How.
+        progress: Called after each epoch with its number, from 1, and the state.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+
+    Raises:
+        TrainingError: When no history has two items, there is no layer, heads do not part a state evenly, or the loss
+            is not finite in the first epoch.
+    """
+    if config.layers < 1 or config.heads < 1 or config.dims % config.heads:
+        raise TrainingError(
+            f"{config.layers} layers with {config.heads} heads of {config.dims} dims; give one layer at least, and "
+            "heads that part the dims evenly"
+        )
+    usable = [past for past in pasts if len(past) >= 2]
+    if not usable:
+        raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
+    rng = np.random.default_rng(config.seed)
+    state = AttentionStates(block, usable, worth, warm, config, rng)
+    checkpoint = None
+    if work is not None:
+        lengths = np.array([len(past) for past in usable])
+        done = [np.concatenate([getattr(past, name) for past in usable]) for name in ("rows", "weights")]
+        name = digest(asdict(config), block.items, block.said, block.levels, worth, warm, lengths, *done)
+        checkpoint = work / f"attention-{name}.safetensors"
+    after = None if progress is None else lambda epoch: progress(epoch, state)
+    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
+    return state
+
+
+class _Layer(NamedTuple):
+    """The parameters of a `Layer`; of half-lives the logarithm is learned, so that they stay above zero."""
+
+    asks: torch.Tensor
+    gives: torch.Tensor
+    half_lives: torch.Tensor
+    wide: torch.Tensor
+    offset: torch.Tensor
+    narrow: torch.Tensor
+
+
+class AttentionStates:
+    """The torch side of an `Attention`."""
+
+    curve: TrainingCurve
+
+    def __init__(
+        self,
+        block: Behaviour,
+        pasts: Sequence[History],
+        worth: Vectors,
+        warm: Rows,
+        config: AttentionConfig,
+        rng: np.random.Generator,
+    ) -> None:
+        self.block, self.pasts, self.warm, self.config = block, pasts, warm, config
+        self.targets = worth.astype(np.float32)
+        dims, told = config.dims, block.said.shape[1]
+        self.said, self.items = torch.from_numpy(block.said), torch.from_numpy(block.items[:, :-1])
+        # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
+        spread = block.said[warm].std(axis=0)
+        self.even = torch.from_numpy(1 / np.maximum(spread, max(1e-3 * spread.max(), 1e-9)))[:, None]
+        self.into = _drawn(rng, told, dims)
+        self.liked = _SMALL * _drawn(rng, len(block.levels), dims)
+        self.layers = [_layer(rng, config) for _ in range(config.layers)]
+        self.out = torch.zeros(dims, block.items.shape[1] - 1)
+        small = [layer.half_lives for layer in self.layers]
+        large = [self.into, self.liked, self.out]
+        large += [part for layer in self.layers for part in layer if part is not layer.half_lives]
+        for part in (*large, *small):
+            part.requires_grad_()
+        groups = [
+            {"params": large, "lr": config.learning_rate, "weight_decay": config.weight_decay},
+            {"params": small, "lr": 1e-2, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups)
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the users; see `Learner`."""
+        order = rng.permutation(len(self.pasts))[: self.config.most_steps * self.config.batch_size]
+        for begin in range(0, len(order), self.config.batch_size):
+            batch = [self.pasts[number] for number in order[begin : begin + self.config.batch_size]]
+            yield self.loss([window(past, self.config.longest, self.config.dropout, rng) for past in batch], rng)
+
+    def valid(self) -> None:
+        """Nothing is held out: how long to learn is chosen by who calls."""
+
+    def loss(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
+        """Give the mean loss of all places; who did much teaches more than who did little, but not in proportion."""
+        rows, log_expected = candidates(windows, self.warm, self.config.negatives, self.config.ahead, rng)
+        worth = [self.targets[self.level(past.weights).numpy()] for past, _ in windows]
+        targets, known = wanted(windows, worth, rows, self.config.ahead)
+        out = known | torch.isinf(log_expected)
+        each = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, out)
+        lengths = torch.tensor([len(one.places) for one in windows])
+        counts = (targets.sum(dim=1) / lengths.repeat_interleave(lengths)).sqrt()
+        return (counts * each).sum() / counts.sum().clamp(min=1e-9)
+
+    def level(self, weights: Vectors) -> torch.Tensor:
+        """Give the nearest level of each weight: (T,) int64."""
+        return torch.from_numpy(np.abs(weights[:, None] - self.block.levels).argmin(axis=1))
+
+    def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
+        """Give (T, C), the scores of C rows at each of the T places that windows read."""
+        return _SHARPNESS * (self.states(windows, rng) @ self.out @ self.items[torch.from_numpy(rows)].T)
+
+    def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
+        """Give (T, E), the state of each place that windows read, one window after the other."""
+        lengths = [len(one.places) for one in windows]
+        there = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        rows = torch.from_numpy(np.concatenate([past.rows[places] for past, places in windows]))
+        level = self.level(np.concatenate([past.weights[places] for past, places in windows]))
+        at = torch.zeros(there.shape)
+        at[there] = torch.from_numpy(np.concatenate([one.places for one in windows]).astype(np.float32))
+        states = torch.zeros(*there.shape, self.config.dims)
+        states[there] = self.said[rows] @ (self.even * self.into) + self.liked[level]
+        states = self._drop(states, rng)
+        back = at[:, :, None] - at[:, None, :]
+        # Of what is later, or is there only to make windows equally long, nothing is read.
+        hidden = ~(there[:, None, :] & torch.ones(back.shape[1:], dtype=torch.bool).tril())
+        for layer in self.layers:
+            far = back[:, None] / layer.half_lives.exp()[:, None, None]
+            found = _attend(_standard(states) @ layer.asks, far, hidden[:, None])
+            states = states + self._drop(found @ layer.gives, rng)
+            wide = F.relu(_standard(states) @ layer.wide + layer.offset)
+            states = states + self._drop(wide @ layer.narrow, rng)
+        return self._drop(_standard(states[there]), rng)
+
+    def _drop(self, states: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        keep = 1 - self.config.hidden_dropout
+        if keep == 1:
+            return states
+        return states * torch.from_numpy(rng.random(tuple(states.shape), np.float32) < keep) / keep
+
+    def attention(self) -> Attention:
+        """Give what was learned for use in numpy; what it asks for has a length of 1 on the average, as towers have."""
+        with torch.no_grad():
+            layers = tuple(
+                Layer(**{name: part.clone().numpy() for name, part in layer._asdict().items()})
+                for layer in (one._replace(half_lives=one.half_lives.exp()) for one in self.layers)
+            )
+            liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
+            made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.longest)
+        some = self.pasts[:_MEASURED]
+        rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
+        asked = made.queries(self.block.said[rows], weights, self.block.levels, lengths_of(some))
+        length = float(np.linalg.norm(asked, axis=1).mean())
+        return replace(made, out=(out / length).astype(np.float32)) if length else made
+
+
+def _drawn(rng: np.random.Generator, lines: int, columns: int) -> torch.Tensor:
+    """Draw weights that keep the deviation of what they are multiplied by."""
+    return torch.from_numpy((rng.normal(size=(lines, columns)) / lines**0.5).astype(np.float32))
+
+
+def _layer(rng: np.random.Generator, config: AttentionConfig) -> _Layer:
+    dims = config.dims
+    half_lives = torch.tensor([_HALF_LIVES[head % len(_HALF_LIVES)] for head in range(config.heads)]).log()
+    asks, gives = _drawn(rng, dims, 3 * dims), _SMALL * _drawn(rng, dims, dims)
+    wide, narrow = _drawn(rng, dims, 2 * dims), _SMALL * _drawn(rng, 2 * dims, dims)
+    return _Layer(asks, gives, half_lives, wide, torch.zeros(2 * dims), narrow)
+
+
+def _attend(asked: torch.Tensor, far: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Attend in windows, (B, L, E), of what each place asks for, answers and tells, (B, L, 3 E).
+
+    By half for each 1 in far, (B, H, L, L), and not to what is hidden, (B, 1, L, L).
+    """
+    windows, longest, wide = asked.shape
+    asks, answers, tells = asked.reshape(windows, longest, 3, far.shape[1], -1).permute(2, 0, 3, 1, 4)
+    logits = asks @ answers.transpose(2, 3) / asks.shape[-1] ** 0.5 - np.log(2) * far
+    likely = torch.softmax(logits.masked_fill(hidden, -1e9), dim=-1)  # a place that is not there reads anything
+    found: torch.Tensor = (likely @ tells).permute(0, 2, 1, 3).reshape(windows, longest, wide // 3)
+    return found
+
+
+def _standard(states: torch.Tensor) -> torch.Tensor:
+    """Take the mean from each line, and divide it by its deviation."""
+    return F.layer_norm(states, states.shape[-1:], eps=EPSILON)

@@ -1,0 +1,144 @@
+"""The inverse that EASE is made of, ``(X' X + l)^-1``, in single precision as far as that is enough.
+
+Two ways lead to it, and the shorter is taken: the Cholesky factor of ``X' X + l``, of items; or, where users are few,
+that of ``X X' + l``, of users, of which ``(1 - X' (X X' + l)^-1 X) / l`` is the same inverse (Woodbury). Some columns
+are tried against what they should be; where one is not close enough, all is done once more in double precision.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from indexing.arrays.types import Rows, Vectors
+from indexing.errors import TrainingError
+from retrieval.interactions.histories import History
+
+Doubles = NDArray[np.float64]
+CLOSE = 1e-4  # what a weight of EASE may be off: neighbours are told apart by some hundredths
+_TRIED, _BLOCK = 16, 1024
+
+
+def touches_of(pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int) -> csr_matrix:
+    """Give X, users by items: (U, K) float64, sparse.
+
+    Args:
+        pasts: The histories.
+        worth: For each of them the weights of its interactions.
+        kept: (K,) rows that take part.
+        count: N.
+    """
+    place = np.full(count, -1)
+    place[kept] = np.arange(len(kept))
+    columns = place[np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])]
+    values = np.concatenate([np.empty(0, np.float32), *worth]).astype(np.float64)
+    lines = np.repeat(np.arange(len(pasts)), [len(past) for past in pasts])
+    here = (columns >= 0) & (values != 0)
+    return csr_matrix((values[here], (lines[here], columns[here])), (len(pasts), len(kept)))
+
+
+@dataclass(frozen=True, eq=False)
+class Inverse:
+    """``P = (X' X + l)^-1``.
+
+    Attributes:
+        touches: (U, K), X.
+        regularisation: l.
+        diagonal: (K,), of P.
+        matrix: P itself, (K, K); or by users H, (U, K), with which P is ``(1 - H' H) / l``.
+        by_users: Which of both.
+    """
+
+    touches: csr_matrix
+    regularisation: float
+    diagonal: Doubles
+    matrix: torch.Tensor
+    by_users: bool
+
+    def __matmul__(self, other: Doubles) -> Doubles:
+        """Multiply (K, M)."""
+        told = self.matrix @ torch.from_numpy(np.ascontiguousarray(other)).to(self.matrix.dtype)
+        if not self.by_users:
+            return _doubles(told)
+        return (other - _doubles(self.matrix.T @ told)) / self.regularisation
+
+    def dense(self) -> Vectors:
+        """Give P, (K, K) float32, which may be written to: this inverse is used up."""
+        found = self.matrix
+        if self.by_users:
+            found = found.T @ found
+            found.mul_(-1 / self.regularisation)
+            found.diagonal().copy_(torch.from_numpy(self.diagonal))
+        formed: Vectors = found.float().numpy()
+        return formed
+
+    def off(self) -> float:
+        """Bound what the weights of EASE are off, by what is tried: columns of the most touched items, and others.
+
+        Of a column p of P, with e what it should be made to, ``r = (X' X + l) p - e`` is zero; p is off by no more than
+        ``|r| / l``, for no eigenvalue is smaller than l, and weights are p over its diagonal.
+        """
+        count, x = len(self.diagonal), self.touches
+        most = np.argsort(self.diagonal)[:_TRIED]
+        tried = np.union1d(most, np.random.default_rng(0).permutation(count)[:_TRIED])
+        wanted = np.zeros((count, len(tried)))
+        wanted[tried, np.arange(len(tried))] = 1
+        columns = self @ wanted
+        rest = np.linalg.norm(x.T @ (x @ columns) + self.regularisation * columns - wanted, axis=0)
+        return float(np.max(rest / (self.regularisation * np.abs(self.diagonal[tried])), initial=0.0))
+
+
+def inverse_of(touches: csr_matrix, regularisation: float) -> Inverse:
+    """Invert ``X' X + l``.
+
+    Args:
+        touches: (U, K), X.
+        regularisation: l, above zero.
+
+    Raises:
+        TrainingError: When l is too small to tell items apart.
+    """
+    for kind in (torch.float32, torch.float64) if regularisation > 0 else ():
+        found = _inverted(touches, regularisation, kind)
+        if found is not None and (kind is torch.float64 or found.off() <= CLOSE):
+            return found
+    raise TrainingError(
+        f"EASE cannot be solved with a regularisation of {regularisation:g} for {touches.shape[1]} items and "
+        f"{touches.shape[0]} users; give a larger one"
+    )
+
+
+def _inverted(touches: csr_matrix, regularisation: float, kind: torch.dtype) -> Inverse | None:
+    """Invert in a precision, or give None where rounding leaves no positive definite matrix."""
+    users, items = touches.shape
+    wide = torch.from_numpy(touches.toarray()).to(kind) if 2 * users < items else None
+    square = _gram(touches, kind) if wide is None else wide @ wide.T
+    square.diagonal().add_(regularisation)
+    factor, failed = torch.linalg.cholesky_ex(square)
+    del square
+    if failed:
+        return None
+    if wide is None:
+        torch.cholesky_inverse(factor, out=factor)
+        return Inverse(touches, regularisation, _doubles(factor.diagonal()), factor, by_users=False)
+    half = torch.linalg.solve_triangular(factor, wide, upper=False)
+    diagonal = (1 - _doubles((half**2).sum(dim=0))) / regularisation
+    return Inverse(touches, regularisation, diagonal, half, by_users=True)
+
+
+def _gram(touches: csr_matrix, kind: torch.dtype) -> torch.Tensor:
+    """Give ``X' X``, (K, K), summed up in double precision, some lines at a time: sparse it takes three times that."""
+    turned = touches.T.tocsr()
+    gram = torch.empty((turned.shape[0], turned.shape[0]), dtype=kind)
+    for start in range(0, len(gram), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        gram[some] = torch.from_numpy((turned[some] @ touches).toarray())
+    return gram
+
+
+def _doubles(values: torch.Tensor) -> Doubles:
+    found: Doubles = values.to(torch.float64, copy=True).numpy()
+    return found

@@ -1,0 +1,231 @@
+"""Learn a tower by the softmax over all items, or a sample that stands for them, of what comes next in a history."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Rows, Vectors
+from indexing.errors import TrainingError
+from retrieval.interactions.histories import History
+from retrieval.models.behaviour import Tower
+from retrieval.training.behaviour.ease import Whitening
+from retrieval.training.behaviour.sparse_adam import RowAdam
+from retrieval.training.config import NextItemsConfig
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.losses import sampled_softmax
+
+_SPREAD = 0.05  # of random factors: scores start near zero
+
+
+class Start(Protocol):
+    """What a tower goes on from, in place of random numbers."""
+
+    def begin(self, state: "NextItems") -> None:
+        """Put it where the tower begins."""
+        ...
+
+    def arrays(self) -> list[Vectors]:
+        """Give all that it is made of."""
+        ...
+
+
+def learn_next_items(
+    pasts: Sequence[History],
+    levels: Vectors,
+    worth: Vectors,
+    warm: Rows,
+    described: Vectors,
+    config: NextItemsConfig,
+    progress: Callable[[int, "NextItems"], None] | None = None,
+    work: Path | None = None,
+    start: Start | None = None,
+) -> "NextItems":
+    """Learn from random cuts of each history.
+
+    Args:
+        pasts: Those shorter than 2 teach nothing.
+        levels: (V,) rising weights; an interaction counts by the nearest in learning.
+        worth: (V,) what each level counts, as a history's item at the start and as a target.
+        warm: Rows that somebody touched; only they are negatives, for of the others nothing is known.
+        described: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
+            and now and then left out, so that the prediction learns to stand alone.
+        config: How.
+        progress: Called after each epoch with its number, from 1, and the state.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+        start: What it goes on from; random numbers when None.
+
+    Raises:
+        TrainingError: When no history has two items, or the loss is not finite in the first epoch.
+    """
+    usable = [past for past in pasts if len(past) >= 2]
+    if not usable:
+        raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
+    rng = np.random.default_rng(config.seed)
+    state = NextItems(usable, described, levels, worth, warm, config, rng)
+    if start is not None:
+        start.begin(state)
+    checkpoint = None
+    if work is not None:
+        lengths = np.array([len(past) for past in pasts])
+        done = [np.concatenate([getattr(past, name) for past in pasts]) for name in ("rows", "weights")]
+        begun = [] if start is None else start.arrays()
+        name = digest(asdict(config), levels, worth, warm, described, lengths, *done, *begun)
+        checkpoint = work / f"next-items-{name}.safetensors"
+    after = None if progress is None else lambda epoch: progress(epoch, state)
+    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
+    return state
+
+
+def _cuts(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.integers(max(1, length // 4), length, wanted if length > 4 else 1)
+
+
+def _among(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find what lists hold among rising rows: of all that is there the number of its list, and its place."""
+    wanted = np.concatenate(lists)
+    line = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+    place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    there = rows[place] == wanted
+    return torch.from_numpy(line[there]), torch.from_numpy(place[there])
+
+
+class NextItems:
+    """The torch side of a `Tower` and its items."""
+
+    curve: TrainingCurve
+
+    def __init__(
+        self,
+        pasts: Sequence[History],
+        described: Vectors,
+        levels: Vectors,
+        worth: Vectors,
+        warm: Rows,
+        config: NextItemsConfig,
+        rng: np.random.Generator,
+    ) -> None:
+        self.pasts = pasts
+        self.warm = warm
+        self.levels, self.config, self.count = levels, config, len(described)
+        count = self.count
+        self.described = torch.from_numpy(described)
+        self.predicting = torch.zeros(described.shape[1], config.dims + 1)
+        self.targets = torch.from_numpy(worth.astype(np.float32))
+        self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
+        self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
+        self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
+        self.half_lives = torch.tensor(np.log(config.half_lives), dtype=torch.float32)
+        disliked = (levels < levels.max() / 2).astype(np.float32)
+        self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
+        self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays
+        large, small = [self.items, *self.said, self.bias], [self.half_lives, self.worth, self.scale]
+        for part in (*large, *small):
+            part.requires_grad_()
+        self.predicting.requires_grad_()
+        groups = [
+            {"params": large, "lr": config.learning_rate},
+            {"params": small, "lr": 1e-2},
+            {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
+        ]
+        self.optimizer = RowAdam(groups)
+        self.fixed = self.worth.detach().clone()
+
+    @staticmethod
+    def _random(count: int, dims: int, rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.normal(0, _SPREAD, (count, dims)).astype(np.float32))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a batch reads only some of the rows; then gradients are sparse, and a step is as large as they."""
+        return len(self.warm) > self.config.negatives
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the users; see `Learner`."""
+        samples = [(past, int(at)) for past in self.pasts for at in _cuts(len(past), self.config.cuts, rng)]
+        order = rng.permutation(len(samples))
+        for begin in range(0, len(order), self.config.batch_size):
+            yield self._loss([samples[n] for n in order[begin : begin + self.config.batch_size]], rng)
+
+    def valid(self) -> None:
+        """Nothing is held out: how long to learn is chosen by who calls."""
+
+    def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
+        rows, log_expected = self._candidates(batch, rng)
+        out = torch.isinf(log_expected).repeat(len(batch), 1)
+        out[_among(rows, [past.rows[:at] for past, at in batch])] = True
+        wanted = torch.zeros(len(batch), len(rows))
+        nexts = [past[at : at + self.config.ahead] for past, at in batch]
+        taught = self.targets[self._level(np.concatenate([after.weights for after in nexts]))]
+        wanted[_among(rows, [after.rows for after in nexts])] = taught
+        # The root: who did much teaches more than who did little, but not in proportion.
+        grades = wanted.sum(dim=1).sqrt()
+        return (grades * sampled_softmax(self._scores(batch, rows, rng), wanted, log_expected, out)).mean()
+
+    def _candidates(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> tuple[Rows, torch.Tensor]:
+        """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
+
+        All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not
+        drawn is a candidate for its own queries alone: for the others it is never expected.
+        """
+        if not self.sampled:
+            return self.warm, torch.zeros(len(self.warm))
+        drawn = rng.choice(self.warm, self.config.negatives, replace=False)
+        rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.ahead] for past, at in batch]))
+        expected = np.where(np.isin(rows, drawn), np.log(self.config.negatives / len(self.warm)), np.inf)
+        return rows, torch.from_numpy(expected.astype(np.float32))
+
+    def _level(self, weights: Vectors) -> torch.Tensor:
+        return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
+
+    def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
+        rows = torch.from_numpy(np.concatenate([past.rows[:at] for past, at in batch]))
+        level = self._level(np.concatenate([past.weights[:at] for past, at in batch]))
+        ages = torch.from_numpy(np.concatenate([np.arange(at)[::-1] for _, at in batch]).astype(np.float32))
+        starts = torch.from_numpy(np.cumsum([0, *(at for _, at in batch[:-1])]))
+        keep = 1 - self.config.dropout
+        kept = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
+        queries: torch.Tensor = torch.zeros(())
+        for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
+            counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
+            queries = queries + F.embedding_bag(
+                rows, said, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
+            )
+        has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
+        among = torch.from_numpy(candidates)
+        vectors, bias = self._predicted(among, rng)
+        items, biases = (F.embedding(among, table, sparse=self.sampled) for table in (self.items, self.bias))
+        vectors, bias = vectors + has_own * items, bias + has_own * biases
+        return self.scale.exp() * (queries @ vectors.T) + bias.T
+
+    def _predicted(self, among: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        keep = 1 - self.config.feature_dropout
+        kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
+        predicted = self.described[among] @ (kept[:, None] * self.predicting)
+        return predicted[:, :-1], predicted[:, -1:]
+
+    def _worth(self) -> torch.Tensor:
+        return self.learned * self.worth + (1 - self.learned) * self.fixed
+
+    def tower(self, warm: Rows) -> tuple[Tower, Vectors, Vectors]:
+        """Give what was learned for use in numpy.
+
+        The tower, (N, dims + 1) item vectors, and (N, 3 (dims + 1)) what items say.
+
+        The bias is a dimension like others.
+        """
+        with torch.no_grad():
+            own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
+            items, scale = own.double().numpy(), float(self.scale.exp())
+            white = Whitening.of(items[warm])
+            told = scale * white.back[:-1]
+            said = [(part.double().numpy() @ told).astype(np.float32) for part in self.said]
+            start = white.back[-1].astype(np.float32)
+            tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
+        return tower, white.apply(items).astype(np.float32), np.concatenate(said, axis=1)

@@ -1,0 +1,72 @@
+"""Learn what people of a profile like before they have done anything, and whether it is worth asking with.
+
+Ridge regression from attributes to the mean of what users did first, in the item vectors of behaviour. How much it
+counts beside popularity, and whether at all, is told by users who were left out of it, five parts in turn. Items and
+popularity were learned from them too, which flatters what is popular as much.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Vectors
+from retrieval.features.column_encoders import AttributeColumn, lines_of
+from retrieval.interactions.histories import History
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.models.profile_model import ProfileTaste, centred
+
+RIDGE = 100.0  # what is not told by more than so many users counts less than half
+EARLY = 20.0  # an interaction with so many of its user before it counts half
+DISLIKED = 0.3  # what one counts that weighs less than the mean
+FEWEST, FOLDS = 50, 5
+
+Doubles: TypeAlias = NDArray[np.float64]
+
+
+def learn_profile_taste(
+    profiles: Profiles, pasts: Sequence[History], items: Vectors, chosen: ProfileTaste
+) -> ProfileTaste:
+    """Learn what profiles say once more, with the columns and the share that `choose_profile_taste` chose."""
+    pasts = profiled(profiles, pasts)
+    attributes = profiles.of([past.user_id for past in pasts])
+    again = fitted_taste(chosen.columns, chosen.table(attributes), first_tastes(pasts, items), chosen.share)
+    return replace(again, ignored=chosen.ignored)
+
+
+def profiled(profiles: Profiles, pasts: Sequence[History]) -> list[History]:
+    """Give the users who did something and have a profile."""
+    there = profiles.lines([past.user_id for past in pasts]) >= 0
+    return [past for past, known in zip(pasts, there.tolist(), strict=True) if known and len(past)]
+
+
+def first_tastes(pasts: Sequence[History], items: Vectors) -> Doubles:
+    """Give the mean of what users did first, in item vectors without popularity: (U, R - 1) float64."""
+    mean = np.mean(np.concatenate([past.weights for past in pasts]), dtype=np.float64)
+    tastes = np.empty((len(pasts), items.shape[1] - 1))
+    for line, past in enumerate(pasts):
+        counts = 0.5 ** (np.arange(len(past)) / EARLY) * np.where(past.weights < mean, DISLIKED, 1.0)
+        tastes[line] = counts @ items[past.rows, :-1] / counts.sum()
+    return tastes
+
+
+def fitted_taste(
+    columns: tuple[AttributeColumn, ...], attributes: pa.Table, tastes: Doubles, share: float
+) -> ProfileTaste:
+    """Learn the map of U users, (U, R - 1), whose queries have this share as their root mean square length."""
+    lines = lines_of(columns, attributes)
+    means = np.concatenate([_mean_of_known(line) for line in lines]).astype(np.float32)
+    described = centred(lines, means).astype(np.float64)
+    gram = described.T @ described + RIDGE * np.eye(described.shape[1])
+    weights = np.linalg.solve(gram, described.T @ (tastes - tastes.mean(axis=0)))
+    length = np.sqrt(np.mean(np.sum((described @ weights) ** 2, axis=1)))
+    return ProfileTaste(columns, means, (weights / max(length, 1e-12)).astype(np.float32), share)
+
+
+def _mean_of_known(line: Vectors) -> Vectors:
+    known = line.any(axis=1)
+    mean: Vectors = line[known].mean(axis=0) if known.any() else np.zeros(line.shape[1], np.float32)
+    return mean

@@ -1,0 +1,153 @@
+"""Train the neural head: softmax over the candidates of each query, what is relevant sharing the mass."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Vectors
+from indexing.errors import TrainingError
+from retrieval.ranking.heads.neural import FAR, NeuralHead
+from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.ranker_config import HeadConfig
+
+FEWEST = 10  # queries that a head learns from
+
+
+class Examples(NamedTuple):
+    """Candidates of B queries with what became of them.
+
+    Attributes:
+        features: (B, K, F) float32.
+        gains: (B, K) float32, how relevant each is; 0 is not.
+        kept: (B, K) bool, False for padding.
+    """
+
+    features: Vectors
+    gains: Vectors
+    kept: Mask
+
+    def useful(self) -> "Examples":
+        """Give the queries that teach: those with a relevant candidate.
+
+        Raises:
+            TrainingError: When there are fewer than ten.
+        """
+        lines = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
+        if len(lines) < FEWEST:
+            raise TrainingError(f"only {len(lines)} users have a candidate they later took; at least 10 are needed")
+        return Examples(self.features[lines], self.gains[lines], self.kept[lines])
+
+    @classmethod
+    def joined(cls, parts: "list[Examples]") -> "Examples":
+        """Put the queries of several sets below each other, padded to the longest."""
+        longest = max(part.kept.shape[1] for part in parts)
+        room = [(0, 0), (0, 0)]
+
+        def wide(array: NDArray[np.generic]) -> NDArray[np.generic]:
+            return np.pad(array, [room[0], (0, longest - array.shape[1]), *room[: array.ndim - 2]])
+
+        return cls(*(np.concatenate([wide(one) for one in column]) for column in zip(*parts, strict=True)))
+
+
+def train_neural_head(
+    examples: Examples, config: HeadConfig, progress: Callable[[int, int], None] | None = None, work: Path | None = None
+) -> tuple[NeuralHead, TrainingCurve]:
+    """Learn to put relevant candidates first, with several seeds, whose mean is the head.
+
+    Args:
+        examples: Of any users and moments.
+        config: How.
+        progress: Called after each epoch with how many are done, over all seeds, and how many there are.
+        work: Folder in which a training that was killed goes on, with the same result; nothing is kept when None.
+
+    Raises:
+        TrainingError: When fewer than ten queries have a relevant candidate, or the loss is not finite from the start.
+    """
+    useful = examples.useful()
+    name = "" if work is None else digest(asdict(config), *useful)
+    heads, curves = [], []
+    for number in range(config.networks):
+        rng = np.random.default_rng([config.seed, number])
+        network = _Network(useful, config, rng)
+        checkpoint = None if work is None else work / f"head-{name}-{number}.safetensors"
+        before, total = number * network.epochs, config.networks * network.epochs
+        after = None if progress is None else lambda epoch, at=(before, total): progress(at[0] + epoch, at[1])
+        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), after))
+        heads.append(network.head())
+    return NeuralHead.together(heads), curves[0]
+
+
+def scores_by_torch(head: NeuralHead, features: Vectors) -> Vectors:
+    """Give what `NeuralHead.score` gives, in the operations that it was learned by: (…, F) float32 to (…) float32."""
+    mean, scale, linear, w1, b1, w2 = (torch.from_numpy(tensor) for tensor in head.tensors().values())
+    x = ((torch.from_numpy(features) - mean) / scale).clamp_(-FAR, FAR)
+    scores: Vectors = (x @ linear + F.relu(x @ w1 + b1) @ w2).numpy()
+    return scores
+
+
+class _Network:
+    """The torch side of `NeuralHead`."""
+
+    def __init__(self, examples: Examples, config: HeadConfig, rng: np.random.Generator) -> None:
+        self.config, self.count = config, len(examples.features)
+        seen = examples.features[examples.kept]
+        self.mean = torch.from_numpy(seen.mean(axis=0))
+        self.scale = torch.from_numpy(np.maximum(seen.std(axis=0), np.float32(1e-3)))
+        standard = (torch.from_numpy(examples.features) - self.mean) / self.scale
+        self.x = standard.clamp_(-FAR, FAR)
+        self.gains = torch.from_numpy(examples.gains * examples.kept).float()
+        self.padding = torch.from_numpy(~examples.kept)
+        width, hidden = examples.features.shape[2], config.hidden
+        self.linear = torch.zeros(width)
+        self.linear[0] = 1.0  # it starts from the order of the first source
+        self.w1 = torch.from_numpy(rng.normal(0, width**-0.5, (width, hidden)).astype(np.float32))
+        self.b1 = torch.zeros(hidden)
+        self.w2 = torch.from_numpy(rng.normal(0, 0.3 * hidden**-0.5, hidden).astype(np.float32))
+        self.trained = [part.requires_grad_() for part in (self.linear, self.w1, self.b1, self.w2)]
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            self.trained, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.epochs = config.epochs_for(self.count)
+        self.steps = max(1, self.epochs * -(-self.count // config.batch_size))
+
+    def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """Make one pass over the queries; see `Learner`."""
+        shuffled = torch.from_numpy(rng.permutation(self.count))
+        for lines in shuffled.split(self.config.batch_size):
+            self._warm_up_and_cool_down()
+            yield self.loss(lines, rng)
+
+    def valid(self) -> None:
+        """Nothing is held out: the schedule ends by itself."""
+
+    def loss(self, lines: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """Softmax over the candidates of each query; the root of what is relevant weighs the query."""
+        x, gains = self.x[lines], self.gains[lines]
+        hidden = F.relu(x @ self.w1 + self.b1)
+        if rng is not None and self.config.dropout:
+            keep = 1 - self.config.dropout
+            drawn = rng.random((len(lines), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
+            hidden = hidden * (torch.from_numpy(drawn.astype(np.float32)) / keep)
+        scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[lines], -torch.inf)
+        logs = torch.log_softmax(scores, dim=1).masked_fill(self.padding[lines], 0.0)
+        return (-(gains * logs).sum(dim=1) / gains.sum(dim=1).sqrt()).mean()
+
+    def head(self) -> NeuralHead:
+        """Give what was learned for use in numpy."""
+        parts = (self.mean, self.scale, *self.trained)
+        return NeuralHead(*(part.detach().numpy().copy() for part in parts))
+
+    def _warm_up_and_cool_down(self) -> None:
+        """Raise the rate over the first three tenths of all steps, and lower it to nothing over the others."""
+        # Counted by the optimizer, whose state is in a checkpoint.
+        done = float(self.optimizer.state.get(self.w1, {}).get("step", 0)) / self.steps
+        share = done / 0.3 if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * max(share, 0.04)
