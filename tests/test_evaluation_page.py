@@ -1,4 +1,4 @@
-"""The Python of docs/evaluation.md runs in order and prints what it should; its commands and options exist."""
+"""The Python of docs/how-to/evaluation.md runs in order and prints what it should; its commands and options exist."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from retrieval.cli import app
 from retrieval.evaluation import KNOWN_MEASURES
 from tests.toy import ToyEncoder, toy_file
 
-PAGE = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "evaluation.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "scripts" / "benchmarks" / "results"
 LISTED = ROOT / "tests" / "figures"
-PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.stem != "log"}
+SHELVES = ("tutorials", "how-to", "reference", "explanation")
+DOCS = [path for shelf in SHELVES for path in sorted((ROOT / "docs" / shelf).glob("*.md"))]
+PAGES = {path.stem: path for path in (ROOT / "README.md", ROOT / "docs" / "architecture.md", *DOCS)}
 MINUS = "\N{MINUS SIGN}"
 NUMBER = re.compile(rf"(?<![\w@/#.\-])([{MINUS}-]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)?(?:\.\d+)?)(?![\w/])")
 MEASURED_BY = re.compile(r"scripts\.(?:benchmarks|pocket)\.\w+")
@@ -92,6 +94,10 @@ def half_a_step(figure: str) -> float:
         places = len(digits.split(".")[1])
         return 0.00025 if places == 4 and digits.endswith("5") else 0.5 * 10.0**-places
     return 0.5 * 10.0 ** (len(digits) - len(digits.rstrip("0")) if "," in figure else 0)
+
+
+def test_pages_have_different_names() -> None:
+    assert len(PAGES) == len(DOCS) + 2
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,4 +1,4 @@
-"""The Python of docs/filters.md runs in order and prints what it should, and its command reads its filter."""
+"""The Python of docs/how-to/filters.md runs in order and prints what it should, and its command reads its filter."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.filters import field, parse_filter
 
-PAGE = (Path(__file__).parent.parent / "docs" / "filters.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "filters.md").read_text()
 
 
 def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The Python of docs/sources.md runs in order, and its commands exist with their options."""
+"""The Python of docs/how-to/sources.md runs in order, and its commands exist with their options."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from retrieval.cli import app
 
-PAGE = (Path(__file__).parent.parent / "docs" / "sources.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "sources.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

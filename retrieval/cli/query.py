@@ -220,7 +220,7 @@ def rerank(
         Path,
         typer.Argument(
             help="Parquet, CSV or JSON lines with query_id (a user), item_id and score, or best first; or Parquet, one "
-            "line a user, see docs/batch.md."
+            "line a user, see docs/how-to/batch.md."
         ),
     ],
     interactions: Annotated[

@@ -1,4 +1,4 @@
-"""The Python and the rules of docs/diversify.md work on a small bundle."""
+"""The Python and the rules of docs/how-to/diversify.md work on a small bundle."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from retrieval.postprocess.rules import Rules
 from tests.toy import ToyEncoder, toy_file
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "diversify.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "diversify.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

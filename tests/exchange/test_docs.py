@@ -1,4 +1,4 @@
-"""The Python examples of docs/exchange.md run, one after the other."""
+"""The Python examples of docs/how-to/exchange.md run, one after the other."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from indexing.exchange import write_clip_retrieval
 
-DOCS = Path(__file__).parent.parent.parent / "docs" / "exchange.md"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to" / "exchange.md"
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

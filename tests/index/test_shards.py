@@ -230,7 +230,7 @@ def test_the_example_of_the_docs_runs(vectors: Vectors, tmp_path: Path, monkeypa
     Path("vectors").mkdir()
     for number, part in enumerate(np.split(vectors, [3000, 7000])):
         np.save(f"vectors/{number}.npy", part.astype(np.float16))
-    text = (Path(__file__).parent.parent.parent / "docs" / "large.md").read_text()
+    text = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "large.md").read_text()
     example = text.split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {"np": np, "queries": vectors[[0, 5000, 11_999]]}
     exec(compile(example, "large.md", "exec"), names)  # noqa: S102 - the document is ours

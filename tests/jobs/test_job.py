@@ -291,7 +291,7 @@ def test_from_a_log_to_candidates_to_answers_on_the_command_line(
 def test_the_example_of_the_docs_runs(
     bundle: Path, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    docs = (Path(__file__).parents[2] / "docs" / "batch.md").read_text()
+    docs = (Path(__file__).parents[2] / "docs" / "how-to" / "batch.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(bundle, "bundles/shop")

@@ -1,4 +1,4 @@
-"""The Python of docs/preparation.md runs and prints what it should, and its command has these options."""
+"""The Python of docs/how-to/preparation.md runs and prints what it should, and its command has these options."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from retrieval.cli import app
 
-PAGE = (Path(__file__).parents[2] / "docs" / "preparation.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "preparation.md").read_text()
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from retrieval.postprocess.rules import Rules
 from retrieval.retriever.postprocessing import Shape
 
 Diversify = Annotated[
-    str | None, typer.Option(help=f"Pick answers that are varied, too: {', '.join(METHODS)}; see docs/diversify.md.")
+    str | None, typer.Option(help=f"Pick varied answers: {', '.join(METHODS)}; see docs/how-to/diversify.md.")
 ]
 Strength = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="0 is relevance alone, 1 variety alone; .3 when not given.")
