@@ -36,6 +36,7 @@ check: $(INSTALLED)  ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 fix: $(INSTALLED)  ## mend what a tool can mend
 	$(BIN)/ruff check --fix .

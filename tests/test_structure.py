@@ -1,4 +1,4 @@
-"""What keeps the code in shape: one-way imports, a light front door, honest exports, small files."""
+"""What keeps the code in shape: no circles of imports, light front doors, honest exports, small files, plain names."""
 
 import ast
 import importlib
@@ -15,7 +15,16 @@ PACKAGES = ("indexing", "retrieval")
 SOURCES = sorted(path for package in (*PACKAGES, "scripts") for path in (ROOT / package).rglob("*.py"))
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 40
+MOST_ENTRIES = 13  # modules and folders of a folder
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "manager"}
+# File names of an earlier dialect, which nobody could guess.
+RIDDLES = {
+    "lessons", "cut", "moved", "opened", "opening", "block", "blocks", "in_force", "amounts", "words", "judging",
+    "taught", "going_on", "gate", "fitted", "newcomers", "later_stages", "parts", "verdict", "known_answers",
+    "told", "described", "shaping", "sides", "questions", "lookalikes", "tallies", "sealed", "packing", "films",
+    "sounds", "pictures", "goals", "promise", "occupancy", "effort", "exact", "pairs", "pixels", "row_adam", "mining",
+    "closed_form", "search_floor", "upkeep", "asked", "explained", "learn", "listed", "logged", "pushes",
+}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
@@ -35,7 +44,7 @@ def test_file_is_at_home(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     forbidden = {"indexing": {"retrieval", "scripts"}, "retrieval": {"scripts"}, "scripts": set()}[package]
     assert not imported(path) & forbidden
-    assert path.stem not in DRAWERS
+    assert path.stem not in DRAWERS | (RIDDLES if package in PACKAGES else set())
     lines = path.read_text().splitlines()
     assert len(lines) <= LONGEST_FILE
     if package != "scripts":
@@ -45,6 +54,73 @@ def test_file_is_at_home(path: Path) -> None:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
             assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+FOLDERS = sorted(path.parent for package in PACKAGES for path in (ROOT / package).rglob("__init__.py"))
+
+
+def entries(folder: Path) -> set[str]:
+    """Modules and packages of a folder."""
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    return packages | {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+
+
+def imports_within(folder: Path) -> dict[str, set[str]]:
+    """For each entry of a folder the entries beside it that it imports, anywhere but for types alone."""
+    package, beside = ".".join(folder.relative_to(ROOT).parts), entries(folder)
+    found: dict[str, set[str]] = {name: set() for name in beside}
+    for name in beside:
+        files = (folder / name).rglob("*.py") if (folder / name).is_dir() else [folder / f"{name}.py"]
+        for path in files:
+            for module in modules_imported(path):
+                first = module.removeprefix(f"{package}.").split(".")[0] if module.startswith(f"{package}.") else ""
+                if first in beside - {name}:
+                    found[name].add(first)
+    return found
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Full names of what a file imports, names of modules with it, but for what only type checkers read."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_is_small_says_what_it_is_for_and_has_no_circle(folder: Path) -> None:
+    assert len(entries(folder)) <= MOST_ENTRIES
+    assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "") >= 20, "a face says nothing"
+    left = imports_within(folder)
+    while low := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in low:
+            del left[name]
+    assert not left, f"these import each other in a circle: {sorted(left)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_imports_the_face_of_a_folder_that_holds_it(path: Path) -> None:
+    inside = path.relative_to(ROOT).with_suffix("").parts
+    if path.name in ("__init__.py", "__main__.py") or inside[0] not in PACKAGES:
+        return
+    above = {".".join(inside[:deep]) for deep in range(1, len(inside))}
+    for module in modules_imported(path):
+        package, _, name = module.rpartition(".")
+        target = ROOT.joinpath(*module.split("."))
+        if package in above and name:
+            assert target.with_suffix(".py").exists() or target.is_dir(), f"{module}: import it from its module"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

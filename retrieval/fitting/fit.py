@@ -82,8 +82,8 @@ def fit(
 
     Args:
         bundle: Folder of the bundle.
-        interactions: What users did; items that the bundle lacks are left out, and so is what
-            `retrieval.interactions.cleaning.prepare` leaves out. A refresh needs the whole log too, not only the news.
+        interactions: What users did, without items that the bundle lacks and what cleaning leaves out (see
+            `retrieval.interactions.cleaning`). For a refresh too it is the whole log, not only what is new in it.
         config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
         profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
             and published where it does better than what is popular with all.

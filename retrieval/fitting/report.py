@@ -99,7 +99,7 @@ class FitReport:
         preparation: What was left out of the log.
         known: Which interactions of the log are with items that are not in the bundle, and why that may be.
         training: The losses of each part in its last training from the start, and what an adapter costs search; see
-            `retrieval.training.curve.TrainingCurve`.
+            `retrieval.training.loop.TrainingCurve`.
         in_force: The parts of the generation in force afterwards.
         in_time: What the second stage gains where all histories are cut at one moment, new users included; None where
             that was not judged.

@@ -93,8 +93,8 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     Interactions with items that are not in the bundle are left out; see `retrieval.interactions.known_items`. Of a
     user's repeated interactions with an item one is kept, as ``interactions.repeats`` says: the last rating; or the
     last with the sum of the weights; or of events the first of those that weigh most, so that a purchase counts as
-    such, from its own time on, though a view came before, while what comes back later is no longer news. Where a
-    log has no times, the order of a history is drawn, whatever that of the rows.
+    such, from its own time on, though a view came before. Where a log has no times, the order of a history is drawn,
+    whatever that of the rows.
 
     Args:
         interactions: What users did.

@@ -7,7 +7,7 @@ training that was killed and goes on gives the same bits as one that was not.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +20,30 @@ from safetensors.torch import load, save
 from indexing.errors import DamagedFileError, TrainingError
 from indexing.filesystem import fsops
 from retrieval.features.safetensors_metadata import told_in
-from retrieval.training.curve import TrainingCurve
 
 _DIGEST = 32  # bytes of the checksum before a checkpoint
 SMALL, SELDOM = 2**25, 4  # bytes of parameters that are written after each pass, and how seldom larger ones are
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """The losses of one training.
+
+    Attributes:
+        train: Mean loss of the batches of each epoch, while it learned from them.
+        valid: Loss on what was held out: before the first epoch, and after each; empty when nothing was.
+        best: The epoch whose state was kept; 0 is the start.
+        stopped: Why it ended before the last epoch, or "".
+    """
+
+    train: tuple[float, ...]
+    valid: tuple[float, ...]
+    best: int
+    stopped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values."""
+        return asdict(self)
 
 
 class Learner(Protocol):

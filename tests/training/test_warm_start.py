@@ -16,7 +16,7 @@ from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, t
 from retrieval.training.behaviour.next_items import NextItems
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
-from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import TrainingCurve
 from tests.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
 PLAIN = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval.cli.display.terminal import say, show_table
-from retrieval.cli.options.evaluation import Asked
 from retrieval.evaluation import (
     AgainstBaselines,
     Beyond,
@@ -24,6 +23,9 @@ from retrieval.evaluation.breakdown.index_loss import Loss
 from retrieval.evaluation.report.gather import described
 from retrieval.retriever.retriever import Retriever
 
+if TYPE_CHECKING:
+    from retrieval.cli.options.evaluation import Asked
+
 WITH, WITHOUT = "with a history", "without a history"
 
 
@@ -39,7 +41,7 @@ class Measured:
         against: Beside baselines, where they were wanted.
     """
 
-    asked: Asked
+    asked: "Asked"
     found: Evaluation
     slices: Sequence[SliceRow] = ()
     losses: Sequence[Loss] = ()
@@ -57,7 +59,7 @@ class Measured:
         return self.found.to_json() | dict(self.asked.extra) | more | {"baselines": beside}
 
 
-def measure(retriever: Retriever, asked: Asked, *, beyond: bool, sliced: bool, lost: bool) -> Measured:
+def measure(retriever: Retriever, asked: "Asked", *, beyond: bool, sliced: bool, lost: bool) -> Measured:
     """Measure answers.
 
     Args:

@@ -23,8 +23,7 @@ from retrieval.training.adapter.hard_negatives import hard_negatives
 from retrieval.training.adapter.held_out import hold_out
 from retrieval.training.adapter.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
 from retrieval.training.config import AdapterConfig
-from retrieval.training.curve import TrainingCurve
-from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
 
 

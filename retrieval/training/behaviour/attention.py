@@ -21,8 +21,7 @@ from retrieval.models.attention import EPSILON, Attention, Layer
 from retrieval.models.behaviour import Behaviour
 from retrieval.training.behaviour.positions import Window, candidates, wanted, window
 from retrieval.training.config import AttentionConfig
-from retrieval.training.curve import TrainingCurve
-from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.losses import sampled_softmax
 
 _HALF_LIVES = (50.0, 3.0)  # at the start: heads in turn attend far back, and to what was done just now

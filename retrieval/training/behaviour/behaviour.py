@@ -19,7 +19,7 @@ from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
 from retrieval.training.behaviour.next_items import NextItems, learn_next_items
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
-from retrieval.training.curve import TrainingCurve
+from retrieval.training.loop import TrainingCurve
 
 _DAY = 86_400
 _MOST_LEVELS = 8

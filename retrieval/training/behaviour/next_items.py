@@ -17,8 +17,7 @@ from retrieval.models.behaviour import Tower
 from retrieval.training.behaviour.ease import Whitening
 from retrieval.training.behaviour.sparse_adam import RowAdam
 from retrieval.training.config import NextItemsConfig
-from retrieval.training.curve import TrainingCurve
-from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.losses import sampled_softmax
 
 _SPREAD = 0.05  # of random factors: scores start near zero

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from indexing.arrays.types import Mask, Vectors
 from indexing.errors import TrainingError
 from retrieval.ranking.heads.neural import FAR, NeuralHead
-from retrieval.training.curve import TrainingCurve
-from retrieval.training.loop import Schedule, digest, learn
+from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.ranker_config import HeadConfig
 
 FEWEST = 10  # queries that a head learns from
