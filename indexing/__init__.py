@@ -16,8 +16,8 @@ from indexing.encoders import Encoder, EncoderInfo, load_encoder
 from indexing.errors import CommonspaceError
 from indexing.index import IndexConfig
 from indexing.media.audio import SoundLimits
+from indexing.media.files import Kind, Modality
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Kind, Modality
 from indexing.media.video import FilmLimits
 from indexing.store.encode import EncodeConfig
 

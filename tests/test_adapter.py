@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.models import adapter as module
 from retrieval.models.adapter import ADAPTER, CONFIG, Adapter

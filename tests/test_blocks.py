@@ -10,7 +10,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
 from indexing.store.fusion import fuse
 from indexing.store.mapped_vectors import mapped

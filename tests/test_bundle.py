@@ -18,9 +18,9 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, CatalogueError, DamagedFileError, EncoderMismatchError
-from indexing.filesystem.checked_json import seal, unseal
+from indexing.filesystem.checked_files import seal, unseal
 from indexing.index import IndexConfig
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
 from tests.toy import ToyEncoder, picture, toy_file
 

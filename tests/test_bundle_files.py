@@ -20,9 +20,9 @@ from indexing.bundle.maintenance.verify import verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem import write_lock as lock
-from indexing.filesystem.write_lock import writing
-from indexing.media.kind import Modality
+from indexing.filesystem import locks as lock
+from indexing.filesystem.locks import writing
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.retriever import Retriever

@@ -16,7 +16,7 @@ from indexing.catalogue.item_ids import item_id_problem
 from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.base import TableReader
 from indexing.errors import CatalogueError, InputError
-from indexing.media.kind import Kind
+from indexing.media.files import Kind
 
 
 def parquet(folder: Path, rows: list[dict[str, object]], schema: pa.Schema | None = None) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
 from indexing.encoders import base
-from indexing.index.tuning.recall_check import Promise
+from indexing.index.tuning.recall import Promise
 from retrieval import cli
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner

@@ -9,7 +9,7 @@ from indexing.bundle.build import not_embedded
 from indexing.catalogue.columns import Columns
 from indexing.encoders import base
 from indexing.encoders.base import EncoderInfo
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, picture
 

@@ -13,7 +13,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import CURRENT
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
 from tests.faults import FaultyDisk
 from tests.power import Mode

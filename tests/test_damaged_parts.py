@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from indexing.errors import DamagedFileError
-from indexing.index.tuning.recall_check import Promise
-from indexing.media.kind import Modality
+from indexing.index.tuning.recall import Promise
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from retrieval.features.column_encoders import columns_of
 from retrieval.features.item_features import Description

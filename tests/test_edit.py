@@ -27,7 +27,7 @@ from indexing.errors import (
     UnknownItemError,
 )
 from indexing.index import build_index
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, picture, toy_file

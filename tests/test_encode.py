@@ -15,8 +15,8 @@ from indexing.arrays.vectors import unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
+from indexing.media.files import Modality
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Modality
 from indexing.store.encode import EncodeConfig, EncodeReport, encode_catalogue
 from indexing.store.store import EmbeddingStore, read_shard
 from tests.toy import COLOURS, DIM, ToyEncoder, picture, toy_file

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from retrieval.candidates import Candidates
 from retrieval.models.adapter import Adapter

@@ -9,7 +9,7 @@ import pytest
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval import Retriever, fit
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules import Boost, Pin, Rules

@@ -10,7 +10,7 @@ import pytest
 
 from indexing.errors import BundleLockedError
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 
 
 def test_a_stream_is_hashed_while_it_is_written(tmp_path: Path) -> None:

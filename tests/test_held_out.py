@@ -4,7 +4,7 @@ import numpy as np
 
 from indexing.arrays.vectors import unit
 from indexing.bundle.index_files import held_out_queries
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 
 

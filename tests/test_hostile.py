@@ -15,8 +15,8 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
 from indexing.media.decode import Decoded, Task, Unusable
+from indexing.media.files import Kind, Modality
 from indexing.media.image_form import ImageForm
-from indexing.media.kind import Kind, Modality
 from indexing.media.pool import DecodePool, processor_seconds
 from indexing.store.encode import EncodeConfig, encode_catalogue
 from indexing.store.store import EmbeddingStore

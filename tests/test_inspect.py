@@ -24,7 +24,7 @@ from indexing.diagnostics.inspect import Inspection, inspect_catalogue
 from indexing.diagnostics.inspect_page import inspection_page
 from indexing.diagnostics.near_duplicates import near_groups
 from indexing.errors import InputError
-from indexing.media.difference_hash import difference_hash
+from indexing.media.images import difference_hash
 from retrieval.cli import app
 from tests.toy import picture
 

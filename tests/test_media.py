@@ -18,7 +18,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio
 from indexing.errors import EncoderError, InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.retriever.retriever import Retriever
 from tests.test_films import film
 from tests.tiny_models import tiny_clap

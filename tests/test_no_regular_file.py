@@ -13,9 +13,8 @@ from indexing.errors import CommonspaceError
 from indexing.exchange.array_files import read_array, read_parquet
 from indexing.media.audio import SoundLimits, UnusableSound, read_sound
 from indexing.media.decode import Task, Unusable
-from indexing.media.files import no_file
+from indexing.media.files import Kind, no_file
 from indexing.media.images import PictureLimits, UnusablePicture, read_picture
-from indexing.media.kind import Kind
 from indexing.media.pool import DecodePool
 from indexing.media.video import UnusableFilm, frames_of
 from retrieval.batch import ParquetFiles

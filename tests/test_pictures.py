@@ -11,8 +11,7 @@ from PIL import Image, features
 
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.media.image_formats import webp_size
-from indexing.media.images import MOST_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb
+from indexing.media.images import MOST_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb, webp_size
 
 LIMITS = PictureLimits()
 WHITE = [255, 255, 255]

@@ -14,7 +14,7 @@ from indexing.bundle.edits.edit import delete
 from indexing.bundle.maintenance.verify import verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
-from indexing.filesystem.checked_json import seal, unseal
+from indexing.filesystem.checked_files import seal, unseal
 from indexing.store.encode import EncodeConfig
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file

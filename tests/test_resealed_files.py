@@ -12,11 +12,10 @@ from safetensors.numpy import save
 
 from indexing.bundle.change_log import Batch, read_batch
 from indexing.errors import DamagedFileError
-from indexing.filesystem.content_hash import HASH_BYTES
-from indexing.filesystem.damaged_files import finite_tensors
+from indexing.filesystem.checked_files import HASH_BYTES, finite_tensors
 from indexing.index.search import check_scores
 from indexing.index.tuning.build import load_index
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.ledger import _plain
 from indexing.store.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from retrieval.ranking.heads import NeuralHead
@@ -168,7 +167,7 @@ def test_an_index_that_does_not_fit_itself_is_refused(tmp_path: Path, make: obje
 
 
 def test_rows_beyond_the_index_are_refused() -> None:
-    from indexing.index.backends.filtered_scan import check_found
+    from indexing.index.backends.faiss_base import check_found
 
     assert check_found(np.array([[-1, 3]]), 4).tolist() == [[-1, 3]]
     with pytest.raises(DamagedFileError, match="the index gives row 4 of 4"):

@@ -13,7 +13,7 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, InputError
-from indexing.filesystem.checked_json import seal, unseal
+from indexing.filesystem.checked_files import seal, unseal
 from retrieval.fitting.fit import fit
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import ALL_ALIKE, UserModel

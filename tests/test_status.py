@@ -15,7 +15,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import INDEX, PROMISE
 from indexing.bundle.manifest import MANIFEST
 from indexing.catalogue.catalogue import Catalogue
-from indexing.filesystem.checked_json import seal, unseal
+from indexing.filesystem.checked_files import seal, unseal
 from indexing.index import IndexConfig
 from retrieval.cli import main
 from retrieval.retriever.index_status import DegradedIndexWarning

@@ -7,8 +7,8 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, ShapeError
-from indexing.filesystem.content_hash import content_hash
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import content_hash
+from indexing.media.files import Modality
 from indexing.store.store import Embedding, EmbeddingStore
 
 

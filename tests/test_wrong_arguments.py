@@ -14,7 +14,7 @@ from indexing import Catalogue, build_bundle
 from indexing.arrays.types import Vectors
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import CommonspaceError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval import Interactions, Profiles, Retriever, evaluate, fit
 from retrieval.postprocess.rules import Boost
 from tests.groups import COUNT, SIZE, SMALL, STAGE, walks

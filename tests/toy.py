@@ -15,8 +15,8 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.encoders.base import EncoderInfo
 from indexing.encoders.inference.batching import well_formed
+from indexing.media.files import Modality
 from indexing.media.images import to_rgb
-from indexing.media.kind import Modality
 
 COLOURS = {"red": (255, 10, 30), "green": (20, 245, 5), "blue": (0, 35, 250), "white": (250, 240, 255)}
 SHAPES = ("mug", "shoe", "lamp", "book", "chair")

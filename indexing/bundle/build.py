@@ -27,9 +27,9 @@ from indexing.encoders.golden import golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from indexing.index import IndexConfig
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
 from indexing.runtime.progress import progress as working
 from indexing.store.collect import collected

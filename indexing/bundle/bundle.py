@@ -25,7 +25,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
 from indexing.errors import BundleError, DamagedFileError
 from indexing.index import VectorIndex
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_names, check_path
 from indexing.store.fusion import ModalityVectors
 from indexing.store.store import Parts

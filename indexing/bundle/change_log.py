@@ -23,9 +23,8 @@ from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_json import WAY_OUT, read_whole
-from indexing.filesystem.damaged_files import read_as
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import WAY_OUT, read_as, read_whole
+from indexing.media.files import Modality
 from indexing.store.store import Parts, sound_embeddings, sound_table
 
 LOG = "log"

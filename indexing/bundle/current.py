@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_json import WAY_OUT, seal, unseal
+from indexing.filesystem.checked_files import WAY_OUT, seal, unseal
 
 CURRENT, COPY = "CURRENT", "CURRENT.copy"
 LONGEST_HISTORY = 20

@@ -16,11 +16,10 @@ from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.golden import check_golden
 from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_json import WAY_OUT, read_whole
-from indexing.filesystem.damaged_files import finite_tensors, read_as
-from indexing.filesystem.read_lock import reading
+from indexing.filesystem.checked_files import WAY_OUT, finite_tensors, read_as, read_whole
+from indexing.filesystem.locks import reading
 from indexing.index import VectorIndex, load_index
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
 from indexing.store.collect import collected
 from indexing.store.fusion import ModalityVectors

@@ -12,8 +12,7 @@ from indexing.bundle.generation import INDEX, PROMISE
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
 from indexing.index import IndexConfig, Queries, VectorIndex, build_index
-from indexing.index.tuning.recall import Asked
-from indexing.index.tuning.recall_check import Promise
+from indexing.index.tuning.recall import Asked, Promise
 from indexing.store.fusion import ModalityVectors
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import BundleError, DamagedFileError
-from indexing.filesystem.checked_json import WAY_OUT, misfit, seal, unseal
+from indexing.filesystem.checked_files import WAY_OUT, misfit, seal, unseal
 from indexing.index.config import IndexConfig
 
 FORMAT_VERSION = 2

@@ -29,8 +29,7 @@ from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.read_lock import unread
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import unread, writing
 from indexing.index.tuning.recall import Asked
 from indexing.store.fusion import ModalityVectors
 

@@ -19,7 +19,7 @@ from indexing.catalogue.languages import UNKNOWN as UNTOLD
 from indexing.catalogue.languages import guess_language
 from indexing.encoders.base import Encoder, KnowsTokens
 from indexing.errors import examples
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 MOST_TEXTS = 2_000
 ALIKE = 0.999  # cosine over which nobody tells two texts apart by their vectors

@@ -14,7 +14,7 @@ from indexing.bundle.change_log import Batch
 from indexing.bundle.generation import Generation
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_json import WAY_OUT
+from indexing.filesystem.checked_files import WAY_OUT
 from indexing.store.store import read_shard
 
 

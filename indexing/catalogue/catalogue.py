@@ -26,7 +26,7 @@ from indexing.catalogue.readers.whole_ids import with_whole_ids
 from indexing.catalogue.validation import Scan, scan
 from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
 from indexing.errors import CatalogueError, InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_flag, check_path, check_whole
 
 __all__ = ["Catalogue", "Columns", "Item"]

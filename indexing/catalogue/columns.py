@@ -21,7 +21,7 @@ from indexing.catalogue.attribute_types import (
     why_left_out,
 )
 from indexing.errors import CatalogueError, InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind, check_names
 
 __all__ = [

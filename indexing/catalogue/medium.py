@@ -7,7 +7,7 @@ from typing import Any
 
 from indexing.catalogue.cleaning import file_reference, file_value, shown_name
 from indexing.catalogue.columns import Columns
-from indexing.media.kind import Kind
+from indexing.media.files import Kind
 
 BAR = "|"
 SEPARATORS = (BAR, ";", ",")  # of several paths in one value

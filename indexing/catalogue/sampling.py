@@ -16,10 +16,9 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.base import Reader
 from indexing.errors import InputError
-from indexing.filesystem.content_hash import content_hash
-from indexing.media.files import UnusableFile
+from indexing.filesystem.checked_files import content_hash
+from indexing.media.files import Kind, UnusableFile
 from indexing.media.images import PictureLimits, read_picture
-from indexing.media.kind import Kind
 
 ROWS = 64  # at once, since pictures are read with them
 

@@ -16,7 +16,7 @@ from indexing.arrays.types import Mask, Vectors
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
 from indexing.catalogue.readers.base import Reader
 from indexing.errors import CatalogueError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 ROWS = 4096
 

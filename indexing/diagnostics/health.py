@@ -23,7 +23,7 @@ from indexing.diagnostics.geometry import (
     spectrum,
     unusable,
 )
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from indexing.store.store import EmbeddingStore
 

@@ -18,8 +18,8 @@ from indexing.catalogue.medium import media_in
 from indexing.catalogue.validation import NOTHING, IdJudge
 from indexing.diagnostics.inspect_counts import EXAMPLES, Pictures, Texts, quantiles
 from indexing.errors import InputError
+from indexing.media.files import Kind
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Kind
 
 ROWS = 64  # at once, since pictures and sounds are read with them
 MEMBERS = 6  # of a group, as examples

@@ -14,8 +14,8 @@ from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.languages import guess_language
 from indexing.diagnostics.near_duplicates import equal_groups, near_groups
 from indexing.media.decode import Task, Unusable
+from indexing.media.files import Kind
 from indexing.media.images import PictureLimits, UnusablePicture, read_picture
-from indexing.media.kind import Kind
 from indexing.store.shared_pool import decode_all
 
 EXAMPLES = 20

@@ -12,8 +12,8 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.cleaning import clean_text
 from indexing.catalogue.medium import media_in
 from indexing.diagnostics.inspect import Groups, Inspection, numbered_rows
+from indexing.media.files import Kind
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Kind
 from indexing.store.shared_pool import thumbnail
 
 SIDE = 112  # pixels of a thumbnail

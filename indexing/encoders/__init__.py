@@ -7,8 +7,7 @@ from pathlib import Path
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo
 from indexing.errors import EncoderError, UnknownEncoderError
 from indexing.runtime.arguments import check_kind
-from indexing.runtime.fork_guard import require_own_threads
-from indexing.runtime.threads import wait_asleep
+from indexing.runtime.threads import require_own_threads, wait_asleep
 
 __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 

@@ -12,8 +12,8 @@ from PIL import Image
 from indexing.arrays.types import Vectors
 from indexing.errors import EncoderError, InputError
 from indexing.media.audio import Sound
+from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
-from indexing.media.kind import Modality
 from indexing.runtime.arguments import check_mapping, shown
 
 PRECOMPUTED = "vectors:"

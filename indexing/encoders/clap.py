@@ -24,7 +24,7 @@ from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, 
 from indexing.encoders.inference.hub import tried
 from indexing.encoders.inference.remote_code import REFUSED
 from indexing.media.audio import Sound
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 FAMILIES = ("clap",)
 AUDIO_BATCH = 8  # windows; a spectrogram of ten seconds is as large as a picture, its activations larger

@@ -7,7 +7,7 @@ from indexing.arrays.types import Vectors
 from indexing.encoders.base import Encoder, with_audio
 from indexing.errors import EncoderMismatchError
 from indexing.media.audio import Sound
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 TEXTS = (
     "a red mug",

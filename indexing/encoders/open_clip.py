@@ -31,9 +31,9 @@ from indexing.encoders.inference.normalise import normaliser
 from indexing.encoders.inference.precision import AUTO, EXACT, device_of, in_precision
 from indexing.encoders.inference.remote_code import check_settings, no_remote_code
 from indexing.errors import EncoderError
+from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
 from indexing.media.images import to_rgb
-from indexing.media.kind import Modality
 
 IMAGE_BATCH = 32
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

@@ -16,7 +16,7 @@ from indexing.encoders.alignment.separate_encoder import SpacesEncoder, separate
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import PRECOMPUTED, SEPARATE, EncoderInfo
 from indexing.errors import EncoderError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 LONGEST_LABEL = 100
 APART = SEPARATE.removeprefix(PRECOMPUTED)

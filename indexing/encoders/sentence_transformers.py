@@ -24,8 +24,8 @@ from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, 
 from indexing.encoders.inference.hub import one_line
 from indexing.encoders.inference.remote_code import check_settings
 from indexing.errors import EncoderError, import_extra
+from indexing.media.files import Modality
 from indexing.media.images import to_rgb
-from indexing.media.kind import Modality
 
 # What a model is made of: no pickles, no code, no copies for other runtimes.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")

@@ -20,9 +20,9 @@ from indexing.encoders.inference.hub import tried
 from indexing.encoders.inference.normalise import normaliser
 from indexing.encoders.inference.precision import AUTO, EXACT, device_of, in_precision
 from indexing.encoders.inference.remote_code import REFUSED
+from indexing.media.files import Modality
 from indexing.media.image_form import FILTERS, ImageForm, Pixels
 from indexing.media.images import to_rgb
-from indexing.media.kind import Modality
 
 INTERPOLATIONS = {int(number): name for name, number in FILTERS.items()}
 IMAGE_BATCH = 32

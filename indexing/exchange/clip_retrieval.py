@@ -27,7 +27,7 @@ from indexing.errors import CatalogueError, InputError, SeparateSpacesError, exa
 from indexing.exchange.array_files import new_folder, read_array, read_parquet, write_array
 from indexing.exchange.imported_items import Embedded
 from indexing.filesystem import fsops
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from indexing.store.store import parquet_bytes
 

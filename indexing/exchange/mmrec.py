@@ -30,8 +30,7 @@ from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.errors import CatalogueError, InputError, examples
 from indexing.exchange.array_files import new_folder, read_array, write_array
 from indexing.filesystem import fsops
-from indexing.media.files import no_file
-from indexing.media.kind import Modality
+from indexing.media.files import Modality, no_file
 
 FEATURES = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}
 ITEM_MAPPING, USER_MAPPING = "i_id_mapping.csv", "u_id_mapping.csv"

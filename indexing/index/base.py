@@ -8,9 +8,9 @@ import numpy as np
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.errors import ShapeError
-from indexing.index.search_params import Efforts
+from indexing.index.config import Efforts
 from indexing.runtime.arguments import check_whole
-from indexing.runtime.fork_guard import require_own_threads
+from indexing.runtime.threads import require_own_threads
 
 
 @runtime_checkable

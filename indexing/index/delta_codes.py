@@ -16,14 +16,13 @@ import numpy as np
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.errors import InputError
-from indexing.index.backends.codecs import scanning
-from indexing.index.backends.filtered_scan import check_found, misses, selector
+from indexing.index.backends.faiss_base import check_found, misses, scanning, selector
 from indexing.index.backends.flat import best, scanned
 from indexing.index.base import VectorIndex, check_search, padded
 from indexing.index.config import IndexConfig
 from indexing.index.tuning.families import FLAT_UP_TO
 from indexing.index.tuning.recall import Judged, Queries
-from indexing.runtime.fork_guard import about_to_compute
+from indexing.runtime.threads import about_to_compute
 
 # So many vectors are scanned in about a millisecond, which is what a search of codes takes.
 LEAST = 4096

@@ -1,8 +1,31 @@
-"""Reading a file that anyone may have sent, given by its bytes or its path."""
+"""What a file is, and reading one that anyone may have sent, given by its bytes or its path."""
 
 import errno
 import stat
+from enum import StrEnum
 from pathlib import Path
+
+
+class Modality(StrEnum):
+    """What an embedding was made from."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class Kind(StrEnum):
+    """What a file is."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+    @property
+    def modality(self) -> Modality:
+        """The modality of its embeddings: the frames of a film are pictures."""
+        return Modality.AUDIO if self is Kind.AUDIO else Modality.IMAGE
+
 
 _KINDS = {
     stat.S_ISDIR: "a folder",

@@ -15,10 +15,8 @@ from typing import IO
 import numpy as np
 
 from indexing.errors import DecoderError, import_extra
-from indexing.media.decode import Decoded, Task, Unusable, decode
-from indexing.media.files import size_of, unreadable
-from indexing.media.kind import Kind
-from indexing.media.worker import HEADER, KINDS, MODULES, READY, REQUEST
+from indexing.media.decode import HEADER, KINDS, MODULES, READY, REQUEST, Decoded, Task, Unusable, decode
+from indexing.media.files import Kind, size_of, unreadable
 
 SECONDS = 10.0
 PATIENCE = 6  # times as long by the clock, for a worker that does nothing or must share the processor
@@ -104,7 +102,7 @@ class _Worker:
             sys.executable,
             "-P",  # nothing is imported from the folder that the user happens to be in
             "-c",
-            "from indexing.media.worker import main; main()",
+            "from indexing.media.decode import main; main()",
             json.dumps(task.to_json()),
             str(memory),
         ]
@@ -141,7 +139,7 @@ class _Worker:
                 return self._start()
         raise DecoderError(
             f"a process that decodes files did not start within {START_SECONDS:g} s, twice: `{sys.executable} -c "
-            f"'import indexing.media.worker'` says why, or decode without processes (workers=0)"
+            f"'import indexing.media.decode'` says why, or decode without processes (workers=0)"
         )
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -1,12 +1,52 @@
-"""How many threads compute, and how they wait for each other.
+"""How many threads compute, how they wait for each other, and an error instead of a deadlock after a fork.
 
-As many as the process has cores: by its affinity, and by the quota of the control group of a container. They wait
-asleep, so that a busy machine is not kept busier by those who wait.
+As many compute as the process has cores: by its affinity, and by the quota of the control group of a container. They
+wait asleep, so that a busy machine is not kept busier by those who wait. torch and FAISS compute in pools of threads,
+which a fork does not take along: the child would wait for ever for threads that it has not got. A process that is
+forked before anything was computed is free to compute.
 """
 
 import math
 import os
 from pathlib import Path
+
+from indexing.errors import ForkedProcessError
+
+_state = {"computed": False, "forked": False}
+
+
+def about_to_compute(threads: int) -> None:
+    """Say that a pool of so many threads is about to be used; one thread alone needs no pool.
+
+    Raises:
+        ForkedProcessError: In a child of a process that has used one.
+    """
+    require_own_threads()
+    if threads > 1:
+        _state["computed"] = True
+
+
+def require_own_threads() -> None:
+    """Check that this process is none that was forked after its parent had computed.
+
+    Raises:
+        ForkedProcessError: When it is.
+    """
+    if _state["forked"]:
+        raise ForkedProcessError(
+            "this process was forked after its parent had encoded or searched, and would wait for ever for threads "
+            "that it has not got; start it by spawn or forkserver (multiprocessing.get_context('spawn')), load in each "
+            "process (without gunicorn's --preload), or set OMP_NUM_THREADS=1 before the parent starts"
+        )
+
+
+def _in_child() -> None:
+    _state["forked"] = _state["forked"] or _state["computed"]
+
+
+if hasattr(os, "register_at_fork"):  # only where processes fork
+    os.register_at_fork(after_in_child=_in_child)
+
 
 WAITING = "OMP_WAIT_POLICY"
 SPINNING = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # who sets one of these has decided how threads wait

@@ -1,7 +1,7 @@
 """Vectors of all items, collected from the shards of a store."""
 
 from indexing.catalogue.item_ids import ItemIds
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from indexing.store.store import EmbeddingStore
 

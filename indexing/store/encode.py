@@ -17,8 +17,8 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders.base import Encoder, PixelEncoder
 from indexing.media.audio import SoundLimits
 from indexing.media.decode import Task
+from indexing.media.files import Modality
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Modality
 from indexing.media.pool import MEMORY, SECONDS, DecodePool
 from indexing.media.video import FilmLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole

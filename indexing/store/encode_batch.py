@@ -17,10 +17,9 @@ from indexing.arrays.types import Vectors
 from indexing.catalogue.catalogue import Item
 from indexing.catalogue.medium import Medium
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio
-from indexing.filesystem.content_hash import HASH_BYTES, content_hash
+from indexing.filesystem.checked_files import HASH_BYTES, content_hash
 from indexing.media.decode import Decoded, Unusable
-from indexing.media.files import named, size_of, unreadable
-from indexing.media.kind import Kind, Modality
+from indexing.media.files import Kind, Modality, named, size_of, unreadable
 from indexing.media.pool import DecodePool
 from indexing.store.store import Embedding, EmbeddingStore
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 ROWS = 16_384  # at a time, so that what is computed on the way stays small
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from indexing.filesystem.content_hash import HASH_BYTES
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import HASH_BYTES
+from indexing.media.files import Modality
 
 _LINE_BITS = 32
 _HASH = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")

@@ -11,7 +11,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
 from indexing.filesystem import fsops
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.collect import collected
 from indexing.store.fusion import ModalityVectors, fuse
 from indexing.store.store import EmbeddingStore

@@ -7,8 +7,8 @@ from indexing.catalogue.vectors import VectorBatch, half_units
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import Encoder
-from indexing.filesystem.content_hash import content_hash
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import content_hash
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeReport, Progressed
 from indexing.store.store import Embedding, EmbeddingStore
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from indexing.encoders.base import AudioEncoder, Encoder, PixelEncoder
 from indexing.media.decode import Decoded, Task, Unusable
+from indexing.media.files import Kind
 from indexing.media.images import PictureLimits, UnusablePicture, read_picture
-from indexing.media.kind import Kind
 from indexing.media.pool import DecodePool
 
 WORKERS = 2  # for each task; a second one starts when two threads ask at once

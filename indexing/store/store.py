@@ -24,9 +24,8 @@ from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_json import WAY_OUT, read_whole
-from indexing.filesystem.damaged_files import read_as
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import WAY_OUT, read_as, read_whole
+from indexing.media.files import Modality
 from indexing.store.ledger import Known, Ledger
 
 ENCODED, QUARANTINED = "encoded", "quarantined"

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
 from retrieval.batch.answering import SCHEMA, Answers, BatchConfig, Step, answers, steps_of
 from retrieval.batch.input_rows import Source

@@ -30,7 +30,7 @@ from indexing.bundle.maintenance.compact import compact
 from indexing.bundle.publish import FITTING
 from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from indexing.index.config import parse_bytes
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates

@@ -9,7 +9,7 @@ import numpy as np
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.manifest import MANIFEST
 from indexing.errors import InputError, TrainingError, examples
-from indexing.filesystem.damaged_files import read_as
+from indexing.filesystem.checked_files import read_as
 from indexing.runtime.arguments import check_number, check_whole
 from retrieval.features.item_features import Description
 from retrieval.fitting.fitted_model import Block, Fitted

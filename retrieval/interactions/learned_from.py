@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from indexing.arrays.types import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, LeakError, examples
-from indexing.filesystem.damaged_files import read_as
+from indexing.filesystem.checked_files import read_as
 from retrieval.interactions.histories import History
 
 LEARNED_FROM = "learned_from.safetensors"

@@ -12,8 +12,8 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import fsops
-from indexing.filesystem.damaged_files import finite_tensors, read_as
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import finite_tensors, read_as
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from retrieval.models.modality_gate import ModalityGate
 

@@ -16,7 +16,7 @@ from indexing.arrays.ragged import ages, lengths_of, together, weighted
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, ShapeError
-from indexing.filesystem.damaged_files import finite_tensors, read_as
+from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.feature_matrix import Described
 from retrieval.models.attention import Attention
 from retrieval.models.cold_start import Predictor

@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from indexing.arrays.types import Vectors
 from indexing.errors import DamagedFileError, InputError
-from indexing.filesystem.damaged_files import finite_tensors, read_as
+from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_of, read_column
 from retrieval.features.safetensors_metadata import told_in
 

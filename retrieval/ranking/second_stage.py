@@ -15,7 +15,7 @@ from indexing.arrays.ragged import lengths_of
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, InputError
-from indexing.filesystem.damaged_files import finite_tensors, read_as
+from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates

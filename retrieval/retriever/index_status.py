@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from indexing.arrays.types import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
-from indexing.filesystem.checked_json import WAY_OUT
-from indexing.filesystem.damaged_files import read_as
-from indexing.index.tuning.recall_check import Promise
+from indexing.filesystem.checked_files import WAY_OUT, read_as
+from indexing.index.tuning.recall import Promise
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes

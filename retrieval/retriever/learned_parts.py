@@ -13,8 +13,7 @@ from indexing.bundle.maintenance.repair import RepairReport
 from indexing.bundle.maintenance.repair import repair as repair_bundle
 from indexing.bundle.manifest import MANIFEST
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_json import WAY_OUT
-from indexing.filesystem.damaged_files import read_as
+from indexing.filesystem.checked_files import WAY_OUT, read_as
 from indexing.index import Queries
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.features.item_features import DESCRIPTION, Description

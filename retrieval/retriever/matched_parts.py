@@ -7,7 +7,7 @@ import numpy as np
 from indexing.arrays.vectors import unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.candidates import Candidates
 
 

@@ -14,9 +14,8 @@ from indexing.encoders.inference.batching import checked_texts
 from indexing.errors import InputError, ShapeError
 from indexing.media.audio import Sound, read_sound
 from indexing.media.decode import Task, Unusable
-from indexing.media.files import UnusableFile, named
+from indexing.media.files import Kind, UnusableFile, named
 from indexing.media.images import read_picture
-from indexing.media.kind import Kind
 from indexing.runtime.arguments import check_array, plural, shown
 from indexing.store.shared_pool import decode_all, task_for
 

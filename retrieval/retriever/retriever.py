@@ -10,7 +10,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
 from indexing.index.base import check_k
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import plural
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed

@@ -11,7 +11,7 @@ from indexing.errors import EncoderError, InputError, SeparateSpacesError
 from indexing.index import VectorIndex
 from indexing.index.base import check_search, merged, padded
 from indexing.index.search import retrieve
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
 from indexing.store.fusion import ModalityVectors
 

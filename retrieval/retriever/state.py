@@ -11,7 +11,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_json import WAY_OUT
+from indexing.filesystem.checked_files import WAY_OUT
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.runtime.arguments import check_kind

@@ -44,7 +44,7 @@ from indexing.bundle.maintenance.verify import verify
 from indexing.bundle.manifest import MANIFEST
 from indexing.encoders import load_encoder
 from indexing.errors import CommonspaceError
-from indexing.filesystem.checked_json import CHECKSUM, seal
+from indexing.filesystem.checked_files import CHECKSUM, seal
 from indexing.index import IndexConfig
 from retrieval import Retriever, fit
 from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig

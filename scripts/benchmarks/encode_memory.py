@@ -23,8 +23,8 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders.base import EncoderInfo
+from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
-from indexing.media.kind import Modality
 from indexing.store.encode import encode_catalogue
 from indexing.store.store import EmbeddingStore
 from scripts.benchmarks.record import keep

@@ -4,12 +4,10 @@ from statistics import median
 from typing import Any
 
 from indexing.index.base import TunableIndex
-from indexing.index.config import IndexConfig
-from indexing.index.search_params import Effort, Efforts
+from indexing.index.config import Effort, Efforts, IndexConfig
 from indexing.index.tuning.families import Family
 from indexing.index.tuning.recall import Judged
-from indexing.index.tuning.trial import Trial, attempt
-from indexing.index.tuning.tune import ladders
+from indexing.index.tuning.trial import Trial, attempt, ladders
 from scripts.benchmarks.catalogues import Catalogue
 
 ROUNDS = 3

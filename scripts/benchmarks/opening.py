@@ -19,9 +19,9 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex
-from indexing.index.backends.faiss_io import read_faiss
+from indexing.index.backends.faiss_base import read_faiss
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.search_params import Effort
+from indexing.index.config import Effort
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep
 

@@ -24,7 +24,7 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.training.config import AdapterConfig
 from scripts.benchmarks.geometry import read_pairs

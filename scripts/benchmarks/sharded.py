@@ -21,8 +21,7 @@ import numpy as np
 from indexing.arrays.types import Vectors
 from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
 from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
-from indexing.index.config import parse_bytes
-from indexing.index.search_params import Effort
+from indexing.index.config import Effort, parse_bytes
 from scripts.benchmarks.geometry import draw, read_pairs
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.record import keep

@@ -25,7 +25,7 @@ from indexing.catalogue.columns import Columns
 from indexing.catalogue.readers.base import TableReader
 from indexing.encoders.alignment.fit_separate_spaces import learn_spaces
 from indexing.encoders.alignment.separate_spaces import Spaces
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.models.user_model import UserModel
 from scripts.benchmarks.centring import Cloud, concatenated, interval

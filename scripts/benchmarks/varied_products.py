@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from indexing.arrays.types import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate

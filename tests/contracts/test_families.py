@@ -12,7 +12,7 @@ from indexing.index import load_index
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.search_params import Effort, Efforts
+from indexing.index.config import Effort, Efforts
 from indexing.index.tuning.families import EVERY, Family
 from tests.agree import assert_lists_agree
 

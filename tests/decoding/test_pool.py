@@ -15,9 +15,9 @@ from PIL import Image
 
 from indexing.errors import DecoderError, MissingExtraError
 from indexing.media.decode import Decoded, Task, Unusable, decode
+from indexing.media.files import Kind
 from indexing.media.image_form import ImageForm
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Kind
 from indexing.media.pool import MEMORY, DecodePool, _Worker
 from indexing.store.encode import _workers
 from indexing.store.shared_pool import decode_all, shared_pool

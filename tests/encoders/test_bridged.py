@@ -16,7 +16,7 @@ from indexing.encoders.base import EncoderInfo, require
 from indexing.encoders.golden import check_golden, golden_images, golden_vectors
 from indexing.errors import DamagedFileError, EncoderError, InputError
 from indexing.media.audio import Sound
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from tests.tiny_models import tiny_clap
 from tests.toy import DIM, ToyEncoder
 

@@ -15,7 +15,7 @@ from indexing.encoders import AudioEncoder, Encoder, load_encoder
 from indexing.encoders.base import EncoderInfo, with_audio
 from indexing.encoders.golden import check_golden, golden_sounds, golden_vectors
 from indexing.errors import EncoderError, EncoderMismatchError, ShapeError, VectorError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from tests.tiny_models import tiny_clap, tiny_clip
 from tests.toy import ToyEncoder
 

@@ -16,7 +16,7 @@ from transformers import CLIPProcessor
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.golden import check_golden, golden_images, golden_vectors
 from indexing.errors import EncoderError, MissingExtraError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from tests.tiny_models import tiny_bert, tiny_clip
 
 library = pytest.importorskip("sentence_transformers")

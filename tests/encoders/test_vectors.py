@@ -19,8 +19,8 @@ from indexing.catalogue.columns import Columns, NamedColumns
 from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.golden import check_golden, golden_vectors
 from indexing.errors import CatalogueError, EncoderError, EncoderMismatchError, InputError
-from indexing.filesystem.content_hash import content_hash
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import content_hash
+from indexing.media.files import Modality
 from indexing.store.store import EmbeddingStore
 from retrieval import FitConfig, cli
 from retrieval.fitting.fit import fit

@@ -15,7 +15,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import CatalogueError, InputError
 from indexing.exchange import read_clip_retrieval, write_clip_retrieval
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 

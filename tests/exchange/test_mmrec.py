@@ -14,7 +14,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import CatalogueError, InputError
 from indexing.exchange import read_mmrec, write_mmrec
 from indexing.exchange.mmrec import split_by_time
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.interactions.interactions import Interactions
 from tests.toy import ToyEncoder, toy_file
 

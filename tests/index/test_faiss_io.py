@@ -16,7 +16,7 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index import FlatIndex, VectorIndex, load_index
 from indexing.index.backends.faiss import FaissIndex
-from indexing.index.backends.faiss_io import faiss_bytes, read_faiss, write_faiss
+from indexing.index.backends.faiss_base import faiss_bytes, read_faiss, write_faiss
 from indexing.index.backends.ivf import IvfIndex
 from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered
@@ -57,7 +57,7 @@ def test_a_mapped_index_answers_the_same_also_when_its_file_is_replaced_and_remo
 OPENING = """
 import re, sys
 from pathlib import Path
-from indexing.index.backends.faiss_io import read_faiss
+from indexing.index.backends.faiss_base import read_faiss
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

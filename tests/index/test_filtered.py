@@ -13,10 +13,9 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.index import FlatIndex, VectorIndex
 from indexing.index.backends.faiss import FaissIndex
-from indexing.index.backends.filtered_scan import scan
-from indexing.index.backends.ivf import IvfIndex
-from indexing.index.backends.list_occupancy import Occupancy
-from indexing.index.search_params import Effort
+from indexing.index.backends.faiss_base import scan
+from indexing.index.backends.ivf import IvfIndex, Occupancy
+from indexing.index.config import Effort
 from tests.agree import assert_lists_agree
 
 COUNT, DIM, K = 6000, 24, 10
@@ -170,7 +169,7 @@ def test_lists_are_visited_until_they_hold_enough_allowed_rows() -> None:
 
 @pytest.mark.parametrize("few", [0, 100])
 def test_scan_in_blocks_agrees_with_one_product(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr("indexing.index.backends.filtered_scan.BLOCK", 7)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK", 7)
     rng = np.random.default_rng(5)
     vectors = rng.integers(-2, 3, (200, 4)).astype(np.float32)  # whole numbers: many scores are equal
     stored = faiss.IndexFlatIP(4)
@@ -198,8 +197,8 @@ def test_the_more_queries_the_fewer_rows_are_scored_at_once(
             copied.append(len(rows))
             return vectors[rows]
 
-    monkeypatch.setattr("indexing.index.backends.filtered_scan.BLOCK", 50)
-    monkeypatch.setattr("indexing.index.backends.filtered_scan.MOST_SCORES", 90)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK", 50)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.MOST_SCORES", 90)
     rng, copied = np.random.default_rng(0), list[int]()
     vectors, queries = rng.normal(size=(200, 4)).astype(np.float32), rng.normal(size=(count, 4)).astype(np.float32)
     allow = np.arange(200) < 120

@@ -12,7 +12,7 @@ from indexing.errors import DamagedFileError, InputError, ShapeError, VectorErro
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.search_params import Effort
+from indexing.index.config import Effort
 from tests.agree import assert_lists_agree
 
 COUNT, DIM = 4000, 25  # odd: codes are of two dimensions each
@@ -131,7 +131,7 @@ def test_what_lists_cannot_reach_is_searched_exactly(monkeypatch: pytest.MonkeyP
     queries = {"far": unit(np.random.default_rng(9).normal(size=(100, DIM)))}
     index, report = build_index(vectors, IndexConfig(min_recall=0.9), queries)
     assert (index.kind, report.target_met) == ("faiss-ivf", True)
-    monkeypatch.setattr("indexing.index.tuning.tune.CANDIDATES", (10,))
+    monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (10,))
     index, report = build_index(vectors, IndexConfig(min_recall=1.0), queries)
     assert (index.kind, report.target_met) == ("faiss-flat", True)
     assert [trial["family"] for trial in report.tried] == ["ivf pq4 + fp16", "ivf sq8", "flat fp32"]

@@ -9,8 +9,8 @@ from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError
 from indexing.index import FlatIndex, IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.search_params import Effort
-from indexing.index.tuning.recall_check import LEAST, MOST, Promise
+from indexing.index.config import Effort
+from indexing.index.tuning.recall import LEAST, MOST, Promise
 
 DIM = 24
 

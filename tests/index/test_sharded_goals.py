@@ -11,9 +11,9 @@ from indexing.index import FlatIndex, IndexConfig, build_index, load_index, reca
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.backends.sharded import ShardedIndex
 from indexing.index.base import TunableIndex
-from indexing.index.search_params import Effort, Efforts
+from indexing.index.config import Effort, Efforts
 from indexing.index.tuning.families import SHARDED, SHARDED_ON_DISK, shortlist
-from indexing.index.tuning.tune import cost
+from indexing.index.tuning.trial import cost
 from tests.index.test_ivf import clustered
 
 COUNT, DIM = 10_200, 16

@@ -16,7 +16,7 @@ from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
 from indexing.index.base import merged
-from indexing.index.search_params import Effort
+from indexing.index.config import Effort
 from tests.agree import assert_lists_agree
 from tests.faults import FaultyDisk
 from tests.index.test_ivf import clustered

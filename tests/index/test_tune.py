@@ -10,10 +10,10 @@ from indexing.arrays.vectors import unit
 from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.search_params import Effort, Efforts
+from indexing.index.config import Effort, Efforts
 from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BIT, LISTS_BYTE, LISTS_PQ, Family
 from indexing.index.tuning.recall import Judged
-from indexing.index.tuning.tune import cost, ladders, tuned
+from indexing.index.tuning.trial import cost, ladders, tuned
 
 COUNT, DIM = 4000, 24
 
@@ -41,8 +41,8 @@ def asked(vectors: Vectors) -> dict[str, Judged]:
 def test_the_cheapest_effort_of_the_whole_grid(
     family: Family, vectors: Vectors, asked: dict[str, Judged], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.index.tuning.tune.LISTS", (2, 4, 8, 24, 48, 96))
-    monkeypatch.setattr("indexing.index.tuning.tune.CANDIDATES", (400, 150, 50, 20))
+    monkeypatch.setattr("indexing.index.tuning.trial.LISTS", (2, 4, 8, 24, 48, 96))
+    monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (400, 150, 50, 20))
     index = family.build(vectors, 8)
     for target in (0.8, 0.95):
         for queries in (one.first(30) for one in asked.values()):

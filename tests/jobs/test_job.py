@@ -20,7 +20,7 @@ import pytest
 from indexing.bundle.edits.edit import add
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleLockedError, InputError
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from retrieval import Retriever
 from retrieval.batch import (
     BatchConfig,

@@ -17,7 +17,7 @@ from indexing.catalogue.columns import NamedColumns
 from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.datasets import DatasetReader
 from indexing.errors import CatalogueError
-from indexing.media.kind import Kind
+from indexing.media.files import Kind
 from tests.toy import ToyEncoder, picture
 
 BROKEN = b"no picture, and no sound either"

@@ -18,7 +18,7 @@ from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.folder import LONGEST_CAPTION
 from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.errors import CatalogueError
-from indexing.media.kind import Kind
+from indexing.media.files import Kind
 from tests.toy import ToyEncoder
 
 

@@ -13,7 +13,7 @@ from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.catalogue.medium import Medium
 from indexing.catalogue.readers.urls import Remote
 from indexing.errors import CatalogueError, MissingExtraError
-from indexing.media.kind import Kind
+from indexing.media.files import Kind
 from retrieval.cli import app
 
 ROWS = [{"item_id": "a", "title": "red mug", "image": "a.png"}, {"item_id": "b", "title": "lamp", "image": None}]

@@ -22,7 +22,7 @@ from indexing.errors import (
     ShapeError,
 )
 from indexing.index import FlatIndex
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors
 from retrieval import cli
 from retrieval.retriever.learned_parts import compact, repair

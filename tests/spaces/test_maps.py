@@ -19,7 +19,7 @@ from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import HasBridge
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, DamagedFileError, EncoderError, SeparateSpacesError, ShapeError, VectorError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import fuse
 from indexing.store.precomputed import NO_DIRECTION
 from indexing.store.store import EmbeddingStore

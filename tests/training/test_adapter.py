@@ -11,7 +11,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.index import FlatIndex
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 from retrieval.models.user_model import UserModel

@@ -32,7 +32,7 @@ from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_flag, check_names, check_path
 from indexing.store.collect import collected
 from indexing.store.encode import EncodeConfig, check_encoding

@@ -10,7 +10,7 @@ from indexing.catalogue.arrow_values import python_rows
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import several
 from indexing.errors import InputError, examples
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.store import Embedding
 
 Contents: TypeAlias = dict[str, dict[tuple[str, int], tuple[str, str]]]

@@ -18,7 +18,7 @@ from indexing.bundle.index_files import indexed
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import COMPACTING, Content, prepare, take_over, work_folder
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from indexing.index.tuning.recall import Asked
 from indexing.runtime.arguments import check_path
 from indexing.store.shards import SHARD_ROWS

@@ -28,7 +28,7 @@ from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_flag, check_path
 
 

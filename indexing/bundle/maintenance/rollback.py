@@ -8,8 +8,8 @@ from indexing.bundle.current import CURRENT, State, is_generation, read_state, w
 from indexing.bundle.generation import Generation
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.errors import BundleError, DamagedFileError
-from indexing.filesystem.checked_json import WAY_OUT
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.checked_files import WAY_OUT
+from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_kind, check_path
 
 

@@ -16,7 +16,7 @@ from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.jsonl import as_text, read_jsonl
 from indexing.catalogue.readers.listing import Listing, list_folder, shown
 from indexing.errors import CatalogueError, examples
-from indexing.media.image_formats import FORMATS
+from indexing.media.images import FORMATS
 
 LONGEST_CAPTION = 65_536  # bytes
 UNLISTED = "picture without an item_id, as no metadata file lists it"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from indexing.errors import CatalogueError
-from indexing.media.image_formats import START, picture_format
+from indexing.media.images import START, picture_format
 
 # Files of other names are pictures too where their first bytes say so.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
-from indexing.filesystem.damaged_files import read_as
+from indexing.filesystem.checked_files import read_as
 
 Matrix: TypeAlias = NDArray[np.float64]
 METHODS = ("ridge", "orthogonal")

@@ -13,8 +13,8 @@ from indexing.encoders.alignment.bridge import Bridge
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo, PixelEncoder, require, with_audio
 from indexing.errors import EncoderError, InputError
 from indexing.media.audio import Sound
+from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
-from indexing.media.kind import Modality
 from indexing.sample import items_path
 
 FITTING = 1  # counts changes to how bridges are fitted, which make another space of the same texts

@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.vectors import units
 from indexing.encoders.alignment.separate_spaces import Space, Spaces
 from indexing.errors import CatalogueError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 Matrix: TypeAlias = NDArray[np.float64]
 MOST_DIMS = 256

@@ -12,7 +12,7 @@ from indexing.arrays.vectors import check_vectors
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import SEPARATE, EncoderInfo
 from indexing.errors import EncoderError, VectorError, examples
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 
 
 def separate_name(most: int, label: str) -> str:

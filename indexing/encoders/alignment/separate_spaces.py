@@ -23,8 +23,8 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.catalogue.vectors import units
 from indexing.errors import DamagedFileError, SeparateSpacesError, ShapeError
-from indexing.filesystem.damaged_files import read_as
-from indexing.media.kind import Modality
+from indexing.filesystem.checked_files import read_as
+from indexing.media.files import Modality
 
 LEAST_SPREAD = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
 SMALLEST = 1e-5  # what is shorter after centring is rounding, beside a vector of length 1

@@ -13,7 +13,7 @@ from indexing.catalogue.cleaning import LONGEST_TEXT
 from indexing.errors import InputError, ShapeError, VectorError
 from indexing.media.audio import Sound
 from indexing.media.image_form import Pixels
-from indexing.runtime.fork_guard import about_to_compute
+from indexing.runtime.threads import about_to_compute
 
 Content = TypeVar("Content")
 BATCH_SIZE = 64

@@ -31,9 +31,9 @@ from indexing.encoders.inference.batching import (
 )
 from indexing.encoders.pocket.malloc import keep_freed_memory
 from indexing.encoders.pocket.towers import TEXT_DIM, ImageTower, TextTower
+from indexing.media.files import Modality
 from indexing.media.image_form import ImageForm, Pixels
 from indexing.media.images import to_rgb
-from indexing.media.kind import Modality
 
 WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224

@@ -15,11 +15,10 @@ import numpy as np
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.errors import InputError
-from indexing.index.backends.faiss_io import faiss_bytes, write_faiss
+from indexing.index.backends.faiss_base import faiss_bytes, write_faiss
 from indexing.index.backends.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
-from indexing.index.config import parse_bytes
-from indexing.index.search_params import Effort
+from indexing.index.config import Effort, parse_bytes
 
 Blocks = Callable[[], Iterable[Vectors]]
 """Gives (rows, D) float32 blocks from the first row on, each time that it is called."""

@@ -9,13 +9,24 @@ import numpy as np
 
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import check_vectors
-from indexing.filesystem.damaged_files import read_as
-from indexing.index.backends.codecs import Scalar, flat_codes, nbytes, quantizer
-from indexing.index.backends.faiss_io import faiss_bytes, read_faiss, write_faiss
-from indexing.index.backends.filtered_scan import check_found, check_stored, misses, scan, selector
+from indexing.filesystem.checked_files import read_as
+from indexing.index.backends.faiss_base import (
+    Scalar,
+    check_found,
+    check_stored,
+    faiss_bytes,
+    flat_codes,
+    misses,
+    nbytes,
+    quantizer,
+    read_faiss,
+    scan,
+    selector,
+    write_faiss,
+)
 from indexing.index.base import check_search, ordered, padded
-from indexing.index.search_params import Effort, Efforts
-from indexing.runtime.fork_guard import about_to_compute
+from indexing.index.config import Effort, Efforts
+from indexing.runtime.threads import about_to_compute
 
 # One more candidate kept costs a graph search about as much as scoring this many rows costs a scan.
 ROWS_A_CANDIDATE = 10

@@ -21,7 +21,7 @@ from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.base import VectorIndex, check_search, merged, padded
-from indexing.index.search_params import Effort, Efforts
+from indexing.index.config import Effort, Efforts
 
 KIND = "faiss-sharded"
 MOST_SHARDS = 10_000

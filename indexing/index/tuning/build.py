@@ -11,8 +11,7 @@ from indexing.arrays.vectors import check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
-from indexing.index.config import IndexConfig, IndexKind
-from indexing.index.search_params import Efforts
+from indexing.index.config import Efforts, IndexConfig, IndexKind
 from indexing.index.tuning.families import shortlist
 from indexing.index.tuning.recall import Asked, judged
 from indexing.index.tuning.trial import Trial, attempt, choose

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.evaluation.beyond_accuracy.novelty import Past
 from retrieval.features.column_encoders import values_in
 from retrieval.filters.values import attribute_type

@@ -11,8 +11,8 @@ from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.encoders.base import Encoder
 from indexing.errors import InputError
 from indexing.media.decode import Decoded
+from indexing.media.files import Kind, Modality
 from indexing.media.images import UnusablePicture, read_picture
-from indexing.media.kind import Kind, Modality
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.evaluation.crossmodal.crossmodal import Side
 from retrieval.retriever.retriever import Retriever

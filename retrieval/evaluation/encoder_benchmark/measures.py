@@ -10,7 +10,7 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.catalogue.sampling import Contents
 from indexing.diagnostics.health import examine_vectors
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.evaluation.encoder_benchmark.labels import NO_CLASS, LabelColumn
 from retrieval.evaluation.encoder_benchmark.probes import fit_linear, knn_classes, stratified

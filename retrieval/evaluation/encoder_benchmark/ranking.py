@@ -12,7 +12,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.sampling import contents, draw
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import InputError
-from indexing.filesystem.write_lock import writing
+from indexing.filesystem.locks import writing
 from retrieval.evaluation.encoder_benchmark.labels import find_label, label_column
 from retrieval.evaluation.encoder_benchmark.measures import Estimate, estimate
 from retrieval.evaluation.encoder_benchmark.trial import DIRECTIONS, Begun, EncoderResult, K, RankConfig, Trial

@@ -18,7 +18,7 @@ from indexing.encoders import Encoder
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, SeparateSpacesError
 from indexing.filesystem import fsops
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig, Progressed, encode_catalogue
 from indexing.store.fusion import ModalityVectors
 from indexing.store.precomputed import store_vectors

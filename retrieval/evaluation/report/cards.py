@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from indexing.catalogue.catalogue import Catalogue
+from indexing.media.files import Kind
 from indexing.media.images import PictureLimits
-from indexing.media.kind import Kind
 from indexing.store.shared_pool import thumbnail
 from retrieval.evaluation.report.page import quoted, shown
 

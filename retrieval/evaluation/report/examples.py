@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.arrays.types import Mask, Vectors
 from indexing.errors import examples as named
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.retriever.retriever import Retriever

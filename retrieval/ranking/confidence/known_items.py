@@ -5,7 +5,7 @@ import numpy as np
 from indexing.arrays.types import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
-from indexing.media.kind import Modality
+from indexing.media.files import Modality
 from retrieval.candidates import Candidates, check_lines
 from retrieval.ranking.confidence.match_confidence import MOST, Matching, Verdicts
 

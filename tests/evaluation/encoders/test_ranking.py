@@ -19,8 +19,8 @@ from indexing.diagnostics.geometry import modality_gap, spectrum
 from indexing.encoders import Encoder
 from indexing.encoders.pocket.encoder import PocketEncoder
 from indexing.errors import EncoderError, InputError
+from indexing.media.files import Modality
 from indexing.media.images import PictureLimits, decode_picture
-from indexing.media.kind import Modality
 from indexing.sample import items_path
 from indexing.store.encode import EncodeConfig
 from indexing.store.fusion import ModalityVectors, fuse

@@ -1,0 +1,240 @@
+"""What all FAISS indexes share: their files, the codes of vectors, and exact search among allowed rows.
+
+Files are written through `fsops`, read with suspicion, and opened without being loaded.
+"""
+
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, assert_never
+
+import faiss
+import numpy as np
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.errors import DamagedFileError
+from indexing.filesystem import fsops
+from indexing.index.backends.flat import MOST_SCORES, best
+from indexing.index.base import ordered
+
+# FAISS trusts the sizes written in a file: no vector inside may claim more bytes than this many times the file.
+DESERIALIZE_SLACK = 4
+SMALLEST_LIMIT = 1 << 20
+
+_limits = Lock()  # FAISS has one limit for the whole process
+
+
+def write_faiss(index: Any, path: Path) -> str:  # noqa: ANN401 - FAISS ships no types
+    """Write an index into one file as `faiss.read_index` takes it, without a copy of it in memory.
+
+    Returns:
+        The hexadecimal sha256 of the file.
+    """
+    return fsops.write_stream(path, lambda write: faiss.write_index(index, faiss.PyCallbackIOWriter(write)))
+
+
+def faiss_bytes(index: Any) -> bytes:  # noqa: ANN401 - FAISS ships no types
+    """Give an index in FAISS's own format."""
+    data: bytes = faiss.serialize_index(index).tobytes()
+    return data
+
+
+def read_faiss(path: Path, *, mapped: bool = True) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Open a file in FAISS's own format, which claims no more memory than it may.
+
+    The caller has checked the file's sha256: FAISS itself does not notice damage.
+
+    Args:
+        path: The file. While a mapped index lives, nothing may write into the file; to replace or remove it is fine.
+        mapped: Leave vectors, codes and graphs in the file and let the operating system bring in what is searched;
+            processes that open the same file share it. Else all of it is read into memory.
+
+    Raises:
+        DamagedFileError: When the file is missing, or FAISS refuses its bytes.
+    """
+    try:
+        size = max(path.stat().st_size, SMALLEST_LIMIT)
+        with _limits:
+            faiss.set_deserialization_vector_byte_limit(DESERIALIZE_SLACK * size)
+            faiss.set_deserialization_loop_limit(size)  # whatever is read in a loop takes a byte at least
+            if mapped:
+                return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            return faiss.deserialize_index(np.fromfile(path, dtype=np.uint8))
+    except (OSError, RuntimeError) as error:
+        raise DamagedFileError(f"{path} is not a FAISS index: {error}; build the index again") from error
+
+
+Scalar = Literal["fp32", "fp16", "sq8", "sq4"]
+"""Kept as single or half precision, or eight or four bits a dimension between the least and the greatest there."""
+
+Codec = Literal["pq4", "rabitq", "sq8", "fp16"]
+"""What inverted lists hold: four-bit product codes of two dimensions each, one bit a dimension, or a `Scalar`."""
+
+SHORT = ("pq4", "rabitq")
+"""Codes too coarse to be scores: they choose candidates."""
+
+QUERY_BITS = 8  # a dimension of a query that is compared with codes of one bit
+
+_QUANTIZERS = {
+    "fp16": faiss.ScalarQuantizer.QT_fp16,
+    "sq8": faiss.ScalarQuantizer.QT_8bit,
+    "sq4": faiss.ScalarQuantizer.QT_4bit,
+}
+
+
+def quantizer(codec: str) -> int:
+    """Give FAISS's number of a scalar quantiser other than ``"fp32"``."""
+    return int(_QUANTIZERS[codec])
+
+
+def flat_codes(dim: int, codec: Scalar) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Make an empty FAISS index that scans codes of one kind."""
+    if codec == "fp32":
+        return faiss.IndexFlatIP(dim)
+    return faiss.IndexScalarQuantizer(dim, quantizer(codec), faiss.METRIC_INNER_PRODUCT)
+
+
+def list_codes(coarse: Any, dim: int, lists: int, codec: Codec) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Make empty inverted lists of codes of one kind over a coarse quantiser, which the caller keeps alive."""
+    product = faiss.METRIC_INNER_PRODUCT
+    match codec:
+        case "pq4":
+            return faiss.IndexIVFPQFastScan(coarse, dim, lists, dim // 2, 4, product)
+        case "rabitq":
+            return faiss.IndexIVFRaBitQ(coarse, dim, lists, product)
+        case "sq8" | "fp16":
+            return faiss.IndexIVFScalarQuantizer(coarse, dim, lists, quantizer(codec), product)
+        case _:
+            assert_never(codec)
+
+
+def scanning(codes: Any, lists: int, chosen: Any = None) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Say for one search how many lists to scan, and by a selector which rows."""
+    only = {} if chosen is None else {"sel": chosen}
+    if isinstance(codes, faiss.IndexIVFRaBitQ):
+        return faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, **only)
+    return faiss.SearchParametersIVF(nprobe=lists, **only)
+
+
+def code_cost(codes: Any) -> float:  # noqa: ANN401 - FAISS ships no types
+    """Say what a code that is scanned costs, where one is a vector that is fetched from anywhere and scored."""
+    if isinstance(codes, faiss.IndexIVFPQFastScan):
+        return 1 / 16
+    return 1 / 8 if isinstance(codes, faiss.IndexIVFRaBitQ) else 1.0
+
+
+def nbytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
+    """Count the bytes that a FAISS index of the kinds used here keeps in memory."""
+    index = faiss.downcast_index(index)
+    match index:
+        case faiss.IndexPreTransform():
+            turn = faiss.downcast_VectorTransform(index.chain.at(0))
+            return 4 * int(turn.A.size()) + nbytes(index.index)
+        case faiss.IndexRefine():
+            return nbytes(index.base_index) + nbytes(index.refine_index)
+        case faiss.IndexHNSW():
+            graph = index.hnsw
+            links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
+            return int(links) + nbytes(index.storage)
+        case faiss.IndexIVF():
+            return _lists_bytes(index) + nbytes(index.quantizer) + 8 * int(index.direct_map.array.size())
+    return int(index.ntotal) * int(index.sa_code_size())
+
+
+def unmapped_bytes(codes: Any) -> int:  # noqa: ANN401 - FAISS ships no types
+    """Count the bytes of lists that are in memory though their file is mapped: those of fast scan."""
+    return _lists_bytes(codes) if isinstance(codes, faiss.IndexIVFPQFastScan) else 0
+
+
+def _lists_bytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
+    """Count the codes and the 8 bytes of an id; fast-scan codes lie in blocks that are padded."""
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    counts = [lists.list_size(each) for each in range(lists.nlist)]
+    if isinstance(lists, faiss.BlockInvertedLists):
+        blocks = sum(-(-count // lists.n_per_block) for count in counts)
+        return int(blocks * lists.block_size + 8 * sum(counts))
+    return int(sum(counts) * (lists.code_size + 8))
+
+
+# Rows that are copied out of FAISS at a time: with 512 dimensions 32 MB, which stays near the processor.
+BLOCK = 16_384
+
+
+def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) -> tuple[Vectors, Rows]:  # noqa: ANN401
+    """Find the best k rows among those allowed.
+
+    A few queries go row by row through FAISS, which passes over forbidden rows without reading them. For more, copying
+    the allowed rows once and multiplying matrices is faster.
+
+    Args:
+        stored: A FAISS index that keeps one vector a row, in order.
+        queries: (B, D) float32, as that index has them.
+        k: Rows a query; at least as many must be allowed.
+        allow: (N,) bool; all when None.
+        few: How many queries are few, for that kind of index.
+
+    Returns:
+        Scores (B, k) float32 and rows (B, k) int64, the best first and ties by row.
+    """
+    if allow is None:
+        allow = np.ones(stored.ntotal, np.bool_)
+    if len(queries) > few:
+        return _gathered(stored, queries, k, allow)
+    scores, rows = stored.search(queries, k, params=faiss.SearchParameters(sel=selector(allow)))
+    wrong = misses(check_found(rows, stored.ntotal), allow)
+    if wrong.any():
+        scores[wrong], rows[wrong] = _gathered(stored, queries[wrong], k, allow)
+    return ordered(scores, rows)
+
+
+def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Give a mask (N,) in the form in which FAISS takes it."""
+    return faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
+
+
+def check_found(rows: Rows, count: int) -> Rows:
+    """Check that rows which FAISS gives are among so many: a file may say otherwise.
+
+    Raises:
+        DamagedFileError: When one is not.
+    """
+    if rows.size and (rows.max() >= count or rows.min() < -1):
+        raise DamagedFileError(f"the index gives row {rows.max()} of {count}: it is damaged; build the bundle again")
+    return rows
+
+
+def check_stored(index: Any, stored: Any, dim: int) -> None:  # noqa: ANN401 - FAISS ships no types
+    """Check that the vectors an index keeps are as many as it says, of a length, and compared by inner product.
+
+    Raises:
+        DamagedFileError: When they are not.
+    """
+    if {int(index.metric_type), int(stored.metric_type)} != {faiss.METRIC_INNER_PRODUCT}:
+        raise DamagedFileError("an index compares by another metric than inner product; build the bundle again")
+    if int(stored.ntotal) != int(index.ntotal) or int(stored.d) != dim:
+        raise DamagedFileError(
+            f"an index of {index.ntotal} vectors of length {dim} keeps {stored.ntotal} of length {stored.d}: it is "
+            "damaged; build the bundle again"
+        )
+
+
+def misses(rows: Rows, allow: Mask | None) -> Mask:
+    """Say which lines of (B, k) rows are short or hold a forbidden row.
+
+    FAISS has dropped selectors in places (its issues 5504 and 5584): nothing that it gives is believed unseen.
+    """
+    wrong: Mask = rows < 0 if allow is None else (rows < 0) | ~allow[rows]
+    return np.asarray(wrong.any(axis=1), np.bool_)
+
+
+def _gathered(stored: Any, queries: Vectors, k: int, allow: Mask) -> tuple[Vectors, Rows]:  # noqa: ANN401
+    among = np.flatnonzero(allow)
+    block = max(1, min(BLOCK, MOST_SCORES // max(1, len(queries))))
+    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(among), block):
+        candidates = among[start : start + block]
+        found = best(queries @ stored.reconstruct_batch(candidates).T, candidates, min(k, len(candidates)))
+        scores, rows = np.hstack((scores, found[0])), np.hstack((rows, found[1]))
+        # Stable, and blocks come in order of rows: of equal scores the lower row stays first.
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return scores, rows
