@@ -1,4 +1,4 @@
-"""Files that are read with suspicion: JSON with a checksum of itself, hashes of contents, one error for damaged bytes."""
+"""Files that are read with suspicion: checksums, hashes of contents, and one error for damaged bytes."""
 
 import hashlib
 import json

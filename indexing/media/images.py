@@ -1,4 +1,4 @@
-"""Images: which formats are read (told by the first bytes, never by the name), decoding within limits, and a hash of looks."""
+"""Images: formats (told by the first bytes, never the name), decoding within limits, and a hash of looks."""
 
 import io
 import warnings
