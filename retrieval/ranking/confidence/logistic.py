@@ -1,6 +1,5 @@
-"""Logistic regression on a few numbers, and scores as probabilities by it."""
+"""Logistic regression on a few numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,48 +61,6 @@ class Logistic:
     def probability(self, x: NDArray[np.floating]) -> Floats:
         """Give the probability of (…, F) numbers: (…)."""
         return sigmoid(self.level(x))
-
-
-@dataclass(frozen=True)
-class Platt:
-    """Scores as the probability that a hit is taken: ``1 / (1 + exp(-(slope * score + intercept)))``.
-
-    Attributes:
-        slope: Of the log odds in the score.
-        intercept: The log odds at score 0.
-
-    Example:
-        >>> platt = Platt.fit(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
-        >>> platt.probability(np.array([0.1, 0.4, -np.inf])).round(2).tolist()
-        [0.2, 0.8, 0.0]
-    """
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def fit(cls, scores: NDArray[np.floating] | Sequence[float], taken: NDArray[np.bool_] | Sequence[bool]) -> "Platt":
-        """Fit on the scores of any shape and on whether each hit was taken; padding, which is -inf, is left out.
-
-        The hits must not be those that the scores were learned from.
-
-        Raises:
-            ShapeError: When scores and taken do not fit.
-            InputError: When all were taken, or none.
-        """
-        given, outcome = np.asarray(scores, np.float64), np.asarray(taken, bool)
-        if given.shape != outcome.shape:
-            raise ShapeError(f"scores are {given.shape} and taken {outcome.shape}; one for each")
-        kept = given != -np.inf
-        model = Logistic.fit(given[kept][:, None], outcome[kept])
-        return cls(float(model.weights[0]), model.intercept)
-
-    def probability(self, scores: NDArray[np.floating]) -> Floats:
-        """Give the probabilities of scores of any shape; 0 for padding."""
-        given = np.asarray(scores, np.float64)
-        padding = given == -np.inf
-        level = self.slope * np.where(padding, 0, given) + self.intercept
-        return np.where(padding, 0.0, sigmoid(level))
 
 
 def sigmoid(level: Floats) -> Floats:
