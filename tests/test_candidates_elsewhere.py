@@ -21,7 +21,7 @@ from retrieval.evaluation import losses
 from retrieval.features.attribute_values import Attribute
 from retrieval.features.item_texts import ItemTexts
 from retrieval.postprocess.blend import Blend
-from retrieval.postprocess.diversify import DPP, MMR, MSD, Apart, Calibrated, Cap, Method, Relevant, diversified
+from retrieval.postprocess.diversify import MMR, MSD, Apart, Calibrated, Cap, Method, Relevant, diversified
 from retrieval.postprocess.rules import Bury, Exclude, Ruled, Rules
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.ranking.reranker import exact_scores
@@ -122,7 +122,7 @@ def test_later_stages_take_candidates_of_another_state_by_id(other: Retriever, f
         assert scores == pytest.approx({one: COSINES[one] for one in wanted}, abs=1e-3)  # stored as half floats
 
 
-@pytest.mark.parametrize("method", ["mmr", "msd", "dpp", "calibrated"])
+@pytest.mark.parametrize("method", ["mmr", "msd", "calibrated"])
 def test_variety_is_the_same_wherever_the_items_stand(
     before: Retriever, other: Retriever, found: Candidates, method: Method
 ) -> None:
@@ -297,7 +297,7 @@ ITEMS_OF: dict[str, Callable[[Candidates], object]] = {
     "an attribute": lambda given: diversified(given, Relevant(), caps=[Cap(Attribute.of(["a", "b", "c"]), 1)]),
     "vectors ": lambda given: diversified(given, MMR(CONTENT[:3])),
     "vectors  ": lambda given: diversified(given, MSD(CONTENT[:3])),
-    "vectors   ": lambda given: diversified(given, DPP(CONTENT[:3])),
+    "vectors   ": lambda given: diversified(given, MSD(CONTENT[:3])),
     "vectors    ": lambda given: diversified(given, Relevant(), caps=[Apart(CONTENT[:3], 0.5)]),
     "an attribute ": lambda given: diversified(given, Calibrated(Attribute.of(["a", "b", "c"]))),
 }

@@ -59,7 +59,7 @@ def log(path: Path, weight: str = "5", strange: Sequence[str] = ()) -> None:
         (["inspect", "items.parquet", "--html", "x.json"], "x.json is to be a .html file"),
         (["prepare", "log.csv", "out.csv", "--report", "x.csv"], "x.csv is to be a .json file"),
         (["tune", "bundle", "log.csv", "--out", "x.toml"], "x.toml is to be a .json file"),
-        (["search", "bundle", "red", "--diversify", "dp"], "give --diversify one of mmr, msd, dpp, calibrated, caps"),
+        (["search", "bundle", "red", "--diversify", "dpp"], "give --diversify one of mmr, msd, calibrated, caps"),
         (["search", "bundle", "red", "--diversify", "calibrated"], "--attribute"),
         (["search", "bundle", "red", "--diversify", "mmr", "--page", "0"], "--page"),
         (["search", "bundle", "red", "--diversify", "mmr", "--strength", "2"], "--strength"),

@@ -81,8 +81,8 @@ class LaterStages(Opened):
         Args:
             candidates: More than k a query, best first.
             k: Answers a query.
-            method: ``"mmr"``, ``"msd"`` or ``"dpp"``, by how items look and read, or by an attribute; ``"calibrated"``
-                to the shares that an attribute has in the history; ``"caps"`` for caps alone.
+            method: ``"mmr"`` or ``"msd"``, by how items look and read, or by an attribute; ``"calibrated"`` to the
+                shares that an attribute has in the history; ``"caps"`` for caps alone.
             strength: From 0, relevance alone, to 1, variety alone.
             sharpness: Above 1, the first hits are kept more and the last ones less.
             attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.

@@ -38,7 +38,6 @@ from retrieval.evaluation.beyond_accuracy.diversity import calibration, diversit
 from retrieval.evaluation.splits.splits import Split
 from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
-    DPP,
     MMR,
     MSD,
     Apart,
@@ -182,7 +181,6 @@ class Judge:
             (MSD, "genres", "genres"),
             (MMR, "texts", "least, texts"),
             (MMR, "texts, centred", "least, texts"),
-            (DPP, "texts, centred", "least, texts"),
             (MSD, "texts, centred", "texts"),
             (MSD, "users", "users"),
         ):

@@ -30,7 +30,7 @@ from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.beyond_accuracy.diversity import diversity
-from retrieval.postprocess.diversify import DPP, MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
+from retrieval.postprocess.diversify import MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
 from scripts.benchmarks.diversity import DEPTH, Lists, Way, best, compared, least, picked, plain, told
 from scripts.benchmarks.products import Items, TextMemo, read
 from scripts.benchmarks.record import keep
@@ -135,7 +135,7 @@ class Search:
 
         found = {
             f"{kind.__name__} of {of}": (of, curve(partial(kind, self.vectors[of])))
-            for kind in (MSD, MMR, DPP)
+            for kind in (MSD, MMR)
             for of in ("content", "pictures")
         }
         return found | {"content kept apart": ("least", limits(partial(Apart, self.vectors["content"])))}

@@ -54,9 +54,9 @@ def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run) -> No
         assert hits(run(*command, "-k", 5, "--json", "--diversify", "mmr", "--strength", 0)[1]) == plain
         capped = hits(run(*command, "-k", 5, "--json", "--cap", "tags=1")[1])
         assert len({item.split("-")[0] for item in capped[:4]}) == 4
-        varied = hits(run(*command, "-k", 4, "--json", "--diversify", "dpp", "--strength", 0.95)[1])
+        varied = hits(run(*command, "-k", 4, "--json", "--diversify", "msd", "--strength", 0.95)[1])
         assert varied != plain[:4]
-        paged = hits(run(*command, "-k", 4, "--json", "--diversify", "dpp", "--strength", 0.95, "--page", 4)[1])
+        paged = hits(run(*command, "-k", 4, "--json", "--diversify", "msd", "--strength", 0.95, "--page", 4)[1])
         assert sorted(paged) == sorted(varied)
         assert paged != varied
         assert hits(run(*command, "-k", 4, "--json", "--apart", 0.5)[1]) != plain[:4]

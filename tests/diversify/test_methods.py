@@ -17,7 +17,6 @@ from retrieval.candidates import Candidates
 from retrieval.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify import (
-    DPP,
     MMR,
     MSD,
     Apart,
@@ -35,7 +34,6 @@ STRENGTHS = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)
 OBJECTIVES: dict[str, Callable[[float], Objective]] = {
     "mmr": lambda strength: MMR(vectors(1), strength),
     "msd": lambda strength: MSD(vectors(1), strength, sharpness=2.0),
-    "dpp": lambda strength: DPP(vectors(1), strength),
     "calibrated": lambda strength: Calibrated(Attribute.of(genres(1)), strength),
 }
 seeds = st.integers(0, 10_000)
@@ -60,19 +58,6 @@ def alike_plainly(
     def value(picked: list[int], place: int) -> float:
         cosines = [cosine(shown[rows[place]], shown[rows[other]]) for other in picked]
         return (1 - strength) * relevant[place] - strength * (lost(cosines) if cosines else 0.0)
-
-    return picked_plainly(rows, k, value)
-
-
-def dpp_plainly(candidates: Candidates, line: int, k: int, shown: Vectors, strength: float) -> list[int]:
-    rows, relevant = candidates.rows[line], relevant_of(candidates, line)
-
-    def log_det(places: list[int]) -> float:
-        alike = [[1.0 if a == b else (1 + cosine(shown[rows[a]], shown[rows[b]])) / 2 for b in places] for a in places]
-        return float(np.linalg.slogdet(np.array(alike))[1]) if places else 0.0
-
-    def value(picked: list[int], place: int) -> float:
-        return (1 - strength) * relevant[place] + strength * (log_det([*picked, place]) - log_det(picked))
 
     return picked_plainly(rows, k, value)
 
@@ -112,14 +97,6 @@ def test_mmr_and_msd_are_those_of_plain_loops(seed: int, strength: float, k: int
     for objective, lost in ((MMR(shown, strength), max), (MSD(shown, strength), fmean)):
         ranked = diversified(found, objective, k)
         assert kept(ranked) == [alike_plainly(found, line, k, (lost, shown, strength)) for line in range(len(found))]
-
-
-@given(seeds, st.sampled_from(STRENGTHS), st.integers(1, 6))
-@settings(max_examples=40)
-def test_dpp_is_greedy_over_log_determinants(seed: int, strength: float, k: int) -> None:
-    found = lists(seed)
-    ranked = diversified(found, DPP(vectors(seed), strength), k)
-    assert kept(ranked) == [dpp_plainly(found, line, k, vectors(seed), strength) for line in range(len(found))]
 
 
 # Without any relevance lists of the same values are worth the same, and rounding alone would tell them apart.
@@ -205,15 +182,6 @@ def test_mmr_by_hand() -> None:
     assert order(diversified(found, MMR(shown, 0.5))) == "adcb"  # d .5, c .25, b -.05; then c .25 - 0, b -.05
 
 
-def test_dpp_by_hand() -> None:
-    # After a: c adds log(1 - .5 ** 2) = -.288, d, the opposite, log 1 = 0, b, the same, log 1e-6 = -14.
-    shown = np.array([[1, 0], [2, 0], [0, 3], [-1, 0], [0, 0], [0, 0]], np.float32)
-    found = candidates([10.0, 9.0, 5.0, 0.0])
-    assert order(diversified(found, DPP(shown, 0.5), 2)) == "acbd"  # c .25 - .144, d 0
-    assert order(diversified(found, DPP(shown, 0.8), 2)) == "adbc"  # c .1 - .23, d 0
-    assert order(diversified(found, DPP(shown, 0.01), 2)) == "abcd"  # b .891 - .14, c .495 - .003
-
-
 def test_calibrated_by_hand() -> None:
     kinds = Attribute.of([["x"], ["x"], ["y"], ["x"], ["y"], None])
     # The history is half x, half y: after a, which is x, c brings the list to the same shares.
@@ -231,7 +199,7 @@ def test_calibrated_by_hand() -> None:
 def test_equal_gains_go_to_the_earlier_one() -> None:
     same = np.ones((6, 2), np.float32)
     found = candidates([1.0, 1.0, 1.0], rows=np.array([4, 0, 2]))
-    for objective in (MMR(same, 0.6), DPP(same, 0.6), Calibrated(Attribute.of(["x"] * 6), 0.6)):
+    for objective in (MMR(same, 0.6), MSD(same, 0.6), Calibrated(Attribute.of(["x"] * 6), 0.6)):
         assert order(diversified(found, objective)) == "eac"
 
 
@@ -254,7 +222,6 @@ def test_where_all_are_over_a_cap_the_objective_goes_on_choosing() -> None:
     kinds = Attribute.of([["x"], ["x"], ["y"], ["x"], ["y"], None])
     asked = candidates([3.0, 2.0, 1.0, 0.0], history=(3, 4))
     assert order(diversified(found, MMR(shown, 0.3), 2, caps=[Cap(one, 1)])) == "acbd"
-    assert order(diversified(found, DPP(shown, 0.5), 2, caps=[Cap(one, 1)])) == "acbd"
     assert order(diversified(asked, Calibrated(kinds, 0.5), 2, caps=[Cap(one, 1)])) == "acbd"
     assert order(diversified(found, MMR(shown, 0.5), caps=[Cap(one, 1)])) == "adcb"
     # d alone is within the cap after a; of b (.33) and c (.35), both over it, c is then worth more.
@@ -275,7 +242,7 @@ def test_an_item_of_several_values_is_over_when_one_is() -> None:
 @settings(max_examples=40)
 def test_caps_hold_within_every_method(seed: int, k: int, most: int, strength: float) -> None:
     found, values = lists(seed), genres(seed)
-    for objective in (MMR(vectors(seed), strength), DPP(vectors(seed), strength), Relevant()):
+    for objective in (MMR(vectors(seed), strength), MSD(vectors(seed), strength), Relevant()):
         ranked = kept(diversified(found, objective, k, caps=[Cap(Attribute.of(values), most)]))
         for before, line in zip(kept(found), ranked, strict=True):
             assert sorted(before) == sorted(line)
@@ -310,6 +277,6 @@ def test_what_cannot_be_weighed_is_refused() -> None:
         with pytest.raises(InputError, match=r"a strength of 1\.5; give a number from 0"):
             make(1.5)
     with pytest.raises(InputError, match=r"a sharpness of 0; give a number above 0"):
-        DPP(vectors(0), sharpness=0)
+        MSD(vectors(0), sharpness=0)
     with pytest.raises(InputError, match="a cap of 0 allows nothing"):
         Cap(Attribute.of(["x"]), 0)

@@ -13,7 +13,6 @@ from indexing.errors import FilterError, InputError
 from retrieval.candidates import Candidates
 from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
-    DPP,
     MMR,
     MSD,
     Apart,
@@ -48,7 +47,7 @@ def colours(candidates: Candidates, line: int = 0) -> list[str]:
 def test_methods_are_those_of_their_names(retriever: Retriever, found: Candidates) -> None:
     centred = unit(retriever.vectors - retriever.centre)
     tags = Attribute.named(retriever.bundle.attributes, "tags")
-    for method, objective in (("mmr", MMR), ("msd", MSD), ("dpp", DPP)):
+    for method, objective in (("mmr", MMR), ("msd", MSD)):
         name: Method = method  # type: ignore[assignment]
         ranked = retriever.diversify(found, 5, method=name, strength=0.4, sharpness=2)
         assert (ranked.rows == diversified(found, objective(centred, 0.4, 2.0), 5).top(5).rows).all()
@@ -127,7 +126,7 @@ def test_an_item_without_content_resembles_nothing() -> None:
 
 
 def test_what_cannot_be_asked_is_refused(retriever: Retriever, found: Candidates) -> None:
-    with pytest.raises(InputError, match=r"there is no method 'xquad'; there are \['mmr', 'msd', 'dpp', 'calibrated'"):
+    with pytest.raises(InputError, match=r"there is no method 'xquad'; there are \['mmr', 'msd', 'calibrated'"):
         retriever.diversify(found, method="xquad")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="name it: attribute='genres'"):
         retriever.diversify(found, method="calibrated")

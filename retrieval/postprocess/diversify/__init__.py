@@ -2,7 +2,6 @@
 
 from retrieval.postprocess.diversify.calibration import Calibrated
 from retrieval.postprocess.diversify.caps import Cap
-from retrieval.postprocess.diversify.dpp import DPP
 from retrieval.postprocess.diversify.exposure import LessShown, check_spread, exposures
 from retrieval.postprocess.diversify.greedy import Limit, Objective, diversified
 from retrieval.postprocess.diversify.methods import METHODS, Known, Method, objective
@@ -11,7 +10,6 @@ from retrieval.postprocess.diversify.near_duplicates import Apart
 from retrieval.postprocess.diversify.relevance import Relevant, relevance
 
 __all__ = [
-    "DPP",
     "METHODS",
     "MMR",
     "MSD",

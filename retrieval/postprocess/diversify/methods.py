@@ -8,12 +8,11 @@ from indexing.errors import InputError
 from retrieval.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify.calibration import Calibrated
-from retrieval.postprocess.diversify.dpp import DPP
 from retrieval.postprocess.diversify.greedy import Objective
 from retrieval.postprocess.diversify.mmr import MMR, MSD
 from retrieval.postprocess.diversify.relevance import Relevant
 
-Method = Literal["mmr", "msd", "dpp", "calibrated", "caps"]
+Method = Literal["mmr", "msd", "calibrated", "caps"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -46,8 +45,6 @@ def objective(method: Method, known: Known, strength: float, sharpness: float) -
             return MMR(of, strength, sharpness, centre)
         case "msd":
             return MSD(of, strength, sharpness, centre)
-        case "dpp":
-            return DPP(of, strength, sharpness, centre)
         case "calibrated" if known.attribute is not None:
             return Calibrated(known.attribute, strength, sharpness, known.users)
         case "calibrated":
