@@ -14,7 +14,7 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models import adapter as module
 from retrieval.models.adapter import ADAPTER, CONFIG, Adapter
 from retrieval.models.modality_gate import ModalityGate

@@ -11,9 +11,8 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
 from indexing.media.files import Modality
+from indexing.store.collect import fuse, mapped
 from indexing.store.encode import EncodeConfig
-from indexing.store.fusion import fuse
-from indexing.store.mapped_vectors import mapped
 from indexing.store.store import Embedding, EmbeddingStore
 from tests.toy import ToyEncoder, toy_file
 
@@ -27,7 +26,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("rows", [1, 3, 20, 50])
 def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.store.mapped_vectors.ROWS", rows)
+    monkeypatch.setattr("indexing.store.collect.ROWS", rows)
     store, encoder = bundle.generation.store(), bundle.manifest.encoder
     (tmp_path / "fused.f32").write_bytes(b"left by a build that was killed")
     for _ in range(2):
@@ -42,7 +41,7 @@ def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeyp
 
 
 def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.store.mapped_vectors.ROWS", 2)
+    monkeypatch.setattr("indexing.store.collect.ROWS", 2)
     store = EmbeddingStore(tmp_path / "store", 2)
     sides = np.eye(2, dtype=np.float16)
     info = EncoderInfo("made up", 2, (Modality.TEXT, Modality.IMAGE), "", weights=(0.5, 0.5))
@@ -62,8 +61,8 @@ def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexing.store.store.AT_ONCE", 3)
-    monkeypatch.setattr("indexing.store.fusion.ROWS", 7)
-    monkeypatch.setattr("indexing.store.shards.SHARD_ROWS", 6)
+    monkeypatch.setattr("indexing.store.collect.ROWS", 7)
+    monkeypatch.setattr("indexing.store.collect.SHARD_ROWS", 6)
     source = Catalogue.from_parquet(toy_file(tmp_path))
     pieces = build_bundle(source, ToyEncoder(), tmp_path / "bundle", encode=EncodeConfig(workers=0))
     for modality, vectors in bundle.modality_vectors.vectors.items():

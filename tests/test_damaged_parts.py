@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from indexing.errors import DamagedFileError
 from indexing.index.tuning.recall import Promise
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import columns_of
 from retrieval.features.item_features import Description
 from retrieval.models.adapter import Adapter

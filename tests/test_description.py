@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import CENTRES, Categories, Numbers, several
 from retrieval.features.item_features import (
     FINER_SHARE,

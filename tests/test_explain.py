@@ -5,7 +5,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.candidates import Candidates
 from retrieval.models.adapter import Adapter
 from retrieval.models.modality_gate import ModalityGate

@@ -21,8 +21,8 @@ from indexing.catalogue.columns import NamedColumns
 from indexing.catalogue.languages import guess_language
 from indexing.catalogue.readers.base import TableReader
 from indexing.diagnostics.inspect import Inspection, inspect_catalogue
+from indexing.diagnostics.inspect_counts import near_groups
 from indexing.diagnostics.inspect_page import inspection_page
-from indexing.diagnostics.near_duplicates import near_groups
 from indexing.errors import InputError
 from indexing.media.images import difference_hash
 from retrieval.cli import app

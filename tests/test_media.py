@@ -16,7 +16,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio
+from indexing.encoders.alignment.bridge import BridgedEncoder, bridge_audio
 from indexing.errors import EncoderError, InputError
 from indexing.media.files import Modality
 from retrieval.retriever.retriever import Retriever

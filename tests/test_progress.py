@@ -14,7 +14,7 @@ from rich.console import Console
 
 import indexing.runtime.progress
 from indexing.runtime.progress import Work, duration, progress
-from indexing.store.progress import encode_progress
+from indexing.store.encode import encode_progress
 from retrieval import cli
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file

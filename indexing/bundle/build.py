@@ -22,8 +22,7 @@ from indexing.catalogue.catalogue import Catalogue, check_catalogue
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
-from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder
-from indexing.encoders.golden import golden_vectors
+from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder, golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError
 from indexing.filesystem import fsops
@@ -32,12 +31,8 @@ from indexing.index import IndexConfig
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
 from indexing.runtime.progress import progress as working
-from indexing.store.collect import collected
-from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding
-from indexing.store.fusion import ModalityVectors, fuse
-from indexing.store.mapped_vectors import mapped
-from indexing.store.progress import embed
-from indexing.store.shards import pack
+from indexing.store.collect import ModalityVectors, collected, fuse, mapped, pack
+from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding, embed
 from indexing.store.store import EmbeddingStore, parquet_bytes
 
 

@@ -27,7 +27,7 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.index import VectorIndex
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_names, check_path
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from indexing.store.store import Parts
 
 

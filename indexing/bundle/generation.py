@@ -12,8 +12,7 @@ from indexing.arrays.growing import Growing
 from indexing.bundle.change_log import Batch
 from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
 from indexing.catalogue.item_ids import ItemIds
-from indexing.encoders.base import Encoder, check_encoder
-from indexing.encoders.golden import check_golden
+from indexing.encoders.base import Encoder, check_encoder, check_golden
 from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import WAY_OUT, finite_tensors, read_as, read_whole
@@ -21,8 +20,7 @@ from indexing.filesystem.locks import reading
 from indexing.index import VectorIndex, load_index
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
-from indexing.store.collect import collected
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors, collected
 from indexing.store.store import EmbeddingStore, Parts, sound_table
 
 ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (

@@ -13,7 +13,7 @@ from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
 from indexing.index import IndexConfig, Queries, VectorIndex, build_index
 from indexing.index.tuning.recall import Asked, Promise
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 
 
 def indexed(

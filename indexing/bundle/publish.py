@@ -31,7 +31,7 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import unread, writing
 from indexing.index.tuning.recall import Asked
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 
 KEPT_GENERATIONS = 3
 UNFINISHED, COMPACTING, FITTING = "unfinished", "compacting", "fitting"

@@ -13,16 +13,14 @@ from indexing.catalogue.arrow_values import python_rows, python_values
 from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.catalogue.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.catalogue.medium import Medium, media_in
-from indexing.catalogue.readers.base import Reader
+from indexing.catalogue.readers.base import Reader, Remote, is_url, remote
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.datasets import DatasetReader, load_saved
 from indexing.catalogue.readers.folder import read_folder
 from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.catalogue.readers.listing import SUFFIXES
-from indexing.catalogue.readers.parquet import ParquetReader
-from indexing.catalogue.readers.urls import Remote, is_url, remote
+from indexing.catalogue.readers.parquet import ParquetReader, with_whole_ids
 from indexing.catalogue.readers.webdataset import WebDatasetReader
-from indexing.catalogue.readers.whole_ids import with_whole_ids
 from indexing.catalogue.validation import Scan, scan
 from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
 from indexing.errors import CatalogueError, InputError

@@ -24,7 +24,7 @@ from indexing.diagnostics.geometry import (
     unusable,
 )
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from indexing.store.store import EmbeddingStore
 
 MOST_ITEMS, MOST_QUERIES = 200_000, 5_000

@@ -82,8 +82,7 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
 def _load_bridged(spec: str, precision: str, bridge: bytes | None) -> Encoder:
     main_name, _, clap_name = spec.partition(AND_CLAP)
     main, audio = load_encoder(main_name, precision=precision), load_encoder(f"clap:{clap_name}")
-    from indexing.encoders.alignment.bridge import Bridge
-    from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio, default_bridge_texts
+    from indexing.encoders.alignment.bridge import Bridge, BridgedEncoder, bridge_audio, default_bridge_texts
 
     if bridge is not None:
         return BridgedEncoder(main, audio, Bridge.from_bytes(bridge))

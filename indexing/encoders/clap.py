@@ -16,13 +16,18 @@ from PIL import Image
 
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
-from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.golden import TEXTS
+from indexing.encoders.base import TEXTS, EncoderInfo, require
 from indexing.encoders.inference.batching import checked_sounds, in_batches
-from indexing.encoders.inference.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
-from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.checkpoints import (
+    REFUSED,
+    checked_config,
+    complete_model,
+    load_checkpoint,
+    pooled,
+    tokens,
+)
 from indexing.encoders.inference.hub import tried
-from indexing.encoders.inference.remote_code import REFUSED
+from indexing.encoders.inference.torch_models import lasting, state_fingerprint, vocabulary
 from indexing.media.audio import Sound
 from indexing.media.files import Modality
 

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import snapshot_download
 
 from indexing.arrays.types import Vectors
-from indexing.encoders.golden import TEXTS
+from indexing.encoders.base import TEXTS
 from indexing.encoders.inference.batching import well_formed
 from indexing.encoders.inference.checkpoints import load_checkpoint, quiet
 from indexing.encoders.inference.hub import require_known

@@ -11,9 +11,8 @@ from indexing.arrays.types import Vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import VECTOR_NAMES
 from indexing.catalogue.vectors import check_dim
-from indexing.encoders.alignment.fit_separate_spaces import MOST_DIMS, learn_spaces
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder, separate_name
-from indexing.encoders.alignment.separate_spaces import Spaces
+from indexing.encoders.alignment.separate_spaces import MOST_DIMS, Spaces, learn_spaces
 from indexing.encoders.base import PRECOMPUTED, SEPARATE, EncoderInfo
 from indexing.errors import EncoderError
 from indexing.media.files import Modality

@@ -16,13 +16,11 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from indexing.arrays.types import Vectors
-from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.golden import TEXTS, golden_vectors
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_vectors, require
 from indexing.encoders.inference.batching import checked_images, checked_texts, in_batches, well_formed
-from indexing.encoders.inference.checkpoints import load_checkpoint, quiet
-from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.checkpoints import check_settings, load_checkpoint, quiet
 from indexing.encoders.inference.hub import one_line
-from indexing.encoders.inference.remote_code import check_settings
+from indexing.encoders.inference.torch_models import lasting, state_fingerprint, vocabulary
 from indexing.errors import EncoderError, import_extra
 from indexing.media.files import Modality
 from indexing.media.images import to_rgb

@@ -11,15 +11,27 @@ from PIL import Image
 
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
-from indexing.encoders.base import EncoderInfo
-from indexing.encoders.golden import TEXTS, golden_images
+from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
 from indexing.encoders.inference.batching import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
-from indexing.encoders.inference.checkpoints import checked_config, complete_model, load_checkpoint, pooled, tokens
-from indexing.encoders.inference.fingerprint import lasting, state_fingerprint, vocabulary
+from indexing.encoders.inference.checkpoints import (
+    REFUSED,
+    checked_config,
+    complete_model,
+    load_checkpoint,
+    pooled,
+    tokens,
+)
 from indexing.encoders.inference.hub import tried
-from indexing.encoders.inference.normalise import normaliser
-from indexing.encoders.inference.precision import AUTO, EXACT, device_of, in_precision
-from indexing.encoders.inference.remote_code import REFUSED
+from indexing.encoders.inference.torch_models import (
+    AUTO,
+    EXACT,
+    device_of,
+    in_precision,
+    lasting,
+    normaliser,
+    state_fingerprint,
+    vocabulary,
+)
 from indexing.media.files import Modality
 from indexing.media.image_form import FILTERS, ImageForm, Pixels
 from indexing.media.images import to_rgb

@@ -24,11 +24,10 @@ from indexing.catalogue.cleaning import clean_item_id, clean_text
 from indexing.catalogue.item_ids import ItemIds
 from indexing.catalogue.vectors import half_units
 from indexing.errors import CatalogueError, InputError, SeparateSpacesError, examples
-from indexing.exchange.array_files import new_folder, read_array, read_parquet, write_array
-from indexing.exchange.imported_items import Embedded
+from indexing.exchange.array_files import Embedded, new_folder, read_array, read_parquet, write_array
 from indexing.filesystem import fsops
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from indexing.store.store import parquet_bytes
 
 FOLDERS = {Modality.IMAGE: "img_emb", Modality.TEXT: "text_emb"}

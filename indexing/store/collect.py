@@ -1,12 +1,152 @@
-"""Vectors of all items, collected from the shards of a store."""
+"""What is taken out of a store: vectors of each modality, memory-mapped and fused, and shards packed of them."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays.vectors import unit
 from indexing.catalogue.item_ids import ItemIds
+from indexing.encoders.base import EncoderInfo
+from indexing.filesystem import fsops
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
-from indexing.store.store import EmbeddingStore
+from indexing.store.store import EmbeddingStore, parquet_bytes, shard_name, to_table
+
+ROWS = 16_384  # at a time, so that what is computed on the way stays small
+
+
+@dataclass(frozen=True, eq=False)
+class ModalityVectors:
+    """The frozen vectors of N items.
+
+    Attributes:
+        vectors: For each modality (N, D) float16, zero where an item lacks it.
+        exists: For each modality (N,) bool.
+        weights: How much a modality counts in an item beside the others; 1 for those that are not named.
+    """
+
+    vectors: Mapping[Modality, NDArray[np.float16]]
+    exists: Mapping[Modality, Mask]
+    weights: Mapping[Modality, float] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that any item has."""
+        return tuple(modality for modality, exists in self.exists.items() if exists.any())
+
+    @property
+    def count(self) -> int:
+        """The number N of items."""
+        return max(map(len, self.exists.values()), default=0)
+
+    def take(self, rows: Rows | Mask | slice) -> "ModalityVectors":
+        """Keep some of the items."""
+        return ModalityVectors(
+            {modality: vectors[rows] for modality, vectors in self.vectors.items()},
+            {modality: exists[rows] for modality, exists in self.exists.items()},
+            self.weights,
+        )
+
+
+def fuse(items: ModalityVectors) -> Vectors:
+    """Average the modalities that each item has, by their weights: (N, D) float32, unit length.
+
+    A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
+    """
+    fused = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
+    for start in range(0, len(fused), ROWS):
+        some = slice(start, start + ROWS)
+        for modality, vectors in items.vectors.items():
+            weight = items.weights.get(modality, 1.0)
+            fused[some] += unit(vectors[some]) * weight * items.exists[modality][some, None]
+        fused[some] = unit(fused[some])
+    return fused
 
 
 def collected(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
     """Give the vectors of every item and modality in a store."""
     found = {modality: store.collect(items, modality) for modality in modalities}
     return ModalityVectors({m: v for m, (v, _) in found.items()}, {m: e for m, (_, e) in found.items()})
+
+
+FUSED = "fused.f32"
+
+
+def mapped(
+    store: EmbeddingStore, item_ids: ItemIds, info: EncoderInfo, folder: Path
+) -> tuple[Rows, ModalityVectors, Vectors]:
+    """Give the vectors of the items that have a direction as memory-mapped arrays.
+
+    The operating system brings in what is read and lets it go again; of the items only some thousand are in memory. A
+    shard of the store is read once for every block that needs it: a few times where shards are in row order.
+
+    Args:
+        store: Has the embeddings.
+        item_ids: The items.
+        info: Of the encoder: what to collect, and how to weigh it.
+        folder: Where the files are written: the arrays need them for as long as they live.
+
+    Returns:
+        The positions of these M items, (M,) int64; their frozen vectors; and these fused, (M, D) float32.
+    """
+    modalities = info.modalities
+    files = {modality: folder / f"{modality}.f16" for modality in modalities}
+    fsops.make_folder(folder)
+    for path in (*files.values(), folder / FUSED):
+        fsops.remove(path)  # of a build that was killed
+    rows: list[Rows] = []
+    exists: dict[Modality, list[NDArray[np.bool_]]] = {modality: [] for modality in modalities}
+    for start in range(0, len(item_ids), ROWS):
+        block = replace(collected(store, ItemIds(item_ids[start : start + ROWS]), modalities), weights=info.weighed)
+        fused = fuse(block)
+        kept = np.flatnonzero(fused.any(axis=1))
+        rows.append(kept + start)
+        fsops.append(folder / FUSED, fused[kept].tobytes())
+        for modality, path in files.items():
+            exists[modality].append(block.exists[modality][kept])
+            fsops.append(path, block.vectors[modality][kept].tobytes())
+    found, shape = np.concatenate(rows), (sum(map(len, rows)), store.dim)
+    frozen = ModalityVectors(
+        {modality: _opened(path, np.float16, shape) for modality, path in files.items()},
+        {modality: np.concatenate(parts) for modality, parts in exists.items()},
+        info.weighed,
+    )
+    return found, frozen, _opened(folder / FUSED, np.float32, shape)
+
+
+def _opened(path: Path, kind: type[np.floating[Any]], shape: tuple[int, int]) -> NDArray[Any]:
+    return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
+
+
+SHARD_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed.
+
+    Attributes:
+        files: The shards in row order.
+        quarantined: How many contents have no vector.
+    """
+
+    files: tuple[Path, ...]
+    quarantined: int
+
+
+def pack(store: EmbeddingStore, item_ids: Iterable[str], folder: Path) -> Packed:
+    """Write the embeddings of items, in the order of the ids, into shards in a folder."""
+    fsops.make_folder(folder)
+    records, quarantined = store.records(item_ids), 0
+    files: list[Path] = []
+    while chunk := list(islice(records, SHARD_ROWS)):
+        data = parquet_bytes(to_table(chunk, store.dim))
+        files.append(folder / shard_name(len(files), data))
+        fsops.write_bytes(files[-1], data)
+        quarantined += sum(record.vector is None for record in chunk)
+    return Packed(tuple(files), quarantined)

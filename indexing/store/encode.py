@@ -13,8 +13,14 @@ from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.vectors import VectorBatch, half_units
+from indexing.encoders.alignment.separate_encoder import SpacesEncoder
+from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import Encoder, PixelEncoder
+from indexing.filesystem.checked_files import content_hash
 from indexing.media.audio import SoundLimits
 from indexing.media.decode import Task
 from indexing.media.files import Modality
@@ -22,10 +28,11 @@ from indexing.media.images import PictureLimits
 from indexing.media.pool import MEMORY, SECONDS, DecodePool
 from indexing.media.video import FilmLimits
 from indexing.runtime.arguments import check_flag, check_kind, check_number, check_whole
+from indexing.runtime.progress import progress
 from indexing.runtime.threads import cores
 from indexing.store.encode_batch import EncodingRun
 from indexing.store.shared_pool import task_for
-from indexing.store.store import EmbeddingStore
+from indexing.store.store import Embedding, EmbeddingStore
 
 STAGES = ("read", "decode", "encode", "write")
 Progressed: TypeAlias = Callable[[int, Mapping[str, float]], None]
@@ -173,3 +180,96 @@ def _task(encoder: Encoder, config: EncodeConfig) -> Task:
     return replace(
         task_for(encoder), pictures=config.limits, sounds=config.sounds, films=config.films, frames=config.frames
     )
+
+
+BATCH = 4096
+
+
+NO_DIRECTION = "vector without a direction: nothing of it is left in the dimensions that were learned for its modality"
+
+
+def store_vectors(
+    catalogue: Catalogue, store: EmbeddingStore, encoder: Encoder, *, progress: Progressed | None = None
+) -> EncodeReport:
+    """Put the precomputed vectors of a catalogue into a store, at unit length, skipping what is there already.
+
+    The content of a vector is its float32 bytes, as the catalogue has them. One that cannot be used is quarantined with
+    the reason.
+
+    Args:
+        catalogue: The items.
+        store: Where the vectors go.
+        encoder: Which maps them, if their modalities are different spaces.
+        progress: Called after each batch with its number of items and the seconds so far in each stage.
+
+    Returns:
+        Counts, and seconds in each stage.
+
+    Raises:
+        CatalogueError: When the catalogue's vectors are missing or of another length.
+    """
+    report = EncodeReport()
+    store.begin_run()
+    spaces = encoder.spaces if isinstance(encoder, SpacesEncoder) else None
+    batches = catalogue.vectors(BATCH, spaces.lengths if spaces else store.dim)
+    while True:
+        with report.timed("read"):
+            batch = next(batches, None)
+        if batch is None:
+            return report
+        with report.timed("encode"):
+            fresh = [one for modality in batch.vectors for one in _embeddings(batch, modality, store, report, spaces)]
+        with report.timed("write"):
+            store.append(fresh)
+        if progress is not None:
+            progress(len(batch.item_ids), report.seconds)
+
+
+def _embeddings(
+    batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport, spaces: Spaces | None
+) -> list[Embedding]:
+    """Give what the store does not know yet of one modality."""
+    vectors, problems, fresh = batch.vectors[modality], list(batch.problems[modality]), []
+    places = np.flatnonzero(batch.exists[modality])
+    usable = vectors[places]
+    if spaces is not None:
+        usable = spaces.apply(modality, usable)
+        for place in places[~usable.any(axis=1)].tolist():
+            problems[place] = NO_DIRECTION
+        places, usable = places[usable.any(axis=1)], usable[usable.any(axis=1)]
+    halves = dict(zip(places.tolist(), half_units(usable), strict=True))
+    for place, item_id in enumerate(batch.item_ids):
+        problem, half = problems[place], halves.get(place)
+        if half is None and not problem:
+            continue
+        digest = "" if problem else content_hash(vectors[place].tobytes())
+        if store.settled(item_id, modality, digest, problem):
+            report.resumed += 1
+            continue
+        if problem:
+            report.quarantined += 1
+        else:
+            report.encoded += 1
+        fresh.append(Embedding(item_id, modality, digest, half, problem))
+    return fresh
+
+
+def embed(
+    catalogue: Catalogue, encoder: Encoder, store: EmbeddingStore, config: EncodeConfig | None, *, shown: bool
+) -> EncodeReport:
+    """Put the embeddings of a catalogue into a store, skipping what is there; see `encode_catalogue`."""
+    with encode_progress(len(catalogue), shown) as advance:
+        if encoder.info.precomputed:
+            return store_vectors(catalogue, store, encoder, progress=advance)
+        return encode_catalogue(catalogue, encoder, store, config=config, progress=advance)
+
+
+@contextmanager
+def encode_progress(total: int, shown: bool, label: str = "encoding") -> Iterator[Progressed]:
+    """Show items encoded, rate, time left and where the time went; see `indexing.runtime.progress.progress`."""
+    with progress(label, total, "items", shown=shown) as told:
+
+        def advance(items: int, seconds: Mapping[str, float]) -> None:
+            told.advance(items, more=", ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items()))
+
+        yield advance

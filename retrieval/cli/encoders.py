@@ -10,8 +10,7 @@ import typer
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import KNOWN, load_encoder
 from indexing.sample import items_path
-from indexing.store.encode import EncodeConfig, Progressed
-from indexing.store.progress import encode_progress
+from indexing.store.encode import EncodeConfig, Progressed, encode_progress
 from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
 from retrieval.cli.display.columns import ImageColumns, ItemIdColumn, TextColumns, item_columns
 from retrieval.cli.display.output import OUT_FOLDER, Json

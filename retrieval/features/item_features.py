@@ -21,7 +21,7 @@ from indexing.arrays.vectors import unit
 from indexing.catalogue.columns import VECTOR
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import AttributeColumn, Embedded, Numbers, column_of, columns_of, read_column
 from retrieval.features.counts import amounts_of
 from retrieval.features.feature_matrix import Described

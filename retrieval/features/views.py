@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import column_of
 from retrieval.features.item_features import Description
 

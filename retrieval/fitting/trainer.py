@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from indexing.arrays.types import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.feature_matrix import Described
 from retrieval.features.item_features import Description
 from retrieval.features.views import views_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError, TrainingError, import_extra
-from indexing.store.fusion import fuse
+from indexing.store.collect import fuse
 from retrieval.fitting.log_kind import LogKind
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import description_of, learned_block, taught

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from indexing.catalogue.readers.dialect import as_utf8
+from indexing.catalogue.readers.text_encoding import as_utf8
 from indexing.errors import InteractionsError, examples
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_path

@@ -14,7 +14,7 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.models.modality_gate import ModalityGate
 
 ADAPTER = "adapter.safetensors"
@@ -28,7 +28,7 @@ BLOCK = 16_384
 class Adapter:
     """Maps the frozen vectors of an item to its vector ``z = unit(f + tanh(f w1 + b1) w2)``, ``f`` fused by the gate.
 
-    With ``w2`` and the gate 0, as before any training, it gives what `indexing.store.fusion.fuse` does, to the bit:
+    With ``w2`` and the gate 0, as before any training, it gives what `indexing.store.collect.fuse` does, to the bit:
     zero-shot quality is the floor.
 
     Attributes:

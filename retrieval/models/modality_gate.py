@@ -8,7 +8,7 @@ import numpy as np
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class ModalityGate:
     """A softmax over the modalities that an item has, linear in the vector of each.
 
     A modality that it does not know, and each one before any training, stands at 0: then they count by the weights that
-    the items came with, as in `indexing.store.fusion.fuse`, to the last bit.
+    the items came with, as in `indexing.store.collect.fuse`, to the last bit.
 
     Attributes:
         slopes: For each modality (D,) float32.

@@ -15,7 +15,7 @@ from indexing.bundle.manifest import MANIFEST
 from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import WAY_OUT, read_as
 from indexing.index import Queries
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.item_features import DESCRIPTION, Description
 from retrieval.features.views import views_of
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom

@@ -13,7 +13,7 @@ from indexing.index.base import check_search, merged, padded
 from indexing.index.search import retrieve
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 
 DEEPER = 50  # answers more than are asked for, of which the best by cosine are kept
 

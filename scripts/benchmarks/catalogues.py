@@ -11,7 +11,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries
 from indexing.index import Queries
 from indexing.index.tuning.recall import Judged, judged
-from indexing.store.fusion import fuse
+from indexing.store.collect import fuse
 from scripts.benchmarks.geometry import draw, read_pairs
 
 K = 10

@@ -249,7 +249,7 @@ def plain_taste(users: UserModel, vectors: Vectors, histories: Sequence[Rows]) -
 
 
 def fused(*clouds: Cloud) -> Vectors:
-    """Average what exists, as `indexing.store.fusion.fuse` does."""
+    """Average what exists, as `indexing.store.collect.fuse` does."""
     return unit(np.sum([cloud.vectors * cloud.exists[:, None] for cloud in clouds], axis=0))
 
 

@@ -29,7 +29,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.index import IndexConfig
-from indexing.store.fusion import fuse
+from indexing.store.collect import fuse
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.interactions.histories import History, histories
 from retrieval.training.config import NextItemsConfig

@@ -23,10 +23,9 @@ from indexing.arrays.vectors import unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import Columns
 from indexing.catalogue.readers.base import TableReader
-from indexing.encoders.alignment.fit_separate_spaces import learn_spaces
-from indexing.encoders.alignment.separate_spaces import Spaces
+from indexing.encoders.alignment.separate_spaces import Spaces, learn_spaces
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.user_model import UserModel
 from scripts.benchmarks.centring import Cloud, concatenated, interval
 from scripts.benchmarks.record import keep

@@ -26,7 +26,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders import load_encoder
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.beyond_accuracy.diversity import diversity

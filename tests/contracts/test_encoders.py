@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.golden import check_golden, golden_images, golden_vectors
+from indexing.encoders.base import check_golden, golden_images, golden_vectors
 from indexing.errors import EncoderMismatchError
 from indexing.media.files import Modality
 from tests.tiny_models import tiny_align, tiny_chinese_clip, tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2

@@ -149,7 +149,7 @@ def test_a_decoder_that_does_not_start_ends_the_build_and_blames_no_file(
         worker = _Worker(TASK, 10.0, MEMORY)
         monkeypatch.setattr(worker, "_command", [sys.executable, "-S", "-c", program])
         started = time.monotonic()
-        with pytest.raises(DecoderError, match=r"did not start within 1 s, twice: .*worker.* says why"):
+        with pytest.raises(DecoderError, match=r"did not start within 1 s, twice: .*indexing.media.decode.* says why"):
             worker.ask(Kind.IMAGE, photo(64, 64))
         assert time.monotonic() - started < 30
 

@@ -11,9 +11,8 @@ from PIL import Image
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.encoders import AudioEncoder, load_encoder
-from indexing.encoders.alignment.bridged_encoder import BridgedEncoder, bridge_audio, default_bridge_texts
-from indexing.encoders.base import EncoderInfo, require
-from indexing.encoders.golden import check_golden, golden_images, golden_vectors
+from indexing.encoders.alignment.bridge import BridgedEncoder, bridge_audio, default_bridge_texts
+from indexing.encoders.base import EncoderInfo, check_golden, golden_images, golden_vectors, require
 from indexing.errors import DamagedFileError, EncoderError, InputError
 from indexing.media.audio import Sound
 from indexing.media.files import Modality
@@ -99,7 +98,7 @@ def test_what_does_not_fit_is_refused(encoder: BridgedEncoder, tmp_path: Path) -
 
 def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_clap(tmp_path / "clap")
-    monkeypatch.setattr("indexing.encoders.alignment.bridged_encoder.default_bridge_texts", lambda: TEXTS[:100])
+    monkeypatch.setattr("indexing.encoders.alignment.bridge.default_bridge_texts", lambda: TEXTS[:100])
     encoder = load_encoder(f"pocket+clap:{folder}")
     assert isinstance(encoder, BridgedEncoder)
     assert encoder.info.name == f"pocket+clap:{folder}"

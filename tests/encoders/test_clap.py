@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoTokenizer, ClapModel
 
 from indexing.encoders import AudioEncoder, Encoder, load_encoder
-from indexing.encoders.base import EncoderInfo, with_audio
-from indexing.encoders.golden import check_golden, golden_sounds, golden_vectors
+from indexing.encoders.base import EncoderInfo, check_golden, golden_sounds, golden_vectors, with_audio
 from indexing.errors import EncoderError, EncoderMismatchError, ShapeError, VectorError
 from indexing.media.files import Modality
 from tests.tiny_models import tiny_clap, tiny_clip

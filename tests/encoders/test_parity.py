@@ -15,8 +15,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoProcessor, AutoToken
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.base import PixelEncoder
-from indexing.encoders.golden import golden_images
+from indexing.encoders.base import PixelEncoder, golden_images
 from indexing.encoders.inference.checkpoints import pooled
 from indexing.errors import EncoderError
 from tests.tiny_models import tiny_align, tiny_chinese_clip, tiny_clip, tiny_open_clip, tiny_siglip, tiny_siglip2

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from indexing.arrays.types import Vectors
-from indexing.encoders.inference import precision
-from indexing.encoders.inference.precision import in_precision, low_precisions
+from indexing.encoders.inference import torch_models as precision
+from indexing.encoders.inference.torch_models import in_precision, low_precisions
 
 ROWS = np.eye(3, 8, dtype=np.float32)
 

@@ -16,7 +16,7 @@ import transformers
 from transformers import dynamic_module_utils
 
 from indexing.encoders import load_encoder
-from indexing.encoders.inference.remote_code import check_settings, no_remote_code
+from indexing.encoders.inference.checkpoints import check_settings, no_remote_code
 from indexing.errors import EncoderError
 from tests.tiny_models import tiny_bert, tiny_clap, tiny_clip, tiny_cross_encoder, tiny_open_clip, tiny_tokenizer
 

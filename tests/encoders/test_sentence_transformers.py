@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPProcessor
 
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.golden import check_golden, golden_images, golden_vectors
+from indexing.encoders.base import check_golden, golden_images, golden_vectors
 from indexing.errors import EncoderError, MissingExtraError
 from indexing.media.files import Modality
 from tests.tiny_models import tiny_bert, tiny_clip

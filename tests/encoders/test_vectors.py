@@ -17,7 +17,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import Columns, NamedColumns
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.golden import check_golden, golden_vectors
+from indexing.encoders.base import check_golden, golden_vectors
 from indexing.errors import CatalogueError, EncoderError, EncoderMismatchError, InputError
 from indexing.filesystem.checked_files import content_hash
 from indexing.media.files import Modality

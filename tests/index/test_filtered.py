@@ -129,8 +129,8 @@ def test_a_dropped_selector_is_noticed(index: VectorIndex, monkeypatch: pytest.M
     def everything(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
         return faiss.IDSelectorBitmap(np.full((len(allow) + 7) // 8, 255, np.uint8))
 
-    for module in ("exact", "faiss", "ivf"):
-        monkeypatch.setattr(f"indexing.index.{module}.selector", everything)
+    for module in ("faiss_base", "faiss", "ivf"):
+        monkeypatch.setattr(f"indexing.index.backends.{module}.selector", everything)
     for share in (0.5, 0.01):
         allow = np.random.default_rng(3).random(COUNT) < share
         for queries in (QUERIES, QUERIES[:1]):

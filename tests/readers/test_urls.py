@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.catalogue.medium import Medium
-from indexing.catalogue.readers.urls import Remote
+from indexing.catalogue.readers.base import Remote
 from indexing.errors import CatalogueError, MissingExtraError
 from indexing.media.files import Kind
 from retrieval.cli import app

@@ -23,7 +23,7 @@ from indexing.errors import (
 )
 from indexing.index import FlatIndex
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval import cli
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.retriever import Retriever

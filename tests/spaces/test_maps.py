@@ -12,16 +12,15 @@ from safetensors.numpy import load, save
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import Encoder, load_encoder
-from indexing.encoders.alignment import fit_separate_spaces as spaces_learned
-from indexing.encoders.alignment.fit_separate_spaces import learn_spaces
+from indexing.encoders.alignment import separate_spaces as spaces_learned
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder
-from indexing.encoders.alignment.separate_spaces import Spaces
+from indexing.encoders.alignment.separate_spaces import Spaces, learn_spaces
 from indexing.encoders.base import HasBridge
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, DamagedFileError, EncoderError, SeparateSpacesError, ShapeError, VectorError
 from indexing.media.files import Modality
-from indexing.store.fusion import fuse
-from indexing.store.precomputed import NO_DIRECTION
+from indexing.store.collect import fuse
+from indexing.store.encode import NO_DIRECTION
 from indexing.store.store import EmbeddingStore
 from tests.spaces.things import IMAGE, TEXT, Things, centred, scaled, side_by_side, spread
 

@@ -12,7 +12,7 @@ from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.index import FlatIndex
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 from retrieval.models.user_model import UserModel
 from retrieval.training.adapter.adapter import AdapterLearner, train_adapter

@@ -6,7 +6,7 @@ import pytest
 from indexing.arrays.vectors import unit
 from indexing.index import FlatIndex
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.fitting.selection.search_bound import (
     BLURRED,
     STRENGTHS,

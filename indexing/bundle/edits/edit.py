@@ -34,10 +34,8 @@ from indexing.errors import CatalogueError, InputError, UnknownItemError, exampl
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_flag, check_names, check_path
-from indexing.store.collect import collected
-from indexing.store.encode import EncodeConfig, check_encoding
-from indexing.store.fusion import fuse
-from indexing.store.progress import embed
+from indexing.store.collect import collected, fuse
+from indexing.store.encode import EncodeConfig, check_encoding, embed
 from indexing.store.store import Embedding, EmbeddingStore, parquet_bytes, to_table
 
 WAIT = 10.0

@@ -21,7 +21,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.index.tuning.recall import Asked
 from indexing.runtime.arguments import check_path
-from indexing.store.shards import SHARD_ROWS
+from indexing.store.collect import SHARD_ROWS
 from indexing.store.store import parquet_bytes, shard_name
 
 

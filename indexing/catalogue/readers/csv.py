@@ -19,9 +19,8 @@ from indexing.catalogue.columns import (
     id_name,
     several,
 )
-from indexing.catalogue.readers.base import ReadingNotes, TableReader, file_of
-from indexing.catalogue.readers.dialect import SEPARATORS, as_utf8, separator_of
-from indexing.catalogue.readers.urls import Remote
+from indexing.catalogue.readers.base import ReadingNotes, Remote, TableReader, file_of
+from indexing.catalogue.readers.text_encoding import SEPARATORS, as_utf8, separator_of
 from indexing.errors import CatalogueError
 
 LONGEST_LINE = 1 << 24  # bytes

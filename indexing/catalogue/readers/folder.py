@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from indexing.catalogue.columns import Columns, NamedColumns, is_text
 from indexing.catalogue.readers.base import ReadingNotes, TableReader
-from indexing.catalogue.readers.captions import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.jsonl import as_text, read_jsonl
 from indexing.catalogue.readers.listing import Listing, list_folder, shown
+from indexing.catalogue.readers.text_encoding import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.errors import CatalogueError, examples
 from indexing.media.images import FORMATS
 

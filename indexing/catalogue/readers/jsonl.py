@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.catalogue.columns import Columns, NamedColumns, id_name
-from indexing.catalogue.readers.base import ReadingNotes, TableReader, file_of
-from indexing.catalogue.readers.urls import Remote
+from indexing.catalogue.readers.base import ReadingNotes, Remote, TableReader, file_of
 from indexing.errors import CatalogueError
 
 

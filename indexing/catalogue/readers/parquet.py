@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from indexing.catalogue.arrow_values import not_utf8
 from indexing.catalogue.columns import is_text, plain_type
-from indexing.catalogue.readers.base import ReadingNotes, file_of
-from indexing.catalogue.readers.urls import Remote
+from indexing.catalogue.item_ids import without_point
+from indexing.catalogue.readers.base import Reader, ReadingNotes, Remote, TableReader, file_of
 from indexing.errors import CatalogueError
 from indexing.runtime.arguments import check_path
 
@@ -112,3 +112,45 @@ def plain(column: pa.Array) -> pa.Array:
         return decoded.cast(kind)
     except pa.ArrowNotImplementedError:
         return pa.array(column.to_pylist(), kind)
+
+
+WHOLE_ID_ROWS = 65_536
+
+
+class WholeIds:
+    """A source whose ids are written without ``.0``; see `Reader`."""
+
+    def __init__(self, reader: Reader, item_id: str) -> None:
+        self.name, self.schema = reader.name, reader.schema
+        self.left_out, self.notes = reader.left_out, reader.notes
+        self._reader, self._item_id = reader, item_id
+
+    @cached_property
+    def malformed(self) -> Mapping[int, str]:
+        """Rows that could not even be read."""
+        return self._reader.malformed
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Give some columns of all readable rows; see `Reader`."""
+        for batch in self._reader.batches(columns, size):
+            if self._item_id in columns:
+                place = columns.index(self._item_id)
+                written = without_point(batch.column(place))
+                batch = batch if written is None else batch.set_column(place, batch.schema.field(place), written)
+            yield batch
+
+
+def with_whole_ids(reader: Reader, item_id: str) -> Reader:
+    """Write the ids of a table as text without ``.0`` where all of them have it, and note that."""
+    if not isinstance(reader, TableReader | ParquetReader) or not pa.types.is_string(reader.schema.field(item_id).type):
+        return reader
+    first = None
+    for batch in reader.batches([item_id], WHOLE_ID_ROWS):
+        ids = batch.column(0).drop_null()
+        if len(ids) and without_point(ids) is None:
+            return reader
+        first = first or (ids[0].as_py() if len(ids) else None)
+    if first is None:
+        return reader
+    reader.notes.read_as.append(f"{item_id} without .0, as {first.removesuffix('.0')} for {first}")
+    return WholeIds(reader, item_id)

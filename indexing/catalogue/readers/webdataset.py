@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from indexing.catalogue.readers.base import ReadingNotes
-from indexing.catalogue.readers.captions import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.catalogue.readers.jsonl import as_text, json_object
 from indexing.catalogue.readers.tar import Record, records
+from indexing.catalogue.readers.text_encoding import WESTERN, UnreadableCaption, decode_caption, is_western
 from indexing.errors import CatalogueError, examples
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif")

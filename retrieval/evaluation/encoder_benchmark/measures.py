@@ -11,7 +11,7 @@ from indexing.arrays.vectors import unit
 from indexing.catalogue.sampling import Contents
 from indexing.diagnostics.health import examine_vectors
 from indexing.media.files import Modality
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.evaluation.encoder_benchmark.labels import NO_CLASS, LabelColumn
 from retrieval.evaluation.encoder_benchmark.probes import fit_linear, knn_classes, stratified
 from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals

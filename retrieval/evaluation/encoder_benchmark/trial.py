@@ -19,9 +19,8 @@ from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, SeparateSpacesError
 from indexing.filesystem import fsops
 from indexing.media.files import Modality
-from indexing.store.encode import EncodeConfig, Progressed, encode_catalogue
-from indexing.store.fusion import ModalityVectors
-from indexing.store.precomputed import store_vectors
+from indexing.store.collect import ModalityVectors
+from indexing.store.encode import EncodeConfig, Progressed, encode_catalogue, store_vectors
 from indexing.store.store import EmbeddingStore
 from retrieval.evaluation.encoder_benchmark import measures
 from retrieval.evaluation.encoder_benchmark.labels import LabelColumn

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 
 STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)

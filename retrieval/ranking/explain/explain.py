@@ -8,7 +8,7 @@ import numpy as np
 from indexing.arrays.types import Rows, Vectors
 from indexing.errors import InputError, ShapeError, examples
 from indexing.runtime.arguments import is_whole, shown_number
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.candidates import Candidates
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace

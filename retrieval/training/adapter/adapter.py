@@ -15,7 +15,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.index import FlatIndex
-from indexing.store.fusion import ModalityVectors
+from indexing.store.collect import ModalityVectors
 from retrieval.models.adapter import Adapter
 from retrieval.models.modality_gate import ModalityGate
 from retrieval.models.user_model import UserModel

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.store.fusion import ModalityVectors, fuse
+from indexing.store.collect import ModalityVectors, fuse
 
 _BLOCK = 16_384
 

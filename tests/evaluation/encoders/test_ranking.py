@@ -22,8 +22,8 @@ from indexing.errors import EncoderError, InputError
 from indexing.media.files import Modality
 from indexing.media.images import PictureLimits, decode_picture
 from indexing.sample import items_path
+from indexing.store.collect import ModalityVectors, fuse
 from indexing.store.encode import EncodeConfig
-from indexing.store.fusion import ModalityVectors, fuse
 from retrieval.evaluation.encoder_benchmark.labels import LabelColumn
 from retrieval.evaluation.encoder_benchmark.measures import first_right, probes
 from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, RankConfig, rank_encoders

@@ -1,16 +1,21 @@
-"""Which number format a model runs in: what the processor computes with, as long as the vectors agree. Never timed.
+"""What all torch models share: the precision they compute in, the pixels they take, and a fingerprint of their weights.
 
-A choice by the clock would be another one on a busy machine, and with it the vectors of a bundle.
+The precision is one in which the vectors agree, and is never timed: a choice by the clock would be another one on a
+busy machine, and with it the vectors of a bundle.
 """
 
 import copy
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from indexing.arrays.types import Vectors
 from indexing.errors import EncoderError
+from indexing.media.image_form import Pixels
 
 AUTO, EXACT = "auto", "float32"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,3 +82,58 @@ def best_device() -> torch.device:
 def device_of(model: torch.nn.Module) -> torch.device:
     """Give the device that a model's weights are on, where its inputs must be too."""
     return next(model.parameters()).device
+
+
+def normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Pixels], torch.Tensor]:
+    """Give a function from (N, H, W, 3) uint8 to (N, 3, H, W) float32, as torchvision's ToTensor and Normalize do it.
+
+    >>> import numpy as np
+    >>> normaliser([0.5] * 3, [0.5] * 3)(np.full((1, 1, 1, 3), 255, np.uint8)).flatten().tolist()
+    [1.0, 1.0, 1.0]
+    """
+    centre, spread = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
+
+    def normalise(pixels: Pixels) -> torch.Tensor:
+        channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        return channels_first.float().div_(255).sub_(centre).div_(spread)
+
+    return normalise
+
+
+# What a configuration says about files, library versions and training decides no vector.
+VOLATILE = {"_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype", "torch_dtype"}
+
+
+def state_fingerprint(model: torch.nn.Module, **settings: object) -> str:
+    """Hash all weights and buffers in the order of their names, and settings as sorted JSON.
+
+    It does not depend on where the files are, so a moved folder keeps its fingerprint.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a model's configuration (activation, pooling, sizes) without what changes from one save to the next."""
+    return {
+        name: lasting(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name not in VOLATILE
+    }
+
+
+def vocabulary(tokenizer: Any) -> object:  # noqa: ANN401
+    """Give what a tokenizer knows: its tokens and, where it has them, its merges.
+
+    How it treats a text before that shows in the tokens of a few texts, which belong in the fingerprint too.
+    """
+    inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps those of transformers
+    if (backend := getattr(inner, "backend_tokenizer", None)) is not None:
+        return json.loads(backend.to_str())["model"]
+    if hasattr(inner, "get_vocab"):
+        return inner.get_vocab()
+    ranks = getattr(inner, "bpe_ranks", {})  # open_clip's own
+    return [getattr(inner, "encoder", None), sorted(ranks, key=ranks.__getitem__)]
