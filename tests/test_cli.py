@@ -122,7 +122,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
 
 def test_goals_that_are_missed_are_told(tmp_path: Path, run: Run) -> None:
     (tmp_path / "goods.csv").write_text("item_id,title\n" + "".join(f"{n},word{n} thing\n" for n in range(40)))
-    goals = ("--index-memory", "100", "--index-latency", 1e-6, "--index", "flat")
+    goals = ("--max-index-memory", "100", "--max-latency-ms", 1e-6, "--index", "flat")
     assert run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", *goals)[0] == 0
     _, out, _ = run("info", tmp_path / "b", "--json")
     index = json.loads(out)["index"]
@@ -132,7 +132,7 @@ def test_goals_that_are_missed_are_told(tmp_path: Path, run: Run) -> None:
     assert any(line.startswith("memory 0.0 MB > ") for line in index["unmet"])
     _, out, _ = run("info", tmp_path / "b")
     assert "unmet" in out
-    code, _, error = run("build", tmp_path / "goods.csv", "--out", tmp_path / "c", "--index-memory", "much")
+    code, _, error = run("build", tmp_path / "goods.csv", "--out", tmp_path / "c", "--max-index-memory", "much")
     assert (code, "'much' is no amount of memory" in error) == (2, True)
 
 
@@ -152,7 +152,7 @@ def test_added_items_from_other_columns_are_said(tmp_path: Path, run: Run) -> No
 
 def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run) -> None:
     (tmp_path / "goods.csv").write_text("sku,label,title\n007,ignored,red mug\n008,ignored,blue shoe\n")
-    code, _, _ = run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", "--id", "sku")
+    code, _, _ = run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", "--id-column", "sku")
     assert code == 0
     _, out, _ = run("search", tmp_path / "b", "blue shoe", "-k", 1, "--json")
     assert json.loads(out)[0]["item_id"] == "008"
@@ -173,8 +173,14 @@ def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run
         (["recommend", "{bundle}"], "give one of --history ID,ID,…, --interactions FILE and --users FILE"),
         (["recommend", "{bundle}", "--history", ","], "the history of user 0 is empty"),
         (["fit", "{bundle}", "nothing.csv"], "nothing.csv"),
-        (["evaluate", "{bundle}", "{log}", "--history", "split=train"], "give both --history and --relevant"),
-        (["build", "{items}", "--out", "b", "--text", "titel"], "has no column 'titel'; did you mean one of ['title']"),
+        (
+            ["evaluate", "{bundle}", "{log}", "--history-rows", "split=train"],
+            "give both --history-rows and --relevant-rows",
+        ),
+        (
+            ["build", "{items}", "--out", "b", "--text-column", "titel"],
+            "has no column 'titel'; did you mean one of ['title']",
+        ),
     ],
 )
 def test_mistakes_are_one_line_with_a_way_out(

@@ -51,9 +51,9 @@ def table(folder: Path, text: str, name: str = "items.csv") -> Path:
 @pytest.mark.parametrize(
     ("header", "options"),
     [
-        ("sku,title,front,back", ("--image", "front", "--image", "back")),
+        ("sku,title,front,back", ("--image-column", "front", "--image-column", "back")),
         ("sku,title,image1,image2", ()),
-        ("sku,title,image,other", ("--image", "image", "--image", "other", "--image", "image")),
+        ("sku,title,image,other", ("--image-column", "image", "--image-column", "other", "--image-column", "image")),
     ],
 )
 def test_every_picture_of_an_item_is_used_and_said(
@@ -78,12 +78,12 @@ def test_every_picture_of_an_item_is_used_and_said(
 
 def test_added_items_are_read_as_those_of_the_build(folder: Path, run: Run) -> None:
     source = table(folder, "sku,title,front,back\n1,mug,a.png,b.png\n")
-    images = ("--image", "front", "--image", "back")
+    images = ("--image-column", "front", "--image-column", "back")
     assert run("build", source, "--out", folder / "b", "--encoder", "toy", *images)[0] == 0
     more = table(folder, "sku,title,front,back\n2,cup,b.png,c.png\n", "more.csv")
     code, out, _ = run("add", folder / "b", more, "--json")
     assert (code, json.loads(out)["added"], json.loads(out)["encoded"]) == (0, 1, 3)
-    code, _, error = run("update", folder / "b", table(folder, "sku,front\n2,a.png\n", "new.csv"), "--id", "sku")
+    code, _, error = run("update", folder / "b", table(folder, "sku,front\n2,a.png\n", "new.csv"), "--id-column", "sku")
     assert (code, "were made of ['front']" in error) == (1, True)
 
 
@@ -137,7 +137,7 @@ def test_a_name_of_a_file_that_became_an_id_is_said(folder: Path, run: Run, name
 
 def test_a_table_without_ids_is_refused_in_the_words_of_the_command_line(folder: Path, run: Run) -> None:
     code, _, error = run("build", table(folder, "code,title\n1,mug\n"), "--out", folder / "b", "--encoder", "toy")
-    assert (code, "among ['code', 'title']; name it with --id" in error) == (1, True)
+    assert (code, "among ['code', 'title']; name it with --id-column" in error) == (1, True)
 
 
 @pytest.mark.parametrize("option", ["--where", "--profile"])

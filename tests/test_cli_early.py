@@ -50,9 +50,9 @@ def log(path: Path, weight: str = "5", strange: Sequence[str] = ()) -> None:
         (["build", "items.parquet", "--out", "new", "--index", "tree"], "--index"),
         (["build", "items.parquet", "--out", "new", "--precision", "half"], "--precision"),
         (["build", "items.parquet", "--out", "new", "--min-recall", "7"], "min_recall is 7.0"),
-        (["build", "items.parquet", "--out", "new", "--index-memory", "7q"], "'7q' is no amount of memory"),
+        (["build", "items.parquet", "--out", "new", "--max-index-memory", "7q"], "'7q' is no amount of memory"),
         (["build", "items.parquet", "--out", "new", "--batch-size", "0"], "batch_size is 0"),
-        (["evaluate", "bundle", "log.csv", "--html", "x.html", "--map", "tsne"], "--map"),
+        (["evaluate", "bundle", "log.csv", "--html", "x.html", "--projection", "tsne"], "--projection"),
         (["evaluate", "bundle", "log.csv", "--html", "x.csv"], "x.csv is to be a .html file"),
         (["evaluate", "bundle", "log.csv", "--save", "x.parquet"], "x.parquet is to be a .json file"),
         (["evaluate", "bundle", "log.csv", "--metrics-out", "x"], "x is to be a .json file"),
@@ -92,7 +92,7 @@ def test_evaluate_says_what_was_to_be_found_and_which_part_has_unknown_items(bun
     assert [line.split(":")[1] for line in lines] == [" to be found"]
     assert (
         "to be found where rating=5"
-        in run("evaluate", bundle, "log.csv", "--history", "timestamp=0,1", "--relevant", "rating=5")[1]
+        in run("evaluate", bundle, "log.csv", "--history-rows", "timestamp=0,1", "--relevant-rows", "rating=5")[1]
     )
 
 
@@ -116,7 +116,7 @@ def test_a_column_given_for_a_user_and_a_user_for_a_column_are_told(bundle: Path
     assert "1 users are not in the log, e.g. 'user_id'; it has 12, as '0', '1', '2', …" in err
     assert "the column of the users is named with --user-column" in err
     for command in (("fit", bundle, "log.csv"), ("evaluate", bundle, "log.csv"), ("prepare", "log.csv", "o.csv")):
-        err = run(*command, "--user", "3")[2]
+        err = run(*command, "--user-column", "3")[2]
         assert "there is no column '3' of users" in err
         assert "a single user is chosen in `commonspace recommend` alone" in err
 

@@ -29,7 +29,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_rank_prints_a_table_or_json_and_says_what_failed(run: Run, tmp_path: Path) -> None:
-    command = ("rank", "--on", items_file(tmp_path), "--workers", 0, "--encoder", "blind", "--encoder", "plain")
+    command = ("rank", "--source", items_file(tmp_path), "--workers", 0, "--encoder", "blind", "--encoder", "plain")
     code, out, _ = run(*command, "--encoder", "nonsense", "--json")
     found = json.loads(out)
     assert code == 0
@@ -49,9 +49,9 @@ def test_rank_prints_a_table_or_json_and_says_what_failed(run: Run, tmp_path: Pa
 
 
 def test_nothing_ranked_is_a_failure(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("rank", "--on", items_file(tmp_path), "--encoder", "failing", "--workers", 0)
+    code, _, err = run("rank", "--source", items_file(tmp_path), "--encoder", "failing", "--workers", 0)
     assert (code, err) == (1, "failing: out of memory\n")
-    code, _, err = run("rank", "--on", items_file(tmp_path), "--encoder", "plain", "--label", "colou")
+    code, _, err = run("rank", "--source", items_file(tmp_path), "--encoder", "plain", "--label-column", "colou")
     assert code == 1
     assert "did you mean one of ['colour']" in err
 

@@ -43,7 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return runner(capsys)
 
 
-SPLIT = ("--history", "part=past", "--relevant", "part=later", "--depth", 20)
+SPLIT = ("--history-rows", "part=past", "--relevant-rows", "part=later", "--num-candidates", 20)
 
 
 def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run: Run, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_one_run_gives_table_page_values_and_metrics(shop: Shop, log: Path, run:
 
 def test_what_was_lost_and_what_is_beyond_accuracy(shop: Shop, log: Path, run: Run) -> None:
     code, out, _ = run(
-        "evaluate", shop.retriever.bundle.root, log, *SPLIT, "--no-rerank", "--beyond", "--losses", "--json"
+        "evaluate", shop.retriever.bundle.root, log, *SPLIT, "--no-rerank", "--beyond-accuracy", "--breakdown", "--json"
     )
     told = json.loads(out)
     assert code == 0
@@ -97,7 +97,7 @@ def test_texts_find_the_items_that_they_mean(shop: Shop, run: Run, tmp_path: Pat
     pq.write_table(pa.table({"text": texts, "item_id": meant}), tmp_path / "pairs.parquet")
     bundle = shop.retriever.bundle.root
     saved = tmp_path / "a.json"
-    asked = ("evaluate", bundle, "--queries", tmp_path / "pairs.parquet", "--save", saved, "--depth", 50)
+    asked = ("evaluate", bundle, "--queries", tmp_path / "pairs.parquet", "--save", saved, "--num-candidates", 50)
     code, out, _ = run(*asked, "--json")
     scores = ToyEncoder().encode_texts(texts) @ shop.retriever.vectors.T
     rows = [shop.retriever.items.row(item_id) for item_id in meant]
@@ -114,7 +114,7 @@ def test_texts_find_the_items_that_they_mean(shop: Shop, run: Run, tmp_path: Pat
     _, out, _ = run(*asked)
     assert "caution: 2 texts are those that their items were encoded with" in out
     pq.write_table(pa.table({"text": texts[3:], "item_id": ["white-1", "gone"]}), tmp_path / "pairs.parquet")
-    _, out, _ = run(*asked[:4], "--depth", 1)
+    _, out, _ = run(*asked[:4], "--num-candidates", 1)
     assert re.search(r"median rank\s+\S\s+beyond 1\b", out)
 
 
@@ -192,8 +192,11 @@ def test_a_map_that_cannot_be_drawn_is_refused_before_any_work(
     shop: Shop, log: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = shop.retriever.bundle.root
-    assert run("evaluate", bundle, log, *SPLIT, "--map", "umap")[::2] == (2, "commonspace: --map goes with --html\n")
+    assert run("evaluate", bundle, log, *SPLIT, "--projection", "umap")[::2] == (
+        2,
+        "commonspace: --projection goes with --html\n",
+    )
     monkeypatch.setattr("indexing.errors.find_spec", lambda _: None)
     monkeypatch.setattr("retrieval.cli.evaluate.parts_of", lambda *_: pytest.fail("the log was read"))
-    code, _, err = run("evaluate", bundle, log, *SPLIT, "--map", "umap", "--html", tmp_path / "page.html")
+    code, _, err = run("evaluate", bundle, log, *SPLIT, "--projection", "umap", "--html", tmp_path / "page.html")
     assert (code, err) == (1, 'commonspace: umap cannot be imported: pip install "commonspace[map]"\n')

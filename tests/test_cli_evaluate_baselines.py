@@ -79,7 +79,7 @@ def test_the_first_line_says_whether_it_is_good(shop: Shop, log: Path, run: Run,
 def test_a_cut_in_time_has_one_moment_for_all(shop: Shop, log: Path, run: Run) -> None:
     """A bundle that has learned nothing cannot answer those who begin after it: they are counted and said."""
     split = at_time(Interactions.open(log), share=0.25)
-    told = ("evaluate", shop.retriever.bundle.root, log, "--hold-out", 0.25, "--cut", "time", "--no-baselines")
+    told = ("evaluate", shop.retriever.bundle.root, log, "--hold-out", 0.25, "--split", "time", "--no-baselines")
     code, out, _ = run(*told)
     assert code == 0
     assert out.startswith("to be found: the last 25% of all interactions, from 2023-11-1")
@@ -104,7 +104,7 @@ def test_users_ask_when_the_rest_begins(shop: Shop, log: Path, run: Run, monkeyp
     monkeypatch.setattr("retrieval.cli.evaluate.Retriever", Spied)
     bundle = shop.retriever.bundle.root
     log_of = Interactions.open(log)
-    assert run("evaluate", bundle, log, "--hold-out", 0.25, "--cut", "time", "--no-baselines")[0] == 0
+    assert run("evaluate", bundle, log, "--hold-out", 0.25, "--split", "time", "--no-baselines")[0] == 0
     assert asked[0] == at_time(log_of, share=0.25).cut
     asked.clear()
     assert run("evaluate", bundle, log, "--hold-out", 0.2, "--no-baselines")[0] == 0
@@ -122,7 +122,7 @@ def test_fit_holds_out_what_evaluate_asks_for(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
-    run("fit", "bundle", log, "--hold-out", 0.25, *(("--cut", cut) if cut else ()))
+    run("fit", "bundle", log, "--hold-out", 0.25, *(("--split", cut) if cut else ()))
     ((learned, config),) = given
     parts = parts_of(str(log), None, None, 0.25, cut, LogOptions())
     assert learned.table.equals(parts.past.table)
@@ -147,10 +147,13 @@ def test_parts_of_a_column_are_in_time_where_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{log}", "--history", "a=b", "--relevant", "a=c", "--cut", "time"], "--cut goes with --hold-out"),
+        (
+            ["{log}", "--history-rows", "a=b", "--relevant-rows", "a=c", "--split", "time"],
+            "--split goes with --hold-out",
+        ),
         (["--queries", "{log}", "--baselines"], "--baselines goes with a log of interactions"),
-        (["--queries", "{log}", "--cut", "time"], "--cut goes with a log of interactions"),
-        (["{still}", "--cut", "time"], "--cut time needs times, and all of this log is of one second"),
+        (["--queries", "{log}", "--split", "time"], "--split goes with a log of interactions"),
+        (["{still}", "--split", "time"], "--split time needs times, and all of this log is of one second"),
     ],
 )
 def test_options_that_do_not_go_together(

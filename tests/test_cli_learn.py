@@ -51,7 +51,7 @@ def bundle(shop: Path, tmp_path: Path) -> Path:
 
 def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:
     given = ("fit", bundle, shop / "first.parquet", "--config", shop / "settings.json")
-    code, out, err = run(*given, "--losses", tmp_path / "losses.svg")
+    code, out, err = run(*given, "--loss-curve", tmp_path / "losses.svg")
     assert (code, err) == (0, "")  # nothing of progress where nobody looks at a terminal
     manifest = Bundle.open(bundle).manifest
     losses = manifest.learned["training"]["behaviour"]["train"]
@@ -68,22 +68,24 @@ def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Pat
     drawn = (tmp_path / "losses.svg").read_text()
     assert ">behaviour<" in drawn
     assert ">learned from<" in drawn
-    assert run("info", bundle, "--losses", tmp_path / "again.html")[0] == 0
+    assert run("info", bundle, "--loss-curve", tmp_path / "again.html")[0] == 0
     assert ">behaviour<" in (tmp_path / "again.html").read_text()
 
 
 def test_a_refresh_takes_its_settings_from_what_is_in_force(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:
     settings = ("--config", shop / "settings.json")
     first = run("fit", bundle, shop / "first.parquet", *settings, "--json")[1]
-    code, out, _ = run("fit", bundle, shop / "all.parquet", "--refresh", "--work", tmp_path / "work", "--json")
+    code, out, _ = run(
+        "fit", bundle, shop / "all.parquet", "--refresh", "--checkpoint-dir", tmp_path / "work", "--json"
+    )
     report = json.loads(out)
     assert (code, report["refused"], report["published"]) == (0, "", ["behaviour"])
     assert report["serving"] == json.loads(first)["serving"]
     assert len(report["training"]["behaviour"]["train"]) == 1
     assert len(list((tmp_path / "work").glob("next-items-*.safetensors"))) == 2
-    code, _, err = run("fit", bundle, shop / "all.parquet", "--refresh", "--cut", "time")
+    code, _, err = run("fit", bundle, shop / "all.parquet", "--refresh", "--split", "time")
     assert code == 2
-    assert "--cut has no say in a refresh" in err
+    assert "--split has no say in a refresh" in err
 
 
 def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path, run: Run) -> None:
@@ -155,10 +157,10 @@ def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.Monkey
 
 
 def test_losses_that_are_not_there_cannot_be_drawn(bundle: Path, run: Run, tmp_path: Path) -> None:
-    code, _, err = run("info", bundle, "--losses", tmp_path / "losses.svg")
+    code, _, err = run("info", bundle, "--loss-curve", tmp_path / "losses.svg")
     assert code == 1
     assert "was learned in passes; there are no losses to draw" in err
-    code, _, err = run("fit", bundle, "sample", "--losses", tmp_path / "losses.pdf")
+    code, _, err = run("fit", bundle, "sample", "--loss-curve", tmp_path / "losses.pdf")
     assert code == 2
     assert "cannot be written as 'losses.pdf'" in err
     held = {"adapter": {"train": [3.0, 2.0], "valid": [3.5, 2.5, 2.6], "best": 1}, "reranker": {"head": "trees"}}

@@ -50,8 +50,16 @@ def written(folder: Path, header: str, separator: str = ",", item: str = "{}") -
     [
         ("userId movieId rating timestamp", ",", ()),
         ("USER ASIN STARS TS", ";", ()),
-        ("who what how when", "|", ("--user-column", "who", "--item", "what", "--weight", "how", "--time", "when")),
-        ("Who What How When", "\t", ("--user-column", "who", "--item", "what", "--weight", "how", "--time", "when")),
+        (
+            "who what how when",
+            "|",
+            ("--user-column", "who", "--item-column", "what", "--weight-column", "how", "--time-column", "when"),
+        ),
+        (
+            "Who What How When",
+            "\t",
+            ("--user-column", "who", "--item-column", "what", "--weight-column", "how", "--time-column", "when"),
+        ),
     ],
 )
 def test_columns_are_found_or_named(
@@ -75,10 +83,10 @@ def test_every_command_that_reads_a_log_names_the_options(bundle: Path, run: Run
     code, _, err = run(command, *given, *more)
     assert code == 1
     assert "of users; the columns are ['who', 'what', 'rating', 'timestamp']; name it with --user-column" in err
-    code, _, err = run(command, *given, *more, "--user", "who")
-    assert "of items; the columns are ['who', 'what', 'rating', 'timestamp']; name it with --item" in err
-    code, _, err = run(command, *given, *more, "--user", "who", "--item", "what", "--time", "then")
-    assert "name it with --time" in err
+    code, _, err = run(command, *given, *more, "--user-column", "who")
+    assert "of items; the columns are ['who', 'what', 'rating', 'timestamp']; name it with --item-column" in err
+    code, _, err = run(command, *given, *more, "--user-column", "who", "--item-column", "what", "--time-column", "then")
+    assert "name it with --time-column" in err
     assert "InteractionColumns" not in err
 
 

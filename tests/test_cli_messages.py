@@ -63,10 +63,10 @@ def _text(node: ast.AST) -> str:
             "did you mean 'red-mug'?; check their spelling, or pass over them with --missing-ok",
         ),
         (["build", "https://example.org/x.csv", "--out", "x"], "add --allow-urls"),
-        (["build", "{plain}", "--out", "x"], "--id"),
-        (["build", "{empty}", "--out", "x"], "--text"),
-        (["fit", "{bundle}", "{plain}"], "--user"),
-        (["evaluate", "{bundle}", "{plain}"], "--user"),
+        (["build", "{plain}", "--out", "x"], "--id-column"),
+        (["build", "{empty}", "--out", "x"], "--text-column"),
+        (["fit", "{bundle}", "{plain}"], "--user-column"),
+        (["evaluate", "{bundle}", "{plain}"], "--user-column"),
         (
             ["similar", "{bundle}", "red-shoo"],
             "did you mean 'red-shoe'?; check their spelling, or put the items in with",
@@ -150,7 +150,7 @@ def test_jobs_write_what_the_name_says(name: str, bundle: Path, tmp_path: Path, 
     lines = pa.table({"user_id": ["a", "b", None], "history": [["red-mug"], ["blue-shoe"], ["red-mug"]]})
     pq.write_table(lines, tmp_path / "lines.parquet")
     out = tmp_path / "out" / name
-    given = ("recommend", bundle, "--users", tmp_path / "lines.parquet", "-k", 2, "--no-rerank", "--chunk", 1)
+    given = ("recommend", bundle, "--users", tmp_path / "lines.parquet", "-k", 2, "--no-rerank", "--chunk-size", 1)
     assert run(*given, "--out", out)[0] == 0
     if name.endswith(".csv"):
         found = list(csv.DictReader(io.StringIO(out.read_text())))

@@ -93,7 +93,7 @@ def test_a_bundle_is_searched_and_read_anew(
         scores = {hit.item_id: float(model.predict((query, hit.item_id.replace("-", " ")))) for hit in found[line]}
         expected.append(sorted(scores.items(), key=lambda pair: -pair[1])[:3])
     monkeypatch.setattr("retrieval.retriever.state.encoder_of", lambda bundle: ToyEncoder())
-    options = ["--cross-encoder", str(folder), "--depth", "8", "-k", "3", "--json"]
+    options = ["--cross-encoder", str(folder), "--num-candidates", "8", "-k", "3", "--json"]
     _, printed, _ = runner(capsys)("search", tmp_path / "bundle", "red mug", "two lamp", *options)
     shown = json.loads(printed)
     best = [pair for pairs in expected for pair in pairs]
@@ -105,5 +105,5 @@ def test_a_bundle_is_searched_and_read_anew(
 def test_a_bundle_without_texts_has_none_to_read(tmp_path: Path) -> None:
     catalogue = Catalogue.from_parquet(toy_file(tmp_path), columns=NamedColumns(text=()))
     bundle = build_bundle(catalogue, ToyEncoder(), tmp_path / "bundle")
-    with pytest.raises(InputError, match="has no texts of items to read: build it with a text column"):
+    with pytest.raises(InputError, match="has no texts of items: build it with a text column"):
         ItemTexts(bundle)

@@ -70,7 +70,7 @@ def test_what_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_from_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b")
     with pytest.raises(SystemExit, match="0"):
-        main(["info", str(tmp_path / "b"), "--curve", str(tmp_path / "c.svg")])
+        main(["info", str(tmp_path / "b"), "--recall-curve", str(tmp_path / "c.svg")])
     drawn = (tmp_path / "c.svg").read_text()
     for kind in ("text", "image", "history", "item"):
         assert f">{kind}<" in drawn

@@ -21,7 +21,7 @@ def test_every_error_has_a_way_out_in_both_words(kind: type[CommonspaceError]) -
 def test_an_error_without_words_of_its_own_for_the_command_line_shows_its_message() -> None:
     assert InputError("the file is empty").for_terminal == "the file is empty"
     assert InputError("no column", python="name it").for_terminal == "no column; name it"
-    assert str(InputError("no column", cli="name it with --id")) == "no column"
+    assert str(InputError("no column", cli="name it with --id-column")) == "no column"
     assert InputError().for_terminal == ""
 
 

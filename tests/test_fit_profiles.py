@@ -238,8 +238,8 @@ def test_users_without_a_history_are_measured_too(folder: Path, tmp_path: Path, 
     past = [line | {"part": "past"} for line in LOG.table.to_pylist()]
     later = [past[0] | {"user_id": user, "item_id": one, "part": "later"} for user in wanted for one in wanted[user]]
     pq.write_table(pa.Table.from_pylist([*past, *later]), tmp_path / "both.parquet")
-    parted = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history", "part=past")
-    asked = (*parted, "--relevant", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
+    parted = ("evaluate", folder / "bundle", tmp_path / "both.parquet", "--history-rows", "part=past")
+    asked = (*parted, "--relevant-rows", "part=later", "--no-rerank", "--save", tmp_path / "values.json", "--json")
     for profiles in (None, PROFILES):
         code, out, err = run(*asked, *(("--profiles", folder / "users.parquet") if profiles else ()))
         assert code == 0, err

@@ -234,7 +234,7 @@ def test_the_command(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (summary["rows"], summary["kept"], summary["coverage"]["image"]) == (11, 9, 8)
     assert summary["image"]["near_duplicates"]["items"] == 3
     assert page.read_text().startswith("<!doctype html>")
-    result = CliRunner().invoke(app, ["inspect", str(source), "--limit", "3", "--id", "title"])
+    result = CliRunner().invoke(app, ["inspect", str(source), "--limit", "3", "--id-column", "title"])
     assert result.exit_code == 0
     assert "3 (the first ones; --limit 3)" in result.stdout
     monkeypatch.chdir(tmp_path)

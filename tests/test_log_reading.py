@@ -62,8 +62,8 @@ def test_a_name_that_is_given_is_found_in_any_case() -> None:
     ("names", "column", "option"),
     [
         (["user", "customer_id", "item"], "user_id", "--user-column"),
-        (["user", "asin", "product_id"], "item_id", "--item"),
-        (["user", "item", "date", "created_at"], "timestamp", "--time"),
+        (["user", "asin", "product_id"], "item_id", "--item-column"),
+        (["user", "item", "date", "created_at"], "timestamp", "--time-column"),
     ],
 )
 def test_of_two_columns_that_would_do_neither_is_taken(names: list[str], column: str, option: str) -> None:

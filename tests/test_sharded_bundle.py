@@ -55,7 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = source(folder / "items.parquet", [f"i{row}" for row in range(COUNT)], texts, images)
     arguments = ["build", str(items), "--out", str(folder / "bundle"), "--encoder", "vectors:", "--index", "sharded"]
     with pytest.raises(SystemExit) as stopped:
-        main([*arguments, "--index-memory", MEMORY, "--json"])
+        main([*arguments, "--max-index-memory", MEMORY, "--json"])
     assert not stopped.value.code
     return folder / "bundle"
 

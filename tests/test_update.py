@@ -212,7 +212,7 @@ def test_an_upsert_encodes_only_what_has_changed(root: Path, tmp_path: Path) -> 
 
 def test_the_command_line_updates(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "prices.csv").write_text("sku,price\nred-mug,12\n")
-    code, told, _ = runner(capsys)("update", root, tmp_path / "prices.csv", "--id", "sku", "--json")
+    code, told, _ = runner(capsys)("update", root, tmp_path / "prices.csv", "--id-column", "sku", "--json")
     assert (code, json.loads(told)["updated"]) == (0, 1)
     assert values(root)["red-mug"] == 12
 

@@ -115,7 +115,7 @@ class Columns:
             raise CatalogueError(
                 f"{source} has neither text nor pictures among {schema.names}{_twins(times)}",
                 python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
-                cli="name them with --text or --image",
+                cli="name them with --text-column or --image-column",
             )
         kinds = (
             (self.text, can_be_text, "text"),
@@ -217,7 +217,7 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
         raise CatalogueError(
             f"{source} has no column named item_id, id, sku or the like among {schema.names}",
             python="name it with NamedColumns(item_id=…)",
-            cli="name it with --id",
+            cli="name it with --id-column",
         )
     text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
 

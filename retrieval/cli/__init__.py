@@ -29,6 +29,7 @@ from retrieval.cli import (
     query,
 )
 from retrieval.cli.display.terminal import ReaderGone, UsageError, say
+from retrieval.cli.options.renamed import Command
 
 __all__ = ["app", "main"]
 
@@ -81,11 +82,11 @@ def commonspace(
 
 
 for command in (build.build, query.search, query.similar, query.recommend, query.rerank):
-    app.command()(command)
+    app.command(cls=Command)(command)
 for learning in (prepare.prepare, fit.fit, fit.tune):
-    app.command()(learning)
+    app.command(cls=Command)(learning)
 for judging in (evaluate.evaluate, evaluate.compare):
-    app.command()(judging)
+    app.command(cls=Command)(judging)
 for changing in (
     edit.add,
     edit.update,
@@ -95,9 +96,9 @@ for changing in (
     maintenance.verify,
     maintenance.repair,
 ):
-    app.command()(changing)
+    app.command(cls=Command)(changing)
 for told in (build.info, inspect.inspect, inspect.doctor, export.export):
-    app.command()(told)
+    app.command(cls=Command)(told)
 app.add_typer(encoders.app)
 
 

@@ -64,7 +64,7 @@ def build(
             help="pocket, open_clip:ARCH/TAG, hf:NAME, st:NAME, clap:NAME, MAIN+clap:NAME, vectors:, vectors:separate."
         ),
     ] = DEFAULT_ENCODER,
-    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
     item_id: ItemIdColumn = None,
     text: TextColumns = None,
     image: ImageColumns = None,
@@ -74,12 +74,17 @@ def build(
     index: Annotated[IndexKind, typer.Option(help="Family of the index.")] = "auto",
     min_recall: Annotated[float, typer.Option(help="Share of the exact best 10 the index must find.")] = 0.95,
     index_memory: Annotated[
-        str | None, typer.Option(help="Most memory of the index, and with shards of building it, as 512M or 2G.")
+        str | None,
+        typer.Option(
+            "--max-index-memory", help="Most memory of the index, and with shards of building it, as 512M or 2G."
+        ),
     ] = None,
     index_on_disk: Annotated[
         bool, typer.Option("--index-on-disk", help="Leave the codes of shards on disk: less memory, slower.")
     ] = False,
-    index_latency: Annotated[float | None, typer.Option(help="Longest time of one query, in ms.")] = None,
+    index_latency: Annotated[
+        float | None, typer.Option("--max-latency-ms", help="Longest time of one query, in ms.")
+    ] = None,
     precision: Annotated[Precision, typer.Option(help="Of the encoder's numbers.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = 256,
     workers: Annotated[
@@ -87,9 +92,13 @@ def build(
     ] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Most pixels of a picture, or of a frame of a film.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Most bytes of a file, of whatever kind.")] = None,
-    max_memory: Annotated[int, typer.Option(help="Most bytes of memory to decode one file.")] = MEMORY,
-    frames: Annotated[int, typer.Option(help="Pictures taken from a film.")] = EncodeConfig.frames,
-    max_seconds: Annotated[float, typer.Option(help="Longest processor time to decode one file.")] = SECONDS,
+    max_memory: Annotated[
+        int, typer.Option("--max-decode-memory", help="Most bytes of memory to decode one file.")
+    ] = MEMORY,
+    frames: Annotated[int, typer.Option("--num-frames", help="Pictures taken from a film.")] = EncodeConfig.frames,
+    max_seconds: Annotated[
+        float, typer.Option("--max-decode-seconds", help="Longest processor time to decode one file.")
+    ] = SECONDS,
     allow_urls: AllowUrls = False,
     drop_learned: Annotated[
         bool,
@@ -131,10 +140,12 @@ def build(
 def info(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
     curve: Annotated[
-        Path | None, typer.Option(help="Draw recall against queries/s into this .html, .svg or .png file.")
+        Path | None,
+        typer.Option("--recall-curve", help="Draw recall against queries/s into this .html, .svg or .png file."),
     ] = None,
     losses: Annotated[
-        Path | None, typer.Option(help="Draw the losses of what was learned into this .html, .svg or .png file.")
+        Path | None,
+        typer.Option("--loss-curve", help="Draw the losses of what was learned into this .html, .svg or .png file."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -37,7 +37,7 @@ def add(
     bundle: BundleFolder,
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     upsert: Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")] = False,
-    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
     item_id: ItemIdColumn = None,
     text: TextColumns = None,
     image: ImageColumns = None,
@@ -89,7 +89,7 @@ def _other_columns(catalogue: Catalogue, bundle: Bundle) -> str:
 def update(
     bundle: BundleFolder,
     source: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file: item_id and the columns to change.")],
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id.")] = None,
+    item_id: Annotated[str | None, typer.Option("--id-column", help="Column of the item_id.")] = None,
     as_json: Json = False,
 ) -> None:
     """Change attributes alone, as price or stock: nothing is encoded, and filters find the new values at once."""

@@ -15,6 +15,7 @@ from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
 from retrieval.cli.display.columns import ImageColumns, ItemIdColumn, TextColumns, item_columns
 from retrieval.cli.display.output import OUT_FOLDER, Json
 from retrieval.cli.display.terminal import say, show_json, show_table
+from retrieval.cli.options.renamed import Command
 from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
 
 app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
@@ -27,15 +28,19 @@ def list_encoders(as_json: Json = False) -> None:
     show_json(names) if as_json else say(*names)
 
 
-@app.command()
+@app.command(cls=Command)
 def rank(
-    on: Annotated[str, typer.Option("--on", help=SOURCE_HELP)],
+    on: Annotated[str, typer.Option("--source", help=SOURCE_HELP)],
     encoder: Annotated[list[str] | None, typer.Option(help="Name of an encoder; repeat for several.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column that probes tell; found if not given.")] = None,
+    label: Annotated[
+        str | None, typer.Option("--label-column", help="Column that probes tell; found if not given.")
+    ] = None,
     out: Annotated[Path, typer.Option(callback=OUT_FOLDER, help="Folder of vectors and results.")] = Path("encoders"),
-    sample: Annotated[int, typer.Option(min=1, help="Most items, drawn at random.")] = RankConfig.sample,
+    sample: Annotated[
+        int, typer.Option("--sample-size", min=1, help="Most items, drawn at random.")
+    ] = RankConfig.sample,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw, the split and the intervals.")] = RankConfig.seed,
-    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
     item_id: ItemIdColumn = None,
     text: TextColumns = None,
     image: ImageColumns = None,

@@ -54,8 +54,12 @@ def evaluate(
     queries: Annotated[
         Path | None, typer.Option(help="Instead of a log: a .parquet file with text and the item_id that it means.")
     ] = None,
-    history: Annotated[str | None, typer.Option(help="Rows that are history, like 'split=train,valid'.")] = None,
-    relevant: Annotated[str | None, typer.Option(help="Rows that should be found, like 'split=test'.")] = None,
+    history: Annotated[
+        str | None, typer.Option("--history-rows", help="Rows that are history, like 'split=train,valid'.")
+    ] = None,
+    relevant: Annotated[
+        str | None, typer.Option("--relevant-rows", help="Rows that should be found, like 'split=test'.")
+    ] = None,
     hold_out: HoldOut = 0.2,
     cut: HeldOutWay = None,
     min_weight: MinWeight = None,
@@ -64,7 +68,7 @@ def evaluate(
     time_column: TimeColumn = None,
     weight_column: WeightColumn = None,
     repeats: RepeatsOption = None,
-    depth: Annotated[int, typer.Option(min=1, help="Candidates a query.")] = 200,
+    depth: Annotated[int, typer.Option("--num-candidates", min=1, help="Candidates a query.")] = 200,
     rerank: Annotated[bool, typer.Option(help="Order the candidates by the learned head.")] = True,
     profiles: ProfilesFile = None,
     baselines: Annotated[
@@ -73,13 +77,18 @@ def evaluate(
     ] = None,
     html: Html = None,
     items: Annotated[str | None, typer.Option(help="Source of the items' pictures for the page, or 'sample'.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder that image paths of --items start from.")] = None,
-    item_id: Annotated[str | None, typer.Option("--id", help="Column of the item_id in --items.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--image-dir", help="Folder that image paths of --items start from.")
+    ] = None,
+    item_id: Annotated[str | None, typer.Option("--id-column", help="Column of the item_id in --items.")] = None,
     image: Annotated[
-        list[str] | None, typer.Option(help="Column of image bytes or paths in --items; repeat for several.")
+        list[str] | None,
+        typer.Option("--image-column", help="Column of image bytes or paths in --items; repeat for several."),
     ] = None,
     colour_by: Annotated[str, typer.Option(help="What colours the map: 'modality' or an attribute.")] = MODALITY,
-    map_by: Annotated[Method, typer.Option("--map", help="How the map is drawn: pca, or umap (extra 'map').")] = "pca",
+    map_by: Annotated[
+        Method, typer.Option("--projection", help="How the map is drawn: pca, or umap (extra 'map').")
+    ] = "pca",
     save_to: Annotated[
         Path | None,
         typer.Option(
@@ -92,17 +101,19 @@ def evaluate(
             callback=JSON_FILE, help="Write flat names and numbers, for MLflow or TensorBoard, to this .json file."
         ),
     ] = None,
-    beyond: Annotated[bool, typer.Option("--beyond", help="Measure novelty, diversity and the like too.")] = False,
-    loss: Annotated[bool, typer.Option("--losses", help="Say what the model lost, and what the index.")] = False,
+    beyond: Annotated[
+        bool, typer.Option("--beyond-accuracy", help="Measure novelty, diversity and the like too.")
+    ] = False,
+    loss: Annotated[bool, typer.Option("--breakdown", help="Say what the model lost, and what the index.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure answers: recommendations for held-out interactions, or texts that each mean one item.
 
-    The whole catalogue is ranked, without what a user has seen. Without --history and --relevant, each user's last
-    interactions are to be found, or with --cut time what all did after one moment. A bundle that has learned from
-    these is refused: fit it with the same --hold-out and --cut.
+    The whole catalogue is ranked, except the items that a user has seen. By default the last interactions of each user
+    are the relevant ones; with --split time it is all interactions after one moment. A bundle that has learned from
+    them is refused: fit it with the same --hold-out and --split.
     """
-    _check(interactions, queries, {"--profiles": profiles, "--cut": cut, "--baselines": baselines})
+    _check(interactions, queries, {"--profiles": profiles, "--split": cut, "--baselines": baselines})
     _check_split(history, relevant, cut)
     _check_map(map_by, html)
     catalogue = _catalogue(items, images, item_columns(item_id, None, image))
@@ -175,15 +186,17 @@ def _check(interactions: str | None, queries: Path | None, of_a_log: Mapping[str
 def _check_map(method: Method, html: Path | None) -> None:
     if method == "umap":
         if html is None:
-            raise UsageError("--map goes with --html")
+            raise UsageError("--projection goes with --html")
         require_extra("umap", "map")
 
 
 def _check_split(history: str | None, relevant: str | None, cut: Way | None) -> None:
     if (history is None) != (relevant is None):
-        raise UsageError("give both --history and --relevant, or neither")
+        raise UsageError("give both --history-rows and --relevant-rows, or neither")
     if history is not None and cut is not None:
-        raise UsageError("--cut goes with --hold-out, and --history and --relevant say already what is to be found")
+        raise UsageError(
+            "--split goes with --hold-out, and --history-rows and --relevant-rows say already what is to be found"
+        )
 
 
 def compare(

@@ -41,17 +41,21 @@ HoldOut = Annotated[
     typer.Option(
         min=0.0,
         max=0.9,
-        help="Share of the last interactions, of each user or with --cut time of all, that nothing is learned from.",
+        help="Share of the last interactions, of each user or with --split time of all, that nothing is learned from.",
     ),
 ]
 Config = Annotated[Path | None, typer.Option(help="JSON file of settings, as `commonspace tune` writes.")]
 Losses = Annotated[
-    Path | None, typer.Option(help="Draw the losses of each part, pass by pass, into this .html, .svg or .png file.")
+    Path | None,
+    typer.Option(
+        "--loss-curve", help="Draw the losses of each part, pass by pass, into this .html, .svg or .png file."
+    ),
 ]
 CutWay = Annotated[
     Way | None,
     typer.Option(
-        help="Judge by the last part of each history, or by what all did after one moment; --hold-out is cut alike."
+        "--split",
+        help="Judge by the last part of each history, or by what all did after one moment; --hold-out is cut alike.",
     ),
 ]
 
@@ -76,8 +80,9 @@ def fit(
     work: Annotated[
         Path | None,
         typer.Option(
+            "--checkpoint-dir",
             help="Folder that keeps the state of learning; after a kill the same command goes on. By default one in "
-            "the bundle, which is gone afterwards."
+            "the bundle, which is gone afterwards.",
         ),
     ] = None,
     losses: Losses = None,
@@ -88,7 +93,7 @@ def fit(
     One that was stopped goes on where it stopped. The exit code is 3 when nothing was published.
     """
     if refresh and cut and not hold_out:
-        raise UsageError("--cut has no say in a refresh, which is judged by what all did lately: leave it out")
+        raise UsageError("--split has no say in a refresh, which is judged by what all did lately: leave it out")
     if losses is not None:
         check_format(losses)
     columns = named_columns(user_column, item_column, time_column, weight_column)

@@ -29,7 +29,7 @@ from retrieval.cli.query import BundleFolder
 
 def inspect(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
-    images: Annotated[Path | None, typer.Option(help="Folder that image paths start from.")] = None,
+    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
     item_id: ItemIdColumn = None,
     text: TextColumns = None,
     image: ImageColumns = None,

@@ -31,17 +31,23 @@ Report = Annotated[
     Path | None, typer.Option(callback=JSON_FILE, help="Write what was left out, and why, to this JSON file.")
 ]
 Events = Annotated[
-    str | None, typer.Option(help="What each type of event weighs, like 'view=1,purchase=5,return=0'; 0 leaves it out.")
+    str | None,
+    typer.Option(
+        "--event-weights", help="What each type of event weighs, like 'view=1,purchase=5,return=0'; 0 leaves it out."
+    ),
 ]
 Most = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions of each, the latest.")]
 MostOfItem = Annotated[int | None, typer.Option(min=1, help="Keep at most so many interactions with each item.")]
 KCore = Annotated[
     str | None, typer.Option(help="Keep users with so many items and items with so many users: 5 for both, or '5,3'.")
 ]
-Bots = Annotated[bool, typer.Option(help="Leave out users who do what no person does.")]
+Bots = Annotated[bool, typer.Option("--drop-bots/--keep-bots", help="Leave out users who do what no person does.")]
 Pushed = Annotated[
     Literal["interactions", "users", "keep"],
-    typer.Option(help="Of those who push an item leave out the 'interactions' with it or the 'users', or 'keep' all."),
+    typer.Option(
+        "--shilling",
+        help="Of those who push an item leave out the 'interactions' with it or the 'users', or 'keep' all.",
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ class ItemTexts:
     def __init__(self, bundle: Bundle) -> None:
         names = list(bundle.manifest.columns.get("text") or ())
         if not names:
-            raise InputError(f"{bundle.root} has no texts of items to read: build it with a text column, `--text NAME`")
+            raise InputError(f"{bundle.root} has no texts of items: build it with a text column, `--text-column NAME`")
         self.items = bundle.items
         self._columns = bundle.attributes.select(names)
 

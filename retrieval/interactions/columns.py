@@ -25,7 +25,12 @@ _COMMON = {
     "weight": (*RATINGS, *COUNTS),
     "event": ("event_type", "action", "behavior"),
 }
-_OPTIONS = {"user_id": "--user-column", "item_id": "--item", "timestamp": "--time", "weight": "--weight"}
+_OPTIONS = {
+    "user_id": "--user-column",
+    "item_id": "--item-column",
+    "timestamp": "--time-column",
+    "weight": "--weight-column",
+}
 _WHAT = {
     "user_id": "users",
     "item_id": "items",

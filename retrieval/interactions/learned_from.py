@@ -105,7 +105,7 @@ class LearnedFrom:
             f"{examples(met)}: what is measured is memory",
             python="fit on the first part of hold_out_last alone, and evaluate on the second, or on what came later",
             cli="fit on the earlier part alone, with `commonspace fit BUNDLE LOG --hold-out 0.2`, and evaluate with "
-            "the same --hold-out and --cut, or on what came later",
+            "the same --hold-out and --split, or on what came later",
         )
 
     def to_bytes(self) -> bytes:

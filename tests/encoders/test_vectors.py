@@ -323,6 +323,6 @@ def test_the_command_line_builds_from_vectors(tmp_path: Path, capsys: pytest.Cap
     assert stopped.value.code == 1
     assert "they are different spaces" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        cli.main([*arguments, "--vector", "text_vector"])
+        cli.main([*arguments, "--vector-column", "text_vector"])
     assert stopped.value.code == 0
     assert Bundle.open(tmp_path / "b").manifest.encoder.name == "vectors:24"

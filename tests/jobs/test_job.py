@@ -215,7 +215,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def test_recommend_on_the_command_line(
     call: Run, bundle: Path, path: Path, whole: Path, retriever: Retriever, tmp_path: Path
 ) -> None:
-    asked = ["recommend", bundle, "--users", path, "-k", 3, "--depth", 9, "--chunk", 4]
+    asked = ["recommend", bundle, "--users", path, "-k", 3, "--num-candidates", 9, "--chunk-size", 4]
     code, out, err = call(*asked, "--out", tmp_path / "answers", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -266,11 +266,11 @@ def test_from_a_log_to_candidates_to_answers_on_the_command_line(
 ) -> None:
     pq.write_table(shop_log(), log := tmp_path / "log.parquet")
     found = ["recommend", bundle, "--interactions", log, "-k", 9, "--no-rerank"]
-    assert call(*found, "--out", tmp_path / "found", "--chunk", 7)[0] == 0
+    assert call(*found, "--out", tmp_path / "found", "--chunk-size", 7)[0] == 0
     assert call(*found, "--out", tmp_path / "found.parquet")[0] == 0
     assert_same(pq.read_table(tmp_path / "found"), pq.read_table(tmp_path / "found.parquet"))
     ranked = ["rerank", bundle, tmp_path / "found", "--interactions", log, "-k", 3]
-    code, out, _ = call(*ranked, "--out", tmp_path / "ranked", "--chunk", 5, "--json")
+    code, out, _ = call(*ranked, "--out", tmp_path / "ranked", "--chunk-size", 5, "--json")
     assert code == 0
     assert json.loads(out)["users"] == 32
     once = ["rerank", bundle, tmp_path / "found.parquet", "--interactions", log, "-k", 3]

@@ -37,7 +37,7 @@ def log(tmp_path: Path) -> Path:
 def test_it_writes_the_log_and_the_report(tmp_path: Path, log: Path, run: Run) -> None:
     out, report = tmp_path / "made" / "out.parquet", tmp_path / "report.json"
     events = "view=1,purchase=5,return=0"
-    code, said, _ = run("prepare", log, out, "--events", events, "--report", report, "--json")
+    code, said, _ = run("prepare", log, out, "--event-weights", events, "--report", report, "--json")
     assert code == 0
     prepared = Interactions.open(out)
     assert prepared.table.to_pylist() == [
@@ -62,8 +62,8 @@ def test_options_reach_the_rules(tmp_path: Path, log: Path, run: Run) -> None:
     out = tmp_path / "out.parquet"
     for options, kept in (
         (("--max-per-user", 1), [("ann", "cup"), ("bob", "cup")]),
-        (("--k-core", "2,2", "--only", "event=view,purchase", "--pushed", "keep", "--no-bots"), None),
-        (("--only", "event=view", "--pushed", "users"), [("ann", "mug"), ("ann", "cup")]),
+        (("--k-core", "2,2", "--rows", "event=view,purchase", "--shilling", "keep", "--keep-bots"), None),
+        (("--rows", "event=view", "--shilling", "users"), [("ann", "mug"), ("ann", "cup")]),
     ):
         code, _, err = run("prepare", log, out, *options)
         if kept is None:
@@ -78,10 +78,10 @@ def test_options_reach_the_rules(tmp_path: Path, log: Path, run: Run) -> None:
     ("arguments", "message"),
     [
         (("out.txt",), "out.txt ends in '.txt', which is not written; name it .parquet, .csv or .jsonl"),
-        (("out.parquet", "--events", "view=1"), "'return', 'purchase'|'purchase', 'return'"),
-        (("out.parquet", "--events", "view"), "cannot read 'view'"),
+        (("out.parquet", "--event-weights", "view=1"), "'return', 'purchase'|'purchase', 'return'"),
+        (("out.parquet", "--event-weights", "view"), "cannot read 'view'"),
         (("out.parquet", "--k-core", "5;5"), "cannot read '5;5' of --k-core; write a number for both"),
-        (("out.parquet", "--pushed", "all"), "'all' is not one of 'interactions', 'users', 'keep'"),
+        (("out.parquet", "--shilling", "all"), "'all' is not one of 'interactions', 'users', 'keep'"),
         (("out.parquet", "--report", "log.csv"), "log.csv is to be a .json file"),
         (("out.parquet", "--report", "out.parquet"), "out.parquet is to be a .json file"),
     ],

@@ -54,7 +54,7 @@ class DatasetReader:
         if self._numbers and named is None:
             self.notes.read_as.append(
                 f"rows are named row-0000000, row-0000001 and so on, as none of {list(self._features)} is a column of "
-                "ids: name the column of the item_id (--id) to have its own"
+                "ids: name the column of the item_id (--id-column) to have its own"
             )
         self.schema = pa.schema([(NUMBERED, pa.string()), *fields] if self._numbers else fields)
 

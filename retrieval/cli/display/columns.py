@@ -7,15 +7,15 @@ import typer
 
 from indexing.catalogue.columns import NamedColumns
 
-ItemIdColumn = Annotated[str | None, typer.Option("--id", help="Column of the item_id.")]
-TextColumns = Annotated[list[str] | None, typer.Option("--text", help="Column of text; repeat for several.")]
+ItemIdColumn = Annotated[str | None, typer.Option("--id-column", help="Column of the item_id.")]
+TextColumns = Annotated[list[str] | None, typer.Option("--text-column", help="Column of text; repeat for several.")]
 ImageColumns = Annotated[
-    list[str] | None, typer.Option("--image", help="Column of image bytes or paths; repeat for several.")
+    list[str] | None, typer.Option("--image-column", help="Column of image bytes or paths; repeat for several.")
 ]
-AudioColumn = Annotated[str | None, typer.Option("--audio", help="Column of sound bytes or paths.")]
-VideoColumn = Annotated[str | None, typer.Option("--video", help="Column of film bytes or paths.")]
+AudioColumn = Annotated[str | None, typer.Option("--audio-column", help="Column of sound bytes or paths.")]
+VideoColumn = Annotated[str | None, typer.Option("--video-column", help="Column of film bytes or paths.")]
 VectorColumns = Annotated[
-    list[str] | None, typer.Option("--vector", help="Column of vectors for vectors:; repeat for several.")
+    list[str] | None, typer.Option("--vector-column", help="Column of vectors for vectors:; repeat for several.")
 ]
 
 

@@ -39,7 +39,7 @@ from retrieval.retriever.retriever import Retriever
 UsersFile = Annotated[
     Path | None, typer.Option("--users", help="Parquet, a file or a folder, with one line a user: user_id, history.")
 ]
-Chunk = Annotated[int, typer.Option(min=1, help="Users of a large job answered and written at once.")]
+Chunk = Annotated[int, typer.Option("--chunk-size", min=1, help="Users of a large job answered and written at once.")]
 Log: TypeAlias = tuple[str, LogOptions]
 """Where a log is, and how it is read."""
 

@@ -87,8 +87,8 @@ def ask_users(
     new = [user for user in wanted if user not in known.histories]
     if not users:
         raise InputError(
-            "no user has both a history and interactions to be found; check --history and --relevant; items that "
-            "were rated below half of the largest rating are not to be found"
+            "no user has both a history and relevant interactions; check --history-rows and --relevant-rows; a rating "
+            "below half of the largest one is not relevant"
         )
     asking = [*users, *new] if retriever.behaviour is not None else users
     ask = partial(retriever.recommend, k=depth, times=parts.moment, least=known.least)

@@ -15,7 +15,7 @@ Way = Literal["user", "time"]
 HeldOutWay = Annotated[
     Way | None,
     typer.Option(
-        "--cut",
+        "--split",
         help="Hold out the last of each user's interactions, or what all did after one moment; user by itself.",
     ),
 ]
@@ -55,7 +55,9 @@ def held_out(log: Interactions, share: float, way: Way | None) -> Split:
         return by_user(log, share)
     times = log.table["timestamp"].to_numpy()
     if not len(times) or np.ptp(times) == 0:
-        raise UsageError("--cut time needs times, and all of this log is of one second: name their column by --time")
+        raise UsageError(
+            "--split time needs times, and all of this log is of one second: name their column by --time-column"
+        )
     return at_time(log, share=share)
 
 

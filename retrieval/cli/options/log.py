@@ -22,7 +22,7 @@ from retrieval.retriever.retriever import Retriever
 _EXPECTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
 
 Only = Annotated[
-    str | None, typer.Option(help="Read only rows with these values of a column, like 'split=train,valid'.")
+    str | None, typer.Option("--rows", help="Read only rows with these values of a column, like 'split=train,valid'.")
 ]
 MinWeight = Annotated[float | None, typer.Option(help="Read only rows of at least this weight, as in rating >= 4.")]
 ProfilesFile = Annotated[
@@ -35,19 +35,17 @@ Log = Annotated[
 
 
 UserColumn = Annotated[
-    str | None, typer.Option("--user", "--user-column", help="Column of the users; user_id, userId, user, … by itself.")
-]
-UserColumnOnly = Annotated[
     str | None, typer.Option("--user-column", help="Column of the users; user_id, userId, user, … by itself.")
 ]
 ItemColumn = Annotated[
-    str | None, typer.Option("--item", help="Column of the items; item_id, movieId, asin, track_id, … by itself.")
+    str | None,
+    typer.Option("--item-column", help="Column of the items; item_id, movieId, asin, track_id, … by itself."),
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="Column of the times; timestamp, datetime, ts, date, … by itself.")
+    str | None, typer.Option("--time-column", help="Column of the times; timestamp, datetime, ts, date, … by itself.")
 ]
 WeightColumn = Annotated[
-    str | None, typer.Option("--weight", help="Column of the weights; weight, rating, stars, … by itself.")
+    str | None, typer.Option("--weight-column", help="Column of the weights; weight, rating, stars, … by itself.")
 ]
 RepeatsOption = Annotated[
     Literal["last", "sum", "max"] | None,

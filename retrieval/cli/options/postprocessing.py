@@ -31,7 +31,9 @@ ApartOption = Annotated[
     float | None, typer.Option("--apart", help="No two answers more alike than this cosine, from 0 to 1, like .9.")
 ]
 RulesFile = Annotated[Path | None, typer.Option(help="JSON file of business rules, applied last.")]
-Deep = Annotated[int, typer.Option(min=1, help="Candidates a query, of which those wanted are picked.")]
+Deep = Annotated[
+    int, typer.Option("--num-candidates", min=1, help="Candidates a query, of which those wanted are picked.")
+]
 
 
 def shape_of(
