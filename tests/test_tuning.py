@@ -32,6 +32,10 @@ def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
 def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such settings: \['behaviour.next_items.epoch'\]"):
         settings_of(FitConfig, {"behaviour": {"next_items": {"epoch": 2}}})
+    stored = {"adapter": {"hidden": 8, "hard": 0, "margin": 0.2}}  # by an earlier version, without hard negatives
+    assert settings_of(FitConfig, stored) == FitConfig(adapter=AdapterConfig(hidden=8))
+    with pytest.raises(InputError, match=r"adapter\.hard is 5, and there is no hard any more: leave it out"):
+        settings_of(FitConfig, {"adapter": {"hard": 5}})
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(InputError, match="holds list"):
         read_settings(FitConfig, tmp_path / "list.json")

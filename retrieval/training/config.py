@@ -15,9 +15,6 @@ class AdapterConfig:
         batch_size: Targets, and so negatives, a batch.
         uniform: Further negatives a batch, drawn from the whole catalogue alike. Without them a rare target stands for
             so much of the catalogue when it is drawn that learning is unsteady.
-        hard: Negatives of each target's own, found by searching the vectors as they were before the pass; searching is
-            exact, and costs more than all else.
-        margin: How much less than the target a hard negative scores at least; what scores more may be no negative.
         learning_rate: Of Adam.
         temperature: Divides the cosines before the softmax.
         stay: Weight of staying near the frozen vectors, which keeps text and image search.
@@ -33,8 +30,6 @@ class AdapterConfig:
     targets: int = 4
     batch_size: int = 512
     uniform: int = 512
-    hard: int = 0
-    margin: float = 0.05
     learning_rate: float = 1e-3
     temperature: float = 0.07
     stay: float = 1.0

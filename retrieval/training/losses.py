@@ -1,7 +1,7 @@
 """Softmax over a sample of the catalogue that stands for the softmax over all of it.
 
-A candidate comes into the sample in one of two ways. What is certain to be there, the positives of a query and its
-hard negatives, counts as itself. What is drawn stands for all items that could have been: its logit is lowered by the
+A candidate comes into the sample in one of two ways. What is certain to be there, the positives of a query, counts as
+itself. What is drawn stands for all items that could have been: its logit is lowered by the
 log of how often it is expected (logQ correction), so that the expected sum of exponentials is that of the catalogue.
 Where a drawn candidate is an item that is certain to be there it is masked: an accidental hit. Without the correction
 the popular, drawn most often, would be pushed down most.
@@ -67,7 +67,6 @@ def next_item_loss(
     items: torch.Tensor,
     log_expected: torch.Tensor,
     seen: torch.Tensor,
-    hard: tuple[torch.Tensor, torch.Tensor] | None = None,
     worth: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean loss of B queries with one target each, against the targets of the others and whatever else was drawn.
@@ -77,17 +76,9 @@ def next_item_loss(
         items: (C,) int64, which item each candidate is.
         log_expected: (C,) float, see `log_expected_counts`.
         seen: (B, C) bool, whether the candidate is in the query's history: no negative for it.
-        hard: Logits (B, H) and items (B, H) int64 of each query's own hard negatives, -1 where there is none.
         worth: (B,) float, how much the loss of each query counts; 1 when None.
     """
     own = torch.eye(*logits.shape, dtype=torch.bool)
     out = accidental_hits(items, own) | seen
-    wanted, expected = own.to(logits.dtype), log_expected.expand(logits.shape)
-    if hard is not None:
-        found, rows = hard
-        out = torch.cat([out | (items[None, :, None] == rows[:, None, :]).any(dim=2), rows < 0], dim=1)
-        logits = torch.cat([logits, found], dim=1)
-        nothing = torch.zeros_like(found)
-        wanted, expected = torch.cat([wanted, nothing], dim=1), torch.cat([expected, nothing], dim=1)
-    losses = sampled_softmax(logits, wanted, expected, out)
+    losses = sampled_softmax(logits, own.to(logits.dtype), log_expected, out)
     return losses.mean() if worth is None else (worth * losses).mean()

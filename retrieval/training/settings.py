@@ -12,10 +12,15 @@ from indexing.filesystem import fsops
 from indexing.runtime.arguments import shown
 
 Settings = TypeVar("Settings")
+# Fields that there are no more, each with the values at which it did nothing, or None where it never did anything.
+# Settings that were stored before are read without them.
+_LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {"AdapterConfig": {"hard": (0,), "margin": None}}
 
 
 def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
     """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is not there is as by default.
+
+    Fields that there were in an earlier version are left out, where they did nothing.
 
     Raises:
         InputError: When there are no names with values, a name is unknown, or a value is refused.
@@ -26,7 +31,7 @@ def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -
     """
     if not isinstance(values, dict):
         raise InputError(f"{where.removesuffix('.') or kind.__name__} is {shown(values)}; give names and values")
-    hints = typing.get_type_hints(kind)
+    hints, values = typing.get_type_hints(kind), _without_what_left(kind, values, where)
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(names)):
         raise InputError(f"no such settings: {[where + name for name in unknown]}; there are {names}")
@@ -56,6 +61,14 @@ def read_settings(kind: type[Settings], path: Path | str) -> Settings:
 def write_settings(settings: Any, path: Path) -> None:  # noqa: ANN401 - any dataclass
     """Write settings to a JSON file, whole or not at all."""
     fsops.write_bytes(path, json.dumps(dataclasses.asdict(settings), indent=1).encode())
+
+
+def _without_what_left(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    left = _LEFT.get(kind.__name__, {})
+    for name, idle in left.items():
+        if name in values and idle is not None and values[name] not in idle:
+            raise InputError(f"{where}{name} is {shown(values[name])}, and there is no {name} any more: leave it out")
+    return {name: value for name, value in values.items() if name not in left}
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type and what should be of it

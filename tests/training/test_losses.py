@@ -89,31 +89,23 @@ def test_expected_counts_are_those_of_drawing() -> None:
 
 def test_next_item_loss_is_that_of_plain_loops() -> None:
     rng = np.random.default_rng(2)
-    queries, drawn, hard = 6, 5, 3
+    queries, drawn = 6, 5
     items = rng.integers(0, 9, queries + drawn)
     logits, log_expected = rng.normal(size=(queries, queries + drawn)), rng.normal(size=queries + drawn)
     seen = rng.random((queries, queries + drawn)) < 0.2
-    hard_items, hard_logits = rng.integers(-1, 9, (queries, hard)), rng.normal(size=(queries, hard))
-    hard_items[hard_items == items[:queries, None]] = -1  # a target is never mined
-    for with_hard in (False, True):
-        losses = []
-        for i in range(queries):
-            total = np.exp(logits[i, i])
-            for c in range(queries + drawn):
-                known = items[c] == items[i] or seen[i, c] or (with_hard and items[c] in hard_items[i])
-                if c != i and not known:
-                    total += np.exp(logits[i, c] - log_expected[c])
-            for h in range(hard if with_hard else 0):
-                if hard_items[i, h] >= 0:
-                    total += np.exp(hard_logits[i, h])
-            losses.append(-np.log(np.exp(logits[i, i]) / total))
-        given, of, expected, known_to = tensors(logits, items, log_expected, seen)
-        mined = (torch.from_numpy(hard_logits), torch.from_numpy(hard_items)) if with_hard else None
-        found = next_item_loss(given, of, expected, known_to, mined).item()
-        assert found == pytest.approx(np.mean(losses), rel=1e-12)
-        worth = np.array([1.0, 0.5] + [0.0] * (len(losses) - 2))
-        weighed = next_item_loss(given, of, expected, known_to, mined, worth=torch.from_numpy(worth)).item()
-        assert weighed == pytest.approx((losses[0] + losses[1] / 2) / len(losses), rel=1e-12)
+    losses = []
+    for i in range(queries):
+        total = np.exp(logits[i, i])
+        for c in range(queries + drawn):
+            if c != i and items[c] != items[i] and not seen[i, c]:
+                total += np.exp(logits[i, c] - log_expected[c])
+        losses.append(-np.log(np.exp(logits[i, i]) / total))
+    given, of, expected, known_to = tensors(logits, items, log_expected, seen)
+    found = next_item_loss(given, of, expected, known_to).item()
+    assert found == pytest.approx(np.mean(losses), rel=1e-12)
+    worth = np.array([1.0, 0.5] + [0.0] * (len(losses) - 2))
+    weighed = next_item_loss(given, of, expected, known_to, worth=torch.from_numpy(worth)).item()
+    assert weighed == pytest.approx((losses[0] + losses[1] / 2) / len(losses), rel=1e-12)
 
 
 SHARE = np.array([0.4, 0.2, 0.15, 0.1, 0.06, 0.04, 0.03, 0.02, 0.0, 0.0])
@@ -126,35 +118,32 @@ def full_softmax(scores: Doubles) -> tuple[float, Doubles]:
     return float(-np.log(likely[TARGET])), likely - np.eye(len(scores))[TARGET]
 
 
-def sampled(scores: Doubles, targets: int, uniform: int, sign: float, hard: int = -1) -> tuple[float, Doubles]:
+def sampled(scores: Doubles, targets: int, uniform: int, sign: float) -> tuple[float, Doubles]:
     """Loss and gradient for one query, from one large sample, as `next_item_loss` has it."""
     rng = np.random.default_rng(7)
     drawn = np.concatenate([rng.choice(len(SHARE), targets, p=SHARE), rng.integers(0, len(SHARE), uniform)])
     items = torch.from_numpy(np.concatenate([[TARGET], drawn]))
     log_expected = sign * log_expected_counts(torch.from_numpy(SHARE), items, targets, uniform)
     by_item = torch.from_numpy(scores).requires_grad_()
-    mined = None if hard < 0 else (by_item[None, [hard]], torch.tensor([[hard]]))
-    loss = next_item_loss(
-        by_item[items][None], items, log_expected, torch.zeros(1, len(items), dtype=torch.bool), mined
-    )
+    loss = next_item_loss(by_item[items][None], items, log_expected, torch.zeros(1, len(items), dtype=torch.bool))
     loss.backward()
     assert by_item.grad is not None
     return loss.item(), by_item.grad.numpy()
 
 
-@pytest.mark.parametrize(("uniform", "hard"), [(0, -1), (60_000, -1), (60_000, 0)])
-def test_log_q_has_the_sign_with_which_sampling_matches_the_full_softmax(uniform: int, hard: int) -> None:
+@pytest.mark.parametrize("uniform", [0, 60_000])
+def test_log_q_has_the_sign_with_which_sampling_matches_the_full_softmax(uniform: int) -> None:
     scores = np.random.default_rng(0).normal(size=len(SHARE))
     if not uniform:
         scores[SHARE == 0] = -50.0  # what is never drawn cannot be stood for
     loss, gradient = full_softmax(scores)
-    right_loss, right = sampled(scores, 60_000, uniform, 1.0, hard)
+    right_loss, right = sampled(scores, 60_000, uniform, 1.0)
     assert right_loss == pytest.approx(loss, abs=0.02)
     np.testing.assert_allclose(right, gradient, atol=0.01)
 
     # With either wrong sign, even once the size of the sample is made up for, the gradient points elsewhere.
     for sign in (0.0, -1.0):
-        _, wrong = sampled(scores, 60_000, uniform, sign, hard)
+        _, wrong = sampled(scores, 60_000, uniform, sign)
         others = np.arange(len(SHARE)) != TARGET
         shares, true = wrong[others] / wrong[others].sum(), gradient[others] / gradient[others].sum()
         assert np.abs(shares - true).max() > 0.08

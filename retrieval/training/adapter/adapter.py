@@ -14,12 +14,10 @@ from indexing.arrays.ragged import lengths_of
 from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
-from indexing.index import FlatIndex
 from indexing.store.collect import ModalityVectors
 from retrieval.models.adapter import Adapter
 from retrieval.models.modality_gate import ModalityGate
 from retrieval.models.user_model import UserModel
-from retrieval.training.adapter.hard_negatives import hard_negatives
 from retrieval.training.adapter.held_out import hold_out
 from retrieval.training.adapter.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
 from retrieval.training.config import AdapterConfig
@@ -150,18 +148,15 @@ class AdapterLearner:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        index = FlatIndex(self.adapter().apply(self.items)) if self.config.hard else None
         drawn = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
         rng.shuffle(drawn)
         for begin in range(0, len(drawn), self.config.batch_size):
-            yield self._loss(drawn[begin : begin + self.config.batch_size], index, rng)
+            yield self._loss(drawn[begin : begin + self.config.batch_size], rng)
 
     def _targets(self, history: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
         return rng.integers(1, len(history), self.config.targets)
 
-    def _loss(
-        self, batch: Sequence[tuple[int, int]], index: FlatIndex | None, rng: np.random.Generator
-    ) -> torch.Tensor:
+    def _loss(self, batch: Sequence[tuple[int, int]], rng: np.random.Generator) -> torch.Tensor:
         read = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
         pasts = [self.histories[user][part] for user, part in read]
         liked = [self.weights[user][part] for user, part in read]
@@ -178,22 +173,9 @@ class AdapterLearner:
             drawn,
             log_expected_counts(self.share, drawn, len(batch) - 1, self.config.uniform),
             seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
-            hard=None if index is None else self._hard(index, tastes, batch, rng),
             worth=worth,
         )
         return loss + self.config.stay * (1 - (vectors * frozen).sum(dim=1)).mean()
-
-    def _hard(
-        self, index: FlatIndex, tastes: torch.Tensor, batch: Sequence[tuple[int, int]], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        known = [self.histories[user] for user, _ in batch]
-        queries, targets = tastes.detach().numpy(), np.array([self.histories[user][t] for user, t in batch])
-        positive = (queries * index.vectors[targets]).sum(axis=1)
-        found = hard_negatives(index, queries, known, positive, self.config.hard, margin=self.config.margin)
-        rows, places = np.unique(np.maximum(found, 0), return_inverse=True)
-        vectors, _ = self.project(rows, rng)
-        chosen = vectors[torch.from_numpy(places.reshape(found.shape))]
-        return torch.einsum("bd,bhd->bh", tastes, chosen) / self.config.temperature, torch.from_numpy(found)
 
     def project(self, rows: Rows, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the vectors of some items as learned so far, and the frozen ones: two times (R, D).
