@@ -30,7 +30,7 @@ PUBLIC = {
     "retrieval.evaluation.splits.leaks",
     "retrieval.evaluation.splits.queries",
     "retrieval.evaluation.splits.splits",
-    "retrieval.evaluation.beyond_accuracy.diversity",
+    "retrieval.evaluation.beyond_accuracy",
     "retrieval.interactions.interactions",
     "retrieval.training.config",
     "retrieval.training.ranker_config",

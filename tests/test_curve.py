@@ -10,7 +10,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError, MissingExtraError
 from retrieval.cli import main
 from retrieval.cli.display.curves import write_curve
-from retrieval.evaluation.report.curves import curves
+from retrieval.evaluation.report.figures import curves
 from tests.toy import ToyEncoder, toy_file
 
 

@@ -19,7 +19,7 @@ from indexing.errors import InputError
 from indexing.media.images import PictureLimits
 from indexing.store.shared_pool import thumbnail
 from retrieval.evaluation import encoded_sides
-from retrieval.evaluation.report.cards import cards_of
+from retrieval.evaluation.report.examples import cards_of
 from retrieval.retriever.query_inputs import Picture, open_pictures, open_sounds
 from retrieval.retriever.retriever import Retriever
 from tests.hostile import hostile_images

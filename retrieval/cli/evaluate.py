@@ -34,10 +34,9 @@ from retrieval.cli.options.log import (
 from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.compare import compare as compare_evaluations
-from retrieval.evaluation.report.compare_page import HEAD, Side, cells, comparison_page
 from retrieval.evaluation.report.gather import gather
 from retrieval.evaluation.report.map import MODALITY, Method
-from retrieval.evaluation.report.report import report_page
+from retrieval.evaluation.report.report import HEAD, Side, cells, comparison_page, report_page
 from retrieval.evaluation.results_file import Saved, load, save
 from retrieval.evaluation.tracking import flat_metrics
 from retrieval.interactions.user_profiles import Profiles

@@ -6,13 +6,10 @@
 """
 
 from retrieval.evaluation.baselines.compare_baselines import AgainstBaselines, against_baselines
-from retrieval.evaluation.beyond_accuracy.measures import Beyond
-from retrieval.evaluation.breakdown.groups import Groups, item_groups, user_groups
-from retrieval.evaluation.breakdown.index_loss import Loss, losses
-from retrieval.evaluation.breakdown.slices import SliceRow, item_slices, slices
+from retrieval.evaluation.beyond_accuracy import Beyond
+from retrieval.evaluation.breakdown import Groups, Loss, SliceRow, item_groups, item_slices, losses, slices, user_groups
 from retrieval.evaluation.compare import Comparison, Difference, compare
-from retrieval.evaluation.crossmodal.crossmodal import Side, cross_modal, evaluate_pairs, median_rank
-from retrieval.evaluation.crossmodal.paired_vectors import encoded_sides, sides_of
+from retrieval.evaluation.crossmodal import Side, cross_modal, encoded_sides, evaluate_pairs, median_rank, sides_of
 from retrieval.evaluation.evaluate import Estimate, Evaluation, evaluate
 from retrieval.evaluation.metrics import KNOWN_MEASURES
 

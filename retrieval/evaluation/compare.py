@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, examples
 from retrieval.evaluation.evaluate import Evaluation, number
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals, defined_mean
-from retrieval.evaluation.statistics.randomisation import holm, randomisation_test
+from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean, holm, randomisation_test
 
 
 class Difference(NamedTuple):

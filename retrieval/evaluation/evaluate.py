@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from indexing.errors import InputError, ShapeError, examples
 from indexing.runtime.arguments import check_kind, check_names, plural, shown
 from retrieval.candidates import Candidates, require_candidates
-from retrieval.evaluation.beyond_accuracy.measures import Beyond
+from retrieval.evaluation.beyond_accuracy import Beyond
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals, defined_mean
+from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean
 
 DEFAULT_MEASURES = ("recall@10", "recall@20", "ndcg@10", "ndcg@20", "mrr@10", "precision@10")
 

@@ -21,7 +21,7 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.encoders import load_encoder
 from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.models.user_model import UserModel
 from scripts.benchmarks.record import keep
 

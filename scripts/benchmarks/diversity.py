@@ -34,7 +34,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
 from retrieval import Candidates, FitConfig
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.beyond_accuracy.diversity import calibration, diversity
+from retrieval.evaluation.beyond_accuracy import calibration, diversity
 from retrieval.evaluation.splits.splits import Split
 from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (

@@ -30,7 +30,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import Candidates, Evaluation, FitConfig, Interactions, Retriever, evaluate, fit
 from retrieval.evaluation import against_baselines
-from retrieval.evaluation.statistics.bootstrap import bootstrap_means
+from retrieval.evaluation.statistics import bootstrap_means
 from scripts.benchmarks.film_bundle import STAGES, seeded, told
 from scripts.benchmarks.record import keep
 from scripts.benchmarks.systems import SEEDS, K

@@ -29,7 +29,7 @@ from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.beyond_accuracy.diversity import diversity
+from retrieval.evaluation.beyond_accuracy import diversity
 from retrieval.postprocess.diversify import MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
 from scripts.benchmarks.diversity import DEPTH, Lists, Way, best, compared, least, picked, plain, told
 from scripts.benchmarks.products import Items, TextMemo, read

@@ -22,8 +22,8 @@ from retrieval.evaluation.baselines import (
     Popularity,
     Recommender,
 )
+from retrieval.evaluation.baselines.neighbours import learned_from, user_items
 from retrieval.evaluation.baselines.recommender import rank
-from retrieval.evaluation.baselines.sparse import learned_from, user_items
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import UserModel

@@ -15,7 +15,7 @@ from retrieval.evaluation import AgainstBaselines, against_baselines, evaluate
 from retrieval.evaluation.baselines import families as baseline_kinds
 from retrieval.evaluation.baselines.families import LATELY, Asked, Past
 from retrieval.evaluation.baselines.tuned import tuned_baselines
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.interactions.interactions import Interactions
 
 DAY = 86_400

@@ -11,9 +11,10 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, evaluate
-from retrieval.evaluation.beyond_accuracy.diversity import calibration, diversity
-from retrieval.evaluation.beyond_accuracy.novelty import (
+from retrieval.evaluation.beyond_accuracy import (
     Past,
+    calibration,
+    diversity,
     firsts,
     gini,
     hits_of,

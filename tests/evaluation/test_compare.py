@@ -9,8 +9,7 @@ from scipy import stats
 
 from indexing.errors import InputError
 from retrieval.evaluation import Comparison, Evaluation, compare
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
-from retrieval.evaluation.statistics.randomisation import holm, randomisation_test
+from retrieval.evaluation.statistics import bootstrap_intervals, holm, randomisation_test
 
 
 def evaluation(values: dict[str, list[float]], ids: str | None = None) -> Evaluation:

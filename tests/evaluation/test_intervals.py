@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexing.errors import InputError
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.statistics import bootstrap_intervals
 
 
 def test_width_is_that_of_the_normal_approximation() -> None:

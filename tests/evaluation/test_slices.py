@@ -13,7 +13,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate, item_groups, item_slices, slices, user_groups
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.interactions.interactions import Interactions
 from tests.toy import ToyEncoder, toy_file
 

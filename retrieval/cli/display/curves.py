@@ -6,7 +6,7 @@ from typing import Any
 
 from indexing.errors import InputError
 from retrieval.cli.display.drawing import check_format, write_drawing
-from retrieval.evaluation.report.curves import curves
+from retrieval.evaluation.report.figures import curves
 
 
 def write_curve(index: Mapping[str, Any], path: Path, title: str) -> None:

@@ -19,7 +19,7 @@ from retrieval.evaluation import (
     user_groups,
 )
 from retrieval.evaluation import evaluate as evaluate_candidates
-from retrieval.evaluation.breakdown.index_loss import Loss
+from retrieval.evaluation.breakdown import Loss
 from retrieval.evaluation.report.gather import described
 from retrieval.retriever.retriever import Retriever
 

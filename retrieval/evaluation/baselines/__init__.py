@@ -3,12 +3,10 @@
 >>> from retrieval.evaluation.baselines import EASE, Popularity
 """
 
-from retrieval.evaluation.baselines.als import ALSConfig, ImplicitALS
-from retrieval.evaluation.baselines.content import ContentKNN
 from retrieval.evaluation.baselines.ease import EASE
-from retrieval.evaluation.baselines.nearest import ItemKNN, KNNConfig
-from retrieval.evaluation.baselines.popularity import Popularity
+from retrieval.evaluation.baselines.neighbours import ALSConfig, ImplicitALS, ItemKNN, KNNConfig
 from retrieval.evaluation.baselines.recommender import ForNewUsers, Ranked, Recommender
+from retrieval.evaluation.baselines.simple import ContentKNN, Popularity
 
 __all__ = [
     "EASE",

@@ -24,7 +24,7 @@ from retrieval.evaluation.baselines.tuned import (
 from retrieval.evaluation.compare import Comparison, Difference, compare
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, evaluate, number
 from retrieval.evaluation.metrics import cutoffs
-from retrieval.evaluation.statistics.bootstrap import bootstrap_means
+from retrieval.evaluation.statistics import bootstrap_means
 from retrieval.interactions.histories import histories, least_liked
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_items, no_known_item

@@ -9,12 +9,10 @@ import pyarrow as pa
 
 from indexing.arrays.types import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
-from retrieval.evaluation.baselines.als import ALSConfig, ImplicitALS
-from retrieval.evaluation.baselines.content import ContentKNN
 from retrieval.evaluation.baselines.ease import EASE
-from retrieval.evaluation.baselines.nearest import ItemKNN, KNNConfig
-from retrieval.evaluation.baselines.popularity import Popularity
+from retrieval.evaluation.baselines.neighbours import ALSConfig, ImplicitALS, ItemKNN, KNNConfig
 from retrieval.evaluation.baselines.recommender import Ranked, Recommender
+from retrieval.evaluation.baselines.simple import ContentKNN, Popularity
 from retrieval.interactions.histories import gathered
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import UserModel

@@ -12,9 +12,8 @@ from indexing.catalogue.sampling import Contents
 from indexing.diagnostics.health import examine_vectors
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.evaluation.encoder_benchmark.labels import NO_CLASS, LabelColumn
-from retrieval.evaluation.encoder_benchmark.probes import fit_linear, knn_classes, stratified
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.encoder_benchmark.probes import NO_CLASS, LabelColumn, fit_linear, knn_classes, stratified
+from retrieval.evaluation.statistics import bootstrap_intervals
 
 CUTOFFS = (1, 5, 10)
 TEST_SHARE, VALID_SHARE = 0.25, 0.2

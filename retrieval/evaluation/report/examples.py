@@ -1,16 +1,72 @@
-"""The best and the worst queries, and why: where the first relevant item is, and what kept the others away."""
+"""The best and the worst queries on a page: items as cards, what was found and relevant, and reasons."""
 
-from collections.abc import Collection, Sequence
+from base64 import b64encode
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from indexing.arrays.types import Mask, Vectors
+from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import examples as named
-from indexing.media.files import Modality
+from indexing.media.files import Kind, Modality
+from indexing.media.images import PictureLimits
+from indexing.store.shared_pool import thumbnail
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation.evaluate import Evaluation
+from retrieval.evaluation.report.page import quoted, section, shown
 from retrieval.retriever.retriever import Retriever
+
+SIDE = 120  # pixels of a thumbnail
+AT_ONCE = 64  # items, since their pictures are read with them
+
+
+@dataclass(frozen=True)
+class Card:
+    """One item to be shown: its id, its title, and a small JPEG of its picture if that can be used."""
+
+    item_id: str
+    title: str
+    picture: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """The title, or the id where there is none."""
+        return self.title or self.item_id
+
+    def figure(self, remark: str = "", *, relevant: bool = False) -> str:
+        """Give the item as HTML, framed when it is relevant."""
+        image = "<span class='blank'></span>"
+        if self.picture:
+            data = b64encode(self.picture).decode()
+            image = f"<img src='data:image/jpeg;base64,{data}' alt='{quoted(self.name)}'>"
+        mark = "<em>relevant</em>" if relevant else ""
+        said = f"<span>{shown(remark)}</span>" if remark else ""
+        kind = " class='relevant'" if relevant else ""
+        title = quoted(f"{self.item_id}: {self.title}")
+        return f"<figure{kind} title='{title}'>{image}<figcaption>{shown(self.name)}{mark}{said}</figcaption></figure>"
+
+
+def cards_of(
+    wanted: Collection[str],
+    titles: Mapping[str, str],
+    catalogue: Catalogue | None = None,
+    limits: PictureLimits | None = None,
+) -> dict[str, Card]:
+    """Give a card for each item wanted, with the first picture that it has in the catalogue."""
+    pictures: dict[str, bytes | None] = {}
+    left, limits = set(wanted), limits or PictureLimits()
+    for batch in catalogue.batches(AT_ONCE) if catalogue is not None and left else ():
+        for item in batch:
+            if item.item_id in left:
+                left.remove(item.item_id)
+                images = (medium.source for medium in item.media if medium.kind is Kind.IMAGE and medium.source)
+                first = next(images, None)
+                pictures[item.item_id] = thumbnail(first, limits, SIDE) if first is not None else None
+        if not left:
+            break
+    return {item_id: Card(item_id, titles.get(item_id, ""), pictures.get(item_id)) for item_id in wanted}
+
 
 NEAR = 1e-4  # of the greatest score: what an index may round
 HISTORY, WANTED = 8, 6  # items shown
@@ -187,3 +243,38 @@ class _Explainer:
         if self.warm is not None and (cold := sum(item_id not in self.warm for item_id in missed)):
             lines.append(f"of those missed, {cold} cold: nobody touched them in what was learned from")
         return lines
+
+
+def examples_section(title: str, measure: str, examples: Sequence[Example], cards: Mapping[str, Card]) -> str:
+    """Give some queries under a heading; nothing when there are none."""
+    return section(f"{title} by {measure}", *(_example(example, measure, cards) for example in examples))
+
+
+def _example(example: Example, measure: str, cards: Mapping[str, Card]) -> str:
+    relevant = set(example.relevant)
+    found = "".join(
+        _card(hit.item_id, cards).figure(f"{hit.rank} · {hit.score:.3f}", relevant=hit.item_id in relevant)
+        for hit in example.hits
+    )
+    reasons = "".join(f"<li>{shown(reason)}</li>" for reason in example.reasons)
+    more = len(example.relevant) - WANTED
+    return (
+        f"<article><h3>{shown(example.query_id)} <span>{quoted(measure)} {example.value:.4f}</span></h3>"
+        f"<ul>{reasons}</ul>"
+        + _row("history", "".join(_card(item_id, cards).figure() for item_id in example.history), small=True)
+        + _row("found", found or "nothing")
+        + _row(
+            "relevant" + (f" ({more} more)" if more > 0 else ""),
+            "".join(_card(item_id, cards).figure() for item_id in example.relevant[:WANTED]),
+            small=True,
+        )
+        + "</article>"
+    )
+
+
+def _card(item_id: str, cards: Mapping[str, Card]) -> Card:
+    return cards.get(item_id) or Card(item_id, "")
+
+
+def _row(name: str, content: str, *, small: bool = False) -> str:
+    return f"<div class='row{' small' if small else ''}'><b>{quoted(name)}</b>{content}</div>" if content else ""

@@ -5,12 +5,34 @@ Points of a series have a class ``c0``, ``c1``, … that the page gives a colour
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, isfinite, log10
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.report.curves import Curve
 from retrieval.evaluation.report.page import quoted, shown
+
+Curve = Sequence[tuple[float, float]]
+
+
+def curves(index: Mapping[str, Any]) -> dict[str, dict[str, Curve]]:
+    """Give for each kind of query and family the (recall, queries a second) that no other effort beats in both.
+
+    Args:
+        index: The section on the index of a manifest.
+    """
+    found: dict[str, dict[str, Curve]] = {}
+    for trial in index.get("tried", ()):
+        for kind, points in trial["points"].items():
+            measured = [(point["recall"], point["queries_per_second"]) for point in points]
+            best = [one for one in measured if not any(_beats(other, one) for other in measured)]
+            found.setdefault(kind, {})[trial["family"]] = sorted(set(best))
+    return found
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] >= other[0] and one[1] >= other[1]
+
 
 COLOURS = 9
 GREY = COLOURS - 1  # for what has no colour of its own

@@ -5,9 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from indexing.catalogue.catalogue import Catalogue
 from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluate import Evaluation
-from retrieval.evaluation.report.cards import cards_of
-from retrieval.evaluation.report.curves import curves
-from retrieval.evaluation.report.examples import examples_of
+from retrieval.evaluation.report.examples import cards_of, examples_of
+from retrieval.evaluation.report.figures import curves
 from retrieval.evaluation.report.map import MODALITY, Method, map_of
 from retrieval.evaluation.report.report import Report, Sliced
 from retrieval.postprocess.titles import titles_of

@@ -1,15 +1,13 @@
-"""A report on an evaluation as one HTML file: measures, slices, the index, a map, the best and the worst queries."""
+"""An evaluation, or the comparison of two, as one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.evaluate import Evaluation
-from retrieval.evaluation.report.cards import Card
-from retrieval.evaluation.report.curves import Curve
-from retrieval.evaluation.report.examples import Examples
-from retrieval.evaluation.report.examples_page import examples_section
-from retrieval.evaluation.report.figures import GREY, curve_panel, legend, scatter, whiskers
+from retrieval.evaluation.report.examples import Card, Examples, examples_section
+from retrieval.evaluation.report.figures import GREY, Curve, curve_panel, legend, scatter, whiskers
 from retrieval.evaluation.report.map import MISSING, MODALITY, OTHER, Map
 from retrieval.evaluation.report.page import estimate, number, page, pairs, section, table
 from retrieval.evaluation.results_file import overall
@@ -56,7 +54,7 @@ class Report:
         evaluation: What was measured.
         slices: The same for some of the queries.
         index: The section on the index of the bundle's manifest.
-        curves: What its build measured, see `retrieval.evaluation.report.curves`.
+        curves: What its build measured, see `retrieval.evaluation.report.figures`.
         map: Points of the space.
         examples: The best and the worst queries.
         cards: How the items of the examples are shown.
@@ -176,3 +174,48 @@ def _map(found: Map) -> str:
     kept += "but what lies together need not be." if kept else ""
     note = f"{len(found.points)} {what}, by {found.method.upper()}, coloured by {found.coloured_by}.{kept}"
     return section("Map of the space", legend(colour), drawn, note=note)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its name, and what was evaluated and how."""
+
+    name: str
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+HEAD = ("measure", "A", "B", "B - A", "low", "high", "p", "p corr.")
+
+
+def cells(row: Difference) -> tuple[str, ...]:
+    """Give a row as texts, in the order of ``HEAD``."""
+    means = (number(value) for value in (row.mean_a, row.mean_b, row.difference, row.low, row.high))
+    return (row.measure, *means, probability(row.p), probability(row.p_corrected))
+
+
+def probability(p: float) -> str:
+    """Give a probability that is never shown as nought.
+
+    >>> probability(0.00002), probability(0.25)
+    ('< 0.0001', '0.2500')
+    """
+    return "< 0.0001" if p < 0.0001 else number(p)
+
+
+def comparison_page(rows: Sequence[Difference], a: Side, b: Side, queries: int) -> str:
+    """Give the whole page as HTML."""
+    drawn = [(row.measure, row.difference, row.low, row.high) for row in rows]
+    return page(
+        f"{a.name} and {b.name}",
+        [
+            section(
+                "Differences",
+                whiskers(drawn, "Differences with their intervals"),
+                table(HEAD, (cells(row) for row in rows)),
+                note=f"A is {a.name}, B is {b.name}, on the same {queries} queries. Drawn are the mean differences "
+                "with their 95 % intervals; one that holds zero may be chance. p corr. allows for "
+                "how many measures were looked at.",
+            ),
+            *(section(f"{letter}: {side.name}", pairs(side.about.items())) for letter, side in (("A", a), ("B", b))),
+        ],
+    )

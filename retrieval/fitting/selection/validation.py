@@ -12,7 +12,7 @@ from indexing.index import FlatIndex
 from indexing.index.search import retrieve_tastes
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
-from retrieval.evaluation.statistics.bootstrap import bootstrap_intervals
+from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.fitting.selection.temporal_split import Cut
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace

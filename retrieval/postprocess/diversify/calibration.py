@@ -21,7 +21,7 @@ SMOOTHING = 0.01
 class Calibrated:
     """Gain: what the item adds to (1 - strength) * relevance of the list - strength * its KL divergence.
 
-    The divergence is that of `retrieval.evaluation.beyond_accuracy.diversity.calibration`, sum of p ln(p / q'),
+    The divergence is that of `retrieval.evaluation.beyond_accuracy.calibration`, sum of p ln(p / q'),
     q' = .99 q + .01 p, but that p weighs recent items of the history more, as the user model does. A list without
     values has q = 0. Without a history, or one without values, relevance alone counts.
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from indexing.errors import InputError
-from retrieval.evaluation.encoder_benchmark.labels import find_label, label_column
+from retrieval.evaluation.encoder_benchmark.probes import find_label, label_column
 
 COUNT = 60
 TABLE = pa.table(

@@ -24,10 +24,9 @@ from indexing.media.images import PictureLimits, decode_picture
 from indexing.sample import items_path
 from indexing.store.collect import ModalityVectors, fuse
 from indexing.store.encode import EncodeConfig
-from retrieval.evaluation.encoder_benchmark.labels import LabelColumn
 from retrieval.evaluation.encoder_benchmark.measures import first_right, probes
-from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, RankConfig, rank_encoders
-from retrieval.evaluation.encoder_benchmark.trial import DIRECTIONS
+from retrieval.evaluation.encoder_benchmark.probes import LabelColumn
+from retrieval.evaluation.encoder_benchmark.ranking import DIRECTIONS, EncoderRanking, RankConfig, rank_encoders
 from tests.toy import COLOURS, DIM, SHAPES, ToyEncoder, picture
 
 ALONE = EncodeConfig(workers=0)

@@ -8,11 +8,10 @@ import pytest
 
 from retrieval.evaluation import Evaluation, SliceRow
 from retrieval.evaluation.compare import Difference
-from retrieval.evaluation.report.compare_page import Side, comparison_page
-from retrieval.evaluation.report.curves import curves
+from retrieval.evaluation.report.figures import curves
 from retrieval.evaluation.report.gather import gather
 from retrieval.evaluation.report.map import Map
-from retrieval.evaluation.report.report import Report, report_page
+from retrieval.evaluation.report.report import Report, Side, comparison_page, report_page
 from tests.evaluation.shop import HOSTILE, RIGHT_TO_LEFT, Row, Shop
 
 TEXT = {"h1", "h2", "h3", "section", "article", "p", "div", "bdi", "span", "b", "i", "em", "ul", "li"}

@@ -1,1 +1,0 @@
-"""Measures beside accuracy: coverage, novelty, diversity."""

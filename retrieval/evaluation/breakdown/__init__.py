@@ -1,1 +1,0 @@
-"""Where quality is lost: by slices, by groups, by the index."""

@@ -1,1 +1,0 @@
-"""Retrieval from one modality to another, on pairs."""

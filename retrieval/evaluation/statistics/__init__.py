@@ -1,1 +1,0 @@
-"""Intervals and tests: bootstrap and randomisation."""
