@@ -23,7 +23,9 @@ PAGES = {path.stem: path for path in (ROOT / "README.md", ROOT / "docs" / "archi
 MINUS = "\N{MINUS SIGN}"
 NUMBER = re.compile(rf"(?<![\w@/#.\-])([{MINUS}-]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)?(?:\.\d+)?)(?![\w/])")
 MEASURED_BY = re.compile(r"scripts\.(?:benchmarks|pocket)\.\w+")
-FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE_AND_WRITTEN_TABLES = re.compile(
+    r"^```.*?^```|<!-- results: begin -->.*?<!-- results: end -->", re.DOTALL | re.MULTILINE
+)
 
 
 def figures(text: str) -> list[str]:
@@ -37,9 +39,9 @@ def figures(text: str) -> list[str]:
 
 
 def measured_figures(page: str) -> list[str]:
-    """The figures of all measured parts of a page; code is left out."""
+    """The figures of all measured parts of a page; code is left out, and tables that a script writes."""
     found: list[str] = []
-    for part in re.split(r"^(?=#)", FENCED.sub("", page), flags=re.MULTILINE):
+    for part in re.split(r"^(?=#)", CODE_AND_WRITTEN_TABLES.sub("", page), flags=re.MULTILINE):
         begins = None
         for paragraph in re.split(r"\n(?=\n|\||- )", part):
             begins = begins or MEASURED_BY.search(paragraph)

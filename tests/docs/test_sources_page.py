@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from retrieval.cli import app
 
-PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "sources.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "sources.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

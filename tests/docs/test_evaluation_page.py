@@ -12,7 +12,7 @@ from retrieval.cli import app
 from retrieval.evaluation import KNOWN_MEASURES
 from tests.toy import ToyEncoder, toy_file
 
-PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "evaluation.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.filters import field, parse_filter
 
-PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "filters.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "filters.md").read_text()
 
 
 def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,91 @@
+"""Rows of the README's table come from results alone; what was not measured through the public verbs has none."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.benchmarks.readme_table import RESULTS, Source, films, number, recommended, table
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for name in ("music", "two_stage_by_user", "encode"):
+        shutil.copy(RESULTS / f"{name}.json", tmp_path)
+    return tmp_path
+
+
+def changed(path: Path, *keys: str, value: object) -> None:
+    record = json.loads(path.read_text())
+    inner: dict[str, Any] = record["result"]
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(record))
+
+
+def test_results_that_are_not_there_have_no_row(results: Path) -> None:
+    assert [line.split(" | ")[0] for line in table(results).splitlines()[2:]] == [
+        "| recommend",
+        "| recommend, music",
+        "| encode images",
+        "| encode short texts",
+        "| encode long texts",
+    ]
+
+
+def test_a_row_has_the_numbers_of_its_result(results: Path) -> None:
+    changed(results / "music.json", "table", "two stages", "ndcg@20", value=[0.5004, 0.4, 0.6])
+    changed(results / "music.json", "table", "two stages", "ndcg@20, times it", value=[0.9876, 0.98, 0.99])
+    changed(results / "music.json", "table", "two stages", "best baseline", value="EASE")
+    (row,) = [line for line in table(results).splitlines() if "music" in line]
+    assert "| ndcg@20 | 0.500 | EASE 0.420 | 0.988 [0.980, 0.990] times |" in row
+
+
+def test_lists_that_fit_did_not_make_have_no_row(results: Path) -> None:
+    assert "MovieLens" in table(results)
+    path = results / "two_stage_by_user.json"
+    record = json.loads(path.read_text())
+    del record["result"]["lists by commits"]
+    path.write_text(json.dumps(record))
+    assert "MovieLens" not in table(results)
+    assert len(films(results).splitlines()) == 2
+
+
+def test_results_to_come_have_rows(results: Path) -> None:
+    ndcg, more = {"ndcg@20": [0.25, 0.24, 0.26]}, {"above the row before": [-0.01, -0.02, 0.001]}
+    ways = {"users": 942, "two stages": ndcg, "two stages, with profiles": {"ndcg@20": [0.24, 0.2, 0.3]} | more}
+    told = {"left out": {"after 0": ways, "after 1": ways}, "lists by commits": ["x"]}
+    (results / "new_users.json").write_text(json.dumps({"result": told}))
+    row = {"least, texts, change": [0.164, 0.148, 0.18], "ndcg@20, change": [-0.0104, -0.02, 0.003]}
+    told = {"test": {"MMR of texts, centred": row}, "lists by commits": ["x"]}
+    (results / "diversity.json").write_text(json.dumps({"result": told}))
+    shutil.copy(results / "two_stage_by_user.json", results / "two_stage_unseen.json")
+    rows = table(results)
+    assert rows.count("| 0.240 | without profiles 0.250 | −0.010 [−0.020, 0.001] |") == 2  # noqa: RUF001
+    assert "for −1.0 % ndcg@20 | 16.4 % more | by relevance alone | [14.8, 18.0] %" in rows  # noqa: RUF001
+    assert "| recommend new items | MovieLens 100k, items nobody has seen, 829 users, 3 seeds |" in rows
+    assert "items nobody has seen, all, 829 | 3 |" in films(results)
+
+
+def test_a_result_of_another_shape_is_an_error(results: Path) -> None:
+    changed(results / "two_stage_by_user.json", "two stages", value={})
+    with pytest.raises(KeyError, match="all"):
+        table(results)
+
+
+def test_commands_name_a_script_wherever_it_is() -> None:
+    source = Source("music", recommended("a", "b"), "music", "--seeds 0")
+    assert source.command().startswith("[`music --seeds 0`](scripts/benchmarks/")
+    with pytest.raises(ValueError, match="not enough values"):
+        Source("music", recommended("a", "b"), "no_such_script").command()
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "written"),
+    [(0.1715, 3, "0.172"), (-0.0005, 3, "−0.001"), (7321, 0, "7,320"), (82.6, 0, "83"), (1999.9, 1, "2,000")],  # noqa: RUF001
+)
+def test_numbers(value: float, places: int, written: str) -> None:
+    assert number(value, places) == written

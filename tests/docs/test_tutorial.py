@@ -1,0 +1,27 @@
+"""Every step of docs/tutorials/first_bundle.md, in order, on a part of the shipped sample."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli_run import runner
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "first_bundle.md").read_text()
+COMMANDS = re.findall(r"^ {4}commonspace (.*)$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("smaller_sample")
+def test_each_step_works(capsys: pytest.CaptureFixture[str]) -> None:
+    (data,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(data, "first_bundle.md", "exec"), {})  # noqa: S102 - the page is ours
+    run, printed = runner(capsys), dict[str, str]()
+    assert len(COMMANDS) >= 15
+    for command in COMMANDS:
+        code, printed[command], error = run(*shlex.split(command))
+        assert code == 0, f"commonspace {command}\n{error}"
+    assert "slice" in printed['search bundles/shop "a slice of fruit" -k 3']
+    assert printed["search bundles/shop --image shop/pictures/elephant.webp -k 3"].count("elephant") >= 1
+    assert "mug" not in re.findall(r"\w+", run("similar", "bundles/shop", "croissant", "-k", "400")[1])
