@@ -12,6 +12,7 @@ from indexing.encoders import load_encoder
 from retrieval.batch.in_memory import users_of
 from retrieval.candidates import Candidates
 from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.recommend import user_queries
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.groups import catalogue, items
@@ -178,7 +179,8 @@ def test_a_job_without_scores_takes_the_score_of_retrieval(bundle: Path, run: Ru
     assert found.keys() == set(BY_SCORE)
     retriever = Retriever.load(bundle)
     users = users_of(Interactions.open(log), retriever.items)
-    queries = retriever.user_queries(
+    queries = user_queries(
+        retriever.state,
         [retriever.items.rows(users.histories[user]) for user in ("7", "9")],
         users.weights_of(("7", "9")),
         least=users.least,

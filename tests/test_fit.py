@@ -17,11 +17,10 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.exchange import export_faiss
 from retrieval import Interactions, Retriever, fit
-from retrieval.candidates import Hit
 from retrieval.fitting.fitted_model import LEARNED_FILES
 from retrieval.fitting.selection.validation import Gain
-from retrieval.models.interests import split_history
 from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.recommend import user_queries
 from retrieval.training.ranker_config import StageConfig
 from tests.agree import assert_best, assert_hits_agree
 from tests.groups import CLOCK, CONTENT, COUNT, DIM, GROUPS, SIZE, SMALL, catalogue, group_of, items, log
@@ -133,7 +132,7 @@ def test_a_hit_is_explained_by_dropping_each_item_of_the_history(learned: Path) 
         assert told.content + told.behaviour + told.popularity == pytest.approx(hit.score, abs=1e-5)
         for item_id, effect in told.history:
             fewer = np.array([one for one in rows if one != retriever.items.rows([item_id])[0]])
-            without = float(retriever.user_queries([fewer])[0] @ retriever.indexed[row])
+            without = float(user_queries(retriever.state, [fewer])[0] @ retriever.indexed[row])
             assert effect == pytest.approx(hit.score - without, abs=1e-4)
         assert [effect for _, effect in told.history] == sorted((e for _, e in told.history), reverse=True)
         assert told.history[-1][0] == "i080"  # of another group
@@ -163,24 +162,6 @@ def test_an_explanation_has_the_stages_and_the_modalities(learned: Path) -> None
             assert sum(told.modalities.values()) == pytest.approx(1, abs=1e-6)
             assert sorted(told.modalities) == sorted(there)
             assert list(told.modalities.values()) == sorted(told.modalities.values(), reverse=True)
-
-
-def test_each_interest_is_answered(learned: Path) -> None:
-    retriever = Retriever.load(learned)
-    mixed = ["i000", "i024", "i001", "i025", "i002", "i026", "i003"]
-    weights = [[float(n + 1) for n in range(7)]]
-    (found,) = retriever.recommend([mixed], 8, interests=2, weights=weights)
-    rows = retriever.items.rows(mixed)
-    parts = split_history(retriever.indexed, rows, 2)
-    queries = retriever.user_queries([rows[part] for part in parts], [[weights[0][n] for n in part] for part in parts])
-    scores = (queries @ retriever.indexed.T).max(axis=0)
-    scores[rows] = -np.inf
-    best = np.argsort(-scores)[:8]
-    by_hand = [Hit(retriever.items[int(row)], float(scores[row]), place) for place, row in enumerate(best, 1)]
-    assert_hits_agree(found, by_hand, atol=1e-5)
-    assert set(group_of([hit.item_id for hit in found])) == {0, 1}
-    (one,) = retriever.recommend([mixed[:2]], 8, interests=5)  # too short to be split
-    assert_hits_agree(one, retriever.recommend([mixed[:2]], 8)[0])
 
 
 def test_weights_must_fit_histories(learned: Path) -> None:

@@ -23,6 +23,7 @@ from retrieval.fitting.selection import serving_weights as serving
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import compact
+from retrieval.retriever.recommend import new_queries, user_queries
 from retrieval.training.settings import write_settings
 from tests.agree import assert_hits_agree
 from tests.cli_run import Run, runner
@@ -82,11 +83,13 @@ def test_what_a_user_did_outweighs_a_profile(shop: Retriever) -> None:
     (found,) = shop.recommend([history], 5, profiles=[CLUBS])
     assert group_of([hit.item_id for hit in found]) == [1] * 5
     with_profile, without = (
-        shop.user_queries([np.arange(24, 32)], new=shop.new_queries([CLUBS], 1)),
-        shop.user_queries([np.arange(24, 32)]),
+        user_queries(shop.state, [np.arange(24, 32)], new=new_queries(shop.state, [CLUBS], 1)),
+        user_queries(shop.state, [np.arange(24, 32)]),
     )
     nothing = [np.empty(0, np.int64)]
-    only = shop.user_queries(nothing, new=shop.new_queries([CLUBS], 1)) - shop.user_queries(nothing)
+    only = user_queries(shop.state, nothing, new=new_queries(shop.state, [CLUBS], 1)) - user_queries(
+        shop.state, nothing
+    )
     np.testing.assert_allclose(with_profile - without, 0.5**4 * only, atol=1e-6)  # eight items, half for every two
 
 
@@ -100,14 +103,6 @@ def test_an_explanation_says_what_the_profile_did(shop: Retriever) -> None:
     assert all(one.profile > 0 and one.behaviour == pytest.approx(0, abs=1e-6) for one in new)
     (effect,) = (effect for _, effect in clicked[0].history)
     assert effect == pytest.approx(clicked[0].content + clicked[0].behaviour, abs=1e-5)
-
-
-def test_several_interests_keep_the_profile(shop: Retriever) -> None:
-    history = [f"i{row:03}" for row in (0, 1, 2, 48, 49, 50)]
-    plain = shop.recommend([history, []], 6, interests=2)
-    told = shop.recommend([history, []], 6, profiles=[{}, CLUBS], interests=2)
-    assert_hits_agree(told[0], plain[0])
-    assert group_of([hit.item_id for hit in told[1]]) == [3] * 6
 
 
 def test_it_is_kept_by_changes_and_by_a_refresh(folder: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_it_keeps_its_order_when_it_is_reranked_and_is_explained_as_it_was_asked
             assert len(hit.history) == len(HISTORIES[line])
     last = retriever.recommend(HISTORIES[1:], k=4, where=SHELF)
     (explained,) = retriever.explain(last)
-    block, space = retriever.behaviour, retriever._rows.space.for_new_items
+    block, space = retriever.behaviour, retriever.state.space.for_new_items
     assert block is not None
     plain = replace(space, behaviour=replace(block.weighing(FOR_NEW_ITEMS), few=0.0))
     (history,) = last.histories
@@ -73,15 +73,15 @@ def test_it_keeps_its_order_when_it_is_reranked_and_is_explained_as_it_was_asked
 
 
 def test_where_no_item_is_left_or_everything_is_allowed_nothing_is_new(retriever: Retriever) -> None:
-    assert not retriever._only_new([("item_id", "in", ["i000"])])
-    assert not retriever._only_new(())
-    assert not retriever._only_new([("shelf", "==", "shelf 9")])
-    assert retriever._only_new(SHELF)
+    assert not retriever.state.has_only_new([("item_id", "in", ["i000"])])
+    assert not retriever.state.has_only_new(())
+    assert not retriever.state.has_only_new([("shelf", "==", "shelf 9")])
+    assert retriever.state.has_only_new(SHELF)
 
 
 def test_what_is_deleted_does_not_count(retriever: Retriever) -> None:
     where = [("item_id", "in", [*NEW, "i010"])]
-    assert not retriever._only_new(where)
+    assert not retriever.state.has_only_new(where)
     root = retriever.bundle.root
     delete(root, ["i010"])
-    assert Retriever.load(root)._only_new(where)
+    assert Retriever.load(root).state.has_only_new(where)

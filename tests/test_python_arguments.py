@@ -22,6 +22,7 @@ from indexing.index.base import VectorIndex
 from retrieval import Candidates, Interactions, Profiles, evaluate
 from retrieval.fitting.fit import fit
 from retrieval.postprocess.rules import Boost
+from retrieval.retriever.recommend import user_queries
 from retrieval.retriever.retriever import Retriever
 from tests.groups import walks
 from tests.toy import ToyEncoder, toy_file, toy_table
@@ -164,9 +165,15 @@ measured: Any = evaluate
         (lambda one: one.search_vectors([["1"] * 16]), r"queries is \[\['1', .* of type list; give"),
         (lambda one: one.search_images({"a": 1}), "images is {'a': 1} of type dict, expected a list"),
         (lambda one: one.search_vectors(np.ones((1, 16)), modality=3), "modality is 3 of type int; give one of text"),
-        (lambda one: one.user_queries([["1"]]), r"histories\[0\] is \['1'\] of type list; give the rows of items"),
-        (lambda one: one.user_queries([[1], [2, 99]]), r"histories\[1\] is \[2, 99\] of type list; give rows from 0"),
-        (lambda one: one.user_queries([[1.5]]), r"histories\[0\] is \[1\.5\]"),
+        (
+            lambda one: user_queries(one.state, [["1"]]),  # type: ignore[list-item]
+            r"histories\[0\] is \['1'\] of type list; give the rows of items",
+        ),
+        (
+            lambda one: user_queries(one.state, [[1], [2, 99]]),  # type: ignore[list-item]
+            r"histories\[1\] is \[2, 99\] of type list; give rows from 0",
+        ),
+        (lambda one: user_queries(one.state, [[1.5]]), r"histories\[0\] is \[1\.5\]"),  # type: ignore[list-item]
         (
             lambda one: one.rerank(None),
             "candidates is None of type NoneType; give what a search, recommend or",

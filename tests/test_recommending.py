@@ -107,7 +107,6 @@ def test_a_long_list_goes_on_with_what_the_index_finds(retriever: Retriever) -> 
     ("given", "kind", "message"),
     [
         ({"stages": "both"}, InputError, "stages is 'both'; give one of 'all', 'retrieval'"),
-        ({"interests": 2}, InputError, 'give stages="retrieval" with interests'),
         ({"times": [1]}, ShapeError, "1 times for 2 users"),
         ({"times": ["noon", 3]}, InputError, "times has 'noon' of type str; give whole seconds"),
         ({"times": 0.5}, InputError, "times has 0.5; give whole seconds"),

@@ -143,21 +143,6 @@ def test_what_cannot_be_asked_is_refused(retriever: Retriever) -> None:
         Retriever(retriever.bundle, ToyEncoder(salt="other"))
 
 
-@pytest.mark.parametrize("interests", [0, -1, 2.5, float("nan"), True, "2", None])
-def test_interests_are_a_whole_number(retriever: Retriever, interests: Any) -> None:  # noqa: ANN401 - what anybody may give
-    with pytest.raises(InputError, match=r"interests is .*, expected a whole number of at least 1"):
-        retriever.recommend([["red-shoe"]], interests=interests)
-
-
-def test_as_many_interests_as_a_number_of_numpy_says(retriever: Retriever) -> None:
-    histories = [["red-shoe", "red-mug", "red-lamp", "blue-book", "blue-chair", "blue-mug"]]
-    two = retriever.recommend(histories, 5, interests=2)
-    again = retriever.recommend(histories, 5, interests=np.int64(2))  # type: ignore[arg-type]
-    assert ids(again) == ids(two)
-    one = retriever.recommend(histories, 5)
-    assert (two.scores > one.scores + 0.01).all()  # each item counts by the interest that it is nearest to
-
-
 @pytest.mark.parametrize("k", [-1, -7, 2.5, True, "3"])
 def test_what_is_kept_of_an_order_is_a_whole_number(retriever: Retriever, k: Any) -> None:  # noqa: ANN401
     found = retriever.search_texts(["red shoe"], k=6)

@@ -49,12 +49,12 @@ def test_those_who_come_back_ask_with_weights_of_their_own(tmp_path: Path) -> No
     assert retriever.behaviour is not None
     block = Behaviour.from_bytes(replace(retriever.behaviour, returning=BACK).to_bytes())
     assert block.returning == pytest.approx(BACK)
-    space = replace(retriever._rows.space, behaviour=block)
+    space = replace(retriever.state.space, behaviour=block)
     plain = replace(space, behaviour=replace(block.weighing(BACK), returning=None))
     histories, weights = [np.array([0, 3, 30])], [np.ones(3, np.float32)]
     np.testing.assert_allclose(space.for_returning.asked(histories, weights), plain.asked(histories, weights))
     assert not np.allclose(space.asked(histories, weights), plain.asked(histories, weights))
-    retriever._rows.space = space
+    retriever.state.rows.space = space
     now = CLOCK + 3_000_000
     one, other = (retriever.recommend(log, 5, user_ids=["w000"], times=times) for times in (None, now))
     past = [other.histories[0]], [other.weights[0]]

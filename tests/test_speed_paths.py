@@ -78,7 +78,7 @@ def test_the_mean_of_followed_states_is_that_of_a_fresh_one(tmp_path: Path) -> N
         living = retriever.vectors[retriever.bundle.alive].astype(np.float64)
         # Sums in another order differ by some roundings of single precision.
         np.testing.assert_allclose(retriever.centre, living.mean(axis=0), atol=1e-6)
-        np.testing.assert_allclose(retriever._rows.space.centre, living.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(retriever.state.space.centre, living.mean(axis=0), atol=1e-6)
 
 
 def test_sources_of_a_space_ask_as_if_deleted_rows_were_not_there() -> None:

@@ -20,6 +20,7 @@ from retrieval.filters import Where
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
 from retrieval.retriever.postprocessing import Shape
+from retrieval.retriever.recommend import new_queries, user_queries
 from retrieval.retriever.retriever import Retriever
 
 Step: TypeAlias = Callable[[Candidates], Candidates]
@@ -206,8 +207,8 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
     rows[there] = np.concatenate([np.empty(0, np.int64), *listed])
     if scored is not None:
         scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
-    new = retriever.new_queries(users.profiles, len(users))
-    queries = retriever.user_queries(users.histories, _plain(users.weights), new, users.least)
+    new = new_queries(retriever.state, users.profiles, len(users))
+    queries = user_queries(retriever.state, users.histories, _plain(users.weights), new, users.least)
     found = Candidates(
         queries,
         rows,

@@ -18,6 +18,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History, histories, least_liked
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import no_known_item
+from retrieval.retriever.recommend import user_queries
 from retrieval.retriever.retriever import Retriever
 
 
@@ -161,7 +162,7 @@ def candidates_from_table(table: pa.Table, retriever: Retriever, users: Users) -
     pasts = tuple(retriever.items.rows(users.histories[name]) for name in query_ids.tolist())
     names = tuple(query_ids.tolist())
     given = users.weights_of(names)
-    queries = retriever.user_queries(pasts, given, least=users.least)
+    queries = user_queries(retriever.state, pasts, given, least=users.least)
     weights = tuple(np.asarray(one, np.float32) for one in given)
     found = Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts, weights)
     return replace(found, learned=retriever.learned.learned_from)

@@ -1,25 +1,41 @@
-"""The verbs: search and similar here, and with them all others. Everything is plural in, plural out."""
+"""The verbs: search, similar, recommend, rerank and what follows. Everything is plural in, plural out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast, get_args
 
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
+from indexing.errors import InputError
+from indexing.index import VectorIndex
 from indexing.index.base import check_k
 from indexing.media.files import Modality
-from indexing.runtime.arguments import plural
+from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_number, check_whole, plural
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
+from retrieval.models.profile_model import Given
+from retrieval.postprocess.blend import Blend
+from retrieval.postprocess.diversify import Method
+from retrieval.postprocess.rules import Rule, Ruled, Rules
+from retrieval.ranking.confidence.known_items import judged
+from retrieval.ranking.confidence.match_confidence import Matching, Verdicts
+from retrieval.ranking.explain.explain import Explanation, finite_weights
+from retrieval.ranking.reranker import Reranker
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.matched_parts import Part
 from retrieval.retriever.query_inputs import Picture, Recording, open_pictures, open_sounds, worded
-from retrieval.retriever.recommend import Recommending
+from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
+from retrieval.retriever.stages import Diversity, explained, matched_parts, reranked, varied
+from retrieval.retriever.state import State
+from retrieval.retriever.user_histories import Histories
 
 
-class Retriever(Recommending):
+class Retriever:
     """Answers queries from one state of a bundle; safe to share between threads.
 
     Args:
@@ -28,7 +44,16 @@ class Retriever(Recommending):
         previous: A retriever of an earlier state, from which is taken what has not changed; see `latest`.
 
     Attributes:
+        state: What is in memory of the bundle: vectors, index, and what was learned.
+        bundle: The opened bundle.
+        items: The item_ids, by row.
         status: What its index finds of the queries stored at build, measured when it was opened.
+        learned: What the bundle has learned, as files.
+        adapter: What the item vectors were learned with, if anything.
+        users: The user model.
+        vectors: (N, D) float32, the content of every row.
+        indexed: (N, D + R) float32, what the index holds of every row, content and then behaviour.
+        behaviour: What was learned of users, if anything.
 
     Example::
 
@@ -36,6 +61,14 @@ class Retriever(Recommending):
         hits = retriever.search_texts(["red canvas shoes"], k=10)[0]
         hits[0]  # Hit(item_id='shoe-3', score=0.71, rank=1)
     """
+
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
+        if previous is not None:
+            check_kind(previous, Retriever, "previous", "give a retriever, or None")
+        self.state: State = State(bundle, encoder, previous=None if previous is None else previous.state)
+        self.bundle, self.items, self.status = bundle, bundle.items, self.state.status
+        self.learned, self.adapter, self.users = self.state.learned, self.state.adapter, self.state.users
+        self.vectors, self.indexed, self.behaviour = self.state.vectors, self.state.indexed, self.state.behaviour
 
     @classmethod
     def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -57,7 +90,7 @@ class Retriever(Recommending):
         if bundle is self.bundle:
             return self
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
-        return Retriever(bundle, self._encoder if same else None, previous=self)
+        return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
     def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each text.
@@ -70,7 +103,7 @@ class Retriever(Recommending):
         """
         worded(texts)
         require(self.encoder, Modality.TEXT)
-        return self._candidates(self.encoder.encode_texts(texts), k, where, kind="text")
+        return self.state.search_content(self.encoder.encode_texts(texts), k, where, kind="text")
 
     def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
@@ -81,7 +114,7 @@ class Retriever(Recommending):
         plural(images, "images")
         require(self.encoder, Modality.IMAGE)
         opened = open_pictures(images, self.encoder)
-        return self._candidates(self.encoder.encode_images(opened), k, where, kind="image")
+        return self.state.search_content(self.encoder.encode_images(opened), k, where, kind="image")
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
@@ -95,7 +128,7 @@ class Retriever(Recommending):
         plural(sounds, "sounds")
         encoder = with_audio(self.encoder)
         heard = open_sounds(sounds, encoder)
-        return self._candidates(encoder.encode_audio(heard), k, where, kind="audio")
+        return self.state.search_content(encoder.encode_audio(heard), k, where, kind="audio")
 
     def search_vectors(
         self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = ()
@@ -116,12 +149,12 @@ class Retriever(Recommending):
         built = self.bundle.manifest.encoder
         asked = modality_of(modality, built)
         if asked is None or not built.separate:
-            return self._candidates(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
-        queries = self._rows.space.searched(query_vectors(self.encoder, asked, vectors))
+            return self.state.search_content(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
+        queries = self.state.space.searched(query_vectors(self.encoder, asked, vectors))
         allow = allowed(self.bundle.attributes, where)
         frozen = self.bundle.modality_vectors
         k = check_k(k)
-        scores, rows = search_own_part(self.index, frozen, queries, k, modality=asked, allow=allow)
+        scores, rows = search_own_part(self.state.index, frozen, queries, k, modality=asked, allow=allow)
         return Candidates(queries, rows, scores, self.items, "retrieve")
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
@@ -134,5 +167,230 @@ class Retriever(Recommending):
         """
         plural(item_ids, "item_ids")
         rows = self.items.rows(item_ids)
-        found = self._candidates(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
+        found = self.state.search_content(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
         return replace(found, query_ids=tuple(item_ids))
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int = 10,
+        *,
+        stages: Stages = "all",
+        where: Where = (),
+        exclude_seen: bool = True,
+        user_ids: Sequence[str] = (),
+        weights: Sequence[Sequence[float]] | None = None,
+        times: int | Sequence[int] | None = None,
+        profiles: Given | None = None,
+        least: float | None = None,
+    ) -> Candidates:
+        """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
+
+        With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
+        follows; without one the index answers. It also does where ``where`` leaves only items that nobody has met,
+        which no head orders: these are asked for by all of a history alike, not by what was done last.
+
+        Args:
+            histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that
+                comes several times counts once, where it comes last, with its last weight. Where interactions were
+                learned from, an empty history is answered with what is popular. Or a log: `Interactions`, the path of
+                one, a table or a DataFrame. It brings weights and times along, and items that the bundle lacks are
+                left out.
+            k: Answers a user.
+            stages: ``"all"``, or ``"retrieval"`` for what the index finds alone.
+            where: What every answer satisfies.
+            exclude_seen: Leave out the items of the history.
+            user_ids: B names for the answers; of a log the users who ask, all of them when there are none.
+            weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
+                speaks against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the
+                answers, and says nothing of taste. A user who liked nothing is answered with what is popular, or with
+                nothing where that was not learned.
+            times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each
+                did the last count too. When None all ask now, after all that was learned from, in a visit that goes on.
+            profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a
+                line for each; only where `fit` learned from profiles. It counts less the longer the history is.
+            least: What weighs less was disliked: half of the largest weight of the ratings learned from when None, or
+                of the same history where nothing was learned. Give 0 where weights are no ratings.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+            InputError: When a history is empty and nothing was learned from interactions, profiles cannot be used, or a
+                user is not in the log.
+            ShapeError: When weights, times or profiles and histories do not fit.
+        """
+        check_choice(stages, "stages", get_args(Stages))
+        exclude_seen = check_flag(exclude_seen, "exclude_seen")
+        users = users_of(self.state, histories, user_ids, weights, times)
+        least = users.least if least is None else check_number(least, "least", "give a number, or None")
+        new = new_queries(self.state, profiles, len(users.rows))
+        return recommended(self.state, Request(users, new, where, exclude_seen, least), k, stages)
+
+    def pool(
+        self,
+        histories: Histories,
+        each: int | None = None,
+        *,
+        where: Where = (),
+        exclude_seen: bool = True,
+        user_ids: Sequence[str] = (),
+        weights: Sequence[Sequence[float]] | None = None,
+        times: int | Sequence[int] | None = None,
+        profiles: Given | None = None,
+    ) -> Candidates:
+        """Give each user the candidates of all sources of the second stage, for `rerank`; see `recommend`.
+
+        Args:
+            histories: As for `recommend`.
+            each: Candidates that a source may give; as many as where the head learned when None.
+            where: What every candidate satisfies.
+            exclude_seen: Leave out the items of the history.
+            user_ids: As for `recommend`.
+            weights: As for `recommend`.
+            times: As for `recommend`.
+            profiles: As for `recommend`.
+
+        Raises:
+            InputError: When no second stage was learned.
+        """
+        stage = self.reranker
+        if not isinstance(stage, SecondStage):
+            raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
+        exclude_seen = check_flag(exclude_seen, "exclude_seen")
+        each = stage.each if each is None else check_whole(each, "each")
+        users = users_of(self.state, histories, user_ids, weights, times)
+        new = new_queries(self.state, profiles, len(users.rows))
+        return pool_of(self.state, stage, Request(users, new, where, exclude_seen, users.least), each)
+
+    def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
+        """Order candidates anew by the learned head, and keep the best k of each query (all when None).
+
+        Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``. What both
+        stages of `recommend` gave has the order of the head already, and keeps it; that of another state or bundle is
+        ordered anew, among all that its head ordered.
+        """
+        return reranked(self.state, candidates, k)
+
+    def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
+        """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
+        return Blend(self.bundle.attributes, weights).rerank(self.state.here(candidates))
+
+    def diversify(
+        self,
+        candidates: Candidates,
+        k: int | None = None,
+        *,
+        method: Method = "mmr",
+        strength: float = 0.3,
+        sharpness: float = 1.0,
+        attribute: str | None = None,
+        caps: Mapping[str, int] | None = None,
+        apart: float | None = None,
+        page: int | None = None,
+        shown: Candidates | None = None,
+        spread: float = 0.1,
+    ) -> Candidates:
+        """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
+
+        Args:
+            candidates: More than k a query, best first.
+            k: Answers a query.
+            method: ``"mmr"`` or ``"msd"``, by how items look and read, or by an attribute; ``"calibrated"`` to the
+                shares that an attribute has in the history; ``"caps"`` for caps alone.
+            strength: From 0, relevance alone, to 1, variety alone.
+            sharpness: Above 1, the first hits are kept more and the last ones less.
+            attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
+            caps: For attributes how many of the k may have the same value; more come only when no others are left.
+            apart: A cosine, as search gives it: no two of the k have content that is more alike; more come only when no
+                others are left.
+            page: Answers that are seen at once: each so many stand in the order of relevance, not as they were picked.
+            shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
+                What this bundle does not have any more counts for nothing.
+            spread: How much it does, where relevance is from 0 to 1.
+
+        Raises:
+            InputError: For an unknown method or attribute, or a number that cannot be used.
+            UnknownItemError: When a candidate is not in this bundle.
+        """
+        wish = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
+        return varied(self.state, candidates, wish, k)
+
+    def apply_rules(self, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None = None) -> Ruled:
+        """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
+
+        Raises:
+            FilterError: When a filter names no attribute of this bundle.
+            UnknownItemError: When a pinned item or a candidate is not in the bundle.
+        """
+        candidates = self.state.here(candidates)
+        if not isinstance(rules, Rules):
+            plural(rules, "rules")
+            rules = Rules(tuple(rules))
+        ruled = rules.apply(candidates, self.bundle.attributes)
+        return ruled if k is None else cast(Ruled, ruled.top(k))
+
+    def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
+        """Say of each search whether the catalogue holds what it asks for.
+
+        Args:
+            candidates: What `search_texts` or its like found, reranked or not.
+            kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
+            matching: What judges them; learned from the bundle's own items, once a kind, when None.
+        """
+        candidates = self.state.here(candidates)
+        check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
+        if matching is not None:
+            check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
+        return judged(candidates, self.vectors, matching or self.state.matching(kind))
+
+    def explain(
+        self,
+        candidates: Candidates,
+        *,
+        weights: Sequence[Sequence[float]] | None = None,
+        most: int = 5,
+        among: Candidates | None = None,
+    ) -> list[list[Explanation]]:
+        """Say for each hit of recommendations what made it one; see `retrieval.ranking.explain.explain.explain`.
+
+        Args:
+            candidates: The hits.
+            weights: How much each item of ``candidates.histories`` was liked, as it was for the recommendations, each
+                item once; what the candidates know of it when None.
+            most: So many items of a history, and so many features, a hit.
+            among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a
+                file: what a head reads of a hit depends on the others.
+
+        Raises:
+            InputError: When a query was not made of a history, weights are not finite, or the candidates of the stage
+                ``"rerank"`` are not what the head ordered and ``among`` is not either.
+            ShapeError: When weights and histories, or candidates and ``among``, do not fit.
+        """
+        given = None if weights is None else finite_weights(weights, candidates.histories)
+        return explained(self.state, candidates, given, most, among)
+
+    def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
+        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.
+
+        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.matched_parts`.
+        """
+        return matched_parts(self.state, candidates)
+
+    @property
+    def reranker(self) -> Reranker:
+        """What orders candidates: the published head, or the exact score."""
+        return self.state.reranker
+
+    @property
+    def index(self) -> VectorIndex:
+        """The index over all items, changes included."""
+        return self.state.index
+
+    @property
+    def centre(self) -> Vectors:
+        """The mean content of all items: (D,) float32."""
+        return self.state.centre
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
+        return self.state.encoder

@@ -1,12 +1,13 @@
 """What is in memory of one state of a bundle: items, vectors, index, what was learned, and the encoder."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.encoders import Encoder, load_encoder
@@ -14,13 +15,18 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import WAY_OUT
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
+from indexing.index.search import retrieve, retrieve_tastes
 from indexing.runtime.arguments import check_kind
+from retrieval.candidates import Candidates, require_candidates
 from retrieval.features.attribute_values import Attribute
+from retrieval.filters import Where, allowed
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
-from retrieval.models.item_space import sum_of
+from retrieval.models.item_space import ItemSpace, sum_of
 from retrieval.models.user_model import UserModel
+from retrieval.ranking.confidence.known_items import matching_of
 from retrieval.ranking.confidence.match_confidence import Matching
+from retrieval.ranking.reranker import NO_ROWS, Reranker
 from retrieval.retriever.growing_items import ItemRows
 from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
 from retrieval.retriever.learned_parts import LearnedParts
@@ -29,22 +35,22 @@ if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
 
-class Opened:
-    """One state of a bundle; safe to share between threads.
+class State:
+    """One state of a bundle in memory; safe to share between threads.
 
     Args:
         bundle: The opened bundle.
         encoder: The encoder that built it; loaded by name at the first text or image query when None.
-        previous: A retriever of an earlier state, from which is taken what has not changed; see `Retriever.latest`.
+        previous: An earlier state, from which is taken what has not changed; see `Retriever.latest`.
 
     Attributes:
         status: What its index finds of the queries stored at build, measured when it was opened.
     """
 
-    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Opened | None" = None) -> None:
+    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "State | None" = None) -> None:
         check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.load")
         if previous is not None:
-            check_kind(previous, Opened, "previous", "give a retriever, or None")
+            check_kind(previous, State, "previous", "give a state, or None")
         self.bundle = bundle
         self.items = bundle.items
         if previous is not None and previous.bundle.generation is not bundle.generation:
@@ -57,13 +63,13 @@ class Opened:
         self._encoder = encoder
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._matching: dict[str, Matching] = {}
-        self._rows: ItemRows = ItemRows(bundle, self.learned, previous._rows if previous else None)
+        self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
         if bundle.index.dim != self.indexed.shape[1]:
             raise DamagedFileError(
                 f"the index of {bundle.root} holds vectors of length {bundle.index.dim}, its items have "
                 f"{self.indexed.shape[1]}; {WAY_OUT}"
             )
-        self.reranker = self.learned.reranker(self._rows.space, bundle)
+        self.reranker: Reranker = self.learned.reranker(self.space, bundle)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)
         if previous is None:
             warn_if_degraded(self.status, bundle)
@@ -99,19 +105,24 @@ class Opened:
         )
 
     @property
+    def space(self) -> ItemSpace:
+        """Item vectors, and what makes queries that fit them."""
+        return self.rows.space
+
+    @property
     def vectors(self) -> Vectors:
         """The content of every row: (N, D) float32."""
-        return self._rows.space.content
+        return self.space.content
 
     @property
     def indexed(self) -> Vectors:
         """What the index holds of every row, content and then behaviour: (N, D + R) float32."""
-        return self._rows.space.indexed
+        return self.space.indexed
 
     @property
     def behaviour(self) -> Behaviour | None:
         """What was learned of users, if anything."""
-        return self._rows.space.behaviour
+        return self.space.behaviour
 
     @cached_property
     def centre(self) -> Vectors:
@@ -145,11 +156,71 @@ class Opened:
         return self.learned.users
 
     @property
+    def known_encoder(self) -> Encoder | None:
+        """The encoder, if it was given or loaded already."""
+        return self._encoder
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder that built the bundle, loaded when first needed and then proven to be the same."""
         if self._encoder is None:
             self._encoder = encoder_of(self.bundle)
         return self._encoder
+
+    def search(
+        self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
+    ) -> Candidates:
+        """Search the index.
+
+        Args:
+            queries: (B, D + R) float32.
+            k: Answers a query.
+            where: What every answer satisfies.
+            exclude: For each query rows that are no answers.
+            kind: What the queries are: ``"text"``, ``"image"``, ``"audio"``, ``"item"`` or ``"history"``.
+        """
+        allow = allowed(self.bundle.attributes, where)
+        find = retrieve_tastes if kind == "history" else retrieve
+        scores, rows = find(self.index, queries, k, exclude=exclude, allow=allow, kind=kind)
+        return Candidates(queries, rows, scores, self.items, "retrieve")
+
+    def search_content(
+        self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
+    ) -> Candidates:
+        """Search the index by content alone, with queries (B, D) float32; see `search`."""
+        return self.search(self.space.searched(queries), k, where, exclude, kind)
+
+    def allowed_rows(self, where: Where) -> Mask | None:
+        """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""
+        alive, wanted = self.bundle.alive, allowed(self.bundle.attributes, where)
+        if alive.all():
+            return wanted
+        mask: Mask = alive if wanted is None else alive & wanted
+        return mask
+
+    def has_only_new(self, where: Where) -> bool:
+        """Say whether a filter leaves items, and of these only such as nobody has met."""
+        wanted = allowed(self.bundle.attributes, where)
+        rows = NO_ROWS if wanted is None else np.flatnonzero(wanted & self.bundle.alive)
+        return bool(len(rows)) and bool(self.space.is_new(rows).all())
+
+    def attribute(self, name: str) -> Attribute:
+        """Give the values of an attribute, read once."""
+        check_kind(name, str, "attribute", "give the name of one, as text")
+        if name not in self._attributes:
+            self._attributes[name] = Attribute.named(self.bundle.attributes, name)
+        return self._attributes[name]
+
+    def matching(self, kind: str) -> Matching:
+        """Give what tells matches from others, learned from the bundle's own items once a kind of query."""
+        if kind not in self._matching:
+            self._matching[kind] = matching_of(self.bundle, self.vectors, kind)
+        return self._matching[kind]
+
+    def here(self, candidates: Candidates, name: str = "candidates") -> Candidates:
+        """Give candidates with the rows that their items have in this state; those of this state as they are."""
+        require_candidates(candidates, name)
+        return candidates.pointing_into(self.items)
 
 
 def encoder_of(bundle: Bundle) -> Encoder:

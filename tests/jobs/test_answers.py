@@ -20,6 +20,7 @@ from retrieval.batch import (
     rerank_batches,
 )
 from retrieval.batch.in_memory import candidates_from_table, users_of
+from retrieval.retriever.recommend import user_queries
 from tests.jobs.shop import ITEMS, SCHEMA, assert_same, joined, quarantined, shop_log, users, written
 from tests.toy import ToyEncoder
 
@@ -38,7 +39,7 @@ class Contrary:
 def contrary(bundle: Path) -> Retriever:
     retriever = Retriever.load(bundle, ToyEncoder())
     assert retriever.behaviour is not None
-    retriever.reranker = Contrary()
+    retriever.state.reranker = Contrary()
     return retriever
 
 
@@ -69,7 +70,7 @@ def test_rerank_in_a_stream_is_rerank(chunk: int, contrary: Retriever, tmp_path:
     rows = np.array([retriever.items.rows(line["candidates"])[by] for line, by in zip(lines, order, strict=True)])
     scores = np.array([np.array(line["scores"], np.float32)[by] for line, by in zip(lines, order, strict=True)])
     pasts = tuple(retriever.items.rows(line["history"]) for line in lines)
-    queries = retriever.user_queries(pasts, table["weights"].to_pylist())
+    queries = user_queries(retriever.state, pasts, table["weights"].to_pylist())
     names = tuple(line["user_id"] for line in lines)
     once = retriever.rerank(Candidates(queries, rows, scores, retriever.items, "retrieve", names, pasts), 4)
     path = written(table, tmp_path / "users.parquet")

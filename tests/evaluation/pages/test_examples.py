@@ -94,8 +94,10 @@ def test_the_last_of_the_top_is_found_and_equals_share_a_rank(shop: Shop) -> Non
     said = reasons(retriever, listed(retriever, 7, rows[:20], []), [retriever.items[rows[K - 1]]])
     assert said[1:] == []
     twins = copy(retriever)
-    twins._rows = copy(retriever._rows)
-    twins._rows.space = replace(retriever._rows.space, indexed=retriever.indexed.copy())
+    twins.state = copy(retriever.state)
+    twins.state.rows = copy(retriever.state.rows)
+    twins.state.rows.space = replace(retriever.state.space, indexed=retriever.indexed.copy())
+    twins.indexed = twins.state.indexed
     twins.indexed[rows[30:33]] = twins.indexed[rows[30]]
     said = reasons(twins, listed(twins, 7, rows[:K], []), [retriever.items[rows[32]]])
     assert said[1] == "1 too far from the query: by exact search the nearest is at rank 31 of 100"
