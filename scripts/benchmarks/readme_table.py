@@ -102,7 +102,11 @@ def films(results: Path) -> str:
             for measure in MEASURES:
                 peer = ours[f"best peer by {measure}"]
                 value = number(result[peer][who][measure][0])
-                row += [spread(ours[measure]), difference(ours[f"{measure} above the best peer"]), f"{peer} {value}"]
+                row += [
+                    spread(ours[measure]),
+                    difference(ours[f"{measure} above the best peer"]),
+                    f"{label(peer)} {value}",
+                ]
             lines.append(tuple(row))
     return markdown(lines)
 
@@ -137,6 +141,15 @@ def difference(triple: list[float]) -> str:
     return ("" if triple[0] < 0 else "+") + spread(triple)
 
 
+def label(peer: str) -> str:
+    """Write the name of a peer in few words.
+
+    >>> label("sum of EASE (liked) and popularity of late")
+    'EASE (liked) + recent popularity'
+    """
+    return peer.removeprefix("sum of ").replace(" and ", " + ").replace("popularity of late", "recent popularity")
+
+
 def recommended(task: str, data: str, who: str = "all") -> Callable[[Result], Iterator[Cells]]:
     """Lists for some users beside the best peer on these users."""
 
@@ -145,7 +158,7 @@ def recommended(task: str, data: str, who: str = "all") -> Callable[[Result], It
         peer = ours[f"best peer by {NDCG}"]
         seeds = len(result[EACH_SEED])
         about = f"{data}, {ours['queries']:,} users, {seeds} seed{'s' * (seeds > 1)}"
-        theirs = f"{peer} {number(result[peer][who][NDCG][0])}"
+        theirs = f"{label(peer)} {number(result[peer][who][NDCG][0])}"
         yield task, about, NDCG, number(ours[NDCG][0]), theirs, difference(ours[f"{NDCG} above the best peer"])
 
     return rows
