@@ -15,11 +15,12 @@ from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import seal, unseal
 from retrieval.fitting.fit import fit
+from retrieval.fitting.published_model import InForce
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 from retrieval.retriever.retriever import Retriever
-from retrieval.training.config import NextItemsConfig
-from retrieval.training.ranker_config import StageConfig
+from retrieval.training.config import AdapterConfig, NextItemsConfig
+from retrieval.training.ranker_config import StageConfig, TreesConfig
 from retrieval.training.settings import settings_of
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
 
@@ -111,6 +112,14 @@ def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: ob
         (lambda told: told["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
         (lambda told: told["config"]["behaviour"].update(closed="6"), r"\(behaviour\.closed is '6'; give a whole"),
         (lambda told: told["config"]["users"].update(longest=0), r"\(longest is 0"),
+        (
+            lambda told: told["config"].update(adapter={"hard": 5}),
+            r"\(adapter\.hard is 5, and there is no such setting",
+        ),
+        (
+            lambda told: told["config"].update(head={"new_items": True}),
+            r"\(head\.new_items is True, and there is no such setting",
+        ),
     ],
 )
 def test_a_refresh_says_what_it_cannot_go_on_from(root: Path, change: Any, reason: str) -> None:  # noqa: ANN401
@@ -124,6 +133,20 @@ def test_the_same_in_force_is_refreshed(root: Path) -> None:
     assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
 
 
+@pytest.mark.parametrize("head", ["neural", "both"])
+def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
+    def earlier(told: dict[str, Any]) -> None:
+        told["config"]["adapter"] = {"hidden": 8, "hard": 0, "margin": 0.2}
+        stage = {"head": head, "each": 30, "moments": 2, "share": 0.2, "new_items": False}
+        told["config"]["head"] = stage | {"trees": {"leaves": 7, "signs": []}}
+
+    tell(root, earlier)
+    config = InForce.of(Bundle.open(root)).config
+    assert config.adapter == AdapterConfig(hidden=8)
+    assert config.head == StageConfig(each=30, trees=TreesConfig(leaves=7))
+    assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "reason"),
     [
@@ -131,7 +154,7 @@ def test_the_same_in_force_is_refreshed(root: Path) -> None:
         (NextItemsConfig, {"half_lives": [15.0, 3.0]}, "give a list of numbers"),
         (NextItemsConfig, {"half_lives": [15.0, NAN, 3.0]}, r"half_lives\[1\] is nan"),
         (StageConfig, {"new_users": "no"}, "new_users is 'no' of type str; give True or False"),
-        (StageConfig, {"head": "deep"}, "head is 'deep'; give one of 'neural', 'trees', 'both'"),
+        (StageConfig, {"head": "deep"}, "head is 'deep'; give one of 'neural', 'trees'"),
         (StageConfig, [None], r"StageConfig is \[None\]"),
     ],
 )

@@ -34,7 +34,7 @@ def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
         settings_of(FitConfig, {"behaviour": {"next_items": {"epoch": 2}}})
     stored = {"adapter": {"hidden": 8, "hard": 0, "margin": 0.2}}  # by an earlier version, without hard negatives
     assert settings_of(FitConfig, stored) == FitConfig(adapter=AdapterConfig(hidden=8))
-    with pytest.raises(InputError, match=r"adapter\.hard is 5, and there is no hard any more: leave it out"):
+    with pytest.raises(InputError, match=r"adapter\.hard is 5, and there is no such setting any more: leave it out"):
         settings_of(FitConfig, {"adapter": {"hard": 5}})
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(InputError, match="holds list"):

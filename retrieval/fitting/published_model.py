@@ -19,8 +19,10 @@ from retrieval.interactions.histories import History
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import QueryWeights
 from retrieval.models.item_space import ItemSpace
+from retrieval.ranking.heads import BothHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import LearnedParts
+from retrieval.training.ranker_config import StageConfig
 from retrieval.training.settings import settings_of
 
 AFRESH = "fit without refresh"
@@ -90,7 +92,7 @@ class InForce(NamedTuple):
             DamagedFileError: When that was by settings which there are no more, or which cannot be.
         """
         with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
-            return settings_of(FitConfig, self.settings)
+            return settings_of(FitConfig, _without_both(self.settings))
 
     @property
     def fitted(self) -> Fitted:
@@ -109,6 +111,14 @@ class InForce(NamedTuple):
         others = np.setdiff1d(np.arange(len(pasts)), new)
         drawn = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
         return [pasts[n] for n in sorted([*new, *drawn.tolist()])]
+
+
+def _without_both(settings: Any) -> Any:  # noqa: ANN401 - plain JSON values
+    """Let a stage that has both heads, as earlier versions learned them, be gone on from: a refresh learns no head."""
+    stage = settings.get("head") if isinstance(settings, dict) else None
+    if not isinstance(stage, dict) or stage.get("head") != BothHead.kind:
+        return settings
+    return settings | {"head": stage | {"head": StageConfig.head}}
 
 
 def _until(second: object, where: Path) -> int:

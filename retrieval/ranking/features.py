@@ -23,7 +23,6 @@ from retrieval.ranking.taste_similarity import TASTES, compared, tastes
 BLOCK = 256  # queries at a time
 _OF_SOURCE = ("z", "rank")
 _OF_VIEW = ("taste", "liked", "disliked", "last", "missing")
-_SIGNS = {"z": 1, "rank": -1, "taste": 1, "liked": 1}  # the disliked and the last may speak either way
 _OF_USER = ("length", "mean_weight", "spread_weight")
 IDLE = "idle"
 
@@ -81,15 +80,6 @@ class StageFeatures:
         """Give the features of another space of the same items, as one that is served otherwise."""
         sources = [replace(one, space=space) if isinstance(one, SpaceSource) else one for one in self.sources]
         return replace(self, sources=tuple(sources))
-
-    @property
-    def signs(self) -> tuple[int, ...]:
-        """For each feature 1 where more of it speaks for a candidate, -1 where against it, 0 where neither is sure.
-
-        What a source says and what is like what the user likes speaks for it, whatever else is known.
-        """
-        of_parts = {*self.views, *(source.name for source in self.sources)}
-        return tuple(_SIGNS.get(one.what, 0) if one.group in of_parts else 0 for one in self.features)
 
     def of(self, candidates: Candidates) -> Vectors:
         """Give the features of B queries with K candidates each: (B, K, F) float32, zero for padding."""

@@ -48,7 +48,7 @@ _STORED: dict[str, Callable[..., Source]] = {
 _HEADS: dict[str, Callable[..., ScoringHead]] = {
     "neural": NeuralHead.read,
     "trees": TreesHead.read,
-    "both": BothHead.read,
+    "both": BothHead.read,  # of earlier versions
 }
 
 
@@ -62,8 +62,9 @@ class SecondStage:
         vectors: (N, E) float32, what queries that the head does not order are compared with.
         fewest: Items that a history must have for the head to order its candidates; others have the order of retrieval,
             for a head that has met long histories alone orders short ones worse.
-        new_items: Whether it orders items that nobody has met too. Else they have the place among the candidates that
-            the first source gives them: a head finds others more certain, and nobody would ever meet them.
+        new_items: Whether it orders items that nobody has met too, as a stage of an earlier version may. Else they have
+            the place among the candidates that the first source gives them: a head finds others more certain, and
+            nobody would ever meet them.
         each: Candidates that a source brings up, in serving as where the head learned.
         held: (N,) float32, what is taken from the score of items that would be shown out of proportion, 0 for all
             others; None where there is none. See `retrieval.fitting.exposure`.

@@ -12,9 +12,9 @@ from indexing.runtime.arguments import check_choice, is_number, shown, shown_num
 # Counts of what is there at all, and widths: of none nothing is learned.
 _FROM_ONE = frozenset(
     {"batch_size", "closed", "cuts", "depth", "dims", "each", "epochs", "heads", "hidden", "layers", "leaves",
-     "moments", "most_items", "most_steps", "neighbours", "networks", "rounds", "targets"}
+     "most_items", "most_steps", "neighbours", "networks", "rounds", "targets"}
 )  # fmt: skip
-_SIGNED = frozenset({"least", "signs"})
+_SIGNED = frozenset({"least"})
 # Tables as wide as this are held for every item and every batch.
 _MOST = {"batch_size": 1_000_000, "closed": 16_384, "dims": 16_384, "hidden": 65_536, "depth": 1_000_000}
 

@@ -10,7 +10,6 @@ from indexing.arrays.types import Mask
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import Asked
-from retrieval.training.ranker_config import StageConfig
 
 BEFORE = 0.85  # of all interactions come before the moment that all histories are cut at
 _DAY = 86_400
@@ -81,36 +80,12 @@ class Moment(NamedTuple):
         return Asked(rows, weights, self.times, idle=idle.astype(np.float32))
 
 
-def moments_of(pasts: Sequence[History], config: StageConfig) -> list[Moment]:
-    """Cut histories back several times: each time what was before, and the share that came next.
-
-    >>> days = np.arange(10)
-    >>> history = History("ann", days, days, np.ones(10, np.float32))
-    >>> found = moments_of([history], StageConfig(moments=2, share=0.2))
-    >>> [(moment.pasts[0].rows.tolist(), moment.wanted[0].rows.tolist()) for moment in found]
-    [([0, 1, 2, 3, 4, 5, 6, 7], [8, 9]), ([0, 1, 2, 3, 4, 5], [6, 7])]
-    """
-    found = []
-    for number in range(config.moments):
-        ends = [_end(len(past), config.share, number) for past in pasts]
-        starts = [_end(len(past), config.share, number + 1) for past in pasts]
-        before = [past[:start] for past, start in zip(pasts, starts, strict=True)]
-        after = [past[start:end] for past, start, end in zip(pasts, starts, ends, strict=True)]
-        found.append(Moment.between(before, after))
-    return found
-
-
 def moment_at(pasts: Sequence[History], cut: int, end: int) -> Moment:
     """Cut all histories at the same second: what was before, and what came next up to an end."""
     edges = [np.searchsorted(past.timestamps, [cut, end]).tolist() for past in pasts]
     before = [past[:start] for past, (start, _) in zip(pasts, edges, strict=True)]
     after = [past[start:stop] for past, (start, stop) in zip(pasts, edges, strict=True)]
     return Moment(before, after, np.full(len(pasts), cut - 1, np.int64))
-
-
-def _end(length: int, share: float, times: int) -> int:
-    """Give where a history ends that was cut back so many times, by one item at least."""
-    return max(0, length - max(times, int(length * share * times))) if times else length
 
 
 def moment_for_all(pasts: Sequence[History]) -> Moment | None:

@@ -52,8 +52,6 @@ class TreesConfig:
         fewest: Candidates in a leaf.
         columns: Share of the features that a tree may read.
         top: The order further down is not learned.
-        signs: For each feature 1 where more of it may only raise a score, -1 where it may only lower it, 0 where it may
-            do either, as `StageFeatures.signs` gives them. All may do either where there are none.
         threads: How many.
         seed: Of what is drawn.
     """
@@ -64,7 +62,6 @@ class TreesConfig:
     fewest: int = 100
     columns: float = 0.5
     top: int = 30
-    signs: tuple[int, ...] = ()
     threads: int = 1
     seed: int = 0
 
@@ -97,15 +94,11 @@ class StageConfig:
     """How the second stage learns.
 
     Attributes:
-        head: Which kind of head; "trees" and "both" need the extra ``trees``.
+        head: Which kind of head; "trees" needs the extra ``trees``.
         each: Candidates that a source may bring up.
-        moments: So many cuts of each history that `moments_of` makes, the latest first.
-        share: Of each history, between two of them.
         least: Only what weighs so much is relevant; all that is touched when None.
         new_users: Let the head learn to order candidates for users without a history too, where the log is cut so that
             there are some.
-        new_items: Let the head order items that nobody has met too, which is to show none of them; they keep the place
-            that retrieval gives them otherwise.
         neural: How the neural head learns.
         trees: How trees do.
         sources: How sources learn.
@@ -113,11 +106,8 @@ class StageConfig:
 
     head: HeadKind = "neural"
     each: int = 50
-    moments: int = 1
-    share: float = 0.12
     least: float | None = None
     new_users: bool = True
-    new_items: bool = False
     neural: HeadConfig = field(default_factory=HeadConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)
     sources: SourcesConfig = field(default_factory=SourcesConfig)

@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 
 from indexing.errors import InputError
 from indexing.filesystem import fsops
-from indexing.runtime.arguments import shown
+from indexing.runtime.arguments import shown, shown_number
 
 Settings = TypeVar("Settings")
 # Fields that there are no more, each with the values at which it did nothing, or None where it never did anything.
 # Settings that were stored before are read without them.
-_LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {"AdapterConfig": {"hard": (0,), "margin": None}}
+_LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {
+    "AdapterConfig": {"hard": (0,), "margin": None},
+    "StageConfig": {"moments": None, "share": None, "new_items": (False,)},
+    "TreesConfig": {"signs": ([], ())},
+}
 
 
 def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
@@ -67,7 +71,9 @@ def _without_what_left(kind: type[Any], values: dict[str, Any], where: str) -> d
     left = _LEFT.get(kind.__name__, {})
     for name, idle in left.items():
         if name in values and idle is not None and values[name] not in idle:
-            raise InputError(f"{where}{name} is {shown(values[name])}, and there is no {name} any more: leave it out")
+            raise InputError(
+                f"{where}{name} is {shown_number(values[name])}, and there is no such setting any more: leave it out"
+            )
     return {name: value for name, value in values.items() if name not in left}
 
 

@@ -71,7 +71,7 @@ def made_bundle(folder: Path) -> Path:
     root, encoder = folder / "bundle", load_encoder("vectors:")
     build_bundle(catalogue(folder, items(range(COUNT))), encoder, root, index=IndexConfig(kind="hnsw", m=8))
     trees = TreesConfig(rounds=20, fewest=10, leaves=6)
-    stage = StageConfig("both", each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8), trees=trees)
+    stage = StageConfig("trees", each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8), trees=trees)
     fit(root, walks(), replace(SMALL, head=stage))
     add(root, catalogue(folder, items(range(COUNT, COUNT + 4), [0, 0, 1, 1])), encoder)
     delete(root, ["i001"])

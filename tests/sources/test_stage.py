@@ -14,25 +14,24 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
+from retrieval.ranking.heads import NeuralHead, TreesHead
 from retrieval.ranking.item_statistics import ItemFacts
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Asked, Book, Popular, Source, space_sources
 from retrieval.ranking.taste_similarity import compared, tastes
-from retrieval.training.moments import moment_at, moments_of
+from retrieval.training.moments import moment_at
 from retrieval.training.ranker.leak_checks import check_recall, recalls_of
-from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker.ranker import StageLearner
 from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, worth_of
 from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig
 from tests.agree import assert_best
-from tests.sources.worlds import ITEMS, drawn
+from tests.sources.worlds import ITEMS, drawn, moment_of
 
 COUNT = len(ITEMS)
 VECTORS = unit(np.random.default_rng(3).normal(size=(COUNT, 8)).astype(np.float32))
 VIEWS = {"text": np.where(np.arange(COUNT)[:, None] == 7, np.float32(0), VECTORS)}
 SMALL = StageConfig(
-    each=12, share=0.2, neural=HeadConfig(hidden=8, epochs=10, batch_size=16), trees=TreesConfig(rounds=10, fewest=5)
+    each=12, neural=HeadConfig(hidden=8, epochs=10, batch_size=16), trees=TreesConfig(rounds=10, fewest=5)
 )
 PASTS = drawn(120)
 
@@ -48,7 +47,7 @@ def learner(config: StageConfig = SMALL) -> StageLearner:
 @pytest.fixture(scope="module")
 def stage() -> SecondStage:
     one = learner()
-    return one.stage(one.head([one.examples(moment) for moment in moments_of(PASTS, SMALL)])[0], PASTS)
+    return one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
 
 
 def asked(count: int = 20) -> Asked:
@@ -57,7 +56,7 @@ def asked(count: int = 20) -> Asked:
 
 def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     at = learner()
-    moment = moments_of(PASTS, SMALL)[0]
+    moment = moment_of(PASTS)
     features, _ = at.features(moment.pasts)
     served = replace(stage, features=features)
     found = served.rerank(served.pool(moment.asked(served.features.facts.now), at.items, SMALL.each)).rows[:, :2]
@@ -203,7 +202,7 @@ def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_s
 def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightgbm")
     one = learner(replace(SMALL, head="trees"))
-    grown = one.stage(one.head([one.examples(moment) for moment in moments_of(PASTS, SMALL)])[0], PASTS)
+    grown = one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
     assert isinstance(grown.head, TreesHead)
     pool = grown.pool(replace(asked(), times=np.full(20, grown.features.facts.now)), one.items, 10)
     read = SecondStage.from_bytes(grown.to_bytes(), space_of(None), VIEWS)
@@ -213,25 +212,6 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
         TreesHead(grown.head.text)
 
 
-def test_both_heads_have_an_equal_say() -> None:
-    pytest.importorskip("lightgbm")
-    one = learner(replace(SMALL, head="both"))
-    examples = [one.examples(moment) for moment in moments_of(PASTS, SMALL)]
-    both, told = one.head(examples)
-    assert isinstance(both, BothHead)
-    assert told["head"] == "both"
-    useful = Examples.joined(examples).useful()
-    z = []
-    for head in (both.neural, both.trees):
-        scores = [head.score(line[kept]) for line, kept in zip(useful.features, useful.kept, strict=True)]
-        z.append(head.score(useful.features[0]) / np.mean([one_query.std() for one_query in scores]))
-    np.testing.assert_allclose(both.score(useful.features)[0], z[0] + z[1], rtol=1e-3, atol=1e-4)
-    grown = one.stage(both, PASTS)
-    pool = grown.pool(replace(asked(), times=np.full(20, grown.features.facts.now)), one.items, 10)
-    read = SecondStage.from_bytes(grown.to_bytes(), space_of(None), VIEWS)
-    np.testing.assert_array_equal(read.rerank(pool).rows, grown.rerank(pool).rows)
-
-
 def test_a_source_that_has_seen_the_targets_is_named() -> None:
     def leaky(pasts: Sequence[History], space: ItemSpace) -> list[Source]:
         seen = Popular("oracle", np.zeros(COUNT, np.float32), Book.of(PASTS, COUNT))
@@ -239,13 +219,13 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
 
     one = replace(learner(), learn=leaky)
     with pytest.raises(TrainingError, match=r"source 'oracle' has seen 120 of the interactions.*'u000'"):
-        one.examples(moments_of(PASTS, SMALL)[0])
+        one.examples(moment_of(PASTS))
     with pytest.raises(TrainingError, match="source 'retrieval' does not say what it was learned from"):
-        replace(one, learn=lambda _, space: space_sources(space)).examples(moments_of(PASTS, SMALL)[0])
+        replace(one, learn=lambda _, space: space_sources(space)).examples(moment_of(PASTS))
 
 
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
-    moment = moments_of(PASTS, SMALL)[0]
+    moment = moment_of(PASTS)
     honest = learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT))
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
@@ -256,7 +236,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
 @pytest.mark.parametrize("at_once", [1, 7 * COUNT, 2**24])
 def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.ranking.sources.pool.AT_ONCE", at_once)
-    moment = moments_of(PASTS, SMALL)[0]
+    moment = moment_of(PASTS)
     sources: list[Source] = [
         learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT)),
         Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
@@ -298,9 +278,3 @@ def test_learned_sources_have_books() -> None:
         learn_recent(PASTS, COUNT, 14, book),
     ):
         assert source.book is book
-
-
-def test_signs_say_what_speaks_for_a_candidate(stage: SecondStage) -> None:
-    signs = dict(zip(map(str, stage.features.features), stage.features.signs, strict=True))
-    assert (signs["ease_z"], signs["ease_rank"], signs["text_taste"], signs["text_liked"]) == (1, -1, 1, 1)
-    assert (signs["text_disliked"], signs["text_missing"], signs["item_liked"], signs["user_length"]) == (0, 0, 0, 0)

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.interactions.histories import History
+from retrieval.training.moments import Moment
 
 GROUPS, SIZE = 4, 10
 ITEMS = [f"i{row:02}" for row in range(GROUPS * SIZE)]
@@ -17,6 +18,13 @@ def drawn(users: int, each: int = 8, seed: int = 0) -> list[History]:
         times = 1_700_000_000 + 3600 * (100 * rng.integers(50) + np.arange(each))
         found.append(History(f"u{user:03}", rows, times, rng.integers(1, 6, each).astype(np.float32)))
     return found
+
+
+def moment_of(pasts: list[History], share: float = 0.2) -> Moment:
+    """Cut each history back by a share, one item at least: what was before, and what came next."""
+    ends = [len(past) - max(1, int(len(past) * share)) for past in pasts]
+    cuts = list(zip(pasts, ends, strict=True))
+    return Moment.between([past[:end] for past, end in cuts], [past[end:] for past, end in cuts])
 
 
 def table_of(pasts: list[History]) -> pa.Table:

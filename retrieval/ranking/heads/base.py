@@ -7,18 +7,15 @@ from numpy.typing import NDArray
 
 from indexing.arrays.types import Vectors
 
-HeadKind = Literal["neural", "trees", "both"]
-
-
-HEADS: tuple[HeadKind, ...] = ("neural", "trees", "both")
+HeadKind = Literal["neural", "trees"]
 
 
 class ScoringHead(Protocol):
     """Scores candidates by their features."""
 
     @property
-    def kind(self) -> HeadKind:
-        """Which of ``HEADS``."""
+    def kind(self) -> str:
+        """Which kind it is stored as: a `HeadKind`, or one that is only read."""
         ...
 
     @property

@@ -24,7 +24,7 @@ class Examples(NamedTuple):
 
     Attributes:
         features: (B, K, F) float32.
-        gains: (B, K) float32, how relevant each is; 0 is not.
+        gains: (B, K) float32, 1 where it is relevant, else 0.
         kept: (B, K) bool, False for padding.
     """
 

@@ -15,7 +15,7 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import StageFeatures
-from retrieval.ranking.heads import BothHead, ScoringHead
+from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.item_statistics import ItemFacts
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Source, pooled
@@ -114,11 +114,7 @@ class StageLearner:
         if kind == "trees":
             return train_trees_head(joined, self.config.trees), {"head": kind}
         head, curve = train_neural_head(joined, self.config.neural, progress, work)
-        told = {"head": kind} | curve.to_json()
-        if kind == "neural":
-            return head, told
-        useful = joined.useful()
-        return BothHead.of(head, train_trees_head(joined, self.config.trees), useful.features, useful.kept), told
+        return head, {"head": kind} | curve.to_json()
 
     def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
@@ -127,4 +123,4 @@ class StageLearner:
 
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:
         """Join head and features; ``fewest`` is 0 for a head that has met users without a history."""
-        return SecondStage(features, head, space.indexed, fewest, self.config.new_items, self.config.each)
+        return SecondStage(features, head, space.indexed, fewest, each=self.config.each)

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from indexing.errors import ShapeError, import_extra
+from indexing.errors import import_extra
 from retrieval.ranking.heads.trees import TreesHead
 from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker_config import TreesConfig
-
-_LEVELS = 4  # gains are told apart as so many grades
 
 
 def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> TreesHead:
@@ -19,21 +17,13 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
 
     Raises:
         TrainingError: When fewer than ten queries have a relevant candidate.
-        ShapeError: When there are signs, but not one for each feature.
         MissingExtraError: Without the extra ``trees``.
     """
     config = config or TreesConfig()
-    width = examples.features.shape[2]
-    if config.signs and len(config.signs) != width:
-        raise ShapeError(f"{len(config.signs)} signs for {width} features; take those of `StageFeatures.signs`")
     lightgbm = import_extra("lightgbm", "trees")
     useful = examples.useful()
-    levels = np.unique(useful.gains[useful.kept])
-    levels = levels[levels > 0] if len(levels) <= _LEVELS + 1 else np.quantile(levels[levels > 0], np.linspace(0, 1, 4))
-    grades = np.searchsorted(levels, useful.gains[useful.kept] * (1 + 1e-6), side="right")
     settings = {
         "objective": "lambdarank",
-        "label_gain": [0.0, *levels.tolist()],
         "learning_rate": config.learning_rate,
         "num_leaves": config.leaves,
         "min_data_in_leaf": config.fewest,
@@ -42,7 +32,6 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
         "feature_fraction": config.columns,
         "lambda_l2": 10.0,
         "lambdarank_truncation_level": config.top,
-        "monotone_constraints": list(config.signs) or None,
         "max_bin": 127,
         "num_threads": config.threads,
         "seed": config.seed,
@@ -50,5 +39,6 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
         "force_row_wise": True,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(useful.features[useful.kept], grades, group=useful.kept.sum(axis=1))
+    relevant = (useful.gains[useful.kept] > 0).astype(np.int64)
+    data = lightgbm.Dataset(useful.features[useful.kept], relevant, group=useful.kept.sum(axis=1))
     return TreesHead(lightgbm.train(settings, data, num_boost_round=config.rounds).model_to_string())
