@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.features.column_encoders import Categories, Numbers
-from retrieval.features.counts import TEXT, amounts_of
-from retrieval.features.item_features import Description
+from retrieval.features.counts import TEXT, count_features
+from retrieval.features.item_features import ItemFeatures
 from tests.test_description import FROZEN
 
 TABLE = pa.table(
@@ -20,7 +20,7 @@ COLUMNS = (Categories("genres", ("Drama", "War")), Numbers("price", (1.0, 4.0)))
 
 
 def test_values_are_counted_once_and_the_longest_text_is_measured_in_characters() -> None:
-    found = amounts_of(COLUMNS, ["title", "plot"], TABLE)
+    found = count_features(COLUMNS, ["title", "plot"], TABLE)
     assert found.column_names == ["genres (how many)", TEXT]
     np.testing.assert_allclose(found["genres (how many)"].to_numpy(), np.log([3, np.nan, 2, 2]))
     np.testing.assert_allclose(found[TEXT].to_numpy(), np.log([10, 14, np.nan, 4]))
@@ -28,21 +28,21 @@ def test_values_are_counted_once_and_the_longest_text_is_measured_in_characters(
 
 def test_a_list_is_as_long_as_all_its_values() -> None:
     table = pa.table({"tags": [["ab", "cd"], ["abc"], [], None, ["éa", None]], "other": ["abc", None, "", "x", "y"]})
-    found = amounts_of((), ["tags", "other"], table)[TEXT].to_numpy()
+    found = count_features((), ["tags", "other"], table)[TEXT].to_numpy()
     np.testing.assert_allclose(found, np.log([5, 4, np.nan, 2, 3]))
 
 
 def test_without_texts_or_categories_there_is_nothing_to_count() -> None:
-    assert amounts_of(COLUMNS[1:], [], TABLE).num_columns == 0
-    assert np.isnan(amounts_of(COLUMNS[1:], ["gone"], TABLE)[TEXT].to_numpy()).all()
-    there = amounts_of(COLUMNS, [], TABLE.drop_columns(["genres"]))
+    assert count_features(COLUMNS[1:], [], TABLE).num_columns == 0
+    assert np.isnan(count_features(COLUMNS[1:], ["gone"], TABLE)[TEXT].to_numpy()).all()
+    there = count_features(COLUMNS, [], TABLE.drop_columns(["genres"]))
     assert np.isnan(there["genres (how many)"].to_numpy()).all()
 
 
 def test_a_description_tells_short_texts_from_long_ones() -> None:
     plots = ["brief", "plots", "much longer than the others", "a longer plot, too, by far", "words", "short"]
     table = pa.table({"plot": plots, "same": ["x"] * 6})
-    description = Description.learn(FROZEN, table, texts=["plot"])
+    description = ItemFeatures.learn(FROZEN, table, texts=["plot"])
     assert (description.columns, [one.column for one in description.amounts]) == ((), [TEXT])
     found = description.of(FROZEN, table).lines[:, 8:]
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from indexing.errors import DamagedFileError
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.models.attention import Attention, Layer, between
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.sources.base import Asked
+from retrieval.ranking.sources.base import UserBatch
 from retrieval.ranking.sources.inner_product import space_sources
 from tests.test_behaviour import random_block
 
@@ -144,7 +144,10 @@ def test_saved_and_loaded_it_is_the_same() -> None:
 
 
 def test_an_item_that_comes_later_is_read_as_it_is_predicted() -> None:
-    block, described = attending_block(), Described(np.random.default_rng(2).normal(size=(1, 5)).astype(np.float32), 2)
+    block, described = (
+        attending_block(),
+        FeatureMatrix(np.random.default_rng(2).normal(size=(1, 5)).astype(np.float32), 2),
+    )
     whole = block.followed_by(block.later(described, np.array([-1])))
     predicted, weights = block.predictor.predict(described)[:, 8:], np.array([5], np.float32)
     assert whole.attention is not None
@@ -177,7 +180,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 def test_a_tower_alone_is_asked_without_it() -> None:
     content, histories = np.eye(30, 6, dtype=np.float32), [np.array([4, 9, 2])]
     spaces = [ItemSpace.of(content, UserModel(), block) for block in (attending_block(), random_block())]
-    asked = Asked(histories, [np.array([5, 2, 1], np.float32)], np.zeros(1, np.int64))
+    asked = UserBatch(histories, [np.array([5, 2, 1], np.float32)], np.zeros(1, np.int64))
     with_it, without = ({one.name: one.scores(asked) for one in space_sources(space)} for space in spaces)
     np.testing.assert_array_equal(with_it["closed"], without["closed"])
     np.testing.assert_array_equal(with_it["next_items"], without["next_items"])
@@ -190,6 +193,6 @@ def test_popularity_is_a_source_for_everybody_alike() -> None:
     histories = [np.array([4, 9, 2]), np.empty(0, np.int64)]
     weights = [np.array([5, 5, 5], np.float32), np.empty(0, np.float32)]
     early = next(one for one in space_sources(space) if one.name == "early")
-    found = early.scores(Asked(histories, weights, np.zeros(2, np.int64)))
+    found = early.scores(UserBatch(histories, weights, np.zeros(2, np.int64)))
     expected = block.popular_alone(1) @ block.items.T  # what somebody who has done nothing is answered with
     np.testing.assert_allclose(found, np.repeat(expected, 2, axis=0), rtol=1e-6)

@@ -7,10 +7,10 @@ import pytest
 
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, ShapeError
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.features.tfidf import Lines
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import Predictor
+from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 
@@ -26,7 +26,7 @@ def random_block(seed: int = 0, items: int = 30) -> Behaviour:
         Tower(np.array([np.inf], np.float32), drawn(1, 3), np.zeros(4, np.float32)),
         Tower(np.array([2, 8], np.float32), drawn(2, 3), drawn(3), share=0.5),
     )
-    predictor = Predictor(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10), 2, drawn(3, 8 + 10))
+    predictor = ColdStartModel(drawn(4, 5), 0.3, drawn(4, 8 + 10), drawn(8 + 10), 2, drawn(3, 8 + 10))
     confidence = np.full(items, 0.5, np.float32)
     return Behaviour(drawn(items, 8), drawn(items, 10), confidence, levels, towers, predictor, 0.25, 2.0)
 
@@ -118,7 +118,7 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     np.testing.assert_array_equal(again.confidence, block.confidence)
     np.testing.assert_array_equal(again.queries(histories, weights), block.queries(histories, weights))
     words = Lines(np.array([0, 2]), np.ones(2, np.float32), np.array([2, 0]), 3)
-    described = Described(np.ones((2, 5), np.float32), 2, words)
+    described = FeatureMatrix(np.ones((2, 5), np.float32), 2, words)
     np.testing.assert_array_equal(again.predictor.predict(described), block.predictor.predict(described))
 
 
@@ -144,7 +144,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 
 def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() -> None:
-    block, described = random_block(), Described(np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32), 2)
+    block, described = random_block(), FeatureMatrix(np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32), 2)
     whole = block.followed_by(block.later(described, np.array([-1, 7, -1])))
     predicted = block.predictor.predict(described)
     np.testing.assert_array_equal(whole.items[31], block.items[7])

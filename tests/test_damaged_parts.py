@@ -14,15 +14,15 @@ from indexing.index.tuning.recall import Promise
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import columns_of
-from retrieval.features.item_features import Description
+from retrieval.features.item_features import ItemFeatures
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.features import StageFeatures
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, space_sources
 from tests.sources.worlds import ITEMS, drawn
@@ -40,17 +40,17 @@ def adapter() -> bytes:
 
 def description() -> bytes:
     frozen = ModalityVectors({Modality.TEXT: VECTORS.astype(np.float16)}, {Modality.TEXT: np.ones(COUNT, np.bool_)})
-    return Description.learn(frozen, TABLE, ["item_id"], ["title"]).to_bytes()
+    return ItemFeatures.learn(frozen, TABLE, ["item_id"], ["title"]).to_bytes()
 
 
 def profiles() -> bytes:
     columns = columns_of(TABLE, ["item_id", "title"])
     width = sum(one.width for one in columns)
-    return ProfileTaste(columns, np.zeros(width, np.float32), np.ones((width, 7), np.float32), 0.5, ()).to_bytes()
+    return ProfileModel(columns, np.zeros(width, np.float32), np.ones((width, 7), np.float32), 0.5, ()).to_bytes()
 
 
 def stage() -> bytes:
-    facts = ItemFacts.of(drawn(20), COUNT)
+    facts = ItemStatistics.of(drawn(20), COUNT)
     sources: list[Source] = [*space_sources(SPACE), Popular("popular", facts.counts)]
     features = StageFeatures(sources, {}, facts)
     width = len(features.features)
@@ -67,8 +67,8 @@ def promise() -> bytes:
 PARTS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Any]]] = {
     "adapter": (adapter, lambda data: Adapter.from_bytes(data, 6)),
     "behaviour": (lambda: random_block().to_bytes(), Behaviour.from_bytes),
-    "description": (description, Description.from_bytes),
-    "profiles": (profiles, ProfileTaste.from_bytes),
+    "description": (description, ItemFeatures.from_bytes),
+    "profiles": (profiles, ProfileModel.from_bytes),
     "second stage": (stage, lambda data: SecondStage.from_bytes(data, SPACE, {})),
     "sample of queries": (promise, Promise.from_bytes),
 }

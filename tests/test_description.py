@@ -18,7 +18,7 @@ from retrieval.features.item_features import (
     NUMBERS_SHARE,
     TEXT_SHARE,
     WORDS_SHARE,
-    Description,
+    ItemFeatures,
 )
 
 RNG = np.random.default_rng(0)
@@ -39,7 +39,7 @@ TABLE = pa.table(
 
 
 def test_each_part_stands_beside_the_others() -> None:
-    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
     assert [one.column for one in description.columns] == ["genres", "tags", "year"]
     described = description.of(FROZEN, TABLE)
     found = described.lines
@@ -94,11 +94,11 @@ def test_where_many_lines_are_numbers_are_told_apart_more_finely() -> None:
 
 
 def test_earlier_descriptions_had_neither_quantiles_nor_amounts() -> None:
-    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
     tensors = load(description.to_bytes())
     told = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
     del told[-1]["quantiles"], tensors["amounts"], tensors["texts"]
-    earlier = Description.from_bytes(save(tensors | {"columns": np.frombuffer(json.dumps(told).encode(), np.uint8)}))
+    earlier = ItemFeatures.from_bytes(save(tensors | {"columns": np.frombuffer(json.dumps(told).encode(), np.uint8)}))
     assert (earlier.of(FROZEN, TABLE).additive, earlier.words) == (0, None)
     found, whole = earlier.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines
     assert found.shape == (6, 12 + CENTRES)
@@ -118,7 +118,7 @@ def test_several_values() -> None:
 
 
 def test_later_items_without_a_column_are_described_by_the_rest() -> None:
-    description = Description.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
     some = description.of(FROZEN, TABLE.drop_columns(["tags"])).lines
     whole = description.of(FROZEN, TABLE).lines
     width, finer = whole.shape[1], len(numbers_of(description)[-1].quantiles)
@@ -135,7 +135,7 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
             "back_vector": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(1, 19, dtype=np.float32)), 3),
         }
     )
-    description = Description.learn(FROZEN, table, texts=["title"])
+    description = ItemFeatures.learn(FROZEN, table, texts=["title"])
     assert [one.column for one in description.columns] == ["title_vector", "back_vector"]
     found = description.of(FROZEN, table)
     half = 2**-0.5
@@ -149,7 +149,7 @@ def test_vectors_describe_those_of_a_text_by_themselves_and_others_with_the_rest
     beside = found.together.shape[1]  # columns that say something by themselves come last, those of the title first
     assert np.flatnonzero(found.further).tolist() == [8, 9, 10, beside, beside + 1]
     np.testing.assert_array_equal(found.shown, np.delete(found.lines, np.flatnonzero(found.further), axis=1))
-    again = Description.from_bytes(description.to_bytes())
+    again = ItemFeatures.from_bytes(description.to_bytes())
     assert again.columns == description.columns
     without = again.of(FROZEN, table.select(["title"]))
     assert not without.alone[:, :2].any()
@@ -160,14 +160,14 @@ def test_vectors_that_tell_nothing_apart_are_left_out() -> None:
     table = pa.table(
         {"same": [[1.0, 2.0]] * 6, "none": pa.array([None, []] * 3, pa.list_(pa.float32())), "tags": [[1], [1, 2]] * 3}
     )
-    assert [one.column for one in Description.learn(FROZEN, table).columns] == ["tags"]
+    assert [one.column for one in ItemFeatures.learn(FROZEN, table).columns] == ["tags"]
 
 
 def test_words_describe() -> None:
     texts = ["a red shoe", "Red boots", "the red hat", *["plain"] * 57]
     frozen = ModalityVectors({Modality.TEXT: np.ones((60, 2), np.float16)}, {Modality.TEXT: np.ones(60, bool)})
     table = pa.table({"title": texts, "tags": [["velvet"]] * 3 + [[]] * 57})
-    description = Description.learn(frozen, table, texts=["title", "tags"])
+    description = ItemFeatures.learn(frozen, table, texts=["title", "tags"])
     found = description.of(frozen, table).words
     assert description.words is not None
     assert found is not None
@@ -176,14 +176,14 @@ def test_words_describe() -> None:
     np.testing.assert_allclose(found.dense(), expected, rtol=1e-6)
 
 
-def numbers_of(description: Description) -> list[Numbers]:
+def numbers_of(description: ItemFeatures) -> list[Numbers]:
     return [one for one in (*description.columns, *description.amounts) if isinstance(one, Numbers)]
 
 
 def test_saved_and_read_it_describes_alike() -> None:
-    description = Description.learn(FROZEN, TABLE, texts=["item_id"])
-    again = Description.from_bytes(description.to_bytes())
+    description = ItemFeatures.learn(FROZEN, TABLE, texts=["item_id"])
+    again = ItemFeatures.from_bytes(description.to_bytes())
     assert (again.columns, again.amounts, again.texts) == (description.columns, description.amounts, ("item_id",))
     np.testing.assert_array_equal(again.of(FROZEN, TABLE).lines, description.of(FROZEN, TABLE).lines)
     with pytest.raises(DamagedFileError, match=r"cannot be read .*fit again"):
-        Description.from_bytes(b"nothing")
+        ItemFeatures.from_bytes(b"nothing")

@@ -15,7 +15,7 @@ from retrieval.batch.answering import answers
 from retrieval.batch.in_memory import candidates_from_table, relevant_items, users_of
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import description_of
-from retrieval.fitting.trainer import Lessons
+from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.item_space import ItemSpace
@@ -143,13 +143,13 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
 
     monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
     config = FitConfig(users=UserModel(least=least))
-    lessons = Lessons(shop.bundle, config, description_of(shop.bundle), least)
+    trainer = Trainer(shop.bundle, config, description_of(shop.bundle), least)
     pasts = [
         History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),
         History("v", np.arange(2, 4), np.arange(2), np.array([3, 0], np.float32)),
     ]
     with pytest.raises(TrainingError, match="seen"):
-        lessons.adapter(pasts, "everything")
+        trainer.adapter(pasts, "everything")
     kept = [1, 5, 2.5, 4] if not least else [5, 2.5, 4]
     assert taught == [[list(range(4 - len(kept), 4)), [2]], [kept, [3]]]
 

@@ -207,7 +207,7 @@ def test_an_item_that_would_be_everywhere_is_not_published(live: Path) -> None:
 def test_when_nothing_helps_what_is_in_force_stays(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Bundle.open(live).manifest.generation
     monkeypatch.setattr(
-        "retrieval.fitting.selection.validation.Judging.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02)
+        "retrieval.fitting.selection.validation.Validation.gain", lambda *_: Gain(90, 0.2, 0.21, 0.01, 0.0, 0.02)
     )
     report = fit(live, log(), SMALL)
     assert report.refused.startswith("nothing that was learned helps")

@@ -16,18 +16,18 @@ from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
-from retrieval.fitting.fitted_model import Fitted
-from retrieval.fitting.selection.temporal_split import Cut, cut
-from retrieval.fitting.selection.validation import Judging
-from retrieval.fitting.trainer import Lessons
+from retrieval.fitting.fitted_model import FittedModel
+from retrieval.fitting.selection.temporal_split import TemporalSplit, temporal_split
+from retrieval.fitting.selection.validation import Validation
+from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import StageFeatures
 from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.ranking.sources import Book, Source
+from retrieval.ranking.sources import Source, TrainingLog
 from retrieval.retriever.learned_parts import compact
-from retrieval.training.moments import Moment
+from retrieval.training.moments import Cutoff
 from retrieval.training.one_standard_error import Values
 from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker.ranker import StageLearner
@@ -44,12 +44,12 @@ def live(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Moment, StageFeatures]]:
+def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cutoff, StageFeatures]]:
     """Note what heads are taught from."""
-    taught: list[tuple[Moment, StageFeatures]] = []
+    taught: list[tuple[Cutoff, StageFeatures]] = []
     examples = StageLearner.examples
 
-    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+    def kept(self: StageLearner, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         assert features is not None
         taught.append((moment, features))
         return examples(self, moment, features)
@@ -97,13 +97,13 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     reranker = Retriever.load(live).reranker
     assert isinstance(reranker, SecondStage)
     assert reranker.fewest == 1
-    values = Judging.values
+    values = Validation.values
 
-    def worse(self: Judging, found: Candidates, wanted: Sequence[History], measure: str) -> Values:
+    def worse(self: Validation, found: Candidates, wanted: Sequence[History], measure: str) -> Values:
         lengths = {len(history) for history in found.histories}
         return values(self, found, wanted, measure) - (found.stage == "rerank" and lengths == {1, 2, 3})
 
-    monkeypatch.setattr(Judging, "values", worse)
+    monkeypatch.setattr(Validation, "values", worse)
     report = fit(live, walks(users=220), replace(SMALL, head=STAGE))
     assert "reranker" in report.published
     retriever = Retriever.load(live)
@@ -146,10 +146,10 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     table["timestamp"] = np.where(users < 150, 1000 * steps + users, late).tolist()
     log = Interactions.from_arrow(pa.table(table))
     config = replace(SMALL, head=replace(STAGE, new_users=True), way="time")
-    taught: list[Moment] = []
+    taught: list[Cutoff] = []
     examples = StageLearner.examples
 
-    def kept(self: StageLearner, moment: Moment, features: StageFeatures | None = None) -> Examples:
+    def kept(self: StageLearner, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         taught.append(moment)
         return examples(self, moment, features)
 
@@ -170,7 +170,7 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
     everything = histories(log(), Bundle.open(live).items)
 
     def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
-        book = Book.of(everything, len(space.indexed))
+        book = TrainingLog.of(everything, len(space.indexed))
         seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
         return (*learn_sources(pasts, space, config), seen)
 
@@ -183,15 +183,17 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
 def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published as they were judged, the parts answer the users who judged with the very lists that were judged."""
 
-    def as_judged(lessons: Lessons, passed: Fitted, examples: list[Examples], cuts: Sequence[Cut]) -> ScoringHead:
-        return lessons.stage_learner().head(examples)[0]  # the same bits from the same examples
+    def as_judged(
+        trainer: Trainer, passed: FittedModel, examples: list[Examples], cuts: Sequence[TemporalSplit]
+    ) -> ScoringHead:
+        return trainer.stage_learner().head(examples)[0]  # the same bits from the same examples
 
     monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "with_the_last_part", as_judged)
-    monkeypatch.setattr(Lessons, "again", lambda self, passed, *_, **__: passed)
+    monkeypatch.setattr(Trainer, "again", lambda self, passed, *_, **__: passed)
     report = fit(live, walks(), replace(SMALL, head=STAGE, exposure_floor=1.0))
     assert "reranker" in report.published
     retriever = Retriever.load(live)
-    cuts = cut(histories(walks(), retriever.items), "user")
+    cuts = temporal_split(histories(walks(), retriever.items), "user")
     assert len(cuts) == report.users
     found = retriever.recommend(
         [[retriever.items[row] for row in one.past.rows] for one in cuts],

@@ -5,8 +5,8 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure import most_exposed, pushed, warranted
-from retrieval.fitting.selection.temporal_split import cut
+from retrieval.fitting.exposure import allowed_exposure, most_exposed, why_over_exposed
+from retrieval.fitting.selection.temporal_split import temporal_split
 from retrieval.interactions.histories import History
 
 
@@ -22,11 +22,11 @@ def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
     found = Candidates(queries, rows, np.zeros(rows.shape, np.float32), items, "retrieve")
     # All four users know the hit, one of eight the others: the pushed one is in half of the lists.
     pasts = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
-    shown = most_exposed(found, warranted(pasts, 100, growth=3.0, floor=0.1))
+    shown = most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.1))
     assert (shown.item_id, shown.share, shown.allowed) == ("pushed", 0.5, 0.375)
-    assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in pushed(shown)
-    assert pushed(most_exposed(found, warranted(pasts, 100, growth=4.0, floor=0.1))) == ""
-    assert pushed(most_exposed(found, warranted(pasts, 100, growth=3.0, floor=0.5))) == ""
+    assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in why_over_exposed(shown)
+    assert why_over_exposed(most_exposed(found, allowed_exposure(pasts, 100, growth=4.0, floor=0.1))) == ""
+    assert why_over_exposed(most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.5))) == ""
 
 
 @pytest.mark.parametrize(
@@ -40,23 +40,23 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
     items = ItemIds([*(f"other {n}" for n in range(count - 1)), "unseen"])
     rows = np.array([[0, count - 1 if line < lists else -1] for line in range(40)])
     found = Candidates(np.zeros((40, 2), np.float32), rows, np.zeros(rows.shape, np.float32), items, "retrieve")
-    shown = most_exposed(found, warranted([done(f"u{n}", 0) for n in range(40)], count, growth, floor=0.01))
+    shown = most_exposed(found, allowed_exposure([done(f"u{n}", 0) for n in range(40)], count, growth, floor=0.01))
     assert (shown.item_id, shown.share, shown.allowed) == ("unseen", lists / 40, allowed)
-    assert bool(pushed(shown)) == refused
+    assert bool(why_over_exposed(shown)) == refused
 
 
 @pytest.mark.parametrize(
     ("length", "parts"), [(4, (4, 0, 0)), (5, (3, 1, 1)), (10, (8, 1, 1)), (11, (7, 2, 2)), (100, (80, 10, 10))]
 )
 def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]) -> None:
-    (found,) = cut([done("u", *range(length))], "user")
+    (found,) = temporal_split([done("u", *range(length))], "user")
     assert (len(found.early), len(found.middle), len(found.last)) == parts
     assert [*found.past.rows, *found.last.rows] == list(range(length))
 
 
 def test_all_histories_are_cut_at_the_same_moments() -> None:
     pasts = [done("old", *range(7)), done("both", 7, 8, start=6), done("new", 9, start=9)]
-    old, both, new = cut(pasts, "time")
+    old, both, new = temporal_split(pasts, "time")
     # The times are 0 to 6, 6, 7 and 9: seven tenths and nine tenths of the way are at 6 and 7.2.
     assert (old.early.rows.tolist(), old.middle.rows.tolist(), old.last.rows.tolist()) == ([0, 1, 2, 3, 4, 5], [6], [])
     assert (len(both.early), both.middle.rows.tolist()) == (0, [7, 8])

@@ -8,12 +8,12 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.index import FlatIndex
 from retrieval.candidates import Candidates
-from retrieval.fitting.selection.behaviour_selection import judged, taught
-from retrieval.fitting.selection.temporal_split import Cut
-from retrieval.fitting.selection.validation import Judging
+from retrieval.fitting.selection.behaviour_selection import training_users, validation_users
+from retrieval.fitting.selection.temporal_split import TemporalSplit
+from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.histories import History, least_liked
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import Predictor
+from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 
@@ -42,18 +42,23 @@ def test_what_was_disliked_need_not_be_found() -> None:
         "retrieve",
     )
     wanted = [history([0, 1], [1, 5]), history([3, 4], [1, 1])]
-    judging = Judging(ITEMS, [], 3)
+    validation = Validation(ITEMS, [], 3)
     both = (1.0 + 1.0) / 2
-    assert judging.mean(found, wanted, "ndcg@3") == pytest.approx(both)
+    assert validation.mean(found, wanted, "ndcg@3") == pytest.approx(both)
     # Of the first user only the second hit is liked, the second user liked nothing and is left out.
-    assert replace(judging, least=2.5).mean(found, wanted, "ndcg@3") == pytest.approx(1 / np.log2(3), abs=1e-4)
+    assert replace(validation, least=2.5).mean(found, wanted, "ndcg@3") == pytest.approx(1 / np.log2(3), abs=1e-4)
 
 
 def test_users_without_anything_liked_neither_teach_nor_judge() -> None:
     liked, disliked, nothing = history([1], [5]), history([1], [1]), history([], [])
-    cuts = [Cut(liked, liked, disliked), Cut(liked, disliked, liked), Cut(nothing, liked, liked), Cut(*[nothing] * 3)]
-    assert [cuts.index(part) for part in taught(cuts, 2.5)] == [0]
-    assert [cuts.index(part) for part in judged(cuts, 2.5)] == [1, 2]
+    cuts = [
+        TemporalSplit(liked, liked, disliked),
+        TemporalSplit(liked, disliked, liked),
+        TemporalSplit(nothing, liked, liked),
+        TemporalSplit(*[nothing] * 3),
+    ]
+    assert [cuts.index(part) for part in training_users(cuts, 2.5)] == [0]
+    assert [cuts.index(part) for part in validation_users(cuts, 2.5)] == [1, 2]
 
 
 def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
@@ -62,15 +67,15 @@ def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
     items, said = (rng.normal(size=(COUNT, width)).astype(np.float32) for width in (WIDTH, WIDTH - 1))
     one = np.ones(1, np.float32)
     nothing = np.zeros((1, 2 * WIDTH - 1), np.float32)
-    predictor = Predictor(one[None], 1.0, nothing, nothing[0])
+    predictor = ColdStartModel(one[None], 1.0, nothing, nothing[0])
     block = Behaviour(items, said, np.ones(COUNT, np.float32), one, towers, predictor, popular=0.3)
     content = rng.normal(size=(COUNT, DIM)).astype(np.float32)
     rows = [np.array([1, 7]), np.array([3])]
     pasts = [History("ann", past, past, np.ones(len(past), np.float32)) for past in rows]
-    judging = Judging(ItemIds([f"i{number}" for number in range(COUNT)]), (), 10)
+    validation = Validation(ItemIds([f"i{number}" for number in range(COUNT)]), (), 10)
     for alpha in (0.0, 0.5):
         space = ItemSpace.of(content, UserModel(), replace(block, content=alpha))
-        found = judging.recommend(space, pasts)
+        found = validation.recommend(space, pasts)
         queries = space.asked(rows, [past.weights for past in pasts])
         assert bool(queries[:, :DIM].any()) == bool(alpha)
         scores, order = FlatIndex(space.indexed).search(queries, COUNT)

@@ -10,13 +10,13 @@ import pytest
 from indexing.errors import DamagedFileError, InputError
 from retrieval.features.column_encoders import Categories, Numbers, lines_of
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.profile_model import ProfileTaste, centred
+from retrieval.models.profile_model import ProfileModel, centred
 
 RNG = np.random.default_rng(0)
 AGE = Numbers("age", tuple(np.linspace(10, 70, 14).tolist()))
 PLAN = Categories("plan", ("solo", "team"))
 MEANS, WEIGHTS = RNG.normal(size=16).astype(np.float32), RNG.normal(size=(16, 3)).astype(np.float32)
-TASTE = ProfileTaste((AGE, PLAN), MEANS, WEIGHTS, 0.5, ("name",))
+TASTE = ProfileModel((AGE, PLAN), MEANS, WEIGHTS, 0.5, ("name",))
 
 
 def test_files_are_read_by_user(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_lines_and_tables_ask_alike() -> None:
     lines = TASTE.table([{"age": "40", "plan": "team", "name": "Ann"}, {}])
     np.testing.assert_array_equal(TASTE.queries(table), TASTE.queries(lines))
     assert TASTE.queries(lines)[1].tolist() == [0, 0, 0, 1]
-    numbered = ProfileTaste((Categories("zip", ("10", "20")),), MEANS[:2], WEIGHTS[:2], 1.0)
+    numbered = ProfileModel((Categories("zip", ("10", "20")),), MEANS[:2], WEIGHTS[:2], 1.0)
     np.testing.assert_array_equal(
         numbered.queries(numbered.table([{"zip": 20}])), numbered.queries(numbered.table([{"zip": "20"}]))
     )
@@ -97,10 +97,10 @@ def test_columns_of_many_lines_are_checked_before_the_first() -> None:
 
 def test_saved_and_read_it_is_the_same_and_damage_is_told() -> None:
     data = TASTE.to_bytes()
-    again, table = ProfileTaste.from_bytes(data), pa.table({"age": [40], "plan": ["solo"]})
+    again, table = ProfileModel.from_bytes(data), pa.table({"age": [40], "plan": ["solo"]})
     np.testing.assert_array_equal(again.queries(table), TASTE.queries(table))
     assert (again.columns, again.ignored) == (TASTE.columns, ("name",))
     with pytest.raises(DamagedFileError, match="cannot be read"):
-        ProfileTaste.from_bytes(data[:40])
+        ProfileModel.from_bytes(data[:40])
     with pytest.raises(DamagedFileError, match="for 16 numbers"):
-        ProfileTaste.from_bytes(ProfileTaste((AGE, PLAN), MEANS[:15], WEIGHTS, 0.5).to_bytes())
+        ProfileModel.from_bytes(ProfileModel((AGE, PLAN), MEANS[:15], WEIGHTS, 0.5).to_bytes())

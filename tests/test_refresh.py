@@ -21,8 +21,8 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError, TrainingError
 from retrieval import FitConfig, Interactions, Retriever, fit
 from retrieval.fitting.fitted_model import LEARNED
-from retrieval.fitting.published_model import InForce
-from retrieval.fitting.selection.temporal_split import cut_since
+from retrieval.fitting.published_model import PublishedModel
+from retrieval.fitting.selection.temporal_split import split_since
 from retrieval.fitting.selection.validation import Gain
 from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Step
 from retrieval.interactions.histories import histories
@@ -180,13 +180,13 @@ def yesterday(fresh: Callable[[], Path], config: FitConfig = SMALL) -> tuple[Pat
 
 def test_a_refresh_goes_on_from_what_is_in_force(fresh: Callable[[], Path]) -> None:
     root, both = yesterday(fresh)
-    old = InForce.of(Bundle.open(root))
+    old = PublishedModel.of(Bundle.open(root))
     seen: list[Step] = []
     report = fit(root, both, refresh=True, progress=seen.append)
     assert (report.refused, report.published) == ("", ("behaviour",))
     assert set(report.ndcg) == {"in force", "refreshed"}
     assert report.ndcg["refreshed"] >= report.ndcg["in force"]
-    new = InForce.of(Bundle.open(root))
+    new = PublishedModel.of(Bundle.open(root))
     assert old.block is not None
     assert new.block is not None
     assert new.block.serving == old.block.serving == report.serving
@@ -207,9 +207,9 @@ def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[]
     both, root = clocked(walks(steps=20)), fresh()
     config = replace(SMALL, head=STAGE, exposure_floor=0.8)
     assert fit(root, until(both, CLOCK + 12_000), config).published == ("behaviour", "reranker")
-    old = InForce.of(Bundle.open(root)).reranker
+    old = PublishedModel.of(Bundle.open(root)).reranker
     assert fit(root, both, refresh=True).refused == ""
-    new = InForce.of(Bundle.open(root)).reranker
+    new = PublishedModel.of(Bundle.open(root)).reranker
     assert isinstance(old, SecondStage)
     assert isinstance(new, SecondStage)
     for name, tensor in old.head.tensors().items():
@@ -221,16 +221,16 @@ def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:
     """Content tells the group here, and taste is to like what is near: the adapter helps a little, and is forced in."""
     root, both = yesterday(fresh, SMALL)
     bundle = Bundle.open(root)
-    before = InForce.of(bundle)
-    from retrieval.fitting.trainer import Lessons  # what is learned alone needs no gate
+    before = PublishedModel.of(bundle)
+    from retrieval.fitting.trainer import Trainer  # what is learned alone needs no gate
 
     config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, held_out=0.0))
     pasts = histories(both, bundle.items)
     seen: list[Step] = []
     assert before.description is not None
-    lessons = Lessons(bundle, config, before.description, 0.5)
-    first = lessons.adapter(pasts, EARLY)
-    again = replace(lessons, before=before._replace(adapter=first), tell=seen.append).adapter(pasts, BEFORE)
+    trainer = Trainer(bundle, config, before.description, 0.5)
+    first = trainer.adapter(pasts, EARLY)
+    again = replace(trainer, before=before._replace(adapter=first), tell=seen.append).adapter(pasts, BEFORE)
     assert seen[-1] == Step("adapter", BEFORE, 1, 1)
     moved = np.abs(again.w1 - first.w1).max()
     assert 0 < moved < 0.05  # one step of Adam is no longer than its rate, from another start it would be far
@@ -264,9 +264,9 @@ def test_a_refresh_that_does_worse_is_refused(fresh: Callable[[], Path], monkeyp
     root, both = yesterday(fresh)
     generation = Bundle.open(root).manifest.generation
     values = iter([0.5, 0.4])
-    monkeypatch.setattr("retrieval.fitting.selection.validation.Judging.ndcg", lambda *_: next(values))
+    monkeypatch.setattr("retrieval.fitting.selection.validation.Validation.ndcg", lambda *_: next(values))
     monkeypatch.setattr(
-        "retrieval.fitting.selection.validation.Judging.gain", lambda *_: Gain(90, 0.5, 0.4, -0.1, -0.15, -0.05)
+        "retrieval.fitting.selection.validation.Validation.gain", lambda *_: Gain(90, 0.5, 0.4, -0.1, -0.15, -0.05)
     )
     report = fit(root, both, refresh=True)
     assert report.refused.endswith("users did since: ndcg@10 0.5000 against 0.4000")
@@ -305,18 +305,18 @@ def test_what_a_refresh_cannot_go_on_from(fresh: Callable[[], Path]) -> None:
 
 def test_what_came_since_is_cut_at_one_moment(fresh: Callable[[], Path]) -> None:
     pasts = histories(log(9, start=CLOCK, each=6), Bundle.open(fresh()).items)
-    cuts = cut_since(pasts, CLOCK + 2999)
+    cuts = split_since(pasts, CLOCK + 2999)
     assert {(len(one.early), len(one.middle), len(one.last)) for one in cuts} <= {(3, 1, 2), (3, 2, 1)}
     moment = np.median(np.concatenate([past.timestamps[3:] for past in pasts]))
     for one in cuts:
         assert (one.middle.timestamps < moment).all()
         assert (one.last.timestamps >= moment).all()
-    assert [len(one.last) for one in cut_since(pasts, CLOCK + 10**6)] == [0] * 9
+    assert [len(one.last) for one in split_since(pasts, CLOCK + 10**6)] == [0] * 9
 
 
 def test_whom_a_refresh_goes_on_with(fresh: Callable[[], Path]) -> None:
     root, both = yesterday(fresh)
-    before = InForce.of(Bundle.open(root))
+    before = PublishedModel.of(Bundle.open(root))
     pasts = histories(both, Bundle.open(root).items)
     some = [past if n < 5 else past[:8] for n, past in enumerate(pasts)]
     new = {past.user_id for past in some[:5]}

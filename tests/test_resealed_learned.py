@@ -15,7 +15,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import seal, unseal
 from retrieval.fitting.fit import fit
-from retrieval.fitting.published_model import InForce
+from retrieval.fitting.published_model import PublishedModel
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 from retrieval.retriever.retriever import Retriever
@@ -141,7 +141,7 @@ def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
         told["config"]["head"] = stage | {"trees": {"leaves": 7, "signs": []}}
 
     tell(root, earlier)
-    config = InForce.of(Bundle.open(root)).config
+    config = PublishedModel.of(Bundle.open(root)).config
     assert config.adapter == AdapterConfig(hidden=8)
     assert config.head == StageConfig(each=30, trees=TreesConfig(leaves=7))
     assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")

@@ -85,8 +85,8 @@ for command in (build.build, query.search, query.similar, query.recommend, query
     app.command(cls=Command)(command)
 for learning in (prepare.prepare, fit.fit, fit.tune):
     app.command(cls=Command)(learning)
-for judging in (evaluate.evaluate, evaluate.compare):
-    app.command(cls=Command)(judging)
+for validation in (evaluate.evaluate, evaluate.compare):
+    app.command(cls=Command)(validation)
 for changing in (
     edit.add,
     edit.update,

@@ -16,7 +16,7 @@ from retrieval.features.column_encoders import AttributeColumn, Categories, colu
 TEXT = "text (length)"
 
 
-def amounts_of(columns: Sequence[AttributeColumn], texts: Sequence[str], attributes: pa.Table) -> pa.Table:
+def count_features(columns: Sequence[AttributeColumn], texts: Sequence[str], attributes: pa.Table) -> pa.Table:
     """Give amounts as columns: the logarithm of one and it, NaN where there is nothing.
 
     Args:

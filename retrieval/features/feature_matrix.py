@@ -9,7 +9,7 @@ from retrieval.features.tfidf import Lines
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
+class FeatureMatrix:
     """N items by what is known of them without users.
 
     Attributes:
@@ -29,7 +29,7 @@ class Described:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def take(self, rows: Rows | slice) -> "Described":
+    def take(self, rows: Rows | slice) -> "FeatureMatrix":
         """Keep some of the items."""
         return replace(self, lines=self.lines[rows], words=self.words.take(rows) if self.words else None)
 
@@ -48,7 +48,7 @@ class Described:
         """The columns that count by themselves: (N, additive) float32."""
         return self.lines[:, self.lines.shape[1] - self.additive :]
 
-    def resemblance(self, others: "Described", nearness: float) -> Vectors:
+    def resemblance(self, others: "FeatureMatrix", nearness: float) -> Vectors:
         """Say how alike these and M others are, but for words: (N, M) float32.
 
         ``exp(-nearness * squared distance)``, 1 where they are the same and near 0 where they are far; and of what

@@ -23,8 +23,8 @@ from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import AttributeColumn, Embedded, Numbers, column_of, columns_of, read_column
-from retrieval.features.counts import amounts_of
-from retrieval.features.feature_matrix import Described
+from retrieval.features.counts import count_features
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.features.tfidf import Words, texts_of
 
 DESCRIPTION = "description.safetensors"
@@ -43,14 +43,14 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Description:
+class ItemFeatures:
     """How items are described; learned once, then the same for those that come later.
 
     Attributes:
         means: For each modality (D,) float32, the mean of its unit vectors, which is taken from each.
         columns: The attributes that describe.
         texts: Columns of texts that were embedded; beside their vectors their length and their words describe.
-        amounts: How much is said of an item, as far as it tells items apart; see `amounts_of`.
+        amounts: How much is said of an item, as far as it tells items apart; see `count_features`.
         words: Of these texts; earlier descriptions had none.
     """
 
@@ -67,7 +67,7 @@ class Description:
         attributes: pa.Table,
         but: Collection[str] = (),
         texts: Sequence[str] = (),
-    ) -> "Description":
+    ) -> "ItemFeatures":
         """Learn how the items of a catalogue are described.
 
         Args:
@@ -80,17 +80,17 @@ class Description:
         there = [m for m in Modality if m in frozen.modalities]  # in an order that is the same when it is read again
         means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
         columns = columns_of(attributes, {*but, *texts})
-        amounts = columns_of(amounts_of(columns, texts, attributes))
+        amounts = columns_of(count_features(columns, texts, attributes))
         return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
 
-    def of(self, frozen: ModalityVectors, attributes: pa.Table) -> Described:
+    def of(self, frozen: ModalityVectors, attributes: pa.Table) -> FeatureMatrix:
         """Describe N items."""
         together, alone = [_Part(np.zeros((len(attributes), 0), np.float32))], []
         for modality, mean in self.means.items():
             vectors = unit(frozen.vectors[modality]) - mean
             there = frozen.exists[modality][:, None]
             together.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there)))
-        amounts = amounts_of(self.columns, self.texts, attributes)
+        amounts = count_features(self.columns, self.texts, attributes)
         told = [(one, column_of(attributes, one.column)) for one in self.columns]
         told += [(one, column_of(amounts, one.column)) for one in self.amounts]
         for one, column in told:
@@ -104,7 +104,7 @@ class Description:
         words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
         parts = [*together, *alone]
         widths = [part.lines.shape[1] for part in parts]
-        return Described(
+        return FeatureMatrix(
             np.concatenate([part.lines for part in parts], axis=1),
             sum(widths[len(together) :]),
             words,
@@ -133,7 +133,7 @@ class Description:
         return save(told | means)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Description":
+    def from_bytes(cls, data: bytes) -> "ItemFeatures":
         """Read what `to_bytes` gave.
 
         Raises:

@@ -7,10 +7,10 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.store.collect import ModalityVectors
 from retrieval.features.column_encoders import column_of
-from retrieval.features.item_features import Description
+from retrieval.features.item_features import ItemFeatures
 
 
-def views_of(description: Description, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
+def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
     """Give for each way (N, D) float32, of length 1, or 0 where an item lacks it.
 
     Args:

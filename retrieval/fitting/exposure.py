@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.candidates import Candidates
-from retrieval.fitting.fitted_model import Fitted
+from retrieval.fitting.fitted_model import FittedModel
 from retrieval.interactions.histories import History
 from retrieval.ranking.reranker import NO_ROWS
 
@@ -52,7 +52,7 @@ def shares_of(candidates: Candidates) -> Shares:
     return np.bincount(top[top >= 0], minlength=len(candidates.items)) / max(len(top), 1)
 
 
-def warranted(pasts: Sequence[History], count: int, growth: float, floor: float) -> Shares:
+def allowed_exposure(pasts: Sequence[History], count: int, growth: float, floor: float) -> Shares:
     """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
     What is new is judged by those who were there lately: the share of the users of the last tenth of the log who took
@@ -104,7 +104,7 @@ def held_back(candidates: Candidates, allowed: Shares) -> Shares | None:
     return taken
 
 
-def pushed(shown: Exposure) -> str:
+def why_over_exposed(shown: Exposure) -> str:
     """Say why what shows an item so much must not be published, if so."""
     if shown.share <= shown.allowed:
         return ""
@@ -114,7 +114,7 @@ def pushed(shown: Exposure) -> str:
     )
 
 
-class InProportion(NamedTuple):
+class LimitedExposure(NamedTuple):
     """Parts that show no item out of proportion, as far as that goes.
 
     Attributes:
@@ -123,18 +123,18 @@ class InProportion(NamedTuple):
         rows: What was held back, rising.
     """
 
-    parts: Fitted
+    parts: FittedModel
     exposure: Exposure
     rows: list[int]
 
 
-def in_proportion(parts: Fitted, serve: Callable[[Fitted], Candidates], allowed: Shares) -> InProportion:
+def limit_exposure(parts: FittedModel, serve: Callable[[FittedModel], Candidates], allowed: Shares) -> LimitedExposure:
     """Hold items back until what is served is in proportion.
 
     Args:
         parts: What would be served.
         serve: Gives the whole lists of some users.
-        allowed: (N,) float64; see `warranted`.
+        allowed: (N,) float64; see `allowed_exposure`.
     """
     total, shown = np.zeros(len(allowed)), serve(parts)
     for again in range(ROUNDS):
@@ -144,4 +144,4 @@ def in_proportion(parts: Fitted, serve: Callable[[Fitted], Candidates], allowed:
         total += taken * 2 ** max(0, again - 3)  # where others come in and push it up again
         parts = parts.holding_back(total, np.flatnonzero(taken))
         shown = serve(parts)
-    return InProportion(parts, most_exposed(shown, allowed), np.flatnonzero(total).tolist())
+    return LimitedExposure(parts, most_exposed(shown, allowed), np.flatnonzero(total).tolist())

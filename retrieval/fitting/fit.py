@@ -8,12 +8,10 @@ Each user's history is cut in time into three parts:
             seen only the early part; a source that has seen more is refused by name
     last    decides: a learned part is published only if the interval of its gain over going without it is above zero
 
-What is held out so often goes on with a visit that was learned from. So, where the log has times and enough users, all
-histories are cut at one moment too: a second head learns from half of the users who came back then or were new, with
-sources that have seen only what came before; where it does not surely gain on the other half, retrieval answers them.
-
-What passes is trained once more on everything, the learned tower going on from where it was, the head with the last
-part as well. What would then show an item out of proportion is held back; see `retrieval.fitting.exposure`.
+Where the log has times and enough users, all histories are cut at one moment too: a second head learns from half of the
+users who came back then or were new, with sources that have seen only what came before. Where it does not surely gain
+on the other half, retrieval answers them. What passes is trained once more on everything; what would then show an item
+out of proportion is held back, see `retrieval.fitting.exposure`.
 
 A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
 cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
@@ -34,19 +32,30 @@ from indexing.filesystem.locks import writing
 from indexing.index.config import parse_bytes
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure import InProportion, in_proportion, pushed, warranted
-from retrieval.fitting.fitted_model import Block, Fitted, publish_fitted
+from retrieval.fitting.exposure import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
+from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, publish_fitted
 from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.publish_gate import no_better, unchanged
-from retrieval.fitting.published_model import InForce
-from retrieval.fitting.report import FitConfig, FitReport, check_wishes, recorded
-from retrieval.fitting.returning_users import learned_before, serving_those_who_return
-from retrieval.fitting.second_stage import Staged, learn_stage, with_the_last_part
-from retrieval.fitting.selection.behaviour_selection import description_of, judged, learned_block, sample
-from retrieval.fitting.selection.new_users import Newcomers, apart
-from retrieval.fitting.selection.temporal_split import cut, cut_at, cut_since
-from retrieval.fitting.selection.validation import FEWEST, Gain, Judging, why_few
-from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Lessons, Tell
+from retrieval.fitting.publish_gate import unchanged_since, why_not_better
+from retrieval.fitting.published_model import PublishedModel
+from retrieval.fitting.report import FitConfig, FitReport, check_wishes, manifest_record
+from retrieval.fitting.returning_users import select_returning_weights, train_on_earlier
+from retrieval.fitting.second_stage import (
+    TrainedStage,
+    answer_at,
+    answer_visits,
+    retrain_with_last_part,
+    train_second_stage,
+)
+from retrieval.fitting.selection.behaviour_selection import (
+    description_of,
+    sample_users,
+    select_behaviour,
+    validation_users,
+)
+from retrieval.fitting.selection.new_users import HeldOutUsers, hold_out_users
+from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
+from retrieval.fitting.selection.validation import FEWEST, Gain, Validation, why_too_few
+from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Tell, Trainer
 from retrieval.interactions.cleaning import PreparationReport, prepare
 from retrieval.interactions.histories import History, check_weights, histories
 from retrieval.interactions.interactions import Interactions, require_log
@@ -54,10 +63,9 @@ from retrieval.interactions.known_items import known_items
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import ProfileTaste
-from retrieval.ranking.second_stage import SecondStage
+from retrieval.models.profile_model import ProfileModel
 from retrieval.retriever.learned_parts import LearnedParts
-from retrieval.training.moments import Moment, moment_for_all
+from retrieval.training.moments import global_cutoff
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
@@ -112,7 +120,7 @@ def fit(
             if left != own:
                 fsops.remove(left)
         opened = compact(root, LearnedParts).without_changes()
-        before = InForce.of(opened) if refresh else None
+        before = PublishedModel.of(opened) if refresh else None
         chosen = config or (before.config if before else FitConfig())
         kept = own if work is None else Path(work)
         try:
@@ -133,7 +141,7 @@ class _Fit:
         interactions: Interactions,
         config: FitConfig,
         profiles: Profiles | None,
-        before: InForce | None,
+        before: PublishedModel | None,
         work: Path,
         progress: Tell | None,
     ) -> None:
@@ -157,12 +165,14 @@ class _Fit:
                 cli="name the column of times by --time, or leave out --cut",
             )
         self.config = config = kind.config(config)
-        self.cuts = cut_since(self.all, before.until) if before else cut(self.all, config.way) if self.all else []
-        users = sample(judged(self.cuts, kind.least), len(bundle.items))
-        self.judging = Judging(bundle.items, users, config.depth, kind.least)
-        self.later = moment_for_all(self.all) if before is None and config.way == "both" else None
+        self.cuts = (
+            split_since(self.all, before.until) if before else temporal_split(self.all, config.way) if self.all else []
+        )
+        users = sample_users(validation_users(self.cuts, kind.least), len(bundle.items))
+        self.validation = Validation(bundle.items, users, config.depth, kind.least)
+        self.later = global_cutoff(self.all) if before is None and config.way == "both" else None
         description = (before.description if before else None) or description_of(bundle)
-        self.lessons = Lessons(bundle, config, description, kind.least, profiles, before, work, progress)
+        self.trainer = Trainer(bundle, config, description, kind.least, profiles, before, work, progress)
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
@@ -185,54 +195,54 @@ class _Fit:
         report = self._report(passed)
         if refused:
             return replace(report, refused=refused)
-        held = self._in_proportion(self.lessons.again(passed, self.all, EVERYTHING))
+        held = self._in_proportion(self.trainer.again(passed, self.all, EVERYTHING))
         final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
-        report = replace(report, exposure=held.exposure, held_back=names, training=self.lessons.curves)
-        if final.names and (refused := pushed(held.exposure)):
+        report = replace(report, exposure=held.exposure, held_back=names, training=self.trainer.curves)
+        if final.names and (refused := why_over_exposed(held.exposure)):
             return replace(report, refused=refused)
-        told = recorded(report, self.config, self.all, self.before.generation if self.before else None)
-        if refused := unchanged(self.bundle, final.files(self.all, self.bundle.items), told):
+        told = manifest_record(report, self.config, self.all, self.before.generation if self.before else None)
+        if refused := unchanged_since(self.bundle, final.files(self.all, self.bundle.items), told):
             return replace(report, refused=refused)
-        self.lessons.told("index", EVERYTHING, 0, 0)
+        self.trainer.told("index", EVERYTHING, 0, 0)
         made = publish_fitted(self.bundle, final, self.all, told).manifest
         return replace(report, generation=made.generation, published=made.features, in_force=made.features)
 
-    def _report(self, passed: Fitted) -> FitReport:
+    def _report(self, passed: FittedModel) -> FitReport:
         """Say what is known before anything is learned from everything."""
         return FitReport(
             self.bundle.manifest.generation,
             (),
-            len(self.judging.cuts),
+            len(self.validation.cuts),
             self.ndcg,
-            self.lessons.curves.get("adapter", {}).get("search_recall@10", {}),
+            self.trainer.curves.get("adapter", {}).get("search_recall@10", {}),
             serving=passed.block.serving if passed.block else {},
             short=self.short,
             new_users=self.new_users,
             notes=self.notes,
             preparation=self.preparation,
             known=self.known,
-            training=self.lessons.curves,
+            training=self.trainer.curves,
             in_force=self.bundle.manifest.features,
             gain=self.gain,
             in_time=self.in_time,
         )
 
-    def _refreshed(self, before: InForce) -> tuple[Fitted, str]:
+    def _refreshed(self, before: PublishedModel) -> tuple[FittedModel, str]:
         """Let what is in force go on with the first half of what came since, and judge both by the other half."""
-        now, users = before.fitted, len(self.judging.cuts)
+        now, users = before.fitted, len(self.validation.cuts)
         if users < FEWEST:
             return now, (
                 f"only {users} users with a past did something that they liked lately, since what is in force was "
                 f"learned; judging needs at least {FEWEST}"
             )
-        before_it = self._served(now, self.judging.pasts)
-        self.ndcg["in force"] = self.judging.ndcg(before_it)
+        before_it = self._served(now, self.validation.pasts)
+        self.ndcg["in force"] = self.validation.ndcg(before_it)
         try:
-            new = self.lessons.again(now, [part.past for part in self.cuts], BEFORE)
+            new = self.trainer.again(now, [part.past for part in self.cuts], BEFORE)
         except TrainingError as error:
             return now, f"what came since cannot teach yet: {error}"
-        after = self._served(new, self.judging.pasts)
-        self.ndcg["refreshed"], self.gain = self.judging.ndcg(after), self.judging.gain(before_it, after)
+        after = self._served(new, self.validation.pasts)
+        self.ndcg["refreshed"], self.gain = self.validation.ndcg(after), self.validation.gain(before_it, after)
         if self.gain.high >= 0:  # not surely worse, and it knows more
             return now, ""
         return now, (
@@ -240,57 +250,57 @@ class _Fit:
             f"against {self.ndcg['refreshed']:.4f}"
         )
 
-    def _chosen(self) -> tuple[Fitted, str]:
+    def _chosen(self) -> tuple[FittedModel, str]:
         """Learn part after part, keep those that help, and say why what is in force should stay, if it should."""
-        if len(self.judging.cuts) < FEWEST:
+        if len(self.validation.cuts) < FEWEST:
             raise TrainingError(
-                f"only {len(self.judging.cuts)} users have known items both before and after the cut (by "
+                f"only {len(self.validation.cuts)} users have known items both before and after the cut (by "
                 f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
-                f"least {FEWEST}.{why_few(self.all, self.judging.least)} {self.known}".rstrip(" ")
+                f"least {FEWEST}.{why_too_few(self.all, self.validation.least)} {self.known}".rstrip(" ")
             )
         passed = self._passed()
         return passed, self._no_better(passed)
 
-    def _passed(self) -> Fitted:
+    def _passed(self) -> FittedModel:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
-        lessons, everybody = self.lessons, [part.early for part in self.cuts]
-        others, out = apart([past for past in everybody if len(past)])
-        frozen = ItemSpace.of(lessons.fused, self.config.users)
-        before = self.shown = self.judging.listed(frozen)
-        self.ndcg["frozen"] = self.judging.ndcg(before)
+        trainer, everybody = self.trainer, [part.early for part in self.cuts]
+        others, out = hold_out_users([past for past in everybody if len(past)])
+        frozen = ItemSpace.of(trainer.fused, self.config.users)
+        before = self.shown = self.validation.listed(frozen)
+        self.ndcg["frozen"] = self.validation.ndcg(before)
         block = self._helping("behaviour", lambda: self._block(frozen, others), self._listed)
         adapter = self._adapted(block, others)
-        content, taste = adapter.apply(lessons.frozen) if adapter else lessons.fused, self._profiled(block, everybody)
+        content, taste = adapter.apply(trainer.frozen) if adapter else trainer.fused, self._profiled(block, everybody)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
-        passed, newcomers = Fitted(adapter, block, None, space, lessons.description), self._newcomers(block, out)
+        passed, newcomers = FittedModel(adapter, block, None, space, trainer.description), self._newcomers(block, out)
         if newcomers is not None:
-            passed = lessons.short_histories(passed, self.judging, newcomers)
+            passed = trainer.short_histories(passed, self.validation, newcomers)
         earlier = None
         if block and self.later:  # without behaviour nothing answers new users
             try:
-                earlier = learned_before(lessons, passed, self.later)
-                passed, earlier = serving_those_who_return(lessons, passed, earlier, self.judging)
+                earlier = train_on_earlier(trainer, passed, self.later)
+                passed, earlier = select_returning_weights(trainer, passed, earlier, self.validation)
             except TrainingError as error:  # the other parts may help all the same
                 self.notes["users who come back"] = str(error)
         staged = self._helping(
             "reranker",
-            lambda: learn_stage(lessons, passed, self.cuts, self.judging, earlier),
-            lambda found: self._answered(found.stage, self.judging.pasts),
+            lambda: train_second_stage(trainer, passed, self.cuts, self.validation, earlier),
+            lambda found: answer_visits(self.trainer, found.stage, self.validation.pasts),
         )
-        self.gain = self.judging.gain(before, self.shown) if self.shown is not before else None
+        self.gain = self.validation.gain(before, self.shown) if self.shown is not before else None
         if staged is None:
             return passed
-        stage = replace(staged.stage, head=with_the_last_part(lessons, passed, staged.examples, self.cuts))
+        stage = replace(staged.stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.cuts))
         if not self._holds_in_time(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
         if newcomers is not None and stage.fewest:
-            stage, self.short = lessons.ordered_short(stage, self.judging, newcomers)
+            stage, self.short = trainer.ordered_short(stage, self.validation, newcomers)
         return passed._replace(reranker=stage)
 
-    def _newcomers(self, block: Block | None, out: Sequence[History]) -> Newcomers | None:
+    def _newcomers(self, block: ServedBehaviour | None, out: Sequence[History]) -> HeldOutUsers | None:
         """Give those who stand for new users, where there are enough and a behaviour block that answers such."""
         names = {past.user_id for past in out if block is not None}
-        return Newcomers.of([past for past in self.all if past.user_id in names], self.judging.least)
+        return HeldOutUsers.of([past for past in self.all if past.user_id in names], self.validation.least)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
@@ -302,42 +312,42 @@ class _Fit:
             self.notes[name] = str(error)
             return None
         answered = ask(part)
-        self.ndcg[name], gain = self.judging.ndcg(answered), self.judging.gain(self.shown, answered)
+        self.ndcg[name], gain = self.validation.ndcg(answered), self.validation.gain(self.shown, answered)
         if gain.low <= 0:
             self.notes[name] = f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
             return None
         self.shown = answered
         return part
 
-    def _holds_in_time(self, staged: Staged) -> bool:
+    def _holds_in_time(self, staged: TrainedStage) -> bool:
         """Say whether the head for those who come back surely gains, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
             return self.config.way != "both"
-        first = self.judging.recommend(staged.later.space.for_returning, asking.pasts)
-        self.in_time = gain = self.judging.gain(first, self._asked(staged.later, asking), asking.wanted)
+        first = self.validation.recommend(staged.later.space.for_returning, asking.pasts)
+        self.in_time = gain = self.validation.gain(first, answer_at(self.trainer, staged.later, asking), asking.wanted)
         if gain.low > 0:
             return True
         left = "users who come back and new ones are left to retrieval, for the gain of a head is not surely above zero"
         self.notes["users who come back"] = f"{left}: {gain}, on {gain.users} users"
         return False
 
-    def _adapted(self, block: Block | None, early: Sequence[History]) -> Adapter | None:
+    def _adapted(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:
         """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""
         if block is None:
-            return self._helping("adapter", lambda: self.lessons.adapter(early, EARLY), self._with_adapter)
+            return self._helping("adapter", lambda: self.trainer.adapter(early, EARLY), self._with_adapter)
         if self.config.adapter is not None:
             self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
         return None
 
-    def _profiled(self, block: Block | None, early: Sequence[History]) -> ProfileTaste | None:
+    def _profiled(self, block: ServedBehaviour | None, early: Sequence[History]) -> ProfileModel | None:
         """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
-        if self.lessons.profiles is None:
+        if self.trainer.profiles is None:
             return None
         if block is None:
             self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
             return None
         try:
-            taste, told = self.lessons.profile_taste(early, block)
+            taste, told = self.trainer.profile_taste(early, block)
         except TrainingError as error:
             self.notes["profiles"] = str(error)
             return None
@@ -345,36 +355,27 @@ class _Fit:
         return taste
 
     def _with_adapter(self, adapter: Adapter) -> Candidates:
-        return self.judging.listed(ItemSpace.of(adapter.apply(self.lessons.frozen), self.config.users))
+        return self.validation.listed(ItemSpace.of(adapter.apply(self.trainer.frozen), self.config.users))
 
-    def _listed(self, block: Block) -> Candidates:
-        return self.judging.listed(ItemSpace.of(self.lessons.fused, self.config.users, block.behaviour))
+    def _listed(self, block: ServedBehaviour) -> Candidates:
+        return self.validation.listed(ItemSpace.of(self.trainer.fused, self.config.users, block.behaviour))
 
-    def _block(self, content: ItemSpace, early: Sequence[History]) -> Block:
-        lessons = self.lessons
-        return learned_block(
-            lambda _: lessons.behaviour(early, EARLY),
+    def _block(self, content: ItemSpace, early: Sequence[History]) -> ServedBehaviour:
+        trainer = self.trainer
+        return select_behaviour(
+            lambda _: trainer.behaviour(early, EARLY),
             content,
             self.cuts,
-            self.judging,
-            lambda tried: lessons.told("serving", EARLY, tried, 0),
+            self.validation,
+            lambda tried: trainer.told("serving", EARLY, tried, 0),
         ).block
 
-    def _answered(self, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
-        """Answer users in their visit, as `Retriever.recommend` does."""
-        return self._asked(stage, Moment.between(list(pasts), [past[:0] for past in pasts]))
-
-    def _asked(self, stage: SecondStage, moment: Moment) -> Candidates:
-        features, names = stage.features, [past.user_id for past in moment.pasts]
-        asked = moment.asked(features.facts.now).knowing(features.profiles, self.lessons.profiles, names)
-        return stage.recommend(asked, self.bundle.items)
-
-    def _served(self, parts: Fitted, pasts: Sequence[History]) -> Candidates:
+    def _served(self, parts: FittedModel, pasts: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""
         stage = parts.reranker
-        return self._answered(stage, pasts) if stage else self.judging.recommend(parts.space, pasts)
+        return answer_visits(self.trainer, stage, pasts) if stage else self.validation.recommend(parts.space, pasts)
 
-    def _no_better(self, passed: Fitted) -> str:
+    def _no_better(self, passed: FittedModel) -> str:
         """Say why what is in force should stay, if it should."""
         wanted = {name for name, setting in _SETTINGS.items() if getattr(self.config, setting) is not None}
         if not passed.names and wanted:
@@ -382,18 +383,18 @@ class _Fit:
         until = self.bundle.manifest.learned.get("until")
         if until is None:
             return ""
-        since = [cut_at(past, until) for past in self.all]
-        users = sample(judged(since, self.judging.least), len(self.bundle.items))
-        return no_better(
+        since = [split_at(past, until) for past in self.all]
+        users = sample_users(validation_users(since, self.validation.least), len(self.bundle.items))
+        return why_not_better(
             self.bundle,
-            replace(self.judging, cuts=users),
-            lambda: self.lessons.space_again(passed, [part.past for part in since], BEFORE, afresh=True).space,
+            replace(self.validation, cuts=users),
+            lambda: self.trainer.space_again(passed, [part.past for part in since], BEFORE, afresh=True).space,
             self.ndcg,
         )
 
-    def _in_proportion(self, final: Fitted) -> InProportion:
+    def _in_proportion(self, final: FittedModel) -> LimitedExposure:
         """Hold back what would be shown out of proportion to everybody who is judged."""
-        shown_to, config = {part.early.user_id for part in self.judging.cuts}, self.config
+        shown_to, config = {part.early.user_id for part in self.validation.cuts}, self.config
         pasts = [past for past in self.all if past.user_id in shown_to]
-        allowed = warranted(self.all, len(self.bundle.items), config.exposure_growth, config.exposure_floor)
-        return in_proportion(final, lambda parts: self._served(parts, pasts), allowed)
+        allowed = allowed_exposure(self.all, len(self.bundle.items), config.exposure_growth, config.exposure_floor)
+        return limit_exposure(final, lambda parts: self._served(parts, pasts), allowed)

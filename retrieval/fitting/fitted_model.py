@@ -15,19 +15,19 @@ from indexing.bundle.index_files import held_out_queries, indexed
 from indexing.bundle.publish import FITTING, prepare, take_over, work_folder
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
-from retrieval.features.item_features import DESCRIPTION, Description
+from retrieval.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.interactions.histories import History
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import PROFILES, ProfileTaste
+from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.ranking.reranker import RERANKER
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import behaviour_queries
 
 
-class Block(NamedTuple):
+class ServedBehaviour(NamedTuple):
     """A behaviour block with how it is served.
 
     Attributes:
@@ -44,17 +44,17 @@ LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
-class Fitted(NamedTuple):
+class FittedModel(NamedTuple):
     """What was learned, and the space that it makes."""
 
     adapter: Adapter | None
-    block: Block | None
+    block: ServedBehaviour | None
     reranker: SecondStage | None
     space: ItemSpace
-    description: Description | None = None
+    description: ItemFeatures | None = None
 
     @property
-    def profiles(self) -> ProfileTaste | None:
+    def profiles(self) -> ProfileModel | None:
         """What profiles say, if that was learned."""
         return self.space.profiles
 
@@ -69,7 +69,7 @@ class Fitted(NamedTuple):
         }
         return tuple(name for name, part in parts.items() if part is not None)
 
-    def holding_back(self, taken: NDArray[np.float64], more: Rows) -> "Fitted":
+    def holding_back(self, taken: NDArray[np.float64], more: Rows) -> "FittedModel":
         """Take something from the scores of items by the head; without one shrink what behaviour says of some.
 
         Args:
@@ -104,7 +104,7 @@ class Fitted(NamedTuple):
         return files
 
 
-def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
+def publish_fitted(old: Bundle, fitted: FittedModel, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
     """Publish what was learned of a bundle as its next generation; what was learned before is left out.
 
     It is written without the lock of the bundle; see `take_over`.
@@ -127,7 +127,7 @@ def publish_fitted(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: 
     return Bundle.open(old.root)
 
 
-def _prepared(old: Bundle, fitted: Fitted, pasts: Sequence[History], told: dict[str, Any], work: Path) -> Path:
+def _prepared(old: Bundle, fitted: FittedModel, pasts: Sequence[History], told: dict[str, Any], work: Path) -> Path:
     index_files, index_section = _indexed(old, fitted.space, pasts, work)
     names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
     files = {**{name: old.folder / name for name in names}, **fitted.files(pasts, old.items), **index_files}

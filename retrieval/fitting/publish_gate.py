@@ -7,31 +7,33 @@ from typing import Any
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
 from retrieval.fitting.fitted_model import LEARNED
-from retrieval.fitting.selection.validation import FEWEST, Judging
+from retrieval.fitting.selection.validation import FEWEST, Validation
 from retrieval.models.item_space import ItemSpace
 from retrieval.retriever.learned_parts import LearnedParts
 
 
-def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], ItemSpace], ndcg: dict[str, float]) -> str:
+def why_not_better(
+    bundle: Bundle, validation: Validation, learned_before: Callable[[], ItemSpace], ndcg: dict[str, float]
+) -> str:
     """Say why what is in force should stay, if it should: it does better on what neither has learned from.
 
     Args:
         bundle: What is in force.
-        judging: Users whose last part came since it was learned, and whose past before.
+        validation: Users whose last part came since it was learned, and whose past before.
         learned_before: Learns as would be published, but only from the past.
         ndcg: Receives both means, when there are ten users at least.
     """
-    users = len(judging.cuts)
+    users = len(validation.cuts)
     if users < FEWEST:
         return ""
-    new = judging.listed(learned_before())
-    now = judging.ndcg(new)
+    new = validation.listed(learned_before())
+    now = validation.ndcg(new)
     learned = LearnedParts(bundle)
     space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
-    present = judging.listed(space)
-    before = judging.ndcg(present)
+    present = validation.listed(space)
+    before = validation.ndcg(present)
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
-    gain = judging.gain(present, new)
+    gain = validation.gain(present, new)
     if gain.high >= 0:
         return ""
     return (
@@ -40,7 +42,7 @@ def no_better(bundle: Bundle, judging: Judging, learned_before: Callable[[], Ite
     )
 
 
-def unchanged(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:
+def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:
     """Say why nothing need be published, if what was learned is in force already, to the last bit.
 
     So a log that is learned from twice, as by a job that runs again, costs no generation that could be gone back to.

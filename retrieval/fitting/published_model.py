@@ -11,8 +11,8 @@ from indexing.bundle.manifest import MANIFEST
 from indexing.errors import InputError, TrainingError, examples
 from indexing.filesystem.checked_files import read_as
 from indexing.runtime.arguments import check_number, check_whole
-from retrieval.features.item_features import Description
-from retrieval.fitting.fitted_model import Block, Fitted
+from retrieval.features.item_features import ItemFeatures
+from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.serving_weights import RETURNING
 from retrieval.interactions.histories import History
@@ -28,7 +28,7 @@ from retrieval.training.settings import settings_of
 AFRESH = "fit without refresh"
 
 
-class InForce(NamedTuple):
+class PublishedModel(NamedTuple):
     """The parts of a generation.
 
     Attributes:
@@ -45,14 +45,14 @@ class InForce(NamedTuple):
     generation: str
     until: int
     adapter: Adapter | None
-    block: Block | None
+    block: ServedBehaviour | None
     reranker: SecondStage | None
     space: ItemSpace
-    description: Description | None
+    description: ItemFeatures | None
     settings: Any
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "InForce":
+    def of(cls, bundle: Bundle) -> "PublishedModel":
         """Open what a bundle without changes has learned.
 
         Raises:
@@ -77,7 +77,7 @@ class InForce(NamedTuple):
             bundle.manifest.generation,
             _until(told["until"], where),
             learned.adapter,
-            None if block is None else Block(block, _serving(told["serving"], where)),
+            None if block is None else ServedBehaviour(block, _serving(told["serving"], where)),
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
@@ -95,9 +95,9 @@ class InForce(NamedTuple):
             return settings_of(FitConfig, _without_both(self.settings))
 
     @property
-    def fitted(self) -> Fitted:
+    def fitted(self) -> FittedModel:
         """The parts, as those of a run."""
-        return Fitted(self.adapter, self.block, self.reranker, self.space, self.description)
+        return FittedModel(self.adapter, self.block, self.reranker, self.space, self.description)
 
     def going_on(self, pasts: Sequence[History], replay: float, seed: int) -> list[History]:
         """Give the users who did something since, whole, and so many times as many of the others, drawn at random.

@@ -38,7 +38,7 @@ class FitConfig:
         search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
             an adapter may cost; it is softened as far as that needs; see `retrieval.fitting.selection.search_bound`.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
-            `retrieval.fitting.exposure.warranted`.
+            `retrieval.fitting.exposure.allowed_exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
         refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
         replay: Users without anything new whose histories a refresh goes on with, for each user with something new.
@@ -158,7 +158,7 @@ class FitReport:
         return pa.table(columns | {"published": [part in self.published for part in self.ndcg]})
 
 
-def recorded(
+def manifest_record(
     report: FitReport, config: FitConfig, pasts: Sequence[History], refreshed: str | None = None
 ) -> dict[str, Any]:
     """Give what the manifest keeps of a run.

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from indexing.errors import TrainingError
-from retrieval.fitting.fitted_model import Fitted
-from retrieval.fitting.returning_users import Earlier
-from retrieval.fitting.selection.behaviour_selection import judged, sample, taught
-from retrieval.fitting.selection.temporal_split import Cut
-from retrieval.fitting.selection.validation import Judging
-from retrieval.fitting.trainer import BEFORE, EARLIER, EARLY, Lessons
+from retrieval.candidates import Candidates
+from retrieval.fitting.fitted_model import FittedModel
+from retrieval.fitting.returning_users import EarlierModel
+from retrieval.fitting.selection.behaviour_selection import sample_users, training_users, validation_users
+from retrieval.fitting.selection.temporal_split import TemporalSplit
+from retrieval.fitting.selection.validation import Validation
+from retrieval.fitting.trainer import BEFORE, EARLIER, EARLY, Trainer
+from retrieval.interactions.histories import History
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.training.moments import Moment
+from retrieval.training.moments import Cutoff
 
 if TYPE_CHECKING:
     from retrieval.ranking.heads import ScoringHead
     from retrieval.training.ranker.neural_head import Examples  # torch is loaded only by those who learn
 
 
-class Staged(NamedTuple):
+class TrainedStage(NamedTuple):
     """A second stage that is to be judged.
 
     Attributes:
@@ -34,12 +36,16 @@ class Staged(NamedTuple):
     stage: SecondStage
     examples: "list[Examples]"
     later: SecondStage | None = None
-    asking: Moment | None = None
+    asking: Cutoff | None = None
 
 
-def learn_stage(
-    lessons: Lessons, passed: Fitted, cuts: Sequence[Cut], judging: Judging, earlier: Earlier | None
-) -> Staged:
+def train_second_stage(
+    trainer: Trainer,
+    passed: FittedModel,
+    cuts: Sequence[TemporalSplit],
+    validation: Validation,
+    earlier: EarlierModel | None,
+) -> TrainedStage:
     """Learn the second stage: of each user what came in the middle, and of all what came after one moment.
 
     The one is a visit that goes on, the other one that begins, perhaps the first: each has a head, for what orders the
@@ -47,10 +53,10 @@ def learn_stage(
     and the rest judge.
 
     Args:
-        lessons: How to learn.
+        trainer: How to learn.
         passed: What helps so far, learned from the early part.
         cuts: Of all users.
-        judging: Those whom it will be judged by, who must not find what they are judged by too easily.
+        validation: Those whom it will be judged by, who must not find what they are judged by too easily.
         earlier: Everybody at one moment, and what was learned before it; None where that cannot be told.
 
     Raises:
@@ -58,60 +64,74 @@ def learn_stage(
     """
     from retrieval.training.ranker.leak_checks import check_recalls
 
-    learner = lessons.stage_learner()
-    by_time = lessons.config.way == "time"
-    users = sample(taught(cuts, judging.least, new=by_time and learner.config.new_users), len(lessons.bundle.items))
+    learner = trainer.stage_learner()
+    by_time = trainer.config.way == "time"
+    users = sample_users(
+        training_users(cuts, validation.least, new=by_time and learner.config.new_users), len(trainer.bundle.items)
+    )
     fewest = 0 if by_time and learner.config.new_users else 1
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
-    lessons.told("sources", EARLY, 0, 0)
+    trainer.told("sources", EARLY, 0, 0)
     early, middle = [part.early for part in users], [part.middle for part in users]
     features = learner.seen(passed.space, [part.early for part in cuts])
-    moment = Moment.between(early, middle)
+    moment = Cutoff.between(early, middle)
     if by_time:  # all ask at once, whenever they did the last
-        moment = Moment(early, middle, np.full(len(early), features.facts.now, np.int64))
+        moment = Cutoff(early, middle, np.full(len(early), features.facts.now, np.int64))
     examples = [learner.examples(moment, features)]
-    head = _head(lessons, examples, EARLY)
-    taught_by, last = (early, middle), (judging.pasts, [part.last for part in judging.cuts])
-    check_recalls(features.sources, taught_by, last, len(lessons.bundle.items))
+    head = _head(trainer, examples, EARLY)
+    taught_by, last = (early, middle), (validation.pasts, [part.last for part in validation.cuts])
+    check_recalls(features.sources, taught_by, last, len(trainer.bundle.items))
     stage = learner.served(head, features, passed.space, fewest)
     if earlier is None:
-        return Staged(stage, examples)
+        return TrainedStage(stage, examples)
     space, asking = earlier.fitted.space, earlier.asking
-    lessons.told("sources", EARLIER, 0, 0)
+    trainer.told("sources", EARLIER, 0, 0)
     features = learner.seen(space, earlier.moment.pasts)
     try:
-        returning = _head(lessons, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
+        returning = _head(trainer, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
     except TrainingError:  # too few of them have a candidate that they took
-        return Staged(replace(stage, leaves_returning=True), examples)
+        return TrainedStage(replace(stage, leaves_returning=True), examples)
     then = replace(learner.served(head, features, space, fewest), returning=returning)
-    return Staged(replace(stage, returning=returning), examples, then, asking.every_other(1))
+    return TrainedStage(replace(stage, returning=returning), examples, then, asking.every_other(1))
 
 
-def with_the_last_part(
-    lessons: Lessons, passed: Fitted, examples: "list[Examples]", cuts: Sequence[Cut]
+def retrain_with_last_part(
+    trainer: Trainer, passed: FittedModel, examples: "list[Examples]", cuts: Sequence[TemporalSplit]
 ) -> "ScoringHead":
     """Learn the head of a stage that passed once more, to find what each did last, too.
 
     Args:
-        lessons: How to learn.
+        trainer: How to learn.
         passed: What is published, learned from the early part.
         examples: What it learned from when it was judged.
         cuts: Of all users.
     """
-    learner = lessons.stage_learner()
-    users = sample(judged(cuts, lessons.least), len(lessons.bundle.items))
-    pasts, curves = [part.past for part in cuts], dict(lessons.curves)
-    space = lessons.space_again(passed, pasts, BEFORE).space
-    lessons.curves.update(curves)  # of what is served
-    lessons.told("sources", BEFORE, 0, 0)
-    moment = Moment.between([part.past for part in users], [part.last for part in users])
-    return _head(lessons, [*examples, learner.examples(moment, learner.seen(space, pasts))], BEFORE)
+    learner = trainer.stage_learner()
+    users = sample_users(validation_users(cuts, trainer.least), len(trainer.bundle.items))
+    pasts, curves = [part.past for part in cuts], dict(trainer.curves)
+    space = trainer.space_again(passed, pasts, BEFORE).space
+    trainer.curves.update(curves)  # of what is served
+    trainer.told("sources", BEFORE, 0, 0)
+    moment = Cutoff.between([part.past for part in users], [part.last for part in users])
+    return _head(trainer, [*examples, learner.examples(moment, learner.seen(space, pasts))], BEFORE)
 
 
-def _head(lessons: Lessons, examples: "list[Examples]", past: str) -> "ScoringHead":
+def _head(trainer: Trainer, examples: "list[Examples]", past: str) -> "ScoringHead":
     def told(done: int, total: int) -> None:
-        lessons.told("reranker", past, done, total)
+        trainer.told("reranker", past, done, total)
 
-    head, lessons.curves["reranker"] = lessons.stage_learner().head(examples, told, lessons.work)
+    head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, told, trainer.work)
     return head
+
+
+def answer_visits(trainer: Trainer, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
+    """Answer users in their visit, as `Retriever.recommend` does."""
+    return answer_at(trainer, stage, Cutoff.between(list(pasts), [past[:0] for past in pasts]))
+
+
+def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
+    """Answer those who ask at a cutoff, as `Retriever.recommend` does."""
+    features, names = stage.features, [past.user_id for past in cutoff.pasts]
+    batch = cutoff.asked(features.facts.now).knowing(features.profiles, trainer.profiles, names)
+    return stage.recommend(batch, trainer.bundle.items)

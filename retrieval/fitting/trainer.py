@@ -10,22 +10,22 @@ from indexing.arrays.types import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.feature_matrix import Described
-from retrieval.features.item_features import Description
+from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import ItemFeatures
 from retrieval.features.views import views_of
-from retrieval.fitting.fitted_model import Block, Fitted
-from retrieval.fitting.published_model import InForce
+from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
+from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import MEASURE
-from retrieval.fitting.selection.new_users import NEXT, Newcomers
+from retrieval.fitting.selection.new_users import NEXT, HeldOutUsers
 from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
-from retrieval.fitting.selection.validation import JUDGE, Judging
+from retrieval.fitting.selection.validation import JUDGE, Validation
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.profile_model import ProfileModel
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.profile_model import learn_profile_taste
@@ -61,7 +61,7 @@ Tell = Callable[[Step], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class Trainer:
     """Learns any part from any past.
 
     Attributes:
@@ -78,10 +78,10 @@ class Lessons:
 
     bundle: Bundle
     config: FitConfig
-    description: Description
+    description: ItemFeatures
     least: float
     profiles: Profiles | None = None
-    before: InForce | None = None
+    before: PublishedModel | None = None
     work: Path | None = None
     tell: Tell | None = None
     curves: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Lessons:
         return fuse(self.frozen)
 
     @cached_property
-    def described(self) -> Described:
+    def described(self) -> FeatureMatrix:
         """The items by their description."""
         return self.description.of(self.frozen, self.bundle.attributes)
 
@@ -111,7 +111,7 @@ class Lessons:
         Raises:
             TrainingError: When there is too little to learn from.
         """
-        from retrieval.fitting.selection.search_bound import keeping_search
+        from retrieval.fitting.selection.search_bound import bound_search_loss
         from retrieval.training.adapter.adapter import train_adapter  # torch is loaded only by those who learn
 
         pasts = self._liked(pasts)
@@ -129,7 +129,7 @@ class Lessons:
 
         rows, weights = [one.rows for one in pasts], [one.weights for one in pasts]
         adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start, weights)
-        kept = keeping_search(adapter, self.frozen, self.config.search_loss)
+        kept = bound_search_loss(adapter, self.frozen, self.config.search_loss)
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
@@ -178,7 +178,7 @@ class Lessons:
             config = replace(config, least=self.least)
         return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
 
-    def again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+    def again(self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False) -> FittedModel:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew.
 
         Args:
@@ -194,7 +194,7 @@ class Lessons:
         features = self.stage_learner().seen(found.space, pasts)
         return found._replace(reranker=replace(stage, features=features, vectors=found.space.indexed))
 
-    def profile_taste(self, pasts: Sequence[History], block: Block) -> tuple[ProfileTaste, NewUsers]:
+    def profile_taste(self, pasts: Sequence[History], block: ServedBehaviour) -> tuple[ProfileModel, NewUsers]:
         """Learn what profiles say; see `choose_profile_taste`."""
         if self.profiles is None:
             raise TrainingError("nobody has a profile")
@@ -203,12 +203,12 @@ class Lessons:
             self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
         )
 
-    def short_histories(self, passed: Fitted, judging: Judging, newcomers: Newcomers) -> Fitted:
+    def short_histories(self, passed: FittedModel, validation: Validation, newcomers: HeldOutUsers) -> FittedModel:
         """Choose how far a short history counts, by what is best for new users.
 
         Args:
             passed: What helps so far, learned from others than the newcomers.
-            judging: Judges lists.
+            validation: Judges lists.
             newcomers: Tell what is best.
         """
         from retrieval.fitting.selection.serving_weights import choose_few
@@ -218,32 +218,34 @@ class Lessons:
             return passed
 
         def judge(one: Behaviour) -> Values:
-            found = judging.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
-            return judging.values(found, newcomers.wanted, MEASURE)
+            found = validation.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
+            return validation.values(found, newcomers.wanted, MEASURE)
 
         behaviour, few = choose_few(block.behaviour, judge)
         space = replace(passed.space, behaviour=behaviour)
-        return passed._replace(block=Block(behaviour, block.serving | {"few": few}), space=space)
+        return passed._replace(block=ServedBehaviour(behaviour, block.serving | {"few": few}), space=space)
 
     def ordered_short(
-        self, stage: SecondStage, judging: Judging, newcomers: Newcomers
+        self, stage: SecondStage, validation: Validation, newcomers: HeldOutUsers
     ) -> tuple[SecondStage, dict[str, float]]:
         """Choose whether the head orders short histories, and say what both ways are worth.
 
         Args:
             stage: Learned from others than the newcomers.
-            judging: Judges lists.
+            validation: Judges lists.
             newcomers: Tell what is best.
         """
         from retrieval.training.one_standard_error import clearly_better
 
-        found = judging.recommend(stage.space, newcomers.begun)
+        found = validation.recommend(stage.space, newcomers.begun)
         both = {"retrieval": found, "reranker": stage.rerank(found)}
-        values = {part: judging.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
+        values = {part: validation.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
         fewest = ENOUGH if clearly_better(values["retrieval"], values["reranker"]) else stage.fewest
         return replace(stage, fewest=fewest), {part: round(float(one.mean()), 4) for part, one in values.items()}
 
-    def space_again(self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool = False) -> Fitted:
+    def space_again(
+        self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False
+    ) -> FittedModel:
         """Learn adapter and behaviour once more, those that there are; see `again`."""
         adapter, content = passed.adapter, self.fused
         if adapter is not None:
@@ -251,11 +253,11 @@ class Lessons:
             content = adapter.apply(self.frozen)
         block, taste = self._block_again(passed, pasts, past, afresh=afresh)
         space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
-        return Fitted(adapter, block, None, space, self.description)
+        return FittedModel(adapter, block, None, space, self.description)
 
     def _block_again(
-        self, passed: Fitted, pasts: Sequence[History], past: str, *, afresh: bool
-    ) -> tuple[Block | None, ProfileTaste | None]:
+        self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool
+    ) -> tuple[ServedBehaviour | None, ProfileModel | None]:
         """Learn behaviour and what profiles say to it once more, if there is any."""
         from retrieval.fitting.selection.serving_weights import served
 

@@ -10,9 +10,9 @@ from indexing.errors import InputError, TrainingError, import_extra
 from indexing.store.collect import fuse
 from retrieval.fitting.log_kind import LogKind
 from retrieval.fitting.report import FitConfig
-from retrieval.fitting.selection.behaviour_selection import description_of, learned_block, taught
-from retrieval.fitting.selection.temporal_split import cut
-from retrieval.fitting.selection.validation import FEWEST, Judging
+from retrieval.fitting.selection.behaviour_selection import description_of, select_behaviour, training_users
+from retrieval.fitting.selection.temporal_split import temporal_split
+from retrieval.fitting.selection.validation import FEWEST, Validation
 from retrieval.interactions.cleaning import prepare
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
@@ -121,12 +121,12 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     pasts = histories(interactions, bundle.items)
     kind = LogKind.of(pasts, interactions.repeats)
     config, least = kind.config(config), kind.least
-    cuts = cut(pasts, config.way) if pasts else []
-    if (users := len(taught(cuts, least))) < FEWEST:
+    cuts = temporal_split(pasts, config.way) if pasts else []
+    if (users := len(training_users(cuts, least))) < FEWEST:
         raise TrainingError(
             f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
         )
-    judging = Judging(bundle.items, [], config.depth, least)
+    validation = Validation(bundle.items, [], config.depth, least)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
     described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
 
@@ -137,7 +137,7 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
             liked = (past.counted_by(settings.users) for past in some)
             return learn_behaviour([past for past in liked if len(past)], described, settings.behaviour)
 
-        return learned_block(learn, content, cuts, judging).value
+        return select_behaviour(learn, content, cuts, validation).value
 
     return judge
 

@@ -17,9 +17,9 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.models.attention import Attention
-from retrieval.models.cold_start import Predictor
+from retrieval.models.cold_start import ColdStartModel
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")
@@ -122,7 +122,7 @@ class Behaviour:
     confidence: Vectors
     levels: Vectors
     towers: tuple[Tower, ...]
-    predictor: Predictor
+    predictor: ColdStartModel
     popular: float = 0.0
     content: float = 0.0
     few: float = 0.0
@@ -249,7 +249,7 @@ class Behaviour:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
-    def later(self, described: Described, origins: Rows) -> "Behaviour":
+    def later(self, described: FeatureMatrix, origins: Rows) -> "Behaviour":
         """Give the block of M items that come later.
 
         Args:
@@ -319,7 +319,7 @@ class Behaviour:
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
         nearness = tensors["predictor.nearness"].item()
         additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
-        predictor = Predictor(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
+        predictor = ColdStartModel(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
         items, said, confidence, levels = (tensors[name] for name in _TABLES)
         attention = _attention(tensors)
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)

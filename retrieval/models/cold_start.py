@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.arrays.types import Vectors
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 
 BLOCK = 8_192  # rows at once
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor:
+class ColdStartModel:
     """A sum over landmarks, each counted by its resemblance, and over words.
 
     Attributes:
@@ -30,10 +30,10 @@ class Predictor:
     additive: int = 0
     by_word: Vectors | None = None
 
-    def predict(self, described: Described) -> Vectors:
+    def predict(self, described: FeatureMatrix) -> Vectors:
         """Map N items to (N, R) float32."""
         predicted = np.empty((len(described), len(self.offset)), np.float32)
-        marks = Described(self.landmarks, self.additive)
+        marks = FeatureMatrix(self.landmarks, self.additive)
         for start in range(0, len(described), BLOCK):
             block = slice(start, start + BLOCK)
             some = described.take(block)

@@ -12,7 +12,7 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.errors import InputError, ShapeError
 from indexing.store.store import AT_ONCE
 from retrieval.models.behaviour import Behaviour, QueryWeights
-from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 
 # Behaviour of items that nobody has met is predicted, and says what lasts of a taste, not what comes next. Chosen on
@@ -20,7 +20,7 @@ from retrieval.models.user_model import ALL_ALIKE, UserModel
 FOR_NEW_ITEMS = QueryWeights(half_life=ALL_ALIKE, share=0.6, popular=0.2, content=0.2)
 
 
-class AskedApart(NamedTuple):
+class QueryParts(NamedTuple):
     """Queries of B users, each (B, D + R) float32.
 
     Attributes:
@@ -54,7 +54,7 @@ class ItemSpace:
     dim: int
     users: UserModel
     behaviour: Behaviour | None = None
-    profiles: ProfileTaste | None = None
+    profiles: ProfileModel | None = None
     alive: Mask | None = None
 
     @classmethod
@@ -63,7 +63,7 @@ class ItemSpace:
         content: Vectors,
         users: UserModel,
         behaviour: Behaviour | None = None,
-        profiles: ProfileTaste | None = None,
+        profiles: ProfileModel | None = None,
     ) -> "ItemSpace":
         """Join content, (N, D) float32, and behaviour."""
         joined = content if behaviour is None else behaviour.joined(content)
@@ -171,11 +171,11 @@ class ItemSpace:
 
     def asked_apart(
         self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
-    ) -> AskedApart:
+    ) -> QueryParts:
         """Give queries as `asked` does, and what is in them apart, of what was liked; see `UserModel.liked_of`."""
         if (block := self.behaviour) is None:
             served = self._asked(histories, weights)
-            return AskedApart(served, served, None)
+            return QueryParts(served, served, None)
         tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)
@@ -184,10 +184,10 @@ class ItemSpace:
         if attended is not None:
             attended = np.pad(attended, ((0, 0), (self.dim, 1)))
         if self.profiles is None:
-            return AskedApart(served, alone, attended)
+            return QueryParts(served, alone, attended)
         if new is None:
             new = block.popular_alone(len(histories))
-        return AskedApart(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))
+        return QueryParts(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))
 
 
 def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ Given: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class ProfileTaste:
+class ProfileModel:
     """A linear map from a profile to a query for behaviour.
 
     Attributes:
@@ -84,7 +84,7 @@ class ProfileTaste:
         return save({"means": self.means, "weights": np.ascontiguousarray(self.weights)}, {"profiles": told})
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "ProfileTaste":
+    def from_bytes(cls, data: bytes) -> "ProfileModel":
         """Read what `to_bytes` gave.
 
         Raises:

@@ -15,9 +15,9 @@ from indexing.arrays.ragged import lengths_of, means
 from indexing.arrays.types import Mask, Rows, Vectors
 from retrieval.candidates import Candidates
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import ProfileTaste
-from retrieval.ranking.item_statistics import ItemFacts
-from retrieval.ranking.sources import Asked, Neighbours, Source, SpaceSource, said, scored, users_of_space
+from retrieval.models.profile_model import ProfileModel
+from retrieval.ranking.item_statistics import ItemStatistics
+from retrieval.ranking.sources import Neighbours, Source, SpaceSource, UserBatch, said, scored, users_of_space
 from retrieval.ranking.taste_similarity import TASTES, compared, tastes
 
 BLOCK = 256  # queries at a time
@@ -51,11 +51,11 @@ class StageFeatures:
 
     sources: Sequence[Source]
     views: Mapping[str, Vectors]
-    facts: ItemFacts
+    facts: ItemStatistics
     with_idle: bool = True
 
     @property
-    def profiles(self) -> ProfileTaste | None:
+    def profiles(self) -> ProfileModel | None:
         """What reads profiles of users, if anything does."""
         spaces = (source.space for source in self.sources if isinstance(source, SpaceSource))
         return next((space.profiles for space in spaces), None)
@@ -72,7 +72,7 @@ class StageFeatures:
         return (
             *(Feature(source.name, what) for source in self.sources for what in _OF_SOURCE),
             *(Feature(view, what) for view in self.views for what in _OF_VIEW),
-            *(Feature("item", what) for what in ItemFacts.names),
+            *(Feature("item", what) for what in ItemStatistics.names),
             *(Feature("user", what) for what in (*_OF_USER, *([IDLE] if self.with_idle else []))),
         )
 
@@ -90,14 +90,14 @@ class StageFeatures:
         found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
         if not candidates.rows.size:
             return found
-        asked = Asked.of(candidates, self.usual, self.facts.now).liking(users_of_space(self.sources))
+        asked = UserBatch.of(candidates, self.usual, self.facts.now).liking(users_of_space(self.sources))
         for start in range(0, len(candidates), BLOCK):
             part = slice(start, min(start + BLOCK, len(candidates)))
             kept = candidates.rows[part] >= 0
             self._fill(found[:, part], asked[part], np.where(kept, candidates.rows[part], 0), kept)
         return found
 
-    def _fill(self, here: Vectors, asked: Asked, rows: Rows, kept: Mask) -> None:
+    def _fill(self, here: Vectors, asked: UserBatch, rows: Rows, kept: Mask) -> None:
         """Write the features of a block of queries."""
         place = len(self.sources) * len(_OF_SOURCE)
         scores = self._scores(asked, rows)
@@ -114,7 +114,7 @@ class StageFeatures:
             here[-1] = np.log1p(asked.idle)[:, None]
         here[:, ~kept] = 0
 
-    def _scores(self, asked: Asked, rows: Rows) -> Vectors:
+    def _scores(self, asked: UserBatch, rows: Rows) -> Vectors:
         """Give the scores of S sources, (S, B, K) float32; those that are alike are asked together."""
         found = np.empty((len(self.sources), *rows.shape), np.float32)
         spaces: dict[int, dict[int, SpaceSource]] = {}
@@ -175,7 +175,7 @@ def ranked(scores: Vectors, kept: Mask) -> Vectors:
     return ranks.reshape(scores.shape)
 
 
-def _of_users(asked: Asked) -> Vectors:
+def _of_users(asked: UserBatch) -> Vectors:
     """Give what is the same for all candidates of a user: (B, 3)."""
     lengths = lengths_of(asked.weights)
     weights = np.concatenate([np.empty(0), *asked.weights])

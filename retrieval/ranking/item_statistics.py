@@ -16,7 +16,7 @@ _DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
-class ItemFacts:
+class ItemStatistics:
     """Counts over a past alone.
 
     Attributes:
@@ -38,7 +38,7 @@ class ItemFacts:
     names = ("popularity", "liked", "age", "confidence")
 
     @classmethod
-    def of(cls, pasts: Sequence[History], count: int) -> "ItemFacts":
+    def of(cls, pasts: Sequence[History], count: int) -> "ItemStatistics":
         """Count what users did; at least one of them did something."""
         rows = np.concatenate([past.rows for past in pasts])
         weights = np.concatenate([past.weights for past in pasts])
@@ -73,11 +73,11 @@ class ItemFacts:
         trust: Vectors = self.counts / (self.counts + _DOUBT)
         return trust
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "ItemFacts":
+    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "ItemStatistics":
         """Give the facts of other rows; nobody has met a new item. See `Source.carried`."""
         _, came = renumbered(origins, kept)
         old = came >= 0
-        return ItemFacts(
+        return ItemStatistics(
             np.where(old, self.counts[came], np.float32(0)),
             np.where(old, self.liked[came], np.float32(0)),
             np.where(old, self.first[came], self.now),
@@ -91,7 +91,7 @@ class ItemFacts:
         return {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
 
     @classmethod
-    def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "ItemFacts":
+    def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "ItemStatistics":
         """Read what `tensors` gave."""
         given = dict(tensors)
         usual, mean = (float(given.pop(name).item()) for name in ("usual", "mean"))

@@ -23,15 +23,15 @@ from retrieval.features.safetensors_metadata import told_in
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import BLOCK, IDLE, StageFeatures
 from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead
-from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.reranker import NO_ROWS, STAGE, exact_scores
 from retrieval.ranking.sources import (
-    Asked,
     Neighbours,
     Popular,
     Recent,
     Source,
     SpaceSource,
+    UserBatch,
     pooled,
     renumbered,
     space_sources,
@@ -94,7 +94,7 @@ class SecondStage:
 
     def recommend(
         self,
-        asked: Asked,
+        asked: UserBatch,
         items: ItemIds,
         *,
         exclude: Sequence[Rows] | None = None,
@@ -108,7 +108,7 @@ class SecondStage:
 
     def pool(
         self,
-        asked: Asked,
+        asked: UserBatch,
         items: ItemIds,
         each: int,
         names: Sequence[str] = (),
@@ -119,7 +119,7 @@ class SecondStage:
         """Give the candidates of all sources; see `pooled`."""
         return pooled(self.features.sources, asked, items, each, exclude=exclude, allow=allow, names=names)
 
-    def queries(self, asked: Asked) -> Vectors:
+    def queries(self, asked: UserBatch) -> Vectors:
         """Give what users ask the index with, (B, E) float32: what the head does not order has that order."""
         first = self.features.sources[0]
         return first.queries(asked) if isinstance(first, SpaceSource) else np.zeros((len(asked), 0), np.float32)
@@ -158,7 +158,7 @@ class SecondStage:
         scores = part.scores.copy()
         if len(short := np.flatnonzero(lengths_of(part.histories))):
             some = part.take(short)
-            asked = Asked.of(some, self.features.usual, self.features.facts.now).liking(self.space.users)
+            asked = UserBatch.of(some, self.features.usual, self.features.facts.now).liking(self.space.users)
             scores[short] = self.features.sources[0].scores(asked, np.maximum(some.rows, 0))
         return part.reordered(scores, STAGE)
 
@@ -188,7 +188,7 @@ class SecondStage:
         """Score candidates as items that nobody has met are asked for, (B, K) float32, where a query has such."""
         scores, lines = np.zeros(part.rows.shape, np.float32), np.flatnonzero(new.any(axis=1))
         some, space = part.take(lines), self.space.for_new_items
-        asked = Asked.of(some, self.features.usual, self.features.facts.now).liking(space.users)
+        asked = UserBatch.of(some, self.features.usual, self.features.facts.now).liking(space.users)
         of_space = SpaceSource("new items", space, slice(0, space.indexed.shape[1]))
         scores[lines] = of_space.scores(asked, np.maximum(some.rows, 0)) - self.held_of(some.rows)
         return scores
@@ -310,7 +310,7 @@ class _Stored(NamedTuple):
 
     told: dict[str, Any]
     head: ScoringHead
-    facts: ItemFacts
+    facts: ItemStatistics
     sources: tuple[Source, ...]
     held: Vectors | None = None
     returning: ScoringHead | None = None
@@ -339,7 +339,7 @@ class _Stored(NamedTuple):
         told, tensors = told_in(data, "stage"), finite_tensors(data)
         sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
         head = _HEADS[told["head"]](_those(tensors, "head"))
-        facts, held = ItemFacts.read(_those(tensors, "facts")), tensors.get("held")
+        facts, held = ItemStatistics.read(_those(tensors, "facts")), tensors.get("held")
         if held is not None and held.shape != facts.counts.shape:
             raise DamagedFileError(
                 f"the second stage holds back {held.shape} of {facts.counts.shape} items: {_WAY_OUT}"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays.ragged import ages, lengths_of, means, products, weighted
 from indexing.arrays.types import Rows, Vectors
-from retrieval.ranking.sources import Asked
+from retrieval.ranking.sources import UserBatch
 
 READ = 200  # last items of a history that tastes are made of
 TASTES = 4
@@ -28,7 +28,7 @@ class Told(NamedTuple):
     lengths: NDArray[np.int64]
 
 
-def tastes(asked: Asked, usual: float, *, in_order: bool = True) -> Told:
+def tastes(asked: UserBatch, usual: float, *, in_order: bool = True) -> Told:
     """Say how much each of the last items of a history counts to four tastes of the user.
 
     All of them by their weight, those liked more than the user's mean, those liked less, and the last one.

@@ -16,13 +16,13 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import WAY_OUT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.item_features import DESCRIPTION, Description
+from retrieval.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.features.views import views_of
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.profile_model import PROFILES, ProfileTaste
+from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.reranker import NO_ROWS, RERANKER, ExactReranker, Reranker
 from retrieval.ranking.second_stage import SecondStage, carried_over
@@ -43,7 +43,7 @@ class LearnedParts:
         self.dim = dim = bundle.manifest.encoder.dim
         self.adapter = Adapter.from_bytes(bundle.read(ADAPTER), dim) if bundle.has(ADAPTER) else None
         self.behaviour = Behaviour.from_bytes(bundle.read(BEHAVIOUR)) if bundle.has(BEHAVIOUR) else None
-        self.description = Description.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
+        self.description = ItemFeatures.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
         told = bundle.manifest.learned.get("user_model")
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", WAY_OUT):
@@ -51,10 +51,10 @@ class LearnedParts:
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
-    def _profiles(self, bundle: Bundle) -> ProfileTaste | None:
+    def _profiles(self, bundle: Bundle) -> ProfileModel | None:
         if not bundle.has(PROFILES):
             return None
-        taste = ProfileTaste.from_bytes(bundle.read(PROFILES))
+        taste = ProfileModel.from_bytes(bundle.read(PROFILES))
         if self.behaviour is None or taste.weights.shape[1] != self.behaviour.items.shape[1] - 1:
             raise DamagedFileError("what profiles say does not fit the behaviour block: fit again, or go back")
         return taste

@@ -16,7 +16,7 @@ from retrieval.models.profile_model import Given
 from retrieval.ranking.explain.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.ranking.sources import Asked
+from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.query_inputs import past_rows
 from retrieval.retriever.state import State
 from retrieval.retriever.user_histories import Histories, UserHistories, as_log
@@ -97,12 +97,12 @@ def seen_rows(request: Request) -> list[Rows] | None:
     return None if request.exclude_seen else [NO_ROWS] * len(request.users.rows)
 
 
-def asked_of(stage: SecondStage, request: Request) -> Asked:
+def asked_of(stage: SecondStage, request: Request) -> UserBatch:
     """Give users as the sources of the second stage take them."""
     users, facts = request.users, stage.features.facts
     weights = users.weights or [np.full(len(rows), stage.features.usual, np.float32) for rows in users.rows]
     times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
-    return Asked(users.rows, weights, times, request.new, users.idle)
+    return UserBatch(users.rows, weights, times, request.new, users.idle)
 
 
 def retrieved(state: State, request: Request, k: int) -> Candidates:

@@ -17,7 +17,7 @@ from indexing.arrays.types import Vectors
 from retrieval.features.column_encoders import AttributeColumn, lines_of
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.profile_model import ProfileTaste, centred
+from retrieval.models.profile_model import ProfileModel, centred
 
 RIDGE = 100.0  # what is not told by more than so many users counts less than half
 EARLY = 20.0  # an interaction with so many of its user before it counts half
@@ -28,8 +28,8 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 def learn_profile_taste(
-    profiles: Profiles, pasts: Sequence[History], items: Vectors, chosen: ProfileTaste
-) -> ProfileTaste:
+    profiles: Profiles, pasts: Sequence[History], items: Vectors, chosen: ProfileModel
+) -> ProfileModel:
     """Learn what profiles say once more, with the columns and the share that `choose_profile_taste` chose."""
     pasts = profiled(profiles, pasts)
     attributes = profiles.of([past.user_id for past in pasts])
@@ -55,7 +55,7 @@ def first_tastes(pasts: Sequence[History], items: Vectors) -> Doubles:
 
 def fitted_taste(
     columns: tuple[AttributeColumn, ...], attributes: pa.Table, tastes: Doubles, share: float
-) -> ProfileTaste:
+) -> ProfileModel:
     """Learn the map of U users, (U, R - 1), whose queries have this share as their root mean square length."""
     lines = lines_of(columns, attributes)
     means = np.concatenate([_mean_of_known(line) for line in lines]).astype(np.float32)
@@ -63,7 +63,7 @@ def fitted_taste(
     gram = described.T @ described + RIDGE * np.eye(described.shape[1])
     weights = np.linalg.solve(gram, described.T @ (tastes - tastes.mean(axis=0)))
     length = np.sqrt(np.mean(np.sum((described @ weights) ** 2, axis=1)))
-    return ProfileTaste(columns, means, (weights / max(length, 1e-12)).astype(np.float32), share)
+    return ProfileModel(columns, means, (weights / max(length, 1e-12)).astype(np.float32), share)
 
 
 def _mean_of_known(line: Vectors) -> Vectors:

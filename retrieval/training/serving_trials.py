@@ -18,7 +18,7 @@ _SCORES = 2**22  # at once
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
+class ServingTrials:
     """Users who are answered by exact search, and what the first 20 hits of each are worth.
 
     Attributes:

@@ -15,13 +15,13 @@ from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import Predictor
+from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.features import StageFeatures
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemFacts
-from retrieval.ranking.sources import Asked, Neighbours, Popular, Source, space_sources
+from retrieval.ranking.item_statistics import ItemStatistics
+from retrieval.ranking.sources import Neighbours, Popular, Source, UserBatch, space_sources
 from retrieval.training.ranker.neural_head import Examples, train_neural_head
 from retrieval.training.ranker.sources import learn_recent
 from retrieval.training.ranker.trees_head import train_trees_head
@@ -64,7 +64,7 @@ class World:
         views["image"][rng.random(count) < 0.1] = 0  # a tenth of the items have no picture
         space = ItemSpace.of(unit(views["text"] + views["image"]), UserModel(), _behaviour(count, rng))
         pasts = _pasts(members, past_users, rng)
-        facts = ItemFacts.of(pasts, count)
+        facts = ItemStatistics.of(pasts, count)
         sources: list[Source] = [*space_sources(space)]
         sources += [
             _neighbours(name, clusters, members, rng) for name in ("ease", "ease_liked", "ease_ratings", "next")
@@ -76,7 +76,7 @@ class World:
     def candidates(self, users: int, each: int, seed: int) -> Candidates:
         """Give users who ask now, and what they may be given, as `Retriever.recommend` gives it."""
         rng = np.random.default_rng([seed, 1])
-        asked = Asked.after(_pasts(self.members, users, rng))
+        asked = UserBatch.after(_pasts(self.members, users, rng))
         near: Neighbours = next(one for one in self.features.sources if isinstance(one, Neighbours))
         rows = np.empty((users, each), np.int64)
         for line, history in enumerate(asked.histories):
@@ -109,7 +109,7 @@ def _behaviour(count: int, rng: np.random.Generator) -> Behaviour:
     later = Tower(half_lives, np.tile(WORTH, (CHANNELS, 1)), np.zeros(NEXT, np.float32), 0.3)
     nothing = np.zeros((0, 1), np.float32)
     width = items.shape[1] + said.shape[1]
-    predictor = Predictor(nothing, 1.0, np.zeros((0, width), np.float32), np.zeros(width, np.float32))
+    predictor = ColdStartModel(nothing, 1.0, np.zeros((0, width), np.float32), np.zeros(width, np.float32))
     return Behaviour(items, said, np.ones(count, np.float32), LEVELS, (closed, later), predictor, 0.1, 0.1)
 
 

@@ -12,7 +12,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from retrieval import FitConfig, Interactions, fit
 from retrieval.batch import Answers
-from retrieval.fitting.selection.validation import Gain, Judging
+from retrieval.fitting.selection.validation import Gain, Validation
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.ranker_config import HeadConfig, StageConfig
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_file
@@ -46,7 +46,7 @@ def built(folder: Path, *, learn: bool = True) -> Path:
         behaviour = BehaviourConfig(closed=4, next_items=NextItemsConfig(dims=4, epochs=2))
         config = FitConfig(adapter=None, behaviour=behaviour, head=StageConfig(neural=HeadConfig(epochs=3)), depth=20)
         with pytest.MonkeyPatch.context() as patched:  # all parts, though content alone answers these users as well
-            patched.setattr(Judging, "gain", lambda *_: Gain(32, 0.5, 1.0, 0.5, 0.4, 0.6))
+            patched.setattr(Validation, "gain", lambda *_: Gain(32, 0.5, 1.0, 0.5, 0.4, 0.6))
             fit(root, Interactions.from_arrow(shop_log()), config)
     return root
 

@@ -15,7 +15,7 @@ from retrieval.ranking import second_stage
 from retrieval.ranking.features import StageFeatures
 from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.ranking.sources import Asked
+from retrieval.ranking.sources import UserBatch
 from retrieval.ranking.taste_similarity import READ
 from scripts.benchmarks.stage_world import NOW, World
 
@@ -56,7 +56,7 @@ def at_many_times(found: Candidates) -> Candidates:
 def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
     """The features of one query after another, as they are described: (K, F) float64."""
     for line in range(len(found)):
-        one = Asked.of(found.take([line]), features.facts.usual, features.facts.now)
+        one = UserBatch.of(found.take([line]), features.facts.usual, features.facts.now)
         kept = found.rows[line][found.rows[line] >= 0]
         columns: list[Any] = []
         for source in features.sources:
@@ -85,7 +85,7 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
 
 @pytest.mark.parametrize("many", [False, True], ids=["now", "many times"])
 def test_a_source_says_of_some_items_what_it_says_of_all(world: World, given: Candidates, *, many: bool) -> None:
-    asked = Asked.of(at_many_times(given) if many else given, world.features.facts.usual, NOW)
+    asked = UserBatch.of(at_many_times(given) if many else given, world.features.facts.usual, NOW)
     rows: Rows = np.maximum(given.rows, 0)
     for source in world.features.sources:
         expected = np.take_along_axis(source.scores(asked), rows, axis=1)
@@ -112,7 +112,7 @@ def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads
     world: World, given: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng, width = np.random.default_rng(0), len(world.features.features)
-    asked = Asked.of(given, world.features.facts.usual, NOW)
+    asked = UserBatch.of(given, world.features.facts.usual, NOW)
     linear, w1, b1, w2 = (rng.normal(size=n).astype(np.float32) for n in [(width,), (width, 16), (16,), (16,)])
     head = NeuralHead(np.zeros(width, np.float32), np.ones(width, np.float32), linear, w1, b1, w2)
     stage = SecondStage(world.features, head, world.space.indexed, fewest=0, new_items=True)

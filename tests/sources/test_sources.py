@@ -12,7 +12,7 @@ from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.sources import Asked, Book, Neighbours, Popular, Recent, pooled, strongest
+from retrieval.ranking.sources import Neighbours, Popular, Recent, TrainingLog, UserBatch, pooled, strongest
 from retrieval.ranking.sources.pool import top_of
 from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, worth_of
 from retrieval.training.ranker_config import SourcesConfig
@@ -48,7 +48,7 @@ def test_what_is_stored_of_neighbours_is_what_some_item_says() -> None:
 def test_neighbours_score_as_the_matrix_they_are_of() -> None:
     rng = np.random.default_rng(0)
     dense = rng.normal(size=(6, 6)).astype(np.float32)
-    asked = Asked.after([history("ann", [0, 3, 4], [1, 5, 3]), history("bob", []), history("eve", [5], [5])])
+    asked = UserBatch.after([history("ann", [0, 3, 4], [1, 5, 3]), history("bob", []), history("eve", [5], [5])])
     counts = np.zeros((3, 6))
     counts[0, [0, 3, 4]] = [0.2 * 0.5 ** (2 / 2), 1.0 * 0.5 ** (1 / 2), 0.6]
     counts[2, 5] = 1.0
@@ -64,7 +64,7 @@ def test_only_the_strongest_are_kept_whatever_their_sign() -> None:
 
 def test_what_nobody_touched_is_not_known() -> None:
     source = replace(neighbours(np.ones((3, 3))), known=np.array([True, False, True]))
-    scores = source.scores(Asked.after([history("ann", [0])]))
+    scores = source.scores(UserBatch.after([history("ann", [0])]))
     assert np.isnan(scores[0]).tolist() == [False, True, False]
 
 
@@ -73,7 +73,7 @@ def test_neighbours_follow_their_items_when_rows_change() -> None:
     # Row 1 is deleted, row 2 put in again as row 4, and row 5 is new.
     kept = np.array([True, False, False, True, True, True])
     carried = neighbours(dense).carried(np.array([2, -1]), kept)
-    scores = carried.scores(Asked.after([history("ann", [1, 2])]))  # formerly rows 3 and 2
+    scores = carried.scores(UserBatch.after([history("ann", [1, 2])]))  # formerly rows 3 and 2
     expected = (0.2 * 0.5**0.5) * dense[3, [0, 3, 2]] + 0.2 * dense[2, [0, 3, 2]]
     np.testing.assert_allclose(scores[0, :3], expected, rtol=1e-5)
     assert np.isnan(scores[0, 3])
@@ -84,8 +84,8 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     items = ItemIds(ITEMS)
     pasts = histories(log, items)
     config = SourcesConfig(neighbours=len(items), regularisation=5.0)
-    source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, Book.of(pasts, len(items)))
-    asked = Asked.after(pasts)
+    source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
+    asked = UserBatch.after(pasts)
     mean = np.concatenate([past.weights for past in pasts]).mean()
     oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)
     best = oracle.recommend(asked.histories, 5, weights=[weights / mean for weights in asked.weights])
@@ -111,7 +111,7 @@ def test_what_comes_next_is_counted_by_hand() -> None:
 def test_recent_counts_the_last_days_and_nothing_that_came_later() -> None:
     pasts = [history("ann", [0, 1, 2], start=0), history("bob", [2, 0], start=2 * DAY)]
     source = learn_recent(pasts, 4, days=2.0)
-    asked = Asked([np.array([3])] * 3, [np.ones(1, np.float32)] * 3, np.array([0, 2 * DAY, 3 * DAY]))
+    asked = UserBatch([np.array([3])] * 3, [np.ones(1, np.float32)] * 3, np.array([0, 2 * DAY, 3 * DAY]))
     counts = [[1, 0, 0, 0], [0, 1, 2, 0], [1, 0, 2, 0]]
     np.testing.assert_allclose(source.scores(asked), np.log1p(counts), rtol=1e-6)
     read = Recent.read("recent", source.tensors())
@@ -124,7 +124,7 @@ def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
     first, second = (
         Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
     )
-    asked = Asked.after([history("ann", [0]), history("bob", [2])])
+    asked = UserBatch.after([history("ann", [0]), history("bob", [2])])
     found = pooled([first, second], asked, ItemIds([*"wxyz"]), 2, names=["ann", "bob"])
     assert found.rows.tolist() == [[1, 2, 3], [0, 1, 3]]
     np.testing.assert_allclose(found.scores, [[1, 0.5, 0.5], [1, 1, 0.5]])
@@ -145,13 +145,13 @@ def test_the_best_rows_are_those_of_a_full_sort() -> None:
 
 
 def test_a_book_knows_what_was_learned_from() -> None:
-    book = Book.of([history("ann", [0, 2]), history("bob", [1])], 4)
+    book = TrainingLog.of([history("ann", [0, 2]), history("bob", [1])], 4)
     assert book.holds([history("bob", [0, 1]), history("ann", [3]), history("eve", [0])]) == [("bob", 1)]
 
 
 def test_weights_and_times_fit_histories() -> None:
     with pytest.raises(ShapeError, match="weights, times and histories differ in length"):
-        Asked([np.array([1])], [np.ones(2, np.float32)], np.zeros(1, np.int64))
+        UserBatch([np.array([1])], [np.ones(2, np.float32)], np.zeros(1, np.int64))
 
 
 @pytest.mark.parametrize("rated", [True, False])
@@ -205,7 +205,7 @@ def test_neighbours_bring_up_what_is_said_for_and_nothing_else() -> None:
         "ease", rows, values, np.ones(count, np.bool_), 5.0, np.ones(1, np.float32), np.ones(1, np.float32)
     )
     histories = [rng.choice(count, size, replace=False) for size in (1, 4, 9)] + [np.empty(0, np.int64)]
-    asked = Asked(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))
+    asked = UserBatch(histories, [np.ones(len(one), np.float32) for one in histories], np.zeros(4, np.int64))
     allow = rng.random(count) < 0.7
     found = source.best(asked, histories, most, allow)
     for line, scores in enumerate(source.scores(asked)):

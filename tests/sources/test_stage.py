@@ -15,11 +15,11 @@ from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.ranking.sources import Asked, Book, Popular, Source, space_sources
+from retrieval.ranking.sources import Popular, Source, TrainingLog, UserBatch, space_sources
 from retrieval.ranking.taste_similarity import compared, tastes
-from retrieval.training.moments import moment_at
+from retrieval.training.moments import cutoff_at
 from retrieval.training.ranker.leak_checks import check_recall, recalls_of
 from retrieval.training.ranker.ranker import StageLearner
 from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, worth_of
@@ -50,8 +50,8 @@ def stage() -> SecondStage:
     return one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
 
 
-def asked(count: int = 20) -> Asked:
-    return Asked.after([past[:5] for past in PASTS[:count]])
+def asked(count: int = 20) -> UserBatch:
+    return UserBatch.after([past[:5] for past in PASTS[:count]])
 
 
 def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
@@ -100,7 +100,7 @@ def test_ranks_and_spreads_are_those_of_the_list(stage: SecondStage) -> None:
     names = list(map(str, stage.features.features))
     features = stage.features.of(found)[0]
     one = next(source for source in stage.features.sources if source.name == "popular")
-    logs = one.scores(Asked.of(found, 3.0, 0))[0, rows[0]]
+    logs = one.scores(UserBatch.of(found, 3.0, 0))[0, rows[0]]
     np.testing.assert_allclose(features[:, names.index("popular_z")], (logs - logs.mean()) / logs.std(), rtol=1e-4)
     order = (logs[:, None] < logs).sum(axis=1)
     np.testing.assert_allclose(features[:, names.index("popular_rank")], np.log1p(order), rtol=1e-5)
@@ -110,7 +110,7 @@ def test_ranks_and_spreads_are_those_of_the_list(stage: SecondStage) -> None:
 
 def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None:
     late = np.full(20, stage.features.facts.now)
-    both = Asked.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(PASTS[:20])])
+    both = UserBatch.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(PASTS[:20])])
     few = replace(stage, fewest=5)
     pool = few.pool(replace(both, times=late), ItemIds(ITEMS), 10)
     found, by_head = few.rerank(pool), stage.rerank(pool)
@@ -129,7 +129,7 @@ def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None
 
 
 def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
-    one = Asked([np.array([4, 2, 9])], [np.array([5, 1, 3], np.float32)], np.zeros(1, np.int64))
+    one = UserBatch([np.array([4, 2, 9])], [np.array([5, 1, 3], np.float32)], np.zeros(1, np.int64))
     recent = 0.5 ** (np.array([2, 1, 0]) / 15)
     liked, disliked = VECTORS[4] * 2 * recent[0], VECTORS[2] * 2 * recent[1]
     taste = VECTORS[[4, 2, 9]].T @ (recent * [5, 1, 3])
@@ -139,7 +139,7 @@ def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
 
 
 def test_facts_are_counted_by_hand() -> None:
-    facts = ItemFacts.of([PASTS[0]], COUNT)
+    facts = ItemStatistics.of([PASTS[0]], COUNT)
     row, weight = int(PASTS[0].rows[2]), float(PASTS[0].weights[2])
     usual = float(PASTS[0].weights.mean())
     when = np.array([PASTS[0].timestamps[2] + 86_400])
@@ -214,8 +214,8 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
 
 def test_a_source_that_has_seen_the_targets_is_named() -> None:
     def leaky(pasts: Sequence[History], space: ItemSpace) -> list[Source]:
-        seen = Popular("oracle", np.zeros(COUNT, np.float32), Book.of(PASTS, COUNT))
-        return [*space_sources(space, Book.of([], COUNT)), seen]
+        seen = Popular("oracle", np.zeros(COUNT, np.float32), TrainingLog.of(PASTS, COUNT))
+        return [*space_sources(space, TrainingLog.of([], COUNT)), seen]
 
     one = replace(learner(), learn=leaky)
     with pytest.raises(TrainingError, match=r"source 'oracle' has seen 120 of the interactions.*'u000'"):
@@ -226,7 +226,7 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
 
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     moment = moment_of(PASTS)
-    honest = learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT))
+    honest = learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT))
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
     with pytest.raises(TrainingError, match=r"source 'oracle' finds 0.90 .* 0.20 where it is judged"):
@@ -238,13 +238,13 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
     monkeypatch.setattr("retrieval.ranking.sources.pool.AT_ONCE", at_once)
     moment = moment_of(PASTS)
     sources: list[Source] = [
-        learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, Book.of([], COUNT)),
+        learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)),
         Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
     ]
     expected = np.zeros(2)
     for past, later in zip(moment.pasts, moment.wanted, strict=True):
         for place, source in enumerate(sources):
-            scores = np.nan_to_num(source.scores(Asked.after([past]))[0], nan=-1e9)
+            scores = np.nan_to_num(source.scores(UserBatch.after([past]))[0], nan=-1e9)
             scores[past.rows] = -np.inf
             best = set(np.argsort(-scores, kind="stable")[:20].tolist())
             expected[place] += np.mean([row in best for row in later.rows.tolist()]) / len(moment.pasts)
@@ -253,7 +253,7 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
 
 def test_moments_at_a_second_show_nothing_later() -> None:
     cut, end = 1_700_000_000 + 3600 * 2000, 1_700_000_000 + 3600 * 3000
-    moment = moment_at(PASTS, cut, end)
+    moment = cutoff_at(PASTS, cut, end)
     assert max(int(past.timestamps.max()) for past in moment.pasts if len(past)) < cut
     wanted = np.concatenate([later.timestamps for later in moment.wanted])
     assert cut <= wanted.min()
@@ -271,7 +271,7 @@ def test_every_source_says_the_same_in_a_batch(stage: SecondStage) -> None:
 
 
 def test_learned_sources_have_books() -> None:
-    book = Book.of(PASTS, COUNT)
+    book = TrainingLog.of(PASTS, COUNT)
     for source in (
         learn_ease("ease", PASTS, worth_of(PASTS)[1], 9, SMALL.sources, book),
         learn_next(PASTS, COUNT, SMALL.sources, book),

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.interactions.histories import History
-from retrieval.training.moments import Moment
+from retrieval.training.moments import Cutoff
 
 GROUPS, SIZE = 4, 10
 ITEMS = [f"i{row:02}" for row in range(GROUPS * SIZE)]
@@ -20,11 +20,11 @@ def drawn(users: int, each: int = 8, seed: int = 0) -> list[History]:
     return found
 
 
-def moment_of(pasts: list[History], share: float = 0.2) -> Moment:
+def moment_of(pasts: list[History], share: float = 0.2) -> Cutoff:
     """Cut each history back by a share, one item at least: what was before, and what came next."""
     ends = [len(past) - max(1, int(len(past) * share)) for past in pasts]
     cuts = list(zip(pasts, ends, strict=True))
-    return Moment.between([past[:end] for past, end in cuts], [past[end:] for past, end in cuts])
+    return Cutoff.between([past[:end] for past, end in cuts], [past[end:] for past, end in cuts])
 
 
 def table_of(pasts: list[History]) -> pa.Table:

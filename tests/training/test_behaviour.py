@@ -13,7 +13,7 @@ from indexing.errors import LeakError, TrainingError
 from retrieval.evaluation.baselines import EASE
 from retrieval.evaluation.splits.leaks import check_past_only
 from retrieval.evaluation.splits.splits import at_time
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity, touched
@@ -39,7 +39,7 @@ def log_of(users: int = 80, seed: int = 0, hidden: int = 0) -> Interactions:
 
 ITEMS = ItemIds([f"i{number:03}" for number in range(COUNT)])
 LINES = np.repeat(np.eye(GROUPS, dtype=np.float32), SIZE, axis=0) - 1 / GROUPS
-DESCRIBED = Described(LINES)
+DESCRIBED = FeatureMatrix(LINES)
 
 
 def test_low_rank_ease_is_the_svd_of_what_ease_predicts() -> None:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.features.tfidf import Lines, Words
 from retrieval.training.behaviour.cold_start import Target, learn_predictor, mean_apart
 
 COUNT = 90
 RNG = np.random.default_rng(0)
 DESCRIBED = RNG.normal(size=(COUNT, 3)).astype(np.float32)
-ITEMS = Described(DESCRIBED)
+ITEMS = FeatureMatrix(DESCRIBED)
 WANTED = np.stack([np.sin(2 * DESCRIBED[:, 0]), DESCRIBED[:, 1] * DESCRIBED[:, 2]], axis=1).astype(np.float64) + 3.0
 TRUST = RNG.uniform(0.5, 2.0, COUNT)
 
@@ -43,16 +43,16 @@ def test_with_all_items_as_landmarks_it_is_kernel_ridge_regression(regularisatio
 
 
 def test_what_counts_by_itself_is_part_of_the_kernel() -> None:
-    predictor = learn_predictor(Described(DESCRIBED, additive=1), [Target(WANTED, TRUST)], 1.0)
+    predictor = learn_predictor(FeatureMatrix(DESCRIBED, additive=1), [Target(WANTED, TRUST)], 1.0)
     expected = oracle(TRUST, WANTED, 1.0, additive=1)
-    np.testing.assert_allclose(predictor.predict(Described(DESCRIBED, additive=1)), expected, atol=2e-3)
+    np.testing.assert_allclose(predictor.predict(FeatureMatrix(DESCRIBED, additive=1)), expected, atol=2e-3)
     assert np.abs(expected - oracle(TRUST, WANTED, 1.0)).max() > 0.1
 
 
 def test_words_are_part_of_the_kernel() -> None:
     texts = [" ".join(RNG.choice(["red", "blue", "green", "grey", "black"], 2)) for _ in range(COUNT)]
     words = Words(("black", "blue", "green", "grey", "red"), np.ones(5, np.float32))
-    described = Described(DESCRIBED, 1, words.lines(texts))
+    described = FeatureMatrix(DESCRIBED, 1, words.lines(texts))
     wanted = WANTED + np.array([["red" in text, -("blue" in text)] for text in texts])
     predictor = learn_predictor(described, [Target(wanted, TRUST)], 1.0)
     expected = oracle(TRUST, wanted, 1.0, additive=1, words=described.words)
@@ -68,7 +68,7 @@ def test_what_counts_by_itself_is_learned_from_items_that_are_unlike_in_all_else
     wanted = [Target(year[:40, None].astype(np.float64), np.ones(40))]
     off = {}
     for additive in (0, 2):
-        known, new = (Described(some, additive) for some in (described[:40], described[40:]))
+        known, new = (FeatureMatrix(some, additive) for some in (described[:40], described[40:]))
         off[additive] = np.abs(learn_predictor(known, wanted, 1.0).predict(new)[:, 0] - year[40:]).mean()
     assert off[2] < 0.1 < 0.3 < off[0]
 
@@ -96,10 +96,10 @@ def test_a_straight_line_and_a_product_are_learned() -> None:
     rng = np.random.default_rng(1)
     described = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
     wanted = np.stack([described @ [1.0, 2.0, 0.0], described[:, 0] * described[:, 1]], axis=1)
-    predictor = learn_predictor(Described(described[:300]), [Target(wanted[:300], np.ones(300))], 1e-2)
+    predictor = learn_predictor(FeatureMatrix(described[:300]), [Target(wanted[:300], np.ones(300))], 1e-2)
     asked = np.clip(described[300:], -0.8, 0.8)  # at the edge there is less to go by
     expected = np.stack([asked @ [1.0, 2.0, 0.0], asked[:, 0] * asked[:, 1]], axis=1)
-    np.testing.assert_allclose(predictor.predict(Described(asked)), expected, atol=0.1)
+    np.testing.assert_allclose(predictor.predict(FeatureMatrix(asked)), expected, atol=0.1)
 
 
 def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
@@ -107,7 +107,7 @@ def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
     described = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
     wanted = (np.sin(3 * described[:, :1]) * described[:, 1:]).astype(np.float64)
     target = [Target(wanted, np.ones(2000))]
-    items = Described(described)
+    items = FeatureMatrix(described)
     first, again, other = (learn_predictor(items, target, 0.01, landmarks=60, seed=seed) for seed in (0, 0, 1))
     assert first.landmarks.shape == (60, 2)
     np.testing.assert_array_equal(first.weights, again.weights)
@@ -123,7 +123,7 @@ def test_the_usual_distance_is_that_of_all_pairs() -> None:
 @pytest.mark.parametrize("described", [np.zeros((20, 0)), np.ones((20, 4))], ids=["nothing", "all alike"])
 def test_where_descriptions_tell_nothing_apart_the_mean_is_predicted(described: np.ndarray) -> None:
     trust, wanted = TRUST[:20], WANTED[:20]
-    items = Described(described.astype(np.float32))
+    items = FeatureMatrix(described.astype(np.float32))
     found = learn_predictor(items, [Target(wanted, trust)], 1.0).predict(items)
     np.testing.assert_allclose(found, np.tile(np.average(wanted, axis=0, weights=trust), (20, 1)), rtol=1e-5)
 
@@ -132,10 +132,10 @@ def test_resemblance_is_what_distances_and_products_make_it_and_nothing_is_writt
     rng = np.random.default_rng(0)
     lines, others = (rng.normal(size=(count, 7)).astype(np.float32) for count in (9, 5))
     kept = lines.copy(), others.copy()
-    found = Described(lines, additive=2).resemblance(Described(others, additive=2), 0.3)
+    found = FeatureMatrix(lines, additive=2).resemblance(FeatureMatrix(others, additive=2), 0.3)
     apart = ((lines[:, None, :5].astype(np.float64) - others[None, :, :5]) ** 2).sum(axis=2)
     expected = np.exp(-0.3 * apart) + lines[:, 5:].astype(np.float64) @ others[:, 5:].T
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)  # single precision
     np.testing.assert_array_equal(lines, kept[0])
     np.testing.assert_array_equal(others, kept[1])
-    assert Described(lines, further=np.zeros(7, np.bool_)).shown is lines
+    assert FeatureMatrix(lines, further=np.zeros(7, np.bool_)).shown is lines

@@ -12,7 +12,7 @@ from retrieval.fitting.selection.search_bound import (
     STRENGTHS,
     Asked,
     blurred,
-    keeping_search,
+    bound_search_loss,
     own_queries,
     recalls,
 )
@@ -78,7 +78,7 @@ def test_queries_that_are_far_from_their_item_are_kept_too() -> None:
     before = captions.recall(fuse(items))
     assert 0.8 < before < 0.97
     assert captions.recall(adapter.apply(items)) < 0.95 * before
-    kept = keeping_search(adapter, items, 0.01)
+    kept = bound_search_loss(adapter, items, 0.01)
     assert 0 < kept.strength < 1
     assert captions.recall(kept.adapter.apply(items)) >= 0.98 * before
 
@@ -94,7 +94,7 @@ def test_it_is_as_strong_as_the_bound_allows() -> None:
         lost.append(max(before[name] - after for name, after in recalls(asked, vectors).items()))
     assert lost == sorted(lost, reverse=True)
     for bound, expected in ((1.0, 1.0), (lost[2] + 1e-9, STRENGTHS[2]), (-1.0, 0.0)):
-        kept = keeping_search(adapter, items, bound)
+        kept = bound_search_loss(adapter, items, bound)
         assert kept.strength == expected
         np.testing.assert_array_equal(kept.adapter.apply(items), adapter.softened(expected).apply(items))
         assert all(frozen - after <= max(bound, 0) for frozen, after in kept.search.values())

@@ -9,12 +9,12 @@ from indexing.arrays.vectors import unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation import evaluate
 from retrieval.fitting.selection.serving_weights import choose, choose_serving, served
-from retrieval.fitting.selection.validation import Judging
+from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import ALL_ALIKE, UserModel
-from retrieval.training.serving_trials import Trials, held, ndcg
+from retrieval.training.serving_trials import ServingTrials, held, ndcg
 from tests.test_behaviour import random_block
 
 DIM, ITEMS, LEAST = 5, 30, 2.5
@@ -46,25 +46,25 @@ def world(block: Behaviour) -> tuple[ItemSpace, list[History], list[History]]:
 def test_a_trial_is_what_is_served_and_judged(serving: dict[str, float], few: float) -> None:
     block = replace(random_block(), few=few)
     space, pasts, later = world(block)
-    judging = Judging(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
-    trials = Trials(space, pasts, [one.liked(LEAST) for one in later])
+    validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
+    trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
     for other in SERVINGS:  # whatever was tried before
         trials.values(served(block, other))
     tried = served(block, serving)
-    found = judging.recommend(replace(space, behaviour=tried), pasts, 20)
+    found = validation.recommend(replace(space, behaviour=tried), pasts, 20)
     np.testing.assert_allclose(trials.queries(tried), found.queries, rtol=1e-6, atol=1e-7)  # the same steps
     np.testing.assert_array_equal(trials.best(trials.queries(tried)), found.rows)
-    np.testing.assert_allclose(trials.values(tried), judging.values(found, later, "ndcg@20"), atol=1e-9)
+    np.testing.assert_allclose(trials.values(tried), validation.values(found, later, "ndcg@20"), atol=1e-9)
 
 
 def test_the_same_serving_is_chosen_as_by_retrieval_and_evaluation() -> None:
     block = random_block()
     space, pasts, later = world(block)
-    judging = Judging(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
-    trials = Trials(space, pasts, [one.liked(LEAST) for one in later])
+    validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
+    trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
     expected, value = choose(
-        lambda one: judging.values(
-            judging.recommend(replace(space, behaviour=served(block, one)), pasts, 20), later, "ndcg@20"
+        lambda one: validation.values(
+            validation.recommend(replace(space, behaviour=served(block, one)), pasts, 20), later, "ndcg@20"
         )
     )
     _, serving, best = choose_serving(block, trials.values)
@@ -80,8 +80,8 @@ def test_ndcg_is_that_of_evaluation_for_lists_that_end_early_and_more_wanted_tha
     rows[4, 7:] = -1
     rows[5] = -1
     wanted = [rng.choice(40, rng.integers(1, 31), replace=False) for _ in pasts]
-    judging = Judging(items, (), 10)
-    blank = judging.recommend(replace(space, indexed=space.indexed[:40]), [past[:0] for past in pasts], 20)
+    validation = Validation(items, (), 10)
+    blank = validation.recommend(replace(space, indexed=space.indexed[:40]), [past[:0] for past in pasts], 20)
     found = replace(blank, rows=rows, scores=np.where(rows >= 0, -np.arange(20.0), -np.inf).astype(np.float32))
     expected = evaluate(found, [[items[row] for row in one] for one in wanted], measures=["ndcg@20"])
     np.testing.assert_allclose(ndcg(rows, wanted, 40), expected.per_query["ndcg@20"], atol=1e-9)

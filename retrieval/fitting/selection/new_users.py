@@ -17,7 +17,7 @@ MOST_OTHERS = 20_000  # who are then learned from
 
 
 @dataclass(frozen=True)
-class Newcomers:
+class HeldOutUsers:
     """Users after the first few things they did.
 
     Attributes:
@@ -29,14 +29,14 @@ class Newcomers:
     wanted: list[History]
 
     @classmethod
-    def of(cls, pasts: Sequence[History], least: float) -> "Newcomers | None":
+    def of(cls, pasts: Sequence[History], least: float) -> "HeldOutUsers | None":
         """Take those who liked something of what came next; None when they are too few to judge by."""
         cuts = [(past[:first], past[first : first + NEXT]) for n, past in enumerate(pasts) for first in [1 + n % SHORT]]
         some = [(begun, wanted) for begun, wanted in cuts if len(wanted.liked(least))]
         return cls([begun for begun, _ in some], [wanted for _, wanted in some]) if len(some) >= FEWEST else None
 
 
-def apart(pasts: Sequence[History]) -> tuple[list[History], list[History]]:
+def hold_out_users(pasts: Sequence[History]) -> tuple[list[History], list[History]]:
     """Part users into others, 20,000 at most, and a tenth who are to be new, 20 to 2,000.
 
     Nobody is left out where that would be more than a quarter.

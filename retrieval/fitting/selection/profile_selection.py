@@ -18,7 +18,7 @@ from retrieval.features.column_encoders import columns_of
 from retrieval.fitting.selection.behaviour_selection import MEASURE, MOST_SCORES
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.profile_model import ProfileModel
 from retrieval.training.one_standard_error import clearly_better, first_as_good
 from retrieval.training.profile_model import FEWEST, FOLDS, Doubles, first_tastes, fitted_taste, profiled
 
@@ -44,7 +44,7 @@ class NewUsers(NamedTuple):
 
 def choose_profile_taste(
     profiles: Profiles, pasts: Sequence[History], items: Vectors, item_ids: ItemIds, least: float = 0.0
-) -> tuple[ProfileTaste, NewUsers]:
+) -> tuple[ProfileModel, NewUsers]:
     """Learn what profiles say, and how much that should count.
 
     Args:

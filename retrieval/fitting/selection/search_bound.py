@@ -69,7 +69,7 @@ class Softened:
         return {"strength": self.strength, "search_recall@10": search}
 
 
-def keeping_search(adapter: Adapter, items: ModalityVectors, most_lost: float) -> Softened:
+def bound_search_loss(adapter: Adapter, items: ModalityVectors, most_lost: float) -> Softened:
     """Soften an adapter until it costs no kind of search more than was named.
 
     Args:

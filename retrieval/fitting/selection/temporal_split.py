@@ -15,7 +15,7 @@ FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Cut:
+class TemporalSplit:
     """One user's history cut in time, oldest first.
 
     Attributes:
@@ -34,7 +34,7 @@ class Cut:
         return self.early.joined(self.middle)
 
 
-def cut(pasts: Sequence[History], way: Way) -> list[Cut]:
+def temporal_split(pasts: Sequence[History], way: Way) -> list[TemporalSplit]:
     """Cut histories.
 
     Args:
@@ -58,13 +58,13 @@ def cut(pasts: Sequence[History], way: Way) -> list[Cut]:
     return [_by_time(past, float(middle), float(last)) for past in pasts]
 
 
-def cut_at(past: History, time: int) -> Cut:
+def split_at(past: History, time: int) -> TemporalSplit:
     """Cut one history after a time in seconds since 1970: what came later decides, nothing is in the middle."""
     first = len(past) - len(past.after(time))
-    return Cut(past[:first], past[first:first], past[first:])
+    return TemporalSplit(past[:first], past[first:first], past[first:])
 
 
-def cut_since(pasts: Sequence[History], time: int) -> list[Cut]:
+def split_since(pasts: Sequence[History], time: int) -> list[TemporalSplit]:
     """Cut histories at a time in seconds since 1970, and again in the middle of all that came later.
 
     What came later is cut at the same moment for everybody, so that half of it, or a little less, is in the middle.
@@ -79,14 +79,14 @@ def cut_since(pasts: Sequence[History], time: int) -> list[Cut]:
     return [_by_time(past, time + 1, moment) for past in pasts]
 
 
-def _by_place(past: History) -> Cut:
+def _by_place(past: History) -> TemporalSplit:
     length = len(past)
     if length < FEWEST:
-        return Cut(past, past[length:], past[length:])
+        return TemporalSplit(past, past[length:], past[length:])
     last = -(-length // 10)
-    return Cut(past[: length - 2 * last], past[length - 2 * last : length - last], past[length - last :])
+    return TemporalSplit(past[: length - 2 * last], past[length - 2 * last : length - last], past[length - last :])
 
 
-def _by_time(past: History, middle: float, last: float) -> Cut:
+def _by_time(past: History, middle: float, last: float) -> TemporalSplit:
     first, second = np.searchsorted(past.timestamps, [middle, last], side="left").tolist()
-    return Cut(past[:first], past[first:second], past[second:])
+    return TemporalSplit(past[:first], past[first:second], past[second:])

@@ -13,7 +13,7 @@ from indexing.index.search import retrieve_tastes
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.statistics import bootstrap_intervals
-from retrieval.fitting.selection.temporal_split import Cut
+from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 
@@ -45,7 +45,7 @@ class Gain(NamedTuple):
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-def why_few(pasts: Sequence[History], least: float) -> str:
+def why_too_few(pasts: Sequence[History], least: float) -> str:
     """Say why few users have something that they liked before and after a cut; empty where nothing stands out."""
     weights = np.concatenate([past.weights for past in pasts]) if pasts else np.zeros(0, np.float32)
     short, told = sum(len(past.liked(least)) < 2 for past in pasts), []
@@ -60,7 +60,7 @@ def why_few(pasts: Sequence[History], least: float) -> str:
 
 
 @dataclass(frozen=True)
-class Judging:
+class Validation:
     """Exact search for users, and what it is worth.
 
     Attributes:
@@ -71,7 +71,7 @@ class Judging:
     """
 
     items: ItemIds
-    cuts: Sequence[Cut]
+    cuts: Sequence[TemporalSplit]
     depth: int
     least: float = 0.0
 

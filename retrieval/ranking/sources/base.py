@@ -12,13 +12,13 @@ from indexing.errors import ShapeError
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.item_space import AskedApart, ItemSpace
-from retrieval.models.profile_model import ProfileTaste
+from retrieval.models.item_space import ItemSpace, QueryParts
+from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import UserModel
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class UserBatch:
     """Users who ask.
 
     Attributes:
@@ -34,7 +34,7 @@ class Asked:
     times: NDArray[np.int64]
     new: Vectors | None = None
     idle: Vectors | None = None
-    _queries: dict[ItemSpace, AskedApart] = field(init=False, repr=False, default_factory=dict)
+    _queries: dict[ItemSpace, QueryParts] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(map(len, self.weights)) != list(map(len, self.histories)) or len(self.times) != len(self.histories):
@@ -46,11 +46,11 @@ class Asked:
     def __len__(self) -> int:
         return len(self.histories)
 
-    def __getitem__(self, part: slice) -> "Asked":
+    def __getitem__(self, part: slice) -> "UserBatch":
         new, idle = (None if one is None else one[part] for one in (self.new, self.idle))
-        return Asked(self.histories[part], self.weights[part], self.times[part], new, idle)
+        return UserBatch(self.histories[part], self.weights[part], self.times[part], new, idle)
 
-    def of_space(self, space: ItemSpace) -> AskedApart:
+    def of_space(self, space: ItemSpace) -> QueryParts:
         """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
         if space not in self._queries:
             asked = space if self.idle is None else space.for_returning
@@ -58,19 +58,19 @@ class Asked:
         return self._queries[space]
 
     @classmethod
-    def after(cls, pasts: Sequence[History]) -> "Asked":
+    def after(cls, pasts: Sequence[History]) -> "UserBatch":
         """Ask just after the last of what each user did."""
         times = [int(past.timestamps[-1]) if len(past) else 0 for past in pasts]
         return cls([past.rows for past in pasts], [past.weights for past in pasts], np.array(times, np.int64))
 
     @classmethod
-    def visiting(cls, pasts: Sequence[History], now: int) -> "Asked":
+    def visiting(cls, pasts: Sequence[History], now: int) -> "UserBatch":
         """Ask at one time, in the visit in which each did the last."""
         times = np.full(len(pasts), now, np.int64)
         return cls([past.rows for past in pasts], [past.weights for past in pasts], times)
 
     @classmethod
-    def of(cls, candidates: Candidates, usual: float, now: int) -> "Asked":
+    def of(cls, candidates: Candidates, usual: float, now: int) -> "UserBatch":
         """Ask what candidates were made for.
 
         Args:
@@ -82,21 +82,21 @@ class Asked:
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
         return cls(candidates.histories, weights, times, candidates.new, candidates.idle)
 
-    def liking(self, users: UserModel | None) -> "Asked":
+    def liking(self, users: UserModel | None) -> "UserBatch":
         """Give what each liked, with how much each counts in place of its weight."""
         if users is None:
             return self
         histories, weights = users.liked_of(self.histories, self.weights)
         return replace(self, histories=histories, weights=weights or [])
 
-    def knowing(self, taste: ProfileTaste | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "Asked":
+    def knowing(self, taste: ProfileModel | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "UserBatch":
         """Let each, by name, ask with their profile, if there are profiles and what reads them."""
         if taste is None or profiles is None:
             return self
         return replace(self, new=taste.queries(taste.table(profiles.of(user_ids))))
 
 
-class Book(NamedTuple):
+class TrainingLog(NamedTuple):
     """What was learned from: which interactions, told apart by user and item.
 
     Attributes:
@@ -110,7 +110,7 @@ class Book(NamedTuple):
     items: int
 
     @classmethod
-    def of(cls, pasts: Sequence[History], count: int) -> "Book":
+    def of(cls, pasts: Sequence[History], count: int) -> "TrainingLog":
         """Enter all that users did."""
         users = tuple(past.user_id for past in pasts)
         pairs = [place * count + past.rows for place, past in enumerate(pasts)]
@@ -137,11 +137,11 @@ class Source(Protocol):
         ...
 
     @property
-    def book(self) -> Book | None:
+    def book(self) -> TrainingLog | None:
         """What it was learned from; None where that is no longer known, as of one that was stored."""
         ...
 
-    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, higher is better; NaN for items that it does not know.
 
         Args:

@@ -13,7 +13,7 @@ from indexing.arrays.ragged import products
 from indexing.arrays.types import Rows, Vectors
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.sources.base import Asked, Book
+from retrieval.ranking.sources.base import TrainingLog, UserBatch
 
 WHOLE, CONTENT, ATTENTION, EARLY, PROFILE = "retrieval", "content", "attention", "early", "profile"
 TOWERS = ("closed", "next_items")
@@ -35,10 +35,10 @@ class SpaceSource:
     name: str
     space: ItemSpace
     part: slice
-    book: Book | None = None
+    book: TrainingLog | None = None
     asks: Literal["served", "alone", "attention", "new"] = "served"
 
-    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
         if rows is not None:
             return scored([self], asked, rows)[:, 0]
@@ -51,7 +51,7 @@ class SpaceSource:
         single = self.part.stop - self.part.start == 1
         return np.ascontiguousarray(self.space.indexed[:, self.part.start]) if single else None
 
-    def queries(self, asked: Asked) -> Vectors:
+    def queries(self, asked: UserBatch) -> Vectors:
         """Give what users ask the part with, (B, d) float32."""
         queries: Vectors = getattr(asked.of_space(self.space), self.asks)
         return queries[:, self.part]
@@ -70,7 +70,7 @@ def users_of_space(sources: Iterable[object]) -> UserModel | None:
     return next((source.space.users for source in sources if isinstance(source, SpaceSource)), None)
 
 
-def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
+def scored(sources: Sequence[SpaceSource], asked: UserBatch, rows: Rows) -> Vectors:
     """Give the scores of S sources over the same vectors, each of which is read once: (B, S, K) float32.
 
     Args:
@@ -90,7 +90,7 @@ def scored(sources: Sequence[SpaceSource], asked: Asked, rows: Rows) -> Vectors:
     return found
 
 
-def space_sources(space: ItemSpace, book: Book | None = None) -> tuple[SpaceSource, ...]:
+def space_sources(space: ItemSpace, book: TrainingLog | None = None) -> tuple[SpaceSource, ...]:
     """Give what is served, then each tower, attention if there is one, content, popularity, and profiles if they speak.
 
     Popularity is that with those who begin, and is foretold of items that nobody has met.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays.ragged import ages, lengths_of
 from indexing.arrays.types import Mask, Rows, Vectors
-from retrieval.ranking.sources.base import Asked, Book, renumbered
+from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
 
 Doubles = NDArray[np.float64]
 _NONE = np.empty(0)
@@ -43,9 +43,9 @@ class Neighbours:
     half_life: float
     levels: Vectors
     worth: Vectors
-    book: Book | None = None
+    book: TrainingLog | None = None
 
-    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows, NaN for unknown items; see `Source`."""
         if rows is not None:
             of_rows: Vectors = said([self], asked, rows)[0]
@@ -60,7 +60,7 @@ class Neighbours:
         found[:, :-1][:, ~self.known] = np.nan
         return found[:, :-1]
 
-    def best(self, asked: Asked, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
+    def best(self, asked: UserBatch, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
         """Give what is said for most, of what anything is said for: (B, most) int64, the best first, -1 pads.
 
         Args:
@@ -84,7 +84,7 @@ class Neighbours:
             found[line, : len(order)] = some[order]
         return found
 
-    def counts(self, asked: Asked) -> Doubles:
+    def counts(self, asked: UserBatch) -> Doubles:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
         lengths = lengths_of(asked.histories)
         counts: Doubles = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
@@ -126,7 +126,7 @@ class _Users(NamedTuple):
     wanted: NDArray[np.int64]
 
 
-def said(sources: Sequence[Neighbours], asked: Asked, rows: Rows) -> Vectors:
+def said(sources: Sequence[Neighbours], asked: UserBatch, rows: Rows) -> Vectors:
     """Sum up what S sources over the same N items say for K items of each of B users: (S, B, K) float32.
 
     Args:

@@ -8,7 +8,7 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
-from retrieval.ranking.sources.base import Asked, Source
+from retrieval.ranking.sources.base import Source, UserBatch
 from retrieval.ranking.sources.inner_product import users_of_space
 from retrieval.ranking.sources.item_neighbours import Neighbours
 
@@ -18,7 +18,7 @@ BLOCK, AT_ONCE = 256, 2**24  # users whose scores of all items are in memory at 
 
 def pooled(
     sources: Sequence[Source],
-    asked: Asked,
+    asked: UserBatch,
     items: ItemIds,
     each: int,
     *,
@@ -71,7 +71,7 @@ def pooled(
 
 def tops(
     sources: Sequence[Source],
-    asked: Asked,
+    asked: UserBatch,
     exclude: Sequence[Rows],
     each: int,
     items: int,
@@ -85,7 +85,7 @@ def tops(
         yield part, np.stack([_best(source, users, exclude[part], each, allow) for source in sources], axis=2)
 
 
-def _best(source: Source, users: Asked, exclude: Sequence[Rows], most: int, allow: Mask | None) -> Rows:
+def _best(source: Source, users: UserBatch, exclude: Sequence[Rows], most: int, allow: Mask | None) -> Rows:
     if isinstance(source, Neighbours):
         return source.best(users, exclude, most, allow)
     return top_of(source.scores(users), exclude, most, allow)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays.types import Rows, Vectors
-from retrieval.ranking.sources.base import Asked, Book, renumbered
+from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
 
 _DAY = 86_400
 
@@ -24,9 +24,9 @@ class Popular:
 
     name: str
     logs: Vectors
-    book: Book | None = None
+    book: TrainingLog | None = None
 
-    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
         if rows is not None:
             return self.logs.take(rows)
@@ -65,10 +65,10 @@ class Recent:
     rows: Rows
     count: int
     days: float
-    book: Book | None = None
+    book: TrainingLog | None = None
     _last: dict[tuple[int, int], Vectors] = field(init=False, repr=False, default_factory=dict)
 
-    def scores(self, asked: Asked, rows: Rows | None = None) -> Vectors:
+    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; what was done in the second in which a user asks counts."""
         moments, line = np.unique(asked.times, return_inverse=True)
         ends = np.searchsorted(self.times, moments, side="right")

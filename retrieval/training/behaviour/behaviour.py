@@ -9,10 +9,10 @@ import numpy as np
 
 from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.errors import TrainingError
-from retrieval.features.feature_matrix import Described
+from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import BLOCK, Predictor
+from retrieval.models.cold_start import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import learn_attention
 from retrieval.training.behaviour.cold_start import Target, learn_predictor
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
@@ -63,7 +63,7 @@ class _Learned(NamedTuple):
 
 def learn_behaviour(
     pasts: Sequence[History],
-    described: Described,
+    described: FeatureMatrix,
     config: BehaviourConfig | None = None,
     progress: Callable[[int, NextItems], None] | None = None,
     *,
@@ -138,7 +138,7 @@ def _popular(pasts: Sequence[History], warm: Rows, count: int, config: Behaviour
 
 
 def _blended(
-    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: Described, predictor: Predictor
+    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: FeatureMatrix, predictor: ColdStartModel
 ) -> Vectors:
     """Give each number of an item as far as it is its own, and the rest as predicted: (N, R + C) float32."""
     blended = np.empty((len(described), len(predictor.offset)), np.float32)
@@ -159,7 +159,7 @@ def _known(sides: Sequence[_Side], confidence: Doubles) -> Doubles:
     return np.concatenate([*columns, confidence[:, None], *told], axis=1)
 
 
-def _scaled(predictor: Predictor, scale: float, columns: int) -> Predictor:
+def _scaled(predictor: ColdStartModel, scale: float, columns: int) -> ColdStartModel:
     """Scale the first so many columns of what is predicted."""
     factors = np.ones(len(predictor.offset), np.float32)
     factors[:columns] = scale

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from indexing.arrays.types import Rows, Vectors
-from retrieval.features.feature_matrix import Described
-from retrieval.models.cold_start import BLOCK, Predictor
+from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.models.cold_start import BLOCK, ColdStartModel
 from retrieval.training.behaviour.ease import Doubles
 
 MOST_LANDMARKS = 2_000  # a matrix of so many lines is decomposed, and one solved for each trust
@@ -22,12 +22,12 @@ class Target(NamedTuple):
 
 
 def learn_predictor(
-    described: Described,
+    described: FeatureMatrix,
     targets: Sequence[Target],
     regularisation: float,
     landmarks: int = MOST_LANDMARKS,
     seed: int = 0,
-) -> Predictor:
+) -> ColdStartModel:
     """Predict all targets side by side, from resemblance to items of which something is known.
 
     With as many landmarks as such items it is kernel ridge regression; with fewer, drawn at random, what comes nearest
@@ -54,14 +54,16 @@ def learn_predictor(
     basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
     additive, nothing = described.additive, np.zeros(basis.shape[1], np.float32)
     by_word = None if words is None else words.T @ basis
-    features = Predictor(marks.lines, nearness, basis, nothing, additive, by_word)
+    features = ColdStartModel(marks.lines, nearness, basis, nothing, additive, by_word)
     weights = np.empty((len(known), sum(target.wanted.shape[1] for target in targets)), np.float32)
     offset = np.empty(weights.shape[1], np.float32)
     groups = _alike_in_trust(targets)
     solved = _ridges(described, features, [target for _, target in groups], regularisation)
     for (columns, _), (mean, slope) in zip(groups, solved, strict=True):
         weights[:, columns], offset[columns] = basis @ slope, mean
-    return Predictor(marks.lines, nearness, weights, offset, additive, None if words is None else words.T @ weights)
+    return ColdStartModel(
+        marks.lines, nearness, weights, offset, additive, None if words is None else words.T @ weights
+    )
 
 
 def mean_apart(described: Vectors) -> float:
@@ -91,7 +93,7 @@ def _alike_in_trust(targets: Sequence[Target]) -> list[tuple[list[int], Target]]
 
 
 def _ridges(
-    described: Described, features: Predictor, targets: Sequence[Target], regularisation: float
+    described: FeatureMatrix, features: ColdStartModel, targets: Sequence[Target], regularisation: float
 ) -> list[tuple[Doubles, Doubles]]:
     """Give offset (R,) and weights (K, R) of a weighted ridge regression with a free offset for each target.
 

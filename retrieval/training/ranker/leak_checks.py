@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexing.arrays.ragged import lengths_of
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
-from retrieval.ranking.sources import Asked, Book, Source, tops
+from retrieval.ranking.sources import Source, TrainingLog, UserBatch, tops
 from retrieval.training.serving_trials import held
 
 DEPTH = 20
@@ -21,10 +21,10 @@ def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
     Raises:
         TrainingError: Naming the source, for one that was, or that does not say what it was learned from.
     """
-    checked = list[Book]()
+    checked = list[TrainingLog]()
     for source in sources:
         if source.book is None:
-            raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a Book")
+            raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a TrainingLog")
         if any(source.book is book for book in checked):
             continue
         checked.append(source.book)
@@ -39,7 +39,7 @@ def recalls_of(
     sources: Sequence[Source], pasts: Sequence[History], wanted: Sequence[History], items: int
 ) -> NDArray[np.float64]:
     """Give for each source the mean share of what each user did next that is among its first 20 of so many items."""
-    asked = Asked.after(pasts)
+    asked = UserBatch.after(pasts)
     found = np.empty((len(sources), len(pasts)))
     for part, rows in tops(sources, asked, asked.histories, DEPTH, items):
         later = [history.rows for history in wanted[part]]

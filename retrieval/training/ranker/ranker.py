@@ -16,10 +16,10 @@ from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import StageFeatures
 from retrieval.ranking.heads import ScoringHead
-from retrieval.ranking.item_statistics import ItemFacts
+from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Source, pooled
-from retrieval.training.moments import Moment
+from retrieval.training.moments import Cutoff
 from retrieval.training.ranker.leak_checks import check_books
 from retrieval.training.ranker.neural_head import Examples, train_neural_head
 from retrieval.training.ranker.sources import learn_sources
@@ -65,9 +65,9 @@ class StageLearner:
         liked = (past.counted_by(space.users) for past in pasts)
         some = [past for past in liked if len(past)]
         sources = self.learn(some, space) if self.learn else learn_sources(some, space, self.config.sources)
-        return StageFeatures(sources, self.views, ItemFacts.of(some, len(self.items)))
+        return StageFeatures(sources, self.views, ItemStatistics.of(some, len(self.items)))
 
-    def examples(self, moment: Moment, features: StageFeatures | None = None) -> Examples:
+    def examples(self, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
         """Learn from what was before a moment, and label the candidates by what came next.
 
         Args:

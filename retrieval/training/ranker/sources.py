@@ -10,7 +10,7 @@ from indexing.arrays.types import Rows, Vectors
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import ALL_ALIKE
-from retrieval.ranking.sources import Book, Neighbours, Popular, Recent, Source, space_sources, strongest
+from retrieval.ranking.sources import Neighbours, Popular, Recent, Source, TrainingLog, space_sources, strongest
 from retrieval.training.behaviour.behaviour import levels_of, touched
 from retrieval.training.behaviour.ease import Doubles, ease
 from retrieval.training.ranker_config import SourcesConfig
@@ -31,7 +31,7 @@ def learn_sources(
     """
     config = config or SourcesConfig()
     count = len(space.indexed)
-    book, (_, worth) = Book.of(pasts, count), worth_of(pasts)
+    book, (_, worth) = TrainingLog.of(pasts, count), worth_of(pasts)
     liked = (worth >= 1).astype(np.float32)
     lately = learn_ease("ease", pasts, worth, config.half_life, config, book)
     if np.array_equal(liked, worth):  # as where weights are all alike: the same matrix
@@ -50,7 +50,7 @@ def learn_sources(
 
 
 def learn_ease(
-    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, book: Book
+    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, book: TrainingLog
 ) -> Neighbours:
     """Keep the strongest weights of EASE.
 
@@ -78,7 +78,9 @@ def learn_ease(
     return Neighbours(name, rows, values, known, half_life, levels, worth, book)
 
 
-def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book: Book | None = None) -> Neighbours:
+def learn_next(
+    pasts: Sequence[History], count: int, config: SourcesConfig, book: TrainingLog | None = None
+) -> Neighbours:
     """Count what comes soon after an item, nearer ones more, against how common both are."""
     levels, worth = worth_of(pasts)
     keys: NDArray[np.int64] = np.empty(0, np.int64)
@@ -95,7 +97,7 @@ def learn_next(pasts: Sequence[History], count: int, config: SourcesConfig, book
     return Neighbours("next", rows, values, counts > config.doubt, 2.0, levels, np.ones_like(levels), book)
 
 
-def learn_recent(pasts: Sequence[History], count: int, days: float, book: Book | None = None) -> Recent:
+def learn_recent(pasts: Sequence[History], count: int, days: float, book: TrainingLog | None = None) -> Recent:
     """Keep what was done in the order of time."""
     times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
     rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
