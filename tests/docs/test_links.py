@@ -58,3 +58,12 @@ def test_pages_that_are_named_in_code_exist() -> None:
     }
     assert len(named) >= 8
     assert {name: where for name, where in named.items() if not (ROOT / name).exists()} == {}
+
+
+def test_every_page_is_on_the_list_of_shelves() -> None:
+    listed = LINK.findall((ROOT / "docs" / "README.md").read_text())
+    shelves = [
+        path.relative_to(ROOT / "docs") for path in (ROOT / "docs").glob("*/*.md") if path.parent.name != "decisions"
+    ]
+    assert len(shelves) >= 20
+    assert [str(path) for path in sorted(shelves) if str(path) not in listed] == []
