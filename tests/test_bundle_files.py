@@ -257,10 +257,10 @@ def test_nothing_is_left_in_a_folder_that_is_no_bundle(tmp_path: Path, verb: int
 
 def test_a_curve_into_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
     from indexing.errors import InputError
-    from retrieval.cli.display.drawing import write_drawing
+    from retrieval.cli.display.curves import check_format
 
     with pytest.raises(InputError, match="there is no folder"):
-        write_drawing(tmp_path / "no" / "curve.svg", "", 1, lambda _: None)
+        check_format(tmp_path / "no" / "curve.html")
     assert list(tmp_path.iterdir()) == []
 
 

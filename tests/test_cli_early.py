@@ -52,7 +52,6 @@ def log(path: Path, weight: str = "5", strange: Sequence[str] = ()) -> None:
         (["build", "items.parquet", "--out", "new", "--min-recall", "7"], "min_recall is 7.0"),
         (["build", "items.parquet", "--out", "new", "--max-index-memory", "7q"], "'7q' is no amount of memory"),
         (["build", "items.parquet", "--out", "new", "--batch-size", "0"], "batch_size is 0"),
-        (["evaluate", "bundle", "log.csv", "--html", "x.html", "--projection", "tsne"], "--projection"),
         (["evaluate", "bundle", "log.csv", "--html", "x.csv"], "x.csv is to be a .html file"),
         (["evaluate", "bundle", "log.csv", "--save", "x.parquet"], "x.parquet is to be a .json file"),
         (["evaluate", "bundle", "log.csv", "--metrics-out", "x"], "x is to be a .json file"),

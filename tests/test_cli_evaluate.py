@@ -186,17 +186,3 @@ def test_two_evaluations_are_compared(
     assert json.loads(run("compare", a, b, "--json")[1])["rows"][0]["p_corrected"] == 0.03
     code, _, err = run("compare", a, "nothing.json")
     assert (code, err) == (1, "commonspace: nothing.json: there is no such file\n")
-
-
-def test_a_map_that_cannot_be_drawn_is_refused_before_any_work(
-    shop: Shop, log: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = shop.retriever.bundle.root
-    assert run("evaluate", bundle, log, *SPLIT, "--projection", "umap")[::2] == (
-        2,
-        "commonspace: --projection goes with --html\n",
-    )
-    monkeypatch.setattr("indexing.errors.find_spec", lambda _: None)
-    monkeypatch.setattr("retrieval.cli.evaluate.parts_of", lambda *_: pytest.fail("the log was read"))
-    code, _, err = run("evaluate", bundle, log, *SPLIT, "--projection", "umap", "--html", tmp_path / "page.html")
-    assert (code, err) == (1, 'commonspace: umap cannot be imported: pip install "commonspace[map]"\n')

@@ -51,7 +51,7 @@ def bundle(shop: Path, tmp_path: Path) -> Path:
 
 def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:
     given = ("fit", bundle, shop / "first.parquet", "--config", shop / "settings.json")
-    code, out, err = run(*given, "--loss-curve", tmp_path / "losses.svg")
+    code, out, err = run(*given, "--loss-curve", tmp_path / "losses.html")
     assert (code, err) == (0, "")  # nothing of progress where nobody looks at a terminal
     manifest = Bundle.open(bundle).manifest
     losses = manifest.learned["training"]["behaviour"]["train"]
@@ -65,7 +65,7 @@ def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Pat
     ]
     assert "Published generation" in out
     assert manifest.generation in out
-    drawn = (tmp_path / "losses.svg").read_text()
+    drawn = (tmp_path / "losses.html").read_text()
     assert ">behaviour<" in drawn
     assert ">learned from<" in drawn
     assert run("info", bundle, "--loss-curve", tmp_path / "again.html")[0] == 0
@@ -157,18 +157,18 @@ def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.Monkey
 
 
 def test_losses_that_are_not_there_cannot_be_drawn(bundle: Path, run: Run, tmp_path: Path) -> None:
-    code, _, err = run("info", bundle, "--loss-curve", tmp_path / "losses.svg")
+    code, _, err = run("info", bundle, "--loss-curve", tmp_path / "losses.html")
     assert code == 1
     assert "was learned in passes; there are no losses to draw" in err
     code, _, err = run("fit", bundle, "sample", "--loss-curve", tmp_path / "losses.pdf")
     assert code == 2
     assert "cannot be written as 'losses.pdf'" in err
     held = {"adapter": {"train": [3.0, 2.0], "valid": [3.5, 2.5, 2.6], "best": 1}, "reranker": {"head": "trees"}}
-    write_losses(held, tmp_path / "losses.svg", "shop")
-    drawn = (tmp_path / "losses.svg").read_text()
-    for shown in (">adapter<", ">held out<", ">kept<"):
+    write_losses(held, tmp_path / "losses.html", "shop")
+    drawn = (tmp_path / "losses.html").read_text()
+    for shown in ("<bdi>adapter</bdi>: loss", "<title>learned from</title>", "<title>held out</title>"):
         assert shown in drawn
-    assert ">reranker<" not in drawn
+    assert "reranker" not in drawn
 
 
 def test_a_fit_ends_in_a_sentence_and_a_refused_one_in_another_with_exit_code_3(

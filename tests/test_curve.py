@@ -1,5 +1,6 @@
 """The curve of an index shows what its build measured."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
-from indexing.errors import InputError, MissingExtraError
+from indexing.errors import InputError
 from retrieval.cli import main
 from retrieval.cli.display.curves import write_curve
-from retrieval.evaluation.report.figures import curves
+from retrieval.evaluation.report.figures import LEFT, TALL, TOP, WIDE, curve_panel, curves, loss_panel
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -36,42 +37,51 @@ def test_what_another_effort_beats_in_both_is_left_out() -> None:
     }
 
 
-@pytest.mark.parametrize("ending", ["html", "svg", "png"])
-def test_files(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"curve.{ending}"
+def test_the_page_draws_every_family_the_one_in_use_thick(tmp_path: Path) -> None:
+    path = tmp_path / "curve.html"
     write_curve(section(), path, "a <shop>")
-    data = path.read_bytes()
-    if ending == "png":
-        assert data.startswith(b"\x89PNG")
-        return
-    for shown in (
-        b"recall@10",
-        b"queries/s",
-        b"flat fp32",
-        b"ivf pq4 + fp16",
-        b">text<",
-        b">image<",
-        b"a &lt;shop&gt;",
-    ):
-        assert shown in data
-    assert data.startswith(b"<!doctype html>" if ending == "html" else b"<?xml")
+    page = path.read_text()
+    assert page.startswith("<!doctype html>")
+    for shown in ("recall@10", "queries/s", "flat fp32", "ivf pq4 + fp16", ">text<", ">image<", "a &lt;shop&gt;"):
+        assert shown in page
+    assert page.count("class='curve used'") == 2  # of text and image
+    assert page.count("class='curve'") == 2
 
 
-def test_what_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"cannot be written as 'curve\.pdf'; name it \.html or \.svg or \.png"):
-        write_curve(section(), tmp_path / "curve.pdf", "shop")
+def test_points_lie_where_their_numbers_say() -> None:
+    """Recall from 0.6 to 1 across, speeds in powers of ten: 100 at the bottom of the panel, 10,000 at its top."""
+    families = {"flat": [(0.6, 10_000.0), (1.0, 100.0)]}
+    panel = curve_panel("text", families, {"flat": 0}, "flat", 0.9, 10)
+    points = re.findall(r"<circle class='dot' cx='([0-9.]+)' cy='([0-9.]+)'", panel)
+    assert points == [(f"{LEFT:.1f}", f"{TOP:.1f}"), (f"{LEFT + WIDE:.1f}", f"{TOP + TALL:.1f}")]
+    assert f"goal' d='M{LEFT + WIDE * 0.75:.1f} " in panel
+
+
+def test_losses_lie_where_their_numbers_say() -> None:
+    lines = {"learned from": [(1, 3.0), (2, 1.0)], "held out": [(0, 3.0), (1, 2.0), (2, 2.5)]}
+    panel = loss_panel("adapter", lines, {"learned from": 0, "held out": 1}, 1)
+    points = re.findall(r"<circle class='dot' cx='([0-9.]+)' cy='([0-9.]+)'", panel)
+    heights = [f"{TOP + TALL * part:.1f}" for part in (0, 1, 0, 0.5, 0.25)]
+    assert points == [
+        (f"{LEFT + WIDE * place / 2:.1f}", height) for place, height in zip((1, 2, 0, 1, 2), heights, strict=True)
+    ]
+    assert f"goal' d='M{LEFT + WIDE / 2:.1f} " in panel
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    for ending in ("pdf", "svg", "png"):
+        with pytest.raises(InputError, match=rf"cannot be written as 'curve\.{ending}'; name it \.html"):
+            write_curve(section(), tmp_path / f"curve.{ending}", "shop")
     with pytest.raises(InputError, match="no queries were measured when shop was built"):
-        write_curve({"tried": []}, tmp_path / "curve.svg", "shop")
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"commonspace\[plot\]"):
-        write_curve(section(), tmp_path / "curve.svg", "shop")
+        write_curve({"tried": []}, tmp_path / "curve.html", "shop")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_from_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b")
     with pytest.raises(SystemExit, match="0"):
-        main(["info", str(tmp_path / "b"), "--recall-curve", str(tmp_path / "c.svg")])
-    drawn = (tmp_path / "c.svg").read_text()
+        main(["info", str(tmp_path / "b"), "--recall-curve", str(tmp_path / "c.html")])
+    drawn = (tmp_path / "c.html").read_text()
     for kind in ("text", "image", "history", "item"):
         assert f">{kind}<" in drawn
     assert "flat fp32, recall@10" in capsys.readouterr().out

@@ -141,11 +141,11 @@ def info(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
     curve: Annotated[
         Path | None,
-        typer.Option("--recall-curve", help="Draw recall against queries/s into this .html, .svg or .png file."),
+        typer.Option("--recall-curve", help="Draw recall against queries/s into this .html file."),
     ] = None,
     losses: Annotated[
         Path | None,
-        typer.Option("--loss-curve", help="Draw the losses of what was learned into this .html, .svg or .png file."),
+        typer.Option("--loss-curve", help="Draw the losses of what was learned into this .html file."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
-from indexing.errors import require_extra
 from indexing.runtime.progress import progress
 from indexing.sample import items_path
 from retrieval.cli.build import SAMPLE
@@ -35,7 +34,7 @@ from retrieval.cli.query import BundleFolder
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.compare import compare as compare_evaluations
 from retrieval.evaluation.report.gather import gather
-from retrieval.evaluation.report.map import MODALITY, Method
+from retrieval.evaluation.report.map import MODALITY
 from retrieval.evaluation.report.report import HEAD, Side, cells, comparison_page, report_page
 from retrieval.evaluation.results_file import Saved, load, save
 from retrieval.evaluation.tracking import flat_metrics
@@ -85,9 +84,6 @@ def evaluate(
         typer.Option("--image-column", help="Column of image bytes or paths in --items; repeat for several."),
     ] = None,
     colour_by: Annotated[str, typer.Option(help="What colours the map: 'modality' or an attribute.")] = MODALITY,
-    map_by: Annotated[
-        Method, typer.Option("--projection", help="How the map is drawn: pca, or umap (extra 'map').")
-    ] = "pca",
     save_to: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +110,6 @@ def evaluate(
     """
     _check(interactions, queries, {"--profiles": profiles, "--split": cut, "--baselines": baselines})
     _check_split(history, relevant, cut)
-    _check_map(map_by, html)
     catalogue = _catalogue(items, images, item_columns(item_id, None, image))
     retriever = Retriever.load(bundle)
     columns = named_columns(user_column, item_column, time_column, weight_column)
@@ -144,7 +139,6 @@ def evaluate(
             warm=asked.warm,
             slices=measured.slices,
             colour_by=colour_by,
-            method=map_by,
         )
         write_file(html, report_page(report).encode())
         written["page"] = html
@@ -180,13 +174,6 @@ def _check(interactions: str | None, queries: Path | None, of_a_log: Mapping[str
         raise UsageError("give either a log of interactions or --queries FILE")
     if not interactions and (given := [option for option, value in of_a_log.items() if value]):
         raise UsageError(f"{given[0]} goes with a log of interactions")
-
-
-def _check_map(method: Method, html: Path | None) -> None:
-    if method == "umap":
-        if html is None:
-            raise UsageError("--projection goes with --html")
-        require_extra("umap", "map")
 
 
 def _check_split(history: str | None, relevant: str | None, cut: Way | None) -> None:

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from indexing.runtime.progress import progress
-from retrieval.cli.display.curves import write_losses
-from retrieval.cli.display.drawing import check_format
+from retrieval.cli.display.curves import check_format, write_losses
 from retrieval.cli.display.fit_progress import lessons_shown, show_report
 from retrieval.cli.display.output import JSON_FILE, Json
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
@@ -47,9 +46,7 @@ HoldOut = Annotated[
 Config = Annotated[Path | None, typer.Option(help="JSON file of settings, as `commonspace tune` writes.")]
 Losses = Annotated[
     Path | None,
-    typer.Option(
-        "--loss-curve", help="Draw the losses of each part, pass by pass, into this .html, .svg or .png file."
-    ),
+    typer.Option("--loss-curve", help="Draw the losses of each part, pass by pass, into this .html file."),
 ]
 CutWay = Annotated[
     Way | None,

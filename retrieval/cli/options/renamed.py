@@ -26,7 +26,6 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "--item": ("--item-column",),
     "--label": ("--label-column",),
     "--losses": ("--loss-curve", "--breakdown"),
-    "--map": ("--projection",),
     "--max-memory": ("--max-decode-memory",),
     "--max-seconds": ("--max-decode-seconds",),
     "--no-bots": ("--keep-bots",),

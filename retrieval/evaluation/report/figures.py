@@ -90,47 +90,79 @@ def curve_panel(
     points = [point for curve in families.values() for point in curve]
     if not points:
         return ""
-    plane = _Plane(min(target, *(recall for recall, _ in points)), [speed for _, speed in points])
-    parts = plane.grid()
-    goal = plane.at(target, 1)[0]
-    parts.append(f"<path class='axis goal' d='M{goal:.1f} {TOP}V{TOP + TALL}'/>")
+    across = [mark for mark in ticks(min(target, *(recall for recall, _ in points)), 1.0, about=4) if mark <= 1.0]
+    speeds = [max(speed, SLOWEST) for _, speed in points]
+    low, high = floor(log10(min(speeds))), ceil(log10(max(speeds)))
+    plane = _Plane(across, [10.0**power for power in range(low, max(high, low + 1) + 1)], logarithmic=True)
+    parts = [*plane.grid(), plane.goal(target)]
     for family, curve in families.items():
-        places = [plane.at(*point) for point in curve]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f"<g class='c{colours[family]}'><title>{quoted(family)}</title>")
-        parts.append(f"<polyline class='curve{' used' if family == used else ''}' points='{line}'/>")
-        parts += [f"<circle class='dot' cx='{x:.1f}' cy='{y:.1f}' r='3'/>" for x, y in places]
-        parts.append("</g>")
-    parts.append(f"<text x='{LEFT + WIDE / 2:g}' y='{TOP + TALL + 36}' text-anchor='middle'>recall@{k}</text>")
+        parts += plane.line(family, curve, colours[family], thick=family == used)
     title = f"recall@{k} against queries a second, {kind} queries"
-    drawn = _svg(LEFT + WIDE + 16, TOP + TALL + 42, title, parts)
-    return f"<figure><figcaption>{shown(kind)}: queries/s in one batch</figcaption>{drawn}</figure>"
+    return plane.figure(f"{shown(kind)}: queries/s in one batch", f"recall@{k}", title, parts)
+
+
+def loss_panel(part: str, losses: Mapping[str, Curve], colours: Mapping[str, int], kept: float) -> str:
+    """Draw (pass, loss) lines of what was learned, dashed the pass that was kept; its legend is apart."""
+    points = [point for curve in losses.values() for point in curve]
+    if not points:
+        return ""
+    passes, values = zip(*points, strict=True)
+    plane = _Plane(ticks(min(passes), max(*passes, kept), about=6), ticks(min(values), max(values)))
+    parts = [*plane.grid(), plane.goal(kept)]
+    for name, curve in losses.items():
+        parts += plane.line(name, curve, colours[name])
+    return plane.figure(f"{shown(part)}: loss", "pass", f"losses of {part}", parts)
 
 
 class _Plane:
-    """Recall from some low to 1 across, speed upwards in powers of ten."""
+    """A panel with marks across and upwards, upwards in powers of ten where it is logarithmic."""
 
-    def __init__(self, lowest: float, speeds: Sequence[float]) -> None:
-        self.across = [mark for mark in ticks(lowest, 1.0, about=4) if mark <= 1.0]
-        self.first = self.across[0]
-        self.low = floor(log10(max(min(speeds), SLOWEST)))
-        self.high = max(ceil(log10(max(*speeds, SLOWEST))), self.low + 1)
+    def __init__(self, across: Sequence[float], upwards: Sequence[float], *, logarithmic: bool = False) -> None:
+        self._across, self._upwards, self._logarithmic = across, upwards, logarithmic
 
-    def at(self, recall: float, speed: float) -> tuple[float, float]:
-        x = LEFT + WIDE * (recall - self.first) / ((1.0 - self.first) or 1.0)
-        return x, TOP + TALL * (1 - (log10(max(speed, SLOWEST)) - self.low) / (self.high - self.low))
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Give the pixel of a point."""
+        first, last = self._across[0], self._across[-1]
+        low, high, value = (self._height(one) for one in (self._upwards[0], self._upwards[-1], y))
+        return LEFT + WIDE * (x - first) / ((last - first) or 1.0), TOP + TALL * (1 - (value - low) / (high - low))
+
+    def _height(self, y: float) -> float:
+        return log10(max(y, SLOWEST)) if self._logarithmic else y
 
     def grid(self) -> list[str]:
+        """Draw the marks with their numbers."""
         parts = []
-        for mark in self.across:
-            x = self.at(mark, 1)[0]
+        for mark in self._across:
+            x = self.at(mark, self._upwards[0])[0]
             parts.append(f"<path class='axis' d='M{x:.1f} {TOP}V{TOP + TALL}'/>")
             parts.append(f"<text class='faint' x='{x:.1f}' y='{TOP + TALL + 16}' text-anchor='middle'>{mark:g}</text>")
-        for power in range(self.low, self.high + 1):
-            y = self.at(self.first, 10.0**power)[1]
+        for mark in self._upwards:
+            y = self.at(self._across[0], mark)[1]
+            name = f"{mark:,g}" if self._logarithmic else f"{mark:g}"
             parts.append(f"<path class='axis' d='M{LEFT} {y:.1f}H{LEFT + WIDE}'/>")
-            parts.append(f"<text class='faint' x='{LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{10**power:,g}</text>")
+            parts.append(f"<text class='faint' x='{LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{name}</text>")
         return parts
+
+    def goal(self, x: float) -> str:
+        """Draw a dashed line upwards."""
+        return f"<path class='axis goal' d='M{self.at(x, self._upwards[0])[0]:.1f} {TOP}V{TOP + TALL}'/>"
+
+    def line(self, name: str, curve: Curve, colour: int, *, thick: bool = False) -> list[str]:
+        """Draw points and a line through them; pointing at it shows its name."""
+        places = [self.at(*point) for point in curve]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        return [
+            f"<g class='c{colour}'><title>{quoted(name)}</title>",
+            f"<polyline class='curve{' used' if thick else ''}' points='{line}'/>",
+            *(f"<circle class='dot' cx='{x:.1f}' cy='{y:.1f}' r='3'/>" for x, y in places),
+            "</g>",
+        ]
+
+    def figure(self, caption: str, across: str, title: str, parts: Sequence[str]) -> str:
+        """Give the whole panel as HTML; the caption is HTML already."""
+        label = f"<text x='{LEFT + WIDE / 2:g}' y='{TOP + TALL + 36}' text-anchor='middle'>{across}</text>"
+        drawn = _svg(LEFT + WIDE + 16, TOP + TALL + 42, title, [*parts, label])
+        return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 
 def scatter(points: NDArray[np.float64], colours: Sequence[int], titles: Sequence[str], title: str) -> str:

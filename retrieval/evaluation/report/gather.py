@@ -7,7 +7,7 @@ from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.evaluation.report.examples import cards_of, examples_of
 from retrieval.evaluation.report.figures import curves
-from retrieval.evaluation.report.map import MODALITY, Method, map_of
+from retrieval.evaluation.report.map import MODALITY, map_of
 from retrieval.evaluation.report.report import Report, Sliced
 from retrieval.postprocess.titles import titles_of
 from retrieval.retriever.retriever import Retriever
@@ -39,7 +39,6 @@ def gather(
     warm: Collection[str] | None = None,
     measure: str = "",
     colour_by: str = MODALITY,
-    method: Method = "pca",
     seed: int = 0,
 ) -> Report:
     """Gather a report; `report_page` makes a page of it.
@@ -56,7 +55,6 @@ def gather(
         warm: The items that somebody touched in what was learned from.
         measure: By which the best and the worst queries are chosen; the first that was measured when empty.
         colour_by: What colours the map: ``modality`` or an attribute.
-        method: How the map is drawn: ``pca``, or ``umap`` with the extra ``map``.
         seed: Of everything that is drawn by chance.
     """
     bundle, titles = retriever.bundle, titles_of(retriever.bundle)
@@ -71,7 +69,7 @@ def gather(
         seed=seed,
     )
     names = [titles.get(item_id) or item_id for item_id in retriever.items]
-    space = map_of(bundle, retriever.vectors, names, colour_by=colour_by, method=method, seed=seed)
+    space = map_of(bundle, retriever.vectors, names, colour_by=colour_by, seed=seed)
     return Report(
         title=title,
         about={**(about or {}), **described(retriever, candidates), "seed": str(seed)},

@@ -1,10 +1,10 @@
-"""A map of the space: some points of it in two dimensions, each with the group that it belongs to."""
+"""A map of the space: some points of it on two principal components, each with the group that it belongs to."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,12 @@ from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
-from indexing.errors import InputError, import_extra
+from indexing.errors import InputError
 
 MOST_POINTS = 2000
 MOST_GROUPS = 8
 MODALITY = "modality"
 OTHER, MISSING = "other", "missing"
-
-Method = Literal["pca", "umap"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +31,13 @@ class Map:
         names: What each point is, n texts.
         groups: The group of each point, n texts.
         coloured_by: What the groups are: ``modality``, or an attribute.
-        method: How the points came to two dimensions.
-        kept: The share of the variance that is left in two dimensions; None where that has no meaning.
+        kept: The share of the variance that is left in two dimensions; None where there is none.
     """
 
     points: NDArray[np.float64]
     names: Sequence[str]
     groups: Sequence[str]
     coloured_by: str
-    method: str
     kept: float | None
 
 
@@ -51,7 +47,6 @@ def map_of(
     names: Sequence[str],
     *,
     colour_by: str = MODALITY,
-    method: Method = "pca",
     seed: int = 0,
 ) -> Map:
     """Draw at most 2,000 points of a bundle's space.
@@ -61,12 +56,10 @@ def map_of(
         vectors: (N, D) float32, its item vectors as they are served.
         names: N texts.
         colour_by: ``modality`` for the frozen vectors of every modality, or an attribute for the item vectors.
-        method: ``pca``, or ``umap`` with the extra ``map``.
-        seed: Of the draw of items, and of UMAP.
+        seed: Of the draw of items.
 
     Raises:
-        InputError: For an attribute that the bundle lacks, or an unknown method.
-        MissingExtraError: For UMAP without its package.
+        InputError: For an attribute that the bundle lacks.
     """
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(bundle.alive)
@@ -76,23 +69,8 @@ def map_of(
         values = _attribute(bundle.attributes, colour_by)
         owners = _drawn(rows, MOST_POINTS, rng)
         found, groups = vectors[owners], groups_of([values[row] for row in owners])
-    points, kept = in_two_dimensions(unit(found), method, seed)
-    return Map(points, [names[row] for row in owners], groups, colour_by, method, kept)
-
-
-def in_two_dimensions(vectors: Vectors, method: Method, seed: int = 0) -> tuple[NDArray[np.float64], float | None]:
-    """Give (n, 2) coordinates of (n, D) vectors, and the share of the variance that they keep (PCA only)."""
-    if method == "pca":
-        return _principal(vectors.astype(np.float64))
-    if method != "umap":
-        raise InputError(f"there is no map {method!r}; those known are pca and umap")
-    umap = import_extra("umap", "map")
-    if len(vectors) < 4:  # too few neighbours for it
-        return _principal(vectors.astype(np.float64))[0], None
-    model = umap.UMAP(
-        n_components=2, metric="cosine", n_neighbors=min(15, len(vectors) - 1), random_state=seed, n_jobs=1
-    )
-    return np.asarray(model.fit_transform(vectors), np.float64), None
+    points, kept = principal_plane(unit(found))
+    return Map(points, [names[row] for row in owners], groups, colour_by, kept)
 
 
 def groups_of(values: Sequence[Any]) -> list[str]:
@@ -149,11 +127,15 @@ def _drawn(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDAr
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
-def _principal(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], float | None]:
-    """Give the two principal components; each points to where its longest arm is, so that a map never flips."""
+def principal_plane(vectors: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], float | None]:
+    """Give (n, 2) principal components of (n, D) vectors, and the share of the variance that they keep.
+
+    Each points to where its longest arm is, so that a map never flips.
+    """
     if not len(vectors):
         return np.zeros((0, 2)), None
-    centred = vectors - vectors.mean(axis=0)
+    wide = vectors.astype(np.float64)
+    centred = wide - wide.mean(axis=0)
     variances, axes = np.linalg.eigh(centred.T @ centred)  # ascending
     points = np.zeros((len(vectors), 2))
     best = centred @ axes[:, ::-1][:, :2]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.evaluation.report.examples import Card, Examples, examples_section
-from retrieval.evaluation.report.figures import GREY, Curve, curve_panel, legend, scatter, whiskers
+from retrieval.evaluation.report.figures import GREY, Curve, curve_panel, curves, legend, loss_panel, scatter, whiskers
 from retrieval.evaluation.report.map import MISSING, MODALITY, OTHER, Map
 from retrieval.evaluation.report.page import estimate, number, page, pairs, section, table
 from retrieval.evaluation.results_file import overall
@@ -126,13 +126,13 @@ def _slices(rows: Sequence[Sliced], order: Sequence[str]) -> str:
     )
 
 
-def _index(index: Mapping[str, Any], curves: Curves) -> str:
-    if not curves:
+def _index(index: Mapping[str, Any], measured: Curves) -> str:
+    if not measured:
         return ""
     used, k, target = str(index["family"]), int(index["k"]), float(index["config"]["min_recall"])
-    names = dict.fromkeys(family for families in curves.values() for family in families)
+    names = dict.fromkeys(family for families in measured.values() for family in families)
     colour = {family: min(place, GREY) for place, family in enumerate(names)}
-    panels = "".join(curve_panel(kind, families, colour, used, target, k) for kind, families in curves.items())
+    panels = "".join(curve_panel(kind, families, colour, used, target, k) for kind, families in measured.items())
     served: Mapping[str, Any] = next((trial for trial in index["tried"] if trial["family"] == used), {})
     lines = [
         (kind, number(recall), *(_measured(served, what, kind, form) for what, form in _SPEEDS.items()))
@@ -146,6 +146,34 @@ def _index(index: Mapping[str, Any], curves: Curves) -> str:
     return section(
         "What the index finds", f"<div class='panels'>{panels}</div>", legend(colour), table(head, lines), note=note
     )
+
+
+def curve_page(index: Mapping[str, Any], title: str) -> str:
+    """Give what the build of an index measured as a page; ``index`` is that section of a manifest."""
+    return page(title, [_index(index, curves(index))])
+
+
+def losses_page(training: Mapping[str, Any], title: str) -> str:
+    """Give the losses of each part that was learned in passes as a page.
+
+    Args:
+        training: For each part its losses, as `retrieval.fitting.report.FitReport.training` has them.
+        title: The heading.
+    """
+    colours = {"learned from": 0, "held out": 1}
+    panels = []
+    for part, losses in training.items():
+        if losses.get("train"):  # what is held out is measured before the first pass too
+            lines = {
+                "learned from": list(enumerate(losses["train"], start=1)),
+                "held out": list(enumerate(losses["valid"])),
+            }
+            panels.append(
+                loss_panel(part, {name: line for name, line in lines.items() if line}, colours, losses["best"])
+            )
+    drawn = f"<div class='panels'>{''.join(panels)}</div>"
+    note = "The loss after each pass over what is learned from. Dashed: the pass that was kept."
+    return page(title, [section("Losses", drawn, legend(colours), note=note)])
 
 
 _WORDS = (
@@ -172,7 +200,7 @@ def _map(found: Map) -> str:
     what = f"frozen vectors in all ({parts})" if found.coloured_by == MODALITY else "item vectors"
     kept = "" if found.kept is None else f" {found.kept:.0%} of the variance is left, so what lies apart is apart, "
     kept += "but what lies together need not be." if kept else ""
-    note = f"{len(found.points)} {what}, by {found.method.upper()}, coloured by {found.coloured_by}.{kept}"
+    note = f"{len(found.points)} {what}, by principal components, coloured by {found.coloured_by}.{kept}"
     return section("Map of the space", legend(colour), drawn, note=note)
 
 

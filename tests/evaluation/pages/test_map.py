@@ -1,17 +1,15 @@
 """A map of the space: known geometry, known groups, and no surprise in what is drawn."""
 
-import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from indexing.bundle.edits.edit import delete
-from indexing.errors import InputError, MissingExtraError
+from indexing.errors import InputError
 from retrieval.evaluation.report import map as maps
-from retrieval.evaluation.report.map import groups_of, in_two_dimensions, map_of
+from retrieval.evaluation.report.map import groups_of, map_of, principal_plane
 from retrieval.retriever.retriever import Retriever
 from tests.evaluation.shop import Shop
 
@@ -25,7 +23,7 @@ def test_two_dimensions_of_a_plane_keep_all_distances() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(50, 2)) * (3, 1)
     turned = (plane @ np.linalg.qr(rng.normal(size=(8, 2)))[0].T + 5).astype(np.float32)
-    points, kept = in_two_dimensions(turned, "pca")
+    points, kept = principal_plane(turned)
     between = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
     np.testing.assert_allclose(np.linalg.norm(points[:, None] - points[None], axis=-1), between, atol=1e-4)
     assert kept == pytest.approx(1, abs=1e-6)
@@ -36,17 +34,17 @@ def test_a_map_never_flips() -> None:
     """Whatever signs the axes come with, the point that is farthest out along each lies on its positive side."""
     for seed in range(10):
         vectors = np.random.default_rng(seed).normal(size=(30, 6)).astype(np.float32)
-        points, _ = in_two_dimensions(vectors, "pca")
+        points, _ = principal_plane(vectors)
         assert (points.max(axis=0) == np.abs(points).max(axis=0)).all()
 
 
 def test_what_has_fewer_dimensions_is_drawn_too() -> None:
-    points, kept = in_two_dimensions(np.array([[1.0], [3.0]], np.float32), "pca")
+    points, kept = principal_plane(np.array([[1.0], [3.0]], np.float32))
     assert sorted(points[:, 0].tolist()) == [-1, 1]
     assert points[:, 1].tolist() == [0, 0]
     assert kept == 1
-    assert in_two_dimensions(np.ones((3, 4), np.float32), "pca")[1] is None
-    assert in_two_dimensions(np.ones((0, 4), np.float32), "pca")[0].shape == (0, 2)
+    assert principal_plane(np.ones((3, 4), np.float32))[1] is None
+    assert principal_plane(np.ones((0, 4), np.float32))[0].shape == (0, 2)
 
 
 def test_groups() -> None:
@@ -88,24 +86,3 @@ def test_attributes_of_living_items_only(tmp_path: Path, monkeypatch: pytest.Mon
     assert few.names == again.names
     with pytest.raises(InputError, match="there is no attribute 'color' to colour by"):
         map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="color")
-
-
-def test_umap_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reducer:
-        def __init__(self, **options: object) -> None:
-            self.options = options
-
-        def fit_transform(self, vectors: np.ndarray) -> np.ndarray:
-            assert self.options["random_state"] == 7
-            return vectors[:, :2] * 2
-
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Reducer))
-    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
-    points, kept = in_two_dimensions(vectors, "umap", seed=7)
-    assert kept is None
-    np.testing.assert_array_equal(points, vectors[:, :2] * 2)
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(MissingExtraError, match=r"commonspace\[map\]"):
-        in_two_dimensions(vectors, "umap")
-    with pytest.raises(InputError, match="there is no map 'tsne'; those known are pca and umap"):
-        in_two_dimensions(vectors, "tsne")  # type: ignore[arg-type]

@@ -198,11 +198,11 @@ def test_measures_of_other_scales_are_in_the_table_alone() -> None:
 
 
 def test_the_map_counts_its_points_and_slices_have_their_words_explained() -> None:
-    points = Map(np.zeros((3, 2)), ["a", "b", "c"], ["text", "image", "text"], "modality", "pca", 0.5)
+    points = Map(np.zeros((3, 2)), ["a", "b", "c"], ["text", "image", "text"], "modality", 0.5)
     rows = [SliceRow("history", "heavy", 2, {"recall@10": 0.5}, {"recall@10": (0.0, 1.0)})]
     found = Evaluation(("a", "b"), {"recall@10": np.array([0.0, 1.0])}, {}, 0)
     html = report_page(Report("x", {}, found, slices=rows, map=points))
-    assert "3 frozen vectors in all (1 image, 2 text), by PCA, coloured by modality." in html
+    assert "3 frozen vectors in all (1 image, 2 text), by principal components, coloured by modality." in html
     assert "heavy users have more different items in their past than the median user" in html
-    html = report_page(Report("x", {}, found, map=Map(points.points, points.names, list("xyx"), "kind", "pca", None)))
-    assert "3 item vectors, by PCA, coloured by kind." in html
+    html = report_page(Report("x", {}, found, map=Map(points.points, points.names, list("xyx"), "kind", None)))
+    assert "3 item vectors, by principal components, coloured by kind." in html
