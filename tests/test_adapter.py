@@ -16,8 +16,7 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models import adapter as module
-from retrieval.models.adapter import ADAPTER, CONFIG, Adapter
-from retrieval.models.modality_gate import ModalityGate
+from retrieval.models.adapter import ADAPTER, CONFIG, Adapter, ModalityGate
 
 DIM = 12
 ALL = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)

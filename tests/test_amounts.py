@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.features.column_encoders import Categories, Numbers
-from retrieval.features.counts import TEXT, count_features
-from retrieval.features.item_features import ItemFeatures
+from retrieval.features.item_features import TEXT, ItemFeatures, count_features
 from tests.test_description import FROZEN
 
 TABLE = pa.table(

@@ -7,8 +7,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval.candidates import Candidates
-from retrieval.models.adapter import Adapter
-from retrieval.models.modality_gate import ModalityGate
+from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.ranking.explain.explain import Explanation, with_modalities
 
 BOTH = {Modality.TEXT: np.eye(4, dtype=np.float16)[:3], Modality.IMAGE: np.eye(4, dtype=np.float16)[1:]}

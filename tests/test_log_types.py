@@ -10,9 +10,9 @@ import pytest
 
 from indexing.catalogue.item_ids import id_texts
 from indexing.errors import InputError, InteractionsError
+from retrieval.interactions.columns import once
 from retrieval.interactions.histories import check_weights
 from retrieval.interactions.interactions import InteractionColumns, Interactions
-from retrieval.interactions.repeats import once
 from tests.logs import log, values
 
 COLUMNS = ("user_id", "item_id", "timestamp", "weight", "rating")

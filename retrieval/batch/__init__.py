@@ -4,9 +4,8 @@ from retrieval.batch.answering import Answers, BatchConfig, answers, recommend_b
 from retrieval.batch.candidate_rows import FlatCandidates
 from retrieval.batch.input_rows import Quarantined
 from retrieval.batch.job import JobReport, run_job, write_answers
-from retrieval.batch.log_users import LoggedHistories, LogUsers
 from retrieval.batch.tables import ParquetFiles
-from retrieval.batch.user_rows import ListedUsers
+from retrieval.batch.user_rows import ListedUsers, LoggedHistories, LogUsers
 
 __all__ = [
     "Answers",

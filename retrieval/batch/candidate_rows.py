@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, check_items, item_rows, ordered_candidates
-from retrieval.batch.log_users import LoggedHistories
 from retrieval.batch.tables import Tables, check_columns, number_column, text_column
-from retrieval.batch.user_rows import picked
+from retrieval.batch.user_rows import LoggedHistories, picked
 
 NEEDED = ("query_id", "item_id")
 PIECE = 65_536  # lines read at once

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
@@ -22,8 +24,16 @@ from indexing.catalogue.columns import VECTOR
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from retrieval.features.column_encoders import AttributeColumn, Embedded, Numbers, column_of, columns_of, read_column
-from retrieval.features.counts import count_features
+from retrieval.features.column_encoders import (
+    AttributeColumn,
+    Categories,
+    Embedded,
+    Numbers,
+    column_of,
+    columns_of,
+    read_column,
+    several,
+)
 from retrieval.features.feature_matrix import FeatureMatrix
 from retrieval.features.tfidf import Words, texts_of
 
@@ -160,3 +170,54 @@ def _as_json(values: Sequence[Any]) -> NDArray[np.uint8]:
 def _read(told: NDArray[np.uint8]) -> list[Any]:
     found: list[Any] = json.loads(told.tobytes())
     return found
+
+
+TEXT = "text (length)"
+
+
+def count_features(columns: Sequence[AttributeColumn], texts: Sequence[str], attributes: pa.Table) -> pa.Table:
+    """Give amounts as columns: the logarithm of one and it, NaN where there is nothing.
+
+    Args:
+        columns: What describes; of categories, how many a line has is an amount.
+        texts: Columns of texts; the length of the longest, in characters, is one.
+        attributes: Of N items, texts among them.
+    """
+    counts = {
+        f"{one.column} (how many)": np.array([len(line) for line in several(column_of(attributes, one.column))])
+        for one in columns
+        if isinstance(one, Categories)
+    }
+    if texts:
+        counts[TEXT] = np.max([_lengths(column_of(attributes, name)) for name in texts], axis=0)
+    return pa.table({name: np.where(line > 0, np.log1p(line), np.nan) for name, line in counts.items()})
+
+
+def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Count the characters of N texts, or of all in lists of texts: (N,) int64."""
+    if pt.is_list(texts.type) or pt.is_large_list(texts.type):
+        lists = texts.combine_chunks()
+        inside, lines = _lengths(pa.chunked_array([pc.list_flatten(lists)])), pc.list_parent_indices(lists).to_numpy()
+        return np.bincount(lines, inside, minlength=len(texts)).astype(np.int64)
+    lengths = pc.fill_null(pc.utf8_length(pc.cast(texts, pa.large_string())), 0)
+    found: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
+    return found
+
+
+def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
+    """Give for each way (N, D) float32, of length 1, or 0 where an item lacks it.
+
+    Args:
+        description: How items are described, learned once.
+        frozen: The frozen vectors of N items.
+        attributes: Their attributes, one line an item.
+    """
+    views: dict[str, Vectors] = {}
+    for modality, mean in description.means.items():
+        there = frozen.exists[modality][:, None]
+        views[str(modality)] = unit((unit(frozen.vectors[modality]) - mean) * there)
+    for one in description.columns:
+        lines = one.lines(column_of(attributes, one.column))
+        name = one.column if one.column not in views else f"{one.column} (attribute)"
+        views[name] = unit(lines.astype(np.float32))
+    return views

@@ -1,6 +1,8 @@
 """The texts of items, as they were embedded."""
 
+import json
 from collections import Counter
+from typing import Any
 
 from indexing.arrays.types import Rows
 from indexing.bundle.bundle import Bundle
@@ -30,3 +32,15 @@ class ItemTexts:
         """Give one text a row; empty where an item has none."""
         columns = [python_values(column) for column in self._columns.take(rows).columns]
         return [clean_text(fields, Counter()) or "" for fields in zip(*columns, strict=True)]
+
+
+def told_in(data: bytes, name: str) -> dict[str, Any]:
+    """Read one entry of the metadata, which is JSON itself.
+
+    Raises:
+        KeyError: When there is none.
+        ValueError: When it is something else.
+    """
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    told: dict[str, Any] = json.loads(header["__metadata__"][name])
+    return told

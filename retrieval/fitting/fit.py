@@ -11,7 +11,7 @@ Each user's history is cut in time into three parts:
 Where the log has times and enough users, all histories are cut at one moment too: a second head learns from half of the
 users who came back then or were new, with sources that have seen only what came before. Where it does not surely gain
 on the other half, retrieval answers them. What passes is trained once more on everything; what would then show an item
-out of proportion is held back, see `retrieval.fitting.exposure`.
+out of proportion is held back, see `retrieval.fitting.publish_gate`.
 
 A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
 cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
@@ -29,21 +29,27 @@ from indexing.bundle.publish import FITTING
 from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
-from indexing.index.config import parse_bytes
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
-from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, publish_fitted
+from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
 from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.publish_gate import unchanged_since, why_not_better
+from retrieval.fitting.publish_gate import (
+    LimitedExposure,
+    allowed_exposure,
+    limit_exposure,
+    unchanged_since,
+    why_not_better,
+    why_over_exposed,
+)
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitConfig, FitReport, check_wishes, manifest_record
-from retrieval.fitting.returning_users import select_returning_weights, train_on_earlier
 from retrieval.fitting.second_stage import (
     TrainedStage,
     answer_at,
     answer_visits,
     retrain_with_last_part,
+    select_returning_weights,
+    train_on_earlier,
     train_second_stage,
 )
 from retrieval.fitting.selection.behaviour_selection import (
@@ -153,7 +159,7 @@ class _Fit:
         if config.prepare is not None:
             interactions, self.preparation = prepare(interactions, config.prepare)
         check_weights(interactions)
-        self._check_memory()
+        check_index_memory(bundle, config.behaviour)
         self.all = histories(interactions, bundle.items)
         kind = LogKind.of(self.all, interactions.repeats)
         if before is not None:
@@ -180,15 +186,6 @@ class _Fit:
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
         self.shown: Candidates | None = None  # what the best so far answers
-
-    def _check_memory(self) -> None:
-        """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
-        config = self.bundle.manifest.index_config()
-        if config.kind == "sharded" and self.config.behaviour is not None:
-            from indexing.index.backends.build_sharded import MEMORY, Plan  # FAISS is loaded only by those who build
-
-            dim = self.bundle.manifest.encoder.dim + self.config.behaviour.width
-            Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)
 
     def run(self) -> FitReport:
         passed, refused = self._chosen() if self.before is None else self._refreshed(self.before)

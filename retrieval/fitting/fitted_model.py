@@ -15,6 +15,7 @@ from indexing.bundle.index_files import held_out_queries, indexed
 from indexing.bundle.publish import FITTING, prepare, take_over, work_folder
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
+from indexing.index.config import parse_bytes
 from retrieval.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.interactions.histories import History
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
@@ -25,6 +26,7 @@ from retrieval.models.profile_model import PROFILES, ProfileModel
 from retrieval.ranking.reranker import RERANKER
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.learned_parts import behaviour_queries
+from retrieval.training.config import BehaviourConfig
 
 
 class ServedBehaviour(NamedTuple):
@@ -145,3 +147,13 @@ def _indexed(
         chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]
         asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
     return indexed(frozen, space.indexed, config, work, asked)
+
+
+def check_index_memory(bundle: Bundle, behaviour: BehaviourConfig | None) -> None:
+    """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
+    config = bundle.manifest.index_config()
+    if config.kind == "sharded" and behaviour is not None:
+        from indexing.index.backends.build_sharded import MEMORY, Plan  # FAISS is loaded only by those who build
+
+        dim = bundle.manifest.encoder.dim + behaviour.width
+        Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)

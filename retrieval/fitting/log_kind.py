@@ -7,8 +7,8 @@ import numpy as np
 
 from indexing.errors import InputError
 from retrieval.fitting.report import FitConfig
+from retrieval.interactions.columns import Repeats
 from retrieval.interactions.histories import History, least_liked
-from retrieval.interactions.repeats import Repeats
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 
 FAR = 10  # times the median: weights of which one is larger may be counts

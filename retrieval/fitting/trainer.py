@@ -11,8 +11,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.feature_matrix import FeatureMatrix
-from retrieval.features.item_features import ItemFeatures
-from retrieval.features.views import views_of
+from retrieval.features.item_features import ItemFeatures, views_of
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitConfig

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from indexing.arrays.types import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
+from retrieval.interactions.columns import Repeats, once
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_row
-from retrieval.interactions.repeats import Repeats, once
 from retrieval.models.user_model import UserModel
 
 

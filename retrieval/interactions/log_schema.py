@@ -15,17 +15,20 @@ from indexing.arrays.types import Mask, Rows
 from indexing.catalogue.arrow_values import python_value
 from indexing.errors import InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, check_names, check_number, is_number, shown
-from retrieval.interactions.columns import InteractionColumns, column_error, usual_repeats
-from retrieval.interactions.parse_times import NO_TIME, UNITS, Times, present, read_times
+from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats, column_error, once, usual_repeats
 from retrieval.interactions.parse_values import (
+    NO_TIME,
+    UNITS,
+    Times,
     legible,
+    present,
     read_events,
     read_ids,
+    read_times,
     read_weights,
     stands_for_nobody,
     whole_users,
 )
-from retrieval.interactions.repeats import REPEATS, Repeats, once
 
 SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64()), ("weight", pa.float32())]

@@ -1,6 +1,9 @@
 """From whatever a log holds to ids and weights; what cannot be read is marked, never guessed."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +14,6 @@ from indexing.arrays.types import Mask
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.catalogue.item_ids import id_texts, without_point
 from indexing.errors import InputError, InteractionsError, examples
-from retrieval.interactions.parse_times import per_distinct, present
 
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # most of Arrow computes on no views
 NOBODY = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
@@ -125,3 +127,158 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
+
+
+Whole = NDArray[np.int64]
+NO_TIME = np.iinfo(np.int64).min
+"""Stands for a time that is missing or cannot be read."""
+
+UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds", "YYYYMMDD")
+# 10^11 seconds is the year 5138 while 10^11 milliseconds is 1973, and so on upwards: no real log is in doubt.
+_UNIT_STARTS = (10**11, 10**14, 10**17)
+_DIGITS = len(_UNIT_STARTS) + 1  # the place in UNITS of dates that are written as numbers
+_NANOS = 10**9
+_PER_SECOND = np.array([1, 10**3, 10**6, _NANOS], np.int64)
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": _NANOS}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UTC = re.compile(r"\s*(UTC|GMT)$", re.IGNORECASE)
+_FIRST_YEAR, _LAST_YEAR = 1970, 2100
+
+
+class Times(NamedTuple):
+    """When things happened.
+
+    Attributes:
+        seconds: (N,) int64, seconds since 1970 (UTC); NO_TIME where there is none.
+        nanos: (N,) int64, nanoseconds after that second.
+        unit: (N,) int64, the position in ``UNITS`` of what a bare number was taken to be.
+    """
+
+    seconds: Whole
+    nanos: Whole
+    unit: Whole
+
+    @classmethod
+    def none(cls, count: int) -> "Times":
+        """Give those of a log without a clock: all the same."""
+        return cls(*(np.zeros(count, np.int64) for _ in range(3)))
+
+    def order(self, kept: Whole) -> Whole:
+        """Give some rows in time order, those of the same nanosecond as they stand."""
+        return kept[np.lexsort((self.nanos[kept], self.seconds[kept]))]
+
+
+def read_times(column: pa.Array, name: str) -> Times:
+    """Give times from numbers, Arrow timestamps and dates, or ISO 8601 text; without a zone, UTC is meant.
+
+    Numbers may be in seconds, milliseconds, microseconds or nanoseconds, told apart by their magnitude. Where most
+    numbers of a column are dates as in 20231114 (or 202311142213, 20231114221320), all of them are read so.
+
+    Raises:
+        InteractionsError: When the column holds none of these.
+    """
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _from_text(column)
+    if pa.types.is_decimal(kind):
+        column, kind = column.cast(pa.float64()), pa.float64()
+    if pa.types.is_floating(kind):
+        values = column.cast(pa.float64())
+        values = pc.if_else(pc.less(pc.abs(values), 9e18), values, None)  # also drops NaN
+        numbers = pc.fill_null(values, 0).to_numpy()
+        whole = np.floor(numbers).astype(np.int64)
+        whole[~present(values)] = NO_TIME
+        return _from_numbers(whole, numbers - np.floor(numbers))
+    if pa.types.is_date(kind):
+        column, kind = column.cast(pa.timestamp("ms")), pa.timestamp("ms")
+    elif not (pa.types.is_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_null(kind)):
+        raise InteractionsError(
+            f"column {name!r} of type {kind} cannot hold times; give seconds, timestamps, dates or ISO 8601 text"
+        )
+    ticks = pc.fill_null(column.cast(pa.int64(), safe=False), NO_TIME).to_numpy()
+    if pa.types.is_timestamp(kind):
+        return _parted(ticks, np.int64(_TICKS[kind.unit]), np.zeros(len(ticks), np.int64))
+    return _from_numbers(ticks, np.zeros(len(ticks)))
+
+
+def present(values: pa.Array) -> NDArray[np.bool_]:
+    """Say which values are not null."""
+    mask: NDArray[np.bool_] = pc.is_valid(values).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def per_distinct(text: pa.Array, read: Callable[[str], float], missing: float) -> NDArray[np.generic]:
+    """Read each distinct text once: logs repeat themselves, and Python reads more formats than Arrow."""
+    encoded = text.dictionary_encode()
+    known = np.array([*(read(one) for one in encoded.dictionary.to_pylist()), missing])
+    found: NDArray[np.generic] = known[pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()]
+    return found
+
+
+def _parted(ticks: Whole, per_second: np.int64 | Whole, unit: Whole) -> Times:
+    """Part whole ticks into seconds and nanoseconds."""
+    there = ticks != NO_TIME
+    seconds = np.where(there, ticks // per_second, NO_TIME)
+    return Times(seconds, np.where(there, ticks % per_second * (_NANOS // per_second), 0), unit)
+
+
+def _from_numbers(numbers: Whole, fraction: NDArray[np.float64]) -> Times:
+    """Read numbers: (N,) the whole part, NO_TIME where there is none, and what comes after the point."""
+    if (dates := _written_dates(numbers)) is not None:
+        there = numbers != NO_TIME
+        return Times(dates, np.zeros(len(numbers), np.int64), np.where(there & (dates != NO_TIME), _DIGITS, 0))
+    unit = np.digitize(numbers, _UNIT_STARTS)
+    times = _parted(numbers, _PER_SECOND[unit], unit)
+    finer = np.round(fraction * (_NANOS // _PER_SECOND[unit])).astype(np.int64)
+    return times._replace(nanos=times.nanos + finer)
+
+
+def _written_dates(numbers: Whole) -> Whole | None:
+    """Give seconds where most numbers are dates in digits, NO_TIME for the others; None where most are not.
+
+    No log is in doubt: 20231114 seconds are in August 1970, 202311142213 milliseconds in 1976, and of any numbers in
+    that range few have a month and a day where dates have them.
+    """
+    seconds = np.full(len(numbers), NO_TIME)
+    for length in (8, 12, 14):
+        day, clock = np.divmod(numbers, 10 ** (length - 8))
+        year, month, date = day // 10_000, day // 100 % 100, day % 100
+        clock *= 10 ** (14 - length)
+        hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
+        fits = (year >= _FIRST_YEAR) & (year <= _LAST_YEAR) & (month >= 1) & (month <= 12) & (date >= 1)
+        fits &= (hour < 24) & (minute < 60) & (second < 60)
+        months = np.where(fits, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
+        days = months.astype("datetime64[D]") + (date - 1) * fits
+        fits &= days.astype("datetime64[M]") == months
+        found = days.astype(np.int64) * 86_400 + hour * 3600 + minute * 60 + second
+        seconds = np.where(fits, found, seconds)
+    read, there = int(np.sum(seconds != NO_TIME)), int(np.sum(numbers != NO_TIME))
+    return seconds if 2 * read > there else None
+
+
+def _from_text(values: pa.Array) -> Times:
+    text = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    # At most what an int64 holds; Arrow refuses a whole column for one number beyond.
+    is_number = pc.fill_null(pc.match_substring_regex(text, r"^-?[1-8]?\d{1,18}(\.\d*)?$"), False)
+    digits = pc.if_else(is_number, text, None)
+    whole = pc.fill_null(pc.replace_substring_regex(digits, r"\.\d*$", "").cast(pa.int64()), NO_TIME).to_numpy()
+    fraction = pc.fill_null(pc.replace_substring_regex(digits, r"^-?\d*", "0").cast(pa.float64()), 0).to_numpy()
+    numbers = _from_numbers(whole, fraction)
+    micros = per_distinct(pc.if_else(is_number, None, text), _iso_micros, NO_TIME).astype(np.int64)
+    written = _parted(micros, np.int64(10**6), np.zeros(len(micros), np.int64))
+    a_number = is_number.to_numpy(zero_copy_only=False)
+    return Times(
+        np.where(a_number, numbers.seconds, written.seconds),
+        np.where(a_number, numbers.nanos, written.nanos),
+        numbers.unit,
+    )
+
+
+def _iso_micros(text: str) -> int:
+    """Give microseconds since 1970; ``UTC`` behind a time, as BigQuery writes it, says what is meant anyway."""
+    try:
+        moment = datetime.fromisoformat(_UTC.sub("", text))
+    except ValueError:
+        return NO_TIME
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)

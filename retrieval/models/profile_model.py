@@ -15,7 +15,7 @@ from indexing.arrays.types import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_of, read_column
-from retrieval.features.safetensors_metadata import told_in
+from retrieval.features.item_texts import told_in
 
 PROFILES = "profiles.safetensors"
 Given: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]

@@ -19,7 +19,7 @@ from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
-from retrieval.features.safetensors_metadata import told_in
+from retrieval.features.item_texts import told_in
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import BLOCK, IDLE, StageFeatures
 from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead
@@ -67,7 +67,7 @@ class SecondStage:
             nobody would ever meet them.
         each: Candidates that a source brings up, in serving as where the head learned.
         held: (N,) float32, what is taken from the score of items that would be shown out of proportion, 0 for all
-            others; None where there is none. See `retrieval.fitting.exposure`.
+            others; None where there is none. See `retrieval.fitting.publish_gate`.
         returning: Scores them for users who come back, and for new ones; the other head does where there is none.
         leaves_returning: Whether these have the order of retrieval, as a head for them did worse.
     """

@@ -1,10 +1,12 @@
 """What a bundle has learned, opened from its files, and carried over when its rows change."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from indexing.arrays.growing import Growing
 from indexing.arrays.types import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries, random_pairs
@@ -16,8 +18,7 @@ from indexing.errors import DamagedFileError
 from indexing.filesystem.checked_files import WAY_OUT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.item_features import DESCRIPTION, ItemFeatures
-from retrieval.features.views import views_of
+from retrieval.features.item_features import DESCRIPTION, ItemFeatures, views_of
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
@@ -147,3 +148,26 @@ def compact(root: Path | str) -> Bundle:
 def repair(root: Path | str, *, drop_changes: bool = False) -> RepairReport:
     """Mend a bundle as far as its vectors allow, as `indexing.bundle.maintenance.repair.repair` says."""
     return repair_bundle(root, LearnedParts, drop_changes=drop_changes)
+
+
+class ItemRows:
+    """What is known of each row of a bundle; what several states of a generation share is in memory once.
+
+    Args:
+        bundle: With its changes.
+        learned: What its generation has learned.
+        previous: The rows of an earlier state of the same generation.
+
+    Attributes:
+        space: Of all rows, also of those that are gone.
+    """
+
+    def __init__(self, bundle: Bundle, learned: LearnedParts, previous: "ItemRows | None" = None) -> None:
+        start = len(previous.space.indexed) if previous else 0
+        content, block = learned.content(bundle, start), learned.block(bundle, start)
+        tables = (content,) if block is None else (block.joined(content), block.said, block.confidence)
+        self._tables: tuple[Growing, ...] = previous._tables if previous else tuple(map(Growing, tables))
+        grown = [table.extended(start, more) for table, more in zip(self._tables, tables, strict=True)]
+        if block is not None:
+            block = replace(block, items=grown[0][:, learned.dim :], said=grown[1], confidence=grown[2])
+        self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.alive)

@@ -17,9 +17,8 @@ from retrieval.ranking.explain.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from retrieval.retriever.query_inputs import past_rows
+from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
 from retrieval.retriever.state import State
-from retrieval.retriever.user_histories import Histories, UserHistories, as_log
 
 Stages = Literal["all", "retrieval"]
 

@@ -26,13 +26,11 @@ from retrieval.ranking.confidence.match_confidence import Matching, Verdicts
 from retrieval.ranking.explain.explain import Explanation, finite_weights
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.retriever.matched_parts import Part
-from retrieval.retriever.query_inputs import Picture, Recording, open_pictures, open_sounds, worded
+from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds, worded
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
-from retrieval.retriever.stages import Diversity, explained, matched_parts, reranked, varied
+from retrieval.retriever.stages import Diversity, Part, explained, matched_parts, reranked, varied
 from retrieval.retriever.state import State
-from retrieval.retriever.user_histories import Histories
 
 
 class Retriever:
@@ -371,7 +369,7 @@ class Retriever:
     def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.
 
-        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.matched_parts`.
+        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.stages`.
         """
         return matched_parts(self.state, candidates)
 

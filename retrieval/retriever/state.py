@@ -27,9 +27,8 @@ from retrieval.models.user_model import UserModel
 from retrieval.ranking.confidence.known_items import matching_of
 from retrieval.ranking.confidence.match_confidence import Matching
 from retrieval.ranking.reranker import NO_ROWS, Reranker
-from retrieval.retriever.growing_items import ItemRows
 from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
-from retrieval.retriever.learned_parts import LearnedParts
+from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes

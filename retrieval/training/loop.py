@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from indexing.errors import DamagedFileError, TrainingError
 from indexing.filesystem import fsops
-from retrieval.features.safetensors_metadata import told_in
+from retrieval.features.item_texts import told_in
 
 _DIGEST = 32  # bytes of the checksum before a checkpoint
 SMALL, SELDOM = 2**25, 4  # bytes of parameters that are written after each pass, and how seldom larger ones are

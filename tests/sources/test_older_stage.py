@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError
 from retrieval.candidates import Candidates
-from retrieval.features.safetensors_metadata import told_in
+from retrieval.features.item_texts import told_in
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage, carried_over
 from retrieval.training.ranker.neural_head import train_neural_head

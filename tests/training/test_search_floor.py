@@ -16,8 +16,7 @@ from retrieval.fitting.selection.search_bound import (
     own_queries,
     recalls,
 )
-from retrieval.models.adapter import Adapter
-from retrieval.models.modality_gate import ModalityGate
+from retrieval.models.adapter import Adapter, ModalityGate
 
 DIM, COUNT = 16, 300
 ALL = (Modality.TEXT, Modality.IMAGE)

@@ -12,10 +12,9 @@ from indexing.arrays.types import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, say
-from retrieval.interactions.columns import InteractionColumns
+from retrieval.interactions.columns import InteractionColumns, Repeats
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import KnownItems, known_items
-from retrieval.interactions.repeats import Repeats
 from retrieval.models.user_model import UserModel
 from retrieval.retriever.retriever import Retriever
 

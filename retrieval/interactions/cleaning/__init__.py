@@ -4,8 +4,7 @@
 """
 
 from retrieval.interactions.cleaning.config import BotLimits, Caps, PrepareConfig, PushLimits
-from retrieval.interactions.cleaning.decay import decayed
-from retrieval.interactions.cleaning.pipeline import prepare
+from retrieval.interactions.cleaning.pipeline import decayed, prepare
 from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
 
 __all__ = [

@@ -1,19 +1,19 @@
 """Preparing a log: one rule after the other, until none of them takes anything away any more."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Mask
-from indexing.errors import InteractionsError
-from retrieval.interactions.cleaning.bots import copied, of_one_item, too_fast
-from retrieval.interactions.cleaning.caps_and_kcore import beyond_drawn, beyond_last, outside_core, repeats
-from retrieval.interactions.cleaning.coded_log import DAY, CodedLog
+from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.errors import InputError, InteractionsError
+from retrieval.interactions.cleaning.bots import DAY, CodedLog, copied, of_one_item, too_fast
 from retrieval.interactions.cleaning.config import PrepareConfig, PushLimits
 from retrieval.interactions.cleaning.report import PreparationReport, Push, Removal
 from retrieval.interactions.cleaning.shilling_attacks import pushed
@@ -183,3 +183,89 @@ class _Preparation:
             )
             removed[name] = Removal(len(rows), len(np.unique(users)), len(np.unique(items)), shown)
         return removed
+
+
+def repeats(log: CodedLog, seconds: int) -> tuple[Mask, Vectors]:
+    """Find what a user did again with an item in the same so many seconds of the clock.
+
+    Returns:
+        (N,) bool, which interactions repeat an earlier one, and (N,) float32, weights: what stays has the largest of
+        those that it stands for.
+    """
+    slots = log.times // seconds
+    order = np.lexsort((np.arange(len(log)), slots, log.pairs))
+    pairs, slots = log.pairs[order], slots[order]
+    again = np.zeros(len(log), np.bool_)
+    again[1:] = (pairs[1:] == pairs[:-1]) & (slots[1:] == slots[:-1])
+    out = np.zeros(len(log), np.bool_)
+    out[order] = again
+    weights = log.weights.copy()
+    if len(log):
+        weights[order[~again]] = np.maximum.reduceat(log.weights[order], np.flatnonzero(~again))
+    return out, weights
+
+
+def beyond_last(keys: Rows, most: int) -> Mask:
+    """Say which interactions are not among the last so many of their key: (N,) bool."""
+    return _beyond(keys, np.arange(len(keys))[::-1], most)
+
+
+def beyond_drawn(log: CodedLog, most: int) -> Mask:
+    """Say which interactions are not among those drawn for their item, by a hash of the user_id: (N,) bool."""
+    crowded = np.bincount(log.items, minlength=len(log.item_ids)) > most
+    lots = np.zeros(len(log.user_ids), np.uint64)
+    for user in np.unique(log.users[crowded[log.items]]).tolist():
+        lots[user] = int.from_bytes(blake2b(log.user_ids[user].encode(), digest_size=8).digest(), "big")
+    return _beyond(log.items, np.argsort(np.lexsort((np.arange(len(log)), lots[log.users]))), most)
+
+
+def _beyond(keys: Rows, ranks: Rows, most: int) -> Mask:
+    """Say which are not among the so many of lowest rank of their key."""
+    order = np.lexsort((ranks, keys))
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    lengths = np.diff(np.append(starts, len(keys)))
+    out = np.zeros(len(keys), np.bool_)
+    out[order] = np.arange(len(keys)) - np.repeat(starts, lengths) >= most
+    return out
+
+
+def outside_core(log: CodedLog, items_a_user: int, users_an_item: int) -> Mask:
+    """Say which interactions are outside the k-core, once users and items with too few are gone: (N,) bool."""
+    users, items = log.once()
+    while True:
+        enough = (np.bincount(users, minlength=len(log.user_ids)) >= items_a_user)[users]
+        enough &= (np.bincount(items, minlength=len(log.item_ids)) >= users_an_item)[items]
+        if enough.all():
+            break
+        users, items = users[enough], items[enough]
+    return ~np.isin(log.pairs, users * max(len(log.item_ids), 1) + items)
+
+
+def decayed(interactions: Interactions, half_life_days: float, *, now: int | None = None) -> Interactions:
+    """Halve the weights with every so many days of age.
+
+    This is the last step before learning, and no part of `prepare`: a log that is kept must not fade each time it is
+    prepared again.
+
+    Args:
+        interactions: The log.
+        half_life_days: Days in which a weight halves.
+        now: The second from which ages count; the last of the log when None. Later interactions keep their weights.
+
+    Raises:
+        InputError: For a half-life that is not positive.
+
+    >>> log = Interactions.from_arrow(pa.table({"user": ["a", "a"], "item": ["mug", "cup"], "time": [0, 864_000]}))
+    >>> decayed(log, 10).table["weight"].to_pylist()
+    [0.5, 1.0]
+    """
+    if not (half_life_days > 0 and math.isfinite(half_life_days)):
+        raise InputError(f"a half-life of {half_life_days} days has no meaning; give a positive number")
+    table = interactions.table
+    times = table["timestamp"].to_numpy()
+    newest = int(times[-1]) if now is None and len(times) else now or 0
+    ages = np.maximum(newest - times, 0) / (half_life_days * DAY)
+    weights = (table["weight"].to_numpy().astype(np.float64) * 0.5**ages).astype(np.float32)
+    place = table.schema.get_field_index("weight")
+    faded = table.set_column(place, table.schema.field(place), pa.array(weights, pa.float32()))
+    return replace(interactions, table=faded)

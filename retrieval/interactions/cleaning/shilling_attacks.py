@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays.types import Mask, Rows
-from retrieval.interactions.cleaning.coded_log import DAY, CodedLog
+from retrieval.interactions.cleaning.bots import DAY, CodedLog
 from retrieval.interactions.cleaning.config import PushLimits
 from retrieval.interactions.cleaning.report import Push
 

@@ -10,9 +10,8 @@ from indexing.errors import InputError, ShapeError, examples
 from indexing.runtime.arguments import is_whole, shown_number
 from indexing.store.collect import ModalityVectors
 from retrieval.candidates import Candidates
-from retrieval.models.adapter import Adapter
+from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.item_space import ItemSpace
-from retrieval.models.modality_gate import ModalityGate
 
 READ = 50
 

@@ -15,8 +15,7 @@ from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.store.collect import ModalityVectors
-from retrieval.models.adapter import Adapter
-from retrieval.models.modality_gate import ModalityGate
+from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.user_model import UserModel
 from retrieval.training.adapter.held_out import hold_out
 from retrieval.training.adapter.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
