@@ -1,0 +1,57 @@
+"""What the reference pages name is there: fields and options of configuration, and the files of a bundle."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from indexing import Catalogue, IndexConfig, build_bundle
+from retrieval import FitConfig
+from retrieval.cli import app
+from tests.toy import ToyEncoder, toy_file
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+CONFIGURATION = (REFERENCE / "configuration.md").read_text()
+FILES = (REFERENCE / "files.md").read_text()
+
+
+def rows(section: str) -> list[tuple[str, str]]:
+    """The first two cells of each line of a section's table, without its head."""
+    (part,) = re.findall(rf"^## {re.escape(section)}$(.*?)(?=^## |\Z)", CONFIGURATION, re.DOTALL | re.MULTILINE)
+    found: list[tuple[str, str]] = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", part, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("section", "config"), [("The index: `IndexConfig`", IndexConfig), ("Learning: `FitConfig`", FitConfig)]
+)
+def test_fields_exist(section: str, config: Any) -> None:  # noqa: ANN401
+    named = {name for cell, _ in rows(section) for name in re.findall(r"`(\w+)`", cell)}
+    assert len(named) >= 4
+    assert named <= {field.name for field in dataclasses.fields(config)}
+
+
+def test_options_of_build_exist() -> None:
+    build = typer.main.get_command(app).commands["build"]  # type: ignore[attr-defined]
+    known = {option for parameter in build.params for option in parameter.opts}
+    named = {option for _, cell in rows("The index: `IndexConfig`") for option in re.findall(r"`(--[a-z-]+)`", cell)}
+    assert len(named) >= 4
+    assert named <= known
+
+
+def test_the_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    ((example, said),) = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", CONFIGURATION, re.DOTALL)
+    exec(compile(example, "configuration.md", "exec"), {})  # noqa: S102 - the page is ours
+    assert capsys.readouterr().out == said
+
+
+def test_every_file_of_a_bundle_is_on_the_page(tmp_path: Path) -> None:
+    bundle = tmp_path / "shop"
+    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), bundle)
+    (generation,) = bundle.glob("gen-*")
+    names = {path.name for folder in (bundle, generation) for path in folder.iterdir()} - {generation.name}
+    assert {"CURRENT", "manifest.json", "index.bin", "store"} <= names
+    assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", FILES)} == set()
