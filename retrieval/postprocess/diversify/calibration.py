@@ -40,8 +40,9 @@ class Calibrated:
     def __post_init__(self) -> None:
         check(self.strength, self.sharpness)
 
-    def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
-        """Say how many numbers are held for each candidate."""
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
         return 3 * max(1, len(self.attribute.values))
 
     def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002

@@ -72,9 +72,10 @@ class LessShown:
     def __post_init__(self) -> None:
         check_spread(self.spread)
 
-    def width(self, k: int) -> int:
-        """Say how many numbers are held for each candidate."""
-        return self.objective.width(k) + 1
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
+        return self.objective.width + 1
 
     def begin(self, candidates: Candidates, k: int) -> "_Raised":
         """Begin lists.

@@ -56,8 +56,9 @@ class Limit(Protocol):
 class Objective(Protocol):
     """What a list should be: relevant, and something else."""
 
-    def width(self, k: int) -> int:
-        """Say how many numbers are held for each candidate when k are picked."""
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
         ...
 
     def begin(self, candidates: Candidates, k: int) -> Gains:
@@ -114,7 +115,7 @@ def diversified(
     length = candidates.rows.shape[1]
     k = length if k is None else min(k, length)
     order = np.empty(candidates.rows.shape, np.int64)
-    held = objective.width(k) + sum(cap.width for cap in caps)
+    held = objective.width + sum(cap.width for cap in caps)
     block = max(1, _AT_ONCE // max(1, length * held))
     for start in range(0, len(candidates), block):
         part = candidates.take(np.arange(start, min(start + block, len(candidates))))

@@ -36,8 +36,9 @@ class MMR:
     def __post_init__(self) -> None:
         check(self.strength, self.sharpness)
 
-    def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
-        """Say how many numbers are held for each candidate."""
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
         return dimensions(self.of) + 1
 
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002

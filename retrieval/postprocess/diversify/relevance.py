@@ -54,8 +54,9 @@ def check(strength: float, sharpness: float) -> None:
 class Relevant:
     """Relevance alone: the order stays, but for caps."""
 
-    def width(self, k: int) -> int:  # noqa: ARG002 - one of several objectives
-        """Say how many numbers are held for each candidate."""
+    @property
+    def width(self) -> int:
+        """How many numbers are held for each candidate."""
         return 1
 
     def begin(self, candidates: Candidates, k: int) -> "_Kept":  # noqa: ARG002
