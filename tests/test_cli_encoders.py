@@ -44,7 +44,7 @@ def test_rank_prints_a_table_or_json_and_says_what_failed(run: Run, tmp_path: Pa
     assert f"{recall:.3f} [" in next(line for line in out.splitlines() if "text to image, recall@5" in line)
     assert "shape from text, linear" in out
     assert "60 items, best first" in out.splitlines()[0]
-    assert out.splitlines()[0].endswith("probes tell the column shape")
+    assert out.splitlines()[0].endswith("probes predict the column shape")
     assert err.startswith("nonsense: there is no encoder 'nonsense'")
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrieval.candidates import Candidates
-from retrieval.cli.options.held_out import Way, parts_of
-from retrieval.cli.options.log import LogOptions
+from retrieval.cli.options.held_out import SplitBy, SplitOptions
+from retrieval.cli.options.log import LogColumns
 from retrieval.evaluation import against_baselines
 from retrieval.evaluation.splits.splits import at_time, by_user
 from retrieval.fitting.report import FitConfig
@@ -113,7 +113,7 @@ def test_users_ask_when_the_rest_begins(shop: Shop, log: Path, run: Run, monkeyp
 
 @pytest.mark.parametrize("cut", [None, "user", "time"])
 def test_fit_holds_out_what_evaluate_asks_for(
-    cut: Way | None, log: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    cut: SplitBy | None, log: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[Interactions, FitConfig]] = []
 
@@ -124,9 +124,9 @@ def test_fit_holds_out_what_evaluate_asks_for(
     monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
     run("fit", "bundle", log, "--hold-out", 0.25, *(("--split", cut) if cut else ()))
     ((learned, config),) = given
-    parts = parts_of(str(log), None, None, 0.25, cut, LogOptions())
-    assert learned.table.equals(parts.past.table)
-    assert parts.way == (cut or "user")
+    parts = SplitOptions(hold_out=0.25, split=cut).read(str(log), LogColumns())
+    assert learned.table.equals(parts.history.table)
+    assert parts.by == (cut or "user")
     assert config.way == (cut or FitConfig().way)
 
 
@@ -137,11 +137,11 @@ def test_parts_of_a_column_are_in_time_where_they_are(tmp_path: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
     source = str(tmp_path / "log.parquet")
-    parts = parts_of(source, "part=x", "part=y", 0.2, None, LogOptions())
-    assert (parts.moment, parts.way) == (START + 2, "time")
-    assert parts.share == pytest.approx(1 / 3)
-    backwards = parts_of(source, "part=y", "part=x", 0.2, None, LogOptions())
-    assert (backwards.moment, backwards.way, backwards.share) == (None, "user", 0.5)
+    parts = SplitOptions("part=x", "part=y").read(source, LogColumns())
+    assert (parts.cutoff, parts.by) == (START + 2, "time")
+    assert parts.fraction == pytest.approx(1 / 3)
+    backwards = SplitOptions("part=y", "part=x").read(source, LogColumns())
+    assert (backwards.cutoff, backwards.by, backwards.fraction) == (None, "user", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
 from retrieval import fit
 from retrieval.cli.display.curves import write_losses
-from retrieval.cli.display.fit_progress import lessons_shown
+from retrieval.cli.display.fit_progress import fit_progress
 from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
@@ -145,7 +145,7 @@ def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         "indexing.runtime.progress.Console", lambda **_: Console(file=screen, force_terminal=True, width=100)
     )
-    with lessons_shown() as tell:
+    with fit_progress() as tell:
         for step in (Step("adapter", EARLY, 4, 9), Step("serving", EARLY, 7, 0), Step("behaviour", EVERYTHING, 2, 3)):
             tell(step)
     last = screen.getvalue()[-900:]

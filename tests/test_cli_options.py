@@ -1,6 +1,9 @@
-"""Options of the command line: their names, and the former ones that still work."""
+"""Options and commands: sections of the help, one declaration each, former names that still work, completion."""
 
+import ast
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +11,12 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from retrieval.cli import app
-from retrieval.cli.options.renamed import RENAMED
+from retrieval.cli import app, main
+from retrieval.cli.options.command import RENAMED
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
+
+CLI = Path(__file__).parent.parent / "retrieval" / "cli"
 
 
 @pytest.fixture
@@ -80,3 +85,135 @@ def test_a_name_that_a_command_has_keeps_its_meaning(bundle: Path, tmp_path: Pat
 def test_what_follows_two_dashes_is_no_option(bundle: Path, run: Run) -> None:
     code, _, err = run("delete", bundle, "--missing-ok", "--", "--id")
     assert (code, err) == (0, "")
+
+
+def declared(path: Path) -> list[tuple[str, ...]]:
+    """Give the spellings of each option that a module declares; none where one is named after its parameter."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        tuple(
+            name
+            for arg in call.args
+            if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            for name in arg.value.split("/")
+            if name.startswith("-")
+        )
+        for call in calls
+        if ast.unparse(call.func) == "typer.Option"
+    ]
+
+
+def test_each_option_is_declared_in_one_module() -> None:
+    modules: dict[str, set[str]] = {}
+    for path in sorted(CLI.rglob("*.py")):
+        for names in declared(path):
+            assert names, f"{path.name} has an option without a spelling; write it out, so that it can be found"
+            for name in names:
+                modules.setdefault(name, set()).add(path.name)
+    assert {name: where for name, where in modules.items() if len(where) > 1} == {}
+    spelled = set().union(*(options for _, options in commands()))
+    assert {name for name in spelled if name.startswith("-")} - {"--help"} <= modules.keys()
+
+
+def test_a_command_has_eight_parameters_at_most() -> None:
+    wide = [
+        f"{path.name}: {node.name}"
+        for path in sorted(CLI.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and len([*node.args.args, *node.args.kwonlyargs]) > 8
+    ]
+    assert wide == []
+
+
+def sections(shown: str) -> dict[str, list[str]]:
+    """Give the first words of the lines of each section of a help."""
+    found: dict[str, list[str]] = {}
+    for line in shown.splitlines():
+        if heading := re.fullmatch(r"(\S.*):", line):
+            found[heading[1]] = []
+        elif found and (name := re.match(r" {2}(-?-?[a-z]\S*)", line)):
+            list(found.values())[-1].append(name[1])
+    return found
+
+
+def test_help_shows_commands_in_sections(run: Run) -> None:
+    shown = sections(run("--help")[1].split("\n  Exit codes:")[0])
+    assert shown == {
+        "Options": ["--version", "--help"],
+        "Build": ["inspect", "build", "encoders"],
+        "Query": ["search", "similar", "recommend", "rerank"],
+        "Learn": ["prepare", "fit", "tune"],
+        "Evaluate": ["evaluate", "compare"],
+        "Maintain": [
+            *[
+                "add",
+                "update",
+                "delete",
+                "info",
+                "doctor",
+                "verify",
+                "repair",
+                "compact",
+                "rollback",
+                "export",
+                "completion",
+            ]
+        ],
+    }
+    # Each first sentence fits 80 columns.
+    assert [line for line in run("--help")[1].splitlines() if line.startswith(" ") and line.endswith("...")] == []
+
+
+def test_help_shows_options_in_sections(run: Run) -> None:
+    shown = sections(run("similar", "--help")[1])
+    assert list(shown) == ["Arguments", "Options", "Query", "Postprocessing", "Output"]
+    assert shown["Query"] == ["-k", "--num-candidates", "--where"]
+    assert shown["Postprocessing"] == ["--diversify", "--rules", "--postprocess"]
+    assert shown["Output"] == ["--out", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "hook"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --command")]
+)
+def test_completion_prints_the_script_of_a_shell(shell: str, hook: str, run: Run) -> None:
+    code, out, err = run("completion", shell)
+    assert (code, err) == (0, "")
+    assert hook in out
+    assert f"_COMMONSPACE_COMPLETE=complete_{shell}" in out
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+
+
+def test_another_shell_is_wrong_usage(run: Run) -> None:
+    code, out, err = run("completion", "csh")
+    assert (code, out) == (2, "")
+    assert "'bash', 'zsh', 'fish'" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "expected"),
+    [
+        ("bash", {"COMP_WORDS": "commonspace re", "COMP_CWORD": "1"}, ["recommend", "rerank", "repair"]),
+        ("bash", {"COMP_WORDS": "commonspace search --post", "COMP_CWORD": "2"}, ["--postprocess"]),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "commonspace comp"}, ["compare", "compact", "completion"]),
+        (
+            "fish",
+            {"_TYPER_COMPLETE_ARGS": "commonspace comp", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+            ["compare", "compact", "completion"],
+        ),
+    ],
+)
+def test_the_program_answers_the_scripts(
+    shell: str,
+    words: dict[str, str],
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"_COMMONSPACE_COMPLETE": f"complete_{shell}", **words}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert [name for name in ("search", *expected) if name in re.findall(r"[\w-]+", out)] == expected

@@ -19,7 +19,7 @@ from indexing.media.pool import DecodePool
 from indexing.media.video import UnusableFilm, frames_of
 from retrieval.batch import ParquetFiles
 from retrieval.batch.in_memory import read_candidates
-from retrieval.cli.options.evaluation import ask_pairs
+from retrieval.cli.runs.evaluation_queries import answer_texts
 from retrieval.evaluation.results_file import load
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
@@ -44,7 +44,7 @@ TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "saved evaluation": (load, "json"),
     "array": (read_array, "npy"),
     "metadata": (read_parquet, "parquet"),
-    "queries": (lambda path: ask_pairs(None, path, 5), "parquet"),  # type: ignore[arg-type]
+    "queries": (lambda path: answer_texts(None, path, 5), "parquet"),  # type: ignore[arg-type]
 }
 
 

@@ -105,9 +105,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("command", "target", "told"),
     [
-        (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.build.build_bundle", "it goes on"),
+        (["build", "{items}", "--out", "{bundle}x"], "retrieval.cli.build.build_bundle", "it continues"),
         (["compact", "{bundle}"], "retrieval.cli.maintenance.compact_bundle", "nothing was changed"),
-        (["fit", "{bundle}", "sample"], "retrieval.cli.fit.fit_bundle", "it goes on"),
+        (["fit", "{bundle}", "sample"], "retrieval.cli.fit.fit_bundle", "it continues"),
         (["search", "{bundle}", "x"], "retrieval.cli.query.show_candidates", "nothing was changed"),
     ],
 )

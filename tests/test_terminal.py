@@ -169,7 +169,7 @@ def test_errors_show_hostile_text_as_it_is(arguments: list[str], told: str, bund
     assert not [one for one in COMMANDING if one != "\n" and one in err]
 
 
-@pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CLI.rglob("*.py")), ids=lambda path: str(path.relative_to(CLI)))
 def test_there_is_one_way_to_the_terminal(path: Path) -> None:
     tree = ast.parse(path.read_text())
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -183,7 +183,7 @@ def test_there_is_one_way_to_the_terminal(path: Path) -> None:
 
 def test_what_rich_is_given_went_through_one_function() -> None:
     """Whatever is no literal is made visible before it becomes text of rich, or is printed."""
-    tree = ast.parse((CLI / "terminal.py").read_text())
+    tree = ast.parse((CLI / "display" / "terminal.py").read_text())
     takes = {"Text", "typer.echo", "add_column"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (called := ast.unparse(node.func)).split(".")[-1] in {*takes, "echo"}:

@@ -8,7 +8,7 @@ Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what an
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Annotated
 
@@ -18,10 +18,10 @@ from indexing.errors import CommonspaceError, FilterError, UnknownEncoderError
 from indexing.runtime.threads import wait_asleep
 from retrieval.cli import (
     build,
+    completion,
     edit,
     encoders,
     evaluate,
-    export,
     fit,
     inspect,
     maintenance,
@@ -29,44 +29,67 @@ from retrieval.cli import (
     query,
 )
 from retrieval.cli.display.terminal import ReaderGone, UsageError, say
-from retrieval.cli.options.renamed import Command
+from retrieval.cli.options.command import Command, CommandGroups, with_groups
 
 __all__ = ["app", "main"]
 
 # Some versions of typer bring a copy of click of their own: the base of its usage errors is found through one of them.
-UsageProblem: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
-AT_FAULT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
+BAD_INPUT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
 _WRONG = (UsageError, FilterError, UnknownEncoderError)
-CODES = (
+EXIT_CODES = (
     "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 3 fit published nothing; 70 a fault of "
     "this program; 130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
 )
-KEPT = "what is finished is kept: run the same command again, and it goes on"
+KEPT = "what is finished is kept: run the same command again, and it continues"
 RESUMED = {
     "build": KEPT,
-    "add": "what is encoded is kept: run the same command again, and it goes on",
+    "add": "what is encoded is kept: run the same command again, and it continues",
     "fit": KEPT,
     "tune": KEPT,
     "encoders": KEPT,
-    "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it goes on",
-    "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it goes on",
+    "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
+    "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
 }
-"""What is left of a command that was interrupted, where anything is."""
+"""What is left of a command that was interrupted; nothing of the others."""
 
 
-def _told_version(wanted: bool) -> None:
-    if wanted:
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Build": (inspect.inspect, build.build),
+    "Query": (query.search, query.similar, query.recommend, query.rerank),
+    "Learn": (prepare.prepare, fit.fit, fit.tune),
+    "Evaluate": (evaluate.evaluate, evaluate.compare),
+    "Maintain": (
+        edit.add,
+        edit.update,
+        edit.delete,
+        inspect.info,
+        inspect.doctor,
+        maintenance.verify,
+        maintenance.repair,
+        maintenance.compact,
+        maintenance.rollback,
+        maintenance.export,
+        completion.completion,
+    ),
+}
+"""The commands by the section of the help that they are in."""
+
+
+def _show_version(given: bool) -> None:
+    if given:
         say(f"commonspace {metadata.version('commonspace')}")
         raise typer.Exit
 
 
 app = typer.Typer(
     name="commonspace",
+    cls=CommandGroups,
     help="Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank.",
-    epilog=CODES,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # `commonspace completion` prints the script
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -75,36 +98,24 @@ app = typer.Typer(
 @app.callback()
 def commonspace(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_told_version, help="Say which version this is.")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank."""
 
 
-for command in (build.build, query.search, query.similar, query.recommend, query.rerank):
-    app.command(cls=Command)(command)
-for learning in (prepare.prepare, fit.fit, fit.tune):
-    app.command(cls=Command)(learning)
-for validation in (evaluate.evaluate, evaluate.compare):
-    app.command(cls=Command)(validation)
-for changing in (
-    edit.add,
-    edit.update,
-    edit.delete,
-    maintenance.compact,
-    maintenance.rollback,
-    maintenance.verify,
-    maintenance.repair,
-):
-    app.command(cls=Command)(changing)
-for told in (build.info, inspect.inspect, inspect.doctor, export.export):
-    app.command(cls=Command)(told)
-app.add_typer(encoders.app)
+for section, commands in COMMANDS.items():
+    for command in commands:
+        app.command(cls=Command, rich_help_panel=section)(with_groups(command))
+    if section == "Build":
+        app.add_typer(encoders.app, rich_help_panel=section)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     wait_asleep()
+    if completion.COMPLETE_VAR in os.environ:
+        completion.register_shells()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
@@ -120,36 +131,36 @@ def _run(arguments: list[str], debug: bool) -> int:
     except UsageProblem as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        say(f"commonspace: interrupted; {_afterwards(arguments)}", err=True)
+        say(f"commonspace: interrupted; {_kept(arguments)}", err=True)
         return INTERRUPTED
-    except (BrokenPipeError, ReaderGone):  # whoever read has gone, as `head` does when it has seen enough
+    except (BrokenPipeError, ReaderGone):  # as of `head`, which reads no more than it shows
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except (CommonspaceError, OSError) as error:
         if debug:
             raise
-        told = error.for_terminal if isinstance(error, CommonspaceError) else str(error)
+        message = error.for_terminal if isinstance(error, CommonspaceError) else str(error)
         # A filter is shown with a mark below the place of its fault.
-        lines = told.splitlines() if isinstance(error, FilterError) else [" ".join(told.split())]
+        lines = message.splitlines() if isinstance(error, FilterError) else [" ".join(message.split())]
         say(f"commonspace: {lines[0]}", *lines[1:], err=True)
-        return WRONG_USAGE if isinstance(error, _WRONG) else AT_FAULT
+        return WRONG_USAGE if isinstance(error, _WRONG) else BAD_INPUT
     except Exception as error:
         if debug:
             raise
-        told = " ".join(str(error).split())
-        say(f"commonspace: internal error: {type(error).__name__}: {told}; see --debug", err=True)
+        message = " ".join(str(error).split())
+        say(f"commonspace: internal error: {type(error).__name__}: {message}; see --debug", err=True)
         return INTERNAL
 
 
 def _usage(error: Exception) -> int:
-    """Say how a command is used, as the library that reads the command line would."""
-    told = io.StringIO()
-    error.show(file=told)  # type: ignore[attr-defined]
-    say(*told.getvalue().splitlines(), err=True)
+    """Show how a command is used, as the library that reads the command line would."""
+    usage = io.StringIO()
+    error.show(file=usage)  # type: ignore[attr-defined]
+    say(*usage.getvalue().splitlines(), err=True)
     return int(error.exit_code)  # type: ignore[attr-defined]
 
 
-def _afterwards(arguments: Sequence[str]) -> str:
+def _kept(arguments: Sequence[str]) -> str:
     """Say what is left of a command that was interrupted."""
-    command = next((one for one in arguments if not one.startswith("-")), "")
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
     return RESUMED.get(command, "nothing was changed")

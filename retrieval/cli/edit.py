@@ -17,92 +17,75 @@ from indexing.bundle.edits.edit import upsert as upsert_items
 from indexing.bundle.edits.update import update as update_items
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns, several
-from retrieval.cli.build import SOURCE_HELP, AllowUrls
-from retrieval.cli.display.columns import (
-    AudioColumn,
-    ImageColumns,
-    ItemIdColumn,
-    TextColumns,
-    VectorColumns,
-    VideoColumn,
-    item_columns,
-)
-from retrieval.cli.display.output import Json, rejected_rows
+from retrieval.cli.display.output import rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
-from retrieval.cli.query import BundleFolder
+from retrieval.cli.options.items import IdColumn, ItemColumns, Source
+from retrieval.cli.options.output import Json
+from retrieval.cli.options.search import BundleFolder
 from retrieval.retriever.state import encoder_of
+
+Upsert = Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")]
+UpdateSource = Annotated[
+    Path, typer.Argument(help="A .csv, .jsonl or .parquet file with item_id and the columns to change.")
+]
+DeletedItems = Annotated[list[str], typer.Argument(help="Items to delete.")]
+MissingOk = Annotated[bool, typer.Option("--missing-ok", help="Ignore items that the bundle lacks.")]
 
 
 def add(
-    bundle: BundleFolder,
-    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
-    upsert: Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")] = False,
-    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
-    item_id: ItemIdColumn = None,
-    text: TextColumns = None,
-    image: ImageColumns = None,
-    audio: AudioColumn = None,
-    video: VideoColumn = None,
-    vector: VectorColumns = None,
-    allow_urls: AllowUrls = False,
-    as_json: Json = False,
+    bundle: BundleFolder, source: Source, items: ItemColumns, upsert: Upsert = False, as_json: Json = False
 ) -> None:
-    """Encode items and put them into a bundle: they are found at once, without a rebuild."""
+    """Encode items and add them to a bundle, without a rebuild."""
     opened = Bundle.open(bundle)
-    named = item_columns(item_id, text, image, audio, video, vector)
-    catalogue = Catalogue.open(source, images=images, columns=named, allow_urls=allow_urls)
+    named = items.named
+    catalogue = items.open(source)
     if (as_built := _as_built(named, catalogue, opened)) != named:
-        catalogue = Catalogue.open(source, images=images, columns=as_built, allow_urls=allow_urls)
-    if told := _other_columns(catalogue, opened):
-        say(told, err=True)
+        catalogue = items.open(source, as_built)
+    if differences := _other_columns(catalogue, opened):
+        say(differences, err=True)
     put = upsert_items if upsert else add_items
     report = put(opened, catalogue, encoder_of(opened), progress=True)
     _show(report, bundle, as_json, catalogue.rejects, not_embedded(catalogue.columns, opened.manifest.encoder))
 
 
 def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> NamedColumns:
-    """Name the columns of texts and files as the bundle was built from them, where they are there and none is named."""
-    built, there = bundle.manifest.columns, catalogue.reader.schema.names
-    texts, images = ([n for n in several(built.get(kind)) if n in there] for kind in ("text", "image"))
+    """Name the columns that the bundle was built from, if the source has them and no others were named."""
+    built, present = bundle.manifest.columns, catalogue.reader.schema.names
+    texts, images = ([n for n in several(built.get(kind)) if n in present] for kind in ("text", "image"))
     if named.text is None and texts:
         named = replace(named, text=tuple(texts))
     if named.image is None and images:
         named = replace(named, image=tuple(images))
     for kind in ("audio", "video"):
-        if getattr(named, kind) is None and built.get(kind) in there:
+        if getattr(named, kind) is None and built.get(kind) in present:
             named = replace(named, **{kind: built[kind]})
     return named
 
 
 def _other_columns(catalogue: Catalogue, bundle: Bundle) -> str:
     """Say which columns a source has that the bundle was built without, and the other way round."""
-    built, there = several(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
-    told = []
-    if catalogue.columns.text and (lost := [name for name in built if name not in there]):
-        told.append(f"texts of the bundle are those of {', '.join(built)}; here there is no {' and no '.join(lost)}")
-        told.append(f"texts are read from {', '.join(catalogue.columns.text)}")
+    built, present = several(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
+    differences = []
+    if catalogue.columns.text and (lost := [name for name in built if name not in present]):
+        differences.append(
+            f"texts of the bundle are those of {', '.join(built)}; here there is no {' and no '.join(lost)}"
+        )
+        differences.append(f"texts are read from {', '.join(catalogue.columns.text)}")
     if new := [name for name in catalogue.attributes.column_names if name not in bundle.attributes.column_names]:
-        told.append(f"new attributes: {', '.join(new)}")
-    return "; ".join(told)
+        differences.append(f"new attributes: {', '.join(new)}")
+    return "; ".join(differences)
 
 
-def update(
-    bundle: BundleFolder,
-    source: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file: item_id and the columns to change.")],
-    item_id: Annotated[str | None, typer.Option("--id-column", help="Column of the item_id.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Change attributes alone, as price or stock: nothing is encoded, and filters find the new values at once."""
-    _show(update_items(bundle, source, item_id=item_id), bundle, as_json)
+def update(bundle: BundleFolder, source: UpdateSource, id_column: IdColumn = None, as_json: Json = False) -> None:
+    """Change attributes of items, as price or stock.
+
+    Nothing is encoded, and filters find the new values at once.
+    """
+    _show(update_items(bundle, source, item_id=id_column), bundle, as_json)
 
 
-def delete(
-    bundle: BundleFolder,
-    item_ids: Annotated[list[str], typer.Argument(help="Items to take out.")],
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over items that the bundle lacks.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Take items out of a bundle: they are not found any more, without a rebuild."""
+def delete(bundle: BundleFolder, item_ids: DeletedItems, missing_ok: MissingOk = False, as_json: Json = False) -> None:
+    """Delete items from a bundle, without a rebuild."""
     _show(delete_items(bundle, item_ids, missing_ok=missing_ok), bundle, as_json)
 
 

@@ -1,27 +1,26 @@
-"""`commonspace encoders`: which there are, and which suits one's own data."""
+"""`commonspace encoders`: which encoders there are, and which one suits your items."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import KNOWN, load_encoder
-from indexing.sample import items_path
 from indexing.store.encode import EncodeConfig, Progressed, encode_progress
-from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.display.columns import ImageColumns, ItemIdColumn, TextColumns, item_columns
-from retrieval.cli.display.output import OUT_FOLDER, Json
 from retrieval.cli.display.terminal import say, show_json, show_table
-from retrieval.cli.options.renamed import Command
+from retrieval.cli.options.command import Command, with_groups
+from retrieval.cli.options.encoding import DEFAULT_ENCODER
+from retrieval.cli.options.evaluation import RankOptions
+from retrieval.cli.options.items import SourceOption, TextAndImageColumns, or_sample
+from retrieval.cli.options.output import Json, OutFolder
 from retrieval.evaluation.encoder_benchmark.ranking import EncoderRanking, EncoderResult, RankConfig, rank_encoders
 
-app = typer.Typer(name="encoders", help="Which encoders there are, and which suits your data.", no_args_is_help=True)
+app = typer.Typer(name="encoders", help="List encoders, and measure which one suits your items.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_encoders(as_json: Json = False) -> None:
     """List the forms of name that encoders have."""
     names = KNOWN.split(", ")
@@ -29,51 +28,42 @@ def list_encoders(as_json: Json = False) -> None:
 
 
 @app.command(cls=Command)
+@with_groups
 def rank(
-    on: Annotated[str, typer.Option("--source", help=SOURCE_HELP)],
-    encoder: Annotated[list[str] | None, typer.Option(help="Name of an encoder; repeat for several.")] = None,
-    label: Annotated[
-        str | None, typer.Option("--label-column", help="Column that probes tell; found if not given.")
-    ] = None,
-    out: Annotated[Path, typer.Option(callback=OUT_FOLDER, help="Folder of vectors and results.")] = Path("encoders"),
-    sample: Annotated[
-        int, typer.Option("--sample-size", min=1, help="Most items, drawn at random.")
-    ] = RankConfig.sample,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the split and the intervals.")] = RankConfig.seed,
-    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
-    item_id: ItemIdColumn = None,
-    text: TextColumns = None,
-    image: ImageColumns = None,
-    batch_size: Annotated[int, typer.Option(help="Items encoded and stored at once.")] = EncodeConfig.batch_size,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode files.")] = None,
-    allow_urls: AllowUrls = False,
+    source: SourceOption,
+    items: TextAndImageColumns,
+    options: RankOptions,
+    out: OutFolder = Path("encoders"),
     as_json: Json = False,
 ) -> None:
-    """Measure encoders on your own items; what is done is kept, so that the same command goes on where it stopped."""
-    named = item_columns(item_id, text, image)
-    path = items_path() if on == SAMPLE else on
-    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    config = RankConfig(sample, label, seed, EncodeConfig(batch_size, workers))
+    """Measure encoders on your own items.
+
+    An interrupted command continues where it stopped.
+    """
+    catalogue = items.open(or_sample(source))
+    encode = EncodeConfig(options.batch_size, options.workers)
+    config = RankConfig(options.sample_size, options.label_column, options.seed, encode)
+    names = options.encoder or [DEFAULT_ENCODER]
 
     @contextmanager
-    def begun(name: str, contents: int) -> Iterator[Progressed]:
+    def encoding(name: str, contents: int) -> Iterator[Progressed]:
         with encode_progress(contents, shown=True, label=f"encoding by {name}") as advance:
             yield advance
 
-    ranking = rank_encoders(catalogue, encoder or ["pocket"], out, config=config, load=load_encoder, begun=begun)
+    ranking = rank_encoders(catalogue, names, out, config=config, load=load_encoder, begun=encoding)
     show_json(ranking.to_json()) if as_json else _show(ranking)
     if not ranking.results:
         raise typer.Exit(1)
 
 
 def _show(ranking: EncoderRanking) -> None:
-    """Print what was found, each figure with its interval, and why an encoder is missing."""
+    """Print the figures with their intervals, and why an encoder is missing."""
     rows: dict[str, list[str]] = {}
     for number, result in enumerate(ranking.results):
         for name, value in _lines(result).items():
             rows.setdefault(name, ["-"] * len(ranking.results))[number] = value
     if ranking.results:
-        label = f"; probes tell the column {ranking.label}" if ranking.label else "; no column for probes was found"
+        label = f"; probes predict the column {ranking.label}" if ranking.label else "; no column for probes was found"
         say(f"{ranking.items} items, best first by recall@10 of both directions; [95 % interval]{label}")
         head = ["", *(result.name for result in ranking.results)]
         show_table("", head, [(name, *values) for name, values in rows.items()])

@@ -1,32 +1,19 @@
-"""`commonspace fit` and `commonspace tune`."""
+"""`commonspace fit` and `tune`."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from indexing.runtime.progress import progress
-from retrieval.cli.display.curves import check_format, write_losses
-from retrieval.cli.display.fit_progress import lessons_shown, show_report
-from retrieval.cli.display.output import JSON_FILE, Json
+from retrieval.cli.display.curves import write_losses
+from retrieval.cli.display.fit_progress import fit_progress, show_report
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
-from retrieval.cli.options.held_out import Way, held_out
-from retrieval.cli.options.log import (
-    ItemColumn,
-    Log,
-    LogOptions,
-    MinWeight,
-    Only,
-    ProfilesFile,
-    RepeatsOption,
-    TimeColumn,
-    UserColumn,
-    WeightColumn,
-    named_columns,
-    note,
-)
-from retrieval.cli.query import BundleFolder
+from retrieval.cli.options.held_out import SplitBy, held_out
+from retrieval.cli.options.learning import FitOptions, TuneOptions
+from retrieval.cli.options.log import Log, LogOptions, note
+from retrieval.cli.options.output import Json
+from retrieval.cli.options.search import BundleFolder
 from retrieval.fitting.fit import fit as fit_bundle
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.tuning import tune as tune_bundle
@@ -34,79 +21,44 @@ from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.training.settings import read_settings, write_settings
 
-NOT_PUBLISHED = 3  # exit code of a fit that left what is in force
-HoldOut = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=0.9,
-        help="Share of the last interactions, of each user or with --split time of all, that nothing is learned from.",
-    ),
-]
-Config = Annotated[Path | None, typer.Option(help="JSON file of settings, as `commonspace tune` writes.")]
-Losses = Annotated[
-    Path | None,
-    typer.Option("--loss-curve", help="Draw the losses of each part, pass by pass, into this .html file."),
-]
-CutWay = Annotated[
-    Way | None,
-    typer.Option(
-        "--split",
-        help="Judge by the last part of each history, or by what all did after one moment; --hold-out is cut alike.",
-    ),
-]
+NOT_PUBLISHED = 3  # exit code of a fit that left the published model
 
 
 def fit(
     bundle: BundleFolder,
     interactions: Log,
-    only: Only = None,
-    min_weight: MinWeight = None,
-    user_column: UserColumn = None,
-    item_column: ItemColumn = None,
-    time_column: TimeColumn = None,
-    weight_column: WeightColumn = None,
-    repeats: RepeatsOption = None,
-    hold_out: HoldOut = 0.0,
-    config: Config = None,
-    cut: CutWay = None,
-    profiles: ProfilesFile = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Go on from what is in force; the log holds all, with what is new in it.")
-    ] = False,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint-dir",
-            help="Folder that keeps the state of learning; after a kill the same command goes on. By default one in "
-            "the bundle, which is gone afterwards.",
-        ),
-    ] = None,
-    losses: Losses = None,
+    log: LogOptions,
+    learning: FitOptions,
     as_json: Json = False,
 ) -> None:
-    """Learn an adapter, a behaviour block and a reranking head, and publish what helps as a new generation.
+    """Learn from interactions, and publish a new generation.
 
-    One that was stopped goes on where it stopped. The exit code is 3 when nothing was published.
+    The parts are an adapter, a behaviour block and a reranking head. A part is published if it is better than the
+    current one. An interrupted fit continues where it stopped. The exit code is 3 when nothing was published.
     """
-    if refresh and cut and not hold_out:
-        raise UsageError("--split has no say in a refresh, which is judged by what all did lately: leave it out")
-    if losses is not None:
-        check_format(losses)
-    columns = named_columns(user_column, item_column, time_column, weight_column)
-    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out, cut)
-    settings = _settings(config, cut) if config or not refresh else None
-    known = None if profiles is None else Profiles.open(profiles)
-    with lessons_shown() as tell:
-        report = fit_bundle(bundle, log, settings, profiles=known, refresh=refresh, work=work, progress=tell)
+    if learning.refresh and learning.split and not learning.hold_out:
+        raise UsageError("--split does not go with --refresh, which validates on the latest interactions: leave it out")
+    train = _train_part(interactions, log, learning.hold_out, learning.split)
+    config = _settings(learning.config, learning.split) if learning.config or not learning.refresh else None
+    profiles = None if learning.profiles is None else Profiles.open(learning.profiles)
+    with fit_progress() as show:
+        report = fit_bundle(
+            bundle,
+            train,
+            config,
+            profiles=profiles,
+            refresh=learning.refresh,
+            work=learning.checkpoint_dir,
+            progress=show,
+        )
     if report.known is not None and (unknown := str(report.known)):
         note(unknown)
-    if losses is not None:
-        write_losses(report.training, losses, str(bundle))
+    if learning.loss_curve is not None:
+        write_losses(report.training, learning.loss_curve, str(bundle))
     if as_json:
         show_json(report.to_json())
     else:
-        used = len(log) - (report.known.unknown if report.known else 0)
+        used = len(train) - (report.known.unknown if report.known else 0)
         show_report(f"{bundle}: fit on {used} interactions", report)
     if report.refused:
         raise typer.Exit(NOT_PUBLISHED)
@@ -115,42 +67,38 @@ def fit(
 def tune(
     bundle: BundleFolder,
     interactions: Log,
-    out: Annotated[
-        Path, typer.Option(callback=JSON_FILE, help="Write the best settings to this JSON file, for `fit --config`.")
-    ],
-    study: Annotated[Path, typer.Option(help="Where the search is kept; it goes on from there.")] = Path("study.log"),
-    trials: Annotated[int, typer.Option(min=1, help="Settings to try in all, those in the study included.")] = 50,
-    only: Only = None,
-    min_weight: MinWeight = None,
-    user_column: UserColumn = None,
-    item_column: ItemColumn = None,
-    time_column: TimeColumn = None,
-    weight_column: WeightColumn = None,
-    repeats: RepeatsOption = None,
-    hold_out: HoldOut = 0.0,
-    config: Config = None,
-    cut: CutWay = None,
+    log: LogOptions,
+    tuning: TuneOptions,
     as_json: Json = False,
 ) -> None:
-    """Search for settings of the behaviour block; stop and go on at will."""
-    columns = named_columns(user_column, item_column, time_column, weight_column)
-    log = _log(interactions, LogOptions(only, min_weight, columns, repeats), hold_out, cut)
-    with progress("tuning", trials, "trials") as told:
+    """Search for settings of the behaviour block.
 
-        def shown(done: int, best: float) -> None:
-            told.advance(to=done, more=f"best {best:.4f}")
+    An interrupted search continues.
+    """
+    train = _train_part(interactions, log, tuning.hold_out, tuning.split)
+    config = _settings(tuning.config, tuning.split)
+    with progress("tuning", tuning.trials, "trials") as shown:
 
-        found = tune_bundle(bundle, log, study, trials=trials, config=_settings(config, cut), progress=shown)
-    write_settings(found.config, out)
-    what = {"ndcg@20": found.value, "ndcg@20 at the start": found.start, "trials": found.trials, "written": str(out)}
-    show_json(what) if as_json else show_pairs(f"{bundle}: tuned on later interactions", what)
+        def advance(done: int, best: float) -> None:
+            shown.advance(to=done, more=f"best {best:.4f}")
+
+        best = tune_bundle(bundle, train, tuning.study, trials=tuning.trials, config=config, progress=advance)
+    write_settings(best.config, tuning.out)
+    summary = {
+        "ndcg@20": best.value,
+        "ndcg@20 at the start": best.start,
+        "trials": best.trials,
+        "written": str(tuning.out),
+    }
+    show_json(summary) if as_json else show_pairs(f"{bundle}: tuned on later interactions", summary)
 
 
-def _log(path: str, options: LogOptions, hold_out: float, cut: Way | None) -> Interactions:
-    log = options.open(path)
-    return held_out(log, hold_out, cut).past if hold_out else log
+def _train_part(path: str, log: LogOptions, fraction: float, by: SplitBy | None) -> Interactions:
+    """Read a log without the interactions that are held out."""
+    interactions = log.open(path)
+    return held_out(interactions, fraction, by).past if fraction else interactions
 
 
-def _settings(path: Path | None, way: Way | None) -> FitConfig:
+def _settings(path: Path | None, by: SplitBy | None) -> FitConfig:
     settings = read_settings(FitConfig, path) if path else FitConfig()
-    return replace(settings, way=way) if way else settings
+    return replace(settings, way=by) if by else settings

@@ -1,73 +1,73 @@
-"""`commonspace inspect`."""
+"""`commonspace inspect`, `info` and `doctor`: a source, a bundle, and what makes its search bad."""
 
-from pathlib import Path
+import warnings
 from typing import Annotated
 
 import typer
 
 from indexing.bundle.bundle import Bundle
-from indexing.catalogue.catalogue import Catalogue
 from indexing.diagnostics.health import examine
 from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.diagnostics.inspect_page import inspection_page, overview
 from indexing.runtime.progress import progress
-from indexing.sample import items_path
-from retrieval.cli.build import SAMPLE, SOURCE_HELP, AllowUrls
-from retrieval.cli.display.columns import (
-    AudioColumn,
-    ImageColumns,
-    ItemIdColumn,
-    TextColumns,
-    VideoColumn,
-    columns_in_words,
-    item_columns,
-)
-from retrieval.cli.display.output import PAGE, Json, write_file
+from retrieval.cli.display.bundle import show_bundle
+from retrieval.cli.display.columns import columns_in_words
+from retrieval.cli.display.curves import write_curve, write_losses
+from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
-from retrieval.cli.query import BundleFolder
+from retrieval.cli.options.evaluation import Seed
+from retrieval.cli.options.items import MediaColumns, Source, or_sample
+from retrieval.cli.options.output import Html, Json, LossCurve, RecallCurve
+from retrieval.cli.options.search import BundleFolder
+from retrieval.retriever.index_status import DegradedIndexWarning
+from retrieval.retriever.retriever import Retriever
+
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Number of rows to read; by default all.")]
+VERDICTS = {True: "good", False: "look"}
 
 
-def inspect(
-    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
-    images: Annotated[Path | None, typer.Option("--image-dir", help="Folder that image paths start from.")] = None,
-    item_id: ItemIdColumn = None,
-    text: TextColumns = None,
-    image: ImageColumns = None,
-    audio: AudioColumn = None,
-    video: VideoColumn = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Look at the first rows only.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(callback=PAGE, help="Write a page with pictures to this .html file, too.")
-    ] = None,
-    allow_urls: AllowUrls = False,
-    as_json: Json = False,
-) -> None:
-    """Look at every row of a source before building: what is kept, what is missing, broken, or there twice."""
-    named = item_columns(item_id, text, image, audio, video)
-    path = items_path() if source == SAMPLE else source
-    catalogue = Catalogue.open(path, images=images, columns=named, allow_urls=allow_urls)
-    with progress("reading", limit, "rows") as told:
-        found = inspect_catalogue(catalogue, limit=limit, progress=told.advance)
+def inspect(source: Source, items: MediaColumns, limit: Limit = None, html: Html = None, as_json: Json = False) -> None:
+    """Check the rows of a source before a build.
+
+    Every row is read: what is kept, what is missing or broken, which are duplicates.
+    """
+    catalogue = items.open(or_sample(source))
+    with progress("reading", limit, "rows") as shown:
+        inspected = inspect_catalogue(catalogue, limit=limit, progress=shown.advance)
     if html is not None:
-        write_file(html, inspection_page(found, catalogue).encode())
+        write_file(html, inspection_page(inspected, catalogue).encode())
     if as_json:
-        show_json(found.to_json())
+        show_json(inspected.to_json())
         return
-    columns = columns_in_words(found.columns, found.columns["attributes"], found.columns["taken"])
-    show_pairs(found.source, overview(found) | columns)
+    columns = columns_in_words(inspected.columns, inspected.columns["attributes"], inspected.columns["taken"])
+    show_pairs(inspected.source, overview(inspected) | columns)
     if html is not None:
         say(f"page with pictures written to {html}")
 
 
-MENDED = {True: "good", False: "look"}
-
-
-def doctor(
-    bundle: BundleFolder,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples that are drawn.")] = 0,
-    as_json: Json = False,
+def info(
+    bundle: BundleFolder, recall_curve: RecallCurve = None, loss_curve: LossCurve = None, as_json: Json = False
 ) -> None:
-    """Look for what makes search bad: damage, quarantine, modality gap, narrow spread, hubs, duplicates."""
+    """Show what a bundle contains, and what it has learned.
+
+    The recall of its index is shown as it was measured by the build, and as it is now.
+    """
+    opened = Bundle.open(bundle)
+    if recall_curve is not None:
+        write_curve(opened.manifest.index, recall_curve, str(bundle))
+    if loss_curve is not None:
+        write_losses(opened.manifest.learned.get("training", {}), loss_curve, str(bundle))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegradedIndexWarning)  # which is shown below
+        status = Retriever(opened).status
+    show_bundle(opened, as_json, status)
+
+
+def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
+    """Look for what makes search bad, like hubs or duplicates.
+
+    Others are damage, quarantined content, a modality gap and vectors of little spread.
+    """
     opened = Bundle.open(bundle)
     findings = examine(opened, seed=seed)
     if as_json:
@@ -80,8 +80,11 @@ def doctor(
             }
         )
         return
-    shown: dict[str, Cell] = {
-        f"{MENDED[one.good]}: {one.name}": [one.verdict, *([f"→ {one.way_out}"] if one.way_out else [])]
-        for one in findings
+    rows: dict[str, Cell] = {
+        f"{VERDICTS[finding.good]}: {finding.name}": [
+            finding.verdict,
+            *([f"→ {finding.way_out}"] if finding.way_out else []),
+        ]
+        for finding in findings
     }
-    show_pairs(str(bundle), shown)
+    show_pairs(str(bundle), rows)

@@ -1,7 +1,9 @@
-"""`commonspace compact`, `rollback`, `verify` and `repair`."""
+"""`commonspace compact`, `rollback`, `verify`, `repair` and `export`."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
@@ -10,32 +12,56 @@ from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.verify import Problem
 from indexing.bundle.maintenance.verify import verify as find_problems
+from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
 from indexing.runtime.progress import progress
-from retrieval.cli.display.output import Json
-from retrieval.cli.display.terminal import say, show_json, show_pairs
-from retrieval.cli.query import BundleFolder
+from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs
+from retrieval.cli.options.log import LogOption, LogOptions
+from retrieval.cli.options.output import Json, OutFolder
+from retrieval.cli.options.search import BundleFolder
+from retrieval.cli.runs.histories import match_items
 from retrieval.retriever.learned_parts import compact as compact_bundle
 from retrieval.retriever.learned_parts import repair as repair_bundle
 
 
+class Format(StrEnum):
+    """Layouts of other tools."""
+
+    CLIP_RETRIEVAL = "clip-retrieval"
+    FAISS = "faiss"
+    MMREC = "mmrec"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Layout to write.")]
+Flat = Annotated[
+    bool, typer.Option("--flat/--no-flat", help="For faiss: an exact index instead of that of the bundle.")
+]
+To = Annotated[str | None, typer.Option("--to", help="Name of a kept generation; by default the one before.")]
+DropChanges = Annotated[bool, typer.Option("--drop-changes", help="Give up changes, from the first damaged one on.")]
+
+
 def compact(bundle: BundleFolder, as_json: Json = False) -> None:
-    """Fold the changes into a new generation; searching and adding may go on meanwhile."""
+    """Fold the changes of a bundle into a new generation.
+
+    Searching and adding continue meanwhile.
+    """
     with progress("compacting"):
         compacted = compact_bundle(bundle)
     _show(compacted, as_json)
 
 
-def rollback(
-    bundle: BundleFolder,
-    to: Annotated[str | None, typer.Option(help="Name of a kept generation; the one before if not given.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Put an earlier generation in force again, with every change since."""
+def rollback(bundle: BundleFolder, to: To = None, as_json: Json = False) -> None:
+    """Make an earlier generation the current one again.
+
+    Every change since is kept.
+    """
     _show(roll_back(bundle, to), as_json)
 
 
 def verify(bundle: BundleFolder, as_json: Json = False) -> None:
-    """Compare every byte with what was written; the exit code is 1 when what is in force is damaged."""
+    """Compare every byte with what was written.
+
+    The exit code is 1 when the current state is damaged.
+    """
     with progress("verifying", unit="files") as shown:
         problems = find_problems(bundle, lambda path: shown.advance(1, more=path))
     if as_json:
@@ -46,14 +72,8 @@ def verify(bundle: BundleFolder, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def repair(
-    bundle: BundleFolder,
-    drop_changes: Annotated[
-        bool, typer.Option("--drop-changes", help="Give up changes from the first damaged one on.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Mend what can be mended: which generation is in force, and its index."""
+def repair(bundle: BundleFolder, drop_changes: DropChanges = False, as_json: Json = False) -> None:
+    """Repair the pointer to the current generation, and its index."""
     report = repair_bundle(bundle, drop_changes=drop_changes)
     if as_json:
         show_json({"bundle": str(bundle), **report.to_json()})
@@ -65,6 +85,35 @@ def repair(
         _show_problems(bundle, list(report.left))
     if any(problem.serving for problem in report.left):
         raise typer.Exit(1)
+
+
+def export(
+    bundle: BundleFolder,
+    form: FormatOption,
+    out: OutFolder,
+    log: LogOptions,
+    interactions: LogOption = None,
+    flat: Flat = False,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle in the layout of another tool."""
+    if (interactions is None) != (form is not Format.MMREC):
+        raise UsageError("give --interactions LOG with --format mmrec, and only then")
+    opened = Bundle.open(bundle)
+    match form:
+        case Format.CLIP_RETRIEVAL:
+            report = write_clip_retrieval(opened, out).to_json()
+        case Format.FAISS:
+            report = export_faiss(opened, out, kind="flat" if flat else "own").to_json()
+        case Format.MMREC:
+            users, _ = match_items(log.open(interactions or ""), opened.items)
+            report = write_mmrec(opened, users.table, out, name=out.name).to_json()
+        case _:
+            assert_never(form)
+    if as_json:
+        show_json({"folder": str(out), **report})
+        return
+    show_pairs(str(out), {name: _cell(value) for name, value in report.items()})
 
 
 def _show(bundle: Bundle, as_json: bool) -> None:
@@ -87,3 +136,10 @@ def _show_problems(bundle: Path, problems: list[Problem]) -> None:
     for problem in problems:
         where = "in force" if problem.serving else "kept"
         show_pairs(problem.path, {where: problem.what, "way out": problem.way_out})
+
+
+def _cell(value: object) -> Cell:
+    """Give a value of a report as a cell, with a line for each entry."""
+    if isinstance(value, Mapping):
+        return [f"{name}: {entry}" for name, entry in value.items()] or "none"
+    return (list(value) or "none") if isinstance(value, list | tuple) else value

@@ -1,13 +1,17 @@
 """Diversified, capped and ruled on the command line."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from indexing.encoders import base
+from retrieval import Retriever
+from retrieval.postprocess.rules import Rules
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
 
@@ -48,28 +52,115 @@ def hits(out: str) -> list[str]:
     return [hit["item_id"] for hit in json.loads(out)]
 
 
-def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run) -> None:
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Any], Path]:
+    """Write a file for `--postprocess`."""
+
+    def call(settings: Any) -> Path:  # noqa: ANN401 - any JSON value
+        path = tmp_path / "postprocess.json"
+        path.write_text(settings if isinstance(settings, str) else json.dumps(settings))
+        return path
+
+    return call
+
+
+def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run, write: Callable[[Any], Path]) -> None:
+    def by(**diversify: Any) -> tuple[str, Path]:  # noqa: ANN401 - any JSON value
+        return "--postprocess", write({"diversify": diversify})
+
     for command in (("search", bundle, "red shoe"), ("similar", bundle, "red-shoe")):
         plain = hits(run(*command, "-k", 5, "--json")[1])
-        assert hits(run(*command, "-k", 5, "--json", "--diversify", "mmr", "--strength", 0)[1]) == plain
-        capped = hits(run(*command, "-k", 5, "--json", "--cap", "tags=1")[1])
+        assert hits(run(*command, "-k", 5, "--json", "--diversify", 0)[1]) == plain
+        capped = hits(run(*command, "-k", 5, "--json", *by(method="caps", caps={"tags": 1}))[1])
         assert len({item.split("-")[0] for item in capped[:4]}) == 4
-        varied = hits(run(*command, "-k", 4, "--json", "--diversify", "msd", "--strength", 0.95)[1])
+        varied = hits(run(*command, "-k", 4, "--json", "--diversify", 0.95)[1])
         assert varied != plain[:4]
-        paged = hits(run(*command, "-k", 4, "--json", "--diversify", "msd", "--strength", 0.95, "--page", 4)[1])
+        assert varied == hits(run(*command, "-k", 4, "--json", *by(strength=0.95))[1])
+        paged = hits(run(*command, "-k", 4, "--json", *by(strength=0.95, page=4))[1])
         assert sorted(paged) == sorted(varied)
-        assert paged != varied
-        assert hits(run(*command, "-k", 4, "--json", "--apart", 0.5)[1]) != plain[:4]
+        assert hits(run(*command, "-k", 4, "--json", *by(method="caps", apart=0.5))[1]) != plain[:4]
     log, lists = tmp_path / "log.parquet", tmp_path / "lists.parquet"
     pq.write_table(pa.table({"user_id": ["u", "u"], "item_id": ["red-mug", "blue-mug"], "timestamp": [1, 2]}), log)
-    told = ("--diversify", "calibrated", "--attribute", "tags", "--strength", 0.9, "--sharpness", 2, "--json")
-    code, out, _ = run("recommend", bundle, "--interactions", log, "-k", 4, *told)
+    calibrated = by(method="calibrated", attribute="tags", strength=0.9, sharpness=2)
+    code, out, _ = run("recommend", bundle, "--interactions", log, "-k", 4, *calibrated, "--json")
     assert (code, len(hits(out))) == (0, 4)
     assert {hit["stage"] for hit in json.loads(out)} == {"diversify"}
     assert run("recommend", bundle, "--interactions", log, "-k", 18, "--no-rerank", "--out", lists)[0] == 0
-    code, again, _ = run("rerank", bundle, lists, "--interactions", log, "-k", 4, "--cap", "tags=1", "--json")
+    capped_by = by(method="caps", caps={"tags": 1})
+    code, again, _ = run("rerank", bundle, lists, "--interactions", log, "-k", 4, *capped_by, "--json")
     assert code == 0
     assert len({item.split("-")[1] for item in hits(again)[:3]}) == 3
+
+
+def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run, write: Callable[[Any], Path]) -> None:
+    diversify: dict[str, Any] = {"method": "msd", "strength": 0.6, "sharpness": 2, "caps": {"tags": 2}, "page": 2}
+    rules = [{"rule": "exclude", "where": "tags contains mug"}, {"rule": "pin", "item_ids": ["white-book"], "at": 2}]
+    path = write({"diversify": diversify, "rules": rules})
+    retriever = Retriever.load(bundle)
+    history = retriever.recommend([["red-mug", "red-shoe"]], 12)
+    for command, found in (
+        (("search", "red shoe"), retriever.search_texts(["red shoe"], 12)),
+        (("similar", "red-shoe"), retriever.similar_items(["red-shoe"], 12)),
+        (("recommend", "--history", "red-mug,red-shoe"), retriever.rerank(history)),
+    ):
+        varied = retriever.diversify(found, **diversify)
+        expected = retriever.apply_rules(varied, Rules.from_list(rules), 4)
+        given = (command[0], bundle, *command[1:], "-k", 4, "--num-candidates", 12, "--postprocess", path, "--json")
+        code, out, _ = run(*given)
+        shown = json.loads(out)
+        assert code == 0
+        assert [hit["item_id"] for hit in shown] == [hit.item_id for hit in expected[0]]
+        # The same functions get the same arguments, and JSON writes a float whole: not a bit may differ.
+        assert [hit["score"] for hit in shown] == [hit.score for hit in expected[0]]
+        assert [hit["rules"] for hit in shown] == [list(names) for names in expected.rules_of(0)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"diversfy": {}}, "the file has the unknown key 'diversfy'; the keys are ['diversify', 'rules']"),
+        ([], "the file holds []; give an object with some of the keys ['diversify', 'rules']"),
+        ({"diversify": 0.3}, "diversify holds 0.3; give an object with some of the keys ['method', 'strength',"),
+        (
+            {"diversify": {"strenght": 1}},
+            "diversify has the unknown key 'strenght'; the keys are ['method',",
+        ),
+        ({"diversify": {"method": "xquad"}}, "diversify.method is \"xquad\"; give one of ['mmr', 'msd',"),
+        (
+            {"diversify": {"strength": "0.3"}},
+            'diversify.strength is "0.3"; give a number from 0, relevance alone,',
+        ),
+        ({"diversify": {"strength": True}}, "diversify.strength is true; give a number from 0"),
+        ({"diversify": {"strength": 1.5}}, "diversify.strength is 1.5; give a number from 0"),
+        ('{"diversify": {"strength": NaN}}', "diversify.strength is NaN; give a number from 0"),
+        ({"diversify": {"sharpness": 0}}, "diversify.sharpness is 0; give a number above 0"),
+        ({"diversify": {"attribute": 3}}, "diversify.attribute is 3; give the name of an attribute"),
+        ({"diversify": {"caps": {"tags": 0}}}, 'diversify.caps is {"tags": 0}; give an object of attributes and whole'),
+        (
+            {"diversify": {"caps": ["tags"]}},
+            'diversify.caps is ["tags"]; give an object of attributes and whole',
+        ),
+        ({"diversify": {"apart": 2}}, "diversify.apart is 2; give a cosine from 0 to 1"),
+        ({"diversify": {"page": 2.5}}, "diversify.page is 2.5; give a whole number from 1"),
+        ({"diversify": {"method": "calibrated"}}, "which needs an attribute; give diversify.attribute, too"),
+        ({"rules": {"rule": "pin"}}, "rules are a list, not dict"),
+        ({"rules": [{"rule": "pin"}]}, "rule 1 (pin) lacks ['item_ids']"),
+        ('{"diversify": {"page": 1, "page": 2}}', "the key 'page' comes 2 times in one object; give it once"),
+        ("{", "cannot be read"),
+    ],
+    ids=str,
+)
+def test_a_file_of_settings_is_refused_by_its_key(
+    settings: Any,  # noqa: ANN401 - any JSON value
+    message: str,
+    bundle: Path,
+    run: Run,
+    write: Callable[[Any], Path],
+) -> None:
+    code, out, error = run("search", bundle, "red", "--postprocess", write(settings))
+    assert (code, out, len(error.splitlines())) == (1, "", 1)
+    assert "postprocess.json" in error
+    assert message in error
 
 
 def test_rules_are_applied_and_shown(bundle: Path, rules: Path, tmp_path: Path, run: Run) -> None:
@@ -83,24 +174,27 @@ def test_rules_are_applied_and_shown(bundle: Path, rules: Path, tmp_path: Path, 
     assert "pin" in out
     assert "no [mugs]: 4 left out" in out
     out_file = tmp_path / "ruled.parquet"
-    assert run(*command, "--diversify", "mmr", "--out", out_file)[0] == 0
+    assert run(*command, "--diversify", 0.3, "--out", out_file)[0] == 0
     table = pq.read_table(out_file)
     assert table["rules"].to_pylist()[1] == ["pin white-book at 2"]
     assert set(table["stage"].to_pylist()) == {"rules"}
 
 
-def test_faults_are_said_in_one_line(bundle: Path, rules: Path, run: Run) -> None:
-    for told, message in (
-        (("--strength", 0.5), "--strength says how to diversify; give --diversify too"),
-        (("--page", 5), "--page says how to diversify; give --diversify too"),
-        (("--diversify", "mmr", "--page", 0), "Invalid value for '--page'"),
-        (("--apart", 2), "by a cosine of 2.0; give a number from 0 to 1"),
-        (("--diversify", "xquad"), "xquad"),
-        (("--diversify", "mmr", "--strength", 2), "Invalid value for '--strength'"),
-        (("--cap", "tags"), "cannot read the cap 'tags'; write it like genres=3"),
-        (("--cap", "tag=2"), "there is no attribute 'tag'"),
+def test_faults_are_said_in_one_line(bundle: Path, rules: Path, run: Run, write: Callable[[Any], Path]) -> None:
+    both = write({"diversify": {"strength": 0.3}, "rules": []})
+    for arguments, message in (
+        (("--diversify", 2), "'2' is no strength; give a number from 0 to 1"),
+        (("--diversify", "mmr"), 'Methods are named in --postprocess FILE: {"diversify": {"method": "mmr"}}.'),
+        (("--diversify", 0.5, "--postprocess", both), "postprocess.json has 'diversify', too; leave out --diversify"),
+        (("--rules", rules, "--postprocess", both), "postprocess.json has 'rules', too; leave out --rules, or the key"),
+        (("--strength", 0.5), '--strength is a key of --postprocess FILE now; write {"diversify": {"strength": 0.3}}'),
+        (("--cap=tags=2",), '--cap is a key of --postprocess FILE now; write {"diversify": {"method": "caps", "caps"'),
         (("--rules", rules.parent / "gone.json"), "there is no such file"),
+        (("--postprocess", rules.parent / "gone.json"), "there is no such file"),
     ):
-        code, _, error = run("search", bundle, "red", *told)
-        assert (told, code) == (told, 1 if told[0] in ("--rules", "--apart") else 2)
+        code, _, error = run("search", bundle, "red", *arguments)
+        assert (arguments, code) == (arguments, 1 if "no such file" in message else 2)
         assert message in " ".join(error.split())
+    unknown = write({"diversify": {"method": "caps", "caps": {"tag": 2}}})
+    code, _, error = run("search", bundle, "red", "--postprocess", unknown)
+    assert (code, "there is no attribute 'tag'" in error) == (2, True)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.filesystem import fsops
-from retrieval.cli.prepare import parse_events
+from retrieval.cli.prepare import parse_event_weights
 from retrieval.interactions.interactions import Interactions
 from tests.cli_run import Run, runner
 from tests.preparation.logs import START
@@ -129,4 +129,4 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_events_are_read() -> None:
-    assert parse_events("view=1, add=to=cart=2.5") == {"view": 1.0, "add=to=cart": 2.5}
+    assert parse_event_weights("view=1, add=to=cart=2.5") == {"view": 1.0, "add=to=cart": 2.5}

@@ -1,10 +1,8 @@
-"""Recommendations with what made each hit one."""
+"""Recommendations with an explanation of each hit."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from retrieval.candidates import Candidates
 from retrieval.cli.display.terminal import Cell, show_json, show_table, title_cell
@@ -13,10 +11,6 @@ from retrieval.ranking.explain.explain import Explanation
 from retrieval.retriever.retriever import Retriever
 
 SHOWN = 0.005  # what is less rounds to zero
-Explain = Annotated[
-    bool,
-    typer.Option("--explain", help="Say what made each hit one: items of the history, modalities, stages, features."),
-]
 
 
 def show_explained(
@@ -32,60 +26,66 @@ def show_explained(
     Args:
         retriever: Which recommended.
         candidates: The recommendations.
-        among: The list that they are the best of, as it was before it was varied, ruled and cut.
-        weights: How much each item of each history was liked, as it was for the recommendations.
-        as_json: For programs: each hit as without explanations, and ``why``.
+        among: The candidates before postprocessing, of which these are the best.
+        weights: The weight of each item of each history, as for the recommendations.
+        as_json: Print each hit as without explanations, and ``why``.
     """
-    told = retriever.explain(candidates, weights=weights, among=among)
+    explanations = retriever.explain(candidates, weights=weights, among=among)
     if as_json:
         hits = with_titles(candidates, retriever.bundle).to_pylist()
-        whys = [_why(one, _called(retriever, one)) for line in told for one in line]
+        whys = [
+            _to_json(explanation, _history_titles(retriever, explanation))
+            for line in explanations
+            for explanation in line
+        ]
         show_json([hit | {"why": why} for hit, why in zip(hits, whys, strict=True)])
         return
-    for query, (query_id, line, hits) in enumerate(zip(candidates.query_ids, told, candidates, strict=True)):
+    for query, (query_id, line, hits) in enumerate(zip(candidates.query_ids, explanations, candidates, strict=True)):
         rows = candidates.rows[query]
         titles = titles_at(retriever.bundle, rows[rows >= 0])
         cells: list[list[Cell]] = []
-        for hit, title, one in zip(hits, titles, line, strict=True):
+        for hit, title, explanation in zip(hits, titles, line, strict=True):
             item = [hit.item_id, *([title_cell(title)] if title else [])]
-            cells.append([hit.rank, item, f"{hit.score:.4f}", _in_words(one, _called(retriever, one))])
+            cells.append(
+                [hit.rank, item, f"{hit.score:.4f}", _in_words(explanation, _history_titles(retriever, explanation))]
+            )
         show_table(f"{query_id} ({candidates.stage})", ("rank", "item", "score", "why"), cells, whole=["item"])
 
 
-def _called(retriever: Retriever, one: Explanation) -> list[str | None]:
+def _history_titles(retriever: Retriever, explanation: Explanation) -> list[str | None]:
     """Give the titles of the items of the history that an explanation names."""
-    rows = [retriever.items.row(item_id) for item_id, _ in one.history]
+    rows = [retriever.items.row(item_id) for item_id, _ in explanation.history]
     titles = iter(titles_at(retriever.bundle, [row for row in rows if row is not None]))
     return [None if row is None else next(titles) for row in rows]
 
 
-def _why(one: Explanation, titles: Sequence[str | None]) -> dict[str, Any]:
-    """Give an explanation as plain JSON values, without what the hit itself says."""
-    why = asdict(one)
+def _to_json(explanation: Explanation, titles: Sequence[str | None]) -> dict[str, Any]:
+    """Give an explanation as plain JSON values, without the item_id, which the hit has."""
+    why = asdict(explanation)
     del why["item_id"]
-    named = zip(one.history, titles, strict=True)
+    named = zip(explanation.history, titles, strict=True)
     return why | {
         "history": [{"item_id": item_id, "title": title, "effect": effect} for (item_id, effect), title in named]
     }
 
 
-def _in_words(one: Explanation, titles: Sequence[str | None]) -> list[str]:
-    """Give the lines of a cell: what pulled the item up, and what each part of the score adds."""
-    parts = {"content": one.content, "behaviour": one.behaviour, "popularity": one.popularity}
-    if one.profile:
-        parts["profile"] = one.profile
+def _in_words(explanation: Explanation, titles: Sequence[str | None]) -> list[str]:
+    """Give the lines of a cell: the items of the history that count, and what each part of the score adds."""
+    parts = {"content": explanation.content, "behaviour": explanation.behaviour, "popularity": explanation.popularity}
+    if explanation.profile:
+        parts["profile"] = explanation.profile
     named = [
         (title_cell(f"{title} ({item_id})" if title else item_id), effect)
-        for (item_id, effect), title in zip(one.history, titles, strict=True)
+        for (item_id, effect), title in zip(explanation.history, titles, strict=True)
     ]
     lines = [f"because of {name} {effect:+.2f}" for name, effect in named if abs(effect) >= SHOWN]
     shown = {name: effect for name, effect in parts.items() if abs(effect) >= SHOWN}
-    lines.append(f"retrieved with {one.score:+.2f} = {_signed(shown.items()) or 'nothing'}")
-    if one.modalities:
-        lines.append("made of " + ", ".join(f"{weight:.0%} {name}" for name, weight in one.modalities.items()))
-    if one.features:
-        moved = {name: effect for name, effect in one.features.items() if abs(effect) >= SHOWN}
-        lines.append(f"moved by {_signed(moved.items()) or 'nothing'}")
+    lines.append(f"retrieved with {explanation.score:+.2f} = {_signed(shown.items()) or 'nothing'}")
+    if explanation.modalities:
+        lines.append("made of " + ", ".join(f"{weight:.0%} {name}" for name, weight in explanation.modalities.items()))
+    if explanation.features:
+        effects = {name: effect for name, effect in explanation.features.items() if abs(effect) >= SHOWN}
+        lines.append(f"moved by {_signed(effects.items()) or 'nothing'}")
     return lines
 
 

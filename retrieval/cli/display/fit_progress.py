@@ -1,4 +1,4 @@
-"""How learning is shown to people: how far it is, and what came of it."""
+"""Progress of `commonspace fit`, and the report at its end."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,33 +14,33 @@ from retrieval.models.user_model import ALL_ALIKE
 
 
 @contextmanager
-def lessons_shown() -> Iterator[Tell]:
-    """Show a line for each part and past while something is learned."""
+def fit_progress() -> Iterator[Tell]:
+    """Show a line for each part while it is trained."""
     with progress() as shown:
-        begun = ""
+        current = ""
 
-        def tell(step: Step) -> None:
-            nonlocal begun
-            if begun != (label := f"{step.part}, from {step.past}"):
-                begun = label
+        def show(step: Step) -> None:
+            nonlocal current
+            if current != (label := f"{step.part}, from {step.past}"):
+                current = label
                 shown.begin(label, step.total or None)
             shown.advance(to=step.done, total=step.total or None)
 
-        yield tell
+        yield show
 
 
 def show_report(title: str, report: FitReport) -> None:
-    """Show what was learned and judged, and end in a sentence: published or not, and why."""
+    """Show what was learned and how it was validated; the last line says what was published, and why."""
     rows = []
     parts = ("frozen", "in force", "refreshed", "adapter", "behaviour", "reranker")
     for part in parts:
         if part in report.ndcg or part in report.training:
             value = f"{report.ndcg[part]:.4f}" if part in report.ndcg else ""
-            rows.append((part, *_passes(report.training.get(part, {})), value))
+            rows.append((part, *_epochs(report.training.get(part, {})), value))
     show_table(title, ("part", "epochs", "loss", "ndcg@10 on later interactions"), rows)
     search = (
-        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in found.items())
-        for name, found in report.search.items()
+        f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in recall.items())
+        for name, recall in report.search.items()
     )
     since = {part: value for part, value in report.ndcg.items() if part not in parts}
     pairs = {
@@ -50,7 +50,7 @@ def show_report(title: str, report: FitReport) -> None:
             f"{_WEIGHTS.get(name, name)} {_weight(v)}" for name, v in report.serving.items()
         ),
         "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
-        "new users, ndcg@20 of what they did first": _of_new(report.new_users),
+        "new users, ndcg@20 of what they did first": _new_users(report.new_users),
         "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
         "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
@@ -85,14 +85,14 @@ def _in_time(gain: Gain | None) -> str:
     return f"{gain.after:.4f} by both stages, {gain.before:.4f} by retrieval; difference {gain}, {gain.users} users"
 
 
-def _of_new(told: Mapping[str, float]) -> str:
-    return f"with profiles {told['profiles']:.4f}, by popularity alone {told['popular']:.4f}" if told else ""
+def _new_users(ndcg: Mapping[str, float]) -> str:
+    return f"with profiles {ndcg['profiles']:.4f}, by popularity alone {ndcg['popular']:.4f}" if ndcg else ""
 
 
-def _passes(told: Mapping[str, Any]) -> tuple[str, str]:
-    """Say in how many passes a part was learned, and from which loss to which."""
-    losses = told.get("train")
+def _epochs(curve: Mapping[str, Any]) -> tuple[str, str]:
+    """Give the epochs in which a part was trained, and its first and last loss."""
+    losses = curve.get("train")
     if not losses:
         return "", ""
-    kept = f"{told['best']} of {len(losses)}" if told["best"] != len(losses) else str(len(losses))
-    return kept, f"{losses[0]:.3f} → {losses[max(told['best'], 1) - 1]:.3f}"
+    kept = f"{curve['best']} of {len(losses)}" if curve["best"] != len(losses) else str(len(losses))
+    return kept, f"{losses[0]:.3f} → {losses[max(curve['best'], 1) - 1]:.3f}"

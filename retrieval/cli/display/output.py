@@ -1,57 +1,29 @@
-"""How answers are given: tables for people, JSON for programs, files for the next step."""
+"""How answers are shown: as tables, as JSON, or as files."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import typer
 
 from indexing.bundle.bundle import Bundle
 from indexing.filesystem import fsops
 from indexing.store.store import QUARANTINED
-from retrieval.batch.table_files import check_folder, check_kind, check_out, write_table
+from retrieval.batch.table_files import write_table
 from retrieval.candidates import Candidates
-from retrieval.cli.display.terminal import Cell, say, show_json, show_table, title_cell, usage_checked
+from retrieval.cli.display.terminal import Cell, say, show_json, show_table, title_cell
 from retrieval.interactions.known_items import KnownItems
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at, with_titles
 
 FIRST = 3  # rows and items that are named as examples
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
-    """Look at the name of an output before any work."""
-
-    def called(path: Path | None) -> Path | None:
-        if path is not None:
-            with usage_checked():
-                check(path)
-        return path
-
-    return called
-
-
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        callback=_checked(check_out),
-        help="Write the answers to this .parquet, .csv or .jsonl file, or to a folder, instead.",
-    ),
-]
-OUT_FILE, OUT_FOLDER = _checked(check_out), _checked(check_folder)
-"""For outputs that are a table, and for those that are always a folder."""
-PAGE, JSON_FILE = _checked(partial(check_kind, ending=".html")), _checked(partial(check_kind, ending=".json"))
-"""For outputs that are a page, and for those that are one JSON value."""
-
-
-def known_json(fits: KnownItems | None) -> dict[str, Any]:
-    """Give as ``known`` how a log and the bundle fit together; nothing where no log was read."""
-    return {} if fits is None else {"known": fits.to_json()}
+def known_json(known: KnownItems | None) -> dict[str, Any]:
+    """Give as ``known`` how many items of a log the bundle has; nothing when no log was read."""
+    return {} if known is None else {"known": known.to_json()}
 
 
 def show_candidates(
@@ -60,21 +32,21 @@ def show_candidates(
     *,
     as_json: bool,
     out: Path | None = None,
-    fits: KnownItems | None = None,
+    known: KnownItems | None = None,
 ) -> None:
     """Give ranked items, each with its title, as tables, as JSON, or as a file.
 
     Args:
         candidates: The lists.
-        bundle: Whose titles they have.
-        as_json: One row a hit; with a file what was written, and how the log fits.
+        bundle: Where the titles are.
+        as_json: Print one row per hit; with a file print what was written.
         out: The file.
-        fits: How the log of their histories and the bundle fit together.
+        known: How many items of the log the bundle has.
     """
     if out is not None:
         write_table(with_titles(candidates, bundle), out)
         empty = int((candidates.rows < 0).all(axis=1).sum())
-        message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(fits)}
+        message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(known)}
         more = f"; {empty} of them without any answer" if empty else ""
         show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
         return
@@ -115,16 +87,16 @@ def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:
 
 def quarantined(bundle: Bundle) -> list[str]:
     """Name the first items of a generation with content that could not be encoded, and why."""
-    found: list[str] = []
+    shown: list[str] = []
     if not bundle.manifest.counts["quarantined"]:
-        return found
+        return shown
     for shard in bundle.generation.shards:
         columns = ["item_id", "modality", "reason"]
         bad = pq.read_table(shard, columns=columns, filters=pc.field("status") == QUARANTINED)
-        found += [f"{one['item_id']!r}: {one['reason']}" for one in bad.slice(0, FIRST - len(found)).to_pylist()]
-        if len(found) == FIRST:
+        shown += [f"{row['item_id']!r}: {row['reason']}" for row in bad.slice(0, FIRST - len(shown)).to_pylist()]
+        if len(shown) == FIRST:
             break
-    return found
+    return shown
 
 
 def write_file(path: Path, data: bytes) -> None:

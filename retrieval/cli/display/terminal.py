@@ -1,4 +1,4 @@
-"""The one way to the terminal: foreign text is shown as it is, and neither marks up nor commands anything.
+"""All output to the terminal: foreign text is shown as it is, and is neither markup nor a command.
 
 No other module of the command line imports rich or prints by itself.
 """
@@ -21,11 +21,11 @@ from indexing.errors import InputError
 from indexing.runtime.safe_text import escaped, visible
 
 Cell: TypeAlias = object | Sequence[object]
-"""What stands in a cell: one value, or a list or tuple with a value for each line."""
+"""The content of a cell: one value, or a list or tuple with a value for each line."""
 
 SHOWN_TEXT = 120  # characters of a title
-UNLIMITED = 10_000  # columns where nobody looks: a program reads whole lines
-LEFT_TO_OTHERS = 40  # columns that an id leaves to what stands beside it
+UNLIMITED = 10_000  # columns when no terminal is there: a program reads whole lines
+LEFT_TO_OTHERS = 40  # columns that an id leaves to the other cells
 
 
 class UsageError(InputError):
@@ -34,29 +34,29 @@ class UsageError(InputError):
 
 @contextmanager
 def usage_checked() -> Iterator[None]:
-    """Take what is found wrong with options for wrong usage."""
+    """Raise faults of options as wrong usage."""
     try:
         yield
     except InputError as error:
         raise UsageError(error.for_terminal) from error
 
 
-class ReaderGone(Exception):  # noqa: N818 - no fault of anyone: `head` has seen enough
-    """Whoever read standard output has closed it."""
+class ReaderGone(Exception):  # noqa: N818 - not an error: `head` reads no more than it shows
+    """The reader of standard output has closed it."""
 
 
 class _Screen(Console):
-    """Leaves it to `retrieval.cli.main` what a reader that went away means."""
+    """A console that leaves a closed output to `retrieval.cli.main`."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Say what happened: rich and typer would each exit in a way of its own."""
+        """Raise an error: rich and typer would each exit with a code of their own."""
         raise ReaderGone
 
 
 def screen() -> Console:
-    """Give standard output: as wide as the terminal, and without a limit where it is none."""
-    chosen = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
-    return _Screen(file=sys.stdout, width=None if chosen else UNLIMITED, markup=False, emoji=False, highlight=False)
+    """Give standard output, as wide as the terminal, or without a limit when there is none."""
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    return _Screen(file=sys.stdout, width=None if has_width else UNLIMITED, markup=False, emoji=False, highlight=False)
 
 
 def shown(value: Cell) -> Text:
@@ -66,7 +66,7 @@ def shown(value: Cell) -> Text:
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print lines of text, on standard error if so wanted."""
+    """Print lines of text, on standard output or on standard error."""
     try:
         for line in lines:
             typer.echo(visible(line), err=err)
@@ -74,21 +74,21 @@ def say(*lines: object, err: bool = False) -> None:
         raise ReaderGone from error
 
 
-def from_stdin(given: Sequence[str]) -> list[str]:
+def from_stdin(arguments: Sequence[str]) -> list[str]:
     """Give arguments, with the lines of standard input in place of a single dash.
 
     Raises:
         UsageError: When standard input has no line with anything in it.
     """
-    if list(given) != ["-"]:
-        return list(given)
+    if list(arguments) != ["-"]:
+        return list(arguments)
     if not (lines := [line.strip() for line in sys.stdin if line.strip()]):
         raise UsageError("standard input is empty; give one line for each, or no - among the arguments")
     return lines
 
 
 def title_cell(title: str | None) -> str:
-    """Give a title as far as it is shown."""
+    """Shorten a title to what is shown."""
     title = title or ""
     return title if len(title) <= SHOWN_TEXT else f"{title[: SHOWN_TEXT - 1]}…"
 
@@ -96,14 +96,14 @@ def title_cell(title: str | None) -> str:
 def show_table(
     title: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, whole: Sequence[str] = (), light: bool = False
 ) -> None:
-    """Print a table under its title; what is too wide is folded, never cut.
+    """Print a table under its title; a cell that is too wide is folded, never cut.
 
     Args:
-        title: Above the table; empty for none.
-        head: Names of the columns; none at all for a table without a head.
+        title: Printed above the table; empty for none.
+        head: Names of the columns; empty for a table without a head.
         rows: A cell for each column.
-        whole: Columns that are folded last, as ids are, which are copied.
-        light: Without rules between the columns, so that more fits.
+        whole: Columns that are folded last, like ids, which are copied.
+        light: Draw no rules between the columns, so that more fits.
     """
     console, lines = screen(), [[shown(cell) for cell in row] for row in rows]
     table = Table(show_header=bool(head), box=SIMPLE_HEAD if light else HEAVY_HEAD, pad_edge=not light)
@@ -121,12 +121,12 @@ def show_table(
 
 
 def show_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
-    """Print names and values as a small table; a list is a value a line."""
+    """Print names and values as a small table; each value of a list has a line."""
     show_table(title, (), [(name, value) for name, value in pairs.items()])
 
 
 def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON value in one line; what JSON has no number for, as infinity, is null."""
+    """Print one JSON value in one line; infinity and not-a-number are null."""
     utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
     try:
         typer.echo(escaped(json.dumps(_finite(value), ensure_ascii=not utf8, allow_nan=False)))
@@ -136,7 +136,7 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,238 +1,105 @@
-"""What `commonspace evaluate` asks a bundle: the users of a log, or texts with the item that each means."""
+"""Options of `commonspace evaluate`, `encoders rank` and `doctor`: what is measured, and what is shown of it."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import typer
 
-from indexing.catalogue.arrow_values import python_value, require_utf8
-from indexing.catalogue.cleaning import clean_text
-from indexing.errors import InputError
-from indexing.media.files import no_file
-from retrieval.batch.in_memory import relevant_items, users_of
-from retrieval.candidates import Candidates
-from retrieval.cli.options.held_out import Parts
-from retrieval.cli.options.log import known as log_known
-from retrieval.evaluation.evaluate import DEFAULT_MEASURES
-from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.user_profiles import Profiles
-from retrieval.retriever.retriever import Retriever
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.store.encode import EncodeConfig
+from retrieval.cli.options.encoding import BatchSize, EncoderNames, Workers
+from retrieval.cli.options.items import IdColumn, ImageColumns, ImageDir, PageSource, distinct, or_sample
+from retrieval.cli.options.log import ProfilesFile
+from retrieval.cli.options.output import Html, Json, MetricsOut, Save
+from retrieval.cli.options.search import NumCandidates, Rerank
+from retrieval.evaluation.encoder_benchmark.ranking import RankConfig
+from retrieval.evaluation.report.map import MODALITY
 
-TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
+MEASURES, PAGE = "Measures", "Page"
+
+Queries = Annotated[
+    Path | None,
+    typer.Option("--queries", help="Instead of a log: a .parquet file of texts, each with the item_id that it means."),
+]
+Baselines = Annotated[
+    bool | None,
+    typer.Option(
+        "--baselines/--no-baselines", rich_help_panel=MEASURES, help="Measure popularity, item-kNN, EASE and others."
+    ),
+]
+BeyondAccuracy = Annotated[
+    bool,
+    typer.Option("--beyond-accuracy", rich_help_panel=MEASURES, help="Also measure novelty, diversity and the like."),
+]
+Breakdown = Annotated[
+    bool,
+    typer.Option(
+        "--breakdown", rich_help_panel=MEASURES, help="Say how much is lost by the model, and how much by the index."
+    ),
+]
+ColourBy = Annotated[
+    str, typer.Option("--colour-by", rich_help_panel=PAGE, help="Colours of the map: 'modality' or an attribute.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, rich_help_panel=MEASURES, help="Seed of what is drawn at random.")]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", rich_help_panel=MEASURES, help="Column that probes predict; found by default."),
+]
+SampleSize = Annotated[
+    int, typer.Option("--sample-size", min=1, rich_help_panel=MEASURES, help="Most items, drawn at random.")
+]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Queries with their answers and what is relevant to each.
+class EvaluateOptions:
+    """What is evaluated: texts, or the users of a log, and by which stages they are answered."""
 
-    Attributes:
-        candidates: The answers.
-        relevant: For each query the item_ids that should be found.
-        measures: What to measure.
-        about: What was asked, by name, for people.
-        extra: More numbers beside the measures.
-        past: What is history; None where nobody has one.
-        kind: What the queries are: ``"history"`` or ``"text"``.
-        retrieved: The answers before they were reranked.
-        least: What weighs less was disliked.
-        parts: How history and what is to be found were cut from a log.
-    """
-
-    candidates: Candidates
-    relevant: Sequence[Collection[str]]
-    measures: Sequence[str] = DEFAULT_MEASURES
-    about: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    past: Interactions | None = None
-    kind: str = "text"
-    retrieved: Candidates | None = None
-    least: float | None = None
-    parts: Parts | None = None
-
-    @property
-    def warm(self) -> Collection[str] | None:
-        """The items that somebody touched in what is history; None when nobody did."""
-        return None if self.past is None else set(self.past.table["item_id"].unique().to_pylist())
+    queries: Queries = None
+    num_candidates: NumCandidates = 200
+    rerank: Rerank = True
+    profiles: ProfilesFile = None
 
 
-def ask_users(
-    retriever: Retriever, parts: Parts, depth: int, *, rerank: bool = True, profiles: Profiles | None = None
-) -> Asked:
-    """Recommend to every user who has something to be found.
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured beside accuracy, and where the values are written."""
 
-    Users ask now, in a visit that goes on; where all that is to be found is later than all that is known, at the moment
-    between. Those without a history are asked for where the bundle has learned what is popular.
-
-    Args:
-        retriever: Of the bundle.
-        parts: What is known, and what is to be found.
-        depth: Candidates a user.
-        rerank: Order them by the learned head.
-        profiles: What is known of users beside what they did.
-
-    Raises:
-        InputError: When there is nobody to ask.
-    """
-    past, past_known = log_known(parts.past, retriever.items, "history: ")
-    future, future_known = log_known(parts.future, retriever.items, "to be found: ")
-    known = users_of(past, retriever.items)
-    wanted = relevant_items(future, known.histories, known.least)
-    users = [user for user in known.histories if wanted.get(user)]
-    new = [user for user in wanted if user not in known.histories]
-    if not users:
-        raise InputError(
-            "no user has both a history and relevant interactions; check --history-rows and --relevant-rows; a rating "
-            "below half of the largest one is not relevant"
-        )
-    asking = [*users, *new] if retriever.behaviour is not None else users
-    ask = partial(retriever.recommend, k=depth, times=parts.moment, least=known.least)
-    given = (past, users, asking[len(users) :], profiles)
-    retrieved = _answers(partial(ask, stages="retrieval"), *given)
-    found = _answers(ask, *given) if rerank else retrieved
-    about = {
-        "queries": f"{len(asking)} users; {len(past)} interactions as history, {len(future)} to be found",
-        "split": parts.told,
-        **_without_history(new, answered=len(asking) > len(users)),
-        **_notes(retriever, found, future, known.least),
-    }
-    extra = {
-        "split": parts.told,
-        "new_users": len(asking) - len(users),
-        "without_history": len(users) + len(new) - len(asking),
-        "known": {"history": past_known.to_json(), "relevant": future_known.to_json()},
-    }
-    relevant = [wanted[user] for user in asking]
-    return Asked(found, relevant, DEFAULT_MEASURES, about, extra, past, "history", retrieved, known.least, parts)
+    baselines: Baselines = None
+    beyond_accuracy: BeyondAccuracy = False
+    breakdown: Breakdown = False
+    save: Save = None
+    metrics_out: MetricsOut = None
+    as_json: Json = False
 
 
-def _answers(
-    ask: Callable[..., Candidates],
-    past: Interactions,
-    users: Sequence[str],
-    new: Sequence[str],
-    profiles: Profiles | None,
-) -> Candidates:
-    """Recommend to users of a log, and to others who have no history."""
-    of_users, of_new = (None if profiles is None else profiles.of(some) for some in (users, new))
-    found = ask(past, user_ids=users, profiles=of_users)
-    return _with(found, ask([[]] * len(new), user_ids=new, profiles=of_new)) if new else found
+@dataclass(frozen=True)
+class PageOptions:
+    """A page of the evaluation, with a map and the images of items."""
+
+    html: Html = None
+    items: PageSource = None
+    image_dir: ImageDir = None
+    id_column: IdColumn = None
+    image_column: ImageColumns = None
+    colour_by: ColourBy = MODALITY
+
+    def catalogue(self) -> Catalogue | None:
+        """Open the source of the images; None when there is none."""
+        if self.items is None:
+            return None
+        columns = NamedColumns(self.id_column, None, distinct(self.image_column))
+        return Catalogue.open(or_sample(self.items), images=self.image_dir, columns=columns)
 
 
-def _with(first: Candidates, second: Candidates) -> Candidates:
-    """Put the lists of users without a history below those of others."""
-    width, count = max(first.rows.shape[1], second.rows.shape[1]), len(second)
-    rows, scores = (
-        np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1])), constant_values=value) for one in both])
-        for both, value in (((first.rows, second.rows), -1), ((first.scores, second.scores), -np.inf))
-    )
-    nothing = (np.empty(0, np.float32),) * count
-    return replace(
-        first,
-        queries=np.concatenate([first.queries, second.queries]),
-        rows=rows,
-        scores=scores,
-        query_ids=first.query_ids + second.query_ids,
-        histories=first.histories + second.histories,
-        weights=first.weights + nothing if first.weights else (),
-        times=None if first.times is None or second.times is None else np.concatenate([first.times, second.times]),
-        new=None if first.new is None or second.new is None else np.concatenate([first.new, second.new]),
-        idle=None if first.idle is None else np.concatenate([first.idle, np.zeros(count, np.float32)]),
-        among=None,
-    )
+@dataclass(frozen=True)
+class RankOptions:
+    """Which encoders are measured, and on how many items."""
 
-
-def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
-    """Say how many users have no history, and whether they are measured."""
-    if not new:
-        return {}
-    if answered:
-        return {"new users": f"users without a history among them: {len(new)}"}
-    return {
-        "new users": f"users without a history, left out: {len(new)}; this bundle has not learned what is popular, as "
-        "fit does"
-    }
-
-
-def _notes(retriever: Retriever, found: Candidates, future: Interactions, least: float | None) -> dict[str, str]:
-    """What else a reader of the figures has to know: dislikes that are not counted, and what cannot be checked."""
-    notes = {}
-    if least is not None and (disliked := int((future.table["weight"].to_numpy() < least).sum())):
-        notes["disliked"] = f"{disliked} of the interactions to be found weigh less than {least:g}: not counted"
-    if retriever.bundle.manifest.features and found.learned is None:
-        notes["caution"] = (
-            "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
-            "interactions to be found cannot be checked; fit again"
-        )
-    return notes
-
-
-def ask_pairs(retriever: Retriever, path: Path, depth: int) -> Asked:
-    """Search for every text of a Parquet file with ``text`` and ``item_id``; relevant is that item alone.
-
-    Raises:
-        InputError: When it is no such file, a row is incomplete, or no item is in the bundle.
-    """
-    texts, item_ids = _pairs(path)
-    if not retriever.items.known(item_ids):
-        raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
-    found = retriever.search_texts(texts, depth).named(_distinct(texts))
-    wanted = np.array([-2 if (row := retriever.items.row(item_id)) is None else row for item_id in item_ids])
-    hit = found.rows == wanted[:, None]
-    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
-    median = float(np.median(ranks))
-    own = _own_texts(retriever, texts, item_ids)
-    about = {"queries": f"{len(texts)} texts, each with one item to be found"}
-    about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {found.rows.shape[1]}"
-    if own:
-        about["caution"] = f"{own} texts are those that their items were encoded with, and find them for that reason"
-    extra = {"median_rank": median if np.isfinite(median) else None, "depth": found.rows.shape[1], "own_texts": own}
-    return Asked(found, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
-
-
-def _pairs(path: Path) -> tuple[list[str], list[str]]:
-    if gone := no_file(path):
-        raise InputError(gone)
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
-    if missing := [name for name in ("text", "item_id") if table.column_names.count(name) != 1]:
-        raise InputError(f"{path} lacks {missing}; there are {table.column_names}; give texts with their item_id")
-    for name in ("text", "item_id"):
-        require_utf8(table.column(name), name)
-    columns = [table.column(name).cast(pa.string()).to_pylist() for name in ("text", "item_id")]
-    lines = list(zip(*columns, strict=True))
-    if bad := [line for line, (text, item_id) in enumerate(lines) if not (text or "").strip() or not item_id]:
-        raise InputError(f"{len(bad)} rows of {path} lack a text or an item_id, the first is row {bad[0]}; drop them")
-    if not lines:
-        raise InputError(f"{path} has no rows; give texts with their item_id")
-    return [text for text, _ in lines], [item_id for _, item_id in lines]
-
-
-def _distinct(texts: Sequence[str]) -> list[str]:
-    """Name each query by its text; a text that was there before gets a number, so that queries can be paired."""
-    seen = Counter[str]()
-    names = []
-    for text in texts:
-        seen[text] += 1
-        names.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
-    return names
-
-
-def _own_texts(retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str]) -> int:
-    """Count the texts that the item they mean was encoded with."""
-    names = [name for name in retriever.bundle.manifest.columns.get("text") or () if name]
-    fields = [retriever.bundle.attributes.column(name) for name in names]
-    count = 0
-    for text, item_id in zip(texts, item_ids, strict=True):
-        if fields and (row := retriever.items.row(item_id)) is not None:
-            values = [python_value(column[row]) for column in fields]
-            own = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
-            count += clean_text([text], Counter()) in own
-    return count
+    encoder: EncoderNames = None
+    label_column: LabelColumn = None
+    sample_size: SampleSize = RankConfig.sample
+    seed: Seed = RankConfig.seed
+    batch_size: BatchSize = EncodeConfig.batch_size
+    workers: Workers = None

@@ -1,94 +1,134 @@
-"""What of a log is kept away from learning, by `fit --hold-out`, and is to be found, in `evaluate`: the same cut."""
+"""Options that say which interactions are held out: `fit` learns nothing from them, `evaluate` looks for them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 import typer
 
 from retrieval.cli.display.terminal import UsageError
-from retrieval.cli.options.log import LogOptions
+from retrieval.cli.options.log import LogColumns
 from retrieval.evaluation.splits.splits import Split, at_time, by_user
 from retrieval.interactions.interactions import Interactions
 
-Way = Literal["user", "time"]
-HeldOutWay = Annotated[
-    Way | None,
+SplitBy = Literal["user", "time"]
+HELD_OUT = "Held-out interactions"
+
+HoldOut = Annotated[
+    float,
+    typer.Option(
+        "--hold-out",
+        min=0.0,
+        max=0.9,
+        rich_help_panel=HELD_OUT,
+        help="Fraction of the interactions that is held out, the latest ones: 0.2 is a fifth.",
+    ),
+]
+SplitOption = Annotated[
+    SplitBy | None,
     typer.Option(
         "--split",
-        help="Hold out the last of each user's interactions, or what all did after one moment; user by itself.",
+        rich_help_panel=HELD_OUT,
+        help="Hold out the latest interactions of each user, or with time all that are later than one moment.",
     ),
+]
+HistoryRows = Annotated[
+    str | None,
+    typer.Option("--history-rows", rich_help_panel=HELD_OUT, help="Rows that are histories, like 'split=train,valid'."),
+]
+RelevantRows = Annotated[
+    str | None, typer.Option("--relevant-rows", rich_help_panel=HELD_OUT, help="Rows to be found, like 'split=test'.")
 ]
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """What is known, and what is to be found.
+class SplitLog:
+    """A log that is split into histories and relevant interactions.
 
     Attributes:
-        past: The one.
-        future: The other.
-        told: In words, how they were cut.
-        moment: The first second of the future, where all of it is later than all of the past; then all users ask.
-        share: How much of the whole is to be found.
+        history: What is known of the users.
+        relevant: What should be found.
+        description: How the log was split, in words.
+        cutoff: The first second of `relevant` when all of it is later than all of `history`; then all users ask.
+        fraction: The part of the whole that is relevant.
     """
 
-    past: Interactions
-    future: Interactions
-    told: str
-    moment: int | None
-    share: float
+    history: Interactions
+    relevant: Interactions
+    description: str
+    cutoff: int | None
+    fraction: float
 
     @property
-    def way(self) -> Way:
-        """How they were cut: each user alone, or all at one moment."""
-        return "user" if self.moment is None else "time"
+    def by(self) -> SplitBy:
+        """How it was split: for each user, or for all at one moment."""
+        return "user" if self.cutoff is None else "time"
 
 
-def held_out(log: Interactions, share: float, way: Way | None) -> Split:
-    """Cut a share from the end of each user's interactions, or from the end of the log.
+@dataclass(frozen=True)
+class SplitOptions:
+    """Which interactions of a log are histories, and which should be found."""
+
+    history_rows: HistoryRows = None
+    relevant_rows: RelevantRows = None
+    hold_out: HoldOut = 0.2
+    split: SplitOption = None
+
+    def check(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            UsageError: When they do not.
+        """
+        if (self.history_rows is None) != (self.relevant_rows is None):
+            raise UsageError("give both --history-rows and --relevant-rows, or neither")
+        if self.history_rows is not None and self.split is not None:
+            raise UsageError("--split goes with --hold-out; --history-rows and --relevant-rows split the log already")
+
+    def read(self, source: str, log: LogColumns) -> SplitLog:
+        """Split a log by a column of it, or by what came last.
+
+        Raises:
+            InputError: When it cannot be read or split.
+        """
+        weight = "" if log.min_weight is None else f", of weight {log.min_weight:g} and more"
+        if self.history_rows is not None and self.relevant_rows is not None:
+            history = log.read(source, rows=self.history_rows, weighed=False)
+            relevant = log.read(source, rows=self.relevant_rows)
+            where = f"history where {self.history_rows}; to be found where {self.relevant_rows}{weight}"
+            return _split_log(history, relevant, where)
+        split = held_out(log.read(source), self.hold_out, self.split)
+        return _split_log(split.past, split.future, f"to be found: {self._held_out(split)}{weight}")
+
+    def _held_out(self, split: Split) -> str:
+        if split.cut is not None:
+            return f"the last {self.hold_out:.0%} of all interactions, from {_day(split.cut)} on"
+        if not split.past.has_times and not split.future.has_times:
+            return f"{self.hold_out:.0%} of each user's interactions, drawn at random, for the log has no times"
+        return f"the last {self.hold_out:.0%} of each user's interactions"
+
+
+def held_out(log: Interactions, fraction: float, by: SplitBy | None) -> Split:
+    """Hold out the latest interactions of each user, or of the log.
 
     Raises:
-        InputError: When the share is not between 0 and 1, or nothing is left on one side.
+        InputError: When the fraction is not between 0 and 1, or nothing is left on one side.
     """
-    if way != "time":
-        return by_user(log, share)
+    if by != "time":
+        return by_user(log, fraction)
     times = log.table["timestamp"].to_numpy()
     if not len(times) or np.ptp(times) == 0:
         raise UsageError(
             "--split time needs times, and all of this log is of one second: name their column by --time-column"
         )
-    return at_time(log, share=share)
+    return at_time(log, share=fraction)
 
 
-def parts_of(
-    source: str, history: str | None, relevant: str | None, hold_out: float, way: Way | None, options: LogOptions
-) -> Parts:
-    """Cut a log as options say: by a column of it, or by what came last.
-
-    Raises:
-        InputError: When it cannot be read or cut.
-    """
-    weight = "" if options.min_weight is None else f", of weight {options.min_weight:g} and more"
-    if history is not None and relevant is not None:
-        past = replace(options, only=history, min_weight=None).open(source)
-        future = replace(options, only=relevant).open(source)
-        return _parts(past, future, f"history where {history}; to be found where {relevant}{weight}")
-    split = held_out(options.open(source), hold_out, way)
-    if split.cut is None:
-        told = f"the last {hold_out:.0%} of each user's interactions"
-        if not split.past.has_times and not split.future.has_times:
-            told = f"{hold_out:.0%} of each user's interactions, drawn at random, for the log has no times"
-    else:
-        told = f"the last {hold_out:.0%} of all interactions, from {_day(split.cut)} on"
-    return _parts(split.past, split.future, f"to be found: {told}{weight}")
-
-
-def _parts(past: Interactions, future: Interactions, told: str) -> Parts:
-    before, after = (part.table["timestamp"].to_numpy() for part in (past, future))
+def _split_log(history: Interactions, relevant: Interactions, description: str) -> SplitLog:
+    before, after = (part.table["timestamp"].to_numpy() for part in (history, relevant))
     in_time = len(before) > 0 and len(after) > 0 and int(before[-1]) < int(after[0])
-    share = float(np.clip(len(after) / max(len(before) + len(after), 1), 0.05, 0.5))
-    return Parts(past, future, told, int(after[0]) if in_time else None, share)
+    fraction = float(np.clip(len(after) / max(len(before) + len(after), 1), 0.05, 0.5))
+    return SplitLog(history, relevant, description, int(after[0]) if in_time else None, fraction)
 
 
 def _day(second: int) -> str:

@@ -1,82 +1,176 @@
-"""What a list should be beyond relevant, as it is said on the command line: `--diversify`, `--cap`, `--rules`."""
+"""Options of postprocessing, in one place: `--diversify`, `--rules`, and `--postprocess` for all settings of both.
 
+The file of `--postprocess` is a JSON object with the keys ``diversify``, an object whose keys are arguments of
+`Retriever.diversify`, and ``rules``, the list that `Rules.from_list` reads.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from indexing.errors import InputError
+from indexing.media.files import no_file
 from retrieval.cli.display.terminal import UsageError
 from retrieval.postprocess.diversify import METHODS
 from retrieval.postprocess.rules import Rules
 from retrieval.retriever.postprocessing import Shape
 
-Diversify = Annotated[
-    str | None, typer.Option(help=f"Pick varied answers: {', '.join(METHODS)}; see docs/how-to/diversify.md.")
+POSTPROCESSING = "Postprocessing"
+METHOD = "mmr"
+
+
+def _strength(text: str) -> float:
+    """Read the value of `--diversify`."""
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength <= 1:
+        raise typer.BadParameter(
+            f"{text!r} is no strength; give a number from 0 to 1, like 0.3. Methods are named in --postprocess FILE: "
+            f'{{"diversify": {{"method": "{METHOD}"}}}}.'
+        )
+    return strength
+
+
+DiversifyStrength = Annotated[
+    float | None,
+    typer.Option(
+        "--diversify",
+        parser=_strength,
+        metavar="STRENGTH",
+        rich_help_panel=POSTPROCESSING,
+        help="Diversify the answers by MMR: 0 counts relevance alone, 1 diversity alone.",
+    ),
 ]
-Strength = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="0 is relevance alone, 1 variety alone; .3 when not given.")
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--rules", rich_help_panel=POSTPROCESSING, help="JSON file of business rules, applied last."),
 ]
-Sharpness = Annotated[float | None, typer.Option(help="Above 1, the first answers are kept more, the last ones less.")]
-Alike = Annotated[
-    str | None, typer.Option("--attribute", help="Items are alike by this attribute, not by content; for calibrated.")
-]
-Page = Annotated[
-    int | None,
-    typer.Option(min=1, help="Answers seen at once: each so many stand by relevance, not as they were picked."),
-]
-CapOption = Annotated[
-    list[str] | None, typer.Option(help="At most so many answers of one value, like 'genres=3'; repeat for several.")
-]
-ApartOption = Annotated[
-    float | None, typer.Option("--apart", help="No two answers more alike than this cosine, from 0 to 1, like .9.")
-]
-RulesFile = Annotated[Path | None, typer.Option(help="JSON file of business rules, applied last.")]
-Deep = Annotated[
-    int, typer.Option("--num-candidates", min=1, help="Candidates a query, of which those wanted are picked.")
+PostprocessFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--postprocess",
+        rich_help_panel=POSTPROCESSING,
+        help="JSON file with all settings of diversify and rules; see docs/how-to/diversify.md.",
+    ),
 ]
 
 
-def shape_of(
-    diversify: str | None,
-    caps: list[str] | None,
-    rules: Path | None,
-    *,
-    attribute: str | None,
-    strength: float | None,
-    sharpness: float | None,
-    page: int | None,
-    apart: float | None,
-) -> Shape:
-    """Read what was given, so that faults are found before any work."""
-    given = {"--attribute": attribute, "--strength": strength, "--sharpness": sharpness, "--page": page}
-    if diversify is None and (idle := [name for name, value in given.items() if value is not None]):
-        raise UsageError(f"{idle[0]} says how to diversify; give --diversify too, with one of {list(METHODS)}")
-    if diversify is not None and diversify not in METHODS:
-        raise UsageError(f"there is no method {diversify!r} to diversify; give --diversify one of {', '.join(METHODS)}")
-    if diversify == "calibrated" and attribute is None:
-        raise UsageError("calibrated lists need an attribute: name it with --attribute")
-    return Shape(
-        diversify,
-        Shape.strength if strength is None else strength,
-        Shape.sharpness if sharpness is None else sharpness,
-        attribute,
-        dict(parse_cap(text) for text in caps or []),
-        Rules.from_json(rules) if rules else None,
-        page,
-        apart,
-    )
+def _fraction(value: object) -> bool:
+    return _number(value) and 0 <= value <= 1  # type: ignore[operator]
 
 
-def parse_cap(text: str) -> tuple[str, int]:
-    """Read ``attribute=n``.
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
-    >>> parse_cap("genres=3")
-    ('genres', 3)
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
+
+
+_DIVERSIFY: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "method": (lambda value: value in METHODS, f"one of {list(METHODS)}"),
+    "strength": (_fraction, "a number from 0, relevance alone, to 1, diversity alone"),
+    "sharpness": (lambda value: _number(value) and value > 0, "a number above 0"),  # type: ignore[operator]
+    "attribute": (lambda value: isinstance(value, str) and bool(value), "the name of an attribute"),
+    "caps": (_counts, 'an object of attributes and whole numbers from 1, like {"genres": 3}'),
+    "apart": (_fraction, "a cosine from 0 to 1"),
+    "page": (_count, "a whole number from 1"),
+}
+"""By key what its value has to be."""
+
+
+@dataclass(frozen=True)
+class PostprocessOptions:
+    """What happens to answers after ranking.
+
+    Attributes:
+        diversify: The strength of MMR; None diversifies nothing.
+        rules: A file of rules.
+        postprocess: A file of settings of both.
+    """
+
+    diversify: DiversifyStrength = None
+    rules: RulesFile = None
+    postprocess: PostprocessFile = None
+
+    def read(self) -> Shape:
+        """Read the options and their files, so that faults are found before any work.
+
+        Raises:
+            UsageError: When an option and the file of `--postprocess` say the same thing.
+            InputError: When a file cannot be read.
+        """
+        settings = {} if self.postprocess is None else read_settings(self.postprocess)
+        for key, given in (("diversify", self.diversify), ("rules", self.rules)):
+            if given is not None and key in settings:
+                raise UsageError(f"{self.postprocess} has {key!r}, too; leave out --{key}, or the key")
+        if self.diversify is not None:
+            settings["diversify"] = {"method": METHOD, "strength": self.diversify}
+        if self.rules is not None:
+            settings["rules"] = Rules.from_json(self.rules)
+        diversify = settings.get("diversify")
+        shape = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
+        shape.pop("method", None)
+        return Shape(**shape, rules=settings.get("rules"))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a file of `--postprocess`: settings of ``diversify`` as they are, ``rules`` as `Rules`.
 
     Raises:
-        UsageError: When it cannot be read.
+        InputError: When it cannot be read, naming the key at fault and what may stand there.
     """
-    name, equals, most = text.rpartition("=")
-    if not equals or not name.strip() or not most.strip().isdecimal():
-        raise UsageError(f"cannot read the cap {text!r}; write it like genres=3")
-    return name.strip(), int(most)
+    if problem := no_file(path):
+        raise InputError(problem)
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"the settings in {path} cannot be read: {error}") from error
+    try:
+        settings = dict(_keys(given, "the file", ("diversify", "rules")))
+        if "diversify" in settings:
+            _check_diversify(settings["diversify"])
+        if "rules" in settings:
+            settings["rules"] = Rules.from_list(settings["rules"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return settings
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of what JSON holds, where no key may come twice."""
+    counts = Counter(key for key, _ in pairs)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise InputError(f"the key {twice[0]!r} comes {counts[twice[0]]} times in one object; give it once")
+    return dict(pairs)
+
+
+def _check_diversify(given: object) -> None:
+    for key, value in _keys(given, "diversify", tuple(_DIVERSIFY)).items():
+        is_valid, expected = _DIVERSIFY[key]
+        if not is_valid(value):
+            raise InputError(f"diversify.{key} is {json.dumps(value)[:80]}; give {expected}")
+    if isinstance(given, dict) and given.get("method") == "calibrated" and "attribute" not in given:
+        raise InputError("diversify.method is calibrated, which needs an attribute; give diversify.attribute, too")
+
+
+def _keys(given: object, what: str, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise InputError(f"{what} holds {json.dumps(given)[:80]}; give an object with some of the keys {list(known)}")
+    if unknown := sorted(given.keys() - set(known)):
+        raise InputError(f"{what} has the unknown key {unknown[0]!r}; the keys are {list(known)}")
+    return given

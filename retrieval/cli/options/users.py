@@ -1,93 +1,83 @@
-"""Which users `commonspace recommend` answers: by their histories on the command line, or from a log."""
+"""Options that say which users are answered: by histories on the command line, from a log, or from a file of users."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from indexing.catalogue.item_ids import other_spelling
-from indexing.errors import InputError, examples
-from retrieval.batch.in_memory import Users, users_of
+from retrieval.batch import BatchConfig
 from retrieval.cli.display.terminal import UsageError
-from retrieval.cli.options.log import tell_without_taste
-from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.profile_model import Given
-from retrieval.retriever.retriever import Retriever
+from retrieval.cli.options.log import LogOption, ProfilesFile
 
-History = Annotated[
-    list[str] | None, typer.Option(help="One user's item_ids, oldest first, separated by commas; repeat for more.")
-]
-Profile = Annotated[
+USERS = "Users"
+
+Histories = Annotated[
     list[str] | None,
-    typer.Option(help="What is known of the user of each --history, or of a new one, like 'age=31, plan=team'."),
+    typer.Option(
+        "--history",
+        rich_help_panel=USERS,
+        help="Item ids of one user, oldest first, separated by commas; repeat for several users.",
+    ),
 ]
-OneUser = Annotated[
-    list[str] | None, typer.Option(help="Only this user of the log, or of the profiles; repeat for several.")
+UserProfiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        rich_help_panel=USERS,
+        help="Attributes of the user of each --history, or of a new user, like 'age=31, plan=team'.",
+    ),
+]
+UserIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--user", rich_help_panel=USERS, help="Only this user of the log or of the profiles; repeat for several."
+    ),
+]
+UsersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--users", rich_help_panel=USERS, help="Parquet, a file or a folder, with a user_id and a history in each row."
+    ),
+]
+ChunkSize = Annotated[
+    int,
+    typer.Option("--chunk-size", min=1, rich_help_panel=USERS, help="Users of a large job that are answered at once."),
 ]
 
 
-class AskedUsers(NamedTuple):
-    """Users with what is known of them.
+@dataclass(frozen=True)
+class UserOptions:
+    """Which users are answered.
 
     Attributes:
-        users: Their histories.
-        weights: Of these, where they are from a log.
-        profiles: A line for each, where there are any.
+        history: Histories on the command line.
+        profile: What is known of their users.
+        interactions: A log; all of its users, or `user`.
+        user: Some users of the log.
+        profiles: A file of what is known of them.
+        users: A file with a user in each row.
+        chunk_size: How many are answered at once.
     """
 
-    users: Users
-    weights: list[list[float]] | None
-    profiles: Given | None
+    history: Histories = None
+    profile: UserProfiles = None
+    interactions: LogOption = None
+    user: UserIds = None
+    profiles: ProfilesFile = None
+    users: UsersFile = None
+    chunk_size: ChunkSize = BatchConfig.chunk
 
+    def check(self) -> None:
+        """Check that the options go together.
 
-def of_histories(histories: Sequence[str], profiles: Sequence[str]) -> AskedUsers:
-    """Read users from the command line: histories, profiles of new users, or one profile for each history.
-
-    Raises:
-        InputError: When these do not fit together, or one cannot be read.
-    """
-    known = [parse_profile(text) for text in profiles]
-    listed = [[part.strip() for part in one.split(",") if part.strip()] for one in histories] or [[] for _ in known]
-    if known and len(known) != len(listed):
-        raise UsageError(f"{len(known)} --profile for {len(listed)} --history; give one for each, or no history at all")
-    named = {f"history {number}": ids for number, ids in enumerate(listed, start=1)}
-    return AskedUsers(Users(named, {}), None, known or None)
-
-
-def of_log(log: Interactions, retriever: Retriever, only: Sequence[str] | None, profiles: Path | None) -> AskedUsers:
-    """Take the users of a log, or some of them; one who has only a profile is new.
-
-    Raises:
-        InputError: When there is none, or one of those who were asked for is not known.
-    """
-    known = None if profiles is None else Profiles.open(profiles)
-    only = _named(only or (), log, known)
-    users = users_of(log, retriever.items, only, known.known(only) if known and only else ())
-    tell_without_taste(list(users.weights.values()), users.least, retriever)
-    return AskedUsers(users, users.weights_of(users.histories), known.of(list(users.histories)) if known else None)
-
-
-def _named(wanted: Sequence[str], log: Interactions, profiles: Profiles | None) -> list[str]:
-    """Write users as the log does, with or without ``.0``.
-
-    Raises:
-        InputError: When neither the log nor the profiles have one of them.
-    """
-    there = dict.fromkeys(log.table["user_id"].unique().to_pylist())
-    names: list[str] = []
-    for user in wanted:
-        other = other_spelling(user)
-        names.append(other if other is not None and user not in there and other in there else user)
-    new = set() if profiles is None else set(profiles.known(names))
-    if missing := [user for user in names if user not in there and user not in new]:
-        raise InputError(
-            f"{len(missing)} users are not in the log, e.g. {examples(missing)}; it has {len(there)}, as "
-            f"{examples(there)}",
-            cli="--user chooses among these; the column of the users is named with --user-column",
-        )
-    return names
+        Raises:
+            UsageError: When they do not.
+        """
+        if sum(map(bool, (self.history or self.profile, self.interactions, self.users))) != 1:
+            raise UsageError("give one of --history ID,ID,…, --interactions FILE and --users FILE")
+        if self.profiles and not self.interactions:
+            raise UsageError("--profiles goes with --interactions; --users has columns of its own, --history --profile")
 
 
 def parse_profile(text: str) -> dict[str, Any]:
@@ -97,7 +87,7 @@ def parse_profile(text: str) -> dict[str, Any]:
     {'age': '31', 'plan': 'team'}
 
     Raises:
-        InputError: When it cannot be read.
+        UsageError: When it cannot be read.
     """
     try:
         text.encode()

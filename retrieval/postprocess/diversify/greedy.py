@@ -108,7 +108,7 @@ def diversified(
         raise InputError(
             f"a page of {shown_number(page)} shows nothing",
             python="give a whole number of at least 1, or None for no pages",
-            cli="give --page a whole number of at least 1, or leave it out",
+            cli="give diversify.page in the file of --postprocess a whole number of at least 1, or leave it out",
         )
     if not np.isfinite(candidates.scores[candidates.rows >= 0]).all():
         raise InputError("some scores are NaN or infinite, and cannot be weighed against variety; score these anew")

@@ -51,7 +51,7 @@ def objective(method: Method, known: Known, strength: float, sharpness: float) -
             raise InputError(
                 "a list is calibrated to an attribute of the history",
                 python="name it: attribute='genres'",
-                cli="name it: --attribute genres",
+                cli="name it in the file of --postprocess: diversify.attribute",
             )
         case "caps":
             return Relevant()

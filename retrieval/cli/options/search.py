@@ -1,0 +1,82 @@
+"""Options of every query: which bundle, how many answers, which items may be among them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+QUERY = "Query"
+
+BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
+Texts = Annotated[
+    list[str] | None, typer.Argument(help="Texts to search for; - reads one per line from standard input.")
+]
+ItemIds = Annotated[
+    list[str], typer.Argument(help="Items to find similar ones of; - reads one per line from standard input.")
+]
+ImageFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--image", rich_help_panel=QUERY, help="Image file to search with; repeat for several."),
+]
+AudioFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--audio", rich_help_panel=QUERY, help="Audio file to search with; repeat for several."),
+]
+CrossEncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--cross-encoder",
+        rich_help_panel=QUERY,
+        help="Rerank the answers to texts by this sentence-transformers cross-encoder: ORG/REPO or a folder.",
+    ),
+]
+K = Annotated[int, typer.Option("-k", min=1, max=10_000, rich_help_panel=QUERY, help="Number of answers per query.")]
+NumCandidates = Annotated[
+    int,
+    typer.Option(
+        "--num-candidates",
+        min=1,
+        rich_help_panel=QUERY,
+        help="Number of candidates per query that are reranked and postprocessed; the best k of them are kept.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        rich_help_panel=QUERY,
+        help="Filter, like 'year >= 1990 and not (colour in red, blue)'; repeat for several that all hold.",
+    ),
+]
+Rerank = Annotated[
+    bool, typer.Option("--rerank/--no-rerank", rich_help_panel=QUERY, help="Rerank the candidates by the learned head.")
+]
+
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        rich_help_panel=QUERY,
+        help="Explain each answer: by items of the history, modalities, stages and features.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How many answers there are, and what each of them satisfies."""
+
+    k: K = 10
+    num_candidates: NumCandidates = 100
+    where: Where = None
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """How many recommendations there are, by which stages, and what each of them satisfies."""
+
+    k: K = 10
+    num_candidates: NumCandidates = 200
+    rerank: Rerank = True
+    where: Where = None

@@ -1,0 +1,247 @@
+"""Queries of `commonspace evaluate` with their answers: users of a log, or texts that each mean one item."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.catalogue.arrow_values import python_value, require_utf8
+from indexing.catalogue.cleaning import clean_text
+from indexing.errors import InputError
+from indexing.media.files import no_file
+from retrieval.batch.in_memory import relevant_items, users_of
+from retrieval.candidates import Candidates
+from retrieval.cli.options.held_out import SplitLog
+from retrieval.cli.runs.histories import match_items
+from retrieval.evaluation.evaluate import DEFAULT_MEASURES
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.retriever import Retriever
+
+TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
+
+
+@dataclass(frozen=True)
+class AnsweredQueries:
+    """Queries with their answers and the items that are relevant to each.
+
+    Attributes:
+        candidates: The answers.
+        relevant: For each query the item_ids that should be found.
+        measures: What to measure.
+        about: A description of the queries, by name, for people.
+        extra: More numbers beside the measures.
+        history: The interactions that are histories; None when no query has one.
+        query_type: ``"history"`` or ``"text"``.
+        retrieved: The answers before they were reranked.
+        min_liked: An item of less weight was disliked.
+        split: How history and relevant interactions were split from a log.
+    """
+
+    candidates: Candidates
+    relevant: Sequence[Collection[str]]
+    measures: Sequence[str] = DEFAULT_MEASURES
+    about: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    history: Interactions | None = None
+    query_type: str = "text"
+    retrieved: Candidates | None = None
+    min_liked: float | None = None
+    split: SplitLog | None = None
+
+    @property
+    def warm(self) -> Collection[str] | None:
+        """The items with interactions in the history; None when there is no history."""
+        return None if self.history is None else set(self.history.table["item_id"].unique().to_pylist())
+
+
+def answer_users(
+    retriever: Retriever, split: SplitLog, k: int, *, rerank: bool = True, profiles: Profiles | None = None
+) -> AnsweredQueries:
+    """Recommend to every user who has relevant interactions.
+
+    Recommendations are for the present, in a visit that continues; when all relevant interactions are later than all of
+    the history, they are for the moment between. Users without a history are included if popularity was learned.
+
+    Args:
+        retriever: Of the bundle.
+        split: History and relevant interactions.
+        k: Candidates per user.
+        rerank: Rerank them by the learned head.
+        profiles: Attributes of users.
+
+    Raises:
+        InputError: When no user can be evaluated.
+    """
+    history, history_known = match_items(split.history, retriever.items, "history: ")
+    future, relevant_known = match_items(split.relevant, retriever.items, "to be found: ")
+    known = users_of(history, retriever.items)
+    relevant = relevant_items(future, known.histories, known.least)
+    users = [user for user in known.histories if relevant.get(user)]
+    new = [user for user in relevant if user not in known.histories]
+    if not users:
+        raise InputError(
+            "no user has both a history and relevant interactions; check --history-rows and --relevant-rows; a rating "
+            "below half of the largest one is not relevant"
+        )
+    evaluated = [*users, *new] if retriever.behaviour is not None else users
+    recommend = partial(retriever.recommend, k=k, times=split.cutoff, least=known.least)
+    queries = (history, users, evaluated[len(users) :], profiles)
+    retrieved = _recommend(partial(recommend, stages="retrieval"), *queries)
+    candidates = _recommend(recommend, *queries) if rerank else retrieved
+    about = {
+        "queries": f"{len(evaluated)} users; {len(history)} interactions as history, {len(future)} to be found",
+        "split": split.description,
+        **_without_history(new, answered=len(evaluated) > len(users)),
+        **_notes(retriever, candidates, future, known.least),
+    }
+    extra = {
+        "split": split.description,
+        "new_users": len(evaluated) - len(users),
+        "without_history": len(users) + len(new) - len(evaluated),
+        "known": {"history": history_known.to_json(), "relevant": relevant_known.to_json()},
+    }
+    return AnsweredQueries(
+        candidates,
+        [relevant[user] for user in evaluated],
+        about=about,
+        extra=extra,
+        history=history,
+        query_type="history",
+        retrieved=retrieved,
+        min_liked=known.least,
+        split=split,
+    )
+
+
+def _recommend(
+    recommend: Callable[..., Candidates],
+    history: Interactions,
+    users: Sequence[str],
+    new: Sequence[str],
+    profiles: Profiles | None,
+) -> Candidates:
+    """Recommend to users of a log, and to others who have no history."""
+    of_users, of_new = (None if profiles is None else profiles.of(names) for names in (users, new))
+    found = recommend(history, user_ids=users, profiles=of_users)
+    return _concatenated(found, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else found
+
+
+def _concatenated(first: Candidates, second: Candidates) -> Candidates:
+    """Append the lists of users without a history to those of others."""
+    width, count = max(first.rows.shape[1], second.rows.shape[1]), len(second)
+    rows, scores = (
+        np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=value) for part in both])
+        for both, value in (((first.rows, second.rows), -1), ((first.scores, second.scores), -np.inf))
+    )
+    no_weights = (np.empty(0, np.float32),) * count
+    return replace(
+        first,
+        queries=np.concatenate([first.queries, second.queries]),
+        rows=rows,
+        scores=scores,
+        query_ids=first.query_ids + second.query_ids,
+        histories=first.histories + second.histories,
+        weights=first.weights + no_weights if first.weights else (),
+        times=None if first.times is None or second.times is None else np.concatenate([first.times, second.times]),
+        new=None if first.new is None or second.new is None else np.concatenate([first.new, second.new]),
+        idle=None if first.idle is None else np.concatenate([first.idle, np.zeros(count, np.float32)]),
+        among=None,
+    )
+
+
+def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
+    """Say how many users have no history, and whether they are evaluated."""
+    if not new:
+        return {}
+    if answered:
+        return {"new users": f"users without a history among them: {len(new)}"}
+    return {
+        "new users": f"users without a history, left out: {len(new)}; this bundle has not learned what is popular, as "
+        "fit does"
+    }
+
+
+def _notes(retriever: Retriever, found: Candidates, relevant: Interactions, min_liked: float | None) -> dict[str, str]:
+    """Say which dislikes are not counted, and what cannot be checked."""
+    notes = {}
+    if min_liked is not None and (disliked := int((relevant.table["weight"].to_numpy() < min_liked).sum())):
+        notes["disliked"] = f"{disliked} of the interactions to be found weigh less than {min_liked:g}: not counted"
+    if retriever.bundle.manifest.features and found.learned is None:
+        notes["caution"] = (
+            "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
+            "interactions to be found cannot be checked; fit again"
+        )
+    return notes
+
+
+def answer_texts(retriever: Retriever, path: Path, k: int) -> AnsweredQueries:
+    """Search for every text of a Parquet file with ``text`` and ``item_id``; relevant is that item alone.
+
+    Raises:
+        InputError: When it is no such file, a row is incomplete, or no item is in the bundle.
+    """
+    texts, item_ids = _read_texts(path)
+    if not retriever.items.known(item_ids):
+        raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
+    found = retriever.search_texts(texts, k).named(_distinct(texts))
+    target_rows = np.array([-2 if (row := retriever.items.row(item_id)) is None else row for item_id in item_ids])
+    hit = found.rows == target_rows[:, None]
+    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
+    median = float(np.median(ranks))
+    own = _own_texts(retriever, texts, item_ids)
+    about = {"queries": f"{len(texts)} texts, each with one item to be found"}
+    about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {found.rows.shape[1]}"
+    if own:
+        about["caution"] = f"{own} texts are those that their items were encoded with, and find them for that reason"
+    extra = {"median_rank": median if np.isfinite(median) else None, "depth": found.rows.shape[1], "own_texts": own}
+    return AnsweredQueries(found, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
+
+
+def _read_texts(path: Path) -> tuple[list[str], list[str]]:
+    if problem := no_file(path):
+        raise InputError(problem)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    if missing := [name for name in ("text", "item_id") if table.column_names.count(name) != 1]:
+        raise InputError(f"{path} lacks {missing}; there are {table.column_names}; give texts with their item_id")
+    for name in ("text", "item_id"):
+        require_utf8(table.column(name), name)
+    columns = [table.column(name).cast(pa.string()).to_pylist() for name in ("text", "item_id")]
+    lines = list(zip(*columns, strict=True))
+    if bad := [line for line, (text, item_id) in enumerate(lines) if not (text or "").strip() or not item_id]:
+        raise InputError(f"{len(bad)} rows of {path} lack a text or an item_id, the first is row {bad[0]}; drop them")
+    if not lines:
+        raise InputError(f"{path} has no rows; give texts with their item_id")
+    return [text for text, _ in lines], [item_id for _, item_id in lines]
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    """Name each query by its text; a text that was there before gets a number, so that queries can be paired."""
+    seen = Counter[str]()
+    names = []
+    for text in texts:
+        seen[text] += 1
+        names.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return names
+
+
+def _own_texts(retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str]) -> int:
+    """Count the texts that the item they mean was encoded with."""
+    names = [name for name in retriever.bundle.manifest.columns.get("text") or () if name]
+    fields = [retriever.bundle.attributes.column(name) for name in names]
+    count = 0
+    for text, item_id in zip(texts, item_ids, strict=True):
+        if fields and (row := retriever.items.row(item_id)) is not None:
+            values = [python_value(column[row]) for column in fields]
+            own = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
+            count += clean_text([text], Counter()) in own
+    return count
