@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scripts.benchmarks import readme_table
 from scripts.benchmarks.readme_table import RESULTS, Source, films, number, recommended, table
 
 
@@ -89,3 +90,20 @@ def test_commands_name_a_script_wherever_it_is() -> None:
 )
 def test_numbers(value: float, places: int, written: str) -> None:
     assert number(value, places) == written
+
+
+def test_check_writes_nothing_and_fails_where_a_page_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme_table.BEGIN}\nold\n{readme_table.END}\nafter\n")
+    monkeypatch.setattr(readme_table, "ROOT", tmp_path)
+    monkeypatch.setattr(readme_table, "PAGES", {"README.md": lambda results: "| new |"})
+    monkeypatch.setattr(readme_table, "SOURCES", ())
+    monkeypatch.setattr("sys.argv", ["readme_table", "--check"])
+    with pytest.raises(SystemExit, match=r"README\.md: not as in the results"):
+        readme_table.main()
+    assert "old" in page.read_text()
+    monkeypatch.setattr("sys.argv", ["readme_table"])
+    readme_table.main()
+    assert page.read_text() == f"before\n{readme_table.BEGIN}\n| new |\n{readme_table.END}\nafter\n"
+    monkeypatch.setattr("sys.argv", ["readme_table", "--check"])
+    readme_table.main()
