@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from retrieval.cli import app, main
-from retrieval.cli.options.command import RENAMED
+from retrieval.cli.options.command import MOVED, RENAMED
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
 
@@ -58,6 +58,24 @@ def test_each_former_name_has_a_new_one_that_some_command_has() -> None:
         for command, options in spelled.items():
             assert len(options & set(names)) <= 1, f"{former} could be two options of {command}"
         assert any(options & set(names) and former not in options for options in spelled.values()), former
+
+
+def test_pages_name_no_option_by_a_former_name() -> None:
+    current = set().union(*(options for _, options in commands()))
+    former = (RENAMED.keys() | MOVED.keys()) - current
+    root = CLI.parents[1]
+    shelves = [root / "docs" / name for name in ("tutorials", "how-to", "reference", "explanation")]
+    pages = [root / "README.md", *(page for shelf in shelves for page in sorted(shelf.glob("*.md")))]
+    assert len(pages) > 10
+    stale = [
+        f"{page.name}: {name}"
+        for page in pages
+        for line in page.read_text().splitlines()
+        if "scripts." not in line  # whose programs have options of their own
+        for name in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)
+        if name in former
+    ]
+    assert stale == []
 
 
 def test_a_former_name_works_and_its_new_name_is_said(bundle: Path, tmp_path: Path, run: Run) -> None:

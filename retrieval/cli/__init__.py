@@ -1,6 +1,6 @@
 """The command line: one command for each verb of the Python API.
 
-Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what and how to go on), 2 wrong usage,
+Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what, and the way out), 2 wrong usage,
 3 `fit` published nothing, 70 a fault of this program, 130 interrupted, 141 the reader of the output went away.
 `--debug` shows the traceback.
 """

@@ -74,15 +74,15 @@ def _show(ranking: EncoderRanking) -> None:
 def _lines(result: EncoderResult) -> dict[str, str]:
     """Give name and value of each line of a result's column."""
     lines: dict[str, str] = {}
-    for way, found in result.retrieval.items():
-        if isinstance(found, dict):
-            lines |= {f"{way}, {name}": _estimate(one) for name, one in found.items() if name != "ranks"}
+    for direction, measures in result.retrieval.items():
+        if isinstance(measures, dict):
+            lines |= {f"{direction}, {name}": _estimate(value) for name, value in measures.items() if name != "ranks"}
     if result.against_first:
         lines["recall@10 against the first"] = _estimate(result.against_first)
-    for block, found in result.probes.get("from", {}).items():
+    for block, probes in result.probes.get("from", {}).items():
         for probe in ("linear", "knn"):
-            lines[f"{result.probes['label']} from {block}, {probe}"] = _estimate(found[probe])
-        lines[f"{result.probes['label']} from {block}, test items"] = str(found["test"])
+            lines[f"{result.probes['label']} from {block}, {probe}"] = _estimate(probes[probe])
+        lines[f"{result.probes['label']} from {block}, test items"] = str(probes["test"])
     if result.probes:
         lines[f"{result.probes['label']}, always the largest class"] = f"{result.probes['largest_class']:.3f}"
     lines |= _health(result.health)
@@ -93,8 +93,8 @@ def _lines(result: EncoderResult) -> dict[str, str]:
 def _health(findings: dict[str, Any]) -> dict[str, str]:
     """Give the figure of each finding that tells encoders apart, marked where its verdict is bad."""
     lines = {}
-    for name, one in findings.items():
-        values, mark = one["values"], "" if one["good"] else " (!)"
+    for name, finding in findings.items():
+        values, mark = finding["values"], "" if finding["good"] else " (!)"
         if name.startswith("gap"):
             lines[f"{name}, share of a pair's distance"] = f"{values['share']:.2f}{mark}"
         elif name == "anisotropy":
@@ -104,9 +104,9 @@ def _health(findings: dict[str, Any]) -> dict[str, str]:
     return lines
 
 
-def _estimate(one: dict[str, Any]) -> str:
-    form = ".3f" if abs(one["value"]) <= 1 and abs(one["high"]) <= 1 else ".1f"
-    return f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]"
+def _estimate(estimate: dict[str, Any]) -> str:
+    form = ".3f" if abs(estimate["value"]) <= 1 and abs(estimate["high"]) <= 1 else ".1f"
+    return f"{estimate['value']:{form}} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
 
 def _speed(speed: float | None) -> str:

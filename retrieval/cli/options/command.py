@@ -68,19 +68,19 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
             types = get_type_hints(groups[name], include_extras=True)
-            parameters += [_parameter(one.name, types[one.name], _default(one)) for one in fields(groups[name])]
+            parameters += [_parameter(field.name, types[field.name], _default(field)) for field in fields(groups[name])]
         else:
             parameters.append(_parameter(name, hints[name], parameter.default))
 
-    def called(**given: Any) -> None:  # noqa: ANN401 - options of every type
+    def wrapper(**options: Any) -> None:  # noqa: ANN401 - options of every type
         for name, group in groups.items():
-            given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
-        command(**given)
+            options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
+        command(**options)
 
-    called.__name__, called.__doc__ = command.__name__, command.__doc__
-    called.__annotations__ = {one.name: one.annotation for one in parameters}
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return called
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:  # noqa: ANN401 - options of every type
@@ -120,7 +120,7 @@ class Command(TyperCommand):
             name, equals, value = argument.partition("=")
             if name in MOVED and name not in options and "--postprocess" in options:
                 raise UsageError(f"{name} is a key of --postprocess FILE now; write {MOVED[name]} into the file")
-            new = next((one for one in RENAMED.get(name, ()) if one in options and name not in options), None)
+            new = next((other for other in RENAMED.get(name, ()) if other in options and name not in options), None)
             if new is not None:
                 say(f"note: {name} is called {new} now; the next version takes the new name alone", err=True)
             current.append(argument if new is None else f"{new}{equals}{value}")
