@@ -43,4 +43,4 @@ fix: $(INSTALLED)  ## mend what a tool can mend
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## benchmarks that need no data of yours; the others say what they need with --help
-	for name in imports pocket encode_memory; do $(BIN)/python -m scripts.benchmarks.$$name || exit 1; done
+	for name in imports encode.pocket encode.encode_memory; do $(BIN)/python -m scripts.benchmarks.$$name || exit 1; done

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "scripts" / "benchmarks"
 # Benchmarks whose figures say how good recommendations are; what they import of scripts.benchmarks is followed.
-QUALITY = ("two_stage", "new_users", "diversity", "attention")
+QUALITY = ("two_stage", "new_users", "diversity", "music")
 # Where bundles are built, learned and asked; where lists are judged, and varied; whom they are compared with; and plain
 # types. Settings are public: `FitConfig` takes them.
 PUBLIC = {
@@ -78,7 +78,7 @@ def below(code: str, seen: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", QUALITY)
 def test_benchmarks_of_quality_go_through_the_public_faces(name: str) -> None:
-    assert not below((BENCHMARKS / f"{name}.py").read_text(), set())
+    assert not below((BENCHMARKS / "recommend" / f"{name}.py").read_text(), set())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,10 @@ def test_benchmarks_of_quality_go_through_the_public_faces(name: str) -> None:
         ("from retrieval.training.ranker.ranker import StageLearner", "retrieval.training.ranker.ranker"),
         ("def late():\n    import retrieval.models.item_space", "retrieval.models.item_space"),
         ("from retrieval.models import item_space", "retrieval.models.item_space"),
-        ("from scripts.benchmarks.stage_world import World", "retrieval.models.item_space by way of stage_world"),
+        (
+            "from scripts.benchmarks.rerank.stage_world import World",
+            "retrieval.models.item_space by way of stage_world",
+        ),
     ],
 )
 def test_what_is_wired_by_hand_is_found(code: str, module: str) -> None:
@@ -103,7 +106,7 @@ def test_verbs_are_public() -> None:
 def test_benchmarks_of_quality_learn_with_the_default_configuration(name: str) -> None:
     """Settings of `FitConfig` are named where one of them is what is measured, and nowhere else."""
     measured = {"attention": {"behaviour"}}
-    for node in ast.walk(ast.parse((BENCHMARKS / f"{name}.py").read_text())):
+    for node in ast.walk(ast.parse((BENCHMARKS / "recommend" / f"{name}.py").read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "FitConfig":
             assert {keyword.arg for keyword in node.keywords} <= measured.get(name, set())
             assert not node.args

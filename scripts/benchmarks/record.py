@@ -13,16 +13,16 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "faiss-cpu", "transformers", "open_clip_torch", "pyarrow")
 
 
-def keep(name: str, result: dict[str, Any], seed: int, script: str | None = None) -> None:
+def keep(name: str, result: dict[str, Any], seed: int) -> None:
     """Print a result, and write it to ``results/NAME.json`` with commit, seed, versions and machine.
 
-    ``clean_tree`` says whether the commit holds all of the code that was measured. A script that gives several results
-    names itself.
+    ``clean_tree`` says whether the commit holds all of the code that was measured.
     """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
     given = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
     record = {
         "result": result,
-        "command": " ".join([f"python -m scripts.benchmarks.{script or name}", *(given if script else ())]),
+        "command": " ".join([f"python -m {spec.name if spec else name}", *given]),
         "seed": seed,
         **state_of(Path(__file__).parent),
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},

@@ -14,7 +14,7 @@ from retrieval.evaluation.baselines import EASE, Popularity
 from retrieval.interactions.cleaning import Caps, PrepareConfig, PushLimits, prepare
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
-from scripts.benchmarks.attack import FAKE, plant, pushes_left
+from scripts.benchmarks.fit.attack import FAKE, plant, pushes_left
 from tests.preparation.logs import DAY, Row, log_of, rows_of, shop
 
 PUSHED = "item-90"  # one in sixteen users has it

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from scripts.benchmarks import classify
-from scripts.benchmarks.products import names_own, read, spelled, without
-from scripts.benchmarks.seed_network import Inputs, SeedNetwork, train_and_ask
+from scripts.benchmarks.encode import classify
+from scripts.benchmarks.encode.products import names_own, read, spelled, without
+from scripts.benchmarks.encode.seed_network import Inputs, SeedNetwork, train_and_ask
 from tests.toy import COLOURS, ToyEncoder, picture
 
 NAMES = tuple(COLOURS)
@@ -35,8 +35,8 @@ def products(tmp_path: Path) -> Path:
 
 
 def test_each_input_tells_what_it_can(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.benchmarks.seed_network.BATCH", 16)
-    monkeypatch.setattr("scripts.benchmarks.seed_network.RATE", 1e-2)
+    monkeypatch.setattr("scripts.benchmarks.encode.seed_network.BATCH", 16)
+    monkeypatch.setattr("scripts.benchmarks.encode.seed_network.RATE", 1e-2)
     report = classify.measured(products, ToyEncoder(), seed=0, cache=tmp_path / "cache")
     assert report["items"] == 120
     by_colour = report["by"]["masterCategory"]

@@ -7,8 +7,8 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions
 from retrieval.evaluation.splits.queries import Questions
-from scripts.benchmarks.cold_peers import Hidden, parted
-from scripts.benchmarks.peer_models import Known
+from scripts.benchmarks.recommend.cold_peers import Hidden, parted
+from scripts.benchmarks.recommend.peer_models import Known
 
 COUNT, HIDDEN = 12, 3
 

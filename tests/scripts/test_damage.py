@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks.damage import BAD, campaign, made_bundle, use
+from scripts.benchmarks.live.damage import BAD, campaign, made_bundle, use
 
 pytest.importorskip("lightgbm")
 

@@ -11,7 +11,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval import Interactions
 from retrieval.evaluation.splits.queries import Questions
-from scripts.benchmarks.film_bundle import recommended
+from scripts.benchmarks.recommend.film_bundle import recommended
 
 LOG = Interactions.from_arrow(pa.table({"user": ["ann"], "item": ["x0"], "rating": [5.0], "time": [1]}))
 ASKED = Questions(

@@ -1,11 +1,11 @@
-"""The clock of `scripts.benchmarks.fit_cost`, by seconds that are told to it."""
+"""The clock of `scripts.benchmarks.fit.fit_cost`, by seconds that are told to it."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
-from scripts.benchmarks import fit_cost
+from scripts.benchmarks.fit import fit_cost
 
 
 def test_seconds_go_to_the_part_that_was_named_last(monkeypatch: pytest.MonkeyPatch) -> None:

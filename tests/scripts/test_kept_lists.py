@@ -12,9 +12,9 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Candidates, FitConfig, Interactions
-from scripts.benchmarks import kept_lists
-from scripts.benchmarks.film_bundle import Fitted, quick, seeded
-from scripts.benchmarks.kept_lists import Served
+from scripts.benchmarks.recommend import kept_lists
+from scripts.benchmarks.recommend.film_bundle import Fitted, quick, seeded
+from scripts.benchmarks.recommend.kept_lists import Served
 
 LOG = Interactions.from_arrow(pa.table({"user": ["a"], "item": ["x0"]}))
 

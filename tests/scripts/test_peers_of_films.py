@@ -16,9 +16,9 @@ from retrieval.evaluation import Evaluation
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.splits.queries import Questions
 from retrieval.evaluation.splits.splits import Split
-from scripts.benchmarks import peers_of_films
-from scripts.benchmarks.kept_lists import as_ranked
-from scripts.benchmarks.peer_models import (
+from scripts.benchmarks.recommend import peers_of_films
+from scripts.benchmarks.recommend.kept_lists import as_ranked
+from scripts.benchmarks.recommend.peer_models import (
     FAMILIES,
     Fits,
     Key,
@@ -30,7 +30,7 @@ from scripts.benchmarks.peer_models import (
     silent,
     z_scores,
 )
-from scripts.benchmarks.peers_of_films import Measured, Peers, against, best, by_settings, listed
+from scripts.benchmarks.recommend.peers_of_films import Measured, Peers, against, best, by_settings, listed
 
 NOBODY = np.empty(0, np.int64)
 

@@ -6,8 +6,8 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.splits.queries import Questions
-from scripts.benchmarks.kept_lists import as_ranked
-from scripts.benchmarks.two_stage import among_all, asked_for, compared
+from scripts.benchmarks.recommend.kept_lists import as_ranked
+from scripts.benchmarks.recommend.two_stage import among_all, asked_for, compared
 
 ITEMS = ItemIds([f"x{row}" for row in range(6)])
 

@@ -11,7 +11,7 @@ from retrieval.ranking.explain.explain import Explanation
 from retrieval.ranking.explain.feature_attribution import with_features
 from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
-from scripts.benchmarks.stage_world import World
+from scripts.benchmarks.rerank.stage_world import World
 
 USERS, EACH = 6, 30
 

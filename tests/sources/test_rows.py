@@ -17,7 +17,7 @@ from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
 from retrieval.ranking.taste_similarity import READ
-from scripts.benchmarks.stage_world import NOW, World
+from scripts.benchmarks.rerank.stage_world import NOW, World
 
 ITEMS, DIM, DAY = 4000, 48, 86_400
 

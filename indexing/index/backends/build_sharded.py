@@ -27,7 +27,7 @@ Blocks = Callable[[], Iterable[Vectors]]
 SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
 FEWEST_ROWS = 2_000
 MEMORY = "2G"
-# Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/sharded.py).
+# Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/index/sharded.py).
 EFFORT = Effort(lists=128, candidates=200)
 # Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
 BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS = 64, 10

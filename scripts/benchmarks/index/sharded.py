@@ -1,0 +1,192 @@
+"""What an index in shards costs: peak memory and time of the build, bytes, recall, latency; and how these grow.
+
+    OMP_NUM_THREADS=1 python -m scripts.benchmarks.index.sharded PAIRS [--counts 25000 50000 …]
+    [--max-memory 256M] [--seed 0]
+
+PAIRS is a folder with `image_emb.npy` and `text_emb.npy` of some hundred real pairs; items and queries are drawn from
+their geometry (`geometry`) and written to a file that the build reads block by block. Each build
+and each search runs in a process of its own. Half of the text queries choose the effort, the other half is reported.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from indexing.arrays.types import Vectors
+from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
+from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
+from indexing.index.config import Effort, parse_bytes
+from scripts.benchmarks.index.geometry import draw, read_pairs
+from scripts.benchmarks.memory import memory
+from scripts.benchmarks.record import keep
+
+K, TARGET, QUERIES, BLOCK = 10, 0.95, 1000, 4096
+PROJECTED = 100_000_000
+LISTS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)
+CANDIDATES = (25, 50, 100, 200)
+
+
+def main() -> None:
+    """Measure and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--counts", type=int, nargs="+", default=[25_000, 50_000, 100_000, 200_000])
+    parser.add_argument("--max-memory", default="256M")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    drawn = draw(*read_pairs(given.pairs), max(given.counts), QUERIES, given.seed)
+    dim = drawn.items.shape[1]
+    sizes: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        vectors, path = Path(folder, "vectors.f32"), Path(folder, "index.bin")
+        drawn.items.tofile(vectors)
+        for count in given.counts:
+            exact = exact_search(read_blocks(vectors, count, dim), drawn.texts, K)[0]
+            for on_disk in (False, True) if count >= max(given.counts) / 2 else (False,):
+                built = alone(build, vectors, count, dim, path, given.max_memory, on_disk)
+                searched = alone(search, path, drawn.texts, exact)
+                sizes.append({"items": count, "codes on disk": on_disk, **built, **searched})
+                print(sizes[-1], flush=True)
+                for file in (*shard_files(path), path):
+                    file.unlink()
+    result = {"max_memory": given.max_memory, "dim": dim, "sizes": sizes, "growth": growth(sizes)}
+    result["projected"] = projected(sizes, dim, given.max_memory)
+    keep("sharded", result, given.seed)
+
+
+def read_blocks(path: Path, count: int, dim: int) -> Iterator[Vectors]:
+    """Give the first vectors of a file block by block, without mapping it: pages would count as memory."""
+    with path.open("rb") as file:
+        for start in range(0, count, BLOCK):
+            rows = min(BLOCK, count - start)
+            yield np.frombuffer(file.read(rows * dim * 4), np.float32).reshape(rows, dim)
+
+
+def alone(work: Callable[..., dict[str, Any]], *arguments: object) -> dict[str, Any]:
+    """Run a function in a new process, and give its result."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def build(vectors: Path, count: int, dim: int, path: Path, max_memory: str, on_disk: bool) -> dict[str, Any]:
+    """Build, and measure memory and time."""
+    before, started, spent = memory(), perf_counter(), process_time()
+    index = build_sharded(lambda: read_blocks(vectors, count, dim), path, max_memory=max_memory, on_disk=on_disk)
+    seconds, spent = perf_counter() - started, process_time() - spent
+    peak = memory().peak
+    size = sum(file.stat().st_size for file in shard_files(path))
+    return {
+        "shards": len(index.shards),
+        "planned rows a shard": Plan.within(parse_bytes(max_memory), dim, on_disk=on_disk).shard,
+        "build seconds": round(seconds, 1),
+        "build CPU seconds": round(spent, 1),
+        "peak MiB": peak,
+        "of these before the build": before.own + before.files,
+        "bytes a vector": round(size / count, 1),
+    }
+
+
+def search(path: Path, texts: Vectors, exact: Vectors) -> dict[str, Any]:
+    """Choose the effort on half of the queries, and measure the other half, one by one and as a batch."""
+    started = perf_counter()
+    index = ShardedIndex.load(path)
+    opened = perf_counter() - started
+    half = len(texts) // 2
+    effort = cheapest(index, texts[:half], exact[:half])
+    index = index.with_effort(effort)
+    found = index.search(texts[half:], K)[0]
+    times = []
+    for query in texts[half:]:
+        started = perf_counter()
+        index.search(query[None], K)
+        times.append(perf_counter() - started)
+    spent = process_time()
+    index.search(texts[half:], K)
+    spent, after = process_time() - spent, memory()
+    return {
+        "open ms": round(opened * 1000, 1),
+        "lists": effort.lists,
+        "candidates a shard": effort.candidates,
+        "text recall": round(share(found, exact[half:]), 4),
+        "ms a query": round(median(times) * 1000, 3),
+        "CPU ms a query of a batch": round(spent / half * 1000, 3),
+        "MiB of its own while searching": after.own,
+        "MiB of files while searching": after.files,
+    }
+
+
+def cheapest(index: ShardedIndex, texts: Vectors, exact: Vectors) -> Effort:
+    """Give the fastest effort that reaches the target, or the last one that was tried."""
+    reaching: list[tuple[float, Effort]] = []
+    effort = Effort(LISTS[0], CANDIDATES[0])
+    for candidates in CANDIDATES:
+        for lists in LISTS:
+            effort = Effort(lists, candidates)
+            started = process_time()
+            reached = share(index.with_effort(effort).search(texts, K)[0], exact) >= TARGET
+            seconds = process_time() - started
+            if reached:
+                reaching.append((seconds, effort))
+            if reached or any(seconds > other for other, _ in reaching):
+                break
+    return min(reaching, key=lambda one: one[0])[1] if reaching else effort
+
+
+def share(scores: Vectors, exact: Vectors) -> float:
+    """Share of the k best that was found; scores are of half precision."""
+    return float((scores >= exact[:, -1:] - 1e-3 * np.abs(exact[:, -1:])).mean())
+
+
+def growth(sizes: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Fit value = factor * rows ^ exponent to what one shard was measured to cost, codes in memory."""
+    own = [size for size in sizes if not size["codes on disk"]]
+    if len(own) < 2:
+        return {}
+    rows = np.log([size["items"] / size["shards"] for size in own])
+    fits = {}
+    for name in ("ms a query", "CPU ms a query of a batch"):
+        exponent, log_factor = np.polyfit(rows, np.log([size[name] / size["shards"] for size in own]), 1)
+        fits[f"{name} and shard"] = {"exponent": round(float(exponent), 3), "factor": float(np.exp(log_factor))}
+    # From one size to the next the training is the same: what is left is what a vector costs.
+    seconds = (own[-1]["build CPU seconds"] - own[-2]["build CPU seconds"]) / (own[-1]["items"] - own[-2]["items"])
+    return fits | {"build": {"CPU ms a vector": round(1000 * seconds, 4)}}
+
+
+def projected(sizes: list[dict[str, Any]], dim: int, max_memory: str) -> list[dict[str, Any]]:
+    """What 100 million vectors would cost on one core, by these slopes, for some bounds of memory."""
+    fits = growth(sizes)
+    if not fits:
+        return []
+    measured = [size for size in sizes if not size["codes on disk"]][-1]
+    own_rows = measured["items"] // measured["shards"]
+    found = []
+    for memory_allowed in ("4G", "16G", "64G"):
+        plan = Plan.within(parse_bytes(memory_allowed), dim)
+        shards = -(-PROJECTED // plan.shard)
+        rows = PROJECTED // shards
+        dearer = lists_for(plan.sample, rows) / lists_for(Plan.within(parse_bytes(max_memory), dim).sample, own_rows)
+        query = fits["ms a query and shard"]
+        found.append(
+            {
+                "items": PROJECTED,
+                "max_memory": memory_allowed,
+                "shards": shards,
+                "rows a shard": rows,
+                "GB on disk": round(PROJECTED * measured["bytes a vector"] / 1e9, 1),
+                "GB in memory, codes": round(PROJECTED * (plan.entry - 2 * dim) / 1e9, 1),
+                "build CPU hours": round(PROJECTED * fits["build"]["CPU ms a vector"] * dearer / 3.6e6, 1),
+                "ms a query": round(shards * query["factor"] * rows ** query["exponent"], 1),
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()
