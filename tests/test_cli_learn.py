@@ -85,7 +85,7 @@ def test_a_refresh_takes_its_settings_from_what_is_in_force(bundle: Path, shop: 
     assert len(list((tmp_path / "work").glob("next-items-*.safetensors"))) == 2
     code, _, err = run("fit", bundle, shop / "all.parquet", "--refresh", "--split", "time")
     assert code == 2
-    assert "--split has no say in a refresh" in err
+    assert "--split does not go with --refresh" in err
 
 
 def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path, run: Run) -> None:

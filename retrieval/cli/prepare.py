@@ -87,7 +87,7 @@ def _k_core(text: str | None) -> tuple[int, int] | None:
         numbers = []
     if len(numbers) not in (1, 2):
         raise UsageError(
-            f"cannot read {text!r} of --k-core; write one number for both, like 5, or items per user and users per "
+            f"cannot read {text!r} of --k-core; write a number for both, like 5, or items per user and users per "
             "item, like 5,3"
         )
     return numbers[0], numbers[-1]
