@@ -16,8 +16,8 @@ from indexing.index.config import parse_bytes
 from indexing.index.tuning.families import (
     EVERY,
     FLAT,
+    FLAT_BYTE,
     FLAT_HALF,
-    FLAT_NIBBLE,
     GRAPH,
     LISTS_BYTE,
     LISTS_PQ,
@@ -83,7 +83,7 @@ def test_the_short_list() -> None:
     # 41 MB and 20 MB flat, 26 MB in refined lists
     assert shortlist(IndexConfig(max_memory="27M"), small, 512)[:2] == [FLAT_HALF, LISTS_PQ]
     assert shortlist(IndexConfig(max_memory="200M"), large, 512)[:2] == [LISTS_PQ_BYTE, LISTS_BYTE]
-    assert shortlist(IndexConfig(max_memory="1K"), large, 512) == [FLAT_NIBBLE]
+    assert shortlist(IndexConfig(max_memory="1K"), large, 512) == [FLAT_BYTE]
     assert shortlist(IndexConfig(kind="best"), large, 512) == list(EVERY)
     assert shortlist(IndexConfig(kind="hnsw"), large, 512) == [GRAPH]
     assert {family.kind for family in shortlist(IndexConfig(), 30, 512)} == {"flat", "hnsw"}  # too few for lists
@@ -107,11 +107,11 @@ def test_a_memory_goal_forces_a_smaller_index() -> None:
 
 def test_goals_that_cannot_be_met_are_reported_with_the_nearest() -> None:
     vectors, queries = clustered(3000, 1), {"text": clustered(100, 2), "image": vectors_of(5)}
-    index, report = build_index(vectors, IndexConfig(max_memory="1K", max_latency_ms=1e-6), queries)
+    index, report = build_index(vectors, IndexConfig(min_recall=1.0, max_memory="1K", max_latency_ms=1e-6), queries)
     assert index.kind == "faiss-flat"
-    assert (report.family, report.target_met) == ("flat sq4", False)
+    assert (report.family, report.target_met) == ("flat sq8", False)
     told = " | ".join(report.unmet)
-    for goal in (f"recall of text {report.recall['text']:.3f} < 0.95", "recall of image", "latency of text"):
+    for goal in (f"recall of text {report.recall['text']:.3f} < 1.0", "recall of image", "latency of text"):
         assert goal in told
     assert f"memory {report.bytes / 1e6:.1f} MB > 0.0 MB" in told
     assert report.tried[0]["unmet"] == report.unmet

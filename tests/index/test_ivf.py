@@ -135,16 +135,9 @@ def test_what_lists_cannot_reach_is_searched_exactly(monkeypatch: pytest.MonkeyP
     index, report = build_index(vectors, IndexConfig(min_recall=1.0), queries)
     assert (index.kind, report.target_met) == ("faiss-flat", True)
     assert [trial["family"] for trial in report.tried] == ["ivf pq4 + fp16", "ivf sq8", "flat fp32"]
-    index, report = build_index(vectors, IndexConfig(kind="ivf", max_memory=150_000), queries)
-    assert (index.kind, report.family, report.target_met) == ("faiss-ivf", "ivf pq4 + sq4", False)
-    assert report.unmet == [f"recall of far {report.recall['far']:.3f} < 0.95"]
-
-
-def test_codes_of_one_bit_find_queries_that_lie_where_the_items_do() -> None:
-    items, queries = far_from_the_origin(4000, 1), far_from_the_origin(100, 2)
-    index = IvfIndex.build(items, codec="rabitq")
-    for lists in (16, index.lists):  # of centred vectors they found 0.28 and 0.10
-        assert recall(index.with_effort(Effort(lists, 100)), FlatIndex(items), queries, 10) > 0.9
+    index, report = build_index(vectors, IndexConfig(kind="ivf", min_recall=1.0), queries)
+    assert (index.kind, report.target_met) == ("faiss-ivf", False)
+    assert report.unmet == [f"recall of far {report.recall['far']:.3f} < 1.0"]
 
 
 def test_lists_of_four_bits_are_of_centred_vectors() -> None:

@@ -11,7 +11,7 @@ from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.config import Effort, Efforts
-from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BIT, LISTS_BYTE, LISTS_PQ, Family
+from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BYTE, LISTS_PQ, Family
 from indexing.index.tuning.recall import Judged
 from indexing.index.tuning.trial import cost, ladders, tuned
 
@@ -37,7 +37,7 @@ def asked(vectors: Vectors) -> dict[str, Judged]:
     return {kind: Judged.by(vectors, one, 10) for kind, one in queries.items()}
 
 
-@pytest.mark.parametrize("family", [LISTS_PQ, LISTS_BIT, LISTS_BYTE, GRAPH], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [LISTS_PQ, LISTS_BYTE, GRAPH], ids=lambda family: family.name)
 def test_the_cheapest_effort_of_the_whole_grid(
     family: Family, vectors: Vectors, asked: dict[str, Judged], monkeypatch: pytest.MonkeyPatch
 ) -> None:

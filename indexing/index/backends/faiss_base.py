@@ -63,22 +63,15 @@ def read_faiss(path: Path, *, mapped: bool = True) -> Any:  # noqa: ANN401 - FAI
         raise DamagedFileError(f"{path} is not a FAISS index: {error}; build the index again") from error
 
 
-Scalar = Literal["fp32", "fp16", "sq8", "sq4"]
-"""Kept as single or half precision, or eight or four bits a dimension between the least and the greatest there."""
+Scalar = Literal["fp32", "fp16", "sq8"]
+"""Kept as single or half precision, or eight bits a dimension between the least and the greatest there."""
 
-Codec = Literal["pq4", "rabitq", "sq8", "fp16"]
-"""What inverted lists hold: four-bit product codes of two dimensions each, one bit a dimension, or a `Scalar`."""
+Codec = Literal["pq4", "sq8"]
+"""What inverted lists hold: product codes of four bits for two dimensions, too coarse to be scores, or eight bits."""
 
-SHORT = ("pq4", "rabitq")
-"""Codes too coarse to be scores: they choose candidates."""
+QUERY_BITS = 8  # a dimension of a query that is compared with codes of one bit, which former versions built
 
-QUERY_BITS = 8  # a dimension of a query that is compared with codes of one bit
-
-_QUANTIZERS = {
-    "fp16": faiss.ScalarQuantizer.QT_fp16,
-    "sq8": faiss.ScalarQuantizer.QT_8bit,
-    "sq4": faiss.ScalarQuantizer.QT_4bit,
-}
+_QUANTIZERS = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
 
 
 def quantizer(codec: str) -> int:
@@ -99,9 +92,7 @@ def list_codes(coarse: Any, dim: int, lists: int, codec: Codec) -> Any:  # noqa:
     match codec:
         case "pq4":
             return faiss.IndexIVFPQFastScan(coarse, dim, lists, dim // 2, 4, product)
-        case "rabitq":
-            return faiss.IndexIVFRaBitQ(coarse, dim, lists, product)
-        case "sq8" | "fp16":
+        case "sq8":
             return faiss.IndexIVFScalarQuantizer(coarse, dim, lists, quantizer(codec), product)
         case _:
             assert_never(codec)

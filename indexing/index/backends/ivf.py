@@ -1,10 +1,9 @@
 """Inverted lists of codes, for text queries the fastest FAISS index there is when codes are four bits and refined.
 
-The vectors are rotated at random, so that each code carries as much as any other. Short codes (four or one bit a
-dimension) choose some hundred candidates, whose scores on finer vectors order them. Codes of four bits are of centred
-vectors, which changes no order and frees the quantiser from the mean. Codes of one bit are not: their error grows with
-the distance of the query, which is not centred, from the centre of the list. Codes of eight bits and more are scores by
-themselves.
+The vectors are rotated at random, so that each code carries as much as any other. Codes of four bits choose some
+hundred candidates, whose scores on finer vectors order them; they are of centred vectors, which changes no order and
+frees the quantiser from the mean. Codes of eight bits are scores by themselves. Files of former versions may hold codes
+of one bit or of sixteen; they are searched too.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from indexing.arrays.vectors import check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (
-    SHORT,
     Codec,
     Scalar,
     check_found,
@@ -128,7 +126,7 @@ class IvfIndex:
             vectors: (N, D) float32.
             seed: Of the rotation and the sample that is trained on.
             codec: What the lists hold.
-            refine: What candidates are scored on; None for the codes themselves, which short ones are too coarse for.
+            refine: What candidates are scored on; None for the codes themselves, which ``pq4`` is too coarse for.
 
         Raises:
             InputError: When there are too few to train codes, or short codes are not refined.
@@ -139,8 +137,8 @@ class IvfIndex:
         lists = list_count(size)
         if lists < 1:
             raise InputError(f"{size} vectors are too few for inverted lists; build kind 'flat'")
-        if refine is None and codec in SHORT:
-            raise InputError(f"codes {codec!r} are too coarse to be scores; refine them with 'fp16', 'sq8' or 'sq4'")
+        if refine is None and codec == "pq4":
+            raise InputError("codes 'pq4' are too coarse to be scores; refine them with 'fp16' or 'sq8'")
         rng = np.random.default_rng(seed)
         even = dim + dim % 2
         rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)

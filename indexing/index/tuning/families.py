@@ -12,9 +12,9 @@ from indexing.index.config import IndexConfig
 FLAT_UP_TO = 50_000
 
 # Bits a dimension.
-_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, "rabitq": 1, "sq4": 4, None: 0}
-# Bytes an entry beside its code: an id; how a vector of one bit a dimension is scaled; rows that fill a block of 32.
-_ID, _FACTORS, _FILLING = 8, 8, 16
+_BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, None: 0}
+# Bytes an entry beside its code: an id; rows that fill a block of 32.
+_ID, _FILLING = 8, 16
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Family:
 
     Attributes:
         kind: ``"flat"``, ``"hnsw"``, ``"ivf"`` or ``"sharded"``.
-        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"sq4"``, ``"pq4"``, ``"pq8"`` or ``"rabitq"``.
+        codec: What is searched: ``"fp32"``, ``"fp16"``, ``"sq8"``, ``"pq4"`` or ``"pq8"``.
         refine: What the best are scored on anew, or None.
     """
 
     kind: Literal["flat", "hnsw", "ivf", "sharded"]
-    codec: Literal["fp32", "fp16", "sq8", "sq4", "pq4", "pq8", "rabitq"]
-    refine: Literal["fp16", "sq8", "sq4"] | None = None
+    codec: Literal["fp32", "fp16", "sq8", "pq4", "pq8"]
+    refine: Literal["fp16", "sq8"] | None = None
 
     @property
     def name(self) -> str:
@@ -42,11 +42,11 @@ class Family:
         from indexing.index.backends.ivf import IvfIndex
 
         match self.kind, self.codec:
-            case "flat", ("fp32" | "fp16" | "sq8" | "sq4") as scalar:
+            case "flat", ("fp32" | "fp16" | "sq8") as scalar:
                 return FaissIndex.flat(vectors, scalar)
-            case "hnsw", ("fp32" | "fp16" | "sq8" | "sq4") as scalar:
+            case "hnsw", ("fp32" | "fp16" | "sq8") as scalar:
                 return FaissIndex.hnsw(vectors, m, codec=scalar)
-            case "ivf", ("pq4" | "rabitq" | "sq8" | "fp16") as codec:
+            case "ivf", ("pq4" | "sq8") as codec:
                 return IvfIndex.build(vectors, codec=codec, refine=self.refine)
         raise InputError(f"there is no index {self.name!r}")
 
@@ -61,7 +61,7 @@ class Family:
             case "ivf":
                 lists = _list_count(size)
                 filling = lists * _FILLING * code if self.codec == "pq4" else 0
-                beside = _ID + (_FACTORS if self.codec == "rabitq" else 0) + (0 if self.refine else _ID)
+                beside = _ID if self.refine else 2 * _ID
                 return size * (code + beside + refined) + filling + 4 * dim * (lists + dim)
             case "sharded":  # finer vectors stay in the files
                 return size * (code + _ID) if self.codec == "pq4" else 0
@@ -69,29 +69,18 @@ class Family:
                 assert_never(self.kind)
 
 
-FLAT, FLAT_HALF, FLAT_BYTE, FLAT_NIBBLE = (
-    Family("flat", "fp32"),
-    Family("flat", "fp16"),
-    Family("flat", "sq8"),
-    Family("flat", "sq4"),
-)
+FLAT, FLAT_HALF, FLAT_BYTE = Family("flat", "fp32"), Family("flat", "fp16"), Family("flat", "sq8")
 GRAPH, GRAPH_BYTE = Family("hnsw", "fp32"), Family("hnsw", "sq8", "fp16")
-LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE = (
-    Family("ivf", "pq4", "fp16"),
-    Family("ivf", "pq4", "sq8"),
-    Family("ivf", "pq4", "sq4"),
-)
-LISTS_BYTE, LISTS_HALF = Family("ivf", "sq8"), Family("ivf", "fp16")
-LISTS_BIT, LISTS_BIT_BYTE = Family("ivf", "rabitq", "fp16"), Family("ivf", "rabitq", "sq8")
+LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE = Family("ivf", "pq4", "fp16"), Family("ivf", "pq4", "sq8"), Family("ivf", "sq8")
 
 SHARDED, SHARDED_ON_DISK = Family("sharded", "pq4", "fp16"), Family("sharded", "pq8", "fp16")
 
-FLATS = (FLAT, FLAT_HALF, FLAT_BYTE, FLAT_NIBBLE)
+FLATS = (FLAT, FLAT_HALF, FLAT_BYTE)
 GRAPHS = (GRAPH, GRAPH_BYTE)
-LISTS = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_PQ_NIBBLE, LISTS_BYTE, LISTS_HALF)
-EVERY = (*LISTS, LISTS_BIT, LISTS_BIT_BYTE, *FLATS, *GRAPHS)
-SMALL = (*FLATS[:2], LISTS_PQ, LISTS_PQ_BYTE, *FLATS[2:], GRAPH)
-LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, LISTS_PQ_NIBBLE, *GRAPHS)
+LISTS = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE)
+EVERY = (*LISTS, *FLATS, *GRAPHS)
+SMALL = (FLAT, FLAT_HALF, LISTS_PQ, LISTS_PQ_BYTE, FLAT_BYTE, GRAPH)
+LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, *GRAPHS)
 
 
 def _named(config: IndexConfig, size: int) -> tuple[Family, ...]:
