@@ -9,7 +9,9 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.evaluation.baselines import EASE
+from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
+from retrieval.training.behaviour.ease import ease
 
 ITEMS = ItemIds([*"abc"])
 
@@ -80,3 +82,14 @@ def test_senseless_wishes_are_refused(wishes: dict[str, Any]) -> None:
 def test_too_many_items_are_refused() -> None:
     with pytest.raises(InputError, match="20001 items are too many to invert"):
         EASE.fit(log("1a"), ItemIds(map(str, range(20_001))))
+
+
+@pytest.mark.parametrize("users", [12, 90])  # fewer than half of the items, and more
+def test_agrees_with_what_fit_learns(users: int) -> None:
+    """Baselines solve EASE by themselves, in double precision and without torch; `fit` in single where it can."""
+    rng, items = np.random.default_rng(users), ItemIds([f"i{row}" for row in range(40)])
+    pairs = sorted({(f"u{user:03}", f"i{rng.integers(40)}") for user in range(users) for _ in range(8)})
+    past = Interactions.from_arrow(pa.table({"user": [user for user, _ in pairs], "item": [item for _, item in pairs]}))
+    pasts = histories(past, items)
+    learned = ease(pasts, [np.ones(len(one), np.float32) for one in pasts], np.arange(40), 40, 5.0)
+    np.testing.assert_allclose(EASE.fit(past, items, regularisation=5.0).weights, learned, atol=1e-4)  # see CLOSE

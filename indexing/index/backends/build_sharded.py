@@ -15,7 +15,7 @@ import numpy as np
 from indexing.arrays.types import Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.errors import InputError
-from indexing.index.backends.faiss_base import faiss_bytes, write_faiss
+from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, rotating, write_faiss
 from indexing.index.backends.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
 from indexing.index.config import Effort, parse_bytes
@@ -176,8 +176,8 @@ def _code_size(dim: int) -> int:
 def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator) -> _Trained:
     """Train lists and codes on a sample (S, D), as `IvfIndex.build` does on all."""
     dim = sample.shape[1]
-    even = dim + dim % 2
-    rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
+    rotation = random_rotation(dim, rng)
+    even = len(rotation)
     centred = sample @ rotation.T
     mean = centred.mean(axis=0)
     centred -= mean
@@ -191,10 +191,7 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator)
     exact = faiss.IndexScalarQuantizer(even, faiss.ScalarQuantizer.QT_fp16, metric)
     exact.train(centred[:1])
     refined = faiss.IndexRefine(codes, exact)
-    turn = faiss.LinearTransform(dim, even, False)
-    faiss.copy_array_to_vector(rotation.ravel(), turn.A)
-    turn.is_trained = True
-    return _Trained(faiss_bytes(faiss.IndexPreTransform(turn, refined)), rotation, mean)
+    return _Trained(faiss_bytes(rotating(rotation, refined)), rotation, mean)
 
 
 class _Shard:

@@ -98,6 +98,23 @@ def list_codes(coarse: Any, dim: int, lists: int, codec: Codec) -> Any:  # noqa:
             assert_never(codec)
 
 
+def random_rotation(dim: int, rng: np.random.Generator) -> Vectors:
+    """Draw a rotation of vectors of length D into an even number E of dimensions: (E, D) float32."""
+    even = dim + dim % 2
+    rotation: Vectors = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
+    return rotation
+
+
+def rotating(rotation: Vectors, index: Any) -> Any:  # noqa: ANN401 - FAISS ships no types
+    """Make an index that rotates what it is given by (E, D) and hands it to another, which the caller keeps alive."""
+    turn = faiss.LinearTransform(rotation.shape[1], len(rotation), False)
+    faiss.copy_array_to_vector(rotation.ravel(), turn.A)
+    turn.is_trained = True
+    whole = faiss.IndexPreTransform(turn, index)
+    whole.referenced_objects = (turn,)  # FAISS points into it without owning it
+    return whole
+
+
 def scanning(codes: Any, lists: int, chosen: Any = None) -> Any:  # noqa: ANN401 - FAISS ships no types
     """Say for one search how many lists to scan, and by a selector which rows."""
     only = {} if chosen is None else {"sel": chosen}

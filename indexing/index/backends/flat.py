@@ -10,7 +10,7 @@ from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.arrays.vectors import check_vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
-from indexing.index.base import VectorIndex, check_search, padded
+from indexing.index.base import check_search, padded
 
 # Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
 MOST_SCORES = 64_000_000
@@ -106,26 +106,3 @@ def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
         columns = np.flatnonzero(reached)
         best[line] = columns[np.argsort(-scores[line, columns], kind="stable")[:k]]
     return np.take_along_axis(scores, best, axis=1), candidates[best]
-
-
-def recall(
-    index: VectorIndex,
-    oracle: FlatIndex,
-    queries: Vectors,
-    k: int,
-    exact: Vectors | None = None,
-    kind: str | None = None,
-) -> float:
-    """Share of the exact k best rows that an index finds, averaged over (B, D) queries.
-
-    A row whose score equals the exact k-th best counts as found: which of two equal items comes first is no loss. The
-    scores are the oracle's own, whatever the index says of its rows. Who measures often gives ``exact``, the oracle's
-    best scores (B, k), to have them computed once; ``kind`` is what the queries are.
-    """
-    if exact is None:
-        exact, _ = oracle.search(queries, k)
-    k = min(k, len(oracle))
-    rows = index.search(queries, k, kind=kind)[1]
-    own = np.stack([oracle.vectors[line] @ query for line, query in zip(rows, queries, strict=True)])
-    threshold = exact[:, k - 1 : k] - np.abs(exact[:, k - 1 : k]) * np.float32(1e-5)
-    return float(((rows >= 0) & (own >= threshold)).mean())

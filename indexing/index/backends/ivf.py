@@ -30,7 +30,9 @@ from indexing.index.backends.faiss_base import (
     list_codes,
     misses,
     nbytes,
+    random_rotation,
     read_faiss,
+    rotating,
     scan,
     scanning,
     selector,
@@ -140,9 +142,8 @@ class IvfIndex:
         if refine is None and codec == "pq4":
             raise InputError("codes 'pq4' are too coarse to be scores; refine them with 'fp16' or 'sq8'")
         rng = np.random.default_rng(seed)
-        even = dim + dim % 2
-        rotation = np.linalg.qr(rng.normal(size=(even, even)))[0][:, :dim].astype(np.float32)
-        rotated = vectors @ rotation.T
+        rotation = random_rotation(dim, rng)
+        even, rotated = len(rotation), vectors @ rotation.T
         coded = rotated - rotated.mean(axis=0) if codec == "pq4" else rotated
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
@@ -158,12 +159,9 @@ class IvfIndex:
             inner = faiss.IndexRefine(codes, exact)
             inner.ntotal = size
             kept += [exact, inner]
-        turn = faiss.LinearTransform(dim, even, False)
-        faiss.copy_array_to_vector(rotation.ravel(), turn.A)
-        turn.is_trained = True
-        whole = faiss.IndexPreTransform(turn, inner)
+        whole = rotating(rotation, inner)
         whole.ntotal = size
-        whole.referenced_objects = (*kept, turn)
+        whole.referenced_objects = (*kept, *whole.referenced_objects)
         return cls(whole)
 
     @property

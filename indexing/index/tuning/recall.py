@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from indexing.arrays.types import Rows, Vectors
 from indexing.errors import ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
+from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import VectorIndex, padded
 
 SAME = np.float32(1e-5)  # relative difference within which two scores are equal
@@ -101,6 +102,24 @@ class Judged:
         _, rows = self.queries.search(index, self.exact.shape[1], kind)
         seconds = perf_counter() - started
         return self.recall(rows, vectors), len(self.queries) / max(seconds, 1e-9)
+
+
+def recall(
+    index: VectorIndex,
+    oracle: FlatIndex,
+    queries: Vectors,
+    k: int,
+    exact: Vectors | None = None,
+    kind: str | None = None,
+) -> float:
+    """Share of the exact k best rows that an index finds for (B, D) queries; see `Judged.recall`.
+
+    Who measures often gives ``exact``, the oracle's best scores (B, k), to have them computed once; ``kind`` is what
+    the queries are.
+    """
+    k = min(k, len(oracle))
+    exact = oracle.search(queries, k)[0] if exact is None else exact[:, :k]
+    return Judged(Queries(queries), exact).recall(index.search(queries, k, kind=kind)[1], oracle.vectors)
 
 
 Asked = Mapping[str, Vectors | Queries]

@@ -30,7 +30,8 @@ from indexing.bundle.edits.edit import add, delete, upsert
 from indexing.bundle.edits.update import update
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
-from indexing.index.backends.flat import FlatIndex, recall
+from indexing.index.backends.flat import FlatIndex
+from indexing.index.tuning.recall import recall
 from indexing.runtime.threads import cores
 from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.retriever import Retriever
