@@ -14,7 +14,7 @@ from indexing.bundle.text_separation import UNKNOWN, told_apart
 from indexing.catalogue.catalogue import Catalogue
 from indexing.diagnostics.health import examine
 from indexing.encoders import load_encoder
-from indexing.encoders.pocket.encoder import PocketEncoder
+from indexing.encoders.pocket import PocketEncoder
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays.types import Mask, Rows, Vectors
 from indexing.bundle.change_log import LOG, Batch, acknowledged, read_batch
 from indexing.bundle.current import State, no_bundle, read_state
 from indexing.bundle.generation import Generation
@@ -23,8 +23,9 @@ from indexing.bundle.manifest import Manifest
 from indexing.bundle.updated_items import with_updates
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder
-from indexing.errors import BundleError, DamagedFileError
+from indexing.errors import BundleError, DamagedFileError, InputError
 from indexing.index import VectorIndex
+from indexing.index.backends.flat import FlatIndex
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_names, check_path
 from indexing.store.collect import ModalityVectors
@@ -217,3 +218,17 @@ def check_encoders(root: Path, manifest: Manifest, batches: Sequence[Batch]) -> 
                 f"batch {batch.number} of the changes to {root} was encoded by another encoder than "
                 f"{manifest.generation}: build the bundle again with the encoder that is wanted"
             )
+
+
+def served_vectors(bundle: Bundle) -> Vectors:
+    """Give the item vectors that a bundle's index searches, as exact as it keeps them: (N, D) float32."""
+    index = bundle.index
+    if isinstance(index, FlatIndex):
+        return index.vectors
+    from indexing.index.backends.faiss import FaissIndex
+    from indexing.index.backends.ivf import IvfIndex
+    from indexing.index.backends.sharded import ShardedIndex
+
+    if isinstance(index, FaissIndex | IvfIndex | ShardedIndex):
+        return index.vectors
+    raise InputError(f"index kind {index.kind!r} does not give its vectors back")

@@ -9,9 +9,8 @@ import numpy as np
 
 from indexing.arrays.types import Rows, Vectors
 from indexing.arrays.vectors import unit
-from indexing.bundle.bundle import Bundle
+from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.generation import STORE
-from indexing.bundle.served_vectors import served_vectors
 from indexing.bundle.text_separation import WAY_OUT, told_apart
 from indexing.diagnostics.geometry import (
     Occurrences,

@@ -13,7 +13,7 @@ __all__ = ["AudioEncoder", "Encoder", "EncoderInfo", "load_encoder"]
 
 # Each module has `load(rest)`, given what follows the prefix.
 MODULES = {
-    "pocket": "indexing.encoders.pocket.encoder",
+    "pocket": "indexing.encoders.pocket",
     "open_clip": "indexing.encoders.open_clip",
     "hf": "indexing.encoders.transformers",
     "clap": "indexing.encoders.clap",

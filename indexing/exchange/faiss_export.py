@@ -14,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from indexing.arrays.types import Vectors
-from indexing.bundle.bundle import Bundle
+from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.generation import INDEX
-from indexing.bundle.served_vectors import served_vectors
 from indexing.errors import InputError
 from indexing.exchange.array_files import new_folder
 from indexing.filesystem import fsops

@@ -28,8 +28,7 @@ from rich.progress import track
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from indexing.encoders.pocket.encoder import LONGEST_TEXT, SIDE, padded, square
-from indexing.encoders.pocket.towers import TEXT_DIM, ImageTower, TextTower
+from indexing.encoders.pocket import LONGEST_TEXT, SIDE, TEXT_DIM, ImageTower, TextTower, padded, square
 from scripts.pocket.captions import Pictured, drawings, emoji, imagenet_classes, stamps
 from scripts.pocket.towers import image_tower, text_tower, tokenizer_json
 

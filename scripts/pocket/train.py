@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from indexing.encoders.pocket.encoder import side_by_side
-from indexing.encoders.pocket.towers import CLASSES, FEATURES, TEXT_DIM
+from indexing.encoders.pocket import CLASSES, FEATURES, TEXT_DIM, side_by_side
 from scripts.pocket.captions import Pictured, drawings, emoji
 from scripts.pocket.prepare import VIEWS, arguments
 from scripts.pocket.towers import image_tower, quantise, text_tower, tokenizer_json
@@ -66,7 +65,7 @@ class BridgeConfig:
 
 
 class Bridge(nn.Module):
-    """What is learned between the towers; see `indexing.encoders.pocket.encoder` for how it is applied."""
+    """What is learned between the towers; see `indexing.encoders.pocket` for how it is applied."""
 
     feature_mean: torch.Tensor
     feature_scale: torch.Tensor

@@ -15,8 +15,19 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
-from indexing.encoders.pocket.encoder import WEIGHTS, PocketEncoder, dequantise, padded, square
-from indexing.encoders.pocket.towers import HEADS, HIDDEN, LAYERS, TEXT_DIM, ImageTower, TextTower
+from indexing.encoders.pocket import (
+    HEADS,
+    HIDDEN,
+    LAYERS,
+    TEXT_DIM,
+    WEIGHTS,
+    ImageTower,
+    PocketEncoder,
+    TextTower,
+    dequantise,
+    padded,
+    square,
+)
 from indexing.media.images import PictureLimits, decode_picture
 from indexing.sample import items_path
 

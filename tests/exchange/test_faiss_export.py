@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.bundle.build import build_bundle
-from indexing.bundle.bundle import Bundle
-from indexing.bundle.served_vectors import served_vectors
+from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
 from indexing.exchange import export_faiss

@@ -19,7 +19,7 @@ from scripts.benchmarks.record import keep
 ROUNDS = 3
 LOAD = (
     "import time; start = time.perf_counter(); "
-    "from indexing.encoders.pocket.encoder import PocketEncoder; PocketEncoder();"
+    "from indexing.encoders.pocket import PocketEncoder; PocketEncoder();"
     "print(time.perf_counter() - start)"
 )
 

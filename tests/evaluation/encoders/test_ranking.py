@@ -17,7 +17,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.sampling import draw
 from indexing.diagnostics.geometry import modality_gap, spectrum
 from indexing.encoders import Encoder
-from indexing.encoders.pocket.encoder import PocketEncoder
+from indexing.encoders.pocket import PocketEncoder
 from indexing.errors import EncoderError, InputError
 from indexing.media.files import Modality
 from indexing.media.images import PictureLimits, decode_picture

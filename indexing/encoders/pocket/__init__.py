@@ -1,1 +1,0 @@
-"""The encoder that comes with the package: small, for samples and tests, without a download."""
