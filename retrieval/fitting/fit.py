@@ -168,7 +168,7 @@ class _Fit:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
                 python='name the column of times, or cut by way="user"',
-                cli="name the column of times by --time, or leave out --cut",
+                cli="name the column of times by --time-column, or leave out --split",
             )
         self.config = config = kind.config(config)
         self.cuts = (
