@@ -22,7 +22,7 @@ DOCS = [path for shelf in SHELVES for path in sorted((ROOT / "docs" / shelf).glo
 PAGES = {path.stem: path for path in (ROOT / "README.md", ROOT / "docs" / "architecture.md", *DOCS)}
 MINUS = "\N{MINUS SIGN}"
 NUMBER = re.compile(rf"(?<![\w@/#.\-])([{MINUS}-]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)?(?:\.\d+)?)(?![\w/])")
-MEASURED_BY = re.compile(r"scripts\.(?:benchmarks|pocket)\.\w+")
+MEASURED_BY = re.compile(r"scripts\.(?:benchmarks|pocket|research)\.\w+")
 CODE_AND_WRITTEN_TABLES = re.compile(
     r"^```.*?^```|<!-- results: begin -->.*?<!-- results: end -->", re.DOTALL | re.MULTILINE
 )
