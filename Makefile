@@ -23,11 +23,10 @@ test: $(INSTALLED)  ## all tests, with doctests, on several cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 # Tests of numbers: what another processor's routines could change.
-NUMERIC := tests/baselines tests/contracts/test_indexes.py tests/contracts/test_families.py tests/diversify tests/index tests/rules \
-	tests/sources tests/spaces tests/training $(addprefix tests/,$(addsuffix .py,evaluation/test_crossmodal evaluation/test_metrics \
-	evaluation/test_intervals encoders/test_pocket encoders/test_vectors test_adapter test_amounts test_attention test_behaviour \
-	test_blend test_blocks test_bridge test_description test_explain test_fit test_fit_profiles test_fit_stage test_held_out \
-	test_interests test_judging test_logistic test_predictor test_profiles test_refresh test_retriever test_verdict test_words))
+NUMERIC := tests/contracts/test_indexes.py tests/contracts/test_families.py tests/indexing/index tests/indexing/alignment \
+	tests/indexing/encoders/test_pocket.py tests/indexing/encoders/test_vectors.py tests/indexing/store/test_mapped_vectors.py \
+	$(addprefix tests/retrieval/,baselines diversify rules ranking training models features fitting postprocess \
+	evaluation/test_crossmodal.py evaluation/test_metrics.py evaluation/test_intervals.py retriever/test_retriever.py)
 
 test-portable: $(INSTALLED)  ## tests of numbers as on an old processor, without AVX
 	ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(NUMERIC)

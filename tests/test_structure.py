@@ -159,3 +159,9 @@ def test_exports_are_what_all_says(name: str) -> None:
 def test_random_examples_are_the_same_in_each_run() -> None:
     assert settings().derandomize
     assert settings().deadline is None
+
+
+def test_tests_mirror_the_packages() -> None:
+    assert {path.name for path in (ROOT / "tests").iterdir() if path.name in PACKAGES} == set(PACKAGES)
+    left = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
+    assert left == {"test_agree", "test_figures", "test_structure"}

@@ -1,6 +1,7 @@
 """Keep what all-MiniLM-L6-v2 itself says to a few texts, for the test that its 8-bit form says nearly the same.
 
-    python -m scripts.pocket.reference [--packages packages] [--out tests/encoders/minilm_reference.safetensors]
+    python -m scripts.pocket.reference [--packages packages]
+        [--out tests/indexing/encoders/minilm_reference.safetensors]
 
 The vectors come from transformers with the original weights and tokenizer, none of our own code.
 """
@@ -35,7 +36,7 @@ TITLES = 58
 def main() -> None:
     """Write (64, 384) float16 vectors with their texts as metadata."""
     parser = arguments(__doc__)
-    parser.add_argument("--out", type=Path, default=Path("tests/encoders/minilm_reference.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("tests/indexing/encoders/minilm_reference.safetensors"))
     given: argparse.Namespace = parser.parse_args()
     titles = sorted(set(pq.read_table(items_path(), columns=["title"])["title"].to_pylist()))
     texts = [*SENTENCES, *titles[:: len(titles) // TITLES][:TITLES]]

@@ -1,11 +1,11 @@
 """The tree in docs/architecture.md has every folder of both packages, and no other."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 TREE = (ROOT / "docs" / "architecture.md").read_text().split("## Where things are")[1].split("```")[1]
 
 

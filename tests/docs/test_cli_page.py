@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from retrieval import cli
 from tests.cli_run import Run, runner
+from tests.paths import ROOT
 from tests.tiny_models import tiny_cross_encoder
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text()
 COMMANDS = re.findall(r"^ {4}commonspace (.*)$", PAGE, re.MULTILINE)
 HUB = "cross-encoder/ms-marco-MiniLM-L6-v2"
 

@@ -10,9 +10,10 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from retrieval.cli import app
 from retrieval.evaluation import KNOWN_MEASURES
+from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "evaluation.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,14 +1,14 @@
 """The Python of docs/how-to/filters.md runs in order and prints what it should, and its command reads its filter."""
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from retrieval.filters import field, parse_filter
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "filters.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "filters.md").read_text()
 
 
 def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,10 @@
 """The glossary has at most twenty words, each explained in one or two sentences, and none twice."""
 
 import re
-from pathlib import Path
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "glossary.md").read_text()
+from tests.paths import ROOT
+
+PAGE = (ROOT / "docs" / "reference" / "glossary.md").read_text()
 WORDS = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)[1:]
 MOST = 20
 

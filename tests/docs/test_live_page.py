@@ -8,9 +8,10 @@ import pytest
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from retrieval.retriever.retriever import Retriever
+from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "live.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "live.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

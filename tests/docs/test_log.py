@@ -1,9 +1,10 @@
 """Entries of docs/log.md say question, what was tried, result and decision, in this order, each in one paragraph."""
 
 import re
-from pathlib import Path
 
-LOG = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+from tests.paths import ROOT
+
+LOG = (ROOT / "docs" / "log.md").read_text()
 OLDER = "## 2026-11-28: a refresh once more"  # what stands below was written before the rule
 PARTS = ["Question", "Tried", "Result", "Decision"]
 

@@ -1,11 +1,12 @@
 """The Python of docs/how-to/python.md runs on a part of the sample."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "python.md").read_text()
+from tests.paths import ROOT
+
+PAGE = (ROOT / "docs" / "how-to" / "python.md").read_text()
 
 
 @pytest.mark.usefixtures("smaller_sample")

@@ -7,8 +7,8 @@ import pytest
 
 from retrieval import Retriever
 from scripts.benchmarks.readme_table import PAGES, RESULTS, updated
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 LONGEST = 150
 LONGEST_EXAMPLE = 15

@@ -11,9 +11,10 @@ import typer.main
 from indexing import Catalogue, IndexConfig, build_bundle
 from retrieval import FitConfig
 from retrieval.cli import app
+from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+REFERENCE = ROOT / "docs" / "reference"
 CONFIGURATION = (REFERENCE / "configuration.md").read_text()
 FILES = (REFERENCE / "files.md").read_text()
 

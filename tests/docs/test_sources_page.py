@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from retrieval.cli import app
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "sources.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "sources.md").read_text()
 
 
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 SHELVES = ("tutorials", "how-to", "reference", "explanation")
 PAGES = [
     ROOT / "README.md",

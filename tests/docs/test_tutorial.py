@@ -3,13 +3,13 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from tests.cli_run import runner
+from tests.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tutorials" / "first_bundle.md").read_text()
+PAGE = (ROOT / "docs" / "tutorials" / "first_bundle.md").read_text()
 COMMANDS = re.findall(r"^ {4}commonspace (.*)$", PAGE, re.MULTILINE)
 
 

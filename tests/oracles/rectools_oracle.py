@@ -4,7 +4,7 @@ RecTools wants an older numpy than ours on some Pythons: this runs in an environ
 ours:
 
     python3 -m venv oracle && oracle/bin/pip install "rectools==0.19.*"
-    oracle/bin/python tests/oracles/rectools_oracle.py tests/evaluation/rectools.json
+    oracle/bin/python tests/oracles/rectools_oracle.py tests/retrieval/evaluation/rectools.json
 """
 
 import json
