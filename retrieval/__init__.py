@@ -5,8 +5,8 @@
 
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation import Evaluation, evaluate
-from retrieval.fitting.carry_over import carry_over
 from retrieval.fitting.fit import fit
+from retrieval.fitting.published_model import carry_over
 from retrieval.fitting.report import FitConfig, FitReport
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles

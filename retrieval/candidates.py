@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples
 from indexing.runtime.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number

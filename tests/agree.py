@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from retrieval.candidates import Hit
 
 Floats = NDArray[np.floating[Any]]

@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from retrieval import FitConfig, Interactions
 from retrieval.training.config import BehaviourConfig, NextItemsConfig

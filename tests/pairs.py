@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 
 DIM, COUNT = 512, 500
 

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders.base import EncoderInfo
 from indexing.encoders.inference.batching import well_formed
 from indexing.media.files import Modality

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import read_state
 from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.change_log import LOG, Batch, acknowledged, read_batch
 from indexing.bundle.current import State, no_bundle, read_state
 from indexing.bundle.generation import Generation

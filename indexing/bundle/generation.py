@@ -8,7 +8,7 @@ from stat import S_ISREG
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.growing import Growing
+from indexing.arrays import Growing
 from indexing.bundle.change_log import Batch
 from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
 from indexing.catalogue.item_ids import ItemIds

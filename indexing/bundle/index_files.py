@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.generation import INDEX, PROMISE
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.catalogue.catalogue import Catalogue

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.bundle.change_log import Batch
 from indexing.bundle.generation import Generation
 from indexing.catalogue.item_ids import ItemIds

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 
 VECTOR = "_vector"  # how the names of columns of vectors end
 

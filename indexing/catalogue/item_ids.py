@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.errors import InputError, UnknownItemError, examples
 from indexing.runtime.arguments import check_iterable

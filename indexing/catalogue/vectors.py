@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
 from indexing.catalogue.readers.base import Reader
 from indexing.errors import CatalogueError

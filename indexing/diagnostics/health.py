@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.generation import STORE
 from indexing.bundle.text_separation import WAY_OUT, told_apart

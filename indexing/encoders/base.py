@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import EncoderError, EncoderMismatchError, InputError
 from indexing.media.audio import Sound
 from indexing.media.files import Modality

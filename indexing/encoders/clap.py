@@ -14,8 +14,7 @@ import torch
 import transformers
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders.base import TEXTS, EncoderInfo, require
 from indexing.encoders.inference.batching import checked_sounds, in_batches
 from indexing.encoders.inference.checkpoints import (

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.base import TEXTS
 from indexing.encoders.inference.batching import well_formed
 from indexing.encoders.inference.checkpoints import load_checkpoint, quiet

@@ -15,8 +15,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import nn
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
 from indexing.encoders.inference.batching import (
     by_length,

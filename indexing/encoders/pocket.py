@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.base import EncoderInfo, hash_parts
 from indexing.encoders.inference.batching import (
     by_length,

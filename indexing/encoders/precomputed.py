@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import VECTOR_NAMES
 from indexing.catalogue.vectors import check_dim

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import snapshot_download
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.base import TEXTS, EncoderInfo, golden_vectors, require
 from indexing.encoders.inference.batching import checked_images, checked_texts, in_batches, well_formed
 from indexing.encoders.inference.checkpoints import check_settings, load_checkpoint, quiet

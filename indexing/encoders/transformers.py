@@ -9,8 +9,7 @@ import torch
 import transformers
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders.base import TEXTS, EncoderInfo, golden_images
 from indexing.encoders.inference.batching import by_length, checked_images, checked_texts, in_batches, pixels_in_batches
 from indexing.encoders.inference.checkpoints import (

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import VECTOR, Columns
 from indexing.catalogue.item_ids import ItemIds

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_rows, python_values
 from indexing.catalogue.cleaning import clean_item_id, clean_text

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.generation import INDEX
 from indexing.errors import InputError

@@ -21,8 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.catalogue.item_ids import ItemIds

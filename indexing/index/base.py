@@ -5,8 +5,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import ShapeError
 from indexing.index.config import Efforts
 from indexing.runtime.arguments import check_whole

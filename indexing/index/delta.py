@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import VectorIndex, check_search, merged, padded

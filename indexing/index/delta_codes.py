@@ -13,8 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import InputError
 from indexing.index.backends.faiss_base import check_found, misses, scanning, selector
 from indexing.index.backends.flat import best, scanned

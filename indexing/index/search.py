@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError
 from indexing.index.base import VectorIndex, check_k
 

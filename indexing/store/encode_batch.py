@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.catalogue import Item
 from indexing.catalogue.medium import Medium
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays import Mask, Rows
 from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, ShapeError

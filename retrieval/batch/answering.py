@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.ragged import lengths_of
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors, lengths_of
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Source, UserLines, check_items

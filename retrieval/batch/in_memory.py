@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, json, parquet
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, examples
 from indexing.media.files import no_file

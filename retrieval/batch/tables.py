@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.arrow_values import marked
 from indexing.catalogue.attribute_types import is_number, is_text
 from indexing.catalogue.readers.parquet import BUFFER, plain

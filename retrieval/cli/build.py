@@ -14,7 +14,7 @@ from retrieval.cli.display.terminal import say, usage_checked
 from retrieval.cli.options.encoding import DEFAULT_ENCODER, EncodingOptions, IndexOptions
 from retrieval.cli.options.items import ItemColumns, Source, or_sample
 from retrieval.cli.options.output import Json, OutFolder
-from retrieval.fitting.carry_over import carry_over
+from retrieval.fitting.published_model import carry_over
 
 FALLBACK = (
     "pocket is a small fall-back encoder, for English texts and simple pictures; for data of your own take one such as "

@@ -22,7 +22,7 @@ from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.cli.options.items import IdColumn, ItemColumns, Source
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
-from retrieval.retriever.state import encoder_of
+from retrieval.retriever.loaded_bundle import encoder_of
 
 Upsert = Annotated[bool, typer.Option("--upsert", help="Replace items that the bundle has already.")]
 UpdateSource = Annotated[

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError, ShapeError, examples
 from indexing.index import FlatIndex, VectorIndex

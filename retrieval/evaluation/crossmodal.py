@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import check_vectors, unit
+from indexing.arrays import Vectors, check_vectors, unit
 from indexing.catalogue.catalogue import Catalogue, Item
 from indexing.encoders.base import Encoder
 from indexing.errors import InputError, SeparateSpacesError, ShapeError

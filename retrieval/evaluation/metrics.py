@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.arrow_values import python_values
 from retrieval.features.column_encoders import several, values_in
 from retrieval.filters.values import attribute_type

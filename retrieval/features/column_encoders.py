@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Vectors, unit
 from indexing.catalogue.arrow_values import python_values
 from indexing.catalogue.attribute_types import VECTOR, is_embedding, is_number
 

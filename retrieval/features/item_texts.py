@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.catalogue.cleaning import clean_text

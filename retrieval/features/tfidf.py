@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import lengths_of, weighted
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors, lengths_of, weighted
 from indexing.catalogue.arrow_values import python_values
 from retrieval.features.column_encoders import column_of
 

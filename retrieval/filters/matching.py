@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.errors import FilterError
 from retrieval.filters.expressions import OPERATORS, And, Compare, Expression, Not, Or, Where
 from retrieval.filters.order import COMPARE, ORDERS, ordered_text

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.catalogue.attribute_types import is_meant_as, reads_as_number
 from indexing.errors import FilterError
 from retrieval.filters.expressions import Compare

@@ -11,7 +11,7 @@ Each user's history is cut in time into three parts:
 Where the log has times and enough users, all histories are cut at one moment too: a second head learns from half of the
 users who came back then or were new, with sources that have seen only what came before. Where it does not surely gain
 on the other half, retrieval answers them. What passes is trained once more on everything; what would then show an item
-out of proportion is held back, see `retrieval.fitting.publish_gate`.
+out of proportion is held back, see `retrieval.fitting.exposure_limit`.
 
 A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
 cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
@@ -31,19 +31,8 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
-from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
-from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.publish_gate import (
-    LimitedExposure,
-    allowed_exposure,
-    limit_exposure,
-    unchanged_since,
-    why_not_better,
-    why_over_exposed,
-)
-from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.report import FitConfig, FitReport, check_wishes, manifest_record
-from retrieval.fitting.second_stage import (
+from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
+from retrieval.fitting.fit_ranker import (
     TrainedStage,
     answer_at,
     answer_visits,
@@ -52,13 +41,18 @@ from retrieval.fitting.second_stage import (
     train_on_earlier,
     train_second_stage,
 )
+from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
+from retrieval.fitting.log_kind import LogKind
+from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_not_published
+from retrieval.fitting.published_model import PublishedModel
+from retrieval.fitting.report import FitConfig, FitReport, check_wishes, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
     description_of,
     sample_users,
     select_behaviour,
     validation_users,
 )
-from retrieval.fitting.selection.new_users import HeldOutUsers, hold_out_users
+from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
 from retrieval.fitting.selection.validation import FEWEST, Gain, Validation, why_too_few
 from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Tell, Trainer
@@ -71,7 +65,7 @@ from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.retriever.learned_parts import LearnedParts
-from retrieval.training.moments import global_cutoff
+from retrieval.training.cutoffs import global_cutoff
 
 _SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
 Part = TypeVar("Part")
@@ -310,8 +304,8 @@ class _Fit:
             return None
         answered = ask(part)
         self.ndcg[name], gain = self.validation.ndcg(answered), self.validation.gain(self.shown, answered)
-        if gain.low <= 0:
-            self.notes[name] = f"not published, for its gain is not surely above zero: {gain}, on {gain.users} users"
+        if reason := why_not_published(gain):
+            self.notes[name] = reason
             return None
         self.shown = answered
         return part

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import INDEX, PROMISE, part_of
 from indexing.bundle.index_files import held_out_queries, indexed

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pyarrow as pa
 
 from indexing.runtime.arguments import check_choice, check_flag, check_kind
-from retrieval.fitting.publish_gate import Exposure
+from retrieval.fitting.exposure_limit import Exposure
 from retrieval.fitting.selection.temporal_split import Way
 from retrieval.fitting.selection.validation import JUDGE, Gain
 from retrieval.interactions.cleaning import PreparationReport, PrepareConfig
@@ -17,8 +17,8 @@ from retrieval.interactions.known_items import KnownItems
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.user_model import UserModel
 from retrieval.training.config import AdapterConfig, BehaviourConfig
-from retrieval.training.config_checks import check_settings
 from retrieval.training.ranker_config import StageConfig
+from retrieval.training.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FitConfig:
         search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
             an adapter may cost; it is softened as far as that needs; see `retrieval.fitting.selection.search_bound`.
         exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
-            `retrieval.fitting.publish_gate.allowed_exposure`.
+            `retrieval.fitting.exposure_limit.allowed_exposure`.
         exposure_floor: A share of top-10 lists that any item may have.
         refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
         replay: Users without anything new whose histories a refresh goes on with, for each user with something new.

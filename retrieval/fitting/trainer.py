@@ -6,17 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
 from indexing.store.collect import ModalityVectors, fuse
-from retrieval.features.feature_matrix import FeatureMatrix
-from retrieval.features.item_features import ItemFeatures, views_of
+from retrieval.features.item_features import FeatureMatrix, ItemFeatures, views_of
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import MEASURE
-from retrieval.fitting.selection.new_users import NEXT, HeldOutUsers
+from retrieval.fitting.selection.held_out_new_users import NEXT, HeldOutUsers
 from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
 from retrieval.fitting.selection.validation import JUDGE, Validation
 from retrieval.interactions.histories import History

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import lengths_of
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, lengths_of
 from indexing.errors import InteractionsError, examples
 
 Repeats = Literal["last", "sum", "max"]

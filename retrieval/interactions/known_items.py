@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import examples
 from retrieval.interactions.interactions import Interactions

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import python_value
 from indexing.errors import InteractionsError, examples
 from indexing.runtime.arguments import check_mapping, check_names, check_number, is_number, shown

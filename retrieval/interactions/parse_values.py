@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.catalogue.item_ids import id_texts, without_point
 from indexing.errors import InputError, InteractionsError, examples

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import finite_tensors, read_as

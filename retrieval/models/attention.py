@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import ages
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors, ages
 
 EPSILON = 1e-5  # added to a variance
 

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from indexing.arrays.ragged import ages, lengths_of, together, weighted
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, together, unit, weighted
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.models.attention import Attention
-from retrieval.models.cold_start import ColdStartModel
+from retrieval.models.new_items import ColdStartModel
 
 BEHAVIOUR = "behaviour.safetensors"
 _TOWER = ("half_lives", "worth", "start")

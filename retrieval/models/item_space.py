@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError, ShapeError
 from indexing.store.store import AT_ONCE
 from retrieval.models.behaviour import Behaviour, QueryWeights

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from safetensors.numpy import save
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_of, read_column

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import ages, lengths_of, weighted
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, unit, weighted
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_number, check_whole, shown
 

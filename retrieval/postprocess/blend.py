@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_mapping, is_number, shown_number
 from retrieval.candidates import Candidates, check_lines

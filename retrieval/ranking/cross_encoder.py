@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError, examples
 from retrieval.candidates import Candidates
 from retrieval.features.item_texts import ItemTexts

@@ -5,20 +5,162 @@ in training as in serving.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from indexing.arrays.ragged import lengths_of, means
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, means, products, weighted
 from retrieval.candidates import Candidates
+from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.sources import Neighbours, Source, SpaceSource, UserBatch, said, scored, users_of_space
-from retrieval.ranking.taste_similarity import TASTES, compared, tastes
+from retrieval.ranking.sources.base import renumbered
+
+READ = 200  # last items of a history that tastes are made of
+TASTES = 4
+_HALF_LIFE = 15.0
+
+
+class Told(NamedTuple):
+    """What T items of histories, which follow each other, count to four tastes of each of B users.
+
+    Attributes:
+        rows: (T,) int64, the items.
+        counts: (4, T) float32.
+        lengths: (B,) int64, of each history.
+    """
+
+    rows: Rows
+    counts: Vectors
+    lengths: NDArray[np.int64]
+
+
+def tastes(asked: UserBatch, usual: float, *, in_order: bool = True) -> Told:
+    """Say how much each of the last items of a history counts to four tastes of the user.
+
+    All of them by their weight, those liked more than the user's mean, those liked less, and the last one.
+
+    Args:
+        asked: Users.
+        usual: What the only item of a history is compared with.
+        in_order: Whether the order of a history says anything; else all of it is the last.
+    """
+    rows = np.concatenate([np.empty(0, np.int64), *(one[-READ:] for one in asked.histories)])
+    told = np.concatenate([np.empty(0, np.float32), *(one[-READ:] for one in asked.weights)])
+    lengths = np.minimum(lengths_of(asked.histories), READ)
+    back = ages(lengths) if in_order else np.zeros(len(rows), np.int64)
+    usually = np.where(lengths == 1, usual, means(told, lengths))
+    recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)
+    counts = np.stack([recent * told, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), back == 0])
+    return Told(rows, counts.astype(np.float32), lengths)
+
+
+def compared(vectors: Vectors, told: Told, rows: Rows) -> Vectors:
+    """Give the cosine of each candidate with each taste: (4, B, K) float32; 0 where either says nothing.
+
+    Args:
+        vectors: (N, D) float32, of length 1, or 0 where an item says nothing.
+        told: Of B users.
+        rows: (B, K) int64, their candidates.
+    """
+    found = weighted(told.counts, vectors, told.rows, told.lengths)
+    lengths = np.sqrt(np.vecdot(found, found))[..., None]
+    cosines = products(vectors, found, rows)
+    cosines /= np.where(lengths > 1e-9, lengths, np.inf)
+    return cosines.swapaxes(0, 1)
+
+
+_DOUBT = 10.0  # as many interactions of the usual weight are assumed of every item
+_DAY = 86_400
+
+
+@dataclass(frozen=True, eq=False)
+class ItemStatistics:
+    """Counts over a past alone.
+
+    Attributes:
+        counts: (N,) float32, interactions.
+        liked: (N,) float32, the mean weight against that of the log, drawn to 0 where few say so.
+        first: (N,) int64, when somebody first took it, in seconds since 1970; the end of the past if nobody has.
+        usual: The mean weight of the log.
+        mean: Of the counts when they were taken; it stays when items come and go.
+        now: The end of the past.
+    """
+
+    counts: Vectors
+    liked: Vectors
+    first: NDArray[np.int64]
+    usual: float
+    mean: float
+    now: int
+
+    names = ("popularity", "liked", "age", "confidence")
+
+    @classmethod
+    def of(cls, pasts: Sequence[History], count: int) -> "ItemStatistics":
+        """Count what users did; at least one of them did something."""
+        rows = np.concatenate([past.rows for past in pasts])
+        weights = np.concatenate([past.weights for past in pasts])
+        times = np.concatenate([past.timestamps for past in pasts])
+        counts, usual, now = np.bincount(rows, minlength=count), float(weights.mean()), int(times.max())
+        first = np.full(count, now, np.int64)
+        np.minimum.at(first, rows, times)
+        liked = np.bincount(rows, weights - usual, minlength=count) / (counts + _DOUBT)
+        return cls(counts.astype(np.float32), liked.astype(np.float32), first, usual, float(counts.mean()), now)
+
+    def at(self, times: NDArray[np.int64], rows: Rows) -> Vectors:
+        """Give what is known of items when users ask: (B, K, 4) float32.
+
+        Args:
+            times: (B,) int64, in seconds since 1970.
+            rows: (B, K), none of them padding.
+        """
+        ages = np.log1p(np.maximum(times[:, None] - self.first.take(rows), 0) / _DAY)
+        parts = (self._logs.take(rows), self.liked.take(rows), ages, self._trust.take(rows))
+        found: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
+        return found
+
+    @cached_property
+    def _logs(self) -> Vectors:
+        """(N,), of the counts; computed once for all who ask."""
+        logs: Vectors = np.log((self.counts + 1) / (self.mean + 1))
+        return logs
+
+    @cached_property
+    def _trust(self) -> Vectors:
+        """(N,) from 0 to 1, how much the counts tell."""
+        trust: Vectors = self.counts / (self.counts + _DOUBT)
+        return trust
+
+    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "ItemStatistics":
+        """Give the facts of other rows; nobody has met a new item. See `Source.carried`."""
+        _, came = renumbered(origins, kept)
+        old = came >= 0
+        return ItemStatistics(
+            np.where(old, self.counts[came], np.float32(0)),
+            np.where(old, self.liked[came], np.float32(0)),
+            np.where(old, self.first[came], self.now),
+            self.usual,
+            self.mean,
+            self.now,
+        )
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Give everything, for a file."""
+        return {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
+
+    @classmethod
+    def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "ItemStatistics":
+        """Read what `tensors` gave."""
+        given = dict(tensors)
+        usual, mean = (float(given.pop(name).item()) for name in ("usual", "mean"))
+        now = int(given.pop("now").item())
+        return cls(**given, usual=usual, mean=mean, now=now)  # type: ignore[arg-type]
+
 
 BLOCK = 256  # queries at a time
 _OF_SOURCE = ("z", "rank")

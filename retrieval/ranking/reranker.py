@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
 from retrieval.candidates import Candidates, check_lines
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from indexing.arrays.ragged import lengths_of
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, lengths_of
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
@@ -21,9 +20,8 @@ from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
 from retrieval.features.item_texts import told_in
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.features import BLOCK, IDLE, StageFeatures
+from retrieval.ranking.features import BLOCK, IDLE, ItemStatistics, StageFeatures
 from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.reranker import NO_ROWS, STAGE, exact_scores
 from retrieval.ranking.sources import (
     Neighbours,
@@ -67,7 +65,7 @@ class SecondStage:
             nobody would ever meet them.
         each: Candidates that a source brings up, in serving as where the head learned.
         held: (N,) float32, what is taken from the score of items that would be shown out of proportion, 0 for all
-            others; None where there is none. See `retrieval.fitting.publish_gate`.
+            others; None where there is none. See `retrieval.fitting.exposure_limit`.
         returning: Scores them for users who come back, and for new ones; the other head does where there is none.
         leaves_returning: Whether these have the order of retrieval, as a head for them did worse.
     """

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexing.arrays.growing import Growing
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Growing, Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries, random_pairs
 from indexing.bundle.maintenance.compact import compact as compact_bundle

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import AudioEncoder, Encoder
 from indexing.encoders.inference.batching import checked_texts
@@ -24,7 +24,7 @@ from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import each_once
 from retrieval.interactions.histories import History, histories, least_liked
 from retrieval.interactions.interactions import Interactions
-from retrieval.ranking.explain.explain import finite_weights
+from retrieval.ranking.explain import finite_weights
 
 Picture = Image.Image | bytes | Path | str
 Recording = Sound | bytes | Path | str

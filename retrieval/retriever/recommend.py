@@ -6,19 +6,19 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k
 from indexing.runtime.arguments import check_array, check_flag, check_number, check_whole
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.models.profile_model import Given
-from retrieval.ranking.explain.explain import finite_weights
+from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
+from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
-from retrieval.retriever.state import State
 
 Stages = Literal["all", "retrieval"]
 
@@ -47,7 +47,7 @@ class Request(NamedTuple):
 
 
 def users_of(
-    state: State,
+    state: LoadedBundle,
     given: Histories,
     user_ids: Sequence[str],
     weights: Sequence[Sequence[float]] | None,
@@ -61,7 +61,7 @@ def users_of(
     return UserHistories.of_log(log, state.items, user_ids).asking_at(times)
 
 
-def recommended(state: State, request: Request, k: int, stages: Stages) -> Candidates:
+def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
     """Answer by all stages that were published, or by the index alone; see `Retriever.recommend`."""
     stage, alone = state.reranker, stages == "retrieval"
     if alone or not isinstance(stage, SecondStage) or (not stage.new_items and state.has_only_new(request.where)):
@@ -73,7 +73,7 @@ def recommended(state: State, request: Request, k: int, stages: Stages) -> Candi
     return found.top(k)
 
 
-def by_both_stages(state: State, stage: SecondStage, request: Request) -> Candidates:
+def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) -> Candidates:
     """Order the candidates of all sources by the head."""
     allow, exclude = state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
@@ -83,7 +83,7 @@ def by_both_stages(state: State, stage: SecondStage, request: Request) -> Candid
     return replace(found, learned=learned_from, among=among)
 
 
-def pool_of(state: State, stage: SecondStage, request: Request, each: int) -> Candidates:
+def pool_of(state: LoadedBundle, stage: SecondStage, request: Request, each: int) -> Candidates:
     """Give the candidates of all sources of the second stage; see `Retriever.pool`."""
     stage, allow, exclude = stage.liking(request.least), state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
@@ -104,7 +104,7 @@ def asked_of(stage: SecondStage, request: Request) -> UserBatch:
     return UserBatch(users.rows, weights, times, request.new, users.idle)
 
 
-def retrieved(state: State, request: Request, k: int) -> Candidates:
+def retrieved(state: LoadedBundle, request: Request, k: int) -> Candidates:
     """Answer by the index alone."""
     users = request.users
     queries = user_queries(
@@ -130,7 +130,7 @@ def retrieved(state: State, request: Request, k: int) -> Candidates:
 
 
 def user_queries(
-    state: State,
+    state: LoadedBundle,
     histories: Sequence[Rows],
     weights: Sequence[Sequence[float] | Vectors] | None = None,
     new: Vectors | None = None,
@@ -167,7 +167,7 @@ def user_queries(
     return space.asked(histories, given, state.centre, new)
 
 
-def new_queries(state: State, profiles: Given | None, count: int) -> Vectors | None:
+def new_queries(state: LoadedBundle, profiles: Given | None, count: int) -> Vectors | None:
     """Give what so many users would ask behaviour with, had they done nothing: (B, R) float32."""
     count = check_whole(count, "count", 0)
     if profiles is None:

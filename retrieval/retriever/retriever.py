@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Vectors, check_vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
 from indexing.encoders.base import require, with_audio
@@ -21,16 +20,15 @@ from retrieval.models.profile_model import Given
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.rules import Rule, Ruled, Rules
-from retrieval.ranking.confidence.known_items import judged
-from retrieval.ranking.confidence.match_confidence import Matching, Verdicts
-from retrieval.ranking.explain.explain import Explanation, finite_weights
+from retrieval.ranking.confidence import Matching, Verdicts, judged
+from retrieval.ranking.explain import Explanation, finite_weights
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever.after_retrieval import Diversity, Part, explained, matched_parts, reranked, varied
+from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds, worded
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
-from retrieval.retriever.stages import Diversity, Part, explained, matched_parts, reranked, varied
-from retrieval.retriever.state import State
 
 
 class Retriever:
@@ -63,7 +61,7 @@ class Retriever:
     def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
         if previous is not None:
             check_kind(previous, Retriever, "previous", "give a retriever, or None")
-        self.state: State = State(bundle, encoder, previous=None if previous is None else previous.state)
+        self.state: LoadedBundle = LoadedBundle(bundle, encoder, previous=None if previous is None else previous.state)
         self.bundle, self.items, self.status = bundle, bundle.items, self.state.status
         self.learned, self.adapter, self.users = self.state.learned, self.state.adapter, self.state.users
         self.vectors, self.indexed, self.behaviour = self.state.vectors, self.state.indexed, self.state.behaviour
@@ -348,7 +346,7 @@ class Retriever:
         most: int = 5,
         among: Candidates | None = None,
     ) -> list[list[Explanation]]:
-        """Say for each hit of recommendations what made it one; see `retrieval.ranking.explain.explain.explain`.
+        """Say for each hit of recommendations what made it one; see `retrieval.ranking.explain.explain`.
 
         Args:
             candidates: The hits.
@@ -369,7 +367,7 @@ class Retriever:
     def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.
 
-        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.stages`.
+        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.after_retrieval`.
         """
         return matched_parts(self.state, candidates)
 

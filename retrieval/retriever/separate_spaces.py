@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder
 from indexing.encoders.base import Encoder, EncoderInfo
 from indexing.errors import EncoderError, InputError, SeparateSpacesError

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from retrieval.features.column_encoders import AttributeColumn, lines_of
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace

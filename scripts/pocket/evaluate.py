@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders import Encoder, load_encoder
 from scripts.pocket.captions import Pictured, drawings, stamps
 from scripts.pocket.photos import photos

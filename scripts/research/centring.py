@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.encoders import load_encoder
 from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
 from retrieval.evaluation.statistics import bootstrap_intervals

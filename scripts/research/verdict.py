@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.encoders import load_encoder
-from retrieval.ranking.confidence.logistic import Floats, Logistic
-from retrieval.ranking.confidence.match_confidence import APART, best_rows, statistics
+from retrieval.ranking.confidence import APART, Floats, Logistic, best_rows, statistics
 from scripts.benchmarks.record import keep
 
 SEED, SPLITS, LEARNED = 0, 20, 300

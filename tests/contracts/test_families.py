@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import load_index
 from indexing.index.backends.faiss import FaissIndex

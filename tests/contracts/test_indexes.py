@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, VectorIndex, load_index
 from indexing.index.backends.faiss import FaissIndex

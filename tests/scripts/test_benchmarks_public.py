@@ -19,7 +19,7 @@ PUBLIC = {
     "indexing.errors",
     "indexing.catalogue.item_ids",
     "indexing.media.images",
-    "indexing.arrays.types",
+    "indexing.arrays",
     "retrieval",
     "retrieval.features.attribute_values",
     "retrieval.evaluation.baselines",

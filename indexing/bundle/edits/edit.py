@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import (
     Batch,
@@ -22,7 +22,7 @@ from indexing.bundle.change_log import (
     write_batch,
 )
 from indexing.bundle.current import write_state
-from indexing.bundle.edits.upsert import check_kept, contents_of, unchanged
+from indexing.bundle.edits.unchanged_items import check_kept, contents_of, unchanged
 from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
 from indexing.bundle.updated_items import known_embeddings
 from indexing.catalogue.attribute_types import in_words

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.generation import ATTRIBUTES, STORE, part_of

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load, save
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders.base import AudioEncoder, Encoder, EncoderInfo, PixelEncoder, require, with_audio
 from indexing.errors import DamagedFileError, EncoderError, InputError, ShapeError, VectorError
 from indexing.filesystem.checked_files import read_as

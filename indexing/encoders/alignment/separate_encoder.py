@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Vectors, check_vectors
 from indexing.encoders.alignment.separate_spaces import Spaces
 from indexing.encoders.base import SEPARATE, EncoderInfo
 from indexing.errors import EncoderError, VectorError, examples

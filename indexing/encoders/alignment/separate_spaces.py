@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.vectors import units
 from indexing.errors import CatalogueError, DamagedFileError, SeparateSpacesError, ShapeError

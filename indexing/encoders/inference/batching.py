@@ -7,8 +7,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.catalogue.cleaning import LONGEST_TEXT
 from indexing.errors import InputError, ShapeError, VectorError
 from indexing.media.audio import Sound

@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import dynamic_module_utils
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.inference.batching import checked_texts, well_formed
 from indexing.encoders.inference.hub import load_from_hub, one_line
 from indexing.errors import EncoderError, examples

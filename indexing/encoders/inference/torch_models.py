@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import EncoderError
 from indexing.media.image_form import Pixels
 

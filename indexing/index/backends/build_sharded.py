@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Vectors, check_vectors
 from indexing.errors import InputError
 from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, rotating, write_faiss
 from indexing.index.backends.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex

@@ -7,8 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (
     Scalar,

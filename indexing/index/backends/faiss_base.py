@@ -10,7 +10,7 @@ from typing import Any, Literal, assert_never
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index.backends.flat import MOST_SCORES, best

@@ -6,8 +6,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index.base import check_search, padded

@@ -15,8 +15,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError
 from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex

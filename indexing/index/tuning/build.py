@@ -6,8 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import check_vectors
+from indexing.arrays import Vectors, check_vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
 from indexing.index.config import IndexConfig

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.backends.flat import FlatIndex

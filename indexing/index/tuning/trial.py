@@ -10,7 +10,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError
 from indexing.index.base import TunableIndex
 from indexing.index.config import Effort, Efforts, IndexConfig

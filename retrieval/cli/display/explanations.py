@@ -7,7 +7,7 @@ from typing import Any
 from retrieval.candidates import Candidates
 from retrieval.cli.display.terminal import Cell, show_json, show_table, title_cell
 from retrieval.postprocess.titles import titles_at, with_titles
-from retrieval.ranking.explain.explain import Explanation
+from retrieval.ranking.explain import Explanation
 from retrieval.retriever.retriever import Retriever
 
 SHOWN = 0.005  # what is less rounds to zero

@@ -15,7 +15,7 @@ from retrieval.cli.options.log import ProfilesFile
 from retrieval.cli.options.output import Html, Json, MetricsOut, Save
 from retrieval.cli.options.search import NumCandidates, Rerank
 from retrieval.evaluation.encoder_benchmark.ranking import RankConfig
-from retrieval.evaluation.report.map import MODALITY
+from retrieval.evaluation.report.item_map import MODALITY
 
 MEASURES, PAGE = "Measures", "Page"
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds, other_spelling
 from indexing.errors import InputError, examples
 from retrieval.batch.in_memory import Users, users_of

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.evaluation.baselines.families import Asked, Past

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import import_extra
 from retrieval.evaluation.baselines.recommender import Ranked, rank

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.evaluation.baselines.recommender import Ranked, rank

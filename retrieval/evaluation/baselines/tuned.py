@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, MissingExtraError
 from retrieval.evaluation.baselines.families import LATELY, POPULAR, Answering, Asked, Kind, Past, Settings, kinds

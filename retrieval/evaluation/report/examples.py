@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import examples as named
 from indexing.media.files import Kind, Modality

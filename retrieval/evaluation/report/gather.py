@@ -7,7 +7,7 @@ from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.evaluation.report.examples import cards_of, examples_of
 from retrieval.evaluation.report.figures import curves
-from retrieval.evaluation.report.map import MODALITY, map_of
+from retrieval.evaluation.report.item_map import MODALITY, map_of
 from retrieval.evaluation.report.report import Report, Sliced
 from retrieval.postprocess.titles import titles_of
 from retrieval.retriever.retriever import Retriever

@@ -8,7 +8,7 @@ from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.evaluation.report.examples import Card, Examples, examples_section
 from retrieval.evaluation.report.figures import GREY, Curve, curve_panel, curves, legend, loss_panel, scatter, whiskers
-from retrieval.evaluation.report.map import MISSING, MODALITY, OTHER, Map
+from retrieval.evaluation.report.item_map import MISSING, MODALITY, OTHER, Map
 from retrieval.evaluation.report.page import estimate, number, page, pairs, section, table
 from retrieval.evaluation.results_file import overall
 

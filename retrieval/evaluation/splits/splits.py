@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.errors import InputError, examples
 from retrieval.interactions.histories import hold_out_last
 from retrieval.interactions.interactions import Interactions

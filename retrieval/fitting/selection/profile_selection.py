@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
 from indexing.index import FlatIndex

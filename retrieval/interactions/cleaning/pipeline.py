@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError, InteractionsError
 from retrieval.interactions.cleaning.bots import DAY, CodedLog, copied, of_one_item, too_fast
 from retrieval.interactions.cleaning.config import PrepareConfig, PushLimits

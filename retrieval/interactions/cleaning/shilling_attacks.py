@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays import Mask, Rows
 from retrieval.interactions.cleaning.bots import DAY, CodedLog
 from retrieval.interactions.cleaning.config import PushLimits
 from retrieval.interactions.cleaning.report import Push

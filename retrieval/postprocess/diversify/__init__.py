@@ -1,13 +1,11 @@
 """Lists that are varied, calibrated or capped. Candidates in, Candidates out."""
 
 from retrieval.postprocess.diversify.calibration import Calibrated
-from retrieval.postprocess.diversify.caps import Cap
+from retrieval.postprocess.diversify.caps import Apart, Cap
 from retrieval.postprocess.diversify.exposure import LessShown, check_spread, exposures
-from retrieval.postprocess.diversify.greedy import Limit, Objective, diversified
+from retrieval.postprocess.diversify.greedy import Limit, Objective, Relevant, diversified, relevance
 from retrieval.postprocess.diversify.methods import METHODS, Known, Method, objective
 from retrieval.postprocess.diversify.mmr import MMR, MSD
-from retrieval.postprocess.diversify.near_duplicates import Apart
-from retrieval.postprocess.diversify.relevance import Relevant, relevance
 
 __all__ = [
     "METHODS",

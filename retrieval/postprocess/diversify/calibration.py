@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows
+from indexing.arrays import Mask, Rows
 from retrieval.candidates import Candidates, check_lines
 from retrieval.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
-from retrieval.postprocess.diversify.relevance import check, relevance
+from retrieval.postprocess.diversify.greedy import check, relevance
 
 SMOOTHING = 0.01
 

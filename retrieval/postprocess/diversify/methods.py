@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify.calibration import Calibrated
-from retrieval.postprocess.diversify.greedy import Objective
+from retrieval.postprocess.diversify.greedy import Objective, Relevant
 from retrieval.postprocess.diversify.mmr import MMR, MSD
-from retrieval.postprocess.diversify.relevance import Relevant
 
 Method = Literal["mmr", "msd", "calibrated", "caps"]
 METHODS: tuple[Method, ...] = get_args(Method)

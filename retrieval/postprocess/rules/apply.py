@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
@@ -14,8 +14,7 @@ from retrieval.candidates import Candidates, check_lines
 from retrieval.features.column_encoders import numbers
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
-from retrieval.postprocess.rules.lists import Lists
-from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, Fresh, Pin, Rule
+from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, Fresh, Lists, Pin, Rule
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
 _DAY = 86_400.0

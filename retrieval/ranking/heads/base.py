@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 
 HeadKind = Literal["neural", "trees"]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from retrieval.ranking.heads.neural import NeuralHead
 from retrieval.ranking.heads.trees import TreesHead
 

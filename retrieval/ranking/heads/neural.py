@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import multiplied
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors, multiplied
 from retrieval.ranking.heads.base import HeadKind
 
 BLOCK = 3072  # candidates at once: long runs of each feature are read fastest, more would not stay in the cache

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, import_extra
 from retrieval.ranking.heads.base import HeadKind
 from retrieval.ranking.heads.tree_text import sound_trees

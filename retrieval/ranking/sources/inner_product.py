@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import products
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors, products
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.sources.base import TrainingLog, UserBatch

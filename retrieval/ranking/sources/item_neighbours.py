@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import ages, lengths_of
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
 
 Doubles = NDArray[np.float64]

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
 
 _DAY = 86_400

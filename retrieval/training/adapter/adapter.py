@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from indexing.arrays.ragged import lengths_of
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, lengths_of, unit
 from indexing.errors import InputError, ShapeError, TrainingError
-from indexing.store.collect import ModalityVectors
+from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.user_model import UserModel
-from retrieval.training.adapter.held_out import hold_out
-from retrieval.training.adapter.sampling import dropped, mean_fused, mean_worth, seen_by, target_share
 from retrieval.training.config import AdapterConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.losses import log_expected_counts, next_item_loss, sampled_softmax
@@ -230,3 +226,100 @@ class AdapterLearner:
             seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
             losses = sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen)
             return float((worth * losses).sum() / worth.sum())
+
+
+# Judging an epoch should cost less than learning for one.
+MOST_USERS = 500
+MOST_CANDIDATES = 20_000
+FEWEST_USERS = 10  # the loss of fewer says little
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Questions whose answers are known.
+
+    Attributes:
+        users: (V,) int64, rising: which of the histories each is from.
+        pasts: The history of each user up to the interaction that is held out.
+        targets: (V,) the row that came next.
+        candidates: (C,) rows, rising, among which it should be found; all items, or some of a large catalogue.
+    """
+
+    users: Rows
+    pasts: tuple[Rows, ...]
+    targets: Rows
+    candidates: Rows
+
+
+def hold_out(
+    histories: Sequence[Rows], count: int, share: float, rng: np.random.Generator
+) -> tuple[list[Rows], HeldOut | None]:
+    """Take the last interaction from a share of the users who have three or more.
+
+    Args:
+        histories: Rows of each user, oldest first.
+        count: N, items of the catalogue.
+        share: Of users, from 0 to 1; with fewer than ten users nothing is held out, and with many only 500 are asked.
+        rng: Chooses them.
+
+    Returns:
+        The histories to learn from, and what is held out.
+    """
+    long = [user for user, history in enumerate(histories) if len(history) >= 3]
+    wanted = min(round(share * len(long)), MOST_USERS)
+    if wanted < FEWEST_USERS:
+        return list(histories), None
+    users = np.sort(rng.choice(long, wanted, replace=False))
+    chosen = set(users.tolist())
+    kept = [history[:-1] if user in chosen else history for user, history in enumerate(histories)]
+    targets = np.array([histories[user][-1] for user in users])
+    some = np.arange(count) if count <= MOST_CANDIDATES else rng.choice(count, MOST_CANDIDATES, replace=False)
+    pasts = tuple(histories[user][:-1] for user in users)
+    return kept, HeldOut(users, pasts, targets, np.union1d(some, targets))
+
+
+_BLOCK = 16_384
+
+
+def seen_by(pasts: Sequence[Rows], candidates: Rows, count: int) -> Mask:
+    """Say which of C candidates are in each of B histories, of a catalogue of ``count`` items: (B, C)."""
+    flags, seen = np.zeros(count, np.bool_), np.zeros((len(pasts), len(candidates)), np.bool_)
+    for line, past in enumerate(pasts):
+        flags[past] = True
+        seen[line] = flags[candidates]
+        flags[past] = False
+    return seen
+
+
+def dropped(exists: Mask, share: float, rng: np.random.Generator) -> Mask:
+    """Take one modality, any of them alike, from a share of the items that have several: (M, R)."""
+    lost = (exists.sum(axis=0) >= 2) & (rng.random(exists.shape[1]) < share)
+    place = np.where(exists, rng.random(exists.shape), -1).argmax(axis=0)
+    left = exists.copy()
+    left[place[lost], np.flatnonzero(lost)] = False
+    return left
+
+
+def target_share(histories: Sequence[Rows], count: int) -> Vectors:
+    """Share of drawn targets that each of N items has: every position but the first is drawn alike."""
+    share = np.zeros(count)
+    for history in histories:
+        np.add.at(share, history[1:], 1 / (len(history) - 1))
+    return (share / len(histories)).astype(np.float32)
+
+
+def mean_worth(weights: Sequence[Vectors]) -> float:
+    """The mean weight of drawn targets: every position but the first is drawn alike.
+
+    >>> mean_worth([np.array([9.0, 1.0]), np.array([9.0, 2.0, 4.0])])
+    2.0
+    """
+    return float(np.mean([one[1:].mean(dtype=np.float64) for one in weights]))
+
+
+def mean_fused(items: ModalityVectors) -> Vectors:
+    """The mean of the frozen vectors of all items: (D,) float32, block by block."""
+    total = np.zeros(next(iter(items.vectors.values())).shape[1])
+    for start in range(0, items.count, _BLOCK):
+        total += fuse(items.take(slice(start, start + _BLOCK))).sum(axis=0, dtype=np.float64)
+    return (total / items.count).astype(np.float32)

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import TrainingError
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import BLOCK, ColdStartModel
+from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import learn_attention
-from retrieval.training.behaviour.cold_start import Target, learn_predictor
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
+from retrieval.training.behaviour.new_items import Target, learn_predictor
 from retrieval.training.behaviour.next_items import NextItems, learn_next_items
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import BehaviourConfig, NextItemsConfig

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from retrieval.interactions.histories import History
 from retrieval.training.behaviour.ease_inverse import Inverse, inverse_of, touches_of
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, Tower

@@ -7,23 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import ScoringHead
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Source, pooled
-from retrieval.training.moments import Cutoff
-from retrieval.training.ranker.leak_checks import check_books
-from retrieval.training.ranker.neural_head import Examples, train_neural_head
-from retrieval.training.ranker.sources import learn_sources
-from retrieval.training.ranker.trees_head import train_trees_head
+from retrieval.training.cutoffs import Cutoff
+from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
+from retrieval.training.ranker.sources import check_books, learn_sources
 from retrieval.training.ranker_config import StageConfig
 
 LearnSources = Callable[[Sequence[History], ItemSpace], Sequence[Source]]

@@ -21,8 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder
 from retrieval.evaluation.encoder_benchmark.measures import Estimate, estimate

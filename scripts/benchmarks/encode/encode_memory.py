@@ -19,8 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders.base import EncoderInfo
 from indexing.media.files import Modality

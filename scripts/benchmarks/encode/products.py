@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.base import Encoder
 from indexing.media.images import PictureLimits, UnusablePicture, decode_picture
 from scripts.benchmarks.encode.seed_network import Pixels, small

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.media.images import to_rgb
 
 BUCKETS = 1 << 15

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import Columns
 from indexing.catalogue.readers.base import TableReader

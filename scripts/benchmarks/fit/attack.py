@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import EASE, ItemKNN, Popularity, Recommender
 from retrieval.interactions.cleaning import PrepareConfig, PushLimits, prepare

@@ -18,8 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue

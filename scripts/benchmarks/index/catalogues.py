@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries
 from indexing.index import Queries

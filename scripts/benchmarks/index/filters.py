@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.index import FlatIndex, IndexConfig, VectorIndex, build_index
 from scripts.benchmarks.index.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.record import keep

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 
 ITEMS_PER_CLUSTER = 100
 SHARED = 0.6  # of the variance of a picture lies in its cluster's centre

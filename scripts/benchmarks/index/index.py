@@ -21,7 +21,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.index import IndexConfig, Queries
 from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LARGE, SMALL
 from indexing.index.tuning.recall import Judged

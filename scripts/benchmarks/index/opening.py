@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.faiss_base import read_faiss

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 
 K, M = 10, 16
 AUTOFAISS = Path(__file__).parent / "autofaiss_alone.py"

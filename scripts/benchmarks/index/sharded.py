@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
 from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
 from indexing.index.config import Effort, parse_bytes

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import add, delete, upsert

@@ -21,8 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Evaluation, evaluate

@@ -19,7 +19,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.baselines import EASE, ALSConfig, ImplicitALS
 from retrieval.evaluation.baselines.recommender import Ranked

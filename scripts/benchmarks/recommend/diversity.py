@@ -30,8 +30,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from retrieval import Candidates, FitConfig
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.beyond_accuracy import calibration, diversity

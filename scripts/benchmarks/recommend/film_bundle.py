@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from indexing.arrays.types import Mask, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import EASE, ALSConfig, ContentKNN, ImplicitALS, ItemKNN, KNNConfig, Popularity
 from retrieval.evaluation.baselines.recommender import Ranked, rank

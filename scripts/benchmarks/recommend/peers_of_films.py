@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from retrieval.evaluation import Evaluation, compare, evaluate
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.splits.queries import Questions

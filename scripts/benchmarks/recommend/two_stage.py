@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from retrieval import FitConfig, Profiles
 from retrieval.evaluation import compare
 from retrieval.evaluation.baselines.recommender import Ranked

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from indexing.arrays import ragged
-from indexing.arrays.types import Vectors
+from indexing import arrays
+from indexing.arrays import Vectors
 from retrieval.candidates import Candidates
 from retrieval.ranking.heads import NeuralHead, ScoringHead
 from retrieval.ranking.second_stage import WORKERS, SecondStage
@@ -116,15 +116,15 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
 
         return call
 
-    matmul, taken = np.matmul, ragged.taken
+    matmul, taken = np.matmul, arrays.taken
     np.matmul = timed("products", matmul)
-    ragged.taken = timed("copying rows", taken)
+    arrays.taken = timed("copying rows", taken)
     start = time.process_time()
     try:
         work()
     finally:
         whole = time.process_time() - start
-        np.matmul, ragged.taken = matmul, taken
+        np.matmul, arrays.taken = matmul, taken
     return {name: round(seconds / whole, 3) for name, seconds in spent.items()}
 
 
@@ -148,7 +148,7 @@ def first_layer(head: NeuralHead, features: Vectors, rows: Any) -> dict[str, Any
     def whole() -> None:
         for start in range(0, x.shape[1], block):
             part = x[:, start : start + block]
-            ragged.multiplied(head.w1.T, part, room[:, : part.shape[1]])
+            arrays.multiplied(head.w1.T, part, room[:, : part.shape[1]])
 
     def looked_up() -> None:
         for start in range(0, x.shape[1], block):

@@ -9,22 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
+from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.sources import Neighbours, Popular, Source, UserBatch, space_sources
-from retrieval.training.ranker.neural_head import Examples, train_neural_head
+from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
 from retrieval.training.ranker.sources import learn_recent
-from retrieval.training.ranker.trees_head import train_trees_head
 from retrieval.training.ranker_config import HeadConfig, TreesConfig
 
 CLUSTERS, LIKED = 200, 4

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.encoders.alignment.bridge import Bridge
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import add, delete, upsert
@@ -26,9 +26,9 @@ from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval import cli
 from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.loaded_bundle import encoder_of
 from retrieval.retriever.retriever import Retriever
 from retrieval.retriever.separate_spaces import search_own_part
-from retrieval.retriever.state import encoder_of
 from tests.agree import assert_best, assert_lists_agree
 from tests.indexing.alignment.things import IMAGE, TEXT, Matrix, Things, centred, side_by_side
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Vectors
+from indexing.arrays import Mask, Vectors
 from indexing.catalogue.catalogue import Catalogue
 
 Matrix = NDArray[np.float64]

@@ -20,9 +20,8 @@ from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, space_sources
 from tests.retrieval.models.test_behaviour import random_block

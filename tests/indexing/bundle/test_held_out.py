@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.bundle.index_files import held_out_queries
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse

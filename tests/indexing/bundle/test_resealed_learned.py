@@ -159,7 +159,7 @@ def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
     ],
 )
 def test_switches_lists_and_texts_of_settings_are_checked(kind: type, values: Any, reason: str) -> None:  # noqa: ANN401
-    from retrieval.training.config_checks import check_settings
+    from retrieval.training.settings import check_settings
 
     with pytest.raises(InputError, match=reason):
         check_settings(settings_of(kind, values))

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import delete, upsert
 from indexing.bundle.generation import INDEX, part_of

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.edits.edit import delete
 from indexing.catalogue.catalogue import Catalogue

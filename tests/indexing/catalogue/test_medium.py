@@ -81,7 +81,7 @@ def test_a_bridge_lives_in_its_bundle(sounds: Path, tmp_path: Path, monkeypatch:
         assert bridge == encoder.bridge_bytes()
         return encoder
 
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
     retriever = Retriever.load(tmp_path / "bundle")
     assert len(retriever.search_audio([tone(400)], k=3)[0]) == 3
     assert len(retriever.search_texts(["a tone of 400"], k=3)[0]) == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.text_separation import UNKNOWN, told_apart

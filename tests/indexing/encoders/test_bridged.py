@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.encoders import AudioEncoder, load_encoder
 from indexing.encoders.alignment.bridge import BridgedEncoder, bridge_audio, default_bridge_texts
 from indexing.encoders.base import EncoderInfo, check_golden, golden_images, golden_vectors, require

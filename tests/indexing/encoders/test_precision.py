@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.inference import torch_models as precision
 from indexing.encoders.inference.torch_models import in_precision, low_precisions
 

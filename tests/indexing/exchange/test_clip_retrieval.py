@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue

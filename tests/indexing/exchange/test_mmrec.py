@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue

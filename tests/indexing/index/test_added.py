@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError
 from indexing.index import FlatIndex
 from indexing.index import delta_codes as added

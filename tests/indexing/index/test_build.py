@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.errors import InputError
 from indexing.index import FlatIndex, IndexConfig, build_index, recall
 from indexing.index.backends.faiss import FaissIndex

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from indexing.errors import InputError
 from indexing.index import FlatIndex
 from indexing.index.backends.faiss import FaissIndex

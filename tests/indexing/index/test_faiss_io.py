@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
 from indexing.index import FlatIndex, VectorIndex, load_index

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.arrays.types import Mask, Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.index import FlatIndex, VectorIndex
 from indexing.index.backends.faiss import FaissIndex
 from indexing.index.backends.faiss_base import scan

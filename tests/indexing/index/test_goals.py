@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import InputError
 from indexing.index import IndexConfig, build_index
 from indexing.index.backends.faiss import FaissIndex

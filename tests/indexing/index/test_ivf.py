@@ -6,8 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
 from indexing.index.backends.faiss import FaissIndex

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import DamagedFileError
 from indexing.index import FlatIndex, IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex

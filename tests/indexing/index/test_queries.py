@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import ShapeError
 from indexing.index import FlatIndex, Queries, recall
 from indexing.index.backends.faiss import FaissIndex

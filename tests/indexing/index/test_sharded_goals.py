@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError, VectorError
 from indexing.index import FlatIndex, IndexConfig, build_index, load_index, recall
 from indexing.index.backends.ivf import IvfIndex

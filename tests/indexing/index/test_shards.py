@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError, VectorError
 from indexing.index import FlatIndex, load_index, recall
 from indexing.index.backends.build_sharded import Plan, build_sharded

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import InputError
 from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex

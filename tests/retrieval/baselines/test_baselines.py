@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, MissingExtraError, ShapeError
 from retrieval.candidates import Candidates

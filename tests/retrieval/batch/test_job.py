@@ -209,7 +209,7 @@ def test_after_a_real_kill_it_goes_on_to_the_same(
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 

@@ -23,7 +23,7 @@ def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
         return ToyEncoder()
 
     monkeypatch.setattr("retrieval.cli.build.load_encoder", load)
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
     monkeypatch.setattr("retrieval.cli.encoders.load_encoder", load)
 
 

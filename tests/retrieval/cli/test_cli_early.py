@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retrieval.cli.display.explanations import _in_words
-from retrieval.ranking.explain.explain import Explanation
+from retrieval.ranking.explain import Explanation
 from tests.cli_run import Run, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_table
 
@@ -19,7 +19,7 @@ USERS = 12
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
     return runner(capsys)
 
 

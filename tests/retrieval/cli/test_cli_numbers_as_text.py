@@ -22,7 +22,7 @@ def test_a_bundle_with_numbers_as_text_is_fitted(
     def load(spec: str, *, precision: str = "auto", bridge: bytes | None = None) -> Encoder:
         return ToyEncoder()
 
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", load)
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", load)
     table = toy_table()
     years = [1990 + place if place % 3 else None for place in range(len(table))]
     tags = [["tea", None, ""], [], None, ["", "cup"]] * 5

@@ -31,7 +31,7 @@ IDS = ["[x]d", "[/b]", "=cmd()", ":heart:", "[bold]e", "f\\[g]"]  # control char
 def toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.cli.build.load_encoder", lambda *_, **__: ToyEncoder())
     monkeypatch.setattr("retrieval.cli.encoders.load_encoder", lambda *_, **__: ToyEncoder())
-    monkeypatch.setattr("retrieval.retriever.state.load_encoder", lambda *_, **__: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
 
 
 @pytest.fixture

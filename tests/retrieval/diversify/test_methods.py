@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates

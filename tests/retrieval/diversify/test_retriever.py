@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds

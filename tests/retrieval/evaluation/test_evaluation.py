@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates

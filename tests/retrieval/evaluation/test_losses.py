@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.catalogue import Catalogue

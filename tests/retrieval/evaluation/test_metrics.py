@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Rows
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.evaluation import metrics

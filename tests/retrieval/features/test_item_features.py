@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load, save
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.errors import DamagedFileError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors

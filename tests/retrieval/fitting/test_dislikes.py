@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from indexing.errors import InputError, TrainingError

@@ -27,7 +27,7 @@ from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Source, TrainingLog
 from retrieval.retriever.learned_parts import compact
-from retrieval.training.moments import Cutoff
+from retrieval.training.cutoffs import Cutoff
 from retrieval.training.one_standard_error import Values
 from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker.ranker import StageLearner

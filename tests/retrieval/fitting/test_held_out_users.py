@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval.fitting.selection.new_users import HeldOutUsers, hold_out_users
+from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.interactions.histories import History
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.fitting.publish_gate import allowed_exposure, most_exposed, why_over_exposed
+from retrieval.fitting.exposure_limit import allowed_exposure, most_exposed, why_over_exposed
 from retrieval.fitting.selection.temporal_split import temporal_split
 from retrieval.interactions.histories import History
 

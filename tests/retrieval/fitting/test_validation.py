@@ -13,8 +13,8 @@ from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.histories import History, least_liked
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
+from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
 
 COUNT, DIM, WIDTH = 50, 8, 5

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.errors import DamagedFileError, InputError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse

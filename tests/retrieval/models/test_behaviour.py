@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.errors import DamagedFileError, ShapeError
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.features.tfidf import Lines
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import ColdStartModel
 from retrieval.models.item_space import ItemSpace
+from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import UserModel
 
 
@@ -171,6 +171,6 @@ def test_many_histories_at_once_are_each_by_itself(monkeypatch: pytest.MonkeyPat
     alone = np.concatenate([block.queries([rows], [one]) for rows, one in zip(histories, weights, strict=True)])
     np.testing.assert_array_equal(alone[[1, 4, 5]], np.eye(8, dtype=np.float32)[[7, 7, 7]])
     for at_once in (1, 5, 10, 1000):
-        monkeypatch.setattr("indexing.arrays.ragged.AT_ONCE", at_once)
+        monkeypatch.setattr("indexing.arrays.AT_ONCE", at_once)
         np.testing.assert_allclose(block.queries(histories, weights), alone, rtol=1e-6, atol=1e-7)
     assert block.queries([]).shape == (0, 8)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.features.tfidf import Lines
-from retrieval.models.cold_start import BLOCK, ColdStartModel
+from retrieval.models.new_items import BLOCK, ColdStartModel
 
 
 def drawn(seed: int, *shape: int) -> np.ndarray:

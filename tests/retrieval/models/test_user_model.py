@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from retrieval.models.user_model import UserModel
 
 VECTORS = unit(np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32))

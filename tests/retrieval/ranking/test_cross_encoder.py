@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Rows, Vectors
+from indexing.arrays import Rows, Vectors
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
@@ -92,7 +92,7 @@ def test_a_bundle_is_searched_and_read_anew(
     for line, query in enumerate(["red mug", "two lamp"]):
         scores = {hit.item_id: float(model.predict((query, hit.item_id.replace("-", " ")))) for hit in found[line]}
         expected.append(sorted(scores.items(), key=lambda pair: -pair[1])[:3])
-    monkeypatch.setattr("retrieval.retriever.state.encoder_of", lambda bundle: ToyEncoder())
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.encoder_of", lambda bundle: ToyEncoder())
     options = ["--cross-encoder", str(folder), "--num-candidates", "8", "-k", "3", "--json"]
     _, printed, _ = runner(capsys)("search", tmp_path / "bundle", "red mug", "two lamp", *options)
     shown = json.loads(printed)

@@ -8,7 +8,7 @@ from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from retrieval.candidates import Candidates
 from retrieval.models.adapter import Adapter, ModalityGate
-from retrieval.ranking.explain.explain import Explanation, with_modalities
+from retrieval.ranking.explain import Explanation, with_modalities
 
 BOTH = {Modality.TEXT: np.eye(4, dtype=np.float16)[:3], Modality.IMAGE: np.eye(4, dtype=np.float16)[1:]}
 EXISTS = {Modality.TEXT: np.array([True, True, False]), Modality.IMAGE: np.array([True, False, True])}

@@ -13,7 +13,7 @@ from indexing.media.files import Modality
 from retrieval import Retriever, fit
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules import Boost, Pin, Rules
-from retrieval.ranking.explain.explain import Explanation
+from retrieval.ranking.explain import Explanation
 from retrieval.ranking.second_stage import SecondStage
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 from tests.indexing.alignment.things import Things

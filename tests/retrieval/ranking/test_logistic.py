@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from indexing.errors import InputError, ShapeError, VectorError
-from retrieval.ranking.confidence.logistic import Logistic, sigmoid
+from retrieval.ranking.confidence import Logistic, sigmoid
 
 
 def test_the_weights_are_those_of_scikit_learn_without_penalty() -> None:

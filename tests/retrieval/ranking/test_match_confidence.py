@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns
 from indexing.errors import InputError, ShapeError
-from retrieval.ranking.confidence import match_confidence as verdict
-from retrieval.ranking.confidence.match_confidence import Matching, best_rows, statistics
+from retrieval.ranking import confidence as verdict
+from retrieval.ranking.confidence import Matching, best_rows, statistics
 from retrieval.retriever.retriever import Retriever
 from tests.toy import ToyEncoder, toy_file
 

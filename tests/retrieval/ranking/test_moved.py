@@ -7,8 +7,7 @@ import pytest
 
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
-from retrieval.ranking.explain.explain import Explanation
-from retrieval.ranking.explain.feature_attribution import with_features
+from retrieval.ranking.explain import Explanation, with_features
 from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
 from scripts.benchmarks.rerank.stage_world import World

@@ -15,9 +15,8 @@ from retrieval.candidates import Candidates
 from retrieval.features.item_texts import told_in
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage, carried_over
-from retrieval.training.ranker.neural_head import train_neural_head
+from retrieval.training.ranker.neural_head import train_neural_head, train_trees_head
 from retrieval.training.ranker.ranker import StageLearner
-from retrieval.training.ranker.trees_head import train_trees_head
 from tests.retrieval.ranking.test_stage import PASTS, SMALL, VIEWS, asked, learner, space_of
 from tests.retrieval.ranking.worlds import ITEMS, moment_of
 

@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexing.arrays import ragged as computing
-from indexing.arrays.ragged import multiplied, products, weighted
-from indexing.arrays.types import Rows, Vectors
+from indexing import arrays as computing
+from indexing.arrays import Rows, Vectors, multiplied, products, weighted
 from retrieval.candidates import Candidates
 from retrieval.ranking import second_stage
-from retrieval.ranking.features import StageFeatures
+from retrieval.ranking.features import READ, StageFeatures
 from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from retrieval.ranking.taste_similarity import READ
 from scripts.benchmarks.rerank.stage_world import NOW, World
 
 ITEMS, DIM, DAY = 4000, 48, 86_400
@@ -150,7 +148,7 @@ def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim
 
 @pytest.mark.parametrize("room", [1, 60, 2**18], ids=["one by one", "some", "all"])
 def test_weighted_sums_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr("indexing.arrays.ragged.ROOM", room)
+    monkeypatch.setattr("indexing.arrays.ROOM", room)
     rng = np.random.default_rng(0)
     lengths = np.array([3, 0, 7, 1, 1, 0, 12, 3])
     ends, rows = np.cumsum(lengths), rng.integers(0, 30, lengths.sum())

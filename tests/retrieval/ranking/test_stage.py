@@ -7,22 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, MissingExtraError, TrainingError
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
+from retrieval.ranking.features import ItemStatistics, compared, tastes
 from retrieval.ranking.heads import NeuralHead, TreesHead
-from retrieval.ranking.item_statistics import ItemStatistics
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, TrainingLog, UserBatch, space_sources
-from retrieval.ranking.taste_similarity import compared, tastes
-from retrieval.training.moments import cutoff_at
-from retrieval.training.ranker.leak_checks import check_recall, recalls_of
+from retrieval.training.cutoffs import cutoff_at
 from retrieval.training.ranker.ranker import StageLearner
-from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, worth_of
+from retrieval.training.ranker.sources import check_recall, learn_ease, learn_next, learn_recent, recalls_of, worth_of
 from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig
 from tests.agree import assert_best
 from tests.retrieval.ranking.worlds import ITEMS, drawn, moment_of

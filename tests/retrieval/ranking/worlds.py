@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.interactions.histories import History
-from retrieval.training.moments import Cutoff
+from retrieval.training.cutoffs import Cutoff
 
 GROUPS, SIZE = 4, 10
 ITEMS = [f"i{row:02}" for row in range(GROUPS * SIZE)]

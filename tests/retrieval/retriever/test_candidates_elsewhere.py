@@ -25,7 +25,7 @@ from retrieval.postprocess.diversify import MMR, MSD, Apart, Calibrated, Cap, Me
 from retrieval.postprocess.rules import Bury, Exclude, Ruled, Rules
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.ranking.reranker import exact_scores
-from retrieval.retriever.stages import nearest_parts
+from retrieval.retriever.after_retrieval import nearest_parts
 from tests.agree import assert_hits_agree
 from tests.groups import CONTENT, COUNT, DIM, SMALL, STAGE, catalogue, items, log, walks
 

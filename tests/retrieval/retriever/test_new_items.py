@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder

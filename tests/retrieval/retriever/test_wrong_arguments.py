@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing import Catalogue, build_bundle
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import CommonspaceError
 from indexing.media.files import Modality

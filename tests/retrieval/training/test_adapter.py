@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from indexing.arrays.types import Rows, Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Rows, Vectors, unit
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 from retrieval.models.user_model import UserModel
-from retrieval.training.adapter.adapter import AdapterLearner, train_adapter
-from retrieval.training.adapter.sampling import dropped, mean_fused, seen_by, target_share
+from retrieval.training.adapter.adapter import AdapterLearner, dropped, mean_fused, seen_by, target_share, train_adapter
 from retrieval.training.config import AdapterConfig
 
 GROUPS, SIZE, DIM = 6, 10, 24

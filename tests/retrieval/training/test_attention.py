@@ -11,10 +11,9 @@ from indexing.errors import TrainingError
 from retrieval.fitting.selection.serving_weights import choose_serving, served
 from retrieval.interactions.histories import History, histories
 from retrieval.models.behaviour import Behaviour, Tower
-from retrieval.models.cold_start import ColdStartModel
-from retrieval.training.behaviour.attention import AttentionStates, learn_attention
+from retrieval.models.new_items import ColdStartModel
+from retrieval.training.behaviour.attention import AttentionStates, Window, candidates, learn_attention, wanted, window
 from retrieval.training.behaviour.behaviour import learn_behaviour
-from retrieval.training.behaviour.positions import Window, candidates, wanted, window
 from retrieval.training.config import AttentionConfig, BehaviourConfig
 from retrieval.training.one_standard_error import Values
 from retrieval.training.settings import settings_of

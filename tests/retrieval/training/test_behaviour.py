@@ -13,7 +13,7 @@ from indexing.errors import LeakError, TrainingError
 from retrieval.evaluation.baselines import EASE
 from retrieval.evaluation.splits.leaks import check_past_only
 from retrieval.evaluation.splits.splits import at_time
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity, touched

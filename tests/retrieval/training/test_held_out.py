@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from retrieval.training.adapter import held_out as module
-from retrieval.training.adapter.held_out import hold_out
+from retrieval.training.adapter import adapter as module
+from retrieval.training.adapter.adapter import hold_out
 
 
 def test_only_the_last_of_some_long_histories_is_held_out() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from retrieval.features.feature_matrix import FeatureMatrix
+from retrieval.features.item_features import FeatureMatrix
 from retrieval.features.tfidf import Lines, Words
-from retrieval.training.behaviour.cold_start import Target, learn_predictor, mean_apart
+from retrieval.training.behaviour.new_items import Target, learn_predictor, mean_apart
 
 COUNT = 90
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from retrieval.training.behaviour.sparse_adam import RowAdam
+from retrieval.training.behaviour.next_items import RowAdam
 
 BATCHES = [[0, 3, 3], [3], [1, 2], [0], [4, 4, 0], [3, 1]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.index import FlatIndex
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse

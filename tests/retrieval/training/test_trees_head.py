@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
-from retrieval.training.ranker.neural_head import Examples
-from retrieval.training.ranker.trees_head import train_trees_head
+from indexing.arrays import Vectors
+from retrieval.training.ranker.neural_head import Examples, train_trees_head
 from retrieval.training.ranker_config import TreesConfig
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexing.arrays.vectors import unit
+from indexing.arrays import unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation import evaluate
 from retrieval.fitting.selection.serving_weights import choose, choose_serving, served

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History, histories
 from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, touched

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from indexing.arrays.types import Vectors
+from indexing.arrays import Vectors
 from indexing.errors import InputError, ShapeError
 from retrieval.evaluation.encoder_benchmark.probes import (
     STRENGTHS,

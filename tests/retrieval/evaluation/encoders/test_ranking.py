@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.sampling import draw
 from indexing.diagnostics.geometry import modality_gap, spectrum

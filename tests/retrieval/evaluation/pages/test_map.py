@@ -8,8 +8,8 @@ import pytest
 
 from indexing.bundle.edits.edit import delete
 from indexing.errors import InputError
-from retrieval.evaluation.report import map as maps
-from retrieval.evaluation.report.map import groups_of, map_of, principal_plane
+from retrieval.evaluation.report import item_map as maps
+from retrieval.evaluation.report.item_map import groups_of, map_of, principal_plane
 from retrieval.retriever.retriever import Retriever
 from tests.retrieval.evaluation.shop import Shop
 

@@ -10,7 +10,7 @@ from retrieval.evaluation import Evaluation, SliceRow
 from retrieval.evaluation.compare import Difference
 from retrieval.evaluation.report.figures import curves
 from retrieval.evaluation.report.gather import gather
-from retrieval.evaluation.report.map import Map
+from retrieval.evaluation.report.item_map import Map
 from retrieval.evaluation.report.report import Report, Side, comparison_page, report_page
 from tests.retrieval.evaluation.shop import HOSTILE, RIGHT_TO_LEFT, Row, Shop
 

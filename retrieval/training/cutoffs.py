@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask
+from indexing.arrays import Mask
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.ranking.sources import UserBatch

@@ -19,7 +19,7 @@ from retrieval.models.behaviour import QueryWeights
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import BehaviourConfig
-from retrieval.training.moments import Cutoff
+from retrieval.training.cutoffs import Cutoff
 
 
 class EarlierModel(NamedTuple):
@@ -129,7 +129,7 @@ def train_second_stage(
     Raises:
         TrainingError: When there is too little to learn from, or a source has seen what it is to find.
     """
-    from retrieval.training.ranker.leak_checks import check_recalls
+    from retrieval.training.ranker.sources import check_recalls
 
     learner = trainer.stage_learner()
     by_time = trainer.config.way == "time"

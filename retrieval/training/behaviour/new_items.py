@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.arrays.types import Rows, Vectors
-from retrieval.features.feature_matrix import FeatureMatrix
-from retrieval.models.cold_start import BLOCK, ColdStartModel
+from indexing.arrays import Rows, Vectors
+from retrieval.features.item_features import FeatureMatrix
+from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.ease import Doubles
 
 MOST_LANDMARKS = 2_000  # a matrix of so many lines is decomposed, and one solved for each trust

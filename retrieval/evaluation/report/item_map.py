@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError

@@ -1,12 +1,92 @@
-"""Histories of different lengths behind each other, so that many are worked on at once."""
+"""Arrays that flow through every stage: their types, unit length, checks, ragged ones, and one that grows."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.errors import ShapeError, VectorError, examples
+from indexing.runtime.arguments import check_array
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""(N, D) float32: one embedding per line."""
+
+Rows: TypeAlias = NDArray[np.int64]
+"""int64 positions of items in a bundle; -1 pads where there is no item."""
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""(N,) bool: one flag per item."""
+
+
+def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
+    """Scale every line of an (N, D) array to unit length, as float32; a zero line stays zero.
+
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    floats: Vectors = np.asarray(vectors, dtype=np.float32)
+    norms: Vectors = np.linalg.norm(floats, axis=-1, keepdims=True)
+    lengths: Vectors = np.where(norms > 0, norms, np.float32(1)).astype(np.float32)
+    return floats / lengths
+
+
+def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors") -> Vectors:
+    """Check vectors at the door and give them as contiguous (N, D) float32.
+
+    Raises:
+        ShapeError: When they are not 2-D or have another dimension.
+        VectorError: When a line holds NaN or infinity, or is all zero.
+    """
+    way = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
+    array = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
+    if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
+        expected = f"(N, {dim})" if dim is not None else "two-dimensional"
+        raise ShapeError(f"{what} have shape {array.shape}, expected {expected}")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise VectorError(f"{what} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
+    alive = array.any(axis=1)
+    if not alive.all():
+        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~alive).tolist())}: no direction")
+    return array
+
+
+SPARE = 1.25
+
+
+class Growing:
+    """Rows that stay where they are while more are added; a reader of the first n sees those n for ever.
+
+    Readers that follow the same log add the same rows at the same place, so only the first of them has to.
+
+    >>> rows = Growing(np.arange(3))
+    >>> rows.extended(3, np.array([7, 8])).tolist(), rows.extended(3, np.array([7, 8])).tolist()
+    ([0, 1, 2, 7, 8], [0, 1, 2, 7, 8])
+    """
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self._buffer, self._used = rows, len(rows)
+        self._lock = threading.Lock()
+
+    def first(self, count: int) -> NDArray[Any]:
+        """Give the first ``count`` rows."""
+        return self._buffer[:count]
+
+    def extended(self, start: int, more: NDArray[Any]) -> NDArray[Any]:
+        """Give the first ``start`` rows and ``more`` after them."""
+        end = start + len(more)
+        with self._lock:
+            if end > self._used:
+                if end > len(self._buffer):
+                    room = np.empty((int(end * SPARE), *self._buffer.shape[1:]), self._buffer.dtype)
+                    room[:start] = self._buffer[:start]
+                    self._buffer = room
+                self._buffer[start:end] = more
+                self._used = end
+            return self._buffer[:end]
+
 
 AT_ONCE = 2048  # items of histories: what is made of each is a vector of some hundred numbers
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from indexing.arrays.vectors import unit
+from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.media.files import Modality
@@ -26,11 +25,10 @@ from retrieval.postprocess.diversify import (
     exposures,
     objective,
 )
-from retrieval.ranking.explain.explain import Explanation, explain, with_modalities, with_profiles
-from retrieval.ranking.explain.feature_attribution import with_features
+from retrieval.ranking.explain import Explanation, explain, with_features, with_modalities, with_profiles
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.retriever.state import State
+from retrieval.retriever.loaded_bundle import LoadedBundle
 
 
 class Part(NamedTuple):
@@ -84,7 +82,7 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
     return [[best.get((query, row)) for row in rows.tolist() if row >= 0] for query, rows in enumerate(candidates.rows)]
 
 
-def reranked(state: State, candidates: Candidates, k: int | None) -> Candidates:
+def reranked(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
     """Order candidates by the learned head; see `Retriever.rerank`."""
     here = state.here(candidates)
     if here.stage == STAGE and here.among is not None:
@@ -96,7 +94,7 @@ def reranked(state: State, candidates: Candidates, k: int | None) -> Candidates:
     return ranked if k is None else ranked.top(k)
 
 
-def _anew(state: State, candidates: Candidates, among: Candidates) -> Candidates:
+def _anew(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:
     """Order what another head ordered, where it stands among all that it ordered; what is beyond that follows."""
     ranked = state.reranker.rerank(replace(among, among=None))
     wanted = [np.isin(line, hits) for line, hits in zip(ranked.rows, candidates.rows, strict=True)]
@@ -131,7 +129,7 @@ class Diversity:
             check_mapping(self.caps, "caps", "{'brand': 2}")
 
 
-def varied(state: State, candidates: Candidates, wish: Diversity, k: int | None) -> Candidates:
+def varied(state: LoadedBundle, candidates: Candidates, wish: Diversity, k: int | None) -> Candidates:
     """Pick what is relevant and varied; see `Retriever.diversify`."""
     candidates = state.here(candidates)
     wish.check()
@@ -150,7 +148,7 @@ def varied(state: State, candidates: Candidates, wish: Diversity, k: int | None)
 
 
 def explained(
-    state: State, candidates: Candidates, weights: Sequence[Vectors] | None, most: int, among: Candidates | None
+    state: LoadedBundle, candidates: Candidates, weights: Sequence[Vectors] | None, most: int, among: Candidates | None
 ) -> list[list[Explanation]]:
     """Say what made each hit one; see `Retriever.explain`."""
     candidates = state.here(candidates)
@@ -166,7 +164,7 @@ def explained(
     return with_features(told, candidates, ranked, state.reranker, most)
 
 
-def matched_parts(state: State, candidates: Candidates) -> list[list[Part | None]]:
+def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part | None]]:
     """Say which part of each hit is nearest to its query; see `Retriever.nearest_parts`."""
     candidates = state.here(candidates)
     dim = state.vectors.shape[1]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexing.arrays.types import Vectors
-from retrieval.features.feature_matrix import FeatureMatrix
+from indexing.arrays import Vectors
+from retrieval.features.item_features import FeatureMatrix
 
 BLOCK = 8_192  # rows at once
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays.types import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.encoders import Encoder, load_encoder
@@ -24,8 +24,7 @@ from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace, sum_of
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.confidence.known_items import matching_of
-from retrieval.ranking.confidence.match_confidence import Matching
+from retrieval.ranking.confidence import Matching, matching_of
 from retrieval.ranking.reranker import NO_ROWS, Reranker
 from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
@@ -34,7 +33,7 @@ if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
 
-class State:
+class LoadedBundle:
     """One state of a bundle in memory; safe to share between threads.
 
     Args:
@@ -46,10 +45,12 @@ class State:
         status: What its index finds of the queries stored at build, measured when it was opened.
     """
 
-    def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "State | None" = None) -> None:
+    def __init__(
+        self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "LoadedBundle | None" = None
+    ) -> None:
         check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.load")
         if previous is not None:
-            check_kind(previous, State, "previous", "give a state, or None")
+            check_kind(previous, LoadedBundle, "previous", "give a state, or None")
         self.bundle = bundle
         self.items = bundle.items
         if previous is not None and previous.bundle.generation is not bundle.generation:

@@ -1,1 +1,0 @@
-"""Arrays: their types, checks, ragged ones, and one that grows."""
