@@ -1,1 +1,6 @@
 """Interactions: reading logs, histories of users, and what is known of users."""
+
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.user_profiles import Profiles
+
+__all__ = ["Interactions", "Profiles"]

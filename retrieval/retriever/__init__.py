@@ -1,1 +1,5 @@
 """`Retriever`: loads a bundle and answers queries."""
+
+from retrieval.retriever.retriever import Retriever
+
+__all__ = ["Retriever"]

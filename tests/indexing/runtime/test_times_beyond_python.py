@@ -89,7 +89,9 @@ def test_a_bundle_keeps_them_as_they_are(built: Path) -> None:
 
 
 def test_answers_are_capped_by_them(built: Path, run: Run) -> None:
-    code, out, err = run("similar", built, "i001", "--cap", "until=1", "--diversify", "mmr", "--json")
+    settings = built.parent / "settings.json"
+    settings.write_text('{"diversify": {"method": "mmr", "caps": {"until": 1}}}')
+    code, out, err = run("similar", built, "i001", "--postprocess", settings, "--json")
     assert (code, err) == (0, "")
     assert "i000" in out
 

@@ -241,7 +241,7 @@ def test_recommend_on_the_command_line(
     assert "settings.chunk was 4 and now is 5" in err
     code, _, err = call(*asked)
     assert code == 2
-    assert "--out FOLDER, which can be gone on with, or --out FILE.parquet" in err
+    assert "--out FOLDER, which can be continued, or --out FILE.parquet" in err
 
 
 def test_a_folder_whose_parts_have_no_titles_is_refused_on_the_command_line(
