@@ -24,5 +24,7 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_rules_of_the_page_are_read() -> None:
-    (given,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    assert len(Rules.from_list(json.loads(given)).rules) == 3
+    settings, given = map(json.loads, re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+    assert len(Rules.from_list(given).rules) == 3
+    assert settings.keys() == {"diversify", "rules"}
+    assert len(Rules.from_list(settings["rules"]).rules) == 1
