@@ -29,6 +29,7 @@ PUBLIC = {
     "retrieval.evaluation",
     "retrieval.evaluation.splits.leaks",
     "retrieval.evaluation.splits.queries",
+    "retrieval.evaluation.statistics",
     "retrieval.evaluation.splits.splits",
     "retrieval.evaluation.beyond_accuracy",
     "retrieval.interactions.interactions",

@@ -45,7 +45,7 @@ def temporal_split(pasts: Sequence[History], way: Way) -> list[TemporalSplit]:
             ``"both"`` cuts by user here; see `retrieval.fit` for the moment that it adds.
 
     >>> days = np.arange(10)
-    >>> (one,) = cut([History("ann", days, days, np.ones(10, np.float32))], "user")
+    >>> (one,) = temporal_split([History("ann", days, days, np.ones(10, np.float32))], "user")
     >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
     ([0, 1, 2, 3, 4, 5, 6, 7], [8], [9])
     """
@@ -70,7 +70,7 @@ def split_since(pasts: Sequence[History], time: int) -> list[TemporalSplit]:
     What came later is cut at the same moment for everybody, so that half of it, or a little less, is in the middle.
 
     >>> days = np.arange(10)
-    >>> (one,) = cut_since([History("ann", days, days, np.ones(10, np.float32))], 5)
+    >>> (one,) = split_since([History("ann", days, days, np.ones(10, np.float32))], 5)
     >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
     ([0, 1, 2, 3, 4, 5], [6, 7], [8, 9])
     """
