@@ -1,7 +1,7 @@
-"""How much an item is shown against its audience, and holding back what is shown out of proportion.
+"""Limits the exposure of items: one that is shown far more often than its audience explains is held back.
 
-An item that one in a hundred users has met may be in some more lists than one in a hundred, not in half of them: such
-an item is being pushed, by an error of training or by somebody. It is held back until its share is in proportion.
+An item that 1 % of the users have touched may be in somewhat more than 1 % of the lists, but not in half of them. Such
+an item is pushed, by an error of training or by somebody. Its score is lowered until its share is in proportion.
 """
 
 import math

@@ -1,20 +1,20 @@
-"""Learn from interactions and publish the result as a new generation; nothing is re-encoded.
+"""`fit`: train each part, validate it on later interactions, publish what helps. Nothing is encoded again.
 
-Each user's history is cut in time into three parts:
+Each user's history is split in time into three parts:
 
-    early   teaches the behaviour block, or the adapter where there is none; some users are kept away from it, who tell
-            what is best for those who are new: how far a short history counts, and whether the head orders it
-    middle  teaches how much each part of a query counts, and the second stage, on candidates from sources that have
-            seen only the early part; a source that has seen more is refused by name
-    last    decides: a learned part is published only if the interval of its gain over going without it is above zero
+    early   trains the behaviour block, or the adapter where there is none. Some users are held out: they stand for new
+            users, and decide how much a short history counts and whether the head ranks for such users
+    middle  selects the weights of a query's parts, and trains the second stage on candidates of sources that have seen
+            only the early part; a source that has seen more raises an error with its name
+    last    validates: a part is published only if the interval of its gain is above zero
 
-Where the log has times and enough users, all histories are cut at one moment too: a second head learns from half of the
-users who came back then or were new, with sources that have seen only what came before. Where it does not surely gain
-on the other half, retrieval answers them. What passes is trained once more on everything; what would then show an item
-out of proportion is held back, see `retrieval.fitting.exposure_limit`.
+Where the log has times and enough users, all histories are also split at one moment. A second head learns from half of
+the users who were active after it, new users included, with sources that know only what was before. If its gain on the
+other half is not surely above zero, retrieval alone answers such users. What passed is trained once more on everything.
+An item that would then be shown far more often than its audience explains is held back; see `exposure_limit`.
 
-A refresh goes on from what is in force instead. That has seen everything until it was learned, so what came since is
-cut instead: its first half teaches, and the last decides between what is in force and what went on from it.
+A refresh continues from the published model. That has seen everything up to its training, so only what came since is
+split: the first half trains, and the second half decides between the published model and the refreshed one.
 """
 
 from collections.abc import Callable, Sequence

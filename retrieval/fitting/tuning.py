@@ -1,4 +1,4 @@
-"""Searching for good settings of the behaviour block, by what comes later in the log; stopped and gone on at will."""
+"""Search for settings of the behaviour block, validated on later interactions; it can be interrupted and resumed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

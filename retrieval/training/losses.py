@@ -1,12 +1,9 @@
-"""Softmax over a sample of the catalogue that stands for the softmax over all of it.
+"""Sampled softmax with logQ correction (Yi et al., 2019): a loss over a sample of the catalogue.
 
-A candidate comes into the sample in one of two ways. What is certain to be there, the positives of a query, counts as
-itself. What is drawn stands for all items that could have been: its logit is lowered by the
-log of how often it is expected (logQ correction), so that the expected sum of exponentials is that of the catalogue.
-Where a drawn candidate is an item that is certain to be there it is masked: an accidental hit. Without the correction
-the popular, drawn most often, would be pushed down most.
-
-The correction belongs to learning alone; scores that are served are not corrected.
+The positives of a query are always in the sample and keep their logits. A sampled negative has its logit lowered by
+the log of its expected count, so that the sum over the sample estimates the sum over the catalogue. Without the
+correction popular items, which are sampled most often, would be ranked too low. A sampled negative that is a positive
+of the query is masked (an accidental hit). Served scores are not corrected.
 """
 
 import torch

@@ -1,7 +1,7 @@
-"""From one space to another, learned from texts that both embed: sounds of one model among pictures of another.
+"""A linear map from the space of one encoder to that of another, learned from texts that both embed.
 
-Two maps are fitted, and the one that finds more held-out texts is kept: ridge regression, which may stretch, and
-orthogonal Procrustes, which only turns. Both are linear with centred sides, solved in closed form.
+So audio of one model and images of another can be searched together. Two maps are fitted, ridge regression and
+orthogonal Procrustes; the one that finds more held-out texts is kept. Both are solved in closed form on centred sides.
 """
 
 import hashlib

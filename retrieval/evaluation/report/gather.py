@@ -1,4 +1,4 @@
-"""From a retriever and what was measured of it to everything that a report shows."""
+"""Collects what a report shows, from a retriever and the values that were measured."""
 
 from collections.abc import Collection, Mapping, Sequence
 
