@@ -39,9 +39,9 @@ def matching(attributes: pa.Table, where: Where) -> Mask:
     return _Evaluation(attributes).mask(as_expression(attributes, where))
 
 
-def allowed(attributes: pa.Table, where: Where) -> Mask | None:
+def allowed(attributes: pa.Table, where: Where | None) -> Mask | None:
     """Say which rows satisfy a filter, as `matching` does; None when nothing is asked, so that no row is looked at."""
-    return None if isinstance(where, list | tuple) and not where else matching(attributes, where)
+    return None if where is None or (isinstance(where, list | tuple) and not where) else matching(attributes, where)
 
 
 def as_expression(attributes: pa.Table, where: Where) -> Expression:

@@ -184,7 +184,7 @@ class Retriever:
 
         With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
         follows; without one the index answers. It also does where ``where`` leaves only items that nobody has met,
-        which no head orders: these are asked for by all of a history alike, not by what was done last.
+        which no head orders: then all items of a history count equally, not the last ones most.
 
         Args:
             histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that

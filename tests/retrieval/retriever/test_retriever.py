@@ -160,3 +160,11 @@ def test_reranking_without_a_head_orders_by_exact_score(retriever: Retriever) ->
     ranked = retriever.rerank(shuffled, k=4)
     assert_lists_agree((ranked.scores, ranked.rows), (found.scores[:, :4], found.rows[:, :4]))
     assert ranked.stage == "exact"  # no head was learned
+
+
+def test_no_filter_is_none_or_nothing(retriever: Retriever) -> None:
+    wanted = retriever.search_texts(["red shoe"], k=4)
+    nothing: list[Any] = [None, (), []]
+    for where in nothing:
+        found = retriever.search_texts(["red shoe"], k=4, where=where)
+        np.testing.assert_array_equal(found.rows, wanted.rows)
