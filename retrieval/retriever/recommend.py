@@ -64,12 +64,13 @@ def users_of(
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
     """Answer by all stages that were published, or by the index alone; see `Retriever.recommend`."""
     stage, alone = state.reranker, stages == "retrieval"
-    if alone or not isinstance(stage, SecondStage) or (not stage.new_items and state.has_only_new(request.where)):
-        return retrieved(state, request, k)
+    only_new = state.has_only_new(request.where)
+    if alone or not isinstance(stage, SecondStage) or (not stage.new_items and only_new):
+        return retrieved(state, request, k, new_items=only_new)
     found = by_both_stages(state, stage.liking(request.least), request)
     short = check_k(k) > stage.each and found.rows.shape[1] - (found.rows < 0).sum(axis=1).max(initial=0) < k
     if short:  # a list longer than what the sources bring up
-        found = found.followed_by(retrieved(state, request, k))
+        found = found.followed_by(retrieved(state, request, k, new_items=only_new))
     return found.top(k)
 
 
@@ -104,7 +105,7 @@ def asked_of(stage: SecondStage, request: Request) -> UserBatch:
     return UserBatch(users.rows, weights, times, request.new, users.idle)
 
 
-def retrieved(state: LoadedBundle, request: Request, k: int) -> Candidates:
+def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool) -> Candidates:
     """Answer by the index alone."""
     users = request.users
     queries = user_queries(
@@ -114,7 +115,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int) -> Candidates:
         request.new,
         request.least,
         returning=users.idle is not None,
-        new_items=state.has_only_new(request.where),
+        new_items=new_items,
     )
     found = state.search(queries, k, request.where, request.exclude, kind="history")
     return replace(
