@@ -188,7 +188,7 @@ def test_what_a_head_ordered_is_ordered_the_same_after_rows_have_moved(learned: 
     for line in range(2):
         for made in (after.rerank(found), after.rerank(found, 6)):
             assert [hit[0] for hit in made[line]] == [hit[0] for hit in found[line]]
-            np.testing.assert_allclose(made.scores[line], found.scores[line], atol=0.05)  # shares of fewer items
+            np.testing.assert_allclose(made.scores[line], found.scores[line], rtol=0.003, atol=0.01)  # of fewer items
         assert_hits_agree(after.rerank(pool)[line], learned.rerank(pool)[line], atol=0.05)
     with pytest.raises(InputError, match=r"or ordered in another state.*rerank them"):  # its scores were others
         after.explain(found)
