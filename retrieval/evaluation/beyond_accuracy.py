@@ -16,6 +16,7 @@ from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.features.attribute_values import Attribute
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.item_counts import item_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,8 @@ class Past:
         here = rows >= 0
         pairs = np.unique(users[here] * max(len(items), 1) + rows[here])
         return cls(
-            users=np.bincount(pairs % max(len(items), 1), minlength=len(items)),
-            interactions=np.bincount(rows[here], minlength=len(items)),
+            users=item_counts(pairs % max(len(items), 1), len(items)).astype(np.int64),
+            interactions=item_counts(rows, len(items)).astype(np.int64),
             people=len(people.dictionary),
             count=int(items.alive.sum()),
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
 
 LISTED = 10
@@ -49,7 +50,7 @@ def most_exposed(candidates: Candidates, allowed: Shares) -> Exposure:
 def shares_of(candidates: Candidates) -> Shares:
     """Give the share of the top-10 lists that each item is in: (N,) float64."""
     top = candidates.rows[:, :LISTED]
-    return np.bincount(top[top >= 0], minlength=len(candidates.items)) / max(len(top), 1)
+    return item_counts(top.ravel(), len(candidates.items)) / max(len(top), 1)
 
 
 def allowed_exposure(pasts: Sequence[History], count: int, growth: float, floor: float) -> Shares:
@@ -65,11 +66,10 @@ def allowed_exposure(pasts: Sequence[History], count: int, growth: float, floor:
             all were shown alike, where that is more.
         floor: A share that any item may have.
     """
-    rows = np.concatenate([past.rows for past in pasts])
-    audience = np.bincount(rows, minlength=count) / max(len(pasts), 1)
+    audience = interaction_counts(pasts, count) / max(len(pasts), 1)
     moment = np.quantile(np.concatenate([past.timestamps for past in pasts]), 1 - LATELY)
     lately = [late for past in pasts if len(late := past.rows[past.timestamps > moment])]
-    trending = np.bincount(np.concatenate([NO_ROWS, *lately]), minlength=count) / max(len(lately), 1)
+    trending = item_counts(np.concatenate([NO_ROWS, *lately]), count) / max(len(lately), 1)
     even = LISTED / count  # what each would have if all were shown alike
     allowed: Shares = np.maximum(np.maximum(growth * np.maximum(audience, even), trending), floor)
     return allowed

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, means, products, weighted
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.ranking.sources import Neighbours, Source, SpaceSource, UserBatch, said, scored, users_of_space
@@ -75,7 +76,6 @@ def compared(vectors: Vectors, told: Told, rows: Rows) -> Vectors:
 
 
 _DOUBT = 10.0  # as many interactions of the usual weight are assumed of every item
-_DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +106,10 @@ class ItemStatistics:
         rows = np.concatenate([past.rows for past in pasts])
         weights = np.concatenate([past.weights for past in pasts])
         times = np.concatenate([past.timestamps for past in pasts])
-        counts, usual, now = np.bincount(rows, minlength=count), float(weights.mean()), int(times.max())
+        counts, usual, now = item_counts(rows, count), float(weights.mean()), int(times.max())
         first = np.full(count, now, np.int64)
         np.minimum.at(first, rows, times)
-        liked = np.bincount(rows, weights - usual, minlength=count) / (counts + _DOUBT)
+        liked = item_counts(rows, count, weights - usual) / (counts + _DOUBT)
         return cls(counts.astype(np.float32), liked.astype(np.float32), first, usual, float(counts.mean()), now)
 
     def at(self, times: NDArray[np.int64], rows: Rows) -> Vectors:
@@ -119,7 +119,7 @@ class ItemStatistics:
             times: (B,) int64, in seconds since 1970.
             rows: (B, K), none of them padding.
         """
-        ages = np.log1p(np.maximum(times[:, None] - self.first.take(rows), 0) / _DAY)
+        ages = np.log1p(np.maximum(times[:, None] - self.first.take(rows), 0) / SECONDS_PER_DAY)
         parts = (self._logs.take(rows), self.liked.take(rows), ages, self._trust.take(rows))
         found: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
         return found

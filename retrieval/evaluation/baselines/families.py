@@ -15,6 +15,7 @@ from retrieval.evaluation.baselines.recommender import Ranked, Recommender
 from retrieval.evaluation.baselines.simple import ContentKNN, Popularity
 from retrieval.interactions.histories import gathered
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.item_counts import item_counts
 from retrieval.models.user_model import UserModel
 
 Learned = Literal["liked", "all", "by weight"]
@@ -232,5 +233,5 @@ def _most_touched(past: Past, most: int) -> Rows:
     """Give the rows of so many items, ascending: those that most users did something with."""
     if most >= len(past.items):
         return np.arange(len(past.items))
-    counts = np.bincount(gathered(past.log, past.items).rows, minlength=len(past.items))
+    counts = item_counts(gathered(past.log, past.items).rows, len(past.items))
     return np.sort(np.argsort(-counts, kind="stable")[:most])

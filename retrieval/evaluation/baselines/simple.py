@@ -13,9 +13,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.evaluation.baselines.recommender import Ranked, rank
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.item_counts import item_counts, recency_weights
 from retrieval.models.user_model import UserModel
-
-_DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +47,9 @@ class Popularity:
         """
         if decay_days is not None and not decay_days > 0:
             raise InputError(f"a decay over {decay_days} days has no meaning; give a positive number")
-        found = pc.index_in(past.table["item_id"], value_set=pa.array(items, pa.string()))
-        known = pc.is_valid(found).to_numpy()
-        times = past.table["timestamp"].to_numpy()
-        ages = (times[-1:].max(initial=0) - times) / _DAY
-        counted = np.ones(len(times)) if decay_days is None else np.exp(-ages / decay_days)
-        rows = pc.fill_null(found, 0).to_numpy()[known]
-        return cls(np.bincount(rows, counted[known], minlength=len(items)).astype(np.float64))
+        rows = pc.fill_null(pc.index_in(past.table["item_id"], value_set=pa.array(items, pa.string())), -1).to_numpy()
+        weights = None if decay_days is None else recency_weights(past.table["timestamp"].to_numpy(), decay_days)
+        return cls(item_counts(rows, len(items), weights))
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`. New users get the same as everybody."""

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors
+from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
-
-_DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ class Recent:
         """Give (B, N) float32, or (B, K) of given rows; what was done in the second in which a user asks counts."""
         moments, line = np.unique(asked.times, return_inverse=True)
         ends = np.searchsorted(self.times, moments, side="right")
-        starts = np.searchsorted(self.times, moments - int(self.days * _DAY), side="right")
+        starts = np.searchsorted(self.times, moments - int(self.days * SECONDS_PER_DAY), side="right")
         if rows is not None and len(moments) == 1:  # as all do who ask after what was learned from
             return self._between(int(starts[0]), int(ends[0])).take(rows)
         if rows is not None:
@@ -93,8 +92,7 @@ class Recent:
 
     def _counted(self, start: int, end: int) -> Vectors:
         """Give (N,) float32."""
-        rows = self.rows[start:end]
-        return np.log1p(np.bincount(rows[rows >= 0], minlength=self.count).astype(np.float32))
+        return np.log1p(item_counts(self.rows[start:end], self.count).astype(np.float32))
 
     @cached_property
     def _places(self) -> NDArray[np.int64]:
@@ -110,7 +108,7 @@ class Recent:
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what those need who ask after all of this: the last days."""
         last = int(self.times[-1]) if len(self.times) else 0
-        late = self.times > last - int(self.days * _DAY)
+        late = self.times > last - int(self.days * SECONDS_PER_DAY)
         return {
             "times": self.times[late],
             "rows": self.rows[late],

@@ -11,6 +11,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import TrainingError
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import interaction_counts, item_counts, recency_weights
 from retrieval.models.behaviour import Behaviour, Tower
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import learn_attention
@@ -21,7 +22,6 @@ from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 from retrieval.training.loop import TrainingCurve
 
-_DAY = 86_400
 _MOST_LEVELS = 8
 
 
@@ -90,7 +90,7 @@ def learn_behaviour(
         TrainingError: When there is nothing to learn from.
     """
     config = config or BehaviourConfig()
-    counts = touched(pasts, len(described))
+    counts = interaction_counts(pasts, len(described))
     warm = np.flatnonzero(counts)
     if len(warm) < 2:
         raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
@@ -179,7 +179,7 @@ def _sides(
     config: BehaviourConfig,
     learned: _Learned,
 ) -> list[_Side]:
-    counts = touched(pasts, len(described))
+    counts = interaction_counts(pasts, len(described))
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
     values = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
@@ -197,12 +197,6 @@ def _sides(
     return found
 
 
-def touched(pasts: Sequence[History], count: int) -> Doubles:
-    """Count the interactions of each of N items: (N,) float64."""
-    rows: Rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
-    return np.bincount(rows, minlength=count).astype(np.float64)
-
-
 def popularity(
     pasts: Sequence[History], count: int, *, decay_days: float = 30.0, early: float = 60.0, disliked: float = 0.3
 ) -> Doubles:
@@ -215,9 +209,9 @@ def popularity(
     times = np.concatenate([past.timestamps for past in pasts])
     weights = np.concatenate([past.weights for past in pasts])
     before = np.concatenate([np.arange(len(past)) for past in pasts])
-    counts = np.exp((times - times.max()) / (_DAY * decay_days)) * 0.5 ** (before / early)
+    counts = recency_weights(times, decay_days) * 0.5 ** (before / early)
     counts *= np.where(weights < weights.mean(dtype=np.float64), disliked, 1.0)
-    return np.log1p(np.bincount(rows, counts, minlength=count))
+    return np.log1p(item_counts(rows, count, counts))
 
 
 def levels_of(pasts: Sequence[History]) -> Vectors:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import interaction_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import ALL_ALIKE
 from retrieval.ranking.sources import (
@@ -22,7 +23,7 @@ from retrieval.ranking.sources import (
     strongest,
     tops,
 )
-from retrieval.training.behaviour.behaviour import levels_of, touched
+from retrieval.training.behaviour.behaviour import levels_of
 from retrieval.training.behaviour.ease import Doubles, ease
 from retrieval.training.ranker_config import SourcesConfig
 from retrieval.training.serving_trials import held
@@ -56,7 +57,7 @@ def learn_sources(
         of_liked,
         learn_ease("ease_ratings", pasts, worth - 1, ALL_ALIKE, config, book),
         *([learn_next(pasts, count, config, book)] if config.ahead else []),
-        Popular("popular", np.log1p(touched(pasts, count)).astype(np.float32), book),
+        Popular("popular", np.log1p(interaction_counts(pasts, count)).astype(np.float32), book),
         *([learn_recent(pasts, count, config.days, book)] if config.days else []),
     )
 
@@ -75,7 +76,7 @@ def learn_ease(
         book: Of these pasts.
     """
     count = book.items
-    counts, levels = touched(pasts, count), levels_of(pasts)
+    counts, levels = interaction_counts(pasts, count), levels_of(pasts)
     warm = np.flatnonzero(counts)
     kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
     known = np.zeros(count, np.bool_)
@@ -102,7 +103,7 @@ def learn_next(
         told = [np.interp(past.weights[apart:], levels, worth) / apart for past in pasts if len(past) > apart]
         keys, places = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
         sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys)).astype(np.float64)
-    counts = touched(pasts, count) + config.doubt
+    counts = interaction_counts(pasts, count) + config.doubt
     first, after = keys // count, keys % count
     strength = sums / counts[first] / np.sqrt(counts[after])
     rows, values = _most(first, after, strength, count, config.neighbours)

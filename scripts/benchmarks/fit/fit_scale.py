@@ -132,10 +132,10 @@ def simulated(clusters: Rows, users: int, rng: np.random.Generator) -> Interacti
 
 def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any]) -> None:
     """Time one pass of the learned tower, the part of learning that reads every interaction."""
-    from retrieval.training.behaviour.behaviour import touched
+    from retrieval.interactions.item_counts import interaction_counts
     from retrieval.training.behaviour.next_items import learn_next_items
 
-    warm = np.flatnonzero(touched(pasts, len(described)))
+    warm = np.flatnonzero(interaction_counts(pasts, len(described)))
     one = np.ones(1, np.float32)
     with timed(row, "one epoch"):
         learn_next_items(pasts, one, one, warm, described, NextItemsConfig(epochs=1, most_steps=10**9))

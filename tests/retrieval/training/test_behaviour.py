@@ -16,7 +16,8 @@ from retrieval.evaluation.splits.splits import at_time
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
-from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity, touched
+from retrieval.interactions.item_counts import interaction_counts
+from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity
 from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
 from retrieval.training.behaviour.next_items import NextItems, learn_next_items
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
@@ -105,7 +106,7 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
 def test_confidence_grows_with_interactions() -> None:
     pasts = histories(log_of(), ITEMS)
     block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, doubt=2.0))
-    counts = touched(pasts, COUNT)
+    counts = interaction_counts(pasts, COUNT)
     np.testing.assert_allclose(block.confidence, counts / (counts + 2), rtol=1e-6)
 
 
@@ -229,7 +230,7 @@ def test_popularity_is_what_was_liked_early_and_of_late() -> None:
 def test_a_count_that_knows_the_future_is_found() -> None:
     split = at_time(log_of(), share=0.3)
     whole = Interactions(pa.concat_tables([split.past.table, split.future.table]))
-    honest, leaking = (touched(histories(log, ITEMS), COUNT).tolist() for log in (split.past, whole))
+    honest, leaking = (interaction_counts(histories(log, ITEMS), COUNT).tolist() for log in (split.past, whole))
     check_past_only(dict(zip(ITEMS, honest, strict=True)), split.past)
     with pytest.raises(LeakError, match="known only from the future"):
         check_past_only(dict(zip(ITEMS, leaking, strict=True)), split.past)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History, histories
-from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, touched
+from retrieval.interactions.item_counts import interaction_counts
+from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of
 from retrieval.training.behaviour.next_items import NextItems
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
@@ -25,7 +26,7 @@ PLAIN = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_d
 def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
     levels = levels_of(pasts)
     worth = (levels / levels.mean()).astype(np.float32)
-    warm = np.flatnonzero(touched(pasts, COUNT))
+    warm = np.flatnonzero(interaction_counts(pasts, COUNT))
     state = NextItems(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
     start.begin(state)
     return state
