@@ -51,4 +51,5 @@ def recency_weights(timestamps: NDArray[np.int64], decay_days: float) -> NDArray
     """
     if not len(timestamps):
         return np.empty(0, np.float64)
-    return np.exp((timestamps - timestamps.max()) / (SECONDS_PER_DAY * decay_days))
+    weights: NDArray[np.float64] = np.exp((timestamps - timestamps.max()) / (SECONDS_PER_DAY * decay_days))
+    return weights

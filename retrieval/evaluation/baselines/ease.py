@@ -16,8 +16,6 @@ from retrieval.evaluation.baselines.recommender import Ranked, rank
 from retrieval.interactions.histories import histories as histories_of
 from retrieval.interactions.interactions import Interactions
 
-_Doubles = NDArray[np.float64]
-
 # N x N doubles are inverted: 20,000 items take 3.2 GB, twice.
 _MOST_ITEMS = 20_000
 
@@ -46,7 +44,7 @@ class EASE:
     ) -> "EASE":
         """Solve for the weights: ``B = I - P / diag(P)`` with ``P`` the inverse of ``X'X + regularisation * I``.
 
-        Where there are fewer users than items, only what is as large as the users squared is inverted.
+        The solver is that of the behaviour block and of the sources of candidates, here in double precision.
 
         Args:
             past: What users did; read it with ``min_weight`` to learn from positives only.
@@ -57,16 +55,19 @@ class EASE:
 
         Raises:
             InputError: For a regularisation or half-life that is not positive, or a catalogue too large.
+            TrainingError: For a regularisation that is too small to tell items apart.
         """
         if not regularisation > 0 or not (half_life is None or half_life > 0):
             raise InputError(f"regularisation {regularisation} and half_life {half_life} must be positive")
         if len(items) > _MOST_ITEMS:
             raise InputError(f"{len(items)} items are too many to invert a matrix of; at most {_MOST_ITEMS} are taken")
-        pasts = histories_of(past, items)
-        values = [one.weights.astype(np.float64) if weighted else np.ones(len(one)) for one in pasts]
-        solve = _by_users if len(pasts) < len(items) else _by_items
-        solved = solve([one.rows for one in pasts], values, len(items), regularisation)
-        np.fill_diagonal(solved, 0.0)
+        from retrieval.training.behaviour.ease import solve_ease  # torch is loaded only by those who learn
+        from retrieval.training.behaviour.ease_inverse import touches_of
+
+        histories = histories_of(past, items)
+        weights = [history.weights if weighted else np.ones(len(history), np.float32) for history in histories]
+        interactions = touches_of(histories, weights, np.arange(len(items)), len(items))
+        solved = solve_ease(interactions, regularisation, double=True).astype(np.float64, copy=False)
         return cls(solved, half_life)
 
     def recommend(
@@ -96,26 +97,3 @@ class EASE:
             return scores
 
         return rank(score, histories, k, exclude)
-
-
-def _by_items(rows: Sequence[Rows], values: Sequence[_Doubles], count: int, regularisation: float) -> _Doubles:
-    """Solve by inverting what is as large as the catalogue, squared."""
-    gram = np.zeros((count, count))
-    for row, value in zip(rows, values, strict=True):
-        gram[np.ix_(row, row)] += np.outer(value, value)
-    gram[np.diag_indices_from(gram)] += regularisation
-    inverse = np.linalg.inv(gram)
-    solved: _Doubles = inverse / -np.diag(inverse)
-    return solved
-
-
-def _by_users(rows: Sequence[Rows], values: Sequence[_Doubles], count: int, regularisation: float) -> _Doubles:
-    """Solve the same by what is as large as the users, squared: ``P = (I - W) / l`` with ``W = X'(XX' + l)^-1 X``."""
-    x = np.zeros((len(rows), count))
-    for line, (row, value) in enumerate(zip(rows, values, strict=True)):
-        x[line, row] = value
-    between = x @ x.T
-    between[np.diag_indices_from(between)] += regularisation
-    shared: _Doubles = (x.T @ np.linalg.solve(between, x)).astype(np.float64, copy=False)
-    solved: _Doubles = shared / (1 - np.diag(shared))
-    return solved

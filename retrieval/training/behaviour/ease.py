@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from indexing.arrays import Rows, Vectors
 from retrieval.interactions.histories import History
@@ -42,7 +43,27 @@ def low_rank_ease(
 
 def ease(pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int, regularisation: float) -> Vectors:
     """Solve for the weights of EASE: (K, K) float32 with nothing on the diagonal; see `low_rank_ease`."""
-    weights = inverse_of(touches_of(pasts, worth, kept, count), regularisation).dense()
+    return solve_ease(touches_of(pasts, worth, kept, count), regularisation).astype(np.float32, copy=False)
+
+
+def solve_ease(interactions: csr_matrix, regularisation: float, *, double: bool = False) -> NDArray[np.floating]:
+    """Solve for the weights of EASE: ``B = I - P / diag(P)`` with ``P`` the inverse of ``X' X + regularisation * I``.
+
+    Args:
+        interactions: (U, K), X.
+        regularisation: Above 0. The larger it is, the less a few common users say.
+        double: Solve in double precision; else in single precision where that is within `CLOSE`.
+
+    Returns:
+        (K, K) float64, or float32 where solved in single precision, with zeros on the diagonal.
+
+    Raises:
+        TrainingError: When the regularisation is too small to tell items apart.
+
+    >>> solve_ease(csr_matrix([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), 1.0, double=True).round(6).tolist()
+    [[0.0, 0.5, -0.2], [0.4, 0.0, 0.4], [-0.2, 0.5, 0.0]]
+    """
+    weights = inverse_of(interactions, regularisation, double=double).dense()
     weights *= -1 / np.diag(weights)
     np.fill_diagonal(weights, 0.0)
     return weights

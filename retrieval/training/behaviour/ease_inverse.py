@@ -65,14 +65,14 @@ class Inverse:
             return _doubles(told)
         return (other - _doubles(self.matrix.T @ told)) / self.regularisation
 
-    def dense(self) -> Vectors:
-        """Give P, (K, K) float32, which may be written to: this inverse is used up."""
+    def dense(self) -> NDArray[np.floating]:
+        """Give P, (K, K) in the precision of the matrix, which may be written to: this inverse is used up."""
         found = self.matrix
         if self.by_users:
             found = found.T @ found
             found.mul_(-1 / self.regularisation)
             found.diagonal().copy_(torch.from_numpy(self.diagonal))
-        formed: Vectors = found.float().numpy()
+        formed: NDArray[np.floating] = found.numpy()
         return formed
 
     def off(self) -> float:
@@ -91,17 +91,19 @@ class Inverse:
         return float(np.max(rest / (self.regularisation * np.abs(self.diagonal[tried])), initial=0.0))
 
 
-def inverse_of(touches: csr_matrix, regularisation: float) -> Inverse:
+def inverse_of(touches: csr_matrix, regularisation: float, *, double: bool = False) -> Inverse:
     """Invert ``X' X + l``.
 
     Args:
         touches: (U, K), X.
         regularisation: l, above zero.
+        double: Use double precision without trying single precision first.
 
     Raises:
         TrainingError: When l is too small to tell items apart.
     """
-    for kind in (torch.float32, torch.float64) if regularisation > 0 else ():
+    precisions = (torch.float64,) if double else (torch.float32, torch.float64)
+    for kind in precisions if regularisation > 0 else ():
         found = _inverted(touches, regularisation, kind)
         if found is not None and (kind is torch.float64 or found.off() <= CLOSE):
             return found

@@ -19,6 +19,7 @@ import numpy as np
 
 from indexing.arrays import Mask, Vectors
 from indexing.index import FlatIndex, IndexConfig, VectorIndex, build_index
+from indexing.index.tuning.recall import Judged, Queries
 from scripts.benchmarks.index.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.record import keep
 
@@ -84,11 +85,9 @@ def measured(index: VectorIndex, items: Vectors, queries: Vectors, allow: Mask, 
         index.search(query[None], K, allow)
     alone = perf_counter() - started
     reachable = min(K, int(allow.sum()))
-    own = np.einsum("qkd,qd->qk", items[rows], queries)
-    threshold = exact[:, reachable - 1 : reachable]
-    found = (rows >= 0) & allow[rows] & (own >= threshold - 1e-6)
+    allowed = np.where(allow[rows], rows, -1)
     return {
-        "recall": round(float(found.sum() / (len(rows) * reachable)), 4),
+        "recall": round(Judged(Queries(queries), exact[:, :reachable]).recall(allowed, items), 4),
         "violations": int((~allow[rows] & (rows >= 0)).sum()),
         "lines short of k": int(((rows >= 0).sum(axis=1) < reachable).sum()),
         "queries/s": round(len(queries) / together),

@@ -79,6 +79,23 @@ def test_senseless_wishes_are_refused(wishes: dict[str, Any]) -> None:
         EASE.fit(log("1a"), ITEMS, **wishes)
 
 
+@pytest.mark.parametrize("users", [20, 300])  # fewer than half of the items, and more
+def test_agrees_with_the_formula(users: int) -> None:
+    matrix = (np.random.default_rng(users).random((users, 120)) < 0.1).astype(np.float64)
+    lines, columns = np.nonzero(matrix)
+    past = Interactions.from_arrow(pa.table({"user": lines.astype(str), "item": columns.astype(str)}))
+    inverse = np.linalg.inv(matrix.T @ matrix + 2 * np.eye(120))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    found = EASE.fit(past, ItemIds(map(str, range(120))), regularisation=2.0).weights
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, atol=1e-10)  # both in double precision
+
+
+def test_of_unknown_items_alone_nothing_is_learned() -> None:
+    np.testing.assert_array_equal(EASE.fit(log("1x", "2y"), ITEMS).weights, np.zeros((3, 3)))
+
+
 def test_too_many_items_are_refused() -> None:
     with pytest.raises(InputError, match="20001 items are too many to invert"):
         EASE.fit(log("1a"), ItemIds(map(str, range(20_001))))
@@ -86,7 +103,7 @@ def test_too_many_items_are_refused() -> None:
 
 @pytest.mark.parametrize("users", [12, 90])  # fewer than half of the items, and more
 def test_agrees_with_what_fit_learns(users: int) -> None:
-    """Baselines solve EASE by themselves, in double precision and without torch; `fit` in single where it can."""
+    """One solver: baselines use double precision, and `fit` single precision where that is close enough."""
     rng, items = np.random.default_rng(users), ItemIds([f"i{row}" for row in range(40)])
     pairs = sorted({(f"u{user:03}", f"i{rng.integers(40)}") for user in range(users) for _ in range(8)})
     past = Interactions.from_arrow(pa.table({"user": [user for user, _ in pairs], "item": [item for _, item in pairs]}))
