@@ -55,7 +55,8 @@ from retrieval.fitting.selection.behaviour_selection import (
 from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
 from retrieval.fitting.selection.validation import FEWEST, Gain, Validation, why_too_few
-from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Tell, Trainer
+from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell, expected_refresh_steps, expected_steps
+from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.cleaning import PreparationReport, prepare
 from retrieval.interactions.histories import History, check_weights, histories
 from retrieval.interactions.interactions import Interactions, require_log
@@ -172,7 +173,8 @@ class _Fit:
         self.validation = Validation(bundle.items, users, config.depth, kind.least)
         self.later = global_cutoff(self.all) if before is None and config.way == "both" else None
         description = (before.description if before else None) or description_of(bundle)
-        self.trainer = Trainer(bundle, config, description, kind.least, profiles, before, work, progress)
+        steps = StepCounter(self._steps(profiles is not None))
+        self.trainer = Trainer(bundle, config, description, kind.least, profiles, before, work, progress, steps=steps)
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
@@ -180,6 +182,11 @@ class _Fit:
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
         self.shown: Candidates | None = None  # what the best so far answers
+
+    def _steps(self, profiles: bool) -> list[tuple[str, str]]:
+        if self.before is not None:
+            return expected_refresh_steps(self.before.fitted.names)
+        return expected_steps(self.config, profiles, self.later is not None, "until" in self.bundle.manifest.learned)
 
     def run(self) -> FitReport:
         passed, refused = self._chosen() if self.before is None else self._refreshed(self.before)

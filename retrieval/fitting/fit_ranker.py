@@ -13,7 +13,8 @@ from retrieval.fitting.selection.behaviour_selection import MEASURE, sample_user
 from retrieval.fitting.selection.serving_weights import RETURNING, served
 from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.fitting.selection.validation import Validation
-from retrieval.fitting.trainer import BEFORE, EARLIER, EARLY, Trainer
+from retrieval.fitting.steps import BEFORE, EARLIER, EARLY
+from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import QueryWeights
 from retrieval.models.user_model import ALL_ALIKE

@@ -1,10 +1,10 @@
 """Learning the parts of a bundle: each training goes on after a kill, says how far it is, and leaves its losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
@@ -18,6 +18,7 @@ from retrieval.fitting.selection.behaviour_selection import MEASURE
 from retrieval.fitting.selection.held_out_new_users import NEXT, HeldOutUsers
 from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
 from retrieval.fitting.selection.validation import JUDGE, Validation
+from retrieval.fitting.steps import EARLY, Step, StepCounter, Tell
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
@@ -32,30 +33,7 @@ from retrieval.training.ranker_config import StageConfig
 if TYPE_CHECKING:
     from retrieval.training.ranker.ranker import StageLearner
 
-EARLIER, EARLY = "an earlier part", "the early part"
-BEFORE, EVERYTHING = "what came before", "everything"
 ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
-
-
-class Step(NamedTuple):
-    """How far learning is.
-
-    Attributes:
-        part: What is learned or made: ``"adapter"``, ``"behaviour"``, ``"serving"``, ``"profiles"``, ``"sources"``,
-            ``"reranker"``, ``"index"``.
-        past: What it is learned from: ``"the early part"``, ``"an earlier part"``, ``"what came before"`` or
-            ``"everything"``.
-        done: Passes; or settings tried.
-        total: At most so many; 0 when nobody knows.
-    """
-
-    part: str
-    past: str
-    done: int
-    total: int
-
-
-Tell = Callable[[Step], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +50,7 @@ class Trainer:
         work: Folder in which a training that was killed goes on; nothing is kept when None.
         tell: Called as learning goes on.
         curves: Receives the losses of each part, those of its last training.
+        steps: Numbers the steps that `tell` is called with.
     """
 
     bundle: Bundle
@@ -83,6 +62,7 @@ class Trainer:
     work: Path | None = None
     tell: Tell | None = None
     curves: dict[str, Any] = field(default_factory=dict)
+    steps: StepCounter = field(default_factory=StepCounter)
 
     @cached_property
     def frozen(self) -> ModalityVectors:
@@ -271,7 +251,7 @@ class Trainer:
     def told(self, part: str, past: str, done: int, total: int) -> None:
         """Tell how far a part is."""
         if self.tell is not None:
-            self.tell(Step(part, past, done, total))
+            self.tell(Step(part, past, done, total, *self.steps.number(part, past)))
 
     def _liked(self, pasts: Sequence[History]) -> list[History]:
         """Give what was liked, as much as it counts: no part learns from dislikes, as none is asked with them."""

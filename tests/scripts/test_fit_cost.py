@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import EARLY, EVERYTHING, Step
 from scripts.benchmarks.fit import fit_cost
 
 

@@ -78,7 +78,11 @@ def _in_words(explanation: Explanation, titles: Sequence[str | None]) -> list[st
         (title_cell(f"{title} ({item_id})" if title else item_id), effect)
         for (item_id, effect), title in zip(explanation.history, titles, strict=True)
     ]
-    lines = [f"because of {name} {effect:+.2f}" for name, effect in named if abs(effect) >= SHOWN]
+    lines = [
+        f"{'because of' if effect > 0 else 'despite'} {name} {effect:+.2f}"
+        for name, effect in named
+        if abs(effect) >= SHOWN
+    ]
     shown = {name: effect for name, effect in parts.items() if abs(effect) >= SHOWN}
     lines.append(f"retrieved with {explanation.score:+.2f} = {_signed(shown.items()) or 'nothing'}")
     if explanation.modalities:

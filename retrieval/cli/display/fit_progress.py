@@ -2,29 +2,33 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from indexing.errors import examples
-from indexing.runtime.progress import progress
+from indexing.runtime.progress import duration, progress
 from retrieval.cli.display.terminal import say, show_pairs, show_table
 from retrieval.fitting.report import FitReport
 from retrieval.fitting.selection.validation import Gain
-from retrieval.fitting.trainer import Step, Tell
+from retrieval.fitting.steps import Step, Tell
 from retrieval.models.user_model import ALL_ALIKE
 
 
 @contextmanager
 def fit_progress() -> Iterator[Tell]:
-    """Show a line for each part while it is trained."""
+    """Show a line for each step while it runs: which of how many, how far it is, and the time since the start."""
+    started = monotonic()
     with progress() as shown:
         current = ""
 
         def show(step: Step) -> None:
             nonlocal current
-            if current != (label := f"{step.part}, from {step.past}"):
+            number = f"{step.number}/{step.steps} " if step.number else ""
+            if current != (label := f"{number}{step.part}, from {step.past}"):
                 current = label
                 shown.begin(label, step.total or None)
-            shown.advance(to=step.done, total=step.total or None)
+            since_start = f"{duration(monotonic() - started)} since the start"
+            shown.advance(to=step.done, total=step.total or None, more=since_start)
 
         yield show
 

@@ -32,7 +32,7 @@ from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from retrieval import Interactions, fit
-from retrieval.fitting.trainer import Step
+from retrieval.fitting.steps import Step
 from scripts.benchmarks.fit.attack_fit import films
 from scripts.benchmarks.record import keep
 

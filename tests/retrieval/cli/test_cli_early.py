@@ -148,6 +148,11 @@ def test_what_could_not_be_encoded_is_named(bundle: Path, run: Run) -> None:
     assert told["rejected_first"] == []
 
 
+def test_an_item_that_lowers_the_score_is_no_reason() -> None:
+    one = Explanation("a", 0.3302, 0.3298, -0.0004, 0.0008, (("b", 0.084), ("c", -0.12)))
+    assert _in_words(one, ["mug", None])[:2] == ["because of mug (b) +0.08", "despite c -0.12"]
+
+
 def test_what_rounds_to_zero_is_no_reason() -> None:
     one = Explanation("a", 0.3302, 0.3298, -0.0004, 0.0008, (("b", 0.084), ("c", -0.0041)), features={"age": -0.001})
     assert _in_words(one, ["mug", "cup"]) == [

@@ -17,7 +17,7 @@ from indexing.encoders import load_encoder
 from retrieval import fit
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress
-from retrieval.fitting.trainer import EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import EARLY, EVERYTHING, Step
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.retriever import Retriever
@@ -146,13 +146,17 @@ def test_each_part_that_is_learned_is_shown_by_itself(monkeypatch: pytest.Monkey
         "indexing.runtime.progress.Console", lambda **_: Console(file=screen, force_terminal=True, width=100)
     )
     with fit_progress() as tell:
-        for step in (Step("adapter", EARLY, 4, 9), Step("serving", EARLY, 7, 0), Step("behaviour", EVERYTHING, 2, 3)):
+        for step in (
+            Step("adapter", EARLY, 4, 9, 1, 5),
+            Step("serving", EARLY, 7, 0, 2, 5),
+            Step("behaviour", EVERYTHING, 2, 3, 4, 5),
+        ):
             tell(step)
     last = screen.getvalue()[-900:]
-    assert "adapter, from the early part" in last
+    assert "1/5 adapter, from the early part" in last
     assert "4/4" in last  # it was stopped early: what it made is all there was
     assert "7/7" in last
-    assert "behaviour, from everything" in last
+    assert "4/5 behaviour, from everything" in last
     assert "2/3" in last
 
 

@@ -12,7 +12,7 @@ from indexing.bundle.edits.edit import add, delete
 from indexing.encoders import load_encoder
 from indexing.errors import BundleError, BundleLockedError
 from retrieval import Retriever, fit
-from retrieval.fitting.trainer import Step
+from retrieval.fitting.steps import Step
 from retrieval.retriever.learned_parts import compact
 from tests.groups import COUNT, SMALL, catalogue, items, log
 

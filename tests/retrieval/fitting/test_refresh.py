@@ -24,7 +24,7 @@ from retrieval.fitting.fitted_model import LEARNED
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.temporal_split import split_since
 from retrieval.fitting.selection.validation import Gain
-from retrieval.fitting.trainer import BEFORE, EARLY, EVERYTHING, Step
+from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, Step
 from retrieval.interactions.histories import histories
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig

@@ -1,0 +1,88 @@
+"""How many steps a fit has, and which of them goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from indexing.bundle.build import build_bundle
+from indexing.encoders import load_encoder
+from retrieval import FitConfig, fit
+from retrieval.fitting.steps import (
+    BEFORE,
+    EARLIER,
+    EARLY,
+    EVERYTHING,
+    Step,
+    StepCounter,
+    expected_refresh_steps,
+    expected_steps,
+)
+from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
+
+ALL = replace(SMALL, head=STAGE)
+
+
+def test_the_steps_of_a_whole_fit() -> None:
+    assert expected_steps(FitConfig(), profiles=True, trained_before=True) == [
+        ("behaviour", EARLY),
+        ("serving", EARLY),
+        ("profiles", EARLY),
+        ("behaviour", EARLIER),
+        ("sources", EARLY),
+        ("reranker", EARLY),
+        ("sources", EARLIER),
+        ("reranker", EARLIER),
+        ("behaviour", BEFORE),
+        ("sources", BEFORE),
+        ("reranker", BEFORE),
+        ("behaviour", BEFORE),
+        ("behaviour", EVERYTHING),
+        ("sources", EVERYTHING),
+        ("index", EVERYTHING),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (replace(SMALL, way="user"), ["behaviour", "serving", "behaviour", "index"]),
+        (FitConfig(behaviour=None, head=None), ["adapter", "adapter", "index"]),
+        (replace(SMALL, behaviour=None, head=STAGE), ["sources", "reranker"] * 2 + ["sources", "index"]),
+    ],
+)
+def test_parts_that_are_not_wanted_have_no_step(config: FitConfig, expected: list[str]) -> None:
+    assert [part for part, _ in expected_steps(config, at_one_moment=False)] == expected
+
+
+def test_a_refresh_has_the_steps_of_what_is_published() -> None:
+    assert expected_refresh_steps(("behaviour", "reranker")) == [
+        ("behaviour", BEFORE),
+        ("sources", BEFORE),
+        ("behaviour", EVERYTHING),
+        ("sources", EVERYTHING),
+        ("index", EVERYTHING),
+    ]
+
+
+def test_steps_are_numbered_as_they_come() -> None:
+    counter = StepCounter([("behaviour", EARLY), ("sources", EARLY), ("behaviour", BEFORE), ("index", EVERYTHING)])
+    assert [counter.number("behaviour", EARLY) for _ in range(2)] == [(1, 4)] * 2  # pass by pass
+    assert counter.number("adapter", EARLY) == (2, 5)  # nobody expected it
+    assert counter.number("behaviour", BEFORE) == (4, 5)  # one was skipped
+    assert counter.number("behaviour", EVERYTHING) == (5, 6)
+    assert counter.number("index", EVERYTHING) == (6, 6)
+    assert StepCounter().number("adapter", EARLY) == (1, 1)
+
+
+def test_a_fit_in_which_every_part_helps_has_the_expected_steps(tmp_path: Path) -> None:
+    root = tmp_path / "bundle"
+    build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), root)
+    seen: list[Step] = []
+    report = fit(root, walks(), ALL, progress=seen.append)
+    assert report.published == ("behaviour", "reranker"), report.notes
+    expected = expected_steps(ALL, at_one_moment=False)  # all of these users are there all of the time
+    assert list(dict.fromkeys((step.part, step.past) for step in seen)) == expected
+    assert list(dict.fromkeys((step.number, step.steps) for step in seen)) == [
+        (number, len(expected)) for number in range(1, len(expected) + 1)
+    ]
