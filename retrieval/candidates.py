@@ -45,6 +45,8 @@ class Candidates:
             what the head reads of one depends on the others. See `Retriever.explain`.
         learned: For recommendations, what the bundle has learned from: `evaluate` refuses to look for it. None where
             nothing was learned, or nobody knows.
+        new_items: Whether the index was searched for items without interactions, as all that a filter left were such;
+            no ranker scores them.
     """
 
     queries: Vectors
@@ -60,6 +62,7 @@ class Candidates:
     idle: Vectors | None = None
     among: "Candidates | None" = None
     learned: LearnedFrom | None = None
+    new_items: bool = False
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -113,7 +116,8 @@ class Candidates:
         return (self[query] for query in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<Candidates {len(self)} queries x {self.rows.shape[1]}, stage {self.stage!r}>"
+        hits = np.count_nonzero(self.rows >= 0)
+        return f"<{type(self).__name__} {len(self)} queries, {hits} hits, stage {self.stage!r}>"
 
     def named(self, query_ids: Sequence[str]) -> "Candidates":
         """Give the queries other names."""

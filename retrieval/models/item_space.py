@@ -98,6 +98,10 @@ class ItemSpace:
         new: Mask = self.behaviour.confidence[rows] == 0
         return new
 
+    def has_only_new(self, rows: Rows) -> bool:
+        """Say whether there are rows, (R,) int64, and none of them has interactions."""
+        return bool(len(rows)) and bool(self.is_new(rows).all())
+
     def liking(self, least: float | None) -> "ItemSpace":
         """Give the space that takes what weighs less for disliked; this one when None."""
         return self if least is None else replace(self, users=replace(self.users, least=least))

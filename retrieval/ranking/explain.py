@@ -74,7 +74,7 @@ def explain(
     if not is_whole(most, 0):
         raise InputError(f"most={shown_number(most)} items of a history; give 0 or more")
     weights = candidates.weights or None if weights is None else weights
-    space = _asked(candidates, space, centre, weights)
+    space = _asked(candidates, space)
     candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
     asked = [bool(query[space.dim :].any()) for query in candidates.queries]
@@ -132,15 +132,10 @@ def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequ
     return given
 
 
-def _asked(
-    candidates: Candidates, space: ItemSpace, centre: Vectors | None, weights: Sequence[Vectors] | None
-) -> ItemSpace:
+def _asked(candidates: Candidates, space: ItemSpace) -> ItemSpace:
     """Give the space as it was asked: in a visit, by those who come back, or for items that nobody has met."""
-    hits = candidates.rows[candidates.rows >= 0]
-    if len(hits) and space.is_new(hits).all() and candidates.queries.shape[1] == space.indexed.shape[1]:
-        queries = space.for_new_items.asked(candidates.histories, weights, centre, candidates.new)
-        if np.allclose(queries, candidates.queries, rtol=1e-3, atol=1e-5):
-            return space.for_new_items
+    if candidates.new_items and space.has_only_new(candidates.rows[candidates.rows >= 0]):
+        return space.for_new_items
     return space if candidates.idle is None else space.for_returning
 
 

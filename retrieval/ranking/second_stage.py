@@ -130,7 +130,12 @@ class SecondStage:
         return replace(self, features=self.features.in_space(self.space.liking(least)))
 
     def rerank(self, candidates: Candidates) -> Candidates:
-        """Give the candidates in the order of the heads, around new items; others in that of retrieval."""
+        """Give the candidates in the order of the heads, around new items; others in that of retrieval.
+
+        Candidates that were retrieved as new items stay as they are, with their stage, where this stage scores no such.
+        """
+        if self._are_new(candidates):
+            return candidates
         visiting, returning = self._ordered_by(candidates)
         rows, scores = candidates.rows.copy(), np.empty(candidates.rows.shape, np.float32)
         others, found = np.flatnonzero(~(visiting | returning)), list[tuple[Rows, Candidates]]()
@@ -195,6 +200,11 @@ class SecondStage:
         """Mark what nobody has met and the head does not order."""
         unmet: Mask = self.features.facts.counts.take(rows, mode="clip") == 0
         return unmet & (rows >= 0) & (not self.new_items)
+
+    def _are_new(self, candidates: Candidates) -> bool:
+        """Say whether candidates were retrieved as items without interactions, still are such, and have no score."""
+        hits = candidates.rows[candidates.rows >= 0]
+        return candidates.new_items and not self.new_items and self.space.has_only_new(hits)
 
     def held_of(self, rows: Rows) -> Vectors:
         """Give what is taken from the scores of items: float32, as many as there are rows, 0 for padding."""

@@ -88,20 +88,10 @@ def reranked(state: LoadedBundle, candidates: Candidates, k: int | None) -> Cand
     if here.stage == STAGE and here.among is not None:
         ranked = here if here is candidates else _anew(state, here, here.among)
         return ranked if k is None else ranked.top(k)
-    if _only_new(state, here):
-        return here if k is None else here.top(k)
     ranked = state.reranker.rerank(replace(here, among=None))
-    if isinstance(state.reranker, SecondStage):
+    if isinstance(state.reranker, SecondStage) and ranked.stage == STAGE:
         ranked = replace(ranked, among=ranked)
     return ranked if k is None else ranked.top(k)
-
-
-def _only_new(state: LoadedBundle, candidates: Candidates) -> bool:
-    """Say whether users were recommended items that nobody has met and nothing else, which no head orders."""
-    stage, hits = state.reranker, candidates.rows[candidates.rows >= 0]
-    if not isinstance(stage, SecondStage) or stage.new_items or not len(hits):
-        return False
-    return any(map(len, candidates.histories)) and bool(state.space.is_new(hits).all())
 
 
 def _anew(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:

@@ -25,7 +25,7 @@ from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace, sum_of
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.confidence import Matching, matching_of
-from retrieval.ranking.reranker import NO_ROWS, Reranker
+from retrieval.ranking.reranker import Reranker
 from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
 from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
@@ -199,10 +199,9 @@ class LoadedBundle:
         return mask
 
     def has_only_new(self, where: Where) -> bool:
-        """Say whether a filter leaves items, and of these only such as nobody has met."""
-        wanted = allowed(self.bundle.attributes, where)
-        rows = NO_ROWS if wanted is None else np.flatnonzero(wanted & self.bundle.alive)
-        return bool(len(rows)) and bool(self.space.is_new(rows).all())
+        """Say whether a filter leaves items, and only such as have no interactions."""
+        mask = allowed(self.bundle.attributes, where)
+        return mask is not None and self.space.has_only_new(np.flatnonzero(mask & self.bundle.alive))
 
     def attribute(self, name: str) -> Attribute:
         """Give the values of an attribute, read once."""

@@ -127,6 +127,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
         new=request.new,
         idle=users.idle,
         learned=state.learned.learned_from,
+        new_items=new_items,
     )
 
 

@@ -25,7 +25,7 @@ def test_hits_have_ids_scores_and_ranks() -> None:
     assert [(hit.item_id, hit.rank) for hit in candidates()[0]] == [("c", 1), ("a", 2), ("b", 3)]
     assert [hit.score for hit in candidates()[0]] == pytest.approx([0.9, 0.5, 0.1])
     assert list(candidates())[1] == [Hit("d", 0.25, 1)]
-    assert repr(candidates()) == "<Candidates 2 queries x 3, stage 'retrieve'>"
+    assert repr(candidates()) == "<Candidates 2 queries, 4 hits, stage 'retrieve'>"
 
 
 def test_reordering_is_stable_and_keeps_padding_last() -> None:

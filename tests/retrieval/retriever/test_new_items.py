@@ -77,6 +77,33 @@ def test_it_keeps_its_order_when_it_is_reranked_and_is_explained_as_it_was_asked
         assert dict(hit.history)["i004"] == pytest.approx(float(plain.indexed[row, :-1] @ moved), abs=1e-5)
 
 
+def test_candidates_know_whether_they_were_retrieved_as_new_items(retriever: Retriever) -> None:
+    found = retriever.recommend(HISTORIES, k=4, where=SHELF)
+    assert found.new_items
+    assert found.take([1]).new_items
+    assert not retriever.recommend(HISTORIES, k=4).new_items
+    assert not retriever.search_vectors(retriever.vectors[:1], k=4, where=SHELF).new_items
+
+
+def test_an_explanation_asks_as_the_candidates_were_asked_for(retriever: Retriever) -> None:
+    """Queries that were rounded on the way, as through a file, do not change how they were asked for."""
+    found = retriever.recommend(HISTORIES, k=4, where=SHELF)
+    rounded = replace(found, queries=np.round(found.queries, 2))
+    for exact, hits in zip(retriever.explain(found), retriever.explain(rounded), strict=True):
+        for one, other in zip(exact, hits, strict=True):
+            for (item, moved), (same_item, same) in zip(one.history, other.history, strict=True):
+                assert same_item == item
+                assert same == pytest.approx(moved, abs=0.05)
+
+
+def test_a_pool_of_new_items_is_reranked_to_the_order_in_which_they_are_recommended(retriever: Retriever) -> None:
+    if not isinstance(retriever.reranker, SecondStage):
+        pytest.skip("without a second stage there is no pool")
+    ranked = retriever.rerank(retriever.pool(HISTORIES, where=SHELF))
+    assert ranked.stage == "rerank"
+    np.testing.assert_array_equal(ranked.rows, retriever.recommend(HISTORIES, k=4, where=SHELF).rows)
+
+
 def test_where_no_item_is_left_or_everything_is_allowed_nothing_is_new(retriever: Retriever) -> None:
     assert not retriever.state.has_only_new([("item_id", "in", ["i000"])])
     assert not retriever.state.has_only_new(())
