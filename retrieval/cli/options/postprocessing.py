@@ -6,7 +6,6 @@ The file of `--postprocess` is a JSON object with the keys ``diversify``, an obj
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from indexing.errors import InputError
-from indexing.media.files import no_file
 from retrieval.cli.display.terminal import UsageError
 from retrieval.postprocess.diversify import METHODS
 from retrieval.postprocess.rules import Rules
+from retrieval.postprocess.rules.from_json import read_json
 from retrieval.retriever.postprocessing import Shape
 
 POSTPROCESSING = "Postprocessing"
@@ -132,14 +131,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: When it cannot be read, naming the key at fault and what may stand there.
     """
-    if problem := no_file(path):
-        raise InputError(problem)
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"the settings in {path} cannot be read: {error}") from error
+    given = read_json(path, "the settings")
     try:
         settings = dict(_keys(given, "the file", ("diversify", "rules")))
         if "diversify" in settings:
@@ -149,14 +141,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return settings
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of what JSON holds, where no key may come twice."""
-    counts = Counter(key for key, _ in pairs)
-    if twice := [key for key, count in counts.items() if count > 1]:
-        raise InputError(f"the key {twice[0]!r} comes {counts[twice[0]]} times in one object; give it once")
-    return dict(pairs)
 
 
 def _check_diversify(given: object) -> None:

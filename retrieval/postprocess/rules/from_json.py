@@ -1,6 +1,7 @@
 """Rules as JSON: a list of objects, each with ``rule`` and what it needs."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -46,14 +47,9 @@ class Rules:
             InputError: When it cannot be read, saying which rule is at fault.
         """
         path = check_path(path)
-        if problem := no_file(path):
-            raise InputError(problem)
+        content = read_json(path, "the rules")
         try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"the rules in {path} cannot be read: {error}") from error
-        try:
-            return cls.from_list(given)
+            return cls.from_list(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -71,6 +67,34 @@ class Rules:
     def apply(self, candidates: Candidates, attributes: pa.Table) -> Ruled:
         """Apply the rules to candidates; see `retrieval.postprocess.rules.apply.applied`."""
         return applied(candidates, self.rules, attributes)
+
+
+def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Read a JSON file in which no object has a key twice.
+
+    Args:
+        path: The file.
+        name: What it holds, for messages, as ``"the rules"``.
+
+    Raises:
+        InputError: When there is no such file, it is no JSON, or a key is there twice.
+    """
+    if problem := no_file(path):
+        raise InputError(problem)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{name} in {path} cannot be read: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Give a JSON object as a dictionary, and refuse a key that is there twice."""
+    counts = Counter(key for key, _ in pairs)
+    if repeated := [key for key, count in counts.items() if count > 1]:
+        raise InputError(f"the key {repeated[0]!r} comes {counts[repeated[0]]} times in one object; give it once")
+    return dict(pairs)
 
 
 _EXAMPLE = '[{"rule": "pin", "item_ids": ["mug-1"], "at": 1}]'

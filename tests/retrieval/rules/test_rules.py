@@ -253,5 +253,8 @@ def test_what_does_not_fit_the_catalogue_is_said(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text("[")
     with pytest.raises(InputError, match=r"the rules in .*rules\.json cannot be read"):
         Rules.from_json(tmp_path / "rules.json")
+    (tmp_path / "rules.json").write_text('[{"rule": "pin", "item_ids": ["a"], "at": 1, "at": 2}]')
+    with pytest.raises(InputError, match=r"rules\.json: the key 'at' comes 2 times in one object; give it once"):
+        Rules.from_json(tmp_path / "rules.json")
     with pytest.raises(InputError, match=r"gone\.json: there is no such file"):
         Rules.from_json(tmp_path / "gone.json")
