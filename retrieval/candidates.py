@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples
-from indexing.runtime.arguments import check_array, check_kind, check_names, is_whole, shown, shown_number
+from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
 from retrieval.interactions.learned_from import LearnedFrom
 
 _FIXED = "give (B, K) bool as an array of numpy"
@@ -96,6 +96,7 @@ class Candidates:
             if given is not None and not check_kind(given, np.ndarray, name, "give an array of numpy, or None").ndim:
                 raise ShapeError(f"{name} is a single number; give one line a query")
         check_kind(self.stage, str, "stage", "give the name of what ordered them")
+        check_flag(self.new_items, "new_items")
         if self.among is not None:
             require_candidates(self.among, "among")
         if self.learned is not None:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin
 
 import numpy as np
 
@@ -63,7 +63,11 @@ def _is_ours(function: object) -> bool:
 def _verb(name: str, function: Callable[..., object], of: str | None = None) -> Verb:
     parameters = list(inspect.signature(function).parameters.values())[1 if of else 0 :]
     named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    return Verb(name, function, of, {one.name: one.default is one.empty for one in named})
+    required = {one.name: one.default is one.empty for one in named}
+    for one in parameters:
+        if one.kind is one.VAR_KEYWORD and get_origin(one.annotation) is Unpack:
+            required |= dict.fromkeys(get_args(one.annotation)[0].__optional_keys__, False)
+    return Verb(name, function, of, required)
 
 
 class Thing:

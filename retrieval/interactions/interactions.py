@@ -1,4 +1,4 @@
-"""What users did: one clean table in time order, whatever the log looked like."""
+"""A log of interactions, read from a file or table into one clean table in time order."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from indexing.catalogue.readers.text_encoding import as_utf8
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
-from indexing.runtime.arguments import check_choice, check_kind, check_path, shown
+from indexing.runtime.arguments import check_choice, check_kind, check_path
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats
-from retrieval.interactions.log_schema import SCHEMA, Events, Only, Wish
+from retrieval.interactions.log_schema import SCHEMA, ReadArguments, ReadOptions
 
 __all__ = ["InteractionColumns", "Interactions"]
 
@@ -28,11 +28,11 @@ class Interactions:
 
     Attributes:
         table: ``user_id: string, item_id: string, timestamp: int64, weight: float32``; times in seconds, UTC.
-        dropped: How many rows could not be used, by reason. Rows that were not asked for are not counted.
-        repaired: How many rows were used after a repair, by what was wrong.
-        examples: The first value that was dropped and where it stood, by reason.
-        repeats: What counts where a user has several interactions with one item: the last for ratings, of which
-            those below half of the largest are dislikes; their sum; or the largest.
+        dropped: Number of rows that could not be used, by reason. Rows that ``only`` leaves out are not counted.
+        repaired: Number of rows that were used after a repair, by reason.
+        examples: The first dropped value and its row, by reason.
+        repeats: Which of several interactions of a user with an item counts: the last, for ratings, of which those
+            below half of the largest are dislikes; their sum; or the largest.
 
     Example:
         >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
@@ -67,24 +67,24 @@ class Interactions:
         for name in self.table.column_names:
             if count := self.table[name].null_count:
                 raise InteractionsError(f"{count} rows have no {name}; read such logs with Interactions.from_arrow")
-        if len(bad := np.flatnonzero(~np.isfinite(self.table["weight"].to_numpy()))):
+        if len(invalid := np.flatnonzero(~np.isfinite(self.table["weight"].to_numpy()))):
             raise InteractionsError(
-                f"{len(bad)} weights are not finite, the first is {self.table['weight'][int(bad[0])].as_py()} in row "
-                f"{bad[0]} (from 0); read such logs with Interactions.from_arrow"
+                f"{len(invalid)} weights are not finite, the first is "
+                f"{self.table['weight'][int(invalid[0])].as_py()} in row {invalid[0]} (from 0); "
+                "read such logs with Interactions.from_arrow"
             )
 
     @classmethod
-    def open(
-        cls,
-        path: Path | str,
-        *,
-        columns: InteractionColumns | None = None,
-        min_weight: float | None = None,
-        only: Only | None = None,
-        events: Events | None = None,
-        repeats: Repeats | None = None,
-    ) -> "Interactions":
-        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix; see ``from_parquet``."""
+    def open(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix.
+
+        Args:
+            path: The file; of Parquet, also a folder of them.
+            **options: The columns and the rows that are read; see `retrieval.interactions.log_schema.ReadArguments`.
+
+        Raises:
+            InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
+        """
         match check_path(path).suffix.lower():
             case ".parquet" | ".pq":
                 read = cls.from_parquet
@@ -96,102 +96,49 @@ class Interactions:
                 raise InteractionsError(
                     f"{path} ends in {suffix!r}; interactions are read from .parquet, .csv, .tsv and .inter files"
                 )
-        return read(path, columns=columns, min_weight=min_weight, only=only, events=events, repeats=repeats)
+        return read(path, **options)
 
     @classmethod
-    def from_parquet(
-        cls,
-        path: Path | str,
-        *,
-        columns: InteractionColumns | None = None,
-        min_weight: float | None = None,
-        only: Only | None = None,
-        events: Events | None = None,
-        repeats: Repeats | None = None,
-    ) -> "Interactions":
-        """Read a Parquet file, or a folder of them.
-
-        Args:
-            path: Where it is.
-            columns: Which columns hold what.
-            min_weight: Keep interactions of at least this weight, as in "ratings of 4 and more".
-            only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
-            events: What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``. It multiplies the
-                row's own weight, where there is one; rows that weigh 0 are dropped.
-            repeats: What counts where a user has several interactions with one item: ``"last"``, as for ratings that
-                were changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named
-                ``rating``, ``stars`` or ``overall``, and else the largest. ``min_weight`` is asked of what counts.
-
-        Raises:
-            InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
-        """
+    def from_parquet(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Read a Parquet file, or a folder of them; see `open`."""
         from pyarrow import parquet
 
         path = check_path(path)
         if problem := no_file(path):
             raise InteractionsError(problem)
-        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
+        reader = ReadOptions(str(path), **options)
         try:
             dataset = parquet.ParquetDataset(path)
-            needed = wish.needed(dataset.schema.names)
-            table = dataset.read(columns=needed)
+            table = dataset.read(columns=reader.needed(dataset.schema.names))
         except (OSError, pa.ArrowException) as error:
             raise InteractionsError(f"{path} cannot be read as Parquet: {error}") from error
-        return cls(*wish.clean(table))
+        return cls(*reader.clean(table))
 
     @classmethod
-    def from_csv(
-        cls,
-        path: Path | str,
-        *,
-        columns: InteractionColumns | None = None,
-        min_weight: float | None = None,
-        only: Only | None = None,
-        events: Events | None = None,
-        repeats: Repeats | None = None,
-    ) -> "Interactions":
-        """Read a file with a header, in UTF-8, UTF-16 or Windows-1252; see ``from_parquet``.
+    def from_csv(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Read a file with a header, in UTF-8, UTF-16 or Windows-1252; see `open`.
 
-        Its columns are separated by commas, semicolons, tabs or ``|``: by what parts the names of the columns.
+        The separator is a comma, semicolon, tab or ``|``: the one with which the header has the needed columns.
         """
-        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
-        return cls(*wish.clean(*read_delimited(path, wish)))
+        reader = ReadOptions(str(path), **options)
+        return cls(*reader.clean(*read_delimited(path, reader)))
 
     @classmethod
-    def from_inter(
-        cls,
-        path: Path | str,
-        *,
-        columns: InteractionColumns | None = None,
-        min_weight: float | None = None,
-        only: Only | None = None,
-        events: Events | None = None,
-        repeats: Repeats | None = None,
-    ) -> "Interactions":
+    def from_inter(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
         """Read an .inter file of MMRec or RecBole: tabs, and a header as in ``userID`` or ``user_id:token``.
 
         Ids stay as they are written. Where MMRec numbers them, `indexing.exchange.read_mmrec` gives their names.
-        The parts of MMRec are asked for by ``only=("x_label", ("0", "1"))``: 0 is train, 1 valid, 2 test. See
-        ``from_parquet``.
+        ``only=("x_label", ("0", "1"))`` reads parts of MMRec: 0 is train, 1 valid, 2 test. See `open`.
         """
-        wish = Wish(_named(columns), min_weight, only, str(path), events, repeats)
-        return cls(*wish.clean(*read_delimited(path, wish, inter=True)))
+        reader = ReadOptions(str(path), **options)
+        return cls(*reader.clean(*read_delimited(path, reader, inter=True)))
 
     @classmethod
-    def from_arrow(
-        cls,
-        table: pa.Table,
-        *,
-        columns: InteractionColumns | None = None,
-        min_weight: float | None = None,
-        only: Only | None = None,
-        events: Events | None = None,
-        repeats: Repeats | None = None,
-    ) -> "Interactions":
-        """Clean an Arrow table; see ``from_parquet``."""
-        wish = Wish(_named(columns), min_weight, only, "the table", events, repeats)
+    def from_arrow(cls, table: pa.Table, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Clean an Arrow table; see `open`."""
+        reader = ReadOptions("the table", **options)
         check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
-        return cls(*wish.clean(table.select(wish.needed(table.column_names))))
+        return cls(*reader.clean(table.select(reader.needed(table.column_names))))
 
     @property
     def has_times(self) -> bool:
@@ -204,20 +151,8 @@ class Interactions:
 
     def __repr__(self) -> str:
         users, items = (pc.count_distinct(self.table[name]).as_py() for name in ("user_id", "item_id"))
-        lost = f", dropped {self.dropped}" if self.dropped else ""
-        return f"<Interactions {len(self)} of {users} users on {items} items{lost}>"
-
-
-def _named(columns: InteractionColumns | None) -> InteractionColumns:
-    if columns is None:
-        return InteractionColumns()
-    check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
-    for name, value in vars(columns).items():
-        may_lack = name in ("timestamp", "weight")
-        if not isinstance(value, str) and not (may_lack and value is None):
-            way = "give the name of a column" + (", or None for a log without" if may_lack else "")
-            raise InputError(f"the column {name} is {shown(value)}; {way}")
-    return columns
+        dropped = f", dropped {self.dropped}" if self.dropped else ""
+        return f"<Interactions {len(self)} of {users} users on {items} items{dropped}>"
 
 
 def require_log(interactions: object) -> None:
@@ -233,28 +168,28 @@ def require_log(interactions: object) -> None:
         )
 
 
-# What RecBole writes behind a column's name, as in ``user_id:token``.
-_HEAD = 2**16  # characters that the header is in
+_HEAD = 2**16  # characters that hold the header
+# Types that RecBole writes after the name of a column, as in ``user_id:token``.
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 class Delimited(NamedTuple):
-    """What is wanted of a file, as text; how many rows were lost, and how many were read otherwise than they stand."""
+    """The columns of a delimited file as text, and how many rows were dropped and repaired, by reason."""
 
     table: pa.Table
     dropped: Counter[str]
     repaired: Counter[str]
 
 
-def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> Delimited:
-    """Read what is wanted of a file with a header, as text, and count the rows that do not fit the header.
+def read_delimited(path: Path | str, options: ReadOptions, *, inter: bool = False) -> Delimited:
+    """Read the needed columns of a delimited file as text, and count the rows that do not fit the header.
 
-    It is in UTF-8, or in what `as_utf8` tells apart.
+    The file is in UTF-8, or in an encoding that `as_utf8` detects.
 
     Args:
-        path: Where it is. What separates its columns is told by its header.
-        wish: What is wanted.
-        inter: It is an .inter file: tabs, and perhaps types behind the names.
+        path: The file. Its separator is found from its header.
+        options: The columns and rows to read.
+        inter: Whether it is an .inter file: with tabs, and perhaps types after the names.
 
     Raises:
         InteractionsError: When it cannot be read, or lacks a column.
@@ -264,25 +199,25 @@ def read_delimited(path: Path | str, wish: Wish, *, inter: bool = False) -> Deli
         raise InteractionsError(problem)
     try:
         try:
-            return _read(path, path, wish, inter=inter)
+            return _read(path, path, options, inter=inter)
         except (UnicodeDecodeError, pa.ArrowInvalid):
             data, encoding = as_utf8(path.read_bytes())
             if encoding is None:
                 data.decode()  # which says where it is no UTF-8
                 raise
-        found = _read(path, data, wish, inter=inter)
-        return found._replace(repaired=Counter({f"read as {encoding}": len(found.table)}))
+        decoded = _read(path, data, options, inter=inter)
+        return decoded._replace(repaired=Counter({f"read as {encoding}": len(decoded.table)}))
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        reason = _not_read(error) if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = _bad_line(error) if isinstance(error, UnicodeDecodeError) else str(error)
         raise InteractionsError(f"{path} cannot be read as {'an .inter file' if inter else 'CSV'}: {reason}") from error
 
 
-def _not_read(error: UnicodeDecodeError) -> str:
+def _bad_line(error: UnicodeDecodeError) -> str:
     line = error.object.count(b"\n", 0, error.start) + 1
     return f"line {line} is not in {error.encoding.upper()} (byte {error.start}: {error.reason}); save it as UTF-8"
 
 
-def _read(path: Path, source: Path | bytes, wish: Wish, *, inter: bool) -> Delimited:
+def _read(path: Path, source: Path | bytes, options: ReadOptions, *, inter: bool) -> Delimited:
     from pyarrow import csv as arrow_csv
 
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
@@ -293,9 +228,9 @@ def _read(path: Path, source: Path | bytes, wish: Wish, *, inter: bool) -> Delim
 
     opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
     with io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as file:
-        separator, written = _header(file.read(_HEAD), path, wish, inter=inter)
+        separator, written = _header(file.read(_HEAD), path, options, inter=inter)
     names = plain_names(written, path) if inter else written
-    needed = {name: written[names.index(name)] for name in wish.needed(names)}
+    needed = {name: written[names.index(name)] for name in options.needed(names)}
     table = arrow_csv.read_csv(
         pa.BufferReader(source) if isinstance(source, bytes) else source,
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=skip),
@@ -307,20 +242,22 @@ def _read(path: Path, source: Path | bytes, wish: Wish, *, inter: bool) -> Delim
     return Delimited(table.rename_columns(list(needed)), Counter(ragged), Counter())
 
 
-def _header(head: str, path: Path | str, wish: Wish, *, inter: bool) -> tuple[str, list[str]]:
-    """Give what separates the columns, and their names: what parts the names that are wanted, or the most names."""
+def _header(head: str, path: Path | str, options: ReadOptions, *, inter: bool) -> tuple[str, list[str]]:
+    """Give the separator and the names of the header.
+
+    The separator is the first with which the header has the needed columns, else the one with most names.
+    """
     if inter:
         return "\t", _names(head, "\t")
     usual = "\t" if Path(path).suffix.lower() == ".tsv" else ","
-    tried = {one: _names(head, one) for one in (usual, *(",", ";", "\t", "|"))}
-    for separator, names in tried.items():
+    names_by_separator = {separator: _names(head, separator) for separator in (usual, *(",", ";", "\t", "|"))}
+    for separator, names in names_by_separator.items():
         try:
-            wish.columns.found_in(names)
+            options.log_columns.found_in(names)
         except InteractionsError:
             continue
         return separator, names
-    most = max(tried, key=lambda one: len(tried[one]))
-    return most, tried[most]
+    return max(names_by_separator.items(), key=lambda pair: len(pair[1]))
 
 
 def _names(head: str, separator: str) -> list[str]:
@@ -342,12 +279,12 @@ def plain_names(header: Sequence[str], path: Path | str) -> list[str]:
             "userID itemID rating timestamp, or user_id:token item_id:token timestamp:float"
         )
     parts = [name.partition(":") for name in header]
-    if strange := [name for name, (_, colon, kind) in zip(header, parts, strict=True) if colon and kind not in _TYPES]:
-        raise InteractionsError(f"{path} has columns {examples(strange)}; types are {', '.join(_TYPES)}")
-    if several := [
+    if unknown := [name for name, (_, colon, kind) in zip(header, parts, strict=True) if colon and kind not in _TYPES]:
+        raise InteractionsError(f"{path} has columns {examples(unknown)}; types are {', '.join(_TYPES)}")
+    if sequences := [
         name
         for name, (plain, _, kind) in zip(header, parts, strict=True)
         if kind.endswith("_seq") and plain in ("user_id", "item_id", "timestamp", "rating")
     ]:
-        raise InteractionsError(f"{path} has several values a row in {examples(several)}; give one interaction a row")
+        raise InteractionsError(f"{path} has several values a row in {examples(sequences)}; give one interaction a row")
     return [plain for plain, _, _ in parts]

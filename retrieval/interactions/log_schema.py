@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import python_value
-from indexing.errors import InteractionsError, examples
-from indexing.runtime.arguments import check_mapping, check_names, check_number, is_number, shown
+from indexing.errors import InputError, InteractionsError, examples
+from indexing.runtime.arguments import check_kind, check_mapping, check_names, check_number, is_number, shown
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats, column_error, once, usual_repeats
 from retrieval.interactions.parse_values import (
     NO_TIME,
@@ -56,28 +56,55 @@ class Cleaned(NamedTuple):
     repeats: Repeats
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What a caller wants of a log.
+class ReadArguments(TypedDict, total=False):
+    """How a log is read: the keyword arguments of `Interactions.open`, `from_parquet`, `from_csv`, and so on.
 
     Attributes:
-        columns: Which columns hold what.
-        min_weight: Keep interactions of at least this weight.
-        only: A column and the values whose rows are kept.
-        source: What to call the log in a message.
-        events: What each type of event weighs.
-        repeats: What counts where a user has several interactions with one item; the last where the weights are
-            ratings, by the name of their column, and else the largest, when None.
+        columns: Which columns hold what; found by their usual names when None.
+        min_weight: Keep interactions of at least this weight, as in "ratings of 4 and more". It applies to the weight
+            that is left after ``repeats``.
+        only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
+        events: The weight of each type of event, as in ``{"view": 1, "purchase": 5, "return": 0}``. The row's own
+            weight is multiplied by it, where there is one; rows of weight 0 are dropped.
+        repeats: Which of several interactions of a user with an item counts: ``"last"``, as for ratings that were
+            changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named ``rating``,
+            ``stars`` or ``overall``, the sum where it is named as counts are, as ``plays``, and else the largest.
     """
 
-    columns: InteractionColumns
+    columns: InteractionColumns | None
     min_weight: float | None
     only: Only | None
+    events: Events | None
+    repeats: Repeats | None
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a log is read; checked.
+
+    Attributes:
+        source: The name of the log, for messages.
+        columns: As in `ReadArguments`, as are all others.
+        min_weight: The smallest weight that is kept.
+        only: A column and the values whose rows are kept.
+        events: The weight of each type of event.
+        repeats: Which of several interactions of a user with an item counts.
+
+    Raises:
+        InputError: When ``columns`` or ``min_weight`` are of another type.
+        InteractionsError: When another option cannot be used.
+    """
+
     source: str
+    columns: InteractionColumns | None = None
+    min_weight: float | None = None
+    only: Only | None = None
     events: Events | None = None
     repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
+        if self.columns is not None:
+            _check_columns(self.columns)
         events = {} if self.events is None else check_mapping(self.events, "events", "{'view': 1, 'purchase': 5}")
         bad = [(name, weight) for name, weight in events.items() if not is_number(weight, 0)]
         if bad:
@@ -98,21 +125,26 @@ class Wish:
             raise InteractionsError(f"only is {shown(only)}; {way}")
         check_names(only[1], f"the values of {only[0]!r}", ordered=False)
 
-    def needed(self, there: Sequence[str]) -> list[str]:
-        """Give the columns to load, each once.
+    @property
+    def log_columns(self) -> InteractionColumns:
+        """Which columns hold what."""
+        return self.columns or InteractionColumns()
+
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """Give the columns to load, each once, of the columns of the log.
 
         Raises:
             InteractionsError: When one is missing, or there twice.
         """
-        found = self.columns.found_in(there)
+        found = self.log_columns.found_in(names)
         if self.min_weight is not None and "weight" not in found and self.events is None:
-            raise column_error(f"a least weight needs a column of weights; the columns are {list(there)}", "weight")
-        if self.only and self.only[0] not in there:
-            raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(there)}")
-        events = [self.columns.event_in(there)] if self.events is not None else []
+            raise column_error(f"a least weight needs a column of weights; the columns are {list(names)}", "weight")
+        if self.only and self.only[0] not in names:
+            raise InteractionsError(f"there is no column {self.only[0]!r}; the columns are {list(names)}")
+        events = [self.log_columns.event_in(names)] if self.events is not None else []
         needed = list(dict.fromkeys([*found.values(), *events, *([self.only[0]] if self.only else [])]))
-        if twice := [name for name in needed if list(there).count(name) > 1]:
-            raise InteractionsError(f"{self.source} has more than one column {twice[0]!r}; rename one")
+        if repeated := [name for name in needed if list(names).count(name) > 1]:
+            raise InteractionsError(f"{self.source} has more than one column {repeated[0]!r}; rename one")
         return needed
 
     def clean(
@@ -128,14 +160,14 @@ class Wish:
         Raises:
             InteractionsError: When a column cannot hold what it should, or no rows are left.
         """
-        names = self.columns.found_in(table.column_names)
+        names = self.log_columns.found_in(table.column_names)
         repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
         log = _Log.read(table, names, Counter(dropped or {}))
         log.repaired += repaired or Counter()
         log.keep(self._asked(table))
         asked = len(log)
         if self.events is not None:
-            name = self.columns.event_in(table.column_names)
+            name = self.log_columns.event_in(table.column_names)
             log.weigh(read_events(legible(table[name], name).take(log.rows), name, self.events))
         log.leave_out_unusable()
         log.keep_once(repeats)
@@ -165,6 +197,15 @@ class Wish:
             f"{self.source} leaves no interactions: {len(table)} rows, {asked} asked for, dropped {dict(log.lost)}"
             f"{wanted}; the columns read are {table.column_names}{shown}"
         )
+
+
+def _check_columns(columns: object) -> None:
+    check_kind(columns, InteractionColumns, "columns", "give InteractionColumns(…), or None")
+    for name, value in vars(columns).items():
+        optional = name in ("timestamp", "weight")
+        if not isinstance(value, str) and not (optional and value is None):
+            hint = "give the name of a column" + (", or None for a log without" if optional else "")
+            raise InputError(f"the column {name} is {shown(value)}; {hint}")
 
 
 class _Log:

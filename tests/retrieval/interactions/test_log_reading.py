@@ -1,5 +1,6 @@
 """Logs as programs write them: separators, names of columns, times in digits, changed ratings, ids that are floats."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,22 @@ def test_ratings_can_be_counted_by_their_largest() -> None:
 def test_another_way_to_count_is_refused() -> None:
     with pytest.raises(InteractionsError, match=r"repeats='first' of type str is none of 'last', 'sum', 'max'"):
         Interactions.from_arrow(log(rating=[1]), repeats="first")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("read", [Interactions.open, Interactions.from_csv])
+def test_every_way_to_read_takes_the_same_options(read: Callable[..., Interactions], tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("who,item,rating,kind\na,x,5,view\na,y,2,view\nb,x,4,buy\nb,y,5,buy\nb,z,5,skip\n")
+    options: dict[str, Any] = {
+        "columns": InteractionColumns(user_id="who", event="kind"),
+        "min_weight": 8,
+        "only": ("kind", ("view", "buy")),
+        "events": {"view": 1, "buy": 2},
+        "repeats": "last",
+    }
+    found = read(path, **options)
+    assert values(found, "user_id") == ["b", "b"]
+    assert values(found, "weight") == [8.0, 10.0]
+    assert found.repeats == "last"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'min_wieght'"):
+        read(path, min_wieght=4)
