@@ -11,7 +11,7 @@ from indexing.errors import ShapeError, VectorError, examples
 from indexing.runtime.arguments import check_array
 
 Vectors: TypeAlias = NDArray[np.float32]
-"""(N, D) float32: one embedding per line."""
+"""(N, D) float32: one embedding per row."""
 
 Rows: TypeAlias = NDArray[np.int64]
 """int64 positions of items in a bundle; -1 pads where there is no item."""
@@ -21,7 +21,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
-    """Scale every line of an (N, D) array to unit length, as float32; a zero line stays zero.
+    """Scale every row of an (N, D) array to unit length, as float32. A zero row stays zero.
 
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
@@ -33,33 +33,33 @@ def unit(vectors: np.ndarray[Any, Any]) -> Vectors:
 
 
 def check_vectors(vectors: Vectors, dim: int | None = None, what: str = "vectors") -> Vectors:
-    """Check vectors at the door and give them as contiguous (N, D) float32.
+    """Check vectors and return them as contiguous (N, D) float32.
 
     Raises:
         ShapeError: When they are not 2-D or have another dimension.
-        VectorError: When a line holds NaN or infinity, or is all zero.
+        VectorError: When a row holds NaN or infinity, or is all zero.
     """
     way = f"give (N, {dim}) finite numbers" if dim is not None else "give (N, D) finite numbers"
-    array = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
-    if array.ndim != 2 or (dim is not None and array.shape[1] != dim):
+    vectors_ = np.ascontiguousarray(check_array(vectors, what, np.float32, way))
+    if vectors_.ndim != 2 or (dim is not None and vectors_.shape[1] != dim):
         expected = f"(N, {dim})" if dim is not None else "two-dimensional"
-        raise ShapeError(f"{what} have shape {array.shape}, expected {expected}")
-    finite = np.isfinite(array).all(axis=1)
+        raise ShapeError(f"{what} have shape {vectors_.shape}, expected {expected}")
+    finite = np.isfinite(vectors_).all(axis=1)
     if not finite.all():
         raise VectorError(f"{what} hold NaN or infinity at rows {examples(np.flatnonzero(~finite).tolist())}")
-    alive = array.any(axis=1)
-    if not alive.all():
-        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~alive).tolist())}: no direction")
-    return array
+    nonzero = vectors_.any(axis=1)
+    if not nonzero.all():
+        raise VectorError(f"{what} are all zero at rows {examples(np.flatnonzero(~nonzero).tolist())}: no direction")
+    return vectors_
 
 
-SPARE = 1.25
+GROWTH = 1.25
 
 
 class Growing:
-    """Rows that stay where they are while more are added; a reader of the first n sees those n for ever.
+    """An array to which rows are appended. Rows never change, so a reader of the first n keeps seeing those n.
 
-    Readers that follow the same log add the same rows at the same place, so only the first of them has to.
+    Readers that follow the same log append the same rows at the same position; only the first append does anything.
 
     >>> rows = Growing(np.arange(3))
     >>> rows.extended(3, np.array([7, 8])).tolist(), rows.extended(3, np.array([7, 8])).tolist()
@@ -71,28 +71,28 @@ class Growing:
         self._lock = threading.Lock()
 
     def first(self, count: int) -> NDArray[Any]:
-        """Give the first ``count`` rows."""
+        """Return the first ``count`` rows."""
         return self._buffer[:count]
 
     def extended(self, start: int, more: NDArray[Any]) -> NDArray[Any]:
-        """Give the first ``start`` rows and ``more`` after them."""
+        """Return the first ``start`` rows with ``more`` after them."""
         end = start + len(more)
         with self._lock:
             if end > self._used:
                 if end > len(self._buffer):
-                    room = np.empty((int(end * SPARE), *self._buffer.shape[1:]), self._buffer.dtype)
-                    room[:start] = self._buffer[:start]
-                    self._buffer = room
+                    buffer = np.empty((int(end * GROWTH), *self._buffer.shape[1:]), self._buffer.dtype)
+                    buffer[:start] = self._buffer[:start]
+                    self._buffer = buffer
                 self._buffer[start:end] = more
                 self._used = end
             return self._buffer[:end]
 
 
-AT_ONCE = 2048  # items of histories: what is made of each is a vector of some hundred numbers
+ITEMS_PER_BATCH = 2048  # items of all histories in a batch; each becomes a vector of some hundred numbers
 
 
 def lengths_of(parts: Iterable[Sized]) -> NDArray[np.int64]:
-    """Count what is in each of B parts: (B,) int64.
+    """Return the length of each of B sequences: (B,) int64.
 
     >>> lengths_of([[7, 8], []]).tolist()
     [2, 0]
@@ -100,148 +100,148 @@ def lengths_of(parts: Iterable[Sized]) -> NDArray[np.int64]:
     return np.array(list(map(len, parts)), np.int64)
 
 
-def together(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Part the histories that are not empty, by length, into groups of so few items that what is made of them is small.
+def history_batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Split the histories that are not empty into batches of about `ITEMS_PER_BATCH` items, to bound memory.
 
-    >>> [group.tolist() for group in together(np.array([1000, 0, 1000, 1000]))]
+    >>> [group.tolist() for group in history_batches(np.array([1000, 0, 1000, 1000]))]
     [[0, 2], [3]]
     """
-    there = np.flatnonzero(lengths)
-    group = np.cumsum(lengths[there]) // AT_ONCE
-    yield from np.split(there, np.flatnonzero(np.diff(group)) + 1) if len(there) else ()
+    nonempty = np.flatnonzero(lengths)
+    group = np.cumsum(lengths[nonempty]) // ITEMS_PER_BATCH
+    yield from np.split(nonempty, np.flatnonzero(np.diff(group)) + 1) if len(nonempty) else ()
 
 
-def ages(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give for each item of histories how many positions before the last of its history it is.
+def steps_back(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each item of concatenated histories its distance from the last item of its history, in positions.
 
-    >>> ages(np.array([2, 0, 3])).tolist()
+    >>> steps_back(np.array([2, 0, 3])).tolist()
     [1, 0, 2, 1, 0]
     """
-    found: NDArray[np.int64] = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(int(lengths.sum()))
-    return found
+    positions: NDArray[np.int64] = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(int(lengths.sum()))
+    return positions
 
 
-def means(values: NDArray[np.floating[Any]], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the mean of each of the parts that follow each other: (B,) float64, 0 for an empty one.
+def segment_means(values: NDArray[np.floating[Any]], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of each of B concatenated segments: (B,) float64, 0 for an empty one.
 
-    >>> means(np.array([1.0, 3.0, 5.0]), np.array([2, 0, 1])).tolist()
+    >>> segment_means(np.array([1.0, 3.0, 5.0]), np.array([2, 0, 1])).tolist()
     [2.0, 0.0, 5.0]
     """
     sums = np.bincount(np.repeat(np.arange(len(lengths)), lengths), values, minlength=len(lengths))
     return sums / np.maximum(lengths, 1)
 
 
-def weighted(counts: Vectors, vectors: Vectors, rows: Rows, lengths: NDArray[np.int64]) -> Vectors:
-    """Give S weighted sums of each of B parts that follow each other: (B, S, D) float32, 0 for an empty one.
+def weighted_sums(counts: Vectors, vectors: Vectors, rows: Rows, lengths: NDArray[np.int64]) -> Vectors:
+    """Return S weighted sums for each of B concatenated segments: (B, S, D) float32, 0 for an empty one.
 
     Args:
-        counts: (S, T) float32.
+        counts: (S, T) float32, the weights.
         vectors: (N, D) float32.
-        rows: (T,), which of them.
-        lengths: (B,), adding up to T.
+        rows: (T,), rows of ``vectors``.
+        lengths: (B,), lengths of the segments; their sum is T.
 
     >>> counts, vectors = np.array([[1, 2, 3]], np.float32), np.ones((5, 2), np.float32)
-    >>> weighted(counts, vectors, np.array([4, 4, 0]), np.array([2, 0, 1])).tolist()
+    >>> weighted_sums(counts, vectors, np.array([4, 4, 0]), np.array([2, 0, 1])).tolist()
     [[[3.0, 3.0]], [[0.0, 0.0]], [[3.0, 3.0]]]
     """
-    sums, dim = len(counts), vectors.shape[1]
-    found = np.zeros((len(lengths), max(2, sums), dim), np.float32)
+    num_sums, dim = len(counts), vectors.shape[1]
+    sums = np.zeros((len(lengths), max(2, num_sums), dim), np.float32)
     longest = int(lengths.max(initial=0))
-    room = np.empty((max(longest, ROOM // max(1, dim)), dim), np.float32)
-    for lines, places, there in alike(lengths, len(room)):
-        copied = taken(vectors, rows[places].ravel(), room).reshape(*places.shape, dim)
-        # Of a single line OpenBLAS would make several threads, each with little to do.
-        several = np.broadcast_to(counts[:, places] * there, (found.shape[1], *places.shape))
-        found[lines] = batches(several.swapaxes(0, 1), copied)
-    return found[:, :sums]
+    buffer = np.empty((max(longest, BUFFER_SIZE // max(1, dim)), dim), np.float32)
+    for parts, positions, mask in padded_groups(lengths, len(buffer)):
+        gathered = gather_into(vectors, rows[positions].ravel(), buffer).reshape(*positions.shape, dim)
+        # For a single row OpenBLAS would start several threads, each with little to do.
+        weights = np.broadcast_to(counts[:, positions] * mask, (sums.shape[1], *positions.shape))
+        sums[parts] = batched_matmul(weights.swapaxes(0, 1), gathered)
+    return sums[:, :num_sums]
 
 
-def alike(lengths: NDArray[np.int64], most: int) -> Iterator[tuple[Rows, Rows, Mask]]:
-    """Part what is not empty into groups of about the same length, filled up so that all of a group are equally long.
+def padded_groups(lengths: NDArray[np.int64], max_size: int) -> Iterator[tuple[Rows, Rows, Mask]]:
+    """Group segments of about the same length, and pad each group to its longest. Empty segments are left out.
 
-    >>> [(lines.tolist(), places.tolist()) for lines, places, _ in alike(np.array([2, 1, 0, 4]), 4)]
+    >>> [(parts.tolist(), positions.tolist()) for parts, positions, _ in padded_groups(np.array([2, 1, 0, 4]), 4)]
     [([1, 0], [[2, 2], [0, 1]]), ([3], [[3, 4, 5, 6]])]
 
     Args:
-        lengths: Of parts that follow each other.
-        most: Places of a group, where there is more than one part.
+        lengths: Lengths of concatenated segments.
+        max_size: Most positions of a group of more than one segment, padding included.
 
     Yields:
-        Which parts (b,), the places of what is in them (b, L), and (b, L) whether that is in them or fills up.
+        Indices of the segments (b,), positions of their elements (b, L), and a mask (b, L), False for padding.
     """
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     starts, end = np.cumsum(lengths) - lengths, 0
     while end < len(order):
-        first, wide = end, 0
-        while end < len(order) and (end == first or (end - first + 1) * int(lengths[order[end]]) <= most):
-            wide, end = int(lengths[order[end]]), end + 1
-        lines = order[first:end]
-        there = np.arange(wide) < lengths[lines, None]
-        yield lines, starts[lines, None] + np.minimum(np.arange(wide), lengths[lines, None] - 1), there
+        start, width = end, 0
+        while end < len(order) and (end == start or (end - start + 1) * int(lengths[order[end]]) <= max_size):
+            width, end = int(lengths[order[end]]), end + 1
+        parts = order[start:end]
+        mask = np.arange(width) < lengths[parts, None]
+        yield parts, starts[parts, None] + np.minimum(np.arange(width), lengths[parts, None] - 1), mask
 
 
-# Multiplications of a product that OpenBLAS leaves to one thread: with so little to do, several wait for each other.
-_SMALL = 2**18
-ROOM = 2**19  # numbers that are copied before they are multiplied: what the cache of a core holds
+# A matrix product of at most so many multiplications runs in one thread of OpenBLAS: more would wait for each other.
+_ONE_THREAD_PRODUCT = 2**18
+BUFFER_SIZE = 2**19  # numbers copied before they are multiplied; they fit into the cache of a core
 
 
-def products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
-    """Give the inner product of each of S queries of B users with the K rows of that user: (B, S, K) float32.
+def row_products(vectors: Vectors, queries: Vectors, rows: Rows) -> Vectors:
+    """Return the inner products of each of S queries of B users with the K rows of that user: (B, S, K) float32.
 
     Args:
         vectors: (N, D) float32.
         queries: (B, S, D) float32.
         rows: (B, K) int64, from 0 to N - 1.
     """
-    (users, sources, dim), wanted = queries.shape, rows.shape[1]
-    found = np.zeros((users, sources, wanted), np.float32)
-    if not found.size or not dim:
-        return found
-    many = _evenly(wanted, max(1, _SMALL // (sources * dim)))
-    together = max(1, ROOM // (many * dim))
-    room = np.empty((min(users, together) * many, dim), np.float32)
-    for first in range(0, users, together):
-        some = slice(first, first + together)
-        for start in range(0, wanted, many):
-            part = rows[some, start : start + many]
-            copied = taken(vectors, part.ravel(), room).reshape(*part.shape, dim)
-            np.matmul(queries[some], copied.swapaxes(1, 2), out=found[some, :, start : start + many])
-    return found
+    (users, sources, dim), num_rows = queries.shape, rows.shape[1]
+    scores = np.zeros((users, sources, num_rows), np.float32)
+    if not scores.size or not dim:
+        return scores
+    rows_per_step = _even_size(num_rows, max(1, _ONE_THREAD_PRODUCT // (sources * dim)))
+    users_per_step = max(1, BUFFER_SIZE // (rows_per_step * dim))
+    buffer = np.empty((min(users, users_per_step) * rows_per_step, dim), np.float32)
+    for first in range(0, users, users_per_step):
+        batch = slice(first, first + users_per_step)
+        for start in range(0, num_rows, rows_per_step):
+            row_block = rows[batch, start : start + rows_per_step]
+            gathered = gather_into(vectors, row_block.ravel(), buffer).reshape(*row_block.shape, dim)
+            np.matmul(queries[batch], gathered.swapaxes(1, 2), out=scores[batch, :, start : start + rows_per_step])
+    return scores
 
 
-def multiplied(left: Vectors, right: Vectors, out: Vectors) -> Vectors:
-    """Write the product of (M, D) and (D, P) to (M, P) float32, and give it.
+def matmul_into(left: Vectors, right: Vectors, out: Vectors) -> Vectors:
+    """Write the product of (M, D) and (D, P) into (M, P) float32, and return it.
 
-    The columns of all three must follow each other in memory.
+    The columns of all three must be contiguous in memory.
     """
-    many = max(1, _SMALL // max(1, left.size))
-    whole = right.shape[1] // many * many
-    parts, places = (one[:, :whole].reshape(len(one), -1, many).swapaxes(0, 1) for one in (right, out))
-    np.matmul(left, parts, out=places)
-    np.matmul(left, right[:, whole:], out=out[:, whole:])
+    step = max(1, _ONE_THREAD_PRODUCT // max(1, left.size))
+    end = right.shape[1] // step * step
+    blocks, out_blocks = (matrix[:, :end].reshape(len(matrix), -1, step).swapaxes(0, 1) for matrix in (right, out))
+    np.matmul(left, blocks, out=out_blocks)
+    np.matmul(left, right[:, end:], out=out[:, end:])
     return out
 
 
-def batches(left: Vectors, right: Vectors) -> Vectors:
-    """Give the products of (b, M, D) and (b, D, P): (b, M, P) float32."""
-    found = np.empty((*left.shape[:2], right.shape[2]), np.float32)
-    many = max(1, _SMALL // max(1, left[0].size))
-    for start in range(0, right.shape[2], many):
-        some = slice(start, start + many)
-        np.matmul(left, right[:, :, some], out=found[:, :, some])
-    return found
+def batched_matmul(left: Vectors, right: Vectors) -> Vectors:
+    """Return the products of (b, M, D) and (b, D, P): (b, M, P) float32."""
+    product = np.empty((*left.shape[:2], right.shape[2]), np.float32)
+    step = max(1, _ONE_THREAD_PRODUCT // max(1, left[0].size))
+    for start in range(0, right.shape[2], step):
+        columns = slice(start, start + step)
+        np.matmul(left, right[:, :, columns], out=product[:, :, columns])
+    return product
 
 
-def taken(vectors: Vectors, rows: Rows, room: Vectors) -> Vectors:
-    """Copy rows to the front of (M, D) room that is used again and again, and give that part of it: (K, D) float32."""
-    here = room[: len(rows)]
-    if vectors.flags.c_contiguous and vectors.dtype == room.dtype:
-        return vectors.take(rows, axis=0, out=here, mode="clip")  # any other mode copies twice
-    here[:] = vectors[rows]  # of what is not contiguous `take` would copy everything
-    return here
+def gather_into(vectors: Vectors, rows: Rows, buffer: Vectors) -> Vectors:
+    """Copy K rows into the first rows of a reused (M, D) buffer, and return these: (K, D) float32."""
+    out = buffer[: len(rows)]
+    if vectors.flags.c_contiguous and vectors.dtype == buffer.dtype:
+        return vectors.take(rows, axis=0, out=out, mode="clip")  # any other mode copies twice
+    out[:] = vectors[rows]  # `take` would copy all of an array that is not contiguous
+    return out
 
 
-def _evenly(count: int, most: int) -> int:
-    """Say how many to take at a time, so that none of as few parts as possible is much smaller than the others."""
-    return -(-count // -(-count // most))
+def _even_size(count: int, max_size: int) -> int:
+    """Return a step of at most ``max_size`` that splits ``count`` into few parts of about equal size."""
+    return -(-count // -(-count // max_size))

@@ -109,10 +109,10 @@ def padded(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
     missing = k - rows.shape[1]
     if missing <= 0:
         return scores, rows
-    width = ((0, 0), (0, missing))
+    widths = ((0, 0), (0, missing))
     return (
-        np.pad(scores, width, constant_values=-np.inf),
-        np.pad(rows, width, constant_values=-1),
+        np.pad(scores, widths, constant_values=-np.inf),
+        np.pad(rows, widths, constant_values=-1),
     )
 
 
@@ -122,7 +122,7 @@ def ordered(scores: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def merged(one: tuple[Vectors, Rows], other: tuple[Vectors, Rows], k: int) -> tuple[Vectors, Rows]:
+def merged(left: tuple[Vectors, Rows], right: tuple[Vectors, Rows], k: int) -> tuple[Vectors, Rows]:
     """Merge the answers of two searches over different rows: the best k of both, equal scores in row order.
 
     (`faiss.merge_knn_results` gives equal scores in any order.)
@@ -132,6 +132,6 @@ def merged(one: tuple[Vectors, Rows], other: tuple[Vectors, Rows], k: int) -> tu
     >>> merged(left, right, 3)[1].tolist()
     [[3, 5, 0]]
     """
-    scores, rows = np.concatenate([one[0], other[0]], axis=1), np.concatenate([one[1], other[1]], axis=1)
+    scores, rows = np.concatenate([left[0], right[0]], axis=1), np.concatenate([left[1], right[1]], axis=1)
     scores, rows = ordered(scores, rows)
     return scores[:, :k], rows[:, :k]

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_choice, check_flag, check_number, check_whole
 
-LARGEST = 10_000_000
+MAX_EFFORT = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Effort:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST:
-                raise InputError(f"effort {name} is {value!r}, expected a whole number from 0 to {LARGEST}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_EFFORT:
+                raise InputError(f"effort {name} is {value!r}, expected a whole number from 0 to {MAX_EFFORT}")
 
     def to_json(self) -> dict[str, int]:
         """Give the fields that are in use."""
@@ -52,7 +52,7 @@ class Efforts:
         """The greatest of all in every field: enough for any kind that was measured."""
         if not self.kinds:
             return self.default
-        return Effort(*(max(getattr(one, each.name) for one in self.kinds.values()) for each in fields(Effort)))
+        return Effort(*(max(getattr(effort, spec.name) for effort in self.kinds.values()) for spec in fields(Effort)))
 
     def of(self, kind: str | None) -> Effort:
         """Give the effort for a kind of query; for none, or one that is unknown, the greatest of all."""
@@ -108,7 +108,7 @@ class IndexConfig:
     on_disk: bool = False
 
     def __post_init__(self) -> None:
-        check_number(self.min_recall, "min_recall", "give a number of more than 0 and at most 1", above=0, most=1)
+        check_number(self.min_recall, "min_recall", "give a number of more than 0 and at most 1", above=0, maximum=1)
         check_choice(self.kind, "the kind of index", get_args(IndexKind))
         for name in ("k", "m", "sample"):
             check_whole(getattr(self, name), name)
@@ -141,9 +141,9 @@ def parse_bytes(size: int | str) -> int:
     Raises:
         InputError: When it is not one, or less than one byte.
     """
-    found = _SIZE.fullmatch(str(size).strip()) if type(size) in (int, str) else None
-    wanted = float(found[1]) * UNITS[found[2].upper()] if found else 0.0
-    value = int(wanted) if wanted < 2**63 else 0
+    match = _SIZE.fullmatch(str(size).strip()) if type(size) in (int, str) else None
+    size_ = float(match[1]) * UNITS[match[2].upper()] if match else 0.0
+    value = int(size_) if size_ < 2**63 else 0
     if value < 1:
         raise InputError(f"{size!r} is no amount of memory; give bytes, or text such as '512M' or '2G'")
     return value

@@ -1,1 +1,1 @@
-"""What every part needs of the running process: checks of arguments, progress, threads, and no fork after a search."""
+"""Services for every part: checks of arguments, progress, safe text for terminals, threads."""

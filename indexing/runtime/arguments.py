@@ -1,6 +1,6 @@
-"""What callers hand in, checked at the door: each error names the parameter, the value and what was expected.
+"""Checks of arguments. Each error names the parameter, the value and what was expected.
 
-Every check gives the value back, as what the rest of the code goes on with.
+Every check returns the value in the type that the rest of the code uses.
 """
 
 import math
@@ -17,24 +17,24 @@ from indexing.errors import InputError, examples
 
 Kind = TypeVar("Kind")
 Call = TypeVar("Call")
-_MOST_SHOWN = 60
+_MAX_LENGTH = 60
 
 
 def shown(value: object) -> str:
-    """Show a value and its type, cut to a line.
+    """Show a value and its type, shortened to one line.
 
     >>> shown("x"), shown(None)
     ("'x' of type str", 'None of type NoneType')
     """
     try:
-        told = " ".join(repr(value).split())
+        text = " ".join(repr(value).split())
     except Exception:
         return f"of type {type(value).__name__}"
-    return f"{told[:_MOST_SHOWN]}{'…' if len(told) > _MOST_SHOWN else ''} of type {type(value).__name__}"
+    return f"{text[:_MAX_LENGTH]}{'…' if len(text) > _MAX_LENGTH else ''} of type {type(value).__name__}"
 
 
 def shown_number(value: object) -> str:
-    """Show what should be a number: one as it is, anything else as `shown` does.
+    """Show a number as it is, and any other value as `shown` does.
 
     >>> shown_number(-1), shown_number("many")
     ('-1', "'many' of type str")
@@ -42,25 +42,25 @@ def shown_number(value: object) -> str:
     return shown(value).removesuffix(f" of type {type(value).__name__}") if isinstance(value, Real) else shown(value)
 
 
-def check_kind(value: object, kind: type[Kind], name: str, way: str) -> Kind:
+def check_kind(value: object, kind: type[Kind], name: str, hint: str) -> Kind:
     """Check that a value is of a class.
 
     Args:
         value: What was given.
-        kind: What it must be; a protocol too, if it can be told at runtime.
-        name: Of the parameter.
-        way: What to give, in words.
+        kind: The class, or a protocol that is checked at run time.
+        name: Name of the parameter.
+        hint: What to give, in words.
 
     Raises:
         InputError: When it is of another.
     """
     if not isinstance(value, kind):
-        raise InputError(f"{name} is {shown(value)}; {way}")
+        raise InputError(f"{name} is {shown(value)}; {hint}")
     return value
 
 
 def check_path(value: object, name: str = "path") -> Path:
-    """Give where a file or folder is.
+    """Check a path, and return it as `Path`.
 
     Raises:
         InputError: When it is no path.
@@ -76,7 +76,7 @@ def check_path(value: object, name: str = "path") -> Path:
 
 
 def check_flag(value: object, name: str) -> bool:
-    """Give a switch: True or False, or 1 or 0.
+    """Check a flag (True, False, 1 or 0), and return it as bool.
 
     Raises:
         InputError: When it is anything else, as ``"no"``, which Python would take for True.
@@ -86,8 +86,8 @@ def check_flag(value: object, name: str) -> bool:
     return bool(value)
 
 
-def check_whole(value: object, name: str, least: int = 1) -> int:
-    """Give a whole number, of Python or numpy.
+def check_whole(value: object, name: str, minimum: int = 1) -> int:
+    """Check a whole number, of Python or numpy, and return it as int.
 
     Raises:
         InputError: When it is none, or too small.
@@ -95,46 +95,52 @@ def check_whole(value: object, name: str, least: int = 1) -> int:
     >>> check_whole(np.int64(3), "k")
     3
     """
-    if not is_whole(value, least):
-        raise InputError(f"{name} is {shown_number(value)}, expected a whole number of at least {least}")
+    if not is_whole(value, minimum):
+        raise InputError(f"{name} is {shown_number(value)}, expected a whole number of at least {minimum}")
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def check_number(
-    value: object, name: str, way: str, *, least: float = -math.inf, most: float = math.inf, above: float = -math.inf
+    value: object,
+    name: str,
+    hint: str,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
 ) -> float:
-    """Give a finite number.
+    """Check a finite number, and return it as float.
 
     Args:
         value: What was given.
-        name: Of the parameter.
-        way: What to give, in words.
-        least: The smallest that will do.
-        most: The largest.
-        above: What it must be more than.
+        name: Name of the parameter.
+        hint: What to give, in words.
+        minimum: The smallest value allowed.
+        maximum: The largest value allowed.
+        above: The value must be greater than this.
 
     Raises:
         InputError: When it is none, or out of bounds.
 
-    >>> check_number(1, "strength", "give a number from 0 to 1", least=0, most=1)
+    >>> check_number(1, "strength", "give a number from 0 to 1", minimum=0, maximum=1)
     1.0
     """
-    if not is_number(value, least, most) or not value > above:  # type: ignore[operator]
-        raise InputError(f"{name} is {shown_number(value)}; {way}")
+    if not is_number(value, minimum, maximum) or not value > above:  # type: ignore[operator]
+        raise InputError(f"{name} is {shown_number(value)}; {hint}")
     return float(value)  # type: ignore[arg-type]
 
 
-def is_whole(value: object, least: int = 1) -> bool:
+def is_whole(value: object, minimum: int = 1) -> bool:
     """Whether a value is a whole number, of Python or numpy, that is large enough."""
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_) and int(value) >= least
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_) and int(value) >= minimum
 
 
-def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
+def is_number(value: object, minimum: float = -math.inf, maximum: float = math.inf) -> bool:
     """Whether a value is a finite number within bounds."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
-        return math.isfinite(value) and least <= float(value) <= most
+        return math.isfinite(value) and minimum <= float(value) <= maximum
     except OverflowError:  # a whole number that no float holds
         return False
 
@@ -150,37 +156,37 @@ def check_limits(limits: object) -> None:
 
 
 def check_choice(value: object, name: str, choices: Iterable[Kind]) -> Kind:
-    """Give one of several texts.
+    """Check that a text is one of several choices.
 
     Raises:
         InputError: When it is none of them.
     """
-    known = list(choices)
-    if not isinstance(value, str) or value not in known:
-        told = f"{value!r:.60}" if isinstance(value, str) else shown(value)
-        raise InputError(f"{name} is {told}; give one of {', '.join(map(repr, known))}")
+    allowed = list(choices)
+    if not isinstance(value, str) or value not in allowed:
+        description = f"{value!r:.60}" if isinstance(value, str) else shown(value)
+        raise InputError(f"{name} is {description}; give one of {', '.join(map(repr, allowed))}")
     return value
 
 
-def plural(values: object, name: str) -> None:
-    """Refuse a single value where a list is meant, a mapping, whose values would be lost, and a set, without an order.
+def check_list(values: object, name: str) -> None:
+    """Check that values are a list: no single value, no mapping (its values would be lost), no set (it has no order).
 
     Raises:
-        InputError: When it is one.
+        InputError: When it is one of these.
     """
     if isinstance(values, str | bytes):
         raise InputError(f"{name} is the single value {values!r:.60}; give a list, even of one: [{values!r:.60}]")
-    if isinstance(values, Mapping | set | frozenset) or not _has_places(values):
+    if isinstance(values, Mapping | set | frozenset) or not _is_sequence(values):
         raise InputError(f"{name} is {shown(values)}, expected a list")
 
 
 def check_names(values: object, name: str, *, ordered: bool = True) -> list[str]:
-    """Give a list of texts.
+    """Check a list of texts, and return it.
 
     Args:
         values: What was given.
-        name: Of the parameter.
-        ordered: Their order tells something, so that a set will not do.
+        name: Name of the parameter.
+        ordered: Whether their order matters, so that a set is refused.
 
     Raises:
         InputError: When it is something else, or one of them is no text, with its position.
@@ -189,27 +195,27 @@ def check_names(values: object, name: str, *, ordered: bool = True) -> list[str]
     ['recall@10']
     """
     if ordered or not isinstance(values, set | frozenset):
-        plural(values, name)
-    found: list[Any] = list(values)  # type: ignore[call-overload]
-    for place, one in enumerate(found):
-        if not isinstance(one, str):
-            raise InputError(f"{name}[{place}] is {shown(one)}; give texts")
-    return found
+        check_list(values, name)
+    names: list[Any] = list(values)  # type: ignore[call-overload]
+    for position, name_ in enumerate(names):
+        if not isinstance(name_, str):
+            raise InputError(f"{name}[{position}] is {shown(name_)}; give texts")
+    return names
 
 
 def check_iterable(values: object, name: str) -> Iterable[Any]:
-    """Give what can be gone through.
+    """Check that values can be iterated over.
 
     Raises:
         InputError: When it is something else.
     """
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes) or _is_single(values):
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes) or _is_scalar(values):
         raise InputError(f"{name} is {shown(values)}; give a list, even of one")
     return values
 
 
 def check_call(value: Call, name: str) -> Call:
-    """Give what is called as work goes on, or None.
+    """Check a callback, or None.
 
     Raises:
         InputError: When it cannot be called.
@@ -219,32 +225,32 @@ def check_call(value: Call, name: str) -> Call:
     return value
 
 
-def check_mapping(value: object, name: str, like: str) -> Mapping[str, Any]:
-    """Give a mapping whose names are texts.
+def check_mapping(value: object, name: str, example: str) -> Mapping[str, Any]:
+    """Check a mapping whose keys are texts.
 
     Args:
         value: What was given.
-        name: Of the parameter.
-        like: An example of what to give.
+        name: Name of the parameter.
+        example: An example of what to give.
 
     Raises:
         InputError: When it is something else.
     """
     if not isinstance(value, Mapping):
-        raise InputError(f"{name} is {shown(value)}; give names and values, as {like}")
-    if strange := [one for one in value if not isinstance(one, str)]:
-        raise InputError(f"{name} names {examples(strange)}; give names as texts, as in {like}")
+        raise InputError(f"{name} is {shown(value)}; give names and values, as {example}")
+    if non_texts := [key for key in value if not isinstance(key, str)]:
+        raise InputError(f"{name} names {examples(non_texts)}; give names as texts, as in {example}")
     return value
 
 
-def check_array(value: object, name: str, kind: type[np.generic], way: str) -> NDArray[Any]:
-    """Give numbers as an array.
+def check_array(value: object, name: str, kind: type[np.generic], hint: str) -> NDArray[Any]:
+    """Check numbers, and return them as an array.
 
     Args:
         value: What was given: an array, or lists of numbers that are equally long.
-        kind: Of the numbers.
-        name: Of the parameter.
-        way: What to give, in words.
+        kind: Type of the numbers.
+        name: Name of the parameter.
+        hint: What to give, in words.
 
     Raises:
         InputError: When not everything in it is a number that ``kind`` holds.
@@ -253,19 +259,19 @@ def check_array(value: object, name: str, kind: type[np.generic], way: str) -> N
     dtype('float32')
     """
     try:
-        given = np.asarray(value)
-        fits = given.dtype.kind in ("iu" if issubclass(kind, np.integer) else "biuf") or not given.size
+        array = np.asarray(value)
+        fits = array.dtype.kind in ("iu" if issubclass(kind, np.integer) else "biuf") or not array.size
         if fits and not isinstance(value, str | bytes | Mapping):
-            with np.errstate(over="ignore"):  # what a smaller kind cannot hold becomes infinity
-                return given.astype(kind, copy=False)
+            with np.errstate(over="ignore"):  # a number too large for the type becomes infinity
+                return array.astype(kind, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} is {shown(value)}; {way} ({error})") from error
-    raise InputError(f"{name} is {shown(value)}; {way}")
+        raise InputError(f"{name} is {shown(value)}; {hint} ({error})") from error
+    raise InputError(f"{name} is {shown(value)}; {hint}")
 
 
-def _has_places(values: object) -> bool:
-    return isinstance(values, Sized) and isinstance(values, Iterable) and not _is_single(values)
+def _is_sequence(values: object) -> bool:
+    return isinstance(values, Sized) and isinstance(values, Iterable) and not _is_scalar(values)
 
 
-def _is_single(values: object) -> bool:
-    return getattr(values, "shape", None) == ()  # an array of one number looks like a list, and is none
+def _is_scalar(values: object) -> bool:
+    return getattr(values, "shape", None) == ()  # an array without dimensions has a length in name only

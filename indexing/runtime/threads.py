@@ -1,9 +1,9 @@
-"""How many threads compute, how they wait for each other, and an error instead of a deadlock after a fork.
+"""Number of threads, how they wait, and an error instead of a deadlock after a fork.
 
-As many compute as the process has cores: by its affinity, and by the quota of the control group of a container. They
-wait asleep, so that a busy machine is not kept busier by those who wait. torch and FAISS compute in pools of threads,
-which a fork does not take along: the child would wait for ever for threads that it has not got. A process that is
-forked before anything was computed is free to compute.
+There are as many threads as the process has cores, by its affinity and by the quota of its control group. They
+sleep while they wait, so that waiting costs a busy machine nothing. torch and FAISS compute in pools of threads,
+which a fork does not copy: the child would wait for ever for threads that it does not have. A process that is
+forked before anything was computed may compute.
 """
 
 import math
@@ -16,7 +16,7 @@ _state = {"computed": False, "forked": False}
 
 
 def about_to_compute(threads: int) -> None:
-    """Say that a pool of so many threads is about to be used; one thread alone needs no pool.
+    """Note that a pool of threads is about to be used. One thread alone needs no pool.
 
     Raises:
         ForkedProcessError: In a child of a process that has used one.
@@ -27,7 +27,7 @@ def about_to_compute(threads: int) -> None:
 
 
 def require_own_threads() -> None:
-    """Check that this process is none that was forked after its parent had computed.
+    """Check that this process was not forked after its parent had computed.
 
     Raises:
         ForkedProcessError: When it is.
@@ -35,7 +35,7 @@ def require_own_threads() -> None:
     if _state["forked"]:
         raise ForkedProcessError(
             "this process was forked after its parent had encoded or searched, and would wait for ever for threads "
-            "that it has not got; start it by spawn or forkserver (multiprocessing.get_context('spawn')), load in each "
+            "that it lacks; start it by spawn or forkserver (multiprocessing.get_context('spawn')), load in each "
             "process (without gunicorn's --preload), or set OMP_NUM_THREADS=1 before the parent starts"
         )
 
@@ -49,44 +49,43 @@ if hasattr(os, "register_at_fork"):  # only where processes fork
 
 
 WAITING = "OMP_WAIT_POLICY"
-SPINNING = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # who sets one of these has decided how threads wait
+SPINNING = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if one of these is set, the user has decided how threads wait
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores(cgroup: Path = CGROUP) -> int:
-    """Give how many cores this process may use: those of its affinity, within the quota of its control group.
+    """Return the number of cores this process may use: those of its affinity, within the quota of its control group.
 
-    A quota of one and a half cores counts as two. Where there is no quota, or none that can be read, it counts for
-    nothing.
+    A quota of one and a half cores counts as two. A quota that is missing or cannot be read is ignored.
 
     Args:
-        cgroup: Where control groups are told, of version 2 (``cpu.max``) or 1 (``cpu/cpu.cfs_quota_us``).
+        cgroup: Folder of the control group, of version 2 (``cpu.max``) or 1 (``cpu/cpu.cfs_quota_us``).
     """
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
-    return own if quota is None else max(1, min(own, math.ceil(quota)))
+    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Give the cores that a control group may use, in fractions, where there is a limit."""
+    """Return the quota of a control group in cores, a fraction; None without a limit."""
     try:
         if (file := cgroup / "cpu.max").is_file():
             limit, period = file.read_text().split()
         else:
             limit, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        most = int(limit) / int(period)  # "max" is no number, and version 1 says -1
+        quota = int(limit) / int(period)  # "max" is no number, and version 1 says -1
     except (OSError, ValueError, ZeroDivisionError):
         return None
-    return most if most > 0 else None
+    return quota if quota > 0 else None
 
 
 def wait_asleep() -> None:
-    """Let threads of libraries that are loaded from now on wait asleep, unless the environment says how they wait.
+    """Let threads of libraries loaded from now on sleep while they wait, unless the environment says otherwise.
 
-    By default a thread that waits for another spins. Where there are more threads than free cores it so takes the core
-    from the thread that it waits for: encoding took five times as long (`busy`). How many threads
-    there are stays as it is. OpenMP reads this when it is loaded, so that it has no effect once torch is.
+    By default a waiting thread spins. With more threads than free cores it takes the core from the thread that it waits
+    for: encoding took five times as long (`busy`). The number of threads stays the same. OpenMP reads this when it
+    is loaded, so it has no effect after torch is imported.
     """
     if not any(name in os.environ for name in (WAITING, *SPINNING)):
         os.environ[WAITING] = "PASSIVE"

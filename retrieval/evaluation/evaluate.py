@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, ShapeError, examples
-from indexing.runtime.arguments import check_kind, check_names, plural, shown
+from indexing.runtime.arguments import check_kind, check_list, check_names, shown
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.evaluation.beyond_accuracy import Beyond
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
@@ -172,7 +172,7 @@ def evaluate(
 
 def _check_relevant(relevant: Sequence[Collection[str]]) -> None:
     """Check that what is relevant is a collection of item_ids for each query."""
-    plural(relevant, "relevant")
+    check_list(relevant, "relevant")
     if text := [one for one in relevant if isinstance(one, str)]:
         raise InputError(f"relevant items are collections of item_ids, not text such as {examples(text)}")
     for query, ids in enumerate(relevant):

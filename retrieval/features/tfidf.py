@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays import Rows, Vectors, lengths_of, weighted
+from indexing.arrays import Rows, Vectors, lengths_of, weighted_sums
 from indexing.catalogue.arrow_values import python_values
 from retrieval.features.column_encoders import column_of
 
@@ -47,7 +47,7 @@ class Lines(NamedTuple):
         found = np.zeros((len(self.lengths), matrix.shape[1]), np.float32)
         for start in range(0, len(found), AT_ONCE):
             some = self.take(slice(start, start + AT_ONCE))
-            found[start : start + AT_ONCE] = weighted(some.values[None], matrix, some.places, some.lengths)[:, 0]
+            found[start : start + AT_ONCE] = weighted_sums(some.values[None], matrix, some.places, some.lengths)[:, 0]
         return found
 
     def dense(self) -> Vectors:

@@ -142,7 +142,7 @@ def _serving(told: dict[str, float], where: Path) -> dict[str, float]:
         for name, value in told.items():
             above = 0 if name.endswith("half_life") else -1
             check_number(
-                value, name, f"expected a number {'of more than 0' if above == 0 else 'from 0'}", least=0, above=above
+                value, name, f"expected a number {'of more than 0' if above == 0 else 'from 0'}", minimum=0, above=above
             )
     return told
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Vectors, ages
+from indexing.arrays import Vectors, steps_back
 
 EPSILON = 1e-5  # added to a variance
 
@@ -99,7 +99,7 @@ class Attention:
             levels: (V,), at which ``liked`` is given.
             lengths: (B,), of each history.
         """
-        read = ages(lengths) < self.longest
+        read = steps_back(lengths) < self.longest
         lengths = np.minimum(lengths, self.longest)
         ends = np.cumsum(lengths)
         *before, final = self.layers

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, together, unit, weighted
+from indexing.arrays import Mask, Rows, Vectors, history_batches, lengths_of, steps_back, unit, weighted_sums
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.item_features import FeatureMatrix
@@ -60,7 +60,7 @@ class Tower:
             levels: (V,), at which ``worth`` is given.
         """
         lengths = np.array([len(said)])
-        sums = weighted(self.counts(weights, levels, ages(lengths)), said, np.arange(len(said)), lengths)
+        sums = weighted_sums(self.counts(weights, levels, steps_back(lengths)), said, np.arange(len(said)), lengths)
         query: Vectors = self.queries(sums)[0]
         return query
 
@@ -158,10 +158,10 @@ class Behaviour:
             ShapeError: When weights and histories do not fit.
         """
         liked, lengths = self._liked(histories, weights), lengths_of(histories)
-        rows, back = np.concatenate([np.empty(0, np.int64), *histories]), ages(lengths)
+        rows, back = np.concatenate([np.empty(0, np.int64), *histories]), steps_back(lengths)
         told = np.concatenate([np.empty(0, np.float32), *liked])
         counts = np.concatenate([tower.counts(told, self.levels, back) for tower in self.towers])
-        sums = weighted(counts, self.said, rows, lengths)
+        sums = weighted_sums(counts, self.said, rows, lengths)
         directions, channel, column = [], 0, 0
         for tower in self.towers:
             channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
@@ -178,7 +178,7 @@ class Behaviour:
         made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         alone = replace(self.attention, share=1.0)
         liked, lengths = self._liked(histories, weights), lengths_of(histories)
-        for lines in together(lengths):
+        for lines in history_batches(lengths):
             said = self.said[np.concatenate([histories[line] for line in lines])]
             told = np.concatenate([liked[line] for line in lines])
             made[lines] = alone.queries(said, told, self.levels, lengths[lines])

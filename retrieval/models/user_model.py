@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, unit, weighted
+from indexing.arrays import Mask, Rows, Vectors, lengths_of, steps_back, unit, weighted_sums
 from indexing.errors import InputError
 from indexing.runtime.arguments import check_number, check_whole, shown
 
@@ -102,7 +102,10 @@ class UserModel:
         >>> UserModel(half_life=1).shares(np.array([2, 1]), [np.array([2, 3]), np.array([5])]).tolist()
         [0.25, 0.75, 1.0]
         """
-        line, counts = np.repeat(np.arange(len(lengths)), lengths), 0.5 ** (ages(lengths) / self.half_life)
+        line, counts = (
+            np.repeat(np.arange(len(lengths)), lengths),
+            0.5 ** (steps_back(lengths) / self.half_life),
+        )
         if liked is not None:
             likes = np.maximum(np.concatenate([np.empty(0), *liked]), 0)
             nothing = np.bincount(line, likes, minlength=len(lengths)) == 0
@@ -132,7 +135,7 @@ class UserModel:
         lengths = lengths_of(read)
         shares = self.shares(lengths, None if liked is None else [one[-self.longest :] for one in liked])
         rows = np.concatenate([np.empty(0, np.int64), *read])
-        tastes = weighted(shares[None], vectors, rows, lengths)[:, 0]
+        tastes = weighted_sums(shares[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.
         return np.where(centred.any(axis=1, keepdims=True), centred, unit(tastes))

@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of, means, products, weighted
+from indexing.arrays import (
+    Mask,
+    Rows,
+    Vectors,
+    lengths_of,
+    row_products,
+    segment_means,
+    steps_back,
+    weighted_sums,
+)
 from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
@@ -53,8 +62,8 @@ def tastes(asked: UserBatch, usual: float, *, in_order: bool = True) -> Told:
     rows = np.concatenate([np.empty(0, np.int64), *(one[-READ:] for one in asked.histories)])
     told = np.concatenate([np.empty(0, np.float32), *(one[-READ:] for one in asked.weights)])
     lengths = np.minimum(lengths_of(asked.histories), READ)
-    back = ages(lengths) if in_order else np.zeros(len(rows), np.int64)
-    usually = np.where(lengths == 1, usual, means(told, lengths))
+    back = steps_back(lengths) if in_order else np.zeros(len(rows), np.int64)
+    usually = np.where(lengths == 1, usual, segment_means(told, lengths))
     recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)
     counts = np.stack([recent * told, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), back == 0])
     return Told(rows, counts.astype(np.float32), lengths)
@@ -68,9 +77,9 @@ def compared(vectors: Vectors, told: Told, rows: Rows) -> Vectors:
         told: Of B users.
         rows: (B, K) int64, their candidates.
     """
-    found = weighted(told.counts, vectors, told.rows, told.lengths)
+    found = weighted_sums(told.counts, vectors, told.rows, told.lengths)
     lengths = np.sqrt(np.vecdot(found, found))[..., None]
-    cosines = products(vectors, found, rows)
+    cosines = row_products(vectors, found, rows)
     cosines /= np.where(lengths > 1e-9, lengths, np.inf)
     return cosines.swapaxes(0, 1)
 
@@ -321,6 +330,6 @@ def _of_users(asked: UserBatch) -> Vectors:
     """Give what is the same for all candidates of a user: (B, 3)."""
     lengths = lengths_of(asked.weights)
     weights = np.concatenate([np.empty(0), *asked.weights])
-    mean = means(weights, lengths)
-    variance = means((weights - np.repeat(mean, lengths)) ** 2, lengths)
+    mean = segment_means(weights, lengths)
+    variance = segment_means((weights - np.repeat(mean, lengths)) ** 2, lengths)
     return np.stack([np.log1p(lengths), mean, np.sqrt(variance)], axis=1).astype(np.float32)

@@ -19,7 +19,7 @@ from indexing.media.audio import Sound, read_sound
 from indexing.media.decode import Task, Unusable
 from indexing.media.files import Kind, UnusableFile, named
 from indexing.media.images import read_picture
-from indexing.runtime.arguments import check_array, check_names, is_whole, plural, shown, shown_number
+from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import each_once
 from retrieval.interactions.histories import History, histories, least_liked
@@ -36,7 +36,7 @@ def worded(texts: Sequence[str]) -> None:
     Raises:
         InputError: When one is not, with its position.
     """
-    plural(texts, "texts")
+    check_list(texts, "texts")
     checked_texts(texts)
     for place, text in enumerate(texts):
         if not any(character.isprintable() and not character.isspace() for character in text):
@@ -49,7 +49,7 @@ def past_rows(histories: Sequence[Rows], items: int) -> None:
     Raises:
         InputError: When they are something else, with the position.
     """
-    plural(histories, "histories")
+    check_list(histories, "histories")
     if all(isinstance(one, np.ndarray) and one.ndim == 1 and one.dtype == np.int64 for one in histories):
         together = np.concatenate([np.empty(0, np.int64), *histories])  # all at once, as they mostly are right
         if not together.size or 0 <= together.min() <= together.max() < items:
@@ -68,9 +68,9 @@ def weighed(weights: object, histories: Sequence[Sequence[str]]) -> None:
     """
     if weights is None:
         return
-    plural(weights, "weights")
+    check_list(weights, "weights")
     for user, one in enumerate(weights):  # type: ignore[var-annotated, arg-type]
-        plural(one, f"weights[{user}]")
+        check_list(one, f"weights[{user}]")
         try:
             np.asarray(one, np.float32)
         except (TypeError, ValueError, OverflowError) as error:
@@ -200,9 +200,9 @@ class UserHistories:
             ShapeError: When weights and histories do not fit.
         """
         names = tuple(check_names(user_ids, "user_ids"))
-        plural(given, "histories")
+        check_list(given, "histories")
         for user, history in enumerate(given):
-            plural(history, f"histories[{user}]")
+            check_list(history, f"histories[{user}]")
         weighed(weights, given)
         found = [items.rows(history) for history in given]
         rows, told = each_once(found, None if weights is None else finite_weights(weights, found))
@@ -245,7 +245,7 @@ class UserHistories:
         if times is None:
             return self
         if isinstance(times, Sequence | np.ndarray):
-            plural(times, "times")
+            check_list(times, "times")
             given = list(times)
         else:
             given = [times] * len(self.rows)

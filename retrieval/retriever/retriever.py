@@ -13,7 +13,7 @@ from indexing.errors import InputError
 from indexing.index import VectorIndex
 from indexing.index.base import check_k
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_number, check_whole, plural
+from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_list, check_number, check_whole
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
 from retrieval.models.profile_model import Given
@@ -107,7 +107,7 @@ class Retriever:
         Raises:
             InputError: When a picture cannot be read.
         """
-        plural(images, "images")
+        check_list(images, "images")
         require(self.encoder, Modality.IMAGE)
         opened = open_pictures(images, self.encoder)
         return self.state.search_content(self.encoder.encode_images(opened), k, where, kind="image")
@@ -121,7 +121,7 @@ class Retriever:
             EncoderError: When the bundle's encoder hears nothing.
             InputError: When a sound cannot be read.
         """
-        plural(sounds, "sounds")
+        check_list(sounds, "sounds")
         encoder = with_audio(self.encoder)
         heard = open_sounds(sounds, encoder)
         return self.state.search_content(encoder.encode_audio(heard), k, where, kind="audio")
@@ -161,7 +161,7 @@ class Retriever:
         Raises:
             UnknownItemError: When an id is not in the bundle.
         """
-        plural(item_ids, "item_ids")
+        check_list(item_ids, "item_ids")
         rows = self.items.rows(item_ids)
         found = self.state.search_content(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
         return replace(found, query_ids=tuple(item_ids))
@@ -319,7 +319,7 @@ class Retriever:
         """
         candidates = self.state.here(candidates)
         if not isinstance(rules, Rules):
-            plural(rules, "rules")
+            check_list(rules, "rules")
             rules = Rules(tuple(rules))
         ruled = rules.apply(candidates, self.bundle.attributes)
         return ruled if k is None else cast(Ruled, ruled.top(k))

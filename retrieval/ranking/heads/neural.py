@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Vectors, multiplied
+from indexing.arrays import Vectors, matmul_into
 from retrieval.ranking.heads.base import HeadKind
 
 BLOCK = 3072  # candidates at once: long runs of each feature are read fastest, more would not stay in the cache
@@ -59,7 +59,7 @@ class NeuralHead:
         standard = np.subtract(columns, self.mean[:, None], out=x[:-1])
         standard *= self._unscale
         np.clip(standard, -FAR, FAR, out=standard)
-        bent = multiplied(self._first, x, hidden)[:-1]
+        bent = matmul_into(self._first, x, hidden)[:-1]
         np.maximum(bent, 0, out=bent)
         np.matmul(self._second, hidden, out=scores)
 

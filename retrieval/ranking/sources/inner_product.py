@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Rows, Vectors, products
+from indexing.arrays import Rows, Vectors, row_products
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.sources.base import TrainingLog, UserBatch
@@ -82,7 +82,7 @@ def scored(sources: Sequence[SpaceSource], asked: UserBatch, rows: Rows) -> Vect
     for place, source in enumerate(wide):
         queries[:, place, source.part] = source.queries(asked)
     found = np.empty((len(asked), len(sources), rows.shape[1]), np.float32)
-    found[:, [source.column is None for source in sources]] = products(vectors, queries, rows)
+    found[:, [source.column is None for source in sources]] = row_products(vectors, queries, rows)
     for place, source in enumerate(sources):
         if source.column is not None:
             found[:, place] = source.queries(asked) * source.column.take(rows)

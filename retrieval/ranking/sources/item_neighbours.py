@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors, ages, lengths_of
+from indexing.arrays import Mask, Rows, Vectors, lengths_of, steps_back
 from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
 
 Doubles = NDArray[np.float64]
@@ -87,7 +87,7 @@ class Neighbours:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
         lengths = lengths_of(asked.histories)
         counts: Doubles = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
-        counts *= 0.5 ** (ages(lengths) / self.half_life)
+        counts *= 0.5 ** (steps_back(lengths) / self.half_life)
         return counts
 
     def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Neighbours":

@@ -116,15 +116,15 @@ def shares(work: Callable[[], object]) -> dict[str, float]:
 
         return call
 
-    matmul, taken = np.matmul, arrays.taken
+    matmul, taken = np.matmul, arrays.gather_into
     np.matmul = timed("products", matmul)
-    arrays.taken = timed("copying rows", taken)
+    arrays.gather_into = timed("copying rows", taken)
     start = time.process_time()
     try:
         work()
     finally:
         whole = time.process_time() - start
-        np.matmul, arrays.taken = matmul, taken
+        np.matmul, arrays.gather_into = matmul, taken
     return {name: round(seconds / whole, 3) for name, seconds in spent.items()}
 
 
@@ -148,7 +148,7 @@ def first_layer(head: NeuralHead, features: Vectors, rows: Any) -> dict[str, Any
     def whole() -> None:
         for start in range(0, x.shape[1], block):
             part = x[:, start : start + block]
-            arrays.multiplied(head.w1.T, part, room[:, : part.shape[1]])
+            arrays.matmul_into(head.w1.T, part, room[:, : part.shape[1]])
 
     def looked_up() -> None:
         for start in range(0, x.shape[1], block):

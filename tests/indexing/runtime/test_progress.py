@@ -61,7 +61,7 @@ def test_long_and_hostile_labels_leave_room(screen: io.StringIO, label: str) -> 
 def test_without_a_terminal_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(indexing.runtime.progress, "EVERY", 0.05)
+    monkeypatch.setattr(indexing.runtime.progress, "SECONDS_BETWEEN_LINES", 0.05)
     with progress("encoding \x1b[2J", 1000, "items") as told:
         told.advance(250, more="read 0 s")
         time.sleep(0.3)
@@ -82,8 +82,8 @@ def test_what_is_soon_done_says_nothing(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_line_says_what_is_known() -> None:
     begun = time.monotonic() - 100
-    assert Work("fitting", began=begun).line() == "fitting: 1 min 40 s so far"
-    assert Work("reading", None, "rows", 1500, began=begun).line() == "reading: 1,500 rows, 1 min 40 s so far"
+    assert Work("fitting", started=begun).line() == "fitting: 1 min 40 s so far"
+    assert Work("reading", None, "rows", 1500, started=begun).line() == "reading: 1,500 rows, 1 min 40 s so far"
     known = Work("tuning", 50, "trials", 20, "best 0.2", begun).line()
     assert known == "tuning: 20 of 50 trials, 1 min 40 s so far, about 2 min 30 s left, best 0.2"
     assert [duration(seconds) for seconds in (0.4, 59, 60, 3599, 86_400)] == [

@@ -95,7 +95,7 @@ def test_a_query_does_not_depend_on_who_else_is_asked_for(monkeypatch: pytest.Mo
     alone = np.concatenate([block.queries([rows], [one]) for rows, one in zip(histories, weights, strict=True)])
     np.testing.assert_array_equal(alone[[1, 4]], np.eye(8, dtype=np.float32)[[7, 7]])  # nothing but popularity
     for at_once in (1, 5, 1000):
-        monkeypatch.setattr("indexing.arrays.AT_ONCE", at_once)
+        monkeypatch.setattr("indexing.arrays.ITEMS_PER_BATCH", at_once)
         np.testing.assert_allclose(block.queries(histories, weights), alone, atol=1e-5)
 
 

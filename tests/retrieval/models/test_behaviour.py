@@ -171,6 +171,6 @@ def test_many_histories_at_once_are_each_by_itself(monkeypatch: pytest.MonkeyPat
     alone = np.concatenate([block.queries([rows], [one]) for rows, one in zip(histories, weights, strict=True)])
     np.testing.assert_array_equal(alone[[1, 4, 5]], np.eye(8, dtype=np.float32)[[7, 7, 7]])
     for at_once in (1, 5, 10, 1000):
-        monkeypatch.setattr("indexing.arrays.AT_ONCE", at_once)
+        monkeypatch.setattr("indexing.arrays.ITEMS_PER_BATCH", at_once)
         np.testing.assert_allclose(block.queries(histories, weights), alone, rtol=1e-6, atol=1e-7)
     assert block.queries([]).shape == (0, 8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexing import arrays as computing
-from indexing.arrays import Rows, Vectors, multiplied, products, weighted
+from indexing.arrays import Rows, Vectors, matmul_into, row_products, weighted_sums
 from retrieval.candidates import Candidates
 from retrieval.ranking import second_stage
 from retrieval.ranking.features import READ, StageFeatures
@@ -137,26 +137,26 @@ def test_products_by_row_are_inner_products(monkeypatch: pytest.MonkeyPatch, dim
     for table in (vectors[:, :dim].copy(), vectors[:, 1 : dim + 1]):  # together in memory, and not
         expected = np.einsum("bsd,bkd->bsk", queries.astype(np.float64), table[rows])
         for small in (2**18, 2 * dim * 7):  # all rows at once, and seven at a time
-            monkeypatch.setattr(computing, "_SMALL", small)
-            np.testing.assert_allclose(products(table, queries, rows), expected, rtol=1e-4, atol=1e-4)
+            monkeypatch.setattr(computing, "_ONE_THREAD_PRODUCT", small)
+            np.testing.assert_allclose(row_products(table, queries, rows), expected, rtol=1e-4, atol=1e-4)
             right = np.ascontiguousarray(table.T)
-            product = multiplied(queries[0], right, np.empty((2, 50), np.float32))
+            product = matmul_into(queries[0], right, np.empty((2, 50), np.float32))
             np.testing.assert_allclose(product, queries[0].astype(np.float64) @ table.T, rtol=1e-4, atol=1e-4)
-    assert products(vectors[:, :dim], queries[:0], rows[:0]).shape == (0, 2, 20)
-    assert not products(vectors[:, :0], queries[:, :, :0], rows).any()
+    assert row_products(vectors[:, :dim], queries[:0], rows[:0]).shape == (0, 2, 20)
+    assert not row_products(vectors[:, :0], queries[:, :, :0], rows).any()
 
 
 @pytest.mark.parametrize("room", [1, 60, 2**18], ids=["one by one", "some", "all"])
 def test_weighted_sums_are_those_of_each_part(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr("indexing.arrays.ROOM", room)
+    monkeypatch.setattr("indexing.arrays.BUFFER_SIZE", room)
     rng = np.random.default_rng(0)
     lengths = np.array([3, 0, 7, 1, 1, 0, 12, 3])
     ends, rows = np.cumsum(lengths), rng.integers(0, 30, lengths.sum())
     for sums, dim in ((1, 5), (4, 9), (2, 0)):
         counts = rng.normal(size=(sums, lengths.sum())).astype(np.float32)
         vectors = rng.normal(size=(30, dim + 2)).astype(np.float32)[:, 1 : dim + 1]
-        found = weighted(counts, vectors, rows, lengths)
+        found = weighted_sums(counts, vectors, rows, lengths)
         for line, (start, end) in enumerate(zip(ends - lengths, ends, strict=True)):
             expected = counts[:, start:end].astype(np.float64) @ vectors[rows[start:end]]
             np.testing.assert_allclose(found[line], expected, rtol=1e-4, atol=1e-5)
-    assert weighted(counts[:, :0], vectors, rows[:0], lengths[:0]).shape == (0, 2, 0)
+    assert weighted_sums(counts[:, :0], vectors, rows[:0], lengths[:0]).shape == (0, 2, 0)
