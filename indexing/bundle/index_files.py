@@ -11,12 +11,12 @@ from indexing.bundle.generation import INDEX, PROMISE
 from indexing.bundle.publish import Content
 from indexing.filesystem import fsops
 from indexing.index import IndexConfig, Queries, VectorIndex, build_index
-from indexing.index.tuning.recall import Asked, Promise
+from indexing.index.tuning.recall import HeldOutQueries, Promise
 from indexing.store.collect import ModalityVectors
 
 
 def indexed(
-    frozen: ModalityVectors, vectors: Vectors, config: IndexConfig, work: Path, queries: Asked | None = None
+    frozen: ModalityVectors, vectors: Vectors, config: IndexConfig, work: Path, queries: HeldOutQueries | None = None
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
 

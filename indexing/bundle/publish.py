@@ -30,7 +30,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import unread, writing
-from indexing.index.tuning.recall import Asked
+from indexing.index.tuning.recall import HeldOutQueries
 from indexing.store.collect import ModalityVectors
 
 KEPT_GENERATIONS = 3
@@ -223,7 +223,7 @@ class Carried:
     """
 
     vectors: Vectors
-    queries: Asked
+    queries: HeldOutQueries
     files: Mapping[str, bytes]
     told: Mapping[str, Any]
     features: tuple[str, ...]

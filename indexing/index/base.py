@@ -122,6 +122,11 @@ def ordered(scores: Vectors, rows: Rows) -> tuple[Vectors, Rows]:
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
+def no_answers(queries: int) -> tuple[Vectors, Rows]:
+    """Return answers without any row, to merge others into."""
+    return np.empty((queries, 0), np.float32), np.empty((queries, 0), np.int64)
+
+
 def merged(left: tuple[Vectors, Rows], right: tuple[Vectors, Rows], k: int) -> tuple[Vectors, Rows]:
     """Merge the answers of two searches over different rows: the best k of both, equal scores in row order.
 

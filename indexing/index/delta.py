@@ -17,7 +17,7 @@ from indexing.index.base import VectorIndex, check_search, merged, padded
 if TYPE_CHECKING:  # FAISS is loaded only by those who have codes
     from indexing.index.delta_codes import CodedRows
 
-Found = tuple[Vectors, Rows] | None
+Answer = tuple[Vectors, Rows] | None
 """Scores and rows of a part, or None where there is no such part."""
 
 
@@ -35,16 +35,16 @@ class DeltaIndex:
 
     def __init__(self, base: VectorIndex, added: Vectors, alive: Mask, coded: "CodedRows | None" = None) -> None:
         self._base, self._alive = base, alive
-        self._gone = len(base) - int(np.count_nonzero(alive[: len(base)]))
-        self._coded, self._first, self._stop = coded, len(base), len(base)
-        self._coded_gone = False
+        self._num_deleted = len(base) - int(np.count_nonzero(alive[: len(base)]))
+        self._coded, self._coded_start, self._coded_stop = coded, len(base), len(base)
+        self._coded_deleted = False
         if coded is not None:
-            self._first, self._stop = coded.codes.start, coded.codes.stop
-            self._coded_gone = not alive[self._first : self._stop].all()
-        self._rows = self._stop + np.flatnonzero(alive[self._stop :])
-        tail = added[self._stop - len(base) :]
-        living = tail if len(self._rows) == len(tail) else added[self._rows - len(base)]
-        self._added = FlatIndex(living) if len(living) else None
+            self._coded_start, self._coded_stop = coded.codes.start, coded.codes.stop
+            self._coded_deleted = not alive[self._coded_start : self._coded_stop].all()
+        self._tail_rows = self._coded_stop + np.flatnonzero(alive[self._coded_stop :])
+        tail = added[self._coded_stop - len(base) :]
+        live_vectors = tail if len(self._tail_rows) == len(tail) else added[self._tail_rows - len(base)]
+        self._tail = FlatIndex(live_vectors) if len(live_vectors) else None
 
     @property
     def dim(self) -> int:
@@ -60,48 +60,50 @@ class DeltaIndex:
         """Find the best k living rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
         allow = None if allow is None else self._alive & allow
-        found = [search(queries, k, allow, kind) for search in (self._in_base, self._in_codes, self._in_tail)]
-        return padded(*reduce(lambda one, other: merged(one, other, k), (each for each in found if each)), k)
+        answers = [
+            search(queries, k, allow, kind) for search in (self._search_base, self._search_codes, self._search_tail)
+        ]
+        return padded(*reduce(lambda left, right: merged(left, right, k), (answer for answer in answers if answer)), k)
 
-    def _in_base(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+    def _search_base(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Answer:
         """Find the best k rows of the base, unless all of them have codes."""
-        if self._first < len(self._base):
+        if self._coded_start < len(self._base):
             return None
         if allow is None:
-            return self._indexed(queries, k, kind)
+            return self._search_live_base(queries, k, kind)
         return self._base.search(queries, k, allow[: len(self._base)], kind)
 
-    def _in_codes(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+    def _search_codes(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Answer:
         """Find the best k rows of those that have codes."""
         if self._coded is None:
             return None
-        if allow is None and self._coded_gone:
+        if allow is None and self._coded_deleted:
             allow = self._alive
-        among = None if allow is None else allow[self._first : self._stop]
-        scores, rows = self._coded.search(queries, k, among, kind)
-        return scores, np.where(rows >= 0, rows + self._first, -1)
+        coded_allow = None if allow is None else allow[self._coded_start : self._coded_stop]
+        scores, rows = self._coded.search(queries, k, coded_allow, kind)
+        return scores, np.where(rows >= 0, rows + self._coded_start, -1)
 
-    def _in_tail(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Found:
+    def _search_tail(self, queries: Vectors, k: int, allow: Mask | None, kind: str | None) -> Answer:
         """Find the best k rows of the last, by a scan."""
-        if self._added is None:
+        if self._tail is None:
             return None
-        among = None if allow is None else allow[self._rows]
-        scores, rows = self._added.search(queries, min(k, len(self._added)), among, kind)
-        return scores, np.where(rows >= 0, self._rows[rows], -1)
+        tail_allow = None if allow is None else allow[self._tail_rows]
+        scores, rows = self._tail.search(queries, min(k, len(self._tail)), tail_allow, kind)
+        return scores, np.where(rows >= 0, self._tail_rows[rows], -1)
 
-    def _indexed(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
+    def _search_live_base(self, queries: Vectors, k: int, kind: str | None) -> tuple[Vectors, Rows]:
         """Find the best k living rows of the base: some more are asked for, which costs less than a filter."""
-        first, gone = len(self._base), self._gone
-        scores, rows = self._base.search(queries, k + min(gone, k), kind=kind)
-        if not gone:
+        base_rows, num_deleted = len(self._base), self._num_deleted
+        scores, rows = self._base.search(queries, k + min(num_deleted, k), kind=kind)
+        if not num_deleted:
             return scores, rows
-        dead = (rows < 0) | ~self._alive[rows]
-        order = np.argsort(dead, axis=1, kind="stable")[:, :k]
-        scores = np.take_along_axis(np.where(dead, -np.inf, scores), order, axis=1)
-        rows = np.take_along_axis(np.where(dead, -1, rows), order, axis=1)
+        deleted = (rows < 0) | ~self._alive[rows]
+        order = np.argsort(deleted, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(np.where(deleted, -np.inf, scores), order, axis=1)
+        rows = np.take_along_axis(np.where(deleted, -1, rows), order, axis=1)
         short = (rows < 0).any(axis=1)
         if short.any():
-            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:first], kind)
+            scores[short], rows[short] = self._base.search(queries[short], k, self._alive[:base_rows], kind)
         return scores, rows
 
     def save(self, path: Path) -> str:

@@ -35,17 +35,19 @@ def retrieve(
         Scores (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
     """
     k = min(check_k(k), len(index))
-    excluded = _pairs(exclude, len(index))
-    room = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
-    scores, rows = index.search(queries, k + room, allow, kind)
+    excluded = _excluded_keys(exclude, len(index))
+    num_excluded = int(np.bincount(excluded // len(index)).max(initial=0)) if len(excluded) else 0
+    scores, rows = index.search(queries, k + num_excluded, allow, kind)
     check_scores(scores, rows)
-    if room:
-        asked = np.where(rows >= 0, rows + len(index) * np.arange(len(rows))[:, None], -1)
-        place = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
-        gone = excluded[place] == asked
-        order = np.argsort(gone, axis=1, kind="stable")
-        scores = np.take_along_axis(np.where(gone, -np.inf, scores), order, axis=1).astype(np.float32, copy=False)
-        rows = np.take_along_axis(np.where(gone, -1, rows), order, axis=1)
+    if num_excluded:
+        keys = np.where(rows >= 0, rows + len(index) * np.arange(len(rows))[:, None], -1)
+        position = np.minimum(np.searchsorted(excluded, keys), len(excluded) - 1)
+        excluded_here = excluded[position] == keys
+        order = np.argsort(excluded_here, axis=1, kind="stable")
+        scores = np.take_along_axis(np.where(excluded_here, -np.inf, scores), order, axis=1).astype(
+            np.float32, copy=False
+        )
+        rows = np.take_along_axis(np.where(excluded_here, -1, rows), order, axis=1)
     return scores[:, :k], rows[:, :k]
 
 
@@ -62,11 +64,11 @@ def check_scores(scores: Vectors, rows: Rows) -> None:
         )
 
 
-def _pairs(exclude: Sequence[Rows], count: int) -> Rows:
+def _excluded_keys(exclude: Sequence[Rows], count: int) -> Rows:
     """Give each line's excluded rows, of so many there are, as numbers ``line * count + row``, rising, each once."""
-    lines = np.repeat(np.arange(len(exclude)), list(map(len, exclude)))
+    query_rows = np.repeat(np.arange(len(exclude)), list(map(len, exclude)))
     rows = np.concatenate([np.empty(0, np.int64), *exclude]).astype(np.int64)
-    pairs: Rows = np.unique(lines * count + rows)
+    pairs: Rows = np.unique(query_rows * count + rows)
     return pairs
 
 
@@ -80,10 +82,10 @@ def retrieve_tastes(
     kind: str | None = None,
 ) -> tuple[Vectors, Rows]:
     """Search for users as `retrieve` does; the list of one without any taste, whose query is zero, is empty."""
-    nothing: Mask = np.logical_not(queries.any(axis=1, keepdims=True))
-    if not nothing.any():
+    no_taste: Mask = np.logical_not(queries.any(axis=1, keepdims=True))
+    if not no_taste.any():
         return retrieve(index, queries, k, exclude=exclude, allow=allow, kind=kind)
     scores, rows = retrieve(
-        index, np.where(nothing, np.float32(1), queries), k, exclude=exclude, allow=allow, kind=kind
+        index, np.where(no_taste, np.float32(1), queries), k, exclude=exclude, allow=allow, kind=kind
     )
-    return np.where(nothing, np.float32(-np.inf), scores), np.where(nothing, -1, rows)
+    return np.where(no_taste, np.float32(-np.inf), scores), np.where(no_taste, -1, rows)

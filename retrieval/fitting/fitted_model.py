@@ -153,7 +153,10 @@ def check_index_memory(bundle: Bundle, behaviour: BehaviourConfig | None) -> Non
     """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
     config = bundle.manifest.index_config()
     if config.kind == "sharded" and behaviour is not None:
-        from indexing.index.backends.build_sharded import MEMORY, Plan  # FAISS is loaded only by those who build
+        from indexing.index.backends.build_sharded import (  # FAISS is loaded only by those who build
+            DEFAULT_MEMORY,
+            Plan,
+        )
 
         dim = bundle.manifest.encoder.dim + behaviour.width
-        Plan.within(parse_bytes(config.max_memory or MEMORY), dim, on_disk=config.on_disk)
+        Plan.within(parse_bytes(config.max_memory or DEFAULT_MEMORY), dim, on_disk=config.on_disk)

@@ -66,7 +66,7 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     with read_as(f"the promise of {bundle.folder}", WAY_OUT):
         recall = promise.measure(bundle.index, vectors)
     below += [
-        f"recall of {kind} is {now:.3f} on {len(promise.asked[kind].queries)} stored queries, "
+        f"recall of {kind} is {now:.3f} on {len(promise.ground_truth[kind].queries)} stored queries, "
         f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
         for kind, now in recall.items()
         if now < min(target, promise.recall[kind]) - SLACK

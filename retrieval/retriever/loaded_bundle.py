@@ -100,7 +100,7 @@ class LoadedBundle:
             bundle.index,
             self.indexed,
             bundle.manifest.index_config(),
-            lambda: {kind: one.queries for kind, one in promise_of(bundle).asked.items()},
+            lambda: {kind: one.queries for kind, one in promise_of(bundle).ground_truth.items()},
             known,
         )
 

@@ -145,7 +145,7 @@ def test_bytes_are_those_of_the_file_and_foreseen(family: Family, vectors: Vecto
     index = family.build(many, 16)
     assert isinstance(index, FaissIndex | IvfIndex)
     assert index.nbytes == pytest.approx(len(index.to_bytes()), rel=0.03)
-    assert family.foreseen_bytes(len(many), DIM, 16) == pytest.approx(index.nbytes, rel=0.06)
+    assert family.estimated_bytes(len(many), DIM, 16) == pytest.approx(index.nbytes, rel=0.06)
 
 
 def test_vectors_come_back(family: Family, index: TunableIndex, vectors: Vectors) -> None:

@@ -19,7 +19,7 @@ from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import COMPACTING, Content, prepare, take_over, work_folder
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
-from indexing.index.tuning.recall import Asked
+from indexing.index.tuning.recall import HeldOutQueries
 from indexing.runtime.arguments import check_path
 from indexing.store.collect import SHARD_ROWS
 from indexing.store.store import parquet_bytes, shard_name
@@ -32,7 +32,7 @@ class Learned(Protocol):
         """Give what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
         ...
 
-    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> Asked:
+    def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> HeldOutQueries:
         """Give held-out queries for an index over the living rows of a bundle, (N, E) float32."""
         ...
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from indexing.arrays import Vectors, check_vectors
 from indexing.errors import InputError
-from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, rotating, write_faiss
-from indexing.index.backends.ivf import LISTS_PER_ROOT, POINTS_PER_LIST, TRAINED_ON, IvfIndex
+from indexing.index.backends.faiss_base import faiss_bytes, random_rotation, with_rotation, write_faiss
+from indexing.index.backends.ivf import LISTS_PER_SQRT, MAX_TRAINING_ROWS, POINTS_PER_LIST, IvfIndex
 from indexing.index.backends.sharded import ShardedIndex, clear, shard_path
 from indexing.index.config import Effort, parse_bytes
 
@@ -24,13 +24,13 @@ Blocks = Callable[[], Iterable[Vectors]]
 
 # Shares of the memory. The sample exists three times while it is trained on, a block four times while it is coded.
 SAMPLE_SHARE, SHARD_SHARE, BLOCK_SHARE = 1 / 4, 1 / 2, 1 / 32
-FEWEST_ROWS = 2_000
-MEMORY = "2G"
+MIN_ROWS = 2_000
+DEFAULT_MEMORY = "2G"
 # Finds .95 of the best ten for text queries among 25,000 to 200,000 vectors (scripts/benchmarks/index/sharded.py).
-EFFORT = Effort(lists=128, candidates=200)
+DEFAULT_EFFORT = Effort(lists=128, candidates=200)
 # Codes of a byte have 16 times the centroids of half a byte: trained as FAISS does they would take most of a build.
-BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS = 64, 10
-BYTE_CODE_POINTS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few
+MAX_BYTE_CODE_POINTS, BYTE_CODE_ROUNDS = 64, 10
+MIN_BYTE_CODE_ROWS = 39 * 256  # below which FAISS warns that a code of one byte is trained on too few
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class Plan:
         Raises:
             InputError: When that is too little for any index.
         """
-        even = dim + dim % 2
-        entry = 2 * even + 8 + (_code_size(even) if on_disk else even // 4)
+        even_dim = dim + dim % 2
+        entry = 2 * even_dim + 8 + (_code_size(even_dim) if on_disk else even_dim // 4)
         plan = cls(
-            sample=min(TRAINED_ON, int(memory * SAMPLE_SHARE / (4 * even))),
+            sample=min(MAX_TRAINING_ROWS, int(memory * SAMPLE_SHARE / (4 * even_dim))),
             shard=int(memory * SHARD_SHARE / entry),
-            block=max(1, int(memory * BLOCK_SHARE / (4 * even))),
+            block=max(1, int(memory * BLOCK_SHARE / (4 * even_dim))),
             entry=entry,
         )
-        if min(plan.sample, plan.shard) < FEWEST_ROWS:
-            needed = int(FEWEST_ROWS * max(4 * even / SAMPLE_SHARE, entry / SHARD_SHARE)) + 1
+        if min(plan.sample, plan.shard) < MIN_ROWS:
+            needed = int(MIN_ROWS * max(4 * even_dim / SAMPLE_SHARE, entry / SHARD_SHARE)) + 1
             raise InputError(f"max_memory of {memory} bytes is too little for vectors of length {dim}; give {needed}")
         return plan
 
@@ -79,7 +79,7 @@ class _Trained(NamedTuple):
 
 
 def build_sharded(
-    blocks: Blocks, path: Path, *, max_memory: int | str = MEMORY, on_disk: bool = False, seed: int = 0
+    blocks: Blocks, path: Path, *, max_memory: int | str = DEFAULT_MEMORY, on_disk: bool = False, seed: int = 0
 ) -> ShardedIndex:
     """Index vectors that need not fit in memory, into files beside ``path``, and open them memory-mapped.
 
@@ -104,33 +104,33 @@ def build_sharded(
     rng = np.random.default_rng(seed)
     sample, size, plan = _sample(blocks, parse_bytes(max_memory), on_disk, rng)
     shards = -(-size // plan.shard)
-    each = -(-size // shards)
-    trained = _train(sample, lists_for(len(sample), each), on_disk, rng)
+    rows_per_shard = -(-size // shards)
+    trained = _train(sample, lists_for(len(sample), rows_per_shard), on_disk, rng)
     del sample
     clear(path)
-    _write_shards(blocks, path, trained, (size, each, plan.block))
+    _write_shards(blocks, path, trained, (size, rows_per_shard, plan.block))
     index = ShardedIndex([IvfIndex.load(shard_path(path, number)) for number in range(shards)])
-    index.with_effort(EFFORT).save_contents(path)
+    index.with_effort(DEFAULT_EFFORT).save_contents(path)
     return index
 
 
 def lists_for(sample: int, rows: int) -> int:
     """How many lists a shard of so many rows has, when so many vectors are trained on."""
-    return max(1, min(int(LISTS_PER_ROOT * rows**0.5), sample // POINTS_PER_LIST))
+    return max(1, min(int(LISTS_PER_SQRT * rows**0.5), sample // POINTS_PER_LIST))
 
 
 def _write_shards(blocks: Blocks, path: Path, trained: _Trained, sizes: tuple[int, int, int]) -> None:
     """Write a file for every so many rows: of all, of a shard, and to code at once."""
-    size, each, at_once = sizes
+    size, rows_per_shard, block_rows = sizes
     shard: _Shard | None = None
     done = 0
-    for piece in _pieces(blocks(), at_once, each):
+    for block in _split_at_shards(blocks(), block_rows, rows_per_shard):
         if shard is None:
-            shard = _Shard(trained, min(each, size - done))
-        shard.add(piece)
-        done += len(piece)
-        if shard.room == 0:
-            write_faiss(shard.finished(), shard_path(path, (done - 1) // each))
+            shard = _Shard(trained, min(rows_per_shard, size - done))
+        shard.add(block)
+        done += len(block)
+        if shard.free_rows == 0:
+            write_faiss(shard.finished(), shard_path(path, (done - 1) // rows_per_shard))
             shard = None
     if done != size:
         raise InputError(f"there were {size} vectors at first, then {done}; give the same each time")
@@ -144,27 +144,27 @@ def _sample(blocks: Blocks, memory: int, on_disk: bool, rng: np.random.Generator
             plan = Plan.within(memory, block.shape[1], on_disk=on_disk)
             sample = np.empty((plan.sample, block.shape[1]), np.float32)
         for start in range(0, len(block), plan.block):
-            piece = check_vectors(block[start : start + plan.block], sample.shape[1])
-            positions = np.arange(size, size + len(piece))
-            places = np.where(positions < len(sample), positions, rng.integers(0, positions + 1))
-            kept = places < len(sample)
-            sample[places[kept]] = piece[kept]
-            size += len(piece)
-    fewest = BYTE_CODE_POINTS if on_disk else POINTS_PER_LIST
+            part = check_vectors(block[start : start + plan.block], sample.shape[1])
+            positions = np.arange(size, size + len(part))
+            slots = np.where(positions < len(sample), positions, rng.integers(0, positions + 1))
+            in_sample = slots < len(sample)
+            sample[slots[in_sample]] = part[in_sample]
+            size += len(part)
+    fewest = MIN_BYTE_CODE_ROWS if on_disk else POINTS_PER_LIST
     if plan is None or size < fewest:
         raise InputError(f"{size} vectors are too few for lists in shards, which take {fewest}; build kind 'flat'")
     return sample[:size], size, plan
 
 
-def _pieces(blocks: Iterable[Vectors], most: int, each: int) -> Iterator[Vectors]:
+def _split_at_shards(blocks: Iterable[Vectors], max_rows: int, rows_per_shard: int) -> Iterator[Vectors]:
     """Cut blocks into pieces of at most so many rows, of which none crosses from one shard into the next."""
     position = 0
     for block in blocks:
         start = 0
         while start < len(block):
-            piece = block[start : start + min(most, each - position % each)]
-            yield check_vectors(piece)
-            start, position = start + len(piece), position + len(piece)
+            part = block[start : start + min(max_rows, rows_per_shard - position % rows_per_shard)]
+            yield check_vectors(part)
+            start, position = start + len(part), position + len(part)
 
 
 def _code_size(dim: int) -> int:
@@ -176,21 +176,21 @@ def _train(sample: Vectors, lists: int, on_disk: bool, rng: np.random.Generator)
     """Train lists and codes on a sample (S, D), as `IvfIndex.build` does on all."""
     dim = sample.shape[1]
     rotation = random_rotation(dim, rng)
-    even = len(rotation)
+    even_dim = len(rotation)
     centred = sample @ rotation.T
     mean = centred.mean(axis=0)
     centred -= mean
-    quantizer, metric = faiss.IndexFlatIP(even), faiss.METRIC_INNER_PRODUCT
+    quantizer, metric = faiss.IndexFlatIP(even_dim), faiss.METRIC_INNER_PRODUCT
     if on_disk:  # lists as arrays, which FAISS can leave in the file; those of fast scan it cannot
-        codes = faiss.IndexIVFPQ(quantizer, even, lists, _code_size(even), 8, metric)
-        codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = BYTE_CODE_POINTS_MOST, BYTE_CODE_ROUNDS
+        codes = faiss.IndexIVFPQ(quantizer, even_dim, lists, _code_size(even_dim), 8, metric)
+        codes.pq.cp.max_points_per_centroid, codes.pq.cp.niter = MAX_BYTE_CODE_POINTS, BYTE_CODE_ROUNDS
     else:
-        codes = faiss.IndexIVFPQFastScan(quantizer, even, lists, even // 2, 4, metric)
+        codes = faiss.IndexIVFPQFastScan(quantizer, even_dim, lists, even_dim // 2, 4, metric)
     codes.train(centred)
-    exact = faiss.IndexScalarQuantizer(even, faiss.ScalarQuantizer.QT_fp16, metric)
+    exact = faiss.IndexScalarQuantizer(even_dim, faiss.ScalarQuantizer.QT_fp16, metric)
     exact.train(centred[:1])
     refined = faiss.IndexRefine(codes, exact)
-    return _Trained(faiss_bytes(rotating(rotation, refined)), rotation, mean)
+    return _Trained(faiss_bytes(with_rotation(rotation, refined)), rotation, mean)
 
 
 class _Shard:
@@ -200,26 +200,26 @@ class _Shard:
     """
 
     def __init__(self, trained: _Trained, rows: int) -> None:
-        self._trained, self.room = trained, rows
+        self._trained, self.free_rows = trained, rows
         self._index = faiss.deserialize_index(np.frombuffer(trained.empty, np.uint8))
         self._refined = faiss.downcast_index(self._index.index)
         self._codes = faiss.downcast_index(self._refined.base_index)
         self._exact = faiss.downcast_index(self._refined.refine_index)
         size = self._exact.code_size
         self._exact.codes.resize(rows * size)
-        taken = faiss.rev_swig_ptr(self._exact.codes.data(), rows * size)
-        self._halves = taken.view(np.float16).reshape(rows, size // 2)
+        code_bytes = faiss.rev_swig_ptr(self._exact.codes.data(), rows * size)
+        self._halves = code_bytes.view(np.float16).reshape(rows, size // 2)
 
     def add(self, vectors: Vectors) -> None:
         """Add (rows, D) vectors, for which there must be room."""
-        if len(vectors) > self.room:
+        if len(vectors) > self.free_rows:
             raise InputError("the blocks gave more vectors than at first; give the same each time")
         rotated = vectors @ self._trained.rotation.T
-        start = len(self._halves) - self.room
+        start = len(self._halves) - self.free_rows
         self._halves[start : start + len(vectors)] = rotated
         rotated -= self._trained.mean
         self._codes.add(rotated)
-        self.room -= len(vectors)
+        self.free_rows -= len(vectors)
 
     def finished(self) -> Any:  # noqa: ANN401 - FAISS ships no types
         """Give the FAISS index, once there is no room left."""

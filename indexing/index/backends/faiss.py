@@ -10,37 +10,35 @@ import numpy as np
 from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (
+    FaissFile,
     Scalar,
-    check_found,
+    check_row_range,
     check_stored,
-    faiss_bytes,
     flat_codes,
-    misses,
-    nbytes,
+    incomplete_rows,
     quantizer,
     read_faiss,
-    scan,
+    search_allowed,
     selector,
-    write_faiss,
 )
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import Effort, Efforts
 from indexing.runtime.threads import about_to_compute
 
 # One more candidate kept costs a graph search about as much as scoring this many rows costs a scan.
-ROWS_A_CANDIDATE = 10
+ROWS_PER_CANDIDATE = 10
 # The candidates kept grow with N / allowed by this power: with .5, filters that go with the vectors fell short of the
 # unfiltered recall.
-WIDER = 0.6
+FILTER_POWER = 0.6
 # Rows by whose scores it is judged how deep in the whole catalogue a filtered answer lies.
-SAMPLE = 4096
+RANK_SAMPLE = 4096
 # Up to so many queries FAISS's own filtered scan of flat vectors is faster than a product with copied ones.
-FEW = 1
+MAX_ROW_WISE_QUERIES = 1
 # Building with more candidates than this gained no recall on CLIP vectors.
 EF_CONSTRUCTION = 200
 
 
-class FaissIndex:
+class FaissIndex(FaissFile):
     """A FAISS index behind the `VectorIndex` protocol, either ``faiss-flat`` or ``faiss-hnsw``.
 
     A graph over eight-bit codes is refined: what it keeps while it walks is scored anew in half precision.
@@ -50,17 +48,17 @@ class FaissIndex:
         self._index = index
         self._refined = isinstance(index, faiss.IndexRefine)
         inner = faiss.downcast_index(index.base_index) if self._refined else index
-        self._graph = isinstance(inner, faiss.IndexHNSW)
+        self._is_graph = isinstance(inner, faiss.IndexHNSW)
         self._stored = faiss.downcast_index(
-            index.refine_index if self._refined else inner.storage if self._graph else index
+            index.refine_index if self._refined else inner.storage if self._is_graph else index
         )
-        self.efforts = efforts or Efforts(default=Effort(ef_search=int(inner.hnsw.efSearch) if self._graph else 0))
+        self.efforts = efforts or Efforts(default=Effort(ef_search=int(inner.hnsw.efSearch) if self._is_graph else 0))
 
     @classmethod
     def flat(cls, vectors: Vectors, codec: Scalar = "fp32") -> "FaissIndex":
         """Index (N, D) vectors for a search that scans them all: exact, or as exact as the codec is."""
         vectors = check_vectors(vectors)
-        return cls(_filled(flat_codes(vectors.shape[1], codec), vectors))
+        return cls(_add_vectors(flat_codes(vectors.shape[1], codec), vectors))
 
     @classmethod
     def hnsw(cls, vectors: Vectors, m: int = 16, ef_search: int = 64, codec: Scalar = "fp32") -> "FaissIndex":
@@ -80,10 +78,10 @@ class FaissIndex:
             graph = faiss.IndexHNSWSQ(dim, quantizer(codec), m, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = EF_CONSTRUCTION
         graph.hnsw.efSearch = ef_search
-        _filled(graph, vectors)
+        _add_vectors(graph, vectors)
         if codec == "fp32":
             return cls(graph)
-        exact = _filled(flat_codes(dim, "fp16"), vectors)
+        exact = _add_vectors(flat_codes(dim, "fp16"), vectors)
         refined = faiss.IndexRefine(graph, exact)
         refined.ntotal = len(vectors)
         refined.referenced_objects = (graph, exact)  # FAISS points into these without owning them
@@ -92,31 +90,18 @@ class FaissIndex:
     @property
     def kind(self) -> str:
         """``"faiss-hnsw"`` or ``"faiss-flat"``."""
-        return "faiss-hnsw" if self._graph else "faiss-flat"
-
-    @property
-    def dim(self) -> int:
-        """Length D of the vectors."""
-        return int(self._index.d)
+        return "faiss-hnsw" if self._is_graph else "faiss-flat"
 
     @property
     def ef_search(self) -> int | None:
         """How many candidates a graph search keeps at most; None for a flat index."""
-        return self.efforts.greatest.ef_search if self._graph else None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it keeps in memory."""
-        return nbytes(self._index)
+        return self.efforts.greatest.ef_search if self._is_graph else None
 
     @property
     def vectors(self) -> Vectors:
         """A copy of the vectors: (N, D) float32."""
         vectors: Vectors = self._stored.reconstruct_batch(np.arange(len(self)))
         return vectors
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
 
     def with_efforts(self, efforts: Efforts) -> "FaissIndex":
         """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
@@ -135,62 +120,54 @@ class FaissIndex:
         if allowed == len(self):
             allow = None
         effort = self._effort(reachable, allowed, kind)
-        if allow is not None and (not self._graph or allowed <= ROWS_A_CANDIDATE * effort):
+        if allow is not None and (not self._is_graph or allowed <= ROWS_PER_CANDIDATE * effort):
             return padded(*self._scan(queries, reachable, allow), k)
         scores, rows = self._index.search(queries, reachable, params=self._parameters(reachable, effort, allow))
         # A graph can lose its way: a line that is short, or holds what is not allowed or lies deeper in the catalogue
         # than the better half of what the graph kept, is searched again exactly.
-        wrong = misses(check_found(rows, len(self)), allow)
+        incomplete = incomplete_rows(check_row_range(rows, len(self)), allow)
         if allow is not None:
-            wrong |= 2 * self._depth(queries, scores[:, -1:]) > effort
-        if wrong.any():
-            scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
+            incomplete |= 2 * self._rank_in_catalogue(queries, scores[:, -1:]) > effort
+        if incomplete.any():
+            scores[incomplete], rows[incomplete] = self._scan(queries[incomplete], reachable, allow)
         return padded(*ordered(scores, rows), k)
 
     def _effort(self, k: int, allowed: int, kind: str | None) -> int:
         """Give how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""
         ef_search = self.efforts.of(kind).ef_search
-        if not self._graph or allowed == len(self):
+        if not self._is_graph or allowed == len(self):
             return max(ef_search, k)
-        spread = len(self) / allowed
-        return int(np.ceil(max(ef_search * spread**WIDER, 4 * k * spread)))
+        inverse_fraction = len(self) / allowed
+        return int(np.ceil(max(ef_search * inverse_fraction**FILTER_POWER, 4 * k * inverse_fraction)))
 
     def _parameters(self, k: int, effort: int, allow: Mask | None) -> Any:  # noqa: ANN401 - FAISS ships no types
-        chosen = {} if allow is None else {"sel": selector(allow)}
-        if not self._graph:
-            return faiss.SearchParameters(**chosen)
-        walk = faiss.SearchParametersHNSW(efSearch=effort, **chosen)
+        row_filter = {} if allow is None else {"sel": selector(allow)}
+        if not self._is_graph:
+            return faiss.SearchParameters(**row_filter)
+        graph_params = faiss.SearchParametersHNSW(efSearch=effort, **row_filter)
         if not self._refined:
-            return walk
-        return faiss.IndexRefineSearchParameters(k_factor=min(effort, len(self)) / k, base_index_params=walk)
+            return graph_params
+        return faiss.IndexRefineSearchParameters(k_factor=min(effort, len(self)) / k, base_index_params=graph_params)
 
-    def _depth(self, queries: Vectors, scores: Vectors) -> Vectors:
+    def _rank_in_catalogue(self, queries: Vectors, scores: Vectors) -> Vectors:
         """Estimate how many rows of the whole catalogue score higher than (B, 1) scores: (B,)."""
         above: Vectors = (queries @ self._sample.T > scores).mean(axis=1) * len(self)
         return above
 
     @cached_property
     def _sample(self) -> Vectors:
-        rows = np.random.default_rng(0).permutation(len(self))[:SAMPLE]
+        rows = np.random.default_rng(0).permutation(len(self))[:RANK_SAMPLE]
         vectors: Vectors = self._stored.reconstruct_batch(rows)
         return vectors
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        return scan(self._stored, queries, k, allow, FEW)
+        return search_allowed(self._stored, queries, k, allow, MAX_ROW_WISE_QUERIES)
 
     def keep_greatest(self) -> None:
         """Note the greatest effort in the file, for those who open it with FAISS itself; before anyone searches."""
-        if self._graph:
+        if self._is_graph:
             inner = faiss.downcast_index(self._index.base_index) if self._refined else self._index
             inner.hnsw.efSearch = self.efforts.greatest.ef_search
-
-    def save(self, path: Path) -> str:
-        """Write the index into one file, in FAISS's own format, and give its sha256."""
-        return write_faiss(self._index, path)
-
-    def to_bytes(self) -> bytes:
-        """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
-        return faiss_bytes(self._index)
 
     @classmethod
     def load(cls, path: Path) -> "FaissIndex":
@@ -205,7 +182,7 @@ class FaissIndex:
         return index
 
 
-def _filled(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
+def _add_vectors(index: Any, vectors: Vectors) -> Any:  # noqa: ANN401 - FAISS ships no types
     about_to_compute(faiss.omp_get_max_threads())
     index.train(vectors)
     index.add(vectors)

@@ -13,12 +13,12 @@ import numpy as np
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
-from indexing.index.backends.flat import MOST_SCORES, best
+from indexing.index.backends.flat import MAX_SCORES, exact_search
 from indexing.index.base import ordered
 
 # FAISS trusts the sizes written in a file: no vector inside may claim more bytes than this many times the file.
-DESERIALIZE_SLACK = 4
-SMALLEST_LIMIT = 1 << 20
+MAX_SIZE_FACTOR = 4
+MIN_SIZE_LIMIT = 1 << 20
 
 _limits = Lock()  # FAISS has one limit for the whole process
 
@@ -52,15 +52,42 @@ def read_faiss(path: Path, *, mapped: bool = True) -> Any:  # noqa: ANN401 - FAI
         DamagedFileError: When the file is missing, or FAISS refuses its bytes.
     """
     try:
-        size = max(path.stat().st_size, SMALLEST_LIMIT)
+        size = max(path.stat().st_size, MIN_SIZE_LIMIT)
         with _limits:
-            faiss.set_deserialization_vector_byte_limit(DESERIALIZE_SLACK * size)
+            faiss.set_deserialization_vector_byte_limit(MAX_SIZE_FACTOR * size)
             faiss.set_deserialization_loop_limit(size)  # whatever is read in a loop takes a byte at least
             if mapped:
                 return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
             return faiss.deserialize_index(np.fromfile(path, dtype=np.uint8))
     except (OSError, RuntimeError) as error:
         raise DamagedFileError(f"{path} is not a FAISS index: {error}; build the index again") from error
+
+
+class FaissFile:
+    """What every index in one FAISS file shares: its size, and how it is written."""
+
+    _index: Any
+
+    @property
+    def dim(self) -> int:
+        """Length D of the vectors."""
+        return int(self._index.d)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps in memory."""
+        return nbytes(self._index)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def save(self, path: Path) -> str:
+        """Write the index into one file, in FAISS's own format, and return its sha256."""
+        return write_faiss(self._index, path)
+
+    def to_bytes(self) -> bytes:
+        """Return the index in FAISS's own format, as `faiss.read_index` takes it."""
+        return faiss_bytes(self._index)
 
 
 Scalar = Literal["fp32", "fp16", "sq8"]
@@ -105,22 +132,22 @@ def random_rotation(dim: int, rng: np.random.Generator) -> Vectors:
     return rotation
 
 
-def rotating(rotation: Vectors, index: Any) -> Any:  # noqa: ANN401 - FAISS ships no types
+def with_rotation(rotation: Vectors, index: Any) -> Any:  # noqa: ANN401 - FAISS ships no types
     """Make an index that rotates what it is given by (E, D) and hands it to another, which the caller keeps alive."""
-    turn = faiss.LinearTransform(rotation.shape[1], len(rotation), False)
-    faiss.copy_array_to_vector(rotation.ravel(), turn.A)
-    turn.is_trained = True
-    whole = faiss.IndexPreTransform(turn, index)
-    whole.referenced_objects = (turn,)  # FAISS points into it without owning it
-    return whole
+    transform = faiss.LinearTransform(rotation.shape[1], len(rotation), False)
+    faiss.copy_array_to_vector(rotation.ravel(), transform.A)
+    transform.is_trained = True
+    index_ = faiss.IndexPreTransform(transform, index)
+    index_.referenced_objects = (transform,)  # FAISS points into it without owning it
+    return index_
 
 
-def scanning(codes: Any, lists: int, chosen: Any = None) -> Any:  # noqa: ANN401 - FAISS ships no types
+def list_search_params(codes: Any, lists: int, selector_: Any = None) -> Any:  # noqa: ANN401 - FAISS ships no types
     """Say for one search how many lists to scan, and by a selector which rows."""
-    only = {} if chosen is None else {"sel": chosen}
+    row_filter = {} if selector_ is None else {"sel": selector_}
     if isinstance(codes, faiss.IndexIVFRaBitQ):
-        return faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, **only)
-    return faiss.SearchParametersIVF(nprobe=lists, **only)
+        return faiss.IVFRaBitQSearchParameters(nprobe=lists, qb=QUERY_BITS, **row_filter)
+    return faiss.SearchParametersIVF(nprobe=lists, **row_filter)
 
 
 def code_cost(codes: Any) -> float:  # noqa: ANN401 - FAISS ships no types
@@ -135,8 +162,8 @@ def nbytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
     index = faiss.downcast_index(index)
     match index:
         case faiss.IndexPreTransform():
-            turn = faiss.downcast_VectorTransform(index.chain.at(0))
-            return 4 * int(turn.A.size()) + nbytes(index.index)
+            transform = faiss.downcast_VectorTransform(index.chain.at(0))
+            return 4 * int(transform.A.size()) + nbytes(index.index)
         case faiss.IndexRefine():
             return nbytes(index.base_index) + nbytes(index.refine_index)
         case faiss.IndexHNSW():
@@ -156,7 +183,7 @@ def unmapped_bytes(codes: Any) -> int:  # noqa: ANN401 - FAISS ships no types
 def _lists_bytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
     """Count the codes and the 8 bytes of an id; fast-scan codes lie in blocks that are padded."""
     lists = faiss.downcast_InvertedLists(index.invlists)
-    counts = [lists.list_size(each) for each in range(lists.nlist)]
+    counts = [lists.list_size(number) for number in range(lists.nlist)]
     if isinstance(lists, faiss.BlockInvertedLists):
         blocks = sum(-(-count // lists.n_per_block) for count in counts)
         return int(blocks * lists.block_size + 8 * sum(counts))
@@ -164,10 +191,16 @@ def _lists_bytes(index: Any) -> int:  # noqa: ANN401 - FAISS ships no types
 
 
 # Rows that are copied out of FAISS at a time: with 512 dimensions 32 MB, which stays near the processor.
-BLOCK = 16_384
+BLOCK_ROWS = 16_384
 
 
-def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) -> tuple[Vectors, Rows]:  # noqa: ANN401
+def search_allowed(
+    stored: Any,  # noqa: ANN401 - FAISS ships no types
+    queries: Vectors,
+    k: int,
+    allow: Mask | None,
+    max_row_wise: int,
+) -> tuple[Vectors, Rows]:
     """Find the best k rows among those allowed.
 
     A few queries go row by row through FAISS, which passes over forbidden rows without reading them. For more, copying
@@ -178,19 +211,19 @@ def scan(stored: Any, queries: Vectors, k: int, allow: Mask | None, few: int) ->
         queries: (B, D) float32, as that index has them.
         k: Rows a query; at least as many must be allowed.
         allow: (N,) bool; all when None.
-        few: How many queries are few, for that kind of index.
+        max_row_wise: How many queries are few, for that kind of index.
 
     Returns:
         Scores (B, k) float32 and rows (B, k) int64, the best first and ties by row.
     """
     if allow is None:
         allow = np.ones(stored.ntotal, np.bool_)
-    if len(queries) > few:
+    if len(queries) > max_row_wise:
         return _gathered(stored, queries, k, allow)
     scores, rows = stored.search(queries, k, params=faiss.SearchParameters(sel=selector(allow)))
-    wrong = misses(check_found(rows, stored.ntotal), allow)
-    if wrong.any():
-        scores[wrong], rows[wrong] = _gathered(stored, queries[wrong], k, allow)
+    incomplete = incomplete_rows(check_row_range(rows, stored.ntotal), allow)
+    if incomplete.any():
+        scores[incomplete], rows[incomplete] = _gathered(stored, queries[incomplete], k, allow)
     return ordered(scores, rows)
 
 
@@ -199,7 +232,7 @@ def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
     return faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
 
 
-def check_found(rows: Rows, count: int) -> Rows:
+def check_row_range(rows: Rows, count: int) -> Rows:
     """Check that rows which FAISS gives are among so many: a file may say otherwise.
 
     Raises:
@@ -225,24 +258,18 @@ def check_stored(index: Any, stored: Any, dim: int) -> None:  # noqa: ANN401 - F
         )
 
 
-def misses(rows: Rows, allow: Mask | None) -> Mask:
+def incomplete_rows(rows: Rows, allow: Mask | None) -> Mask:
     """Say which lines of (B, k) rows are short or hold a forbidden row.
 
     FAISS has dropped selectors in places (its issues 5504 and 5584): nothing that it gives is believed unseen.
     """
-    wrong: Mask = rows < 0 if allow is None else (rows < 0) | ~allow[rows]
-    return np.asarray(wrong.any(axis=1), np.bool_)
+    incomplete: Mask = rows < 0 if allow is None else (rows < 0) | ~allow[rows]
+    return np.asarray(incomplete.any(axis=1), np.bool_)
 
 
 def _gathered(stored: Any, queries: Vectors, k: int, allow: Mask) -> tuple[Vectors, Rows]:  # noqa: ANN401
-    among = np.flatnonzero(allow)
-    block = max(1, min(BLOCK, MOST_SCORES // max(1, len(queries))))
-    scores, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    for start in range(0, len(among), block):
-        candidates = among[start : start + block]
-        found = best(queries @ stored.reconstruct_batch(candidates).T, candidates, min(k, len(candidates)))
-        scores, rows = np.hstack((scores, found[0])), np.hstack((rows, found[1]))
-        # Stable, and blocks come in order of rows: of equal scores the lower row stays first.
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-    return scores, rows
+    allowed = np.flatnonzero(allow)
+    size = max(1, min(BLOCK_ROWS, MAX_SCORES // max(1, len(queries))))
+    blocks = (stored.reconstruct_batch(allowed[start : start + size]) for start in range(0, len(allowed), size))
+    scores, positions = exact_search(blocks, queries, k)
+    return scores, allowed[positions]

@@ -1,5 +1,6 @@
 """Exact search in numpy: the oracle that every other index is measured against."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ from safetensors.numpy import save
 from indexing.arrays import Mask, Rows, Vectors, check_vectors
 from indexing.errors import DamagedFileError
 from indexing.filesystem import fsops
-from indexing.index.base import check_search, padded
+from indexing.index.base import check_search, merged, no_answers, padded
 
 # Scores of one block of queries against all N vectors must fit in memory: 64 million floats are 256 MB.
-MOST_SCORES = 64_000_000
+MAX_SCORES = 64_000_000
 # Below this share of allowed rows their vectors are copied before they are scored.
-FEW = 0.25
+COPY_BELOW_FRACTION = 0.25
 
 
 class FlatIndex:
@@ -48,7 +49,7 @@ class FlatIndex:
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
-        return padded(*scanned(self.vectors, queries, k, allow), k)
+        return padded(*search_vectors(self.vectors, queries, k, allow), k)
 
     def save(self, path: Path) -> str:
         """Write the vectors into one safetensors file, and give its sha256."""
@@ -65,11 +66,11 @@ class FlatIndex:
         try:
             with safe_open(path, framework="numpy") as file:  # checks the header against the size of the file
                 shape = file.get_slice("vectors").get_shape()
-                only = list(file.keys()) == ["vectors"] and file.get_slice("vectors").get_dtype() == "F32"
-            if not only or len(shape) != 2:
+                only_vectors = list(file.keys()) == ["vectors"] and file.get_slice("vectors").get_dtype() == "F32"
+            if not only_vectors or len(shape) != 2:
                 raise DamagedFileError(f"{path} holds something else than one matrix of vectors; build the index again")
-            with path.open("rb") as raw:
-                start = 8 + int.from_bytes(raw.read(8), "little")
+            with path.open("rb") as data:
+                start = 8 + int.from_bytes(data.read(8), "little")
         except (OSError, SafetensorError) as error:
             raise DamagedFileError(f"{path} cannot be read as vectors: {error}; build the index again") from error
         if 0 in shape:
@@ -77,31 +78,45 @@ class FlatIndex:
         return cls(np.memmap(path, np.float32, "r", start, tuple(shape)))
 
 
-def scanned(vectors: Vectors, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
+def search_vectors(vectors: Vectors, queries: Vectors, k: int, allow: Mask | None = None) -> tuple[Vectors, Rows]:
     """Find the best of k and all allowed rows of (N, D) vectors for each query, equal scores in row order."""
     candidates = np.arange(len(vectors)) if allow is None else np.flatnonzero(allow)
     # To copy the vectors of many allowed rows costs more than to score those that are not.
-    few = len(candidates) < FEW * len(vectors)
-    scored = vectors[candidates] if few else vectors
-    block = max(1, MOST_SCORES // max(1, len(scored)))
+    copy_allowed = len(candidates) < COPY_BELOW_FRACTION * len(vectors)
+    scored_vectors = vectors[candidates] if copy_allowed else vectors
+    block = max(1, MAX_SCORES // max(1, len(scored_vectors)))
     parts = []
     for start in range(0, max(1, len(queries)), block):
-        scores = queries[start : start + block] @ scored.T
-        if not few and len(candidates) < len(vectors):
+        scores = queries[start : start + block] @ scored_vectors.T
+        if not copy_allowed and len(candidates) < len(vectors):
             scores = scores[:, candidates]
-        parts.append(best(scores, candidates, min(k, len(candidates))))
+        parts.append(top_k(scores, candidates, min(k, len(candidates))))
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def best(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
+def exact_search(blocks: Iterable[Vectors], queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    """Search (rows, D) blocks exactly, one at a time, for vectors that do not fit in memory together.
+
+    Returns:
+        As `VectorIndex.search` does, with rows counted through all blocks.
+    """
+    answers, start = no_answers(len(queries)), 0
+    for block in blocks:
+        scores, rows = search_vectors(block, queries, min(k, len(block)))
+        answers = merged(answers, (scores, rows + start), k)
+        start += len(block)
+    return padded(*answers, k)
+
+
+def top_k(scores: Vectors, candidates: Rows, k: int) -> tuple[Vectors, Rows]:
     """Pick the k best columns of each line, equal scores in row order."""
     if k == 0:
         return np.empty((len(scores), 0), np.float32), np.empty((len(scores), 0), np.int64)
     # argpartition alone may drop any of the columns tied at the cut: keep all that reach the k-th best score.
-    last = scores.shape[1] - k
-    cut = np.partition(scores, last, axis=1)[:, last : last + 1]
+    kth = scores.shape[1] - k
+    kth_score = np.partition(scores, kth, axis=1)[:, kth : kth + 1]
     best = np.empty((len(scores), k), np.int64)
-    for line, reached in enumerate(scores >= cut):
-        columns = np.flatnonzero(reached)
-        best[line] = columns[np.argsort(-scores[line, columns], kind="stable")[:k]]
+    for query, at_least_kth in enumerate(scores >= kth_score):
+        columns = np.flatnonzero(at_least_kth)
+        best[query] = columns[np.argsort(-scores[query, columns], kind="stable")[:k]]
     return np.take_along_axis(scores, best, axis=1), candidates[best]

@@ -20,23 +20,21 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import read_as
 from indexing.index.backends.faiss_base import (
     Codec,
+    FaissFile,
     Scalar,
-    check_found,
+    check_row_range,
     check_stored,
     code_cost,
-    faiss_bytes,
     flat_codes,
+    incomplete_rows,
     list_codes,
-    misses,
-    nbytes,
+    list_search_params,
     random_rotation,
     read_faiss,
-    rotating,
-    scan,
-    scanning,
+    search_allowed,
     selector,
     unmapped_bytes,
-    write_faiss,
+    with_rotation,
 )
 from indexing.index.base import check_search, ordered, padded
 from indexing.index.config import Effort, Efforts
@@ -44,8 +42,8 @@ from indexing.runtime.threads import about_to_compute
 
 # The wanted rows grow with the share of allowed rows by this power: .5 fell just short of the unfiltered recall for
 # filters that go with the vectors, and a third visits more lists than are needed.
-FEWER = 0.4
-TOGETHER = 1024  # queries whose lists are ordered at a time, to bound memory
+FILTER_POWER = 0.4
+QUERIES_PER_STEP = 1024  # queries whose lists are ordered at a time, to bound memory
 
 
 @dataclass(frozen=True)
@@ -63,43 +61,43 @@ class Occupancy:
     @classmethod
     def of(cls, index: Any) -> "Occupancy":  # noqa: ANN401 - FAISS ships no types
         """Read the lists of a FAISS IVF index."""
-        list_of, held = np.zeros(index.ntotal, np.int32), index.invlists
+        list_of, inverted_lists = np.zeros(index.ntotal, np.int32), index.invlists
         for number in range(index.nlist):
-            if size := held.list_size(number):
-                list_of[faiss.rev_swig_ptr(held.get_ids(number), size)] = number
+            if size := inverted_lists.list_size(number):
+                list_of[faiss.rev_swig_ptr(inverted_lists.get_ids(number), size)] = number
         return cls(faiss.downcast_index(index.quantizer).reconstruct_n(0, index.nlist), list_of)
 
     def lists(self, queries: Vectors, allow: Mask, unfiltered: int) -> npt.NDArray[np.int64]:
         """Say how many of the nearest lists to visit for each of (B, D) queries.
 
         Where all rows are allowed, ``unfiltered`` lists are enough, which hold a certain number of rows. Of a filtered
-        search a part of that number of allowed rows is wanted, as fewer compete (`FEWER`); a filter whose rows are all
-        far from the query leads to as many lists more as it takes. Rounded up to powers of two, so that a batch needs
+        search a part of that number of allowed rows is wanted, as fewer compete (`FILTER_POWER`); a filter
+        whose rows are all far from the query leads to more lists. Rounded up to powers of two, so that a batch needs
         few different searches.
         """
         lists, allowed = len(self.centres), np.flatnonzero(allow)
-        share = len(allowed) / len(allow)
-        wanted = min(unfiltered / lists * len(allow) * share**FEWER, len(allowed))
-        held = np.bincount(self.list_of[allowed], minlength=lists)
+        fraction = len(allowed) / len(allow)
+        num_wanted = min(unfiltered / lists * len(allow) * fraction**FILTER_POWER, len(allowed))
+        allowed_per_list = np.bincount(self.list_of[allowed], minlength=lists)
         needed = np.empty(len(queries), np.int64)
-        for start in range(0, len(queries), TOGETHER):
-            nearest_first = np.argsort(-(queries[start : start + TOGETHER] @ self.centres.T), axis=1)
-            reached = np.cumsum(held[nearest_first], axis=1) >= wanted
-            needed[start : start + TOGETHER] = reached.argmax(axis=1) + 1
+        for start in range(0, len(queries), QUERIES_PER_STEP):
+            nearest_first = np.argsort(-(queries[start : start + QUERIES_PER_STEP] @ self.centres.T), axis=1)
+            enough = np.cumsum(allowed_per_list[nearest_first], axis=1) >= num_wanted
+            needed[start : start + QUERIES_PER_STEP] = enough.argmax(axis=1) + 1
         rounded: npt.NDArray[np.int64] = 2 ** np.ceil(np.log2(np.maximum(needed, unfiltered))).astype(np.int64)
         return np.minimum(rounded, lists)
 
 
-TRAINED_ON = 100_000
-LISTS_PER_ROOT = 4
+MAX_TRAINING_ROWS = 100_000
+LISTS_PER_SQRT = 4
 # Up to so many queries FAISS's own filtered scan is faster than a product with decoded vectors.
-FEW = 8
+MAX_ROW_WISE_QUERIES = 8
 # A search of lists among allowed rows takes the time of scoring so many rows before it starts, and then twice its cost.
-SCAN_ROWS = 3000
+FILTER_OVERHEAD_ROWS = 3000
 POINTS_PER_LIST = 39  # below which FAISS warns that a list is trained on too few
 
 
-class IvfIndex:
+class IvfIndex(FaissFile):
     """A FAISS index behind the `VectorIndex` protocol: ``faiss-ivf``.
 
     Args:
@@ -146,9 +144,9 @@ class IvfIndex:
         coded = rotated - rotated.mean(axis=0) if codec == "pq4" else rotated
         coarse = faiss.IndexFlatIP(even)
         codes = list_codes(coarse, even, lists, codec)
-        codes.train(coded[rng.permutation(size)[:TRAINED_ON]])
+        codes.train(coded[rng.permutation(size)[:MAX_TRAINING_ROWS]])
         codes.add(coded)
-        inner, kept = codes, [coarse, codes]  # FAISS points into these without owning them
+        inner, referenced = codes, [coarse, codes]  # FAISS points into these without owning them
         if refine is None:
             codes.make_direct_map()  # vectors are fetched by row; refined ones are fetched from what refines
         else:
@@ -157,16 +155,11 @@ class IvfIndex:
             exact.add(rotated)
             inner = faiss.IndexRefine(codes, exact)
             inner.ntotal = size
-            kept += [exact, inner]
-        whole = rotating(rotation, inner)
-        whole.ntotal = size
-        whole.referenced_objects = (*kept, *whole.referenced_objects)
-        return cls(whole)
-
-    @property
-    def dim(self) -> int:
-        """Length D of the vectors."""
-        return int(self._index.d)
+            referenced += [exact, inner]
+        index = with_rotation(rotation, inner)
+        index.ntotal = size
+        index.referenced_objects = (*referenced, *index.referenced_objects)
+        return cls(index)
 
     @property
     def lists(self) -> int:
@@ -189,11 +182,6 @@ class IvfIndex:
         return self._refined
 
     @property
-    def nbytes(self) -> int:
-        """Bytes that it keeps in memory."""
-        return nbytes(self._index)
-
-    @property
     def unmapped_bytes(self) -> int:
         """Bytes that it keeps in memory of its own once it was opened; all else stays in its file."""
         return unmapped_bytes(self._codes)
@@ -209,10 +197,7 @@ class IvfIndex:
     @property
     def vectors(self) -> Vectors:
         """A copy of the vectors, as exact as half precision: (N, D) float32."""
-        return self._rotated(np.arange(len(self))) @ self._rotation()
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._rotated_vectors(np.arange(len(self))) @ self._rotation()
 
     def search(
         self, queries: Vectors, k: int, allow: Mask | None = None, kind: str | None = None
@@ -227,32 +212,36 @@ class IvfIndex:
         if allowed == len(self):
             allow = None
         effort = self.efforts.of(kind)
-        if allow is not None and allowed <= SCAN_ROWS + 2 * self._likely_cost(effort, len(self) / allowed):
+        if allow is not None and allowed <= FILTER_OVERHEAD_ROWS + 2 * self._estimated_cost(
+            effort, len(self) / allowed
+        ):
             return padded(*self._scan(queries, reachable, allow), k)
         scores, rows = self._search(queries, reachable, allow, effort)
-        wrong = misses(check_found(rows, len(self)), allow)
-        if wrong.any():
-            scores[wrong], rows[wrong] = self._scan(queries[wrong], reachable, allow)
+        incomplete = incomplete_rows(check_row_range(rows, len(self)), allow)
+        if incomplete.any():
+            scores[incomplete], rows[incomplete] = self._scan(queries[incomplete], reachable, allow)
         return padded(*ordered(scores, rows), k)
 
-    def _likely_cost(self, effort: Effort, spread: float) -> float:
-        """Give about how many rows could be scored in the time of a search in which one of ``spread`` rows counts."""
-        lists = min(self.lists, int(effort.lists * spread ** (1 - FEWER)))
+    def _estimated_cost(self, effort: Effort, inverse_fraction: float) -> float:
+        """Estimate a filtered search in rows scored; the filter allows one of ``inverse_fraction`` rows."""
+        lists = min(self.lists, int(effort.lists * inverse_fraction ** (1 - FILTER_POWER)))
         return lists * len(self) / self.lists * self.code_cost + effort.candidates
 
     def _search(self, queries: Vectors, k: int, allow: Mask | None, effort: Effort) -> tuple[Vectors, Rows]:
         probed = np.full(len(queries), max(1, effort.lists))
         if allow is not None:
-            probed = self._occupancy.lists(self._turned(queries), allow, effort.lists)
+            probed = self._occupancy.lists(self._rotate_queries(queries), allow, effort.lists)
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for lists in np.unique(probed):
-            inner = scanning(self._codes, min(self.lists, int(lists)), None if allow is None else selector(allow))
+            params = list_search_params(
+                self._codes, min(self.lists, int(lists)), None if allow is None else selector(allow)
+            )
             if self._refined:
                 candidates = min(len(self), max(effort.candidates, k))
-                inner = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=inner)
-            lines = probed == lists
-            scores[lines], rows[lines] = self._index.search(
-                queries[lines], k, params=faiss.SearchParametersPreTransform(index_params=inner)
+                params = faiss.IndexRefineSearchParameters(k_factor=candidates / k, base_index_params=params)
+            same_lists = probed == lists
+            scores[same_lists], rows[same_lists] = self._index.search(
+                queries[same_lists], k, params=faiss.SearchParametersPreTransform(index_params=params)
             )
         return scores, rows
 
@@ -261,20 +250,20 @@ class IvfIndex:
         return Occupancy.of(self._codes)
 
     def _scan(self, queries: Vectors, k: int, allow: Mask | None) -> tuple[Vectors, Rows]:
-        return scan(self._exact, self._turned(queries), k, allow, FEW)
+        return search_allowed(self._exact, self._rotate_queries(queries), k, allow, MAX_ROW_WISE_QUERIES)
 
-    def _turned(self, queries: Vectors) -> Vectors:
+    def _rotate_queries(self, queries: Vectors) -> Vectors:
         """Give queries as the codes and the exact vectors have them."""
-        turned: Vectors = self._index.chain.at(0).apply(queries)
-        return turned
+        rotated: Vectors = self._index.chain.at(0).apply(queries)
+        return rotated
 
-    def _rotated(self, rows: Rows) -> Vectors:
+    def _rotated_vectors(self, rows: Rows) -> Vectors:
         vectors: Vectors = self._exact.reconstruct_batch(rows)
         return vectors
 
     def _rotation(self) -> Vectors:
-        turn = faiss.downcast_VectorTransform(self._index.chain.at(0))
-        matrix: Vectors = faiss.vector_to_array(turn.A).reshape(turn.d_out, turn.d_in)
+        transform = faiss.downcast_VectorTransform(self._index.chain.at(0))
+        matrix: Vectors = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
         return matrix
 
     def keep_greatest(self) -> None:
@@ -283,14 +272,6 @@ class IvfIndex:
         self._codes.nprobe = greatest.lists
         if self._refined:
             faiss.downcast_index(self._index.index).k_factor = float(max(1, greatest.candidates))
-
-    def save(self, path: Path) -> str:
-        """Write the index into one file, in FAISS's own format, and give its sha256."""
-        return write_faiss(self._index, path)
-
-    def to_bytes(self) -> bytes:
-        """Give the index in FAISS's own format, as `faiss.read_index` takes it."""
-        return faiss_bytes(self._index)
 
     @classmethod
     def load(cls, path: Path) -> "IvfIndex":
@@ -303,13 +284,13 @@ class IvfIndex:
         if not isinstance(index, faiss.IndexPreTransform) or not _is_lists(faiss.downcast_index(index.index)):
             raise DamagedFileError(f"{path} is a FAISS index of another kind; build the index again")
         with read_as(f"{path}", "build the bundle again"):
-            opened = cls(index)
-            turn = opened._rotation()
-        check_stored(index, opened._exact, turn.shape[0])
-        check_stored(index, opened._codes, turn.shape[0])
-        if turn.shape[1] != opened.dim or not np.isfinite(turn).all():
+            loaded = cls(index)
+            rotation = loaded._rotation()
+        check_stored(index, loaded._exact, rotation.shape[0])
+        check_stored(index, loaded._codes, rotation.shape[0])
+        if rotation.shape[1] != loaded.dim or not np.isfinite(rotation).all():
             raise DamagedFileError(f"{path} turns vectors in a way that does not fit them; build the bundle again")
-        return opened
+        return loaded
 
 
 def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types
@@ -319,4 +300,4 @@ def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types
 
 def list_count(size: int) -> int:
     """Give the number of lists for so many vectors; 0 when they are too few."""
-    return min(int(LISTS_PER_ROOT * size**0.5), size // POINTS_PER_LIST)
+    return min(int(LISTS_PER_SQRT * size**0.5), size // POINTS_PER_LIST)

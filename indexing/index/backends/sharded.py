@@ -6,7 +6,7 @@ PATH.0000 …   one FAISS file each, memory-mapped when it is opened
 
 import glob
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
@@ -18,13 +18,12 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import DamagedFileError, InputError, ShapeError
 from indexing.filesystem import fsops
 from indexing.index.backends.faiss import FaissIndex
-from indexing.index.backends.flat import FlatIndex
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.base import VectorIndex, check_search, merged, padded
+from indexing.index.base import VectorIndex, check_search, merged, no_answers, padded
 from indexing.index.config import Effort, Efforts
 
 KIND = "faiss-sharded"
-MOST_SHARDS = 10_000
+MAX_SHARDS = 10_000
 SHARD_KINDS: dict[str, type[FaissIndex] | type[IvfIndex]] = {
     "faiss-flat": FaissIndex,
     "faiss-hnsw": FaissIndex,
@@ -69,42 +68,42 @@ class ShardedIndex:
     @property
     def lists(self) -> int:
         """How many inverted lists the shard with most has; 0 where none has lists."""
-        return max((shard.lists for shard in self._in_lists), default=0)
+        return max((shard.lists for shard in self._ivf_shards), default=0)
 
     @property
     def refined(self) -> bool:
         """Whether the best codes of a shard are scored anew on finer vectors."""
-        return any(shard.refined for shard in self._in_lists)
+        return any(shard.refined for shard in self._ivf_shards)
 
     @property
     def code_cost(self) -> float:
         """What a code that is scanned costs, where one is a vector that is scored."""
-        return max((shard.code_cost for shard in self._in_lists), default=1.0)
+        return max((shard.code_cost for shard in self._ivf_shards), default=1.0)
 
     @property
     def nbytes(self) -> int:
         """Bytes that it keeps in memory once it was opened; vectors, and codes on disk, stay in the files."""
-        return sum(shard.unmapped_bytes for shard in self._in_lists)
+        return sum(shard.unmapped_bytes for shard in self._ivf_shards)
 
     @property
     def efforts(self) -> Efforts:
         """How hard each shard tries."""
-        return next((shard.efforts for shard in self._in_lists), Efforts())
+        return next((shard.efforts for shard in self._ivf_shards), Efforts())
 
     @property
     def effort(self) -> Effort | None:
         """How hard each shard tries for a kind of query that it was not tuned for; None without inverted lists."""
-        return self.efforts.greatest if self._in_lists else None
+        return self.efforts.greatest if self._ivf_shards else None
 
     @property
-    def _in_lists(self) -> list[IvfIndex]:
+    def _ivf_shards(self) -> list[IvfIndex]:
         return [shard for shard in self.shards if isinstance(shard, IvfIndex)]
 
     def with_efforts(self, efforts: Efforts) -> "ShardedIndex":
         """Give the same index with other efforts in each shard; those without inverted lists stay as they are."""
         return ShardedIndex(
             [
-                shard.with_efforts(_within(efforts, shard)) if isinstance(shard, IvfIndex) else shard
+                shard.with_efforts(_capped_efforts(efforts, shard)) if isinstance(shard, IvfIndex) else shard
                 for shard in self.shards
             ]
         )
@@ -124,13 +123,13 @@ class ShardedIndex:
     ) -> tuple[Vectors, Rows]:
         """Find the best k rows for each query; see `VectorIndex.search`."""
         queries, k = check_search(self, queries, k, allow), int(k)
-        best = nothing(len(queries))
+        answers = no_answers(len(queries))
         for shard, start in zip(self.shards, self._starts[:-1], strict=True):
-            own = None if allow is None else allow[start : start + len(shard)]
-            if own is None or own.any():
-                scores, rows = shard.search(queries, min(k, len(shard)), own, kind)
-                best = merged(best, (scores, np.where(rows >= 0, rows + start, -1)), k)
-        return padded(*best, k)
+            shard_allow = None if allow is None else allow[start : start + len(shard)]
+            if shard_allow is None or shard_allow.any():
+                scores, rows = shard.search(queries, min(k, len(shard)), shard_allow, kind)
+                answers = merged(answers, (scores, np.where(rows >= 0, rows + start, -1)), k)
+        return padded(*answers, k)
 
     def save(self, path: Path) -> str:
         """Write the shards beside a path, then under it what they are; give the sha256 of the latter."""
@@ -161,13 +160,13 @@ class ShardedIndex:
         return index.with_effort(effort) if effort else index
 
 
-def _within(efforts: Efforts, shard: IvfIndex) -> Efforts:
+def _capped_efforts(efforts: Efforts, shard: IvfIndex) -> Efforts:
     """Give efforts that ask for no more lists than a shard has."""
 
-    def one(effort: Effort) -> Effort:
+    def capped(effort: Effort) -> Effort:
         return replace(effort, lists=min(effort.lists, shard.lists))
 
-    return Efforts({kind: one(effort) for kind, effort in efforts.kinds.items()}, one(efforts.default))
+    return Efforts({kind: capped(effort) for kind, effort in efforts.kinds.items()}, capped(efforts.default))
 
 
 def shard_path(path: Path, number: int) -> Path:
@@ -201,7 +200,7 @@ def _read_contents(path: Path) -> tuple[list[dict[str, Any]], Effort | None]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} does not say what shards there are: {error}; build the index again") from error
-    if not 0 < len(records) <= MOST_SHARDS or any(record["kind"] not in SHARD_KINDS for record in records):
+    if not 0 < len(records) <= MAX_SHARDS or any(record["kind"] not in SHARD_KINDS for record in records):
         raise DamagedFileError(f"{path} names {len(records)} shards or kinds unknown here; build the index again")
     return records, effort
 
@@ -217,22 +216,3 @@ def _load_shard(path: Path, record: dict[str, Any]) -> VectorIndex:
             "build the index again"
         )
     return shard
-
-
-def nothing(queries: int) -> tuple[Vectors, Rows]:
-    """Give answers without a row, to merge others into."""
-    return np.empty((queries, 0), np.float32), np.empty((queries, 0), np.int64)
-
-
-def exact_search(blocks: Iterable[Vectors], queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-    """Search (rows, D) blocks exactly, one at a time: the oracle for what does not fit in memory.
-
-    Returns:
-        As `VectorIndex.search` does, with rows counted through all blocks.
-    """
-    best, start = nothing(len(queries)), 0
-    for block in blocks:
-        scores, rows = FlatIndex(block).search(queries, min(k, len(block)))
-        best = merged(best, (scores, rows + start), k)
-        start += len(block)
-    return padded(*best, k)

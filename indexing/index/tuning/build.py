@@ -12,8 +12,8 @@ from indexing.index.backends.flat import FlatIndex
 from indexing.index.base import TunableIndex, VectorIndex
 from indexing.index.config import Efforts, IndexConfig, IndexKind
 from indexing.index.tuning.families import shortlist
-from indexing.index.tuning.recall import Asked, judged
-from indexing.index.tuning.trial import Trial, attempt, choose
+from indexing.index.tuning.recall import HeldOutQueries, ground_truths
+from indexing.index.tuning.trial import Trial, rank_trials, run_trial
 
 __all__ = ["IndexConfig", "IndexKind", "IndexReport", "build_index", "load_index"]
 
@@ -53,7 +53,7 @@ class IndexReport:
 
 
 def build_index(
-    vectors: Vectors, config: IndexConfig, queries: Asked, path: Path | None = None
+    vectors: Vectors, config: IndexConfig, queries: HeldOutQueries, path: Path | None = None
 ) -> tuple[VectorIndex, IndexReport]:
     """Index (N, D) vectors so that every kind of query reaches the recall asked for, within memory and latency goals.
 
@@ -72,30 +72,30 @@ def build_index(
     started = perf_counter()
     if config.kind != "sharded":  # whose build looks at one block after the other
         vectors = check_vectors(vectors)
-    asked = judged(vectors, queries, config.k, config.sample)
+    ground_truth = ground_truths(vectors, queries, config.k, config.sample)
     contenders: list[Trial] = []
-    tried: list[dict[str, Any]] = []
+    trials: list[dict[str, Any]] = []
     for family in shortlist(config, *vectors.shape):
-        trial = attempt(family, vectors, config, asked, path)
-        tried.append(trial.to_json())
-        contenders = choose([*contenders, trial])  # what cannot be chosen any more is let go: several would not fit
+        trial = run_trial(family, vectors, config, ground_truth, path)
+        trials.append(trial.to_json())
+        contenders = rank_trials([*contenders, trial])  # others are freed: several may not fit
         if config.kind != "best" and not trial.unmet:
             break
-    chosen = contenders[0]
-    chosen.index.keep_greatest()
+    best = contenders[0]
+    best.index.keep_greatest()
     report = IndexReport(
-        kind=chosen.index.kind,
-        family=chosen.family.name,
-        recall=chosen.recall,
-        target_met=not chosen.unmet,
-        unmet=[line for lines in chosen.unmet.values() for line in lines],
+        kind=best.index.kind,
+        family=best.family.name,
+        recall=best.recall,
+        target_met=not best.unmet,
+        unmet=[line for lines in best.unmet.values() for line in lines],
         k=config.k,
-        efforts=chosen.index.efforts.to_json(),
-        bytes=chosen.index.nbytes,
+        efforts=best.index.efforts.to_json(),
+        bytes=best.index.nbytes,
         build_seconds=round(perf_counter() - started, 3),
-        tried=tried,
+        tried=trials,
     )
-    return chosen.index, report
+    return best.index, report
 
 
 def load_index(path: Path, kind: str, efforts: Mapping[str, Mapping[str, int]] | None = None) -> VectorIndex:

@@ -14,7 +14,7 @@ FLAT_UP_TO = 50_000
 # Bits a dimension.
 _BITS = {"fp32": 32, "fp16": 16, "sq8": 8, "pq4": 2, "pq8": 2, None: 0}
 # Bytes an entry beside its code: an id; rows that fill a block of 32.
-_ID, _FILLING = 8, 16
+_ID, _PADDING = 8, 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Family:
                 return IvfIndex.build(vectors, codec=codec, refine=self.refine)
         raise InputError(f"there is no index {self.name!r}")
 
-    def foreseen_bytes(self, size: int, dim: int, m: int) -> int:
+    def estimated_bytes(self, size: int, dim: int, m: int) -> int:
         """Give the bytes of memory that an index of so many vectors will take, to a few percent."""
         code, refined = -(-_BITS[self.codec] * dim // 8), -(-_BITS[self.refine] * dim // 8)
         match self.kind:
@@ -60,9 +60,9 @@ class Family:
                 return size * (code + refined + 4 * (2 * m + 1) + 4 + 8)
             case "ivf":
                 lists = _list_count(size)
-                filling = lists * _FILLING * code if self.codec == "pq4" else 0
-                beside = _ID if self.refine else 2 * _ID
-                return size * (code + beside + refined) + filling + 4 * dim * (lists + dim)
+                padding = lists * _PADDING * code if self.codec == "pq4" else 0
+                id_bytes = _ID if self.refine else 2 * _ID
+                return size * (code + id_bytes + refined) + padding + 4 * dim * (lists + dim)
             case "sharded":  # finer vectors stay in the files
                 return size * (code + _ID) if self.codec == "pq4" else 0
             case _:
@@ -83,7 +83,7 @@ SMALL = (FLAT, FLAT_HALF, LISTS_PQ, LISTS_PQ_BYTE, FLAT_BYTE, GRAPH)
 LARGE = (LISTS_PQ, LISTS_PQ_BYTE, LISTS_BYTE, *FLATS, *GRAPHS)
 
 
-def _named(config: IndexConfig, size: int) -> tuple[Family, ...]:
+def _families_of(config: IndexConfig, size: int) -> tuple[Family, ...]:
     match config.kind:
         case "auto":
             return SMALL if size <= FLAT_UP_TO else LARGE
@@ -114,9 +114,9 @@ def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
     indexes and of graphs the finest is tried, of lists the finest refinement of each code. When nothing fits, the
     smallest is tried.
     """
-    families = [family for family in _named(config, size) if family.kind != "ivf" or _list_count(size)]
-    families = families or list(_named(config, size))  # which says why it cannot be built
-    bytes_of = {family: family.foreseen_bytes(size, dim, config.m) for family in families}
+    families = [family for family in _families_of(config, size) if family.kind != "ivf" or _list_count(size)]
+    families = families or list(_families_of(config, size))  # which says why it cannot be built
+    bytes_of = {family: family.estimated_bytes(size, dim, config.m) for family in families}
     fitting = [family for family in families if bytes_of[family] <= config.memory]
     fitting = fitting or [min(families, key=lambda family: bytes_of[family])]
     if config.kind == "best":

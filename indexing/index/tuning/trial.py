@@ -15,7 +15,7 @@ from indexing.errors import InputError
 from indexing.index.base import TunableIndex
 from indexing.index.config import Effort, Efforts, IndexConfig
 from indexing.index.tuning.families import Family
-from indexing.index.tuning.recall import Judged
+from indexing.index.tuning.recall import GroundTruth
 
 LISTS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 CANDIDATES = (400, 300, 200, 150, 100, 75, 50, 30, 20)
@@ -49,13 +49,15 @@ def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
     from indexing.index.backends.sharded import ShardedIndex
 
     if isinstance(index, IvfIndex | ShardedIndex):
-        lists = [*(each for each in LISTS if each < index.lists), index.lists]
-        numbers = [each for each in CANDIDATES if each < len(index)] or [len(index)]
-        return [[Effort(lists=each, candidates=number) for each in lists] for number in numbers if index.refined] or [
-            [Effort(lists=each) for each in lists]
-        ]
+        lists = [*(value for value in LISTS if value < index.lists), index.lists]
+        candidate_counts = [value for value in CANDIDATES if value < len(index)] or [len(index)]
+        return [
+            [Effort(lists=value, candidates=candidates) for value in lists]
+            for candidates in candidate_counts
+            if index.refined
+        ] or [[Effort(lists=value) for value in lists]]
     if family.kind == "hnsw":
-        return [[Effort(ef_search=each) for each in EF_SEARCH]]
+        return [[Effort(ef_search=value) for value in EF_SEARCH]]
     return [[Effort()]]
 
 
@@ -65,8 +67,8 @@ def cost(index: TunableIndex, effort: Effort) -> float:
     from indexing.index.backends.sharded import ShardedIndex
 
     if isinstance(index, IvfIndex | ShardedIndex):
-        parts = len(index.shards) if isinstance(index, ShardedIndex) else 1
-        return effort.lists * len(index) / index.lists * index.code_cost + parts * effort.candidates
+        num_shards = len(index.shards) if isinstance(index, ShardedIndex) else 1
+        return effort.lists * len(index) / index.lists * index.code_cost + num_shards * effort.candidates
     return float(effort.ef_search)
 
 
@@ -96,10 +98,10 @@ def tuned(family: Family, index: TunableIndex, target: float, measure: Measure) 
     return best or max(points, key=lambda point: point.recall), points
 
 
-ALONE = 30  # queries that are timed one by one
-BATCHES = 3
-BLOCK = 16_384  # rows that go into shards at a time
-AS_FAST = 1.1  # families whose speeds differ by less are taken for equally fast
+NUM_SINGLE_QUERIES = 30  # queries that are timed one by one
+NUM_BATCHES = 3
+BLOCK_ROWS = 16_384  # rows that go into shards at a time
+SAME_SPEED = 1.1  # families whose speeds differ by less are taken for equally fast
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ class Trial:
         return min(self.queries_per_second.values(), default=0.0)
 
     @property
-    def least(self) -> float:
+    def worst_recall(self) -> float:
         """Recall of the kind of query that finds least."""
         return min(self.recall.values(), default=1.0)
 
@@ -152,47 +154,54 @@ class Trial:
         }
 
 
-def attempt(
-    family: Family, vectors: Vectors, config: IndexConfig, asked: Mapping[str, Judged], path: Path | None = None
+def run_trial(
+    family: Family,
+    vectors: Vectors,
+    config: IndexConfig,
+    ground_truth: Mapping[str, GroundTruth],
+    path: Path | None = None,
 ) -> Trial:
     """Build a family over (N, D) vectors, tune it for every kind of query, and measure it.
 
     What is built in files, as shards are, is built at ``path``.
     """
     started = perf_counter()
-    index = _built(family, vectors, config, path)
-    seconds = perf_counter() - started
-    chosen: dict[str, Point] = {}
+    index = _build_family(family, vectors, config, path)
+    build_seconds = perf_counter() - started
+    best: dict[str, Point] = {}
     points: dict[str, list[Point]] = {}
-    for kind, queries in asked.items():
+    for kind, truth in ground_truth.items():
 
-        def measure(one: TunableIndex, queries: Judged = queries) -> tuple[float, float]:
-            return queries.measure(one, vectors)
+        def measure(tuned_index: TunableIndex, truth: GroundTruth = truth) -> tuple[float, float]:
+            return truth.measure(tuned_index, vectors)
 
-        chosen[kind], points[kind] = tuned(family, index, config.min_recall, measure)
-    if asked and family.kind != "flat":  # which knows no effort
-        index = index.with_efforts(Efforts({kind: point.effort for kind, point in chosen.items()}))
-    speeds = {kind: _speed(index, queries, vectors, kind) for kind, queries in asked.items()}
-    latencies = {kind: _latency(index, queries, kind) for kind, queries in asked.items()}
-    recall = {kind: round(point.recall, 4) for kind, point in chosen.items()}
+        best[kind], points[kind] = tuned(family, index, config.min_recall, measure)
+    if ground_truth and family.kind != "flat":  # which knows no effort
+        index = index.with_efforts(Efforts({kind: point.effort for kind, point in best.items()}))
+    speeds = {kind: _speed(index, truth, vectors, kind) for kind, truth in ground_truth.items()}
+    latencies = {kind: _latency(index, truth, kind) for kind, truth in ground_truth.items()}
+    recall = {kind: round(point.recall, 4) for kind, point in best.items()}
     unmet = _unmet(config, recall, latencies, index.nbytes)
-    return Trial(family, index, recall, speeds, latencies, points, round(seconds, 3), unmet)
+    return Trial(family, index, recall, speeds, latencies, points, round(build_seconds, 3), unmet)
 
 
-def _built(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
+def _build_family(family: Family, vectors: Vectors, config: IndexConfig, path: Path | None) -> TunableIndex:
     if family.kind != "sharded":
         return family.build(vectors, config.m)
     if path is None:
         raise InputError("kind 'sharded' is built in files: say at which path")
-    from indexing.index.backends.build_sharded import MEMORY, build_sharded  # FAISS is loaded only by those who build
+    from indexing.index.backends.build_sharded import (
+        DEFAULT_MEMORY,
+        build_sharded,
+    )  # FAISS is loaded only by those who build
 
     def blocks() -> Iterator[Vectors]:
-        return (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
+        return (vectors[start : start + BLOCK_ROWS] for start in range(0, len(vectors), BLOCK_ROWS))
 
-    return build_sharded(blocks, path, max_memory=config.max_memory or MEMORY, on_disk=config.on_disk)
+    return build_sharded(blocks, path, max_memory=config.max_memory or DEFAULT_MEMORY, on_disk=config.on_disk)
 
 
-def choose(trials: Sequence[Trial]) -> list[Trial]:
+def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
     """Keep those that may still be chosen, the best first.
 
     Of those that meet every goal the fastest wins, by the queries a second of its slowest kind; of those that are as
@@ -202,10 +211,10 @@ def choose(trials: Sequence[Trial]) -> list[Trial]:
     """
     meeting = [trial for trial in trials if not trial.unmet]
     if not meeting:
-        return [min(trials, key=lambda trial: ("memory" in trial.unmet, len(trial.unmet), -trial.least))]
+        return [min(trials, key=lambda trial: ("memory" in trial.unmet, len(trial.unmet), -trial.worst_recall))]
     fastest = max(trial.slowest for trial in meeting)
     return sorted(
-        (trial for trial in meeting if AS_FAST * trial.slowest >= fastest), key=lambda trial: trial.index.nbytes
+        (trial for trial in meeting if SAME_SPEED * trial.slowest >= fastest), key=lambda trial: trial.index.nbytes
     )
 
 
@@ -216,22 +225,26 @@ def _unmet(
     slow = config.max_latency_ms or float("inf")
     unmet = {
         "recall": [
-            f"recall of {k} {got:.3f} < {config.min_recall}" for k, got in recall.items() if got < config.min_recall
+            f"recall of {k} {recall_:.3f} < {config.min_recall}"
+            for k, recall_ in recall.items()
+            if recall_ < config.min_recall
         ],
-        "latency": [f"latency of {k} {took:.2f} ms > {slow} ms" for k, took in latencies.items() if took > slow],
+        "latency": [
+            f"latency of {k} {latency:.2f} ms > {slow} ms" for k, latency in latencies.items() if latency > slow
+        ],
         "memory": [f"memory {size / 1e6:.1f} MB > {config.memory / 1e6:.1f} MB"] if size > config.memory else [],
     }
     return {goal: lines for goal, lines in unmet.items() if lines}
 
 
-def _speed(index: TunableIndex, queries: Judged, vectors: Vectors, kind: str) -> float:
-    return round(median(queries.measure(index, vectors, kind)[1] for _ in range(BATCHES)))
+def _speed(index: TunableIndex, truth: GroundTruth, vectors: Vectors, kind: str) -> float:
+    return round(median(truth.measure(index, vectors, kind)[1] for _ in range(NUM_BATCHES)))
 
 
-def _latency(index: TunableIndex, queries: Judged, kind: str) -> float:
-    k = queries.exact.shape[1]
+def _latency(index: TunableIndex, truth: GroundTruth, kind: str) -> float:
+    k = truth.exact.shape[1]
     times = []
-    for query in queries.queries.vectors[:ALONE]:
+    for query in truth.queries.vectors[:NUM_SINGLE_QUERIES]:
         started = perf_counter()
         index.search(query[None], k, kind=kind)
         times.append(perf_counter() - started)

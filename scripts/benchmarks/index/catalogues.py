@@ -10,7 +10,7 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.index_files import held_out_queries
 from indexing.index import Queries
-from indexing.index.tuning.recall import Judged, judged
+from indexing.index.tuning.recall import GroundTruth, ground_truths
 from indexing.store.collect import fuse
 from scripts.benchmarks.index.geometry import draw, read_pairs
 
@@ -23,8 +23,8 @@ class Catalogue:
     """Items, queries to tune with, and others to report on, each with exact answers."""
 
     items: Vectors
-    tune: dict[str, Judged]
-    report: dict[str, Judged]
+    tune: dict[str, GroundTruth]
+    report: dict[str, GroundTruth]
     told: dict[str, Any]
 
 
@@ -53,5 +53,8 @@ def _halved(items: Vectors, asked: dict[str, Queries], told: dict[str, Any]) -> 
     tune = {kind: Queries(one.vectors[: len(one) // 2]) for kind, one in asked.items()}
     report = {kind: Queries(one.vectors[len(one) // 2 :]) for kind, one in asked.items()}
     return Catalogue(
-        items, judged(items, tune, K, len(items)), judged(items, report, K, len(items)), told | {"dim": items.shape[1]}
+        items,
+        ground_truths(items, tune, K, len(items)),
+        ground_truths(items, report, K, len(items)),
+        told | {"dim": items.shape[1]},
     )

@@ -6,8 +6,8 @@ from typing import Any
 from indexing.index.base import TunableIndex
 from indexing.index.config import Effort, Efforts, IndexConfig
 from indexing.index.tuning.families import Family
-from indexing.index.tuning.recall import Judged
-from indexing.index.tuning.trial import Trial, attempt, ladders
+from indexing.index.tuning.recall import GroundTruth
+from indexing.index.tuning.trial import Trial, ladders, run_trial
 from scripts.benchmarks.index.catalogues import Catalogue
 
 ROUNDS = 3
@@ -18,7 +18,7 @@ def swept(family: Family, catalogue: Catalogue, config: IndexConfig) -> tuple[Tr
 
     On one ladder of efforts all above the first that reaches the target are slower, and are not timed.
     """
-    trial = attempt(family, catalogue.items, config, catalogue.tune)
+    trial = run_trial(family, catalogue.items, config, catalogue.tune)
     row: dict[str, Any] = {
         "bytes a vector": round(trial.index.nbytes / len(catalogue.items)),
         "build seconds": trial.build_seconds,
@@ -34,7 +34,9 @@ def swept(family: Family, catalogue: Catalogue, config: IndexConfig) -> tuple[Tr
     return trial, row
 
 
-def _reaching(family: Family, index: TunableIndex, tune: Judged, catalogue: Catalogue, target: float) -> list[Effort]:
+def _reaching(
+    family: Family, index: TunableIndex, tune: GroundTruth, catalogue: Catalogue, target: float
+) -> list[Effort]:
     found = []
     for ladder in ladders(family, index):
         for effort in ladder:

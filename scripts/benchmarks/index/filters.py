@@ -19,7 +19,7 @@ import numpy as np
 
 from indexing.arrays import Mask, Vectors
 from indexing.index import FlatIndex, IndexConfig, VectorIndex, build_index
-from indexing.index.tuning.recall import Judged, Queries
+from indexing.index.tuning.recall import GroundTruth, Queries
 from scripts.benchmarks.index.geometry import Drawn, draw, read_pairs
 from scripts.benchmarks.record import keep
 
@@ -87,7 +87,7 @@ def measured(index: VectorIndex, items: Vectors, queries: Vectors, allow: Mask, 
     reachable = min(K, int(allow.sum()))
     allowed = np.where(allow[rows], rows, -1)
     return {
-        "recall": round(Judged(Queries(queries), exact[:, :reachable]).recall(allowed, items), 4),
+        "recall": round(GroundTruth(Queries(queries), exact[:, :reachable]).recall(allowed, items), 4),
         "violations": int((~allow[rows] & (rows >= 0)).sum()),
         "lines short of k": int(((rows >= 0).sum(axis=1) < reachable).sum()),
         "queries/s": round(len(queries) / together),

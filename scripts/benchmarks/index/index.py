@@ -24,8 +24,8 @@ import numpy as np
 from indexing.arrays import Vectors
 from indexing.index import IndexConfig, Queries
 from indexing.index.tuning.families import EVERY, FLAT_UP_TO, LARGE, SMALL
-from indexing.index.tuning.recall import Judged
-from indexing.index.tuning.trial import Trial, choose
+from indexing.index.tuning.recall import GroundTruth
+from indexing.index.tuning.trial import Trial, rank_trials
 from indexing.runtime.threads import cores
 from scripts.benchmarks.index.catalogues import Catalogue, K, drawn_catalogue, real_catalogue
 from scripts.benchmarks.index.exhaustive import swept
@@ -85,7 +85,7 @@ def against(built: Built, catalogue: Catalogue, seed: int) -> dict[str, Any]:
     """Tune a peer on text queries and on its own vectors; measure it both ways."""
     items = catalogue.items
     chosen = np.random.default_rng(seed).choice(len(items), min(1000, len(items)), replace=False)
-    own = Judged.by(items, Queries(items[chosen]), K)  # each finds itself, as whoever tunes on own vectors has it
+    own = GroundTruth.by(items, Queries(items[chosen]), K)  # each finds itself, as whoever tunes on own vectors has it
     row: dict[str, Any] = {"bytes a vector": round(built.size / len(items)), "build seconds": round(built.seconds, 1)}
     if built.note:
         row |= {"note": built.note, "as it comes": measured(built.search, catalogue)}
@@ -95,7 +95,7 @@ def against(built: Built, catalogue: Catalogue, seed: int) -> dict[str, Any]:
     return row
 
 
-def least_effort(built: Built, queries: Judged, items: Vectors) -> int:
+def least_effort(built: Built, queries: GroundTruth, items: Vectors) -> int:
     """Find the least effort that reaches the target, and set it."""
     for effort in EFFORTS:
         built.set_effort(effort)
@@ -129,7 +129,7 @@ def families(catalogue: Catalogue, only: Sequence[str] | None) -> tuple[dict[str
     contenders: list[Trial] = []
     for family in (family for family in EVERY if only is None or family.name in only):
         trial, rows[family.name] = swept(family, catalogue, IndexConfig(min_recall=TARGET, k=K))
-        contenders = choose([*contenders, trial])
+        contenders = rank_trials([*contenders, trial])
         rows[family.name]["meets the goal"] = not trial.unmet
         print(family.name, rows[family.name], flush=True)
     return rows, contenders

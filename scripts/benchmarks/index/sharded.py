@@ -21,7 +21,8 @@ import numpy as np
 
 from indexing.arrays import Vectors
 from indexing.index.backends.build_sharded import Plan, build_sharded, lists_for
-from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
+from indexing.index.backends.flat import exact_search
+from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.config import Effort, parse_bytes
 from scripts.benchmarks.index.geometry import draw, read_pairs
 from scripts.benchmarks.memory import memory

@@ -29,7 +29,7 @@ CONFIG = IndexConfig(kind="sharded", max_memory=3600, sample=20)
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.index.backends.build_sharded.FEWEST_ROWS", 12)
+    monkeypatch.setattr("indexing.index.backends.build_sharded.MIN_ROWS", 12)
     monkeypatch.setattr("indexing.index.backends.build_sharded.SAMPLE_SHARE", 1)
 
 
@@ -53,7 +53,7 @@ def repairs(root: Path) -> None:
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("old") / "bundle"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("indexing.index.backends.build_sharded.FEWEST_ROWS", 12)
+        monkeypatch.setattr("indexing.index.backends.build_sharded.MIN_ROWS", 12)
         monkeypatch.setattr("indexing.index.backends.build_sharded.SAMPLE_SHARE", 1)
         builds(root, COUNT)
     delete(root, [f"i{row}" for row in range(42)])

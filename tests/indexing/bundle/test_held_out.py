@@ -24,9 +24,9 @@ def test_every_kind_is_held_out() -> None:
     queries = held_out_queries(catalogue, vectors, 30)
     assert {kind: len(one) for kind, one in queries.items()} == {"text": 30, "image": 30, "history": 30, "item": 30}
     for kind in ("text", "image", "history"):
-        assert queries[kind].own is None
+        assert queries[kind].item_rows is None
         assert (queries[kind].vectors @ vectors.T).max() < 0.9999  # none is in the index as itself
-    own = queries["item"].own
+    own = queries["item"].item_rows
     assert own is not None
     assert len(set(own.tolist())) == 30
     np.testing.assert_array_equal(queries["item"].vectors, vectors[own])

@@ -167,13 +167,13 @@ def test_an_index_that_does_not_fit_itself_is_refused(tmp_path: Path, make: obje
 
 
 def test_rows_beyond_the_index_are_refused() -> None:
-    from indexing.index.backends.faiss_base import check_found
+    from indexing.index.backends.faiss_base import check_row_range
 
-    assert check_found(np.array([[-1, 3]]), 4).tolist() == [[-1, 3]]
+    assert check_row_range(np.array([[-1, 3]]), 4).tolist() == [[-1, 3]]
     with pytest.raises(DamagedFileError, match="the index gives row 4 of 4"):
-        check_found(np.array([[0, 4]]), 4)
+        check_row_range(np.array([[0, 4]]), 4)
     with pytest.raises(DamagedFileError, match="the index gives row"):
-        check_found(np.array([[0, -2]]), 4)
+        check_row_range(np.array([[0, -2]]), 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -39,8 +39,8 @@ def held_out() -> dict[str, Queries]:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few thousand rows be many."""
-    monkeypatch.setattr(added, "LEAST", 2000)
-    monkeypatch.setattr(added, "TAIL", 100)
+    monkeypatch.setattr(added, "MIN_ADDED_ROWS", 2000)
+    monkeypatch.setattr(added, "MAX_TAIL_ROWS", 100)
     monkeypatch.setattr(added, "FLAT_UP_TO", 4000)
 
 
@@ -126,13 +126,13 @@ def test_codes_are_shared_until_enough_has_come_and_never_changed() -> None:
     before = index_of(base, early, VECTORS[:3000]).search(QUERIES, 10)
     assert codes(base, VECTORS[:3100], early) is early
     further = codes(base, VECTORS[:3101], early)
-    assert (early.stop, further.stop, further.trained) == (3000, 3101, early.trained)
+    assert (early.stop, further.stop, further.num_trained) == (3000, 3101, early.num_trained)
     further = codes(base, VECTORS[:5000], further)
     assert min(further.recall.values()) >= CONFIG.min_recall
     for vectors in (VECTORS[:5000], VECTORS[:5060]):  # the last 60 rows are scanned
         assert recall(index_of(base, further, vectors).search(QUERIES, 10), vectors, QUERIES, 10) >= 0.95
     anew = codes(base, VECTORS, further)
-    assert anew.trained == ADDED > 2 * early.trained
+    assert anew.num_trained == ADDED > 2 * early.num_trained
     for one, other in zip(before, index_of(base, early, VECTORS[:3000]).search(QUERIES, 10), strict=True):
         np.testing.assert_array_equal(one, other)  # the same codes, searched twice
 
@@ -141,9 +141,9 @@ def test_what_is_measured_after_an_extension_is_measured_on_all_rows() -> None:
     base = FaissIndex.hnsw(VECTORS[:BASE])
     grown = codes(base, VECTORS[:4000], codes(base, VECTORS[:3000]))
     covered = VECTORS[grown.start : grown.stop]
-    for one in grown._asked.values():
-        room = 0 if one.queries.own is None else 1
-        exact = one.queries.others(*FlatIndex(covered).search(one.queries.vectors, 10 + room))[0]
+    for one in grown._ground_truth.values():
+        room = 0 if one.queries.item_rows is None else 1
+        exact = one.queries.without_item_rows(*FlatIndex(covered).search(one.queries.vectors, 10 + room))[0]
         np.testing.assert_allclose(one.exact, exact, atol=1e-6)  # products in another order
 
 
@@ -164,14 +164,14 @@ def test_few_rows_are_scanned() -> None:
 
 def test_codes_that_find_too_little_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(added, "CANDIDATES", (10,))
-    monkeypatch.setattr(added, "DEEPER", 1)
+    monkeypatch.setattr(added, "CANDIDATES_PER_HIT", 1)
     coded = codes(FaissIndex.hnsw(VECTORS[:BASE]))
     assert min(coded.recall.values()) < 0.95
     assert not coded.reached
 
 
 def test_more_candidates_are_taken_only_where_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(added, "DEEPER", 1)
+    monkeypatch.setattr(added, "CANDIDATES_PER_HIT", 1)
     chosen = []
     for target in (0.3, 0.95, 0.999):
         coded = codes_for(FaissIndex.hnsw(VECTORS[:BASE]), VECTORS, IndexConfig(min_recall=target, k=60), held_out)

@@ -42,7 +42,7 @@ def catalogue(folder: Path, start: int, stop: int) -> Catalogue:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle to which few additions are many."""
-    for name, value in {"LEAST": 500, "TAIL": 50, "FLAT_UP_TO": 550}.items():
+    for name, value in {"MIN_ADDED_ROWS": 500, "MAX_TAIL_ROWS": 50, "FLAT_UP_TO": 550}.items():
         monkeypatch.setattr(added, name, value)
     build_bundle(catalogue(tmp_path, 0, FIRST), load_encoder("vectors:"), tmp_path / "bundle")
     return tmp_path / "bundle"
@@ -87,7 +87,7 @@ def test_searches_after_many_additions_keep_the_promise_and_tell_it(root: Path) 
 
 def test_what_codes_would_find_too_little_of_is_scanned(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(added, "CANDIDATES", (10,))
-    monkeypatch.setattr(added, "DEEPER", 1)
+    monkeypatch.setattr(added, "CANDIDATES_PER_HIT", 1)
     add(root, catalogue(root.parent, FIRST, FIRST + 800), load_encoder("vectors:"))
     retriever = Retriever.load(root)
     assert retriever.status.added == {}

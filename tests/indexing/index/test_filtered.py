@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.index import FlatIndex, VectorIndex
 from indexing.index.backends.faiss import FaissIndex
-from indexing.index.backends.faiss_base import scan
+from indexing.index.backends.faiss_base import search_allowed
 from indexing.index.backends.ivf import IvfIndex, Occupancy
 from indexing.index.config import Effort
 from tests.agree import assert_lists_agree
@@ -48,7 +48,7 @@ def graph() -> FaissIndex:
 
 @pytest.fixture(autouse=True)
 def lists_are_searched_although_the_catalogue_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.index.backends.ivf.SCAN_ROWS", 0)
+    monkeypatch.setattr("indexing.index.backends.ivf.FILTER_OVERHEAD_ROWS", 0)
 
 
 def best_towards(direction: Vectors, count: int) -> Mask:
@@ -141,7 +141,7 @@ def test_a_graph_that_did_not_look_deep_enough_notices(graph: FaissIndex, monkey
     allow = best_towards(-QUERIES.mean(axis=0), 3 * COUNT // 10)
     scores, rows = graph.search(QUERIES, K, allow)
     assert check(rows, scores, allow, QUERIES, K) >= 0.99
-    monkeypatch.setattr(FaissIndex, "_depth", lambda *_: np.zeros(len(QUERIES)))
+    monkeypatch.setattr(FaissIndex, "_rank_in_catalogue", lambda *_: np.zeros(len(QUERIES)))
     scores, rows = graph.search(QUERIES, K, allow)
     assert check(rows, scores, allow, QUERIES, K) < 0.95
 
@@ -149,8 +149,8 @@ def test_a_graph_that_did_not_look_deep_enough_notices(graph: FaissIndex, monkey
 def test_depth_is_counted_in_the_whole_catalogue_where_the_sample_holds_it(graph: FaissIndex) -> None:
     small = FaissIndex.hnsw(VECTORS[:500])
     exact = np.sort(QUERIES @ VECTORS[:500].T, axis=1)
-    np.testing.assert_allclose(small._depth(QUERIES, exact[:, -41:-40] + np.float32(1e-6)) / 40, 1.0)
-    depth = graph._depth(QUERIES, np.sort(QUERIES @ VECTORS.T, axis=1)[:, -1000:-999])
+    np.testing.assert_allclose(small._rank_in_catalogue(QUERIES, exact[:, -41:-40] + np.float32(1e-6)) / 40, 1.0)
+    depth = graph._rank_in_catalogue(QUERIES, np.sort(QUERIES @ VECTORS.T, axis=1)[:, -1000:-999])
     assert np.abs(depth / 1000 - 1).max() < 0.15
 
 
@@ -168,14 +168,14 @@ def test_lists_are_visited_until_they_hold_enough_allowed_rows() -> None:
 
 @pytest.mark.parametrize("few", [0, 100])
 def test_scan_in_blocks_agrees_with_one_product(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK", 7)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK_ROWS", 7)
     rng = np.random.default_rng(5)
     vectors = rng.integers(-2, 3, (200, 4)).astype(np.float32)  # whole numbers: many scores are equal
     stored = faiss.IndexFlatIP(4)
     stored.add(vectors)
     queries = rng.integers(-2, 3, (9, 4)).astype(np.float32)
     for allow in (None, rng.random(200) < 0.3):
-        scores, rows = scan(stored, queries, 20, allow, few)
+        scores, rows = search_allowed(stored, queries, 20, allow, few)
         among = np.arange(200) if allow is None else np.flatnonzero(allow)
         order = np.argsort(-(queries @ vectors[among].T), axis=1, kind="stable")[:, :20]
         np.testing.assert_array_equal(scores, np.take_along_axis(queries @ vectors[among].T, order, axis=1))
@@ -196,11 +196,11 @@ def test_the_more_queries_the_fewer_rows_are_scored_at_once(
             copied.append(len(rows))
             return vectors[rows]
 
-    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK", 50)
-    monkeypatch.setattr("indexing.index.backends.faiss_base.MOST_SCORES", 90)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.BLOCK_ROWS", 50)
+    monkeypatch.setattr("indexing.index.backends.faiss_base.MAX_SCORES", 90)
     rng, copied = np.random.default_rng(0), list[int]()
     vectors, queries = rng.normal(size=(200, 4)).astype(np.float32), rng.normal(size=(count, 4)).astype(np.float32)
     allow = np.arange(200) < 120
-    rows = scan(Stored(), queries, 5, allow, few=0)[1]
+    rows = search_allowed(Stored(), queries, 5, allow, max_row_wise=0)[1]
     assert copied == sizes
     assert rows.tolist() == np.argsort(-(queries @ vectors[:120].T), axis=1)[:, :5].tolist()

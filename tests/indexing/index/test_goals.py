@@ -24,7 +24,7 @@ from indexing.index.tuning.families import (
     Family,
     shortlist,
 )
-from indexing.index.tuning.trial import Trial, choose
+from indexing.index.tuning.trial import Trial, rank_trials
 
 DIM = 24
 
@@ -160,15 +160,15 @@ def trial(family: Family, latency: float, size: int, recall: float = 1.0, unmet:
 def test_the_fastest_that_meets_every_goal_and_of_equally_fast_the_smallest() -> None:
     fast, small = trial(FLAT, 1.0, 100), trial(LISTS_PQ, 1.09, 50)
     slow, missing = trial(GRAPH, 1.2, 10), trial(LISTS_BYTE, 0.1, 1, 0.5, ("recall",))
-    assert choose([missing, slow, fast, small]) == [small, fast]
+    assert rank_trials([missing, slow, fast, small]) == [small, fast]
     twin = replace(fast, family=GRAPH)
-    assert choose([fast, twin])[0] is fast
-    assert choose([twin, fast])[0] is twin
+    assert rank_trials([fast, twin])[0] is fast
+    assert rank_trials([twin, fast])[0] is twin
 
 
 def test_the_nearest_fits_then_misses_least_then_finds_most() -> None:
     too_large = trial(FLAT, 1.0, 100, 1.0, ("memory",))
     two = trial(LISTS_PQ, 1.0, 10, 0.94, ("recall", "latency"))
     worse, better = trial(GRAPH, 1.0, 10, 0.8, ("recall",)), trial(LISTS_BYTE, 1.0, 10, 0.9, ("recall",))
-    assert choose([too_large, two, worse, better]) == [better]
-    assert choose([too_large, two]) == [two]
+    assert rank_trials([too_large, two, worse, better]) == [better]
+    assert rank_trials([too_large, two]) == [two]

@@ -9,7 +9,7 @@ from indexing.errors import DamagedFileError
 from indexing.index import FlatIndex, IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.config import Effort
-from indexing.index.tuning.recall import LEAST, MOST, Promise
+from indexing.index.tuning.recall import MAX_QUERIES, MIN_QUERIES, Promise
 
 DIM = 24
 
@@ -28,10 +28,13 @@ def test_it_survives_its_bytes_and_sees_what_was_lost() -> None:
     index, _ = build_index(vectors, IndexConfig(kind="ivf"), asked)
     assert isinstance(index, IvfIndex)
     promise = Promise.from_bytes(Promise.of(index, vectors, asked, 10).to_bytes())
-    assert {kind: len(one.queries) for kind, one in promise.asked.items()} == {"text": MOST, "item": MOST}
-    exact, _ = FlatIndex(vectors).search(promise.asked["text"].queries.vectors, 10)
-    np.testing.assert_allclose(promise.asked["text"].exact, exact, rtol=1e-5)
-    np.testing.assert_array_equal(promise.asked["item"].queries.own, rows[:MOST])
+    assert {kind: len(one.queries) for kind, one in promise.ground_truth.items()} == {
+        "text": MAX_QUERIES,
+        "item": MAX_QUERIES,
+    }
+    exact, _ = FlatIndex(vectors).search(promise.ground_truth["text"].queries.vectors, 10)
+    np.testing.assert_allclose(promise.ground_truth["text"].exact, exact, rtol=1e-5)
+    np.testing.assert_array_equal(promise.ground_truth["item"].queries.item_rows, rows[:MAX_QUERIES])
     assert promise.measure(index, vectors) == promise.recall
     assert min(promise.recall.values()) > 0.9
     lazy = promise.measure(index.with_effort(Effort(1, 20)), vectors)
@@ -44,11 +47,11 @@ def test_of_what_scans_everything_little_is_kept() -> None:
     asked = {kind: vectors[:40] for kind in ("text", "image", "history")}
     index, _ = build_index(vectors[:100], IndexConfig(), {})
     kept = Promise.of(index, vectors[:100], asked, 10)
-    assert [len(one.queries) for one in kept.asked.values()] == [MOST] * 3
+    assert [len(one.queries) for one in kept.ground_truth.values()] == [MAX_QUERIES] * 3
     large, _ = build_index(vectors, IndexConfig(), {})
     kept = Promise.of(large, vectors, asked, 10)
-    assert [len(one.queries) for one in kept.asked.values()] == [400_000_000 // (30_000 * 512 * 3)] * 3
-    assert LEAST <= 8
+    assert [len(one.queries) for one in kept.ground_truth.values()] == [400_000_000 // (30_000 * 512 * 3)] * 3
+    assert MIN_QUERIES <= 8
 
 
 def test_what_is_no_promise_is_refused() -> None:

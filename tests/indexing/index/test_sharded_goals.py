@@ -79,8 +79,8 @@ def test_each_shard_costs_its_candidates(vectors: Vectors, tmp_path: Path) -> No
 def test_the_goals_say_what_shards_are(vectors: Vectors, tmp_path: Path) -> None:
     assert shortlist(IndexConfig(kind="sharded"), 10**8, 512) == [SHARDED]
     assert shortlist(IndexConfig(kind="sharded", max_memory="1M", on_disk=True), 10**8, 512) == [SHARDED_ON_DISK]
-    assert SHARDED.foreseen_bytes(10**8, 512, 16) == 10**8 * (512 // 4 + 8)
-    assert SHARDED_ON_DISK.foreseen_bytes(10**8, 512, 16) == 0
+    assert SHARDED.estimated_bytes(10**8, 512, 16) == 10**8 * (512 // 4 + 8)
+    assert SHARDED_ON_DISK.estimated_bytes(10**8, 512, 16) == 0
     with pytest.raises(InputError, match="on_disk is for kind 'sharded', not 'ivf'"):
         IndexConfig(kind="ivf", on_disk=True)
     with pytest.raises(InputError, match="built in files"):

@@ -13,8 +13,9 @@ from indexing.errors import DamagedFileError, InputError, ShapeError, VectorErro
 from indexing.index import FlatIndex, load_index, recall
 from indexing.index.backends.build_sharded import Plan, build_sharded
 from indexing.index.backends.faiss import FaissIndex
+from indexing.index.backends.flat import exact_search
 from indexing.index.backends.ivf import IvfIndex
-from indexing.index.backends.sharded import ShardedIndex, exact_search, shard_files
+from indexing.index.backends.sharded import ShardedIndex, shard_files
 from indexing.index.base import merged
 from indexing.index.config import Effort
 from tests.agree import assert_lists_agree

@@ -11,7 +11,7 @@ from indexing.index import IndexConfig, Queries, build_index
 from indexing.index.backends.ivf import IvfIndex
 from indexing.index.config import Effort, Efforts
 from indexing.index.tuning.families import EVERY, GRAPH, LISTS_BYTE, LISTS_PQ, Family
-from indexing.index.tuning.recall import Judged
+from indexing.index.tuning.recall import GroundTruth
 from indexing.index.tuning.trial import cost, ladders, tuned
 
 COUNT, DIM = 4000, 24
@@ -29,16 +29,16 @@ def vectors() -> Vectors:
 
 
 @pytest.fixture(scope="module")
-def asked(vectors: Vectors) -> dict[str, Judged]:
+def asked(vectors: Vectors) -> dict[str, GroundTruth]:
     far = unit(np.random.default_rng(9).normal(size=(80, DIM)))
     rows = np.arange(80)
     queries = {"text": Queries(far), "image": Queries(clustered(80, 2)), "item": Queries(vectors[rows], rows)}
-    return {kind: Judged.by(vectors, one, 10) for kind, one in queries.items()}
+    return {kind: GroundTruth.by(vectors, one, 10) for kind, one in queries.items()}
 
 
 @pytest.mark.parametrize("family", [LISTS_PQ, LISTS_BYTE, GRAPH], ids=lambda family: family.name)
 def test_the_cheapest_effort_of_the_whole_grid(
-    family: Family, vectors: Vectors, asked: dict[str, Judged], monkeypatch: pytest.MonkeyPatch
+    family: Family, vectors: Vectors, asked: dict[str, GroundTruth], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexing.index.tuning.trial.LISTS", (2, 4, 8, 24, 48, 96))
     monkeypatch.setattr("indexing.index.tuning.trial.CANDIDATES", (400, 150, 50, 20))
@@ -46,7 +46,7 @@ def test_the_cheapest_effort_of_the_whole_grid(
     for target in (0.8, 0.95):
         for queries in (one.first(30) for one in asked.values()):
 
-            def measure(one: object, queries: Judged = queries) -> tuple[float, float]:
+            def measure(one: object, queries: GroundTruth = queries) -> tuple[float, float]:
                 return queries.measure(one, vectors)  # type: ignore[arg-type]
 
             point, points = tuned(family, index, target, measure)
@@ -64,7 +64,7 @@ def test_the_cheapest_effort_of_the_whole_grid(
             assert {one.effort: one.recall for one in points}.items() <= grid.items()
 
 
-def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, Judged]) -> None:
+def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, GroundTruth]) -> None:
     recalls = iter([0.5, 0.7, 0.6])
     tried: list[Effort] = []
 
@@ -78,7 +78,9 @@ def test_out_of_reach_the_most_is_taken(vectors: Vectors, asked: dict[str, Judge
     assert len(points) == len(tried) == len(ladders(LISTS_PQ, LISTS_PQ.build(vectors, 8))[0])
 
 
-def test_every_kind_is_promised_and_searched_with_its_own_effort(vectors: Vectors, asked: dict[str, Judged]) -> None:
+def test_every_kind_is_promised_and_searched_with_its_own_effort(
+    vectors: Vectors, asked: dict[str, GroundTruth]
+) -> None:
     config = IndexConfig(kind="ivf", min_recall=0.9)
     index, report = build_index(vectors, config, {kind: one.queries for kind, one in asked.items()})
     assert isinstance(index, IvfIndex)
@@ -111,7 +113,7 @@ def test_searches_of_different_kinds_at_once_do_not_touch_each_other(family: Fam
             np.testing.assert_array_equal(rows, alone[kind])
 
 
-def test_the_same_catalogue_gives_the_same_index(vectors: Vectors, asked: dict[str, Judged]) -> None:
+def test_the_same_catalogue_gives_the_same_index(vectors: Vectors, asked: dict[str, GroundTruth]) -> None:
     queries = {kind: one.queries for kind, one in asked.items()}
     first, second = (build_index(vectors, IndexConfig(kind="ivf", min_recall=0.9), queries) for _ in range(2))
     assert isinstance(first[0], IvfIndex)

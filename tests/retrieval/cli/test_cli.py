@@ -98,11 +98,11 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     report = json.loads(out)
     assert code == 0
     assert set(report["ndcg"]) == {"frozen", "behaviour", "reranker"}
-    promised = Promise.from_bytes(Bundle.open(bundle).read(PROMISE)).asked["item"].queries
+    promised = Promise.from_bytes(Bundle.open(bundle).read(PROMISE)).ground_truth["item"].queries
     served = Retriever.load(bundle)
     assert not served.status.degraded
     content = promised.vectors[:, : served.vectors.shape[1]]
-    np.testing.assert_allclose(content, served.vectors[promised.own], atol=1e-6)  # not those before learning
+    np.testing.assert_allclose(content, served.vectors[promised.item_rows], atol=1e-6)  # not those before learning
     code, out, _ = run("recommend", bundle, "--history", "red-mug,red-shoe", "-k", 3, "--json")
     hits = json.loads(out)
     assert len(hits) == 3
