@@ -6,8 +6,9 @@
 from retrieval.candidates import Candidates, Hit
 from retrieval.evaluation import Evaluation, evaluate
 from retrieval.fitting.fit import fit
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.published_model import carry_over
-from retrieval.fitting.report import FitConfig, FitReport
+from retrieval.fitting.report import FitReport
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.ranking.reranker import Reranker

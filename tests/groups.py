@@ -17,7 +17,7 @@ COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000
 SMALL = FitConfig(
     adapter=None,
     behaviour=BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
-    head=None,
+    reranker=None,
     exposure_floor=0.5,  # every list holds much of a small catalogue
 )
 CONTENT: Vectors = unit(np.random.default_rng(0).normal(size=(COUNT + 4, DIM)).astype(np.float32))

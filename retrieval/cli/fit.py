@@ -15,7 +15,7 @@ from retrieval.cli.options.log import Log, LogOptions, note
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.fitting.fit import fit as fit_bundle
-from retrieval.fitting.report import FitConfig
+from retrieval.fitting.fit_config import Effort, FitConfig
 from retrieval.fitting.tuning import tune as tune_bundle
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
@@ -38,8 +38,12 @@ def fit(
     """
     if learning.refresh and learning.split and not learning.hold_out:
         raise UsageError("--split does not go with --refresh, which validates on the latest interactions: leave it out")
+    if learning.refresh and learning.effort and not learning.config:
+        raise UsageError("--refresh trains as the published model was trained: leave --effort out, or give --config")
     train = _train_part(interactions, log, learning.hold_out, learning.split)
-    config = _settings(learning.config, learning.split) if learning.config or not learning.refresh else None
+    config = None
+    if learning.config or not learning.refresh:
+        config = _settings(learning.config, learning.split, learning.effort)
     profiles = None if learning.profiles is None else Profiles.open(learning.profiles)
     with fit_progress() as show:
         report = fit_bundle(
@@ -99,6 +103,6 @@ def _train_part(path: str, log: LogOptions, fraction: float, by: SplitBy | None)
     return held_out(interactions, fraction, by).past if fraction else interactions
 
 
-def _settings(path: Path | None, by: SplitBy | None) -> FitConfig:
+def _settings(path: Path | None, by: SplitBy | None, effort: Effort | None = None) -> FitConfig:
     settings = read_settings(FitConfig, path) if path else FitConfig()
-    return replace(settings, way=by) if by else settings
+    return replace(settings, split=by or settings.split, effort=effort or settings.effort)

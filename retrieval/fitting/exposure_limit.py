@@ -19,6 +19,7 @@ from retrieval.interactions.item_counts import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
 
 LISTED = 10
+GROWTH = 3.0  # an item's share of top-10 lists, as a multiple of its share of users
 LATELY = 0.1  # of all interactions, the last: those who did them say what is trending
 LEAST_TAKEN = 0.01  # of a score
 ROUNDS = 12  # of holding back, each of which asks for all lists again
@@ -53,7 +54,7 @@ def shares_of(candidates: Candidates) -> Shares:
     return item_counts(top.ravel(), len(candidates.items)) / max(len(top), 1)
 
 
-def allowed_exposure(pasts: Sequence[History], count: int, growth: float, floor: float) -> Shares:
+def allowed_exposure(pasts: Sequence[History], count: int, floor: float, growth: float = GROWTH) -> Shares:
     """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
     What is new is judged by those who were there lately: the share of the users of the last tenth of the log who took
@@ -62,9 +63,9 @@ def allowed_exposure(pasts: Sequence[History], count: int, growth: float, floor:
     Args:
         pasts: The histories that were learned from, of all users.
         count: N.
-        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
-            all were shown alike, where that is more.
         floor: A share that any item may have.
+        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
+            all were shown equally, where that is more.
     """
     audience = interaction_counts(pasts, count) / max(len(pasts), 1)
     moment = np.quantile(np.concatenate([past.timestamps for past in pasts]), 1 - LATELY)
@@ -110,7 +111,7 @@ def why_over_exposed(shown: Exposure) -> str:
         return ""
     return (
         f"{shown.item_id!r} would be in {shown.share:.0%} of all top-10 lists, where its audience warrants "
-        f"{shown.allowed:.0%}; see whether somebody is pushing it, or raise exposure_growth"
+        f"{shown.allowed:.0%}; see whether somebody is pushing it, or raise exposure_floor"
     )
 
 

@@ -32,6 +32,7 @@ from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fit_ranker import (
     TrainedStage,
     answer_at,
@@ -45,7 +46,7 @@ from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_i
 from retrieval.fitting.log_kind import LogKind
 from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_not_published
 from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.report import FitConfig, FitReport, check_wishes, manifest_record
+from retrieval.fitting.report import FitReport, check_wishes, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
     description_of,
     sample_users,
@@ -54,7 +55,7 @@ from retrieval.fitting.selection.behaviour_selection import (
 )
 from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
-from retrieval.fitting.selection.validation import FEWEST, Gain, Validation, why_too_few
+from retrieval.fitting.selection.validation import FEWEST, NUM_CANDIDATES, Gain, Validation, why_too_few
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.cleaning import PreparationReport, prepare
@@ -68,7 +69,7 @@ from retrieval.models.profile_model import ProfileModel
 from retrieval.retriever.learned_parts import LearnedParts
 from retrieval.training.cutoffs import global_cutoff
 
-_SETTINGS = {"adapter": "adapter", "behaviour": "behaviour", "reranker": "head"}
+_PARTS = ("adapter", "behaviour", "reranker")
 Part = TypeVar("Part")
 
 
@@ -112,8 +113,7 @@ def fit(
     root = check_path(bundle, "the folder of the bundle")
     check_wishes(config, profiles, refresh)
     check_call(progress, "progress")
-    if work is not None:
-        check_path(work, "work")
+    checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)
     own = root / f"{FITTING}-gen-learning"
     with writing(root, name="FITTING", doing="fitting"):
@@ -123,9 +123,8 @@ def fit(
         opened = compact(root, LearnedParts).without_changes()
         before = PublishedModel.of(opened) if refresh else None
         chosen = config or (before.config if before else FitConfig())
-        kept = own if work is None else Path(work)
         try:
-            report = _Fit(opened, interactions, chosen, profiles, before, kept, progress).run()
+            report = _Fit(opened, interactions, chosen, profiles, before, checkpoints or own, progress).run()
         except CommonspaceError:  # which would come again: there is nothing to go on with
             fsops.remove(own)
             raise
@@ -159,22 +158,23 @@ class _Fit:
         kind = LogKind.of(self.all, interactions.repeats)
         if before is not None:
             kind = kind.as_read_by(before.space.users)
-        if config.way == "time" and self.all and not kind.in_order:
+        if config.split == "time" and self.all and not kind.in_order:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
-                python='name the column of times, or cut by way="user"',
+                python='name the column of times, or cut by split="user"',
                 cli="name the column of times by --time-column, or leave out --split",
             )
         self.config = config = kind.config(config)
-        self.cuts = (
-            split_since(self.all, before.until) if before else temporal_split(self.all, config.way) if self.all else []
-        )
+        self.cuts = []
+        if self.all:
+            self.cuts = split_since(self.all, before.until) if before else temporal_split(self.all, config.split)
         users = sample_users(validation_users(self.cuts, kind.least), len(bundle.items))
-        self.validation = Validation(bundle.items, users, config.depth, kind.least)
-        self.later = global_cutoff(self.all) if before is None and config.way == "both" else None
+        self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.least)
+        self.later = global_cutoff(self.all) if before is None and config.split == "both" else None
         description = (before.description if before else None) or description_of(bundle)
         steps = StepCounter(self._steps(profiles is not None))
-        self.trainer = Trainer(bundle, config, description, kind.least, profiles, before, work, progress, steps=steps)
+        trained = config.scaled()
+        self.trainer = Trainer(bundle, trained, description, kind.least, profiles, before, work, progress, steps=steps)
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, float] = {}
         self.new_users: dict[str, float] = {}
@@ -199,7 +199,7 @@ class _Fit:
         if final.names and (refused := why_over_exposed(held.exposure)):
             return replace(report, refused=refused)
         told = manifest_record(report, self.config, self.all, self.before.generation if self.before else None)
-        if refused := unchanged_since(self.bundle, final.files(self.all, self.bundle.items), told):
+        if refused := unchanged_since(self.bundle, final.files(self.all, self.bundle.items), told, self.config):
             return replace(report, refused=refused)
         self.trainer.told("index", EVERYTHING, 0, 0)
         made = publish_fitted(self.bundle, final, self.all, told).manifest
@@ -253,7 +253,7 @@ class _Fit:
         if len(self.validation.cuts) < FEWEST:
             raise TrainingError(
                 f"only {len(self.validation.cuts)} users have known items both before and after the cut (by "
-                f"{self.config.way}; five in all where each history is cut for itself); learning and judging need at "
+                f"{self.config.split}; five in all where each history is cut for itself); learning and judging need at "
                 f"least {FEWEST}.{why_too_few(self.all, self.validation.least)} {self.known}".rstrip(" ")
             )
         passed = self._passed()
@@ -263,13 +263,13 @@ class _Fit:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
         trainer, everybody = self.trainer, [part.early for part in self.cuts]
         others, out = hold_out_users([past for past in everybody if len(past)])
-        frozen = ItemSpace.of(trainer.fused, self.config.users)
+        frozen = ItemSpace.of(trainer.fused, self.config.user_model)
         before = self.shown = self.validation.listed(frozen)
         self.ndcg["frozen"] = self.validation.ndcg(before)
         block = self._helping("behaviour", lambda: self._block(frozen, others), self._listed)
         adapter = self._adapted(block, others)
         content, taste = adapter.apply(trainer.frozen) if adapter else trainer.fused, self._profiled(block, everybody)
-        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
+        space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
         passed, newcomers = FittedModel(adapter, block, None, space, trainer.description), self._newcomers(block, out)
         if newcomers is not None:
             passed = trainer.short_histories(passed, self.validation, newcomers)
@@ -288,7 +288,9 @@ class _Fit:
         self.gain = self.validation.gain(before, self.shown) if self.shown is not before else None
         if staged is None:
             return passed
-        stage = replace(staged.stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.cuts))
+        stage = staged.stage
+        if self.config.retrains_reranker:
+            stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.cuts))
         if not self._holds_in_time(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
         if newcomers is not None and stage.fewest:
@@ -302,7 +304,7 @@ class _Fit:
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
-        if getattr(self.config, _SETTINGS[name]) is None or self.shown is None:
+        if getattr(self.config, name) is None or self.shown is None:
             return None
         try:
             part = learn()
@@ -320,7 +322,7 @@ class _Fit:
     def _holds_in_time(self, staged: TrainedStage) -> bool:
         """Say whether the head for those who come back surely gains, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
-            return self.config.way != "both"
+            return self.config.split != "both"
         first = self.validation.recommend(staged.later.space.for_returning, asking.pasts)
         self.in_time = gain = self.validation.gain(first, answer_at(self.trainer, staged.later, asking), asking.wanted)
         if gain.low > 0:
@@ -353,10 +355,10 @@ class _Fit:
         return taste
 
     def _with_adapter(self, adapter: Adapter) -> Candidates:
-        return self.validation.listed(ItemSpace.of(adapter.apply(self.trainer.frozen), self.config.users))
+        return self.validation.listed(ItemSpace.of(adapter.apply(self.trainer.frozen), self.config.user_model))
 
     def _listed(self, block: ServedBehaviour) -> Candidates:
-        return self.validation.listed(ItemSpace.of(self.trainer.fused, self.config.users, block.behaviour))
+        return self.validation.listed(ItemSpace.of(self.trainer.fused, self.config.user_model, block.behaviour))
 
     def _block(self, content: ItemSpace, early: Sequence[History]) -> ServedBehaviour:
         trainer = self.trainer
@@ -375,7 +377,7 @@ class _Fit:
 
     def _no_better(self, passed: FittedModel) -> str:
         """Say why what is in force should stay, if it should."""
-        wanted = {name for name, setting in _SETTINGS.items() if getattr(self.config, setting) is not None}
+        wanted = [name for name in _PARTS if getattr(self.config, name) is not None]
         if not passed.names and wanted:
             return "nothing that was learned helps on later interactions; what is in force stays"
         until = self.bundle.manifest.learned.get("until")
@@ -392,7 +394,7 @@ class _Fit:
 
     def _in_proportion(self, final: FittedModel) -> LimitedExposure:
         """Hold back what would be shown out of proportion to everybody who is judged."""
-        shown_to, config = {part.early.user_id for part in self.validation.cuts}, self.config
+        shown_to = {part.early.user_id for part in self.validation.cuts}
         pasts = [past for past in self.all if past.user_id in shown_to]
-        allowed = allowed_exposure(self.all, len(self.bundle.items), config.exposure_growth, config.exposure_floor)
+        allowed = allowed_exposure(self.all, len(self.bundle.items), self.config.exposure_floor)
         return limit_exposure(final, lambda parts: self._served(parts, pasts), allowed)

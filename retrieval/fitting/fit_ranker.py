@@ -133,7 +133,7 @@ def train_second_stage(
     from retrieval.training.ranker.sources import check_recalls
 
     learner = trainer.stage_learner()
-    by_time = trainer.config.way == "time"
+    by_time = trainer.config.split == "time"
     users = sample_users(
         training_users(cuts, validation.least, new=by_time and learner.config.new_users), len(trainer.bundle.items)
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from indexing.errors import InputError
-from retrieval.fitting.report import FitConfig
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.columns import Repeats
 from retrieval.interactions.histories import History, least_liked
 from retrieval.models.user_model import ALL_ALIKE, UserModel
@@ -87,13 +87,13 @@ class LogKind:
 
     def config(self, config: FitConfig) -> FitConfig:
         """Give settings by which such a log is learned from."""
-        config = replace(config, users=self.users(config.users))
+        config = replace(config, user_model=self.users(config.user_model))
         if self.in_order:
             return config
-        behaviour, head = config.behaviour, config.head
+        behaviour, reranker = config.behaviour, config.reranker
         if behaviour is not None and behaviour.next_items is not None:
             alike = (ALL_ALIKE, ALL_ALIKE, ALL_ALIKE)
             behaviour = replace(behaviour, next_items=replace(behaviour.next_items, half_lives=alike))
-        if head is not None:
-            head = replace(head, sources=replace(head.sources, half_life=ALL_ALIKE, ahead=0, days=0))
-        return replace(config, behaviour=behaviour, head=head)
+        if reranker is not None:
+            reranker = replace(reranker, sources=replace(reranker.sources, half_life=ALL_ALIKE, ahead=0, days=0))
+        return replace(config, behaviour=behaviour, reranker=reranker)

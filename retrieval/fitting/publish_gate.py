@@ -6,6 +6,7 @@ from typing import Any
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
+from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
 from retrieval.fitting.selection.validation import FEWEST, Gain, Validation
 from retrieval.models.item_space import ItemSpace
@@ -49,7 +50,7 @@ def why_not_better(
     )
 
 
-def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any]) -> str:
+def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[str, Any], config: FitConfig) -> str:
     """Say why nothing need be published, if what was learned is in force already, to the last bit.
 
     So a log that is learned from twice, as by a job that runs again, costs no generation that could be gone back to.
@@ -58,10 +59,15 @@ def unchanged_since(bundle: Bundle, files: Mapping[str, bytes], told: Mapping[st
         bundle: What is in force.
         files: What was learned.
         told: What the manifest would say of it.
+        config: How it was learned.
     """
     there = {record.name for record in bundle.manifest.files if part_of(record.name) in LEARNED}
     known, now = bundle.manifest.learned, json.loads(json.dumps(told))
     same = there == set(files) and all(bundle.read(name) == data for name, data in files.items())
-    if not same or any(known.get(name) != now[name] for name in ("until", "config", "user_model")):
+    if (
+        not same
+        or not same_config(known.get("config"), config)
+        or any(known.get(name) != now[name] for name in ("until", "user_model"))
+    ):
         return ""
     return "what was learned is in force already, to the last bit"

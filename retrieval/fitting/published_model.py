@@ -14,20 +14,18 @@ from indexing.errors import InputError, TrainingError, examples
 from indexing.filesystem.checked_files import read_as
 from indexing.runtime.arguments import check_kind, check_number, check_whole
 from retrieval.features.item_features import ItemFeatures
+from retrieval.fitting.fit_config import FitConfig, stored_config
 from retrieval.fitting.fitted_model import LEARNED, FittedModel, ServedBehaviour
-from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.serving_weights import RETURNING
 from retrieval.interactions.histories import History
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import BEHAVIOUR, QueryWeights
 from retrieval.models.item_space import ItemSpace
-from retrieval.ranking.heads import BothHead
 from retrieval.ranking.reranker import RERANKER
 from retrieval.ranking.second_stage import SecondStage, carried_over
 from retrieval.retriever.learned_parts import LearnedParts, behaviour_queries
-from retrieval.training.ranker_config import StageConfig
-from retrieval.training.settings import settings_of
 
+REPLAY = 1.0  # users without new interactions, for each user with some
 AFRESH = "fit without refresh"
 
 
@@ -95,33 +93,26 @@ class PublishedModel(NamedTuple):
             DamagedFileError: When that was by settings which there are no more, or which cannot be.
         """
         with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
-            return settings_of(FitConfig, _without_both(self.settings))
+            return stored_config(self.settings)
 
     @property
     def fitted(self) -> FittedModel:
         """The parts, as those of a run."""
         return FittedModel(self.adapter, self.block, self.reranker, self.space, self.description)
 
-    def going_on(self, pasts: Sequence[History], replay: float, seed: int) -> list[History]:
-        """Give the users who did something since, whole, and so many times as many of the others, drawn at random.
+    def replay_sample(self, histories: Sequence[History], seed: int, replay: float = REPLAY) -> list[History]:
+        """Give the whole histories of users with new interactions, and of a random sample of the others.
 
         Args:
-            pasts: All that may be learned from.
-            replay: Others for each; what they did keeps the parts from forgetting it.
-            seed: Of the draw.
+            histories: Of all users.
+            seed: Of the sample.
+            replay: Size of the sample, as a multiple of the users with new interactions: without it the parts would
+                forget the others.
         """
-        new = [n for n, past in enumerate(pasts) if len(past.after(self.until))]
-        others = np.setdiff1d(np.arange(len(pasts)), new)
-        drawn = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
-        return [pasts[n] for n in sorted([*new, *drawn.tolist()])]
-
-
-def _without_both(settings: Any) -> Any:  # noqa: ANN401 - plain JSON values
-    """Let a stage that has both heads, as earlier versions learned them, be gone on from: a refresh learns no head."""
-    stage = settings.get("head") if isinstance(settings, dict) else None
-    if not isinstance(stage, dict) or stage.get("head") != BothHead.kind:
-        return settings
-    return settings | {"head": stage | {"head": StageConfig.head}}
+        new = [n for n, history in enumerate(histories) if len(history.after(self.until))]
+        others = np.setdiff1d(np.arange(len(histories)), new)
+        sample = np.random.default_rng(seed).permutation(others)[: round(replay * len(new))]
+        return [histories[n] for n in sorted([*new, *sample.tolist()])]
 
 
 def _until(second: object, where: Path) -> int:

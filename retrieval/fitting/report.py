@@ -2,64 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 
-from indexing.runtime.arguments import check_choice, check_flag, check_kind
+from indexing.runtime.arguments import check_flag, check_kind
 from retrieval.fitting.exposure_limit import Exposure
-from retrieval.fitting.selection.temporal_split import Way
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.selection.validation import JUDGE, Gain
-from retrieval.interactions.cleaning import PreparationReport, PrepareConfig
+from retrieval.interactions.cleaning import PreparationReport
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
 from retrieval.interactions.known_items import KnownItems
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.models.user_model import UserModel
-from retrieval.training.config import AdapterConfig, BehaviourConfig
-from retrieval.training.ranker_config import StageConfig
-from retrieval.training.settings import check_settings
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to learn.
-
-    Attributes:
-        adapter: The item side of content; None goes without.
-        behaviour: What goes with what; None goes without.
-        head: The second stage; None goes without.
-        users: The user model.
-        prepare: What is left out of the log before it teaches anything; None takes it as it is.
-        way: How histories are cut: each for itself (``"user"``), at the same moments for all (``"time"``), or each for
-            itself and, for the second stage, at one moment for all too (``"both"``), where the log has times and enough
-            users; see `retrieval.fit`.
-        depth: Candidates a user that retrieval alone is judged by.
-        search_loss: How much recall@10 of search (each item by its own text, picture or sound, and by blurred queries)
-            an adapter may cost; it is softened as far as that needs; see `retrieval.fitting.selection.search_bound`.
-        exposure_growth: So many times its share of users may an item's share of top-10 lists be; see
-            `retrieval.fitting.exposure_limit.allowed_exposure`.
-        exposure_floor: A share of top-10 lists that any item may have.
-        refresh_passes: Of the passes that learning anew would make, the share that a refresh makes.
-        replay: Users without anything new whose histories a refresh goes on with, for each user with something new.
-    """
-
-    adapter: AdapterConfig | None = field(default_factory=AdapterConfig)
-    behaviour: BehaviourConfig | None = field(default_factory=BehaviourConfig)
-    head: StageConfig | None = field(default_factory=StageConfig)
-    users: UserModel = field(default_factory=UserModel)
-    prepare: PrepareConfig | None = field(default_factory=PrepareConfig)
-    way: Way = "both"
-    depth: int = 200
-    search_loss: float = 0.02
-    exposure_growth: float = 3.0
-    exposure_floor: float = 0.2
-    refresh_passes: float = 0.25
-    replay: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice(self.way, "way", get_args(Way))
-        check_settings(self)
 
 
 def check_wishes(config: object, profiles: object, refresh: object) -> None:
@@ -171,7 +126,7 @@ def manifest_record(
     """
     last = max(int(past.timestamps[-1]) for past in pasts)
     return {
-        "user_model": asdict(config.users),
+        "user_model": asdict(config.user_model),
         "config": asdict(config),
         "interactions": sum(map(len, pasts)),
         "until": last if last > EARLIEST else None,  # a log without a clock cannot tell what came since

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from retrieval.fitting.report import FitConfig
+from retrieval.fitting.fit_config import FitConfig
 
 EARLIER, EARLY = "an earlier part", "the early part"
 BEFORE, EVERYTHING = "what came before", "everything"
@@ -48,7 +48,7 @@ def expected_steps(
     Returns:
         For each step its part and what it is learned from, as in `Step`.
     """
-    behaviour, ranker = config.behaviour is not None, config.head is not None
+    behaviour, ranker = config.behaviour is not None, config.reranker is not None
     space = "behaviour" if behaviour else "adapter"
     steps: list[tuple[str, str]] = []
     if behaviour:
@@ -62,7 +62,8 @@ def expected_steps(
     if ranker:
         for past in (EARLY, *([EARLIER] if earlier else [])):
             steps += [("sources", past), ("reranker", past)]
-        steps += [*([(space, BEFORE)] if learns_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
+        if config.retrains_reranker:
+            steps += [*([(space, BEFORE)] if learns_space else []), ("sources", BEFORE), ("reranker", BEFORE)]
     if trained_before and learns_space:
         steps.append((space, BEFORE))
     return steps + _on_everything([space] if learns_space else [], ranker)

@@ -11,9 +11,9 @@ from indexing.bundle.bundle import Bundle
 from indexing.errors import TrainingError
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.item_features import FeatureMatrix, ItemFeatures, views_of
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import MEASURE
 from retrieval.fitting.selection.held_out_new_users import NEXT, HeldOutUsers
 from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
@@ -33,6 +33,7 @@ from retrieval.training.ranker_config import StageConfig
 if TYPE_CHECKING:
     from retrieval.training.ranker.ranker import StageLearner
 
+REFRESH_PASSES = 0.25  # of the passes of a training from the start
 ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
 
 
@@ -42,7 +43,7 @@ class Trainer:
 
     Attributes:
         bundle: Whose items they are.
-        config: How to learn.
+        config: How the parts are trained, as `FitConfig.scaled` gives it.
         description: How the items are described.
         least: What weighs less was disliked.
         profiles: What is known of users beside what they did, if anything.
@@ -95,7 +96,7 @@ class Trainer:
         pasts = self._liked(pasts)
         config, start = self.config.adapter or AdapterConfig(), None
         if self.before is not None:
-            pasts, start = self.before.going_on(pasts, self.config.replay, config.seed), self.before.adapter
+            pasts, start = self.before.replay_sample(pasts, config.seed), self.before.adapter
             config = replace(config, epochs=self._fewer(config.epochs_for(_teaching(pasts))))
         total, done = config.epochs_for(_teaching(pasts)), 0
         self.told("adapter", past, 0, total)
@@ -106,8 +107,10 @@ class Trainer:
             self.told("adapter", past, done, total)
 
         rows, weights = [one.rows for one in pasts], [one.weights for one in pasts]
-        adapter, curve = train_adapter(self.frozen, rows, self.config.users, config, after, self.work, start, weights)
-        kept = bound_search_loss(adapter, self.frozen, self.config.search_loss)
+        adapter, curve = train_adapter(
+            self.frozen, rows, self.config.user_model, config, after, self.work, start, weights
+        )
+        kept = bound_search_loss(adapter, self.frozen)
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
@@ -127,7 +130,7 @@ class Trainer:
         learned = config.next_items
         total = learned.epochs_for(_teaching(some)) if learned else 0
         if self.before is not None and self.before.block is not None and learned is not None:
-            again = self.before.going_on(some, self.config.replay, learned.seed)
+            again = self.before.replay_sample(some, learned.seed)
             total = self._fewer(learned.epochs_for(_teaching(again)))
             config = replace(config, next_items=replace(learned, epochs=total))
             start = TowerStart.of(self.before.block.behaviour, again)
@@ -151,7 +154,7 @@ class Trainer:
         from retrieval.training.ranker.ranker import StageLearner  # torch is loaded only by those who learn
 
         views = views_of(self.description, self.frozen, self.bundle.attributes)
-        config = self.config.head or StageConfig()
+        config = self.config.reranker or StageConfig()
         if config.least is None:  # what was disliked is no more to be found by the head than by the judge
             config = replace(config, least=self.least)
         return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
@@ -230,7 +233,7 @@ class Trainer:
             adapter = self.adapter(pasts, past)
             content = adapter.apply(self.frozen)
         block, taste = self._block_again(passed, pasts, past, afresh=afresh)
-        space = ItemSpace.of(content, self.config.users, block.behaviour if block else None, taste)
+        space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
         return FittedModel(adapter, block, None, space, self.description)
 
     def _block_again(
@@ -255,10 +258,10 @@ class Trainer:
 
     def _liked(self, pasts: Sequence[History]) -> list[History]:
         """Give what was liked, as much as it counts: no part learns from dislikes, as none is asked with them."""
-        return [past.counted_by(self.config.users) for past in pasts]
+        return [past.counted_by(self.config.user_model) for past in pasts]
 
     def _fewer(self, epochs: int) -> int:
-        return max(1, round(self.config.refresh_passes * epochs))
+        return max(1, round(REFRESH_PASSES * epochs))
 
 
 def _teaching(pasts: Sequence[History]) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError, TrainingError, import_extra
 from indexing.store.collect import fuse
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.report import FitConfig
 from retrieval.fitting.selection.behaviour_selection import description_of, select_behaviour, training_users
 from retrieval.fitting.selection.temporal_split import temporal_split
-from retrieval.fitting.selection.validation import FEWEST, Validation
+from retrieval.fitting.selection.validation import FEWEST, NUM_CANDIDATES, Validation
 from retrieval.interactions.cleaning import prepare
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
@@ -121,20 +121,20 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     pasts = histories(interactions, bundle.items)
     kind = LogKind.of(pasts, interactions.repeats)
     config, least = kind.config(config), kind.least
-    cuts = temporal_split(pasts, config.way) if pasts else []
+    cuts = temporal_split(pasts, config.split) if pasts else []
     if (users := len(training_users(cuts, least))) < FEWEST:
         raise TrainingError(
             f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
         )
-    validation = Validation(bundle.items, [], config.depth, least)
-    content = ItemSpace.of(fuse(bundle.modality_vectors), config.users)
+    validation = Validation(bundle.items, [], NUM_CANDIDATES, least)
+    content = ItemSpace.of(fuse(bundle.modality_vectors), config.user_model)
     described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
 
     def judge(tried: BehaviourConfig) -> float:
-        settings = kind.config(replace(config, behaviour=tried))
+        settings = kind.config(replace(config, behaviour=tried)).scaled()
 
         def learn(some: Sequence[History]) -> Behaviour:
-            liked = (past.counted_by(settings.users) for past in some)
+            liked = (past.counted_by(settings.user_model) for past in some)
             return learn_behaviour([past for past in liked if len(past)], described, settings.behaviour)
 
         return select_behaviour(learn, content, cuts, validation).value

@@ -16,16 +16,29 @@ Settings = TypeVar("Settings")
 # Fields that there are no more, each with the values at which it did nothing, or None where it never did anything.
 # Settings that were stored before are read without them.
 _LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {
+    "FitConfig": {
+        "depth": (200,),
+        "search_loss": (0.02,),
+        "exposure_growth": (3.0,),
+        "refresh_passes": (0.25,),
+        "replay": (1.0,),
+    },
     "AdapterConfig": {"hard": (0,), "margin": None},
     "StageConfig": {"moments": None, "share": None, "new_items": (False,)},
     "TreesConfig": {"signs": ([], ())},
+}
+
+# Fields of another name in earlier versions: the old name, and the new one.
+_RENAMED: dict[str, dict[str, str]] = {
+    "FitConfig": {"way": "split", "head": "reranker", "users": "user_model"},
 }
 
 
 def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
     """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is not there is as by default.
 
-    Fields that there were in an earlier version are left out, where they did nothing.
+    Names of earlier versions are read as those of today. Fields that there are no more are left out, where they did
+    nothing or had the value that is now the only one.
 
     Raises:
         InputError: When there are no names with values, a name is unknown, or a value is refused.
@@ -70,12 +83,21 @@ def write_settings(settings: Any, path: Path) -> None:  # noqa: ANN401 - any dat
 
 def _without_what_left(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
     left = _LEFT.get(kind.__name__, {})
+    values = _renamed(kind, values, where)
     for name, idle in left.items():
         if name in values and idle is not None and values[name] not in idle:
             raise InputError(
                 f"{where}{name} is {shown_number(values[name])}, and there is no such setting any more: leave it out"
             )
     return {name: value for name, value in values.items() if name not in left}
+
+
+def _renamed(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    names = _RENAMED.get(kind.__name__, {})
+    if twice := [(old, new) for old, new in names.items() if old in values and new in values]:
+        old, new = twice[0]
+        raise InputError(f"{where}{old} is an older name of {where}{new}, and both are there: leave one out")
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type and what should be of it

@@ -30,21 +30,27 @@ def rows(section: str) -> list[tuple[str, str]]:
     ("section", "config"), [("The index: `IndexConfig`", IndexConfig), ("Learning: `FitConfig`", FitConfig)]
 )
 def test_fields_exist(section: str, config: Any) -> None:  # noqa: ANN401
-    named = {name for cell, _ in rows(section) for name in re.findall(r"`(\w+)`", cell)}
+    named = [name for cell, _ in rows(section) for name in re.findall(r"`(\w+)`", cell)]
+    fields = [field.name for field in dataclasses.fields(config)]
     assert len(named) >= 4
-    assert named <= {field.name for field in dataclasses.fields(config)}
+    assert set(named) <= set(fields)
+    assert named[0] == fields[0]  # the dial
+    assert len(fields) <= 8
 
 
-def test_options_of_build_exist() -> None:
-    build = typer.main.get_command(app).commands["build"]  # type: ignore[attr-defined]
-    known = {option for parameter in build.params for option in parameter.opts}
-    named = {option for _, cell in rows("The index: `IndexConfig`") for option in re.findall(r"`(--[a-z-]+)`", cell)}
-    assert len(named) >= 4
-    assert named <= known
+@pytest.mark.parametrize(
+    ("command", "section", "least"), [("build", "The index: `IndexConfig`", 4), ("fit", "Learning: `FitConfig`", 2)]
+)
+def test_options_exist(command: str, section: str, least: int) -> None:
+    parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    named = {option for _, cell in rows(section) for option in re.findall(r"`(--[a-z-]+)`", cell)}
+    assert len(named) >= least
+    assert named <= {option for parameter in parameters for option in parameter.opts}
 
 
-def test_the_example_prints_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
-    ((example, said),) = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", CONFIGURATION, re.DOTALL)
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_examples_print_what_the_page_says(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    example, said = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", CONFIGURATION, re.DOTALL)[number]
     exec(compile(example, "configuration.md", "exec"), {})  # noqa: S102 - the page is ours
     assert capsys.readouterr().out == said
 

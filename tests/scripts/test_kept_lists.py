@@ -67,8 +67,8 @@ def test_a_seed_is_that_of_all_that_is_drawn() -> None:
     config = seeded(FitConfig(), 7)
     assert config.behaviour is not None
     assert config.behaviour.next_items is not None
-    assert config.head is not None
-    assert (config.behaviour.next_items.seed, config.head.neural.seed, config.head.trees.seed) == (7, 7, 7)
+    assert config.reranker is not None
+    assert (config.behaviour.next_items.seed, config.reranker.neural.seed, config.reranker.trees.seed) == (7, 7, 7)
     assert config.adapter is None or config.adapter.seed == 7
     assert seeded(FitConfig(), 0) == FitConfig()
     assert seeded(quick(FitConfig()), 3) == quick(seeded(FitConfig(), 3))

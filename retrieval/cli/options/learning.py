@@ -9,12 +9,21 @@ import typer
 from retrieval.cli.options.held_out import HoldOut, SplitOption
 from retrieval.cli.options.log import ProfilesFile
 from retrieval.cli.options.output import LossCurve, OutJson
+from retrieval.fitting.fit_config import Effort
 
 LEARNING, CLEANING = "Learning", "Cleaning"
 
 Config = Annotated[
     Path | None,
     typer.Option("--config", rich_help_panel=LEARNING, help="JSON file of settings, as `commonspace tune` writes it."),
+]
+EffortOption = Annotated[
+    Effort | None,
+    typer.Option(
+        "--effort",
+        rich_help_panel=LEARNING,
+        help="How long to train: fast takes about half of the time of default, thorough about twice as long.",
+    ),
 ]
 Refresh = Annotated[
     bool,
@@ -87,6 +96,7 @@ class FitOptions:
 
     hold_out: HoldOut = 0.0
     split: SplitOption = None
+    effort: EffortOption = None
     config: Config = None
     profiles: ProfilesFile = None
     refresh: Refresh = False

@@ -17,6 +17,7 @@ from retrieval.models.adapter import Adapter
 
 STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 K = 10
+MAX_LOSS = 0.02  # of recall@10, that an adapter may cost
 # Searched among so many items of a large catalogue, and asked so often: seconds, whatever the catalogue.
 MOST_ITEMS, MOST_QUERIES = 50_000, 500
 BLURRED, FOUND = "blurred", 0.95
@@ -68,13 +69,13 @@ class Softened:
         return {"strength": self.strength, "search_recall@10": search}
 
 
-def bound_search_loss(adapter: Adapter, items: ModalityVectors, most_lost: float) -> Softened:
+def bound_search_loss(adapter: Adapter, items: ModalityVectors, max_loss: float = MAX_LOSS) -> Softened:
     """Soften an adapter until it costs no kind of search more than was named.
 
     Args:
         adapter: What was learned.
         items: The frozen vectors.
-        most_lost: How much recall@10 may be lost, from 0 to 1.
+        max_loss: How much recall@10 may be lost, from 0 to 1.
     """
     rng = np.random.default_rng(0)
     some = rng.permutation(items.count)[:MOST_ITEMS]
@@ -85,7 +86,7 @@ def bound_search_loss(adapter: Adapter, items: ModalityVectors, most_lost: float
     for strength in STRENGTHS:
         softer = adapter.softened(strength)
         after = recalls(asked, softer.apply(among))
-        if all(before[name] - after[name] <= most_lost + ROUNDING for name in asked):
+        if all(before[name] - after[name] <= max_loss + ROUNDING for name in asked):
             return Softened(softer, strength, {name: (before[name], after[name]) for name in asked})
     return Softened(adapter.softened(0.0), 0.0, {name: (found, found) for name, found in before.items()})
 

@@ -9,7 +9,7 @@ import numpy as np
 from indexing.errors import InputError
 from retrieval.interactions.histories import History
 
-Way = Literal["both", "user", "time"]
+SplitMethod = Literal["both", "user", "time"]
 MIDDLE, LAST = 0.7, 0.9
 FEWEST = 5
 
@@ -34,12 +34,12 @@ class TemporalSplit:
         return self.early.joined(self.middle)
 
 
-def temporal_split(pasts: Sequence[History], way: Way) -> list[TemporalSplit]:
+def temporal_split(pasts: Sequence[History], split: SplitMethod) -> list[TemporalSplit]:
     """Cut histories.
 
     Args:
         pasts: Of all users.
-        way: ``"user"``: the last tenth of each history decides and the tenth before it is the middle; of fewer than
+        split: ``"user"``: the last tenth of each history decides and the tenth before it is the middle; of fewer than
             five all are early. What decides then often goes on with a sitting that was learned from. ``"time"``: the
             same two moments for everybody, after 70 % and 90 % of all interactions: harder, and what use is like.
             ``"both"`` cuts by user here; see `retrieval.fit` for the moment that it adds.
@@ -49,9 +49,9 @@ def temporal_split(pasts: Sequence[History], way: Way) -> list[TemporalSplit]:
     >>> one.early.rows.tolist(), one.middle.rows.tolist(), one.last.rows.tolist()
     ([0, 1, 2, 3, 4, 5, 6, 7], [8], [9])
     """
-    if way not in get_args(Way):
-        raise InputError(f"way={way!r} is none of {', '.join(map(repr, get_args(Way)))}")
-    if way != "time":
+    if split not in get_args(SplitMethod):
+        raise InputError(f"split={split!r} is none of {', '.join(map(repr, get_args(SplitMethod)))}")
+    if split != "time":
         return [_by_place(past) for past in pasts]
     times = np.concatenate([past.timestamps for past in pasts])
     middle, last = np.quantile(times, [MIDDLE, LAST])

@@ -18,6 +18,7 @@ from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 
 JUDGE = "ndcg@10"
+NUM_CANDIDATES = 200  # a user, that retrieval alone is validated by
 FEWEST = 10  # users that a judgement needs
 SURE = 0.9  # of means drawn again, in the interval of a gain: without one, it lies above zero one time in twenty
 

@@ -30,7 +30,7 @@ from retrieval.interactions.histories import histories
 from scripts.benchmarks.fit.attack import KINDS, STRATA, K, plant
 from scripts.benchmarks.record import keep
 
-WAYS = {"defended": FitConfig(head=None), "undefended": FitConfig(head=None, prepare=None, exposure_floor=1.0)}
+WAYS = {"defended": FitConfig(reranker=None), "undefended": FitConfig(reranker=None, prepare=None, exposure_floor=1.0)}
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ class Trial:
         self.items = Retriever.load(root).items
         self.real = histories(clean, self.items)
         self.audience = np.bincount(np.concatenate([past.rows for past in self.real]), minlength=len(self.items))
-        self.before, _ = self.shares(clean, FitConfig(head=None))
+        self.before, _ = self.shares(clean, FitConfig(reranker=None))
 
     def targets(self, stratum: str, count: int) -> list[int]:
         """Draw rows of items by how many users they have."""

@@ -88,7 +88,7 @@ class Trial:
         config = FitConfig(
             adapter=AdapterConfig(seed=seed),
             behaviour=BehaviourConfig(next_items=NextItemsConfig(seed=seed)),
-            head=StageConfig() if self.head else None,
+            reranker=StageConfig() if self.head else None,
         )
         row: dict[str, Any] = {"seed": seed, "window": window, "new": len(self.until(end, cut)), "values": {}}
         with tempfile.TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ def measured(vectors: dict[Modality, Vectors], held: list[Modality], stay: float
         before = recalls(Retriever.load(root), vectors, asked)
         adapter = replace(AdapterConfig(), stay=stay)
         log = simulated(vectors[held[0]], rng)
-        report = fit(root, log, FitConfig(adapter=adapter, head=None, exposure_floor=1.0))
+        report = fit(root, log, FitConfig(adapter=adapter, reranker=None, exposure_floor=1.0))
         learned = Bundle.open(root).manifest.learned
         after = recalls(Retriever.load(root), vectors, asked)
     return {

@@ -72,7 +72,7 @@ def made_bundle(folder: Path) -> Path:
     build_bundle(catalogue(folder, items(range(COUNT))), encoder, root, index=IndexConfig(kind="hnsw", m=8))
     trees = TreesConfig(rounds=20, fewest=10, leaves=6)
     stage = StageConfig("trees", each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8), trees=trees)
-    fit(root, walks(), replace(SMALL, head=stage))
+    fit(root, walks(), replace(SMALL, reranker=stage))
     add(root, catalogue(folder, items(range(COUNT, COUNT + 4), [0, 0, 1, 1])), encoder)
     delete(root, ["i001"])
     return root

@@ -111,7 +111,7 @@ def _without(column: Any, lost: Mask) -> pa.Array:  # noqa: ANN401 - an array of
 
 def seeded(config: FitConfig, seed: int) -> FitConfig:
     """Give all that is drawn another seed."""
-    behaviour, head = config.behaviour, config.head
+    behaviour, head = config.behaviour, config.reranker
     if behaviour is not None and behaviour.next_items is not None:
         behaviour = replace(behaviour, next_items=replace(behaviour.next_items, seed=seed))
     if behaviour is not None and behaviour.attention is not None:
@@ -119,12 +119,12 @@ def seeded(config: FitConfig, seed: int) -> FitConfig:
     if head is not None:
         head = replace(head, neural=replace(head.neural, seed=seed), trees=replace(head.trees, seed=seed))
     adapter = None if config.adapter is None else replace(config.adapter, seed=seed)
-    return replace(config, adapter=adapter, behaviour=behaviour, head=head)
+    return replace(config, adapter=adapter, behaviour=behaviour, reranker=head)
 
 
 def quick(config: FitConfig) -> FitConfig:
     """Learn as little as can be, to see whether a benchmark runs at all."""
-    behaviour, head = config.behaviour, config.head
+    behaviour, head = config.behaviour, config.reranker
     if behaviour is not None and behaviour.next_items is not None:
         behaviour = replace(behaviour, most_items=300, next_items=replace(behaviour.next_items, epochs=1))
     if head is not None:
@@ -133,7 +133,7 @@ def quick(config: FitConfig) -> FitConfig:
             replace(head.sources, most_items=300),
         )
         head = replace(head, neural=neural, sources=sources, each=20)
-    return replace(config, adapter=None, behaviour=behaviour, head=head)
+    return replace(config, adapter=None, behaviour=behaviour, reranker=head)
 
 
 class Fitted(NamedTuple):

@@ -91,9 +91,7 @@ def world(folder: Path, items: int, dim: int, seed: int) -> dict[str, Any]:
         index = IndexConfig(kind="flat")
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:"), root, index=index)
         behaviour = BehaviourConfig(most_items=1_000, next_items=NextItemsConfig(epochs=1))
-        config = FitConfig(
-            adapter=None, behaviour=behaviour, head=StageConfig(neural=HeadConfig(epochs=5)), depth=CANDIDATES
-        )
+        config = FitConfig(adapter=None, behaviour=behaviour, reranker=StageConfig(neural=HeadConfig(epochs=5)))
         fit(root, simulated(clusters, LEARNED_FROM, rng), config)
     bundle = Retriever.load(root).bundle
     return {"learned": list(bundle.manifest.features), "index": bundle.manifest.index["family"]}

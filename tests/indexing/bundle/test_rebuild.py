@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("learned")
     build_bundle(catalogue(folder, items(range(COUNT))), ENCODER, folder / "bundle")
-    assert fit(folder / "bundle", walks(), replace(SMALL, head=STAGE)).published == ("behaviour", "reranker")
+    assert fit(folder / "bundle", walks(), replace(SMALL, reranker=STAGE)).published == ("behaviour", "reranker")
     return folder / "bundle"
 
 

@@ -37,7 +37,7 @@ def clocked() -> Interactions:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("learned")
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    assert "behaviour" in fit(folder / "bundle", clocked(), replace(SMALL, adapter=None, head=None)).published
+    assert "behaviour" in fit(folder / "bundle", clocked(), replace(SMALL, adapter=None, reranker=None)).published
     return folder / "bundle"
 
 
@@ -111,14 +111,14 @@ def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: ob
         (lambda told: told.pop("config"), r"learned\.config in gen-.* \(FitConfig is None"),
         (lambda told: told["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
         (lambda told: told["config"]["behaviour"].update(closed="6"), r"\(behaviour\.closed is '6'; give a whole"),
-        (lambda told: told["config"]["users"].update(longest=0), r"\(longest is 0"),
+        (lambda told: told["config"]["user_model"].update(longest=0), r"\(longest is 0"),
         (
             lambda told: told["config"].update(adapter={"hard": 5}),
             r"\(adapter\.hard is 5, and there is no such setting",
         ),
         (
-            lambda told: told["config"].update(head={"new_items": True}),
-            r"\(head\.new_items is True, and there is no such setting",
+            lambda told: told["config"].update(reranker={"new_items": True}),
+            r"\(reranker\.new_items is True, and there is no such setting",
         ),
     ],
 )
@@ -138,12 +138,17 @@ def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
     def earlier(told: dict[str, Any]) -> None:
         told["config"]["adapter"] = {"hidden": 8, "hard": 0, "margin": 0.2}
         stage = {"head": head, "each": 30, "moments": 2, "share": 0.2, "new_items": False}
+        for older, name in (("way", "split"), ("users", "user_model"), ("head", "reranker")):
+            told["config"][older] = told["config"].pop(name)
+        del told["config"]["effort"]
         told["config"]["head"] = stage | {"trees": {"leaves": 7, "signs": []}}
+        told["config"] |= {"depth": 200, "search_loss": 0.02, "exposure_growth": 3.0, "replay": 1.0}
 
     tell(root, earlier)
     config = PublishedModel.of(Bundle.open(root)).config
+    assert (config.effort, config.split) == ("default", "both")
     assert config.adapter == AdapterConfig(hidden=8)
-    assert config.head == StageConfig(each=30, trees=TreesConfig(leaves=7))
+    assert config.reranker == StageConfig(each=30, trees=TreesConfig(leaves=7))
     assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
 
 

@@ -179,7 +179,7 @@ def test_learning_keeps_it_in_shards(root: Path) -> None:
     log = Interactions.from_arrow(pa.Table.from_pylist(rows))
     with pytest.raises(InputError, match="too little for vectors of length 144"):  # before anything is learned
         fit(root, log)
-    fit(root, log, FitConfig(adapter=None, behaviour=None, head=None))
+    fit(root, log, FitConfig(adapter=None, behaviour=None, reranker=None))
     assert len(generations(root)) == 2
     assert index_files(root) == SHARDS
     check(root)

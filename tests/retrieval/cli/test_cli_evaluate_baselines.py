@@ -14,7 +14,7 @@ from retrieval.cli.options.held_out import SplitBy, SplitOptions
 from retrieval.cli.options.log import LogColumns
 from retrieval.evaluation import against_baselines
 from retrieval.evaluation.splits.splits import at_time, by_user
-from retrieval.fitting.report import FitConfig
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.interactions.interactions import Interactions
 from tests.cli_run import Run, runner
 from tests.retrieval.evaluation.shop import THINGS, Shop
@@ -127,7 +127,7 @@ def test_fit_holds_out_what_evaluate_asks_for(
     parts = SplitOptions(hold_out=0.25, split=cut).read(str(log), LogColumns())
     assert learned.table.equals(parts.history.table)
     assert parts.by == (cut or "user")
-    assert config.way == (cut or FitConfig().way)
+    assert config.split == (cut or FitConfig().split)
 
 
 def test_parts_of_a_column_are_in_time_where_they_are(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import load_encoder
-from retrieval import fit
+from retrieval import FitConfig, fit
 from retrieval.cli.display.curves import write_losses
 from retrieval.cli.display.fit_progress import fit_progress
 from retrieval.fitting.steps import EARLY, EVERYTHING, Step
@@ -47,6 +47,33 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(shop: Path, tmp_path: Path) -> Path:
     shutil.copytree(shop / "bundle", tmp_path / "bundle")
     return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("options", "effort"),
+    [((), "default"), (("--effort", "fast"), "fast"), (("--config", "file"), "thorough"),
+     (("--config", "file", "--effort", "fast"), "fast")],
+)  # fmt: skip
+def test_fit_takes_an_effort(
+    options: tuple[str, ...], effort: str, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configs: list[FitConfig] = []
+
+    def fake(_: Path, __: Interactions, config: FitConfig, **___: object) -> None:
+        configs.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
+    write_settings(FitConfig(effort="thorough"), tmp_path / "settings.json")
+    given = [str(tmp_path / "settings.json") if option == "file" else option for option in options]
+    run("fit", "bundle", shop / "first.parquet", *given)
+    assert [config.effort for config in configs] == [effort]
+
+
+def test_a_refresh_takes_no_effort(bundle: Path, shop: Path, run: Run) -> None:
+    code, _, err = run("fit", bundle, shop / "first.parquet", "--refresh", "--effort", "fast")
+    assert code == 2
+    assert "--refresh trains as the published model was trained: leave --effort out" in err
 
 
 def test_fit_shows_what_was_learned_and_draws_its_losses(bundle: Path, shop: Path, run: Run, tmp_path: Path) -> None:

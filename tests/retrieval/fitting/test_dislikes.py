@@ -13,7 +13,7 @@ from indexing.errors import InputError, TrainingError
 from retrieval.batch import BatchConfig, LoggedHistories, LogUsers
 from retrieval.batch.answering import answers
 from retrieval.batch.in_memory import candidates_from_table, relevant_items, users_of
-from retrieval.fitting.report import FitConfig
+from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.selection.behaviour_selection import description_of
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
@@ -142,7 +142,7 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
         raise TrainingError("seen")
 
     monkeypatch.setattr("retrieval.training.adapter.adapter.train_adapter", note)
-    config = FitConfig(users=UserModel(least=least))
+    config = FitConfig(user_model=UserModel(least=least))
     trainer = Trainer(shop.bundle, config, description_of(shop.bundle), least)
     pasts = [
         History("u", np.arange(4), np.arange(4), np.array([1, 5, 2.5, 4], np.float32)),

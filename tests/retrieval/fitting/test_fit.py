@@ -17,6 +17,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import InputError, ShapeError, TrainingError
 from indexing.exchange import export_faiss
 from retrieval import Interactions, Retriever, fit
+from retrieval.fitting.exposure_limit import allowed_exposure
 from retrieval.fitting.fitted_model import LEARNED_FILES
 from retrieval.fitting.selection.validation import Gain
 from retrieval.retriever.learned_parts import compact, repair
@@ -195,9 +196,12 @@ def test_too_few_users_are_refused(live: Path) -> None:
         fit(live, log(4), SMALL)
 
 
-def test_an_item_that_would_be_everywhere_is_not_published(live: Path) -> None:
+def test_an_item_that_would_be_everywhere_is_not_published(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "retrieval.fitting.fit.allowed_exposure", lambda pasts, *_: allowed_exposure(pasts, COUNT, 0.01, growth=0.1)
+    )
     before = Bundle.open(live).manifest.generation
-    report = fit(live, log(), replace(SMALL, exposure_growth=0.1, exposure_floor=0.01))
+    report = fit(live, log(), SMALL)
     assert "its audience warrants" in report.refused
     assert report.exposure is not None
     assert report.exposure.share > report.exposure.allowed
@@ -220,7 +224,7 @@ def test_one_part_that_cannot_be_learned_does_not_stop_the_others(live: Path, mo
         raise TrainingError("too few")
 
     monkeypatch.setattr("retrieval.training.ranker.ranker.StageLearner.head", none)
-    report = fit(live, log(), replace(SMALL, head=StageConfig()))
+    report = fit(live, log(), replace(SMALL, reranker=StageConfig()))
     assert (report.published, report.notes) == (("behaviour",), {"reranker": "too few"})
 
 
@@ -238,8 +242,8 @@ def test_what_cannot_teach_is_refused(live: Path) -> None:
     weights = [1.0] * 5 + [-1.0] + [1.0] * (len(columns["user_id"]) - 6)
     with pytest.raises(InputError, match=r"1 interactions weigh less than nothing.*-1.0"):
         fit(live, Interactions.from_arrow(pa.table({**columns, "weight": weights})), SMALL)
-    with pytest.raises(InputError, match="way is 'users'; give one of 'both', 'user', 'time'"):
-        fit(live, log(), replace(SMALL, way="users"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="split is 'users'; give one of 'both', 'user', 'time'"):
+        fit(live, log(), replace(SMALL, split="users"))  # type: ignore[arg-type]
 
 
 def test_health_looks_at_content(learned: Path) -> None:

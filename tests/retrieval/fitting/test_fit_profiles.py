@@ -134,7 +134,7 @@ def test_profiles_without_a_behaviour_block_teach_nothing(folder: Path, tmp_path
 
 def test_the_head_reads_profiles(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "plain", tmp_path / "bundle")
-    report = fit(tmp_path / "bundle", walks(), replace(SMALL, head=STAGE), profiles=profiles_of(walks()))
+    report = fit(tmp_path / "bundle", walks(), replace(SMALL, reranker=STAGE), profiles=profiles_of(walks()))
     assert report.published == ("behaviour", "profiles", "reranker"), report
     retriever = Retriever.load(tmp_path / "bundle")
     stage = retriever.reranker

@@ -59,7 +59,7 @@ def moments_taught(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cutoff, StageF
 
 
 def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Path, tmp_path: Path) -> None:
-    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    report = fit(live, walks(), replace(SMALL, reranker=STAGE))
     assert report.published == ("behaviour", "reranker"), report
     assert report.ndcg["reranker"] > report.ndcg["behaviour"]
     retriever = Retriever.load(live)
@@ -92,7 +92,7 @@ def test_a_second_stage_orders_what_is_recommended_and_follows_changes(live: Pat
 def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    report = fit(live, walks(), replace(SMALL, reranker=STAGE))
     assert report.short["reranker"] >= report.short["retrieval"] > 0
     reranker = Retriever.load(live).reranker
     assert isinstance(reranker, SecondStage)
@@ -104,7 +104,7 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
         return values(self, found, wanted, measure) - (found.stage == "rerank" and lengths == {1, 2, 3})
 
     monkeypatch.setattr(Validation, "values", worse)
-    report = fit(live, walks(users=220), replace(SMALL, head=STAGE))
+    report = fit(live, walks(users=220), replace(SMALL, reranker=STAGE))
     assert "reranker" in report.published
     retriever = Retriever.load(live)
     assert isinstance(retriever.reranker, SecondStage)
@@ -121,7 +121,7 @@ def test_a_head_learns_from_earlier_moments_with_sources_that_knew_no_later(
     live: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught = moments_taught(monkeypatch)
-    report = fit(live, walks(), replace(SMALL, head=STAGE))
+    report = fit(live, walks(), replace(SMALL, reranker=STAGE))
     assert "reranker" in report.published
     assert [len(moment.pasts) for moment, _ in taught] == [200, 200]
     # Of 12 steps the last two judge and the two before them teach; a head that passed learns from the last too.
@@ -145,7 +145,7 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     late = 10_000 + 20 * (users - 150) + 100 * steps
     table["timestamp"] = np.where(users < 150, 1000 * steps + users, late).tolist()
     log = Interactions.from_arrow(pa.table(table))
-    config = replace(SMALL, head=replace(STAGE, new_users=True), way="time")
+    config = replace(SMALL, reranker=replace(STAGE, new_users=True), split="time")
     taught: list[Cutoff] = []
     examples = StageLearner.examples
 
@@ -175,7 +175,7 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
         return (*learn_sources(pasts, space, config), seen)
 
     monkeypatch.setattr("retrieval.training.ranker.ranker.learn_sources", planted)
-    report = fit(live, log(), replace(SMALL, head=STAGE))
+    report = fit(live, log(), replace(SMALL, reranker=STAGE))
     assert report.published == ("behaviour",)
     assert "source 'oracle' has seen" in report.notes["reranker"]
 
@@ -190,7 +190,7 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
 
     monkeypatch.setattr(sys.modules["retrieval.fitting.fit"], "retrain_with_last_part", as_judged)
     monkeypatch.setattr(Trainer, "again", lambda self, passed, *_, **__: passed)
-    report = fit(live, walks(), replace(SMALL, head=STAGE, exposure_floor=1.0))
+    report = fit(live, walks(), replace(SMALL, reranker=STAGE, exposure_floor=1.0))
     assert "reranker" in report.published
     retriever = Retriever.load(live)
     cuts = temporal_split(histories(walks(), retriever.items), "user")
@@ -216,7 +216,7 @@ def test_the_moment_for_all_is_learned_from_what_everybody_did_before_it(
         table.set_column(table.schema.get_field_index("timestamp"), "timestamp", pa.array(times))
     )
     taught = moments_taught(monkeypatch)
-    report = fit(live, log, replace(SMALL, head=STAGE, way="both"))
+    report = fit(live, log, replace(SMALL, reranker=STAGE, split="both"))
     assert report.in_time is not None
     moment, features = next((one, known) for one, known in taught if not one.visiting)
     cut_at = int(np.quantile(times, 0.85))

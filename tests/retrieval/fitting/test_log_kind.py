@@ -38,7 +38,7 @@ def read(order: int) -> Interactions:
 
 def fitted(folder: Path, log: Interactions) -> tuple[FitReport, Retriever]:
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    report = fit(folder / "bundle", log, replace(SMALL, head=STAGE))
+    report = fit(folder / "bundle", log, replace(SMALL, reranker=STAGE))
     return report, Retriever.load(folder / "bundle")
 
 

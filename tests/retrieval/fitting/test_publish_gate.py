@@ -40,7 +40,7 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
     items = ItemIds([*(f"other {n}" for n in range(count - 1)), "unseen"])
     rows = np.array([[0, count - 1 if line < lists else -1] for line in range(40)])
     found = Candidates(np.zeros((40, 2), np.float32), rows, np.zeros(rows.shape, np.float32), items, "retrieve")
-    shown = most_exposed(found, allowed_exposure([done(f"u{n}", 0) for n in range(40)], count, growth, floor=0.01))
+    shown = most_exposed(found, allowed_exposure([done(f"u{n}", 0) for n in range(40)], count, 0.01, growth))
     assert (shown.item_id, shown.share, shown.allowed) == ("unseen", lists / 40, allowed)
     assert bool(why_over_exposed(shown)) == refused
 

@@ -30,7 +30,7 @@ from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsConfig
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
-ALL = replace(SMALL, adapter=AdapterConfig(hidden=8, epochs=4), head=STAGE)
+ALL = replace(SMALL, adapter=AdapterConfig(hidden=8, epochs=4), reranker=STAGE)
 
 
 class Killed(BaseException):
@@ -167,8 +167,8 @@ def test_other_settings_or_a_longer_log_are_no_repetition(fresh: Callable[[], Pa
     root, both = yesterday(fresh)
     before = until(both, CLOCK + 8000)
     assert fit(root, before, SMALL).refused.startswith("what was learned is in force already")
-    assert fit(root, before, replace(SMALL, depth=150)).refused == ""
-    assert fit(root, both, replace(SMALL, depth=150)).refused == ""
+    assert fit(root, before, replace(SMALL, exposure_floor=0.6)).refused == ""
+    assert fit(root, both, replace(SMALL, exposure_floor=0.6)).refused == ""
 
 
 def yesterday(fresh: Callable[[], Path], config: FitConfig = SMALL) -> tuple[Path, Interactions]:
@@ -205,7 +205,7 @@ def test_a_refresh_goes_on_from_what_is_in_force(fresh: Callable[[], Path]) -> N
 
 def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[], Path]) -> None:
     both, root = clocked(walks(steps=20)), fresh()
-    config = replace(SMALL, head=STAGE, exposure_floor=0.8)
+    config = replace(SMALL, reranker=STAGE, exposure_floor=0.8)
     assert fit(root, until(both, CLOCK + 12_000), config).published == ("behaviour", "reranker")
     old = PublishedModel.of(Bundle.open(root)).reranker
     assert fit(root, both, refresh=True).refused == ""
@@ -320,10 +320,10 @@ def test_whom_a_refresh_goes_on_with(fresh: Callable[[], Path]) -> None:
     pasts = histories(both, Bundle.open(root).items)
     some = [past if n < 5 else past[:8] for n, past in enumerate(pasts)]
     new = {past.user_id for past in some[:5]}
-    chosen = before.going_on(some, 2.0, seed=3)
+    chosen = before.replay_sample(some, 3, 2.0)
     assert len(chosen) == 15
     assert new < {past.user_id for past in chosen}
     assert [past.user_id for past in chosen] == sorted(past.user_id for past in chosen)
-    assert chosen == before.going_on(some, 2.0, seed=3) != before.going_on(some, 2.0, seed=4)
-    assert len(before.going_on(some, 100.0, seed=3)) == len(some)
-    assert {past.user_id for past in before.going_on(some, 0.0, seed=3)} == new
+    assert chosen == before.replay_sample(some, 3, 2.0) != before.replay_sample(some, 4, 2.0)
+    assert len(before.replay_sample(some, 3, 100.0)) == len(some)
+    assert {past.user_id for past in before.replay_sample(some, 3, 0.0)} == new

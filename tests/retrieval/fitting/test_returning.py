@@ -31,7 +31,7 @@ def fitted(folder: Path, returning: int) -> tuple[FitReport, Interactions, Path]
     place = table.schema.get_field_index("timestamp")
     log = Interactions.from_arrow(table.set_column(place, "timestamp", pa.array(times)))
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    return fit(folder / "bundle", log, replace(SMALL, way="both", prepare=None)), log, folder / "bundle"
+    return fit(folder / "bundle", log, replace(SMALL, split="both", prepare=None)), log, folder / "bundle"
 
 
 def test_where_nobody_comes_back_fit_goes_on(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from retrieval.fitting.steps import (
 )
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
-ALL = replace(SMALL, head=STAGE)
+ALL = replace(SMALL, reranker=STAGE)
 
 
 def test_the_steps_of_a_whole_fit() -> None:
@@ -46,9 +46,10 @@ def test_the_steps_of_a_whole_fit() -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (replace(SMALL, way="user"), ["behaviour", "serving", "behaviour", "index"]),
-        (FitConfig(behaviour=None, head=None), ["adapter", "adapter", "index"]),
-        (replace(SMALL, behaviour=None, head=STAGE), ["sources", "reranker"] * 2 + ["sources", "index"]),
+        (replace(SMALL, split="user"), ["behaviour", "serving", "behaviour", "index"]),
+        (FitConfig(behaviour=None, reranker=None), ["adapter", "adapter", "index"]),
+        (replace(SMALL, behaviour=None, reranker=STAGE), ["sources", "reranker"] * 2 + ["sources", "index"]),
+        (replace(SMALL, reranker=STAGE, behaviour=None, effort="fast"), ["sources", "reranker", "sources", "index"]),
     ],
 )
 def test_parts_that_are_not_wanted_have_no_step(config: FitConfig, expected: list[str]) -> None:

@@ -25,7 +25,7 @@ PASTS = [["i000", "i001", "i005"], ["i030", "i031"]]
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("fitted")
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    assert fit(folder / "bundle", walks(), replace(SMALL, head=STAGE)).published == ("behaviour", "reranker")
+    assert fit(folder / "bundle", walks(), replace(SMALL, reranker=STAGE)).published == ("behaviour", "reranker")
     return Retriever.load(folder / "bundle")
 
 

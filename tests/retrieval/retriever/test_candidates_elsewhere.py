@@ -81,7 +81,7 @@ def found(before: Retriever) -> Candidates:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("learned")
     build_bundle(catalogue(folder, table(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    assert "reranker" in fit(folder / "bundle", walks(), replace(SMALL, head=STAGE)).published
+    assert "reranker" in fit(folder / "bundle", walks(), replace(SMALL, reranker=STAGE)).published
     return Retriever.load(folder / "bundle")
 
 

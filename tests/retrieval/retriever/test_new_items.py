@@ -24,7 +24,7 @@ def retriever(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """A bundle that has learned, to which four items came."""
     folder = tmp_path_factory.mktemp("new")
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    fit(folder / "bundle", walks(), replace(SMALL, head=request.param))
+    fit(folder / "bundle", walks(), replace(SMALL, reranker=request.param))
     add(folder / "bundle", catalogue(folder, items(range(COUNT, COUNT + 4), [0, 1, 1, 4])), load_encoder("vectors:"))
     return Retriever.load(folder / "bundle")
 

@@ -90,11 +90,12 @@ def test_half_a_character_is_no_filter(text: str) -> None:
         ({"behaviour": {"closed": 1e8}}, "behaviour.closed is 100000000.0; give a whole number"),
         ({"adapter": {"hidden": 0}}, "adapter.hidden is 0; give a finite number from 1"),
         ({"adapter": {"batch_size": 0}}, "adapter.batch_size is 0"),
-        ({"depth": -5}, "depth is -5; give a finite number from 1"),
-        ({"depth": True}, "depth is True; give a whole number"),
-        ({"search_loss": float("nan")}, "search_loss is nan"),
+        ({"reranker": {"each": -5}}, "reranker.each is -5; give a finite number from 1"),
+        ({"reranker": {"each": True}}, "reranker.each is True; give a whole number"),
+        ({"exposure_floor": float("nan")}, "exposure_floor is nan"),
+        ({"search_loss": float("nan")}, "search_loss is nan, and there is no such setting any more"),
         ({"behaviour": {"next_items": {"dims": -1}}}, "behaviour.next_items.dims is -1"),
-        ({"head": 3}, "head is 3; give settings"),
+        ({"reranker": 3}, "reranker is 3; give settings"),
     ],
 )
 def test_settings_that_cannot_teach_are_refused(settings: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recommending")
     build_bundle(catalogue(folder, items(range(COUNT))), load_encoder("vectors:"), folder / "bundle")
-    report = fit(folder / "bundle", walks(), replace(SMALL, head=STAGE))
+    report = fit(folder / "bundle", walks(), replace(SMALL, reranker=STAGE))
     assert "reranker" in report.published
     return folder / "bundle"
 

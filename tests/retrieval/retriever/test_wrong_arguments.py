@@ -58,7 +58,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("shop")
     root, log, few = folder / "bundle", walks(), shop(folder, 4)
     build_bundle(shop(folder, COUNT), Hearing(), root)
-    assert "reranker" in fit(root, log, replace(SMALL, head=STAGE)).published
+    assert "reranker" in fit(root, log, replace(SMALL, reranker=STAGE)).published
     retriever = Retriever.load(root, Hearing())
     found = retriever.recommend([["i001", "i002"], ["i050"]], 20)
     profiles = pa.table({"user_id": ["a", "b"], "age": [1, 2]})
