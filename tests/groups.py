@@ -16,7 +16,7 @@ GROUPS, SIZE, DIM = 5, 24, 8
 COUNT, CLOCK = GROUPS * SIZE, 1_700_000_000
 SMALL = FitConfig(
     adapter=None,
-    behaviour=BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
+    behaviour=BehaviourConfig(ease_dims=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=3)),
     reranker=None,
     exposure_floor=0.5,  # every list holds much of a small catalogue
 )
@@ -56,7 +56,7 @@ def group_of(item_ids: list[str]) -> list[int]:
     return [int(item_id[1:]) // SIZE for item_id in item_ids]
 
 
-STAGE = StageConfig(each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8))
+STAGE = StageConfig(candidates_per_source=20, neural=HeadConfig(hidden=8, ensemble_size=1, epochs=8))
 
 
 def walks(users: int = 200, steps: int = 12) -> Interactions:

@@ -277,7 +277,7 @@ class _Fit:
         if block and self.later:  # without behaviour nothing answers new users
             try:
                 earlier = train_on_earlier(trainer, passed, self.later)
-                passed, earlier = select_returning_weights(trainer, passed, earlier, self.validation)
+                passed, earlier = select_returning_weights(passed, earlier, self.validation)
             except TrainingError as error:  # the other parts may help all the same
                 self.notes["users who come back"] = str(error)
         staged = self._helping(

@@ -63,7 +63,7 @@ class FitConfig:
         >>> FitConfig().scaled() == FitConfig()
         True
         >>> fast = FitConfig(effort="fast").scaled()
-        >>> fast.reranker.neural.networks, fast.behaviour.next_items.epochs
+        >>> fast.reranker.neural.ensemble_size, fast.behaviour.next_items.epochs
         (1, 8)
         """
         scale = SCALES[self.effort]
@@ -76,13 +76,15 @@ class FitConfig:
             behaviour = replace(behaviour, next_items=_scaled_passes(behaviour.next_items, scale))
         if reranker is not None:
             neural, trees = reranker.neural, reranker.trees
-            neural = replace(neural, networks=_times(neural.networks, scale), epochs=_times(neural.epochs, scale))
-            reranker = replace(reranker, neural=neural, trees=replace(trees, rounds=_times(trees.rounds, scale)))
+            size, epochs = _times(neural.ensemble_size, scale), _times(neural.epochs, scale)
+            neural = replace(neural, ensemble_size=size, epochs=epochs)
+            trees = replace(trees, num_boost_round=_times(trees.num_boost_round, scale))
+            reranker = replace(reranker, neural=neural, trees=trees)
         return replace(self, adapter=adapter, behaviour=behaviour, reranker=reranker)
 
 
 def _scaled_passes(config: Passes, scale: float) -> Passes:
-    return replace(config, epochs=_times(config.epochs, scale), most_steps=_times(config.most_steps, scale))
+    return replace(config, epochs=_times(config.epochs, scale), max_steps=_times(config.max_steps, scale))
 
 
 def _times(count: int, scale: float) -> int:

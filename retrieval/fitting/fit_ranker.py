@@ -16,10 +16,8 @@ from retrieval.fitting.selection.validation import Validation
 from retrieval.fitting.steps import BEFORE, EARLIER, EARLY
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
-from retrieval.models.behaviour import QueryWeights
-from retrieval.models.user_model import ALL_ALIKE
+from retrieval.models.behaviour import DEFAULT_WEIGHTS
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.training.config import BehaviourConfig
 from retrieval.training.cutoffs import Cutoff
 
 
@@ -47,11 +45,11 @@ def train_on_earlier(trainer: Trainer, passed: FittedModel, moment: Cutoff) -> E
 
 
 def select_returning_weights(
-    trainer: Trainer, passed: FittedModel, earlier: EarlierModel, validation: Validation
+    passed: FittedModel, earlier: EarlierModel, validation: Validation
 ) -> tuple[FittedModel, EarlierModel]:
-    """Choose how much each part of a query counts for those who come back: as in a visit, or by the settings.
+    """Choose how much each part of a query counts for those who come back: as in a visit, or by the defaults.
 
-    In a visit what was done last tells most of what comes next; after days what is popular tells more. The settings are
+    In a visit what was done last tells most of what comes next; after days what is popular tells more. The defaults are
     what a cut in time was best served with; of the two the better is taken. They change queries alone, so that one
     index serves both.
     """
@@ -61,10 +59,7 @@ def select_returning_weights(
     if not lines:
         return passed, earlier
     back = asking.take(lines)
-    config = trainer.config.behaviour or BehaviourConfig()
-    half_life = ALL_ALIKE if config.half_life is None else config.half_life
-    weights = QueryWeights(half_life, config.share, config.popular, config.content)
-    told = {f"{RETURNING}{name}": value for name, value in weights._asdict().items()}
+    told = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
     otherwise = _served(earlier.fitted, told)
     values = [
         validation.values(validation.recommend(one.space.for_returning, back.pasts), back.wanted, MEASURE).mean()

@@ -90,10 +90,8 @@ class LogKind:
         config = replace(config, user_model=self.users(config.user_model))
         if self.in_order:
             return config
-        behaviour, reranker = config.behaviour, config.reranker
-        if behaviour is not None and behaviour.next_items is not None:
-            alike = (ALL_ALIKE, ALL_ALIKE, ALL_ALIKE)
-            behaviour = replace(behaviour, next_items=replace(behaviour.next_items, half_lives=alike))
+        reranker = config.reranker
         if reranker is not None:
-            reranker = replace(reranker, sources=replace(reranker.sources, half_life=ALL_ALIKE, ahead=0, days=0))
-        return replace(config, behaviour=behaviour, reranker=reranker)
+            sources = replace(reranker.sources, half_life=ALL_ALIKE, window=0, recent_days=0)
+            reranker = replace(reranker, sources=sources)
+        return replace(config, reranker=reranker)

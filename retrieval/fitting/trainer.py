@@ -155,8 +155,8 @@ class Trainer:
 
         views = views_of(self.description, self.frozen, self.bundle.attributes)
         config = self.config.reranker or StageConfig()
-        if config.least is None:  # what was disliked is no more to be found by the head than by the judge
-            config = replace(config, least=self.least)
+        if config.min_relevance is None:  # what was disliked is no more to be found by the head than by the judge
+            config = replace(config, min_relevance=self.least)
         return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
 
     def again(self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False) -> FittedModel:

@@ -143,32 +143,37 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
 
 
 def _parameters(config: BehaviourConfig) -> dict[str, float]:
-    """Give what is searched of settings, as `_suggested` reads it."""
+    """Give what is searched of settings, by the names in a study; `_suggested` reads it."""
     learned = config.next_items or NextItemsConfig()
     return {
-        **{name: getattr(config, name) for name in ("closed", "regularisation", "decay_days", "ridge", "doubt")},
-        **{f"next_items.{name}": getattr(learned, name) for name in ("epochs", "ahead", "learning_rate", "dropout")},
-        "next_items.id_dropout": learned.id_dropout,
+        "closed": config.ease_dims,
+        "doubt": config.shrinkage,
+        **{name: getattr(config, name) for name in ("regularisation", "decay_days", "ridge")},
+        "next_items.ahead": learned.num_targets,
+        **{
+            f"next_items.{name}": getattr(learned, name)
+            for name in ("epochs", "learning_rate", "dropout", "id_dropout")
+        },
     }
 
 
 def _suggested(trial: Any, start: BehaviourConfig) -> BehaviourConfig:  # noqa: ANN401 - an optional package
     """Let a trial choose; the dimensions of both towers stay as many as they are."""
     learned = start.next_items or NextItemsConfig()
-    both = start.closed + learned.dims
-    closed = trial.suggest_int("closed", min(8, both // 4), both - min(8, both // 4))
+    both = start.ease_dims + learned.dims
+    ease_dims = trial.suggest_int("closed", min(8, both // 4), both - min(8, both // 4))
     return replace(
         start,
-        closed=closed,
+        ease_dims=ease_dims,
         regularisation=trial.suggest_float("regularisation", 1.0, 5000.0, log=True),
         decay_days=trial.suggest_float("decay_days", 1.0, 1000.0, log=True),
         ridge=trial.suggest_float("ridge", 0.05, 50.0, log=True),
-        doubt=trial.suggest_float("doubt", 0.1, 20.0, log=True),
+        shrinkage=trial.suggest_float("doubt", 0.1, 20.0, log=True),
         next_items=replace(
             learned,
-            dims=both - closed,
+            dims=both - ease_dims,
             epochs=trial.suggest_int("next_items.epochs", 1, 40),
-            ahead=trial.suggest_int("next_items.ahead", 1, 30),
+            num_targets=trial.suggest_int("next_items.ahead", 1, 30),
             learning_rate=trial.suggest_float("next_items.learning_rate", 1e-4, 3e-2, log=True),
             dropout=trial.suggest_float("next_items.dropout", 0.0, 0.8),
             id_dropout=trial.suggest_float("next_items.id_dropout", 0.0, 0.6),

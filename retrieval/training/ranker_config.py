@@ -1,112 +1,116 @@
-"""How the second stage learns, one small dataclass each; kept apart so that reading them does not import torch."""
+"""Settings of the second stage; importing this module does not load torch.
+
+Fields are what users may set. Constants in capitals are fixed: nothing in the project varies them.
+"""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from retrieval.ranking.heads.base import HeadKind
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """How the reranking head learns.
+    """How the neural head is trained.
 
     Attributes:
-        hidden: Width H of a network.
-        networks: How many learn, each from a start of its own; their mean is used.
+        hidden: Width H of a network's hidden layer.
+        ensemble_size: Networks that are trained, each from its own initialisation; their mean score is used.
         epochs: Passes over the queries.
-        least_steps: Few queries are passed over more often, until so many batches were seen.
-        batch_size: Queries a batch.
-        learning_rate: Of Adam, at its highest.
-        weight_decay: Draws weights to nothing.
-        dropout: Share of the hidden units that are left out for all candidates of a query.
+        min_steps: With few queries there are more passes, until there were this many batches.
+        batch_size: Queries in a batch.
+        learning_rate: Highest learning rate of AdamW.
+        dropout: Fraction of the hidden units that are left out, the same ones for all candidates of a query.
         seed: Of initialisation, order and dropout.
     """
 
     hidden: int = 64
-    networks: int = 2
+    ensemble_size: int = 2
     epochs: int = 15
-    least_steps: int = 100
+    min_steps: int = 100
     batch_size: int = 64
     learning_rate: float = 4e-3
-    weight_decay: float = 1e-2
     dropout: float = 0.2
     seed: int = 0
 
-    def epochs_for(self, queries: int) -> int:
-        """Give the passes over so many queries.
+    WEIGHT_DECAY: ClassVar[float] = 1e-2
 
-        >>> HeadConfig(epochs=15, least_steps=100, batch_size=64).epochs_for(90)
+    def epochs_for(self, queries: int) -> int:
+        """Give the number of passes over ``queries`` queries.
+
+        >>> HeadConfig(epochs=15, min_steps=100, batch_size=64).epochs_for(90)
         50
         """
-        fewest = -(-self.least_steps // -(-queries // self.batch_size))
-        return max(self.epochs, fewest) if self.epochs else 0
+        min_epochs = -(-self.min_steps // -(-queries // self.batch_size))
+        return max(self.epochs, min_epochs) if self.epochs else 0
 
 
 @dataclass(frozen=True)
 class TreesConfig:
-    """How trees are grown.
+    """How trees are grown: parameters of LightGBM, by its names.
 
     Attributes:
-        leaves: Of a tree.
-        rounds: Trees.
-        learning_rate: Share of a tree that counts.
-        fewest: Candidates in a leaf.
-        columns: Share of the features that a tree may read.
-        top: The order further down is not learned.
-        threads: How many.
-        seed: Of what is drawn.
+        num_leaves: Leaves of a tree.
+        num_boost_round: Number of trees.
+        learning_rate: Shrinkage of each tree.
+        min_data_in_leaf: Candidates in a leaf, at least.
+        feature_fraction: Fraction of the features that a tree may use.
+        lambdarank_truncation_level: Only pairs with a candidate above this rank are learned from.
+        num_threads: Threads.
+        seed: Of all sampling.
     """
 
-    leaves: int = 15
-    rounds: int = 400
+    num_leaves: int = 15
+    num_boost_round: int = 400
     learning_rate: float = 0.03
-    fewest: int = 100
-    columns: float = 0.5
-    top: int = 30
-    threads: int = 1
+    min_data_in_leaf: int = 100
+    feature_fraction: float = 0.5
+    lambdarank_truncation_level: int = 30
+    num_threads: int = 1
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class SourcesConfig:
-    """How sources learn.
+    """How candidate sources are learned.
 
     Attributes:
-        neighbours: Kept of each item.
-        most_items: EASE inverts a matrix of so many items, the most touched.
-        regularisation: Of EASE.
-        half_life: In a history, for EASE.
-        ahead: What follows an item within so many steps counts as coming next; 0 goes without that source.
-        doubt: So many further interactions of an item that led nowhere are assumed.
-        days: Of what is popular of late; 0 goes without.
+        num_neighbours: Neighbours kept of each item.
+        max_ease_items: EASE inverts a matrix of this many items, those with most interactions.
+        regularisation: λ of EASE.
+        half_life: Of an item in a history, in positions, for EASE.
+        window: An item that follows another within this many positions counts as its successor; 0 goes without that
+            source.
+        shrinkage: Pseudo-count: interactions without a successor that are added to those of each item.
+        recent_days: Length of the period of recent popularity; 0 goes without that source.
     """
 
-    neighbours: int = 200
-    most_items: int = 6000
+    num_neighbours: int = 200
+    max_ease_items: int = 6000
     regularisation: float = 300.0
     half_life: float = 20.0
-    ahead: int = 5
-    doubt: float = 10.0
-    days: float = 14.0
+    window: int = 5
+    shrinkage: float = 10.0
+    recent_days: float = 14.0
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How the second stage learns.
+    """How the second stage is learned.
 
     Attributes:
-        head: Which kind of head; "trees" needs the extra ``trees``.
-        each: Candidates that a source may bring up.
-        least: Only what weighs so much is relevant; all that is touched when None.
-        new_users: Let the head learn to order candidates for users without a history too, where the log is cut so that
-            there are some.
-        neural: How the neural head learns.
-        trees: How trees do.
-        sources: How sources learn.
+        head: Kind of head; "trees" needs the extra ``trees``.
+        candidates_per_source: Candidates that each source retrieves.
+        min_relevance: Interactions with a lower weight are not relevant; when None, all are.
+        new_users: Train on users without a history too, where the log is split so that there are some.
+        neural: How the neural head is trained.
+        trees: How trees are grown.
+        sources: How sources are learned.
     """
 
     head: HeadKind = "neural"
-    each: int = 50
-    least: float | None = None
+    candidates_per_source: int = 50
+    min_relevance: float | None = None
     new_users: bool = True
     neural: HeadConfig = field(default_factory=HeadConfig)
     trees: TreesConfig = field(default_factory=TreesConfig)

@@ -13,8 +13,8 @@ from indexing.filesystem import fsops
 from indexing.runtime.arguments import check_choice, is_number, shown, shown_number
 
 Settings = TypeVar("Settings")
-# Fields that there are no more, each with the values at which it did nothing, or None where it never did anything.
-# Settings that were stored before are read without them.
+# Fields of earlier versions that cannot be set any more, each with the values at which it did nothing, or which are
+# constants now; None where it never did anything. Stored settings are read without them.
 _LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {
     "FitConfig": {
         "depth": (200,),
@@ -23,19 +23,74 @@ _LEFT: dict[str, dict[str, tuple[Any, ...] | None]] = {
         "refresh_passes": (0.25,),
         "replay": (1.0,),
     },
-    "AdapterConfig": {"hard": (0,), "margin": None},
+    "AdapterConfig": {
+        "batch_size": (512,),
+        "hard": (0,),
+        "margin": None,
+        "modality_dropout": (0.1,),
+        "targets": (4,),
+        "temperature": (0.07,),
+        "uniform": (512,),
+    },
+    "AttentionConfig": {
+        "ahead": (10,),
+        "batch_size": (16,),
+        "hidden_dropout": (0.1,),
+        "most_steps": (1000,),
+        "negatives": (4096,),
+        "weight_decay": (1e-2,),
+    },
+    "NextItemsConfig": {
+        "batch_size": (128,),
+        "cuts": (3,),
+        "feature_dropout": (0.5,),
+        "half_lives": ([15.0, 3.0, 15.0], [1e9, 1e9, 1e9]),  # the second for a log without times, as is derived now
+        "negatives": (8192,),
+        "predicting": (0.02,),
+    },
+    "BehaviourConfig": {
+        "content": (0.0,),
+        "disliked": (0.3,),
+        "early": (60.0,),
+        "few": (2.0,),
+        "half_life": (None,),
+        "popular": (1.6,),
+        "share": (0.3,),
+    },
+    "HeadConfig": {"weight_decay": (1e-2,)},
     "StageConfig": {"moments": None, "share": None, "new_items": (False,)},
-    "TreesConfig": {"signs": ([], ())},
+    "TreesConfig": {"signs": ([],)},
 }
 
 # Fields of another name in earlier versions: the old name, and the new one.
 _RENAMED: dict[str, dict[str, str]] = {
     "FitConfig": {"way": "split", "head": "reranker", "users": "user_model"},
+    "AdapterConfig": {"most_steps": "max_steps", "stay": "anchor_weight", "held_out": "validation_fraction"},
+    "AttentionConfig": {"longest": "max_length"},
+    "NextItemsConfig": {"most_steps": "max_steps", "ahead": "num_targets"},
+    "BehaviourConfig": {"closed": "ease_dims", "most_items": "max_ease_items", "doubt": "shrinkage"},
+    "HeadConfig": {"networks": "ensemble_size", "least_steps": "min_steps"},
+    "TreesConfig": {
+        "leaves": "num_leaves",
+        "rounds": "num_boost_round",
+        "fewest": "min_data_in_leaf",
+        "columns": "feature_fraction",
+        "top": "lambdarank_truncation_level",
+        "threads": "num_threads",
+    },
+    "SourcesConfig": {
+        "neighbours": "num_neighbours",
+        "most_items": "max_ease_items",
+        "ahead": "window",
+        "doubt": "shrinkage",
+        "days": "recent_days",
+    },
+    "StageConfig": {"each": "candidates_per_source", "least": "min_relevance"},
 }
 
 
 def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
-    """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is not there is as by default.
+    """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is missing has its default.
 
     Names of earlier versions are read as those of today. Fields that there are no more are left out, where they did
     nothing or had the value that is now the only one.
@@ -85,11 +140,15 @@ def _without_what_left(kind: type[Any], values: dict[str, Any], where: str) -> d
     left = _LEFT.get(kind.__name__, {})
     values = _renamed(kind, values, where)
     for name, idle in left.items():
-        if name in values and idle is not None and values[name] not in idle:
+        if name in values and idle is not None and _as_stored(values[name]) not in idle:
             raise InputError(
                 f"{where}{name} is {shown_number(values[name])}, and there is no such setting any more: leave it out"
             )
     return {name: value for name, value in values.items() if name not in left}
+
+
+def _as_stored(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _renamed(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -112,12 +171,12 @@ def _read(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type an
 
 # Counts of what is there at all, and widths: of none nothing is learned.
 _FROM_ONE = frozenset(
-    {"batch_size", "closed", "cuts", "depth", "dims", "each", "epochs", "heads", "hidden", "layers", "leaves",
-     "most_items", "most_steps", "neighbours", "networks", "rounds", "targets"}
+    {"batch_size", "candidates_per_source", "dims", "ease_dims", "ensemble_size", "epochs", "heads", "hidden", "layers",
+     "max_ease_items", "max_length", "max_steps", "num_boost_round", "num_leaves", "num_neighbours"}
 )  # fmt: skip
-_SIGNED = frozenset({"least"})
+_SIGNED = frozenset({"least", "min_relevance"})
 # Tables as wide as this are held for every item and every batch.
-_MOST = {"batch_size": 1_000_000, "closed": 16_384, "dims": 16_384, "hidden": 65_536, "depth": 1_000_000}
+_MOST = {"batch_size": 1_000_000, "ease_dims": 16_384, "dims": 16_384, "hidden": 65_536}
 
 
 def check_settings(settings: Any, where: str = "") -> None:  # noqa: ANN401 - any dataclass

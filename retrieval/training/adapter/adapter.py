@@ -129,7 +129,7 @@ class AdapterLearner:
                 self.gate[1][place] = torch.from_numpy(start.gate.offsets[modality].copy())
         parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
-        self.histories, self.held_out = hold_out(histories, items.count, config.held_out, rng)
+        self.histories, self.held_out = hold_out(histories, items.count, config.validation_fraction, rng)
         self.share = torch.from_numpy(target_share(self.histories, items.count))
         self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
         self.usual = mean_worth([one[: len(kept)] for one, kept in zip(self.weights, self.histories, strict=True)])
@@ -145,11 +145,11 @@ class AdapterLearner:
         """Make one pass over the users; see `Learner`."""
         drawn = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
         rng.shuffle(drawn)
-        for begin in range(0, len(drawn), self.config.batch_size):
-            yield self._loss(drawn[begin : begin + self.config.batch_size], rng)
+        for begin in range(0, len(drawn), self.config.BATCH_SIZE):
+            yield self._loss(drawn[begin : begin + self.config.BATCH_SIZE], rng)
 
     def _targets(self, history: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
-        return rng.integers(1, len(history), self.config.targets)
+        return rng.integers(1, len(history), self.config.TARGETS_PER_USER)
 
     def _loss(self, batch: Sequence[tuple[int, int]], rng: np.random.Generator) -> torch.Tensor:
         read = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
@@ -157,20 +157,20 @@ class AdapterLearner:
         liked = [self.weights[user][part] for user, part in read]
         targets = np.array([self.histories[user][t] for user, t in batch])
         worth = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
-        candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.uniform)])
+        candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.UNIFORM_NEGATIVES)])
         rows, places = np.unique(np.concatenate([*pasts, candidates]), return_inverse=True)
         vectors, frozen = self.project(rows, rng)
         asked = len(places) - len(candidates)
         tastes = self._tastes(pasts, liked, places[:asked], vectors)
         drawn = torch.from_numpy(candidates)
         loss = next_item_loss(
-            tastes @ vectors[torch.from_numpy(places[asked:])].T / self.config.temperature,
+            tastes @ vectors[torch.from_numpy(places[asked:])].T / self.config.TEMPERATURE,
             drawn,
-            log_expected_counts(self.share, drawn, len(batch) - 1, self.config.uniform),
+            log_expected_counts(self.share, drawn, len(batch) - 1, self.config.UNIFORM_NEGATIVES),
             seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
             worth=worth,
         )
-        return loss + self.config.stay * (1 - (vectors * frozen).sum(dim=1)).mean()
+        return loss + self.config.anchor_weight * (1 - (vectors * frozen).sum(dim=1)).mean()
 
     def project(self, rows: Rows, rng: np.random.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the vectors of some items as learned so far, and the frozen ones: two times (R, D).
@@ -185,7 +185,7 @@ class AdapterLearner:
         """Give some items fused by the gate as learned so far, and by the weights that were given."""
         exists = np.stack([taken.exists[modality] for modality in self.modalities])
         if rng is not None:
-            exists = dropped(exists, self.config.modality_dropout, rng)
+            exists = dropped(exists, self.config.MODALITY_DROPOUT, rng)
         if len(self.modalities) == 1:  # nothing to weigh, and weighing takes as long as all else
             alone = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
             return alone, alone
@@ -221,7 +221,7 @@ class AdapterLearner:
         with torch.no_grad():
             vectors, _ = self.project(rows)
             tastes = self._tastes(pasts, liked, places[:read], vectors)
-            logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.temperature
+            logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.TEMPERATURE
             wanted = torch.from_numpy(held.candidates == held.targets[:, None]).float()
             seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
             losses = sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen)

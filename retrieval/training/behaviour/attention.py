@@ -176,26 +176,26 @@ class AttentionStates:
         for part in (*large, *small):
             part.requires_grad_()
         groups = [
-            {"params": large, "lr": config.learning_rate, "weight_decay": config.weight_decay},
+            {"params": large, "lr": config.learning_rate, "weight_decay": config.WEIGHT_DECAY},
             {"params": small, "lr": 1e-2, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups)
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        order = rng.permutation(len(self.pasts))[: self.config.most_steps * self.config.batch_size]
-        for begin in range(0, len(order), self.config.batch_size):
-            batch = [self.pasts[number] for number in order[begin : begin + self.config.batch_size]]
-            yield self.loss([window(past, self.config.longest, self.config.dropout, rng) for past in batch], rng)
+        order = rng.permutation(len(self.pasts))[: self.config.MAX_STEPS * self.config.BATCH_SIZE]
+        for begin in range(0, len(order), self.config.BATCH_SIZE):
+            batch = [self.pasts[number] for number in order[begin : begin + self.config.BATCH_SIZE]]
+            yield self.loss([window(past, self.config.max_length, self.config.dropout, rng) for past in batch], rng)
 
     def valid(self) -> None:
         """Nothing is held out: how long to learn is chosen by who calls."""
 
     def loss(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give the mean loss of all places; who did much teaches more than who did little, but not in proportion."""
-        rows, log_expected = candidates(windows, self.warm, self.config.negatives, self.config.ahead, rng)
+        rows, log_expected = candidates(windows, self.warm, self.config.MAX_NEGATIVES, self.config.NUM_TARGETS, rng)
         worth = [self.targets[self.level(past.weights).numpy()] for past, _ in windows]
-        targets, known = wanted(windows, worth, rows, self.config.ahead)
+        targets, known = wanted(windows, worth, rows, self.config.NUM_TARGETS)
         out = known | torch.isinf(log_expected)
         each = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, out)
         lengths = torch.tensor([len(one.places) for one in windows])
@@ -233,7 +233,7 @@ class AttentionStates:
         return self._drop(_standard(states[there]), rng)
 
     def _drop(self, states: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        keep = 1 - self.config.hidden_dropout
+        keep = 1 - self.config.HIDDEN_DROPOUT
         if keep == 1:
             return states
         return states * torch.from_numpy(rng.random(tuple(states.shape), np.float32) < keep) / keep
@@ -246,7 +246,7 @@ class AttentionStates:
                 for layer in (one._replace(half_lives=one.half_lives.exp()) for one in self.layers)
             )
             liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
-            made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.longest)
+            made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
         some = self.pasts[:_MEASURED]
         rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
         asked = made.queries(self.block.said[rows], weights, self.block.levels, lengths_of(some))

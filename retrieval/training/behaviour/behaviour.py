@@ -12,7 +12,7 @@ from indexing.errors import TrainingError
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import interaction_counts, item_counts, recency_weights
-from retrieval.models.behaviour import Behaviour, Tower
+from retrieval.models.behaviour import DEFAULT_HISTORY_SHRINKAGE, DEFAULT_WEIGHTS, Behaviour, Tower
 from retrieval.models.new_items import BLOCK, ColdStartModel
 from retrieval.training.behaviour.attention import learn_attention
 from retrieval.training.behaviour.ease import Doubles, Whitening, low_rank_ease
@@ -107,7 +107,7 @@ def learn_behaviour(
         *(Target(side.said, trust * side.known) for side in sides),
     ]
     predictor = learn_predictor(described, targets, config.ridge)
-    confidence = counts / (counts + config.doubt)
+    confidence = counts / (counts + config.shrinkage)
     blended = _blended(sides, popular, confidence, described, predictor)
     items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)
     scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
@@ -119,9 +119,9 @@ def learn_behaviour(
         levels,
         tuple(side.tower for side in sides),
         predictor,
-        config.popular,
-        scale * config.content,
-        config.few,
+        DEFAULT_WEIGHTS.popular,
+        scale * DEFAULT_WEIGHTS.content,
+        DEFAULT_HISTORY_SHRINKAGE,
     )
     if config.attention is None:
         return block
@@ -132,7 +132,13 @@ def learn_behaviour(
 
 def _popular(pasts: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
     """Give popularity as a column, standardised among the items that somebody touched: (N, 1)."""
-    found = popularity(pasts, count, decay_days=config.decay_days, early=config.early, disliked=config.disliked)
+    found = popularity(
+        pasts,
+        count,
+        decay_days=config.decay_days,
+        early=config.EARLY_INTERACTIONS,
+        disliked=config.DISLIKED_WEIGHT,
+    )
     column: Doubles = ((found - found[warm].mean()) / max(found[warm].std(), 1e-9))[:, None]
     return column
 
@@ -181,25 +187,22 @@ def _sides(
 ) -> list[_Side]:
     counts = interaction_counts(pasts, len(described))
     warm = np.flatnonzero(counts)
-    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
+    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
     values = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
-    told, items = low_rank_ease(pasts, values, kept, len(counts), config.closed, config.regularisation)
+    told, items = low_rank_ease(pasts, values, kept, len(counts), config.ease_dims, config.regularisation)
     white = Whitening.of(items[kept])
     side, said = white.apply(items).astype(np.float32), (told @ white.back).astype(np.float32)
-    half_life = np.array([np.inf if config.half_life is None else config.half_life], np.float32)
-    closed = Tower(half_life, worth[None], np.zeros(config.closed, np.float32))
+    closed = Tower(np.array([np.inf], np.float32), worth[None], np.zeros(config.ease_dims, np.float32))
     known = np.isin(np.arange(len(counts)), kept)
     found = [_Side(closed, side, said, known)]
     if config.next_items is not None:
         state = learned.tower(pasts, levels, worth, warm, described, config.next_items)
         tower, side, said = state.tower(warm)
-        found.append(_Side(replace(tower, share=config.share), side, said, counts > 0))
+        found.append(_Side(replace(tower, share=DEFAULT_WEIGHTS.share), side, said, counts > 0))
     return found
 
 
-def popularity(
-    pasts: Sequence[History], count: int, *, decay_days: float = 30.0, early: float = 60.0, disliked: float = 0.3
-) -> Doubles:
+def popularity(pasts: Sequence[History], count: int, *, decay_days: float, early: float, disliked: float) -> Doubles:
     """Log of one and the interactions of each of N items, told to those of whom nothing is known: (N,) float64.
 
     They begin where others began: an interaction counts less the more its user had done before it, the longer it was

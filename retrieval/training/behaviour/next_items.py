@@ -14,12 +14,19 @@ from indexing.arrays import Rows, Vectors
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Tower
+from retrieval.models.user_model import ALL_ALIKE
 from retrieval.training.behaviour.ease import Whitening
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.loop import Schedule, TrainingCurve, digest, learn
 from retrieval.training.losses import sampled_softmax
 
 _SPREAD = 0.05  # of random factors: scores start near zero
+
+
+def in_order(histories: Sequence[History]) -> bool:
+    """Whether any interaction came later than another: without that, the order of a history says nothing."""
+    times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
+    return len(times) > 0 and int(np.ptp(times)) > 0
 
 
 class Start(Protocol):
@@ -119,7 +126,8 @@ class NextItems:
         self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
         self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
         self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
-        self.half_lives = torch.tensor(np.log(config.half_lives), dtype=torch.float32)
+        half_lives = config.HALF_LIVES if in_order(pasts) else (ALL_ALIKE,) * len(config.HALF_LIVES)
+        self.half_lives = torch.tensor(np.log(half_lives), dtype=torch.float32)
         disliked = (levels < levels.max() / 2).astype(np.float32)
         self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
         self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays
@@ -130,7 +138,7 @@ class NextItems:
         groups = [
             {"params": large, "lr": config.learning_rate},
             {"params": small, "lr": 1e-2},
-            {"params": [self.predicting], "lr": config.learning_rate * config.predicting},
+            {"params": [self.predicting], "lr": config.learning_rate * config.PREDICTION_RATE},
         ]
         self.optimizer = RowAdam(groups)
         self.fixed = self.worth.detach().clone()
@@ -142,14 +150,14 @@ class NextItems:
     @property
     def sampled(self) -> bool:
         """Whether a batch reads only some of the rows; then gradients are sparse, and a step is as large as they."""
-        return len(self.warm) > self.config.negatives
+        return len(self.warm) > self.config.MAX_NEGATIVES
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        samples = [(past, int(at)) for past in self.pasts for at in _cuts(len(past), self.config.cuts, rng)]
+        samples = [(past, int(at)) for past in self.pasts for at in _cuts(len(past), self.config.CUTS_PER_HISTORY, rng)]
         order = rng.permutation(len(samples))
-        for begin in range(0, len(order), self.config.batch_size):
-            yield self._loss([samples[n] for n in order[begin : begin + self.config.batch_size]], rng)
+        for begin in range(0, len(order), self.config.BATCH_SIZE):
+            yield self._loss([samples[n] for n in order[begin : begin + self.config.BATCH_SIZE]], rng)
 
     def valid(self) -> None:
         """Nothing is held out: how long to learn is chosen by who calls."""
@@ -159,7 +167,7 @@ class NextItems:
         out = torch.isinf(log_expected).repeat(len(batch), 1)
         out[_among(rows, [past.rows[:at] for past, at in batch])] = True
         wanted = torch.zeros(len(batch), len(rows))
-        nexts = [past[at : at + self.config.ahead] for past, at in batch]
+        nexts = [past[at : at + self.config.num_targets] for past, at in batch]
         taught = self.targets[self._level(np.concatenate([after.weights for after in nexts]))]
         wanted[_among(rows, [after.rows for after in nexts])] = taught
         # The root: who did much teaches more than who did little, but not in proportion.
@@ -174,9 +182,9 @@ class NextItems:
         """
         if not self.sampled:
             return self.warm, torch.zeros(len(self.warm))
-        drawn = rng.choice(self.warm, self.config.negatives, replace=False)
-        rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.ahead] for past, at in batch]))
-        expected = np.where(np.isin(rows, drawn), np.log(self.config.negatives / len(self.warm)), np.inf)
+        drawn = rng.choice(self.warm, self.config.MAX_NEGATIVES, replace=False)
+        rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.num_targets] for past, at in batch]))
+        expected = np.where(np.isin(rows, drawn), np.log(self.config.MAX_NEGATIVES / len(self.warm)), np.inf)
         return rows, torch.from_numpy(expected.astype(np.float32))
 
     def _level(self, weights: Vectors) -> torch.Tensor:
@@ -203,7 +211,7 @@ class NextItems:
         return self.scale.exp() * (queries @ vectors.T) + bias.T
 
     def _predicted(self, among: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        keep = 1 - self.config.feature_dropout
+        keep = 1 - self.config.FEATURE_DROPOUT
         kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
         predicted = self.described[among] @ (kept[:, None] * self.predicting)
         return predicted[:, :-1], predicted[:, -1:]

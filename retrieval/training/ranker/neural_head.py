@@ -73,11 +73,11 @@ def train_neural_head(
     useful = examples.useful()
     name = "" if work is None else digest(asdict(config), *useful)
     heads, curves = [], []
-    for number in range(config.networks):
+    for number in range(config.ensemble_size):
         rng = np.random.default_rng([config.seed, number])
         network = _Network(useful, config, rng)
         checkpoint = None if work is None else work / f"head-{name}-{number}.safetensors"
-        before, total = number * network.epochs, config.networks * network.epochs
+        before, total = number * network.epochs, config.ensemble_size * network.epochs
         after = None if progress is None else lambda epoch, at=(before, total): progress(at[0] + epoch, at[1])
         curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), after))
         heads.append(network.head())
@@ -112,7 +112,7 @@ class _Network:
         self.w2 = torch.from_numpy(rng.normal(0, 0.3 * hidden**-0.5, hidden).astype(np.float32))
         self.trained = [part.requires_grad_() for part in (self.linear, self.w1, self.b1, self.w2)]
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            self.trained, lr=config.learning_rate, weight_decay=config.weight_decay
+            self.trained, lr=config.learning_rate, weight_decay=config.WEIGHT_DECAY
         )
         self.epochs = config.epochs_for(self.count)
         self.steps = max(1, self.epochs * -(-self.count // config.batch_size))
@@ -170,15 +170,15 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
     settings = {
         "objective": "lambdarank",
         "learning_rate": config.learning_rate,
-        "num_leaves": config.leaves,
-        "min_data_in_leaf": config.fewest,
+        "num_leaves": config.num_leaves,
+        "min_data_in_leaf": config.min_data_in_leaf,
         "bagging_fraction": 0.7,
         "bagging_freq": 1,
-        "feature_fraction": config.columns,
+        "feature_fraction": config.feature_fraction,
         "lambda_l2": 10.0,
-        "lambdarank_truncation_level": config.top,
+        "lambdarank_truncation_level": config.lambdarank_truncation_level,
         "max_bin": 127,
-        "num_threads": config.threads,
+        "num_threads": config.num_threads,
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,
@@ -186,4 +186,4 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
     }
     relevant = (useful.gains[useful.kept] > 0).astype(np.int64)
     data = lightgbm.Dataset(useful.features[useful.kept], relevant, group=useful.kept.sum(axis=1))
-    return TreesHead(lightgbm.train(settings, data, num_boost_round=config.rounds).model_to_string())
+    return TreesHead(lightgbm.train(settings, data, num_boost_round=config.num_boost_round).model_to_string())

@@ -81,12 +81,12 @@ class StageLearner:
         check_books(features.sources, asking.wanted)
         names = [past.user_id for past in asking.pasts]
         asked = asking.asked(features.facts.now).knowing(features.profiles, self.profiles, names)
-        found = pooled(features.sources, asked, self.items, self.config.each)
+        found = pooled(features.sources, asked, self.items, self.config.candidates_per_source)
         return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
 
     def gains(self, found: Candidates, wanted: Sequence[History]) -> Vectors:
         """Mark the candidates that came next: (B, K) float32, 1 or 0."""
-        least = -np.inf if self.config.least is None else self.config.least
+        least = -np.inf if self.config.min_relevance is None else self.config.min_relevance
         liked = [later.rows[later.weights >= least] for later in wanted]
         return np.stack([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)]).astype(np.float32)
 
@@ -120,4 +120,4 @@ class StageLearner:
 
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:
         """Join head and features; ``fewest`` is 0 for a head that has met users without a history."""
-        return SecondStage(features, head, space.indexed, fewest, each=self.config.each)
+        return SecondStage(features, head, space.indexed, fewest, each=self.config.candidates_per_source)

@@ -56,9 +56,9 @@ def learn_sources(
         lately,
         of_liked,
         learn_ease("ease_ratings", pasts, worth - 1, ALL_ALIKE, config, book),
-        *([learn_next(pasts, count, config, book)] if config.ahead else []),
+        *([learn_next(pasts, count, config, book)] if config.window else []),
         Popular("popular", np.log1p(interaction_counts(pasts, count)).astype(np.float32), book),
-        *([learn_recent(pasts, count, config.days, book)] if config.days else []),
+        *([learn_recent(pasts, count, config.recent_days, book)] if config.recent_days else []),
     )
 
 
@@ -78,15 +78,15 @@ def learn_ease(
     count = book.items
     counts, levels = interaction_counts(pasts, count), levels_of(pasts)
     warm = np.flatnonzero(counts)
-    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.most_items]])
+    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
     known = np.zeros(count, np.bool_)
     known[kept] = True
     if worth.any():
         told = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
         weights = ease(pasts, told, kept, count, config.regularisation)
-        rows, values = strongest(weights, kept, count, config.neighbours)
+        rows, values = strongest(weights, kept, count, config.num_neighbours)
     else:  # nobody says anything
-        rows = np.full((count, config.neighbours), -1, np.int32)
+        rows = np.full((count, config.num_neighbours), -1, np.int32)
         values = np.zeros(rows.shape, np.float32)
     return Neighbours(name, rows, values, known, half_life, levels, worth, book)
 
@@ -98,16 +98,16 @@ def learn_next(
     levels, worth = worth_of(pasts)
     keys: NDArray[np.int64] = np.empty(0, np.int64)
     sums: Doubles = np.empty(0)
-    for apart in range(1, config.ahead + 1):
+    for apart in range(1, config.window + 1):
         pairs = [past.rows[:-apart] * count + past.rows[apart:] for past in pasts if len(past) > apart]
         told = [np.interp(past.weights[apart:], levels, worth) / apart for past in pasts if len(past) > apart]
         keys, places = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
         sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys)).astype(np.float64)
-    counts = interaction_counts(pasts, count) + config.doubt
+    counts = interaction_counts(pasts, count) + config.shrinkage
     first, after = keys // count, keys % count
     strength = sums / counts[first] / np.sqrt(counts[after])
-    rows, values = _most(first, after, strength, count, config.neighbours)
-    return Neighbours("next", rows, values, counts > config.doubt, 2.0, levels, np.ones_like(levels), book)
+    rows, values = _most(first, after, strength, count, config.num_neighbours)
+    return Neighbours("next", rows, values, counts > config.shrinkage, 2.0, levels, np.ones_like(levels), book)
 
 
 def learn_recent(pasts: Sequence[History], count: int, days: float, book: TrainingLog | None = None) -> Recent:

@@ -138,7 +138,7 @@ def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any])
     warm = np.flatnonzero(interaction_counts(pasts, len(described)))
     one = np.ones(1, np.float32)
     with timed(row, "one epoch"):
-        learn_next_items(pasts, one, one, warm, described, NextItemsConfig(epochs=1, most_steps=10**9))
+        learn_next_items(pasts, one, one, warm, described, NextItemsConfig(epochs=1, max_steps=10**9))
 
 
 def reprojection(root: Path, row: dict[str, Any]) -> None:

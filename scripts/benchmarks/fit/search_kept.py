@@ -49,7 +49,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     for name, vectors in catalogues.items():
         for held in ([Modality.IMAGE], [Modality.TEXT], list(vectors)):
-            ways = {"as by default": AdapterConfig().stay} | ({"stay 0": 0.0} if name == "real pairs" else {})
+            ways = {"as by default": AdapterConfig().anchor_weight} | ({"stay 0": 0.0} if name == "real pairs" else {})
             for way, stay in ways.items():
                 row = measured(vectors, held, stay, given.seed)
                 result.setdefault(name, {})[f"items with {' and '.join(held)}, {way}"] = row
@@ -69,7 +69,7 @@ def measured(vectors: dict[Modality, Vectors], held: list[Modality], stay: float
         pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(count)], **columns}), path)
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:"), root)
         before = recalls(Retriever.load(root), vectors, asked)
-        adapter = replace(AdapterConfig(), stay=stay)
+        adapter = replace(AdapterConfig(), anchor_weight=stay)
         log = simulated(vectors[held[0]], rng)
         report = fit(root, log, FitConfig(adapter=adapter, reranker=None, exposure_floor=1.0))
         learned = Bundle.open(root).manifest.learned

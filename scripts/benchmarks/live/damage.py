@@ -70,8 +70,10 @@ def made_bundle(folder: Path) -> Path:
     """Build a small bundle with all parts, learn, and change it twice."""
     root, encoder = folder / "bundle", load_encoder("vectors:")
     build_bundle(catalogue(folder, items(range(COUNT))), encoder, root, index=IndexConfig(kind="hnsw", m=8))
-    trees = TreesConfig(rounds=20, fewest=10, leaves=6)
-    stage = StageConfig("trees", each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8), trees=trees)
+    trees = TreesConfig(num_boost_round=20, min_data_in_leaf=10, num_leaves=6)
+    stage = StageConfig(
+        "trees", candidates_per_source=20, neural=HeadConfig(hidden=8, ensemble_size=1, epochs=8), trees=trees
+    )
     fit(root, walks(), replace(SMALL, reranker=stage))
     add(root, catalogue(folder, items(range(COUNT, COUNT + 4), [0, 0, 1, 1])), encoder)
     delete(root, ["i001"])

@@ -126,13 +126,13 @@ def quick(config: FitConfig) -> FitConfig:
     """Learn as little as can be, to see whether a benchmark runs at all."""
     behaviour, head = config.behaviour, config.reranker
     if behaviour is not None and behaviour.next_items is not None:
-        behaviour = replace(behaviour, most_items=300, next_items=replace(behaviour.next_items, epochs=1))
+        behaviour = replace(behaviour, max_ease_items=300, next_items=replace(behaviour.next_items, epochs=1))
     if head is not None:
         neural, sources = (
-            replace(head.neural, networks=1, epochs=1, least_steps=1),
-            replace(head.sources, most_items=300),
+            replace(head.neural, ensemble_size=1, epochs=1, min_steps=1),
+            replace(head.sources, max_ease_items=300),
         )
-        head = replace(head, neural=neural, sources=sources, each=20)
+        head = replace(head, neural=neural, sources=sources, candidates_per_source=20)
     return replace(config, adapter=None, behaviour=behaviour, reranker=head)
 
 

@@ -90,7 +90,7 @@ def world(folder: Path, items: int, dim: int, seed: int) -> dict[str, Any]:
         pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(items)], "text_vector": column}), path)
         index = IndexConfig(kind="flat")
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:"), root, index=index)
-        behaviour = BehaviourConfig(most_items=1_000, next_items=NextItemsConfig(epochs=1))
+        behaviour = BehaviourConfig(max_ease_items=1_000, next_items=NextItemsConfig(epochs=1))
         config = FitConfig(adapter=None, behaviour=behaviour, reranker=StageConfig(neural=HeadConfig(epochs=5)))
         fit(root, simulated(clusters, LEARNED_FROM, rng), config)
     bundle = Retriever.load(root).bundle

@@ -94,7 +94,7 @@ class World:
         gains = (drawn >= np.sort(drawn, axis=1)[:, -5:-4]).astype(np.float32)
         examples = Examples(features, gains, candidates.rows >= 0)
         neural, _ = train_neural_head(examples, HeadConfig(epochs=2, seed=seed))
-        return neural, train_trees_head(examples, TreesConfig(seed=seed, threads=2))
+        return neural, train_trees_head(examples, TreesConfig(seed=seed, num_threads=2))
 
 
 def _behaviour(count: int, rng: np.random.Generator) -> Behaviour:

@@ -16,6 +16,7 @@ from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import seal, unseal
 from retrieval.fitting.fit import fit
 from retrieval.fitting.published_model import PublishedModel
+from retrieval.interactions.cleaning.config import PushLimits
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 from retrieval.retriever.retriever import Retriever
@@ -110,7 +111,7 @@ def test_what_is_told_of_learning_has_its_types(root: Path, name: str, value: ob
         (lambda told: told["serving"].update(share=-0.5), r"\(share is -0\.5; expected a number from 0\)"),
         (lambda told: told.pop("config"), r"learned\.config in gen-.* \(FitConfig is None"),
         (lambda told: told["config"].update(strange=1), r"\(no such settings: \['strange'\]"),
-        (lambda told: told["config"]["behaviour"].update(closed="6"), r"\(behaviour\.closed is '6'; give a whole"),
+        (lambda told: told["config"]["behaviour"].update(ease_dims="6"), r"\(behaviour\.ease_dims is '6'; give a"),
         (lambda told: told["config"]["user_model"].update(longest=0), r"\(longest is 0"),
         (
             lambda told: told["config"].update(adapter={"hard": 5}),
@@ -148,16 +149,16 @@ def test_settings_of_an_earlier_version_are_read(root: Path, head: str) -> None:
     config = PublishedModel.of(Bundle.open(root)).config
     assert (config.effort, config.split) == ("default", "both")
     assert config.adapter == AdapterConfig(hidden=8)
-    assert config.reranker == StageConfig(each=30, trees=TreesConfig(leaves=7))
+    assert config.reranker == StageConfig(candidates_per_source=30, trees=TreesConfig(num_leaves=7))
     assert fit(root, clocked(), refresh=True).refused.startswith("only 0 users with a past did something")
 
 
 @pytest.mark.parametrize(
     ("kind", "values", "reason"),
     [
-        (NextItemsConfig, {"half_lives": "x"}, "half_lives is 'x'"),
-        (NextItemsConfig, {"half_lives": [15.0, 3.0]}, "give a list of numbers"),
-        (NextItemsConfig, {"half_lives": [15.0, NAN, 3.0]}, r"half_lives\[1\] is nan"),
+        (NextItemsConfig, {"dropout": "x"}, "dropout is 'x'; give a number"),
+        (NextItemsConfig, {"dropout": NAN}, "dropout is nan"),
+        (PushLimits, {"window_days": [7.0, True]}, r"window_days\[1\] is True; give a number"),
         (StageConfig, {"new_users": "no"}, "new_users is 'no' of type str; give True or False"),
         (StageConfig, {"head": "deep"}, "head is 'deep'; give one of 'neural', 'trees'"),
         (StageConfig, [None], r"StageConfig is \[None\]"),

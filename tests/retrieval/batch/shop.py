@@ -43,7 +43,7 @@ def built(folder: Path, *, learn: bool = True) -> Path:
     root = folder / "bundle"
     build_bundle(Catalogue.from_parquet(toy_file(folder)), ToyEncoder(), root)
     if learn:
-        behaviour = BehaviourConfig(closed=4, next_items=NextItemsConfig(dims=4, epochs=2))
+        behaviour = BehaviourConfig(ease_dims=4, next_items=NextItemsConfig(dims=4, epochs=2))
         config = FitConfig(adapter=None, behaviour=behaviour, reranker=StageConfig(neural=HeadConfig(epochs=3)))
         with pytest.MonkeyPatch.context() as patched:  # all parts, though content alone answers these users as well
             patched.setattr(Validation, "gain", lambda *_: Gain(32, 0.5, 1.0, 0.5, 0.4, 0.6))

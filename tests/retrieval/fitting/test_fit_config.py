@@ -19,7 +19,7 @@ from tests.paths import ROOT
 PARTS = FitConfig(
     adapter=AdapterConfig(epochs=9),
     behaviour=BehaviourConfig(next_items=NextItemsConfig(epochs=1)),
-    reranker=StageConfig(neural=HeadConfig(networks=4, epochs=7), trees=TreesConfig(rounds=50)),
+    reranker=StageConfig(neural=HeadConfig(ensemble_size=4, epochs=7), trees=TreesConfig(num_boost_round=50)),
 )
 
 
@@ -52,7 +52,13 @@ def test_fast_halves_what_takes_time_and_thorough_doubles_it() -> None:
         assert config.behaviour.next_items is not None
         assert config.reranker is not None
         neural, trees = config.reranker.neural, config.reranker.trees
-        return config.adapter.epochs, config.behaviour.next_items.epochs, neural.networks, neural.epochs, trees.rounds
+        return (
+            config.adapter.epochs,
+            config.behaviour.next_items.epochs,
+            neural.ensemble_size,
+            neural.epochs,
+            trees.num_boost_round,
+        )
 
     assert counts(replace(PARTS, effort="fast").scaled()) == (4, 1, 2, 4, 25)
     assert counts(replace(PARTS, effort="thorough").scaled()) == (18, 2, 8, 14, 100)
@@ -88,7 +94,9 @@ def test_settings_in_an_older_manifest_are_read(stored: dict[str, Any]) -> None:
     assert config.effort == "default"
     assert config.split == "both"
     assert config.adapter is None
-    assert config.reranker == StageConfig(each=20, neural=HeadConfig(hidden=8, networks=1, epochs=8))
+    assert config.reranker == StageConfig(
+        candidates_per_source=20, neural=HeadConfig(hidden=8, ensemble_size=1, epochs=8)
+    )
     assert config.user_model.half_life == 10.0
     assert config.exposure_floor == 0.5
 

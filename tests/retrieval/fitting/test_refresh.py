@@ -224,7 +224,7 @@ def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:
     before = PublishedModel.of(bundle)
     from retrieval.fitting.trainer import Trainer  # what is learned alone needs no gate
 
-    config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, held_out=0.0))
+    config = replace(ALL, adapter=AdapterConfig(hidden=8, epochs=4, validation_fraction=0.0))
     pasts = histories(both, bundle.items)
     seen: list[Step] = []
     assert before.description is not None
@@ -298,7 +298,7 @@ def test_what_a_refresh_cannot_go_on_from(fresh: Callable[[], Path]) -> None:
     with pytest.raises(TrainingError, match="from a log without a clock"):
         fit(root, log(), refresh=True)
     root, both = yesterday(fresh)
-    wide = replace(SMALL, behaviour=BehaviourConfig(closed=6, next_items=NextItemsConfig(dims=7, epochs=3)))
+    wide = replace(SMALL, behaviour=BehaviourConfig(ease_dims=6, next_items=NextItemsConfig(dims=7, epochs=3)))
     with pytest.raises(InputError, match="leave the settings as they are"):
         fit(root, both, wide, refresh=True)
 

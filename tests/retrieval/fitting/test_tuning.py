@@ -20,7 +20,7 @@ from retrieval.training.settings import read_settings, settings_of, write_settin
 from tests.groups import COUNT, SMALL, catalogue, items, log
 
 ONE_EPOCH = NextItemsConfig(dims=6, epochs=1, dropout=0.8)
-BAD = replace(SMALL, behaviour=BehaviourConfig(closed=6, regularisation=5000.0, next_items=ONE_EPOCH))
+BAD = replace(SMALL, behaviour=BehaviourConfig(ease_dims=6, regularisation=5000.0, next_items=ONE_EPOCH))
 
 
 def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_search_finds_better_settings_and_goes_on(tmp_path: Path) -> None:
     assert anew.start == again.value
     assert best.behaviour is not None
     assert best.behaviour.next_items is not None
-    assert best.behaviour.closed + best.behaviour.next_items.dims == 12
-    assert json.loads(out.read_text())["behaviour"]["closed"] == best.behaviour.closed
+    assert best.behaviour.ease_dims + best.behaviour.next_items.dims == 12
+    assert json.loads(out.read_text())["behaviour"]["ease_dims"] == best.behaviour.ease_dims
 
 
 class MiddleTrial:
@@ -93,14 +93,14 @@ class MiddleTrial:
 
 
 def test_what_spans_orders_of_magnitude_is_searched_by_its_logarithm() -> None:
-    middle = _suggested(MiddleTrial(), BehaviourConfig(closed=24, next_items=NextItemsConfig(dims=40)))
+    middle = _suggested(MiddleTrial(), BehaviourConfig(ease_dims=24, next_items=NextItemsConfig(dims=40)))
     learned = middle.next_items
     assert learned is not None
-    assert (middle.closed, learned.dims) == (32, 32)
+    assert (middle.ease_dims, learned.dims) == (32, 32)
     assert middle.regularisation == pytest.approx(math.sqrt(5000))
     assert middle.decay_days == pytest.approx(math.sqrt(1000))
     assert middle.ridge == pytest.approx(math.sqrt(2.5))
-    assert middle.doubt == pytest.approx(math.sqrt(2))
+    assert middle.shrinkage == pytest.approx(math.sqrt(2))
     assert learned.learning_rate == pytest.approx(math.sqrt(3e-6))
-    assert (learned.epochs, learned.ahead) == (20, 15)
+    assert (learned.epochs, learned.num_targets) == (20, 15)
     assert (learned.dropout, learned.id_dropout) == (0.4, 0.3)

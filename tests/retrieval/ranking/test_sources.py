@@ -83,7 +83,7 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     log = Interactions.from_arrow(table_of(drawn(40)))
     items = ItemIds(ITEMS)
     pasts = histories(log, items)
-    config = SourcesConfig(neighbours=len(items), regularisation=5.0)
+    config = SourcesConfig(num_neighbours=len(items), regularisation=5.0)
     source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
     asked = UserBatch.after(pasts)
     mean = np.concatenate([past.weights for past in pasts]).mean()
@@ -95,7 +95,7 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
 
 def test_what_comes_next_is_counted_by_hand() -> None:
     pasts = [history("ann", [0, 1, 2]), history("bob", [0, 1])]
-    source = learn_next(pasts, 4, SourcesConfig(neighbours=3, ahead=2, doubt=1.0))
+    source = learn_next(pasts, 4, SourcesConfig(num_neighbours=3, window=2, shrinkage=1.0))
     # 0 -> 1 twice in one step, 0 -> 2 once in two, 1 -> 2 once in one; 0 and 1 were taken twice, 2 once.
     told = {(0, 1): 2 / 3 / 3**0.5, (0, 2): 0.5 / 3 / 2**0.5, (1, 2): 1 / 3 / 2**0.5}
     found = {
@@ -162,7 +162,7 @@ def test_the_three_kinds_of_ease_are_each_solved_for_what_counts_in_it(rated: bo
         for past in histories(Interactions.from_arrow(table_of(drawn(40))), ItemIds(ITEMS))
     ]
     space = ItemSpace.of(np.eye(len(ITEMS), dtype=np.float32), UserModel())
-    config = SourcesConfig(neighbours=len(ITEMS), regularisation=5.0)
+    config = SourcesConfig(num_neighbours=len(ITEMS), regularisation=5.0)
     found = {source.name: source for source in learn_sources(pasts, space, config)}
     x = np.zeros((len(pasts), len(ITEMS)))
     seen = np.zeros(x.shape, np.bool_)

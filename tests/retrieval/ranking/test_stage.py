@@ -29,7 +29,9 @@ COUNT = len(ITEMS)
 VECTORS = unit(np.random.default_rng(3).normal(size=(COUNT, 8)).astype(np.float32))
 VIEWS = {"text": np.where(np.arange(COUNT)[:, None] == 7, np.float32(0), VECTORS)}
 SMALL = StageConfig(
-    each=12, neural=HeadConfig(hidden=8, epochs=10, batch_size=16), trees=TreesConfig(rounds=10, fewest=5)
+    candidates_per_source=12,
+    neural=HeadConfig(hidden=8, epochs=10, batch_size=16),
+    trees=TreesConfig(num_boost_round=10, min_data_in_leaf=5),
 )
 PASTS = drawn(120)
 
@@ -57,7 +59,9 @@ def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     moment = moment_of(PASTS)
     features, _ = at.features(moment.pasts)
     served = replace(stage, features=features)
-    found = served.rerank(served.pool(moment.asked(served.features.facts.now), at.items, SMALL.each)).rows[:, :2]
+    found = served.rerank(
+        served.pool(moment.asked(served.features.facts.now), at.items, SMALL.candidates_per_source)
+    ).rows[:, :2]
     ours = np.mean([np.isin(later.rows, line).mean() for later, line in zip(moment.wanted, found, strict=True)])
     for source in features.sources:
         alone = np.argsort(-np.nan_to_num(source.scores(moment.asked(served.features.facts.now)), nan=-9), axis=1)

@@ -86,12 +86,12 @@ def test_half_a_character_is_no_filter(text: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"behaviour": {"closed": 100_000_000}}, "behaviour.closed is 100000000; .* to 16384"),
-        ({"behaviour": {"closed": 1e8}}, "behaviour.closed is 100000000.0; give a whole number"),
+        ({"behaviour": {"closed": 100_000_000}}, "behaviour.ease_dims is 100000000; .* to 16384"),
+        ({"behaviour": {"closed": 1e8}}, "behaviour.ease_dims is 100000000.0; give a whole number"),
         ({"adapter": {"hidden": 0}}, "adapter.hidden is 0; give a finite number from 1"),
-        ({"adapter": {"batch_size": 0}}, "adapter.batch_size is 0"),
-        ({"reranker": {"each": -5}}, "reranker.each is -5; give a finite number from 1"),
-        ({"reranker": {"each": True}}, "reranker.each is True; give a whole number"),
+        ({"reranker": {"neural": {"batch_size": 0}}}, "reranker.neural.batch_size is 0"),
+        ({"reranker": {"each": -5}}, "reranker.candidates_per_source is -5; give a finite number from 1"),
+        ({"reranker": {"each": True}}, "reranker.candidates_per_source is True; give a whole number"),
         ({"exposure_floor": float("nan")}, "exposure_floor is nan"),
         ({"search_loss": float("nan")}, "search_loss is nan, and there is no such setting any more"),
         ({"behaviour": {"next_items": {"dims": -1}}}, "behaviour.next_items.dims is -1"),

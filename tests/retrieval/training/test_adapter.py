@@ -23,6 +23,20 @@ SHORT = AdapterConfig(epochs=3)
 USERS = UserModel()
 
 
+class NoUniform(AdapterConfig):
+    UNIFORM_NEGATIVES = 0
+    MODALITY_DROPOUT = 0.0
+
+
+class SevenUniform(NoUniform):
+    UNIFORM_NEGATIVES = 7
+
+
+class SmallBatches(AdapterConfig):
+    BATCH_SIZE = 60
+    UNIFORM_NEGATIVES = 9
+
+
 def frozen_items(seed: int = 0, missing: float = 0.0) -> ModalityVectors:
     """Items whose frozen vectors say nothing of the group that users stay within."""
     rng = np.random.default_rng(seed)
@@ -55,10 +69,10 @@ def test_untrained_it_is_the_frozen_model() -> None:
     np.testing.assert_allclose(untrained.apply(items), fuse(items), atol=1e-6)
 
 
-@pytest.mark.parametrize("more", [{}, {"uniform": 0}])
-def test_it_learns_what_users_did_and_generalises_to_other_users(more: dict[str, int]) -> None:
+@pytest.mark.parametrize("kind", [AdapterConfig, NoUniform])
+def test_it_learns_what_users_did_and_generalises_to_other_users(kind: type[AdapterConfig]) -> None:
     items = frozen_items(missing=0.3)
-    config = AdapterConfig(epochs=25, learning_rate=1e-2, stay=0.1, **more)
+    config = kind(epochs=25, learning_rate=1e-2, anchor_weight=0.1)
     adapter, curve = train_adapter(items, group_histories(200), USERS, config)
     others = group_histories(100, seed=1)
     before, after = share_in_group(fuse(items), others), share_in_group(adapter.apply(items), others)
@@ -74,7 +88,7 @@ def test_the_gate_learns_which_modality_tells_what_goes_with_what() -> None:
     groups = np.repeat(unit(np.random.default_rng(5).normal(size=(GROUPS, DIM))), SIZE, axis=0)
     pictures = (groups * items.exists[Modality.IMAGE][:, None]).astype(np.float16)
     items = ModalityVectors({**items.vectors, Modality.IMAGE: pictures}, items.exists)
-    adapter = learned(group_histories(300), AdapterConfig(epochs=20, learning_rate=1e-2, stay=0.1), items)
+    adapter = learned(group_histories(300), AdapterConfig(epochs=20, learning_rate=1e-2, anchor_weight=0.1), items)
     weights = adapter.modality_weights(items)
     both = items.exists[Modality.IMAGE]
     assert (weights[both, 1] > 0.55).all()
@@ -106,10 +120,11 @@ def stars(histories: list[Rows], seed: int = 3) -> list[Vectors]:
     return [rng.choice([0.5, 1, 3, 5], len(history)).astype(np.float32) for history in histories]
 
 
-@pytest.mark.parametrize(("uniform", "rated"), [(0, False), (7, False), (7, True), (0, True)])
-def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, rated: bool) -> None:
+@pytest.mark.parametrize("kind", [NoUniform, SevenUniform])
+@pytest.mark.parametrize("rated", [False, True])
+def test_the_loss_of_a_batch_is_that_of_plain_loops(kind: type[AdapterConfig], rated: bool) -> None:
     """Everything together, in float64: tastes, weights, draws, corrections, masks, staying near."""
-    config = AdapterConfig(uniform=uniform, modality_dropout=0.0, stay=0.5, held_out=0.0)
+    config, uniform = kind(anchor_weight=0.5, validation_fraction=0.0), kind.UNIFORM_NEGATIVES
     items, histories = frozen_items(missing=0.3), group_histories(12)
     liked = stars(histories) if rated else [np.ones(6, np.float32)] * 12
     learner = AdapterLearner(
@@ -133,11 +148,11 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, rated: bool) -
         taste = weights @ z[history[:t]] / weights.sum() - frozen.mean(axis=0)
         taste /= np.linalg.norm(taste)
         met |= set(history[:t].tolist())
-        total = target = np.exp(taste @ z[history[t]] / config.temperature)
+        total = target = np.exp(taste @ z[history[t]] / config.TEMPERATURE)
         for other, row in enumerate(candidates):
             if other != place and row != history[t] and row not in history[:t]:
                 expected = (len(batch) - 1) * share[row] + uniform / COUNT
-                total += np.exp(taste @ z[row] / config.temperature) / expected
+                total += np.exp(taste @ z[row] / config.TEMPERATURE) / expected
         losses.append(-np.log(target / total) * liked[place][t] / usual)
     stay = np.mean([1 - z[row] @ frozen[row] for row in met])
     assert found == pytest.approx(np.mean(losses) + 0.5 * stay, rel=1e-4)
@@ -145,7 +160,7 @@ def test_the_loss_of_a_batch_is_that_of_plain_loops(uniform: int, rated: bool) -
 
 @pytest.mark.parametrize("rated", [False, True])
 def test_what_is_held_out_is_judged_by_the_softmax_over_all_items(rated: bool) -> None:
-    items, histories, config = frozen_items(), group_histories(40), replace(SHORT, held_out=0.5)
+    items, histories, config = frozen_items(), group_histories(40), replace(SHORT, validation_fraction=0.5)
     liked = stars(histories) if rated else [np.ones(6, np.float32)] * 40
     rng = np.random.default_rng(0)
     learner = AdapterLearner(items, histories, USERS, config, rng, weights=liked if rated else None)
@@ -157,7 +172,7 @@ def test_what_is_held_out_is_judged_by_the_softmax_over_all_items(rated: bool) -
         weights = USERS.weights(len(past)).astype(np.float64) * liked[user][:-1]
         weights /= weights.sum()
         taste = weights @ z[past] - z.mean(axis=0)
-        logits = z @ (taste / np.linalg.norm(taste)) / SHORT.temperature
+        logits = z @ (taste / np.linalg.norm(taste)) / SHORT.TEMPERATURE
         rest = [row for row in range(COUNT) if row not in past]
         losses.append(-logits[target] + np.log(np.exp(logits[rest]).sum()))
     assert learner.valid() == pytest.approx(np.average(losses, weights=worth), rel=1e-4)
@@ -197,7 +212,7 @@ def test_a_weight_of_what_was_not_liked_is_refused(bad: float) -> None:
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     items, histories = frozen_items(missing=0.3), group_histories(120)
-    config = AdapterConfig(epochs=5, uniform=9)
+    config = SmallBatches(epochs=5)
     whole, curve = train_adapter(items, histories, USERS, config)
     done: list[int] = []
 
@@ -220,7 +235,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_and_says_so() -> None:
     items, histories = frozen_items(), group_histories(120)
-    mad = replace(SHORT, learning_rate=1e30, held_out=0.2, batch_size=60)
+    mad = SmallBatches(epochs=3, learning_rate=1e30, validation_fraction=0.2)
     adapter, curve = train_adapter(items, histories, USERS, mad)
     assert "no longer finite in epoch 1; the state of epoch 0 is kept" in curve.stopped
     np.testing.assert_allclose(adapter.apply(items), fuse(items), atol=1e-6)
@@ -228,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_so() -> None:
     with pytest.raises(TrainingError, match="not finite before learning"):
         train_adapter(broken, histories, USERS, SHORT)
     with pytest.raises(TrainingError, match="not finite in the first epoch"):
-        train_adapter(broken, histories, USERS, replace(SHORT, held_out=0.0))
+        train_adapter(broken, histories, USERS, replace(SHORT, validation_fraction=0.0))
 
 
 def test_too_little_to_learn_from_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,32 @@ from retrieval.training.settings import settings_of
 from tests.retrieval.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
 
 PASTS = histories(log_of(), ITEMS)
-PLAIN = AttentionConfig(dims=8, layers=2, epochs=4, dropout=0.0, hidden_dropout=0.0, longest=5, batch_size=8)
+
+
+class Plain(AttentionConfig):
+    HIDDEN_DROPOUT = 0.0
+    BATCH_SIZE = 8
+
+
+class Dropping(Plain):
+    HIDDEN_DROPOUT = 0.2
+
+
+class OneTarget(Plain):
+    NUM_TARGETS = 1
+
+
+class TwoTargets(Plain):
+    NUM_TARGETS = 2
+
+
+class ThreeSteps(Plain):
+    MAX_STEPS = 3
+
+
+SIZES: dict[str, Any] = {"dims": 8, "layers": 2, "epochs": 4, "max_length": 5}
+PLAIN = Plain(**SIZES, dropout=0.0)
+DROPPING = Dropping(**SIZES, dropout=0.3)
 WARM = np.arange(COUNT)
 
 
@@ -46,7 +72,7 @@ def test_before_learning_it_changes_nothing(block: Behaviour) -> None:
 def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None:
     state = learned(block)
     attention = state.attention()
-    lasts = [past[-PLAIN.longest :] for past in PASTS]
+    lasts = [past[-PLAIN.max_length :] for past in PASTS]
     with torch.no_grad():
         whole = (
             state.states([Window(past, np.arange(len(past))) for past in lasts], np.random.default_rng(0)) @ state.out
@@ -54,7 +80,7 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
     ends = np.cumsum([len(past) for past in lasts]) - 1
     length = np.linalg.norm(whole[ends].numpy(), axis=1).mean()
     assert length > 0.01
-    pasts = [past[: 1 + number % PLAIN.longest] for number, past in enumerate(PASTS[:12])]
+    pasts = [past[: 1 + number % PLAIN.max_length] for number, past in enumerate(PASTS[:12])]
     windows = [Window(past, np.arange(len(past))) for past in pasts]
     with torch.no_grad():
         states = (state.states(windows, np.random.default_rng(0)) @ state.out).numpy() / length
@@ -71,7 +97,7 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
 
 
 def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None:
-    state, warm = learned(block, replace(PLAIN, ahead=2)), np.arange(0, COUNT, 2)
+    state, warm = learned(block, TwoTargets(**SIZES, dropout=0.0)), np.arange(0, COUNT, 2)
     state.warm, worth = warm, worth_of(block)
     windows = [
         Window(PASTS[0], np.array([0, 1, 3])),
@@ -140,11 +166,11 @@ def test_a_drawn_sample_holds_the_targets_for_their_own_places_alone() -> None:
 
 
 def test_of_very_many_users_a_pass_reads_some(block: Behaviour) -> None:
-    state = learned(block, replace(PLAIN, most_steps=3, epochs=0))
-    assert len(PASTS) > 3 * PLAIN.batch_size
+    state = learned(block, ThreeSteps(**SIZES | {"epochs": 0}, dropout=0.0))
+    assert len(PASTS) > 3 * PLAIN.BATCH_SIZE
     assert len(list(state.losses(np.random.default_rng(0)))) == 3
     state.config = PLAIN
-    assert len(list(state.losses(np.random.default_rng(0)))) == -(-len(PASTS) // PLAIN.batch_size)
+    assert len(list(state.losses(np.random.default_rng(0)))) == -(-len(PASTS) // PLAIN.BATCH_SIZE)
 
 
 def test_windows_hold_what_something_follows() -> None:
@@ -183,7 +209,7 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
     same = np.array([past.rows[-2] % 2 == past.rows[-3] % 2 for past in others])
     shares = []
     for epochs in (0, 18):
-        config = replace(PLAIN, dims=16, layers=1, epochs=epochs, ahead=1, learning_rate=1e-2, longest=20)
+        config = OneTarget(dims=16, layers=1, epochs=epochs, max_length=20, learning_rate=1e-2, dropout=0.0)
         state = learn_attention(block, pasts, one, WARM, config)
         queries = replace(block, attention=state.attention()).queries([past.rows[:-1] for past in others])
         shares.append(float(np.mean(((queries @ items.T) @ kind > 0) == same)))
@@ -192,7 +218,7 @@ def test_it_learns_what_no_sum_of_items_can_say() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_another() -> None:
-    config = replace(SMALL, attention=replace(PLAIN, hidden_dropout=0.2, dropout=0.3))
+    config = replace(SMALL, attention=DROPPING)
     first, second = (learn_behaviour(PASTS, DESCRIBED, config).to_bytes() for _ in range(2))
     assert first == second
     without = learn_behaviour(PASTS, DESCRIBED, SMALL)
@@ -205,8 +231,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another() -> None:
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(block: Behaviour, tmp_path: Path) -> None:
-    config = replace(PLAIN, hidden_dropout=0.2, dropout=0.3)
-    given = (block, PASTS, worth_of(block), WARM, config)
+    given = (block, PASTS, worth_of(block), WARM, DROPPING)
     whole = learn_attention(*given)
 
     def kill(epoch: int, _: AttentionStates) -> None:

@@ -24,7 +24,15 @@ from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
 GROUPS, SIZE = 5, 12
 COUNT = GROUPS * SIZE
-SMALL = BehaviourConfig(closed=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=2))
+SMALL = BehaviourConfig(ease_dims=6, regularisation=5.0, next_items=NextItemsConfig(dims=6, epochs=2))
+
+
+class AllFeatures(NextItemsConfig):
+    FEATURE_DROPOUT = 0.0
+
+
+class Sampled(AllFeatures):
+    MAX_NEGATIVES = COUNT // 3
 
 
 def log_of(users: int = 80, seed: int = 0, hidden: int = 0) -> Interactions:
@@ -41,6 +49,16 @@ def log_of(users: int = 80, seed: int = 0, hidden: int = 0) -> Interactions:
 ITEMS = ItemIds([f"i{number:03}" for number in range(COUNT)])
 LINES = np.repeat(np.eye(GROUPS, dtype=np.float32), SIZE, axis=0) - 1 / GROUPS
 DESCRIBED = FeatureMatrix(LINES)
+
+
+def test_without_times_the_order_of_a_history_says_nothing() -> None:
+    dated = histories(log_of(), ITEMS)
+    undated = [replace(history, timestamps=np.zeros(len(history), np.int64)) for history in dated]
+    levels = levels_of(dated)
+    given = (LINES, levels, levels / np.float32(3), np.arange(COUNT), NextItemsConfig(dims=4))
+    found = [NextItems(some, *given, np.random.default_rng(0)).half_lives.exp().tolist() for some in (dated, undated)]
+    assert found[0] == pytest.approx([15, 3, 15])
+    assert found[1] == pytest.approx([1e9] * 3)
 
 
 def test_low_rank_ease_is_the_svd_of_what_ease_predicts() -> None:
@@ -105,7 +123,7 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
 
 def test_confidence_grows_with_interactions() -> None:
     pasts = histories(log_of(), ITEMS)
-    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, doubt=2.0))
+    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, next_items=None, shrinkage=2.0))
     counts = interaction_counts(pasts, COUNT)
     np.testing.assert_allclose(block.confidence, counts / (counts + 2), rtol=1e-6)
 
@@ -120,7 +138,7 @@ def test_the_same_seed_gives_the_same_block() -> None:
 
 def test_numpy_scores_as_torch_did() -> None:
     pasts = histories(log_of(), ITEMS)
-    config = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
+    config = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
     levels = levels_of(pasts)
     state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
     tower, items, told = state.tower(np.arange(COUNT))
@@ -137,13 +155,13 @@ def test_numpy_scores_as_torch_did() -> None:
 
 def test_a_drawn_sample_stands_for_all_items() -> None:
     pasts = histories(log_of(), ITEMS)
-    plain = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
+    plain = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
     levels, warm = levels_of(pasts), np.arange(COUNT)
     state = learn_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
     batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
     with torch.no_grad():
         whole = float(state._loss(batch, rng))
-        state.config = replace(plain, negatives=COUNT // 3)
+        state.config = Sampled(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
         drawn = [state._candidates(batch[:1], rng) for _ in range(200)]
         sampled = np.mean([float(state._loss([one], rng)) for one in batch for _ in range(20)])
     assert {len(rows) for rows, _ in drawn} <= set(range(COUNT // 3, COUNT // 3 + 5))
@@ -157,7 +175,7 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
 def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> None:
     pasts = histories(log_of(), ITEMS)
     levels = levels_of(pasts)
-    config = NextItemsConfig(dims=6, negatives=COUNT // 3, dropout=0.0, id_dropout=0.0)
+    config = Sampled(dims=6, dropout=0.0, id_dropout=0.0)
     given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
     state = NextItems(*given, np.random.default_rng(0))
     before = [table.detach().clone() for table in (state.items, state.said[0])]
@@ -179,13 +197,13 @@ def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch
     levels = levels_of(pasts)
     found = []
     for sparse in (True, False):
-        config = NextItemsConfig(dims=6, negatives=COUNT // 3)
+        config = Sampled(dims=6)
         state = NextItems(
             pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config, np.random.default_rng(0)
         )
         candidates = state._candidates([(past, 3) for past in pasts[:9]], np.random.default_rng(1))
         monkeypatch.setattr(NextItems, "_candidates", lambda *_, drawn=candidates: drawn)
-        state.config = replace(config, negatives=COUNT // 3 if sparse else COUNT)
+        state.config = Sampled(dims=6) if sparse else AllFeatures(dims=6)
         state._loss([(past, 3) for past in pasts[:9]], np.random.default_rng(1)).backward()
         monkeypatch.undo()
         found.append([table.grad.to_dense() for table in (state.items, *state.said, state.bias)])  # type: ignore[union-attr]
@@ -239,7 +257,7 @@ def test_a_count_that_knows_the_future_is_found() -> None:
 def test_popularity_and_confidence_are_those_of_the_past() -> None:
     split = at_time(log_of(), share=0.3)
     pasts = histories(split.past, ITEMS)
-    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, doubt=1.0))
+    block = learn_behaviour(pasts, DESCRIBED, replace(SMALL, shrinkage=1.0))
     counts = block.confidence / (1 - block.confidence.astype(np.float64))
     check_past_only(dict(zip(ITEMS, np.round(counts).tolist(), strict=True)), split.past)
 

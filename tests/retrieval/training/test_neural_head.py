@@ -26,7 +26,7 @@ def examples(seed: int = 0) -> Examples:
 
 
 def trained(epochs: int = 15, networks: int = 2) -> NeuralHead:
-    return train_neural_head(examples(), HeadConfig(epochs=epochs, networks=networks, learning_rate=1e-2))[0]
+    return train_neural_head(examples(), HeadConfig(epochs=epochs, ensemble_size=networks, learning_rate=1e-2))[0]
 
 
 def found_first(head: NeuralHead, seed: int) -> float:
@@ -110,7 +110,7 @@ def test_too_few_queries_are_an_error() -> None:
 
 
 def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    config = HeadConfig(epochs=4, least_steps=1, networks=2, hidden=8)
+    config = HeadConfig(epochs=4, min_steps=1, ensemble_size=2, hidden=8)
     whole, curve = train_neural_head(examples(), config)
     done: list[int] = []
 
@@ -133,7 +133,7 @@ def test_a_killed_head_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls_by_the_steps_that_were_taken() -> None:
-    network = _Network(examples(), HeadConfig(epochs=5, least_steps=1, batch_size=50), np.random.default_rng(0))
+    network = _Network(examples(), HeadConfig(epochs=5, min_steps=1, batch_size=50), np.random.default_rng(0))
     rates = []
     for _ in range(5):
         for loss in network.losses(np.random.default_rng(0)):

@@ -19,7 +19,7 @@ def misleading() -> Examples:
 
 def test_scores_rise_and_fall_with_a_feature(misleading: Examples) -> None:
     pytest.importorskip("lightgbm")
-    head = train_trees_head(misleading, TreesConfig(rounds=30, fewest=10, columns=1.0))
+    head = train_trees_head(misleading, TreesConfig(num_boost_round=30, min_data_in_leaf=10, feature_fraction=1.0))
     line = np.zeros((1, 50, 2), np.float32)
     line[0, :, 0] = np.linspace(-1, 1, 50)
     scores = head.score(line)[0]
@@ -30,7 +30,7 @@ def test_scores_rise_and_fall_with_a_feature(misleading: Examples) -> None:
 @pytest.mark.parametrize("lines", [1, 7, 400])
 def test_trees_are_scored_on_one_thread_to_the_same_values(misleading: Examples, lines: int) -> None:
     pytest.importorskip("lightgbm")
-    head = train_trees_head(misleading, TreesConfig(rounds=20))
+    head = train_trees_head(misleading, TreesConfig(num_boost_round=20))
     asked: list[dict[str, object]] = []
     booster = head._booster
 

@@ -18,9 +18,9 @@ from retrieval.training.behaviour.next_items import NextItems
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
 from retrieval.training.loop import TrainingCurve
-from tests.retrieval.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, log_of
+from tests.retrieval.training.test_behaviour import COUNT, DESCRIBED, ITEMS, SMALL, AllFeatures, Sampled, log_of
 
-PLAIN = NextItemsConfig(dims=6, epochs=2, dropout=0.0, id_dropout=0.0, feature_dropout=0.0)
+PLAIN = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
 
 
 def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
@@ -91,10 +91,12 @@ def test_learning_goes_on_from_there_with_the_histories_that_are_given() -> None
     np.testing.assert_allclose(few.items[:, -1] / few.items[0, -1], warm.items[:, -1] / warm.items[0, -1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("negatives", [8192, 20])
-def test_after_a_kill_it_goes_on_from_where_it_was_and_not_from_the_start(negatives: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [NextItemsConfig, Sampled])
+def test_after_a_kill_it_goes_on_from_where_it_was_and_not_from_the_start(
+    kind: type[NextItemsConfig], tmp_path: Path
+) -> None:
     pasts = histories(log_of(), ITEMS)
-    config = replace(SMALL, next_items=NextItemsConfig(dims=6, epochs=4, negatives=negatives))
+    config = replace(SMALL, next_items=kind(dims=6, epochs=4))
     start = TowerStart.of(learn_behaviour(pasts, DESCRIBED, config), pasts[:30])
     whole = learn_behaviour(pasts, DESCRIBED, config, start=start)
 
