@@ -39,6 +39,7 @@ from retrieval.fitting.fit_ranker import (
     answer_visits,
     retrain_with_last_part,
     select_returning_weights,
+    select_shortest_history,
     train_on_earlier,
     train_second_stage,
 )
@@ -176,7 +177,7 @@ class _Fit:
         trained = config.scaled()
         self.trainer = Trainer(bundle, trained, description, kind.least, profiles, before, work, progress, steps=steps)
         self.ndcg: dict[str, float] = {}
-        self.short: dict[str, float] = {}
+        self.short: dict[str, dict[str, float]] = {}
         self.new_users: dict[str, float] = {}
         self.notes = kind.notes
         self.gain: Gain | None = None
@@ -270,7 +271,9 @@ class _Fit:
         adapter = self._adapted(block, others)
         content, taste = adapter.apply(trainer.frozen) if adapter else trainer.fused, self._profiled(block, everybody)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
-        passed, newcomers = FittedModel(adapter, block, None, space, trainer.description), self._newcomers(block, out)
+        passed, names = FittedModel(adapter, block, None, space, trainer.description), {past.user_id for past in out}
+        left_out = [past for past in self.all if block is not None and past.user_id in names]
+        newcomers = HeldOutUsers.of(left_out, self.validation.least)
         if newcomers is not None:
             passed = trainer.short_histories(passed, self.validation, newcomers)
         earlier = None
@@ -294,13 +297,10 @@ class _Fit:
         if not self._holds_in_time(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
         if newcomers is not None and stage.fewest:
-            stage, self.short = trainer.ordered_short(stage, self.validation, newcomers)
+            judged = (staged.stage, passed, self.cuts, left_out, self.validation)
+            fewest, self.short = select_shortest_history(trainer, *judged)
+            stage = replace(stage, fewest=fewest)
         return passed._replace(reranker=stage)
-
-    def _newcomers(self, block: ServedBehaviour | None, out: Sequence[History]) -> HeldOutUsers | None:
-        """Give those who stand for new users, where there are enough and a behaviour block that answers such."""
-        names = {past.user_id for past in out if block is not None}
-        return HeldOutUsers.of([past for past in self.all if past.user_id in names], self.validation.least)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""

@@ -10,9 +10,10 @@ from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
 from retrieval.fitting.selection.behaviour_selection import MEASURE, sample_users, training_users, validation_users
+from retrieval.fitting.selection.held_out_new_users import SHORT, HeldOutUsers
 from retrieval.fitting.selection.serving_weights import RETURNING, served
 from retrieval.fitting.selection.temporal_split import TemporalSplit
-from retrieval.fitting.selection.validation import Validation
+from retrieval.fitting.selection.validation import JUDGE, Validation
 from retrieval.fitting.steps import BEFORE, EARLIER, EARLY
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
@@ -198,3 +199,70 @@ def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidate
     features, names = stage.features, [past.user_id for past in cutoff.pasts]
     batch = cutoff.asked(features.facts.now).knowing(features.profiles, trainer.profiles, names)
     return stage.recommend(batch, trainer.bundle.items)
+
+
+class Length(NamedTuple):
+    """Histories of about one length.
+
+    Attributes:
+        items: How many items users are asked after, one user after the other in turn.
+        shortest: From so many items on a history is taken to be like these.
+    """
+
+    items: tuple[int, ...]
+    shortest: int
+
+    @property
+    def name(self) -> str:
+        """The lengths as text, as ``1-3``."""
+        return "-".join(map(str, sorted({self.items[0], self.items[-1]})))
+
+
+LENGTHS = (Length(SHORT, 1), Length((5,), 4), Length((10,), 8), Length((20,), 15))
+LONGER = 30  # items of a history that is longer than any of these
+
+
+def select_shortest_history(
+    trainer: Trainer,
+    stage: SecondStage,
+    passed: FittedModel,
+    cuts: Sequence[TemporalSplit],
+    left_out: Sequence[History],
+    validation: Validation,
+) -> tuple[int, dict[str, dict[str, float]]]:
+    """Choose from which length on the head orders candidates, by users who were left out of learning.
+
+    Most histories that a head learns from are long. What orders them well may order the first lists of a new user worse
+    than retrieval does. The head orders histories of a length where it does at least as well as retrieval at this
+    length and at all above. Its sources are learned once more, without the new users.
+
+    Args:
+        trainer: How to learn.
+        stage: That passed.
+        passed: What it stands on, learned without the users who were left out.
+        cuts: Of all users.
+        left_out: All that these users did.
+        validation: Judges lists.
+
+    Returns:
+        Items that a history must have, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
+    """
+    learner, out = trainer.stage_learner(), {history.user_id for history in left_out}
+    features = learner.seen(passed.space, [part.early for part in cuts if part.early.user_id not in out])
+    judged = {
+        part: learner.served(stage.head, features, passed.space, fewest)
+        for part, fewest in (("retrieval", LONGER), ("reranker", 1))
+    }
+    shortest, measured, above = stage.fewest, dict[str, dict[str, float]](), LONGER
+    for length in reversed(LENGTHS):
+        if (users := HeldOutUsers.of(left_out, validation.least, length.items)) is None:
+            continue
+        values = {
+            part: validation.mean(answer_visits(trainer, one, users.begun), users.wanted, JUDGE)
+            for part, one in judged.items()
+        }
+        measured[length.name] = values
+        if values["reranker"] < values["retrieval"]:
+            shortest = max(shortest, above)
+        above = length.shortest
+    return shortest, measured

@@ -46,8 +46,9 @@ class FitReport:
         refused: Why nothing was published, if nothing was.
         exposure: The item that is shown most against its audience.
         serving: How much each part of a query counts, as chosen on the middle part.
-        short: ndcg@10 of what users who were left out of learning did after their first one to three items, by
-            ``retrieval`` and by the ``reranker``: where it is worse it leaves fewer than five items to retrieval.
+        short: By the number of items of a short history (``"1-3"``, ``"5"``, ``"10"``, ``"20"``) ndcg@10 of what users
+            who were left out of learning did next, by ``retrieval`` and by the ``reranker``. Histories shorter than
+            those from which on the reranker does at least as well are left to retrieval.
         new_users: ``users`` left out of what profiles teach, and ndcg@20 of what each did first, by what is ``popular``
             alone and with ``profiles``; empty where profiles were not learned from.
         notes: Why a part could not be learned, by part.
@@ -70,7 +71,7 @@ class FitReport:
     refused: str = ""
     exposure: Exposure | None = None
     serving: dict[str, float] = field(default_factory=dict)
-    short: dict[str, float] = field(default_factory=dict)
+    short: dict[str, dict[str, float]] = field(default_factory=dict)
     new_users: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     preparation: PreparationReport | None = None

@@ -17,7 +17,7 @@ from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.selection.behaviour_selection import MEASURE
 from retrieval.fitting.selection.held_out_new_users import NEXT, HeldOutUsers
 from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
-from retrieval.fitting.selection.validation import JUDGE, Validation
+from retrieval.fitting.selection.validation import Validation
 from retrieval.fitting.steps import EARLY, Step, StepCounter, Tell
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
@@ -25,7 +25,6 @@ from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
-from retrieval.ranking.second_stage import SecondStage
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.profile_model import learn_profile_taste
 from retrieval.training.ranker_config import StageConfig
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from retrieval.training.ranker.ranker import StageLearner
 
 REFRESH_PASSES = 0.25  # of the passes of a training from the start
-ENOUGH = 5  # items that a history has for a head that orders shorter ones clearly worse than retrieval
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,24 +203,6 @@ class Trainer:
         behaviour, few = choose_few(block.behaviour, judge)
         space = replace(passed.space, behaviour=behaviour)
         return passed._replace(block=ServedBehaviour(behaviour, block.serving | {"few": few}), space=space)
-
-    def ordered_short(
-        self, stage: SecondStage, validation: Validation, newcomers: HeldOutUsers
-    ) -> tuple[SecondStage, dict[str, float]]:
-        """Choose whether the head orders short histories, and say what both ways are worth.
-
-        Args:
-            stage: Learned from others than the newcomers.
-            validation: Judges lists.
-            newcomers: Tell what is best.
-        """
-        from retrieval.training.one_standard_error import clearly_better
-
-        found = validation.recommend(stage.space, newcomers.begun)
-        both = {"retrieval": found, "reranker": stage.rerank(found)}
-        values = {part: validation.values(one, newcomers.wanted, JUDGE) for part, one in both.items()}
-        fewest = ENOUGH if clearly_better(values["retrieval"], values["reranker"]) else stage.fewest
-        return replace(stage, fewest=fewest), {part: round(float(one.mean()), 4) for part, one in values.items()}
 
     def space_again(
         self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False

@@ -53,7 +53,10 @@ def show_report(title: str, report: FitReport) -> None:
         "weights of a query": ", ".join(
             f"{_WEIGHTS.get(name, name)} {_weight(v)}" for name, v in report.serving.items()
         ),
-        "histories of one to three items, ndcg@10": ", ".join(f"{part} {v:.4f}" for part, v in report.short.items()),
+        "short histories, by their items, ndcg@10": "; ".join(
+            f"{items}: " + ", ".join(f"{part} {value:.4f}" for part, value in values.items())
+            for items, values in report.short.items()
+        ),
         "new users, ndcg@20 of what they did first": _new_users(report.new_users),
         "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
         "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",

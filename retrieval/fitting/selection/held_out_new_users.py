@@ -11,7 +11,7 @@ import numpy as np
 from retrieval.fitting.selection.validation import FEWEST
 from retrieval.interactions.histories import History
 
-SHORT, NEXT = 3, 20  # items, at most, of a short history, and of what should be found after it
+SHORT, NEXT = (1, 2, 3), 20  # items of a short history, and, at most, of what should be found after it
 LEAST_OUT, MOST_OUT = 20, 2_000  # users who are left out
 MOST_OTHERS = 20_000  # who are then learned from
 
@@ -21,7 +21,7 @@ class HeldOutUsers:
     """Users after the first few things they did.
 
     Attributes:
-        begun: The first one, two or three items of each.
+        begun: The first few items of each.
         wanted: The next ones.
     """
 
@@ -29,9 +29,16 @@ class HeldOutUsers:
     wanted: list[History]
 
     @classmethod
-    def of(cls, pasts: Sequence[History], least: float) -> "HeldOutUsers | None":
-        """Take those who liked something of what came next; None when they are too few to judge by."""
-        cuts = [(past[:first], past[first : first + NEXT]) for n, past in enumerate(pasts) for first in [1 + n % SHORT]]
+    def of(cls, pasts: Sequence[History], least: float, lengths: Sequence[int] = SHORT) -> "HeldOutUsers | None":
+        """Take those who liked something of what came next; None when they are too few to judge by.
+
+        Args:
+            pasts: All that each did, oldest first.
+            least: What weighs so much was liked.
+            lengths: Items of a history, of one user after the other in turn.
+        """
+        firsts = [lengths[n % len(lengths)] for n in range(len(pasts))]
+        cuts = [(past[:first], past[first : first + NEXT]) for past, first in zip(pasts, firsts, strict=True)]
         some = [(begun, wanted) for begun, wanted in cuts if len(wanted.liked(least))]
         return cls([begun for begun, _ in some], [wanted for _, wanted in some]) if len(some) >= FEWEST else None
 

@@ -1,8 +1,12 @@
 """Who stands for new users, and what they are asked."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from retrieval.fitting import fit_ranker
 from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.interactions.histories import History
 
@@ -33,3 +37,34 @@ def test_a_tenth_is_left_out_but_of_few(users: int, out: int) -> None:
     taught, new = hold_out_users(names)
     assert sorted(past.user_id for past in (*taught, *new)) == sorted(past.user_id for past in names)
     assert [past.user_id for past in new] == [past.user_id for past in hold_out_users(names)[1]]
+
+
+@pytest.mark.parametrize(
+    ("loses", "shortest"),
+    [((), 1), ((3,), 4), ((5,), 8), ((10,), 15), ((20,), 30), ((3, 20), 30), ((3, 5), 8)],
+)
+def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses(
+    loses: tuple[int, ...], shortest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = SimpleNamespace(seen=lambda _space, early: early, served=lambda _head, _seen, _space, fewest: fewest)
+    trainer: Any = SimpleNamespace(stage_learner=lambda: learner)
+    monkeypatch.setattr(fit_ranker, "answer_visits", lambda _, fewest, begun: (fewest, max(map(len, begun))))
+
+    def mean(found: tuple[int, int], _wanted: object, _measure: str) -> float:
+        fewest, items = found
+        return 0.5 if fewest > 1 else 0.4 if items in loses else 0.5
+
+    arguments: list[Any] = [
+        SimpleNamespace(head=None, fewest=1),
+        SimpleNamespace(space=None),
+        [],
+        [history(list(range(30)), [5] * 30)] * 12,
+        SimpleNamespace(least=2.5, mean=mean),
+    ]
+    found, measured = fit_ranker.select_shortest_history(trainer, *arguments)
+    assert found == shortest
+    assert {name for name, values in measured.items() if values["reranker"] < values["retrieval"]} == {
+        {3: "1-3"}.get(items, str(items)) for items in loses
+    }
+    arguments[3] = [history(list(range(8)), [5] * 8)] * 12  # nobody did more than eight things
+    assert set(fit_ranker.select_shortest_history(trainer, *arguments)[1]) == {"1-3", "5"}
