@@ -14,9 +14,18 @@ from indexing.arrays import Rows, Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.current import read_state
 from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN, REJECTS, STORE, Generation
-from indexing.bundle.index_files import indexed
+from indexing.bundle.index_files import index_items
 from indexing.bundle.manifest import Manifest
-from indexing.bundle.publish import Carried, Carry, Content, Items, last_number, learned_before, publish, work_folder
+from indexing.bundle.publish import (
+    Carried,
+    Carry,
+    Content,
+    Items,
+    bundle_to_carry_over,
+    last_number,
+    publish,
+    work_folder,
+)
 from indexing.bundle.text_separation import unknown_tokens
 from indexing.catalogue.catalogue import Catalogue, check_catalogue
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
@@ -31,7 +40,7 @@ from indexing.index import IndexConfig
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
 from indexing.runtime.progress import progress as working
-from indexing.store.collect import ModalityVectors, collected, fuse, mapped, pack
+from indexing.store.collect import ModalityVectors, collect_vectors, fuse, map_vectors, pack
 from indexing.store.encode import EncodeConfig, EncodeReport, check_encoding, embed
 from indexing.store.store import EmbeddingStore, parquet_bytes
 
@@ -71,7 +80,7 @@ def build_bundle(
         BundleLockedError: When another process is writing to the bundle.
     """
     root = check_path(out, "out")
-    encoder = _checked(catalogue, encoder)
+    encoder = _check_inputs(catalogue, encoder)
     check_encoding(encode, progress)
     if index is not None:
         check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
@@ -80,23 +89,23 @@ def build_bundle(
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
     with writing(root):
-        before = learned_before(root, encoder.info.fingerprint, carry, drop=drop_learned)
-        _check_kept(catalogue)
+        old_bundle = bundle_to_carry_over(root, encoder.info.fingerprint, carry, drop=drop_learned)
+        _check_not_empty(catalogue)
         work = root / f"work-{encoder.info.fingerprint[:16]}"
-        _seed(root, work, encoder.info.fingerprint)
+        _reuse_embeddings(root, work, encoder.info.fingerprint)
         store = EmbeddingStore(work, encoder.info.dim)
         report = embed(catalogue, encoder, store, encode, shown=progress)
-        taken = partial(carry, before) if carry and before else None
+        carry_learned = partial(carry, old_bundle) if carry and old_bundle else None
         try:
             with working("indexing", shown=progress):
-                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), taken)
+                _publish(root, catalogue, encoder, store, report, index or IndexConfig(), carry_learned)
         finally:  # what is encoded stays for the next build, what was to be published does not
             fsops.remove(work_folder(root))
         fsops.remove(work)
         return Bundle.open(root)
 
 
-def _checked(catalogue: object, encoder: Encoder | str) -> Encoder:
+def _check_inputs(catalogue: object, encoder: Encoder | str) -> Encoder:
     """Check what is to be built, and give the encoder."""
     check_catalogue(catalogue)
     if isinstance(encoder, str):
@@ -104,7 +113,7 @@ def _checked(catalogue: object, encoder: Encoder | str) -> Encoder:
     return check_encoder(encoder)
 
 
-def _seed(root: Path, work: Path, fingerprint: str) -> None:
+def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
     """Start from the embeddings of the generation in force, if the same encoder made them."""
     if work.exists():
         return
@@ -129,24 +138,24 @@ def _publish(
     store: EmbeddingStore,
     report: EncodeReport,
     config: IndexConfig,
-    taken: Callable[[Items], Carried] | None,
+    carry_learned: Callable[[Items], Carried] | None,
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
-    everything = ItemIds(catalogue.attributes.column("item_id").to_pylist())
-    left_out = not_embedded(catalogue.columns, encoder.info)
+    item_ids = ItemIds(catalogue.attributes.column("item_id").to_pylist())
+    not_embedded_ = not_embedded(catalogue.columns, encoder.info)
     work = work_folder(root)
     if config.kind == "sharded":
-        rows, items, vectors = mapped(store, everything, encoder.info, work)
+        rows, items, vectors = map_vectors(store, item_ids, encoder.info, work)
     else:
-        rows, items, vectors = _embedded(store, everything, encoder.info)
+        rows, items, vectors = _collect_vectors(store, item_ids, encoder.info)
     if not len(rows):
-        raise _nothing_encoded(catalogue, store, everything, left_out)
-    attributes, carried, queries = catalogue.attributes.take(rows), None, None
-    if taken is not None:
-        carried = taken(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
-        vectors, queries = carried.vectors, carried.queries
-    index_files, index_section = indexed(items, vectors, config, work, queries)
-    embeddings = pack(store, everything, work)
+        raise _nothing_encoded(catalogue, store, item_ids, not_embedded_)
+    attributes, learned, queries = catalogue.attributes.take(rows), None, None
+    if carry_learned is not None:
+        learned = carry_learned(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
+        vectors, queries = learned.vectors, learned.queries
+    index_files, index_section = index_items(items, vectors, config, work, queries)
+    embeddings = pack(store, item_ids, work)
     counts = {
         "source": catalogue.source,
         "cleaning": catalogue.report.to_json(),
@@ -154,53 +163,55 @@ def _publish(
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in items.exists.items()},
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
-        "without_embedding": len(everything) - len(rows),
-        "not_embedded": left_out,
-        **_of_encoder(encoder, catalogue),
+        "without_embedding": len(item_ids) - len(rows),
+        "not_embedded": not_embedded_,
+        **_encoder_counts(encoder, catalogue),
     }
     manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
-    if carried is not None:
-        manifest = replace(manifest, learned=carried.told, features=carried.features)
+    if learned is not None:
+        manifest = replace(manifest, learned=learned.learned, features=learned.features)
     manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
     files: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(attributes),
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         **index_files,
-        **(carried.files if carried else {}),
+        **(learned.files if learned else {}),
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }
     publish(root, manifest, files)
 
 
-def _of_encoder(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
+def _encoder_counts(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
     """Give what an encoder says of itself and of the texts, by its name among the counts."""
     bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
     return {**unknown_tokens(encoder, catalogue), **bridge}
 
 
 def _nothing_encoded(
-    catalogue: Catalogue, store: EmbeddingStore, items: ItemIds, left_out: Mapping[str, str]
+    catalogue: Catalogue, store: EmbeddingStore, items: ItemIds, not_embedded_: Mapping[str, str]
 ) -> CatalogueError:
     record = next(store.records(items), None)
-    unread = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    first = f"; the first: {record.item_id!r}: {record.reason}" if record else f"; {unread}" if unread else ""
-    return CatalogueError(f"none of the {len(items)} items of {catalogue.source} could be encoded{first}")
+    skipped = "; ".join(f"{name}: {reason}" for name, reason in not_embedded_.items())
+    example = f"; the first: {record.item_id!r}: {record.reason}" if record else f"; {skipped}" if skipped else ""
+    return CatalogueError(f"none of the {len(items)} items of {catalogue.source} could be encoded{example}")
 
 
-def _check_kept(catalogue: Catalogue) -> None:
+def _check_not_empty(catalogue: Catalogue) -> None:
     if len(catalogue):
         return
     reasons = Counter(catalogue.report.rejected).most_common(3)
-    told = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
-    first = catalogue.rejects["reason"][0].as_py()
-    raise CatalogueError(f"every row of {catalogue.source} was rejected: {told}; the first: {first}")
+    reasons_text = "; ".join(f"{count} of {catalogue.report.rows}: {reason}" for reason, count in reasons)
+    example = catalogue.rejects["reason"][0].as_py()
+    raise CatalogueError(f"every row of {catalogue.source} was rejected: {reasons_text}; the first: {example}")
 
 
-def _embedded(store: EmbeddingStore, everything: ItemIds, info: EncoderInfo) -> tuple[Rows, ModalityVectors, Vectors]:
-    """Give the positions of the items that have a direction, and their vectors, frozen and fused: as `mapped` does."""
-    items = replace(collected(store, everything, info.modalities), weights=info.weighed)
+def _collect_vectors(
+    store: EmbeddingStore, item_ids: ItemIds, info: EncoderInfo
+) -> tuple[Rows, ModalityVectors, Vectors]:
+    """Return the positions of the items that have a direction, and their frozen and fused vectors, in memory."""
+    items = replace(collect_vectors(store, item_ids, info.modalities), weights=info.weighed)
     vectors = fuse(items)
     rows = np.flatnonzero(vectors.any(axis=1))  # opposite vectors leave an item without a direction
     if len(rows) == len(vectors):
@@ -216,11 +227,11 @@ def not_embedded(columns: Columns, encoder: EncoderInfo) -> dict[str, str]:
     {'sound': 'the encoder pocket embeds no audio: clap:NAME does, and pocket+clap:NAME does beside the rest'}
     """
     if encoder.precomputed:
-        unread = [*columns.media, *(name for name in columns.vectors if VECTOR_NAMES[name] not in encoder.modalities)]
-        return dict.fromkeys(unread, f"the encoder {encoder.name} takes vectors that are there already, and no files")
-    told = {name: f"the encoder {encoder.name} takes no vectors: vectors: does" for name in columns.vectors}
+        skipped = [*columns.media, *(name for name in columns.vectors if VECTOR_NAMES[name] not in encoder.modalities)]
+        return dict.fromkeys(skipped, f"the encoder {encoder.name} takes vectors that are there already, and no files")
+    reasons = {name: f"the encoder {encoder.name} takes no vectors: vectors: does" for name in columns.vectors}
     pictures = (*columns.images, *([columns.video] if columns.video else []))
-    for modality, names, others in (
+    for modality, names, hint in (
         (Modality.TEXT, columns.text, "pocket, open_clip:…, hf:… and st:… do"),
         (Modality.IMAGE, pictures, "pocket, open_clip:… and hf:… do"),
         (
@@ -230,8 +241,8 @@ def not_embedded(columns: Columns, encoder: EncoderInfo) -> dict[str, str]:
         ),
     ):
         if modality not in encoder.modalities:
-            told |= dict.fromkeys(names, f"the encoder {encoder.name} embeds no {modality}: {others}")
-    return told
+            reasons |= dict.fromkeys(names, f"the encoder {encoder.name} embeds no {modality}: {hint}")
+    return reasons
 
 
 """Takes what a bundle has learned over to the items of a new generation."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.bundle.change_log import LOG, Batch, acknowledged, read_batch
-from indexing.bundle.current import State, no_bundle, read_state
+from indexing.bundle.current import State, no_bundle_error, read_state
 from indexing.bundle.generation import Generation
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.updated_items import with_updates
@@ -67,12 +67,12 @@ class Bundle:
         while state is not None:
             try:
                 generation = Generation.open(root / state.generation, only=only)
-                return cls(root, generation, state, _read(root, state, generation.manifest))
+                return cls(root, generation, state, _read_batches(root, state, generation.manifest))
             except (DamagedFileError, FileNotFoundError):
-                before, state = state, read_state(root)
-                if state == before:  # or else another was put in force meanwhile, and the old one collected
+                previous, state = state, read_state(root)
+                if state == previous:  # or else another was put in force meanwhile, and the old one collected
                     raise
-        raise no_bundle(root)
+        raise no_bundle_error(root)
 
     def latest(self) -> "Bundle":
         """Give this bundle with what was put in force since: itself when that is nothing.
@@ -85,7 +85,7 @@ class Bundle:
         if state is None or state.generation != self.state.generation or state.last < self.state.last:
             return Bundle.open(self.root)
         try:
-            batches = _read(self.root, state, self.generation.manifest, self.batches)
+            batches = _read_batches(self.root, state, self.generation.manifest, self.batches)
         except DamagedFileError:
             return Bundle.open(self.root)
         return Bundle(self.root, self.generation, state, batches)
@@ -153,24 +153,24 @@ class Bundle:
     @cached_property
     def modality_vectors(self) -> ModalityVectors:
         """The frozen vectors of every row and modality."""
-        return self.generation.grown(self.batches)
+        return self.generation.with_batches(self.batches)
 
     @cached_property
     def parts(self) -> dict[Modality, Parts]:
         """The frozen vector of every text, picture, sound and frame by itself, by modality."""
-        found = {}
+        parts_by_modality = {}
         for modality, parts in self.generation.parts.items():
-            start, several = len(self.generation.items), [parts]
+            start, pieces = len(self.generation.items), [parts]
             for batch in self.batches:
-                own = batch.parts(modality, self.manifest.encoder.dim)
-                several.append(Parts(own.rows + start, own.labels, own.vectors))
+                batch_parts = batch.parts(modality, self.manifest.encoder.dim)
+                pieces.append(Parts(batch_parts.rows + start, batch_parts.labels, batch_parts.vectors))
                 start += len(batch.item_ids)
-            found[modality] = Parts(
-                np.concatenate([one.rows for one in several]),
-                [label for one in several for label in one.labels],
-                np.concatenate([one.vectors for one in several]),
+            parts_by_modality[modality] = Parts(
+                np.concatenate([piece.rows for piece in pieces]),
+                [label for piece in pieces for label in piece.labels],
+                np.concatenate([piece.vectors for piece in pieces]),
             )
-        return found
+        return parts_by_modality
 
     def has(self, name: str) -> bool:
         """Whether the generation contains a file."""
@@ -198,10 +198,10 @@ class Bundle:
         return self
 
 
-def _read(root: Path, state: State, manifest: Manifest, known: Sequence[Batch] = ()) -> tuple[Batch, ...]:
+def _read_batches(root: Path, state: State, manifest: Manifest, read_before: Sequence[Batch] = ()) -> tuple[Batch, ...]:
     """Read the batches that a generation does not contain, but for those known."""
     names = acknowledged(root, state, manifest.batches)
-    batches = (*known, *(read_batch(root / LOG / name) for name in names[len(known) :]))
+    batches = (*read_before, *(read_batch(root / LOG / name) for name in names[len(read_before) :]))
     check_encoders(root, manifest, batches)
     return batches
 

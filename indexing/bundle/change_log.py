@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from indexing.bundle.current import COPY, CURRENT, State, no_bundle, readable_states
+from indexing.bundle.current import COPY, CURRENT, State, no_bundle_error, readable_states
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import WAY_OUT, read_as, read_whole
 from indexing.media.files import Modality
-from indexing.store.store import Parts, sound_embeddings, sound_table
+from indexing.store.store import Parts, check_embeddings_table, check_table
 
 LOG = "log"
 
@@ -75,16 +75,16 @@ class Batch:
 
     def to_bytes(self) -> bytes:
         """Give the batch as an Arrow stream."""
-        line = {
+        row = {
             "number": [self.number],
             "fingerprint": [self.fingerprint],
             "removed": [list(self.removed)],
-            "embeddings": [_packed(self.embeddings)],
-            "attributes": [_packed(self.attributes)],
+            "embeddings": [_to_ipc(self.embeddings)],
+            "attributes": [_to_ipc(self.attributes)],
         }
         if self.updated is None:
-            return _packed(pa.table(line, _SCHEMA))
-        return _packed(pa.table(line | {"updated": [_packed(self.updated)]}, _SCHEMA.append(_UPDATED)))
+            return _to_ipc(pa.table(row, _SCHEMA))
+        return _to_ipc(pa.table(row | {"updated": [_to_ipc(self.updated)]}, _SCHEMA.append(_UPDATED)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Batch":
@@ -94,15 +94,15 @@ class Batch:
             DamagedFileError: When it is something else.
         """
         with read_as("a batch of changes", WAY_OUT):
-            packed = _unpacked(data)
+            packed = _from_ipc(data)
             if packed.schema not in (_SCHEMA, _SCHEMA.append(_UPDATED)) or packed.num_rows != 1:
                 raise ValueError(f"it has columns {str(packed.schema.names)[:200]} and {packed.num_rows} lines")
-            (line,) = packed.to_pylist()
-            embeddings, attributes = (_unpacked(line[name]) for name in ("embeddings", "attributes"))
+            (row,) = packed.to_pylist()
+            embeddings, attributes = (_from_ipc(row[name]) for name in ("embeddings", "attributes"))
             kind = embeddings.schema.field("vector").type
-            sound_embeddings(embeddings, kind.list_size)
-            updated = _unpacked(line["updated"]) if "updated" in line else None
-            batch = cls(line["number"], line["fingerprint"], tuple(line["removed"]), embeddings, attributes, updated)
+            check_embeddings_table(embeddings, kind.list_size)
+            updated = _from_ipc(row["updated"]) if "updated" in row else None
+            batch = cls(row["number"], row["fingerprint"], tuple(row["removed"]), embeddings, attributes, updated)
             batch._check()
             return batch
 
@@ -115,19 +115,19 @@ class Batch:
         ids = self.attributes.column("item_id")
         if ids.type != pa.string() or ids.null_count or self.number is None or self.fingerprint is None:
             raise ValueError("it has no number, no fingerprint or item_ids that are no texts")
-        put_in = set(ids.to_pylist())
-        if len(put_in) != len(ids) or None in self.removed:
+        added = set(ids.to_pylist())
+        if len(added) != len(ids) or None in self.removed:
             raise ValueError("an item is put in twice, or something without a name is taken out")
         if self.updated is not None:
             names = self.updated.column("item_id")
             if self.updated.column_names[0] != "item_id" or names.type != pa.string() or names.null_count:
                 raise ValueError("it updates something without a name")
-        if other := set(self.embeddings.column("item_id").to_pylist()) - put_in:
-            raise ValueError(f"it has vectors of {min(other)!r:.60}, which it does not put in")
+        if unexpected := set(self.embeddings.column("item_id").to_pylist()) - added:
+            raise ValueError(f"it has vectors of {min(unexpected)!r:.60}, which it does not put in")
 
 
 def write_batch(root: Path, batch: Batch) -> str:
-    """Write a batch durably, without acknowledging it, and give its name; `settle` is called once it is.
+    """Write a batch durably, without acknowledging it, and give its name; `clear_pending` is called once it is.
 
     What an interrupted writer left under this number is removed. The caller holds the lock of the bundle.
 
@@ -136,7 +136,7 @@ def write_batch(root: Path, batch: Batch) -> str:
     """
     folder = root / LOG
     fsops.make_folder(folder)
-    if (last := last_settled(root)) >= batch.number:
+    if (last := last_not_pending(root)) >= batch.number:
         raise DamagedFileError(f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {WAY_OUT}")
     fsops.write_bytes(_pending(root, batch.number), b"")
     for path in folder.iterdir():
@@ -148,7 +148,7 @@ def write_batch(root: Path, batch: Batch) -> str:
     return name
 
 
-def settle(root: Path, number: int) -> None:
+def clear_pending(root: Path, number: int) -> None:
     """Note that the batches up to a number are acknowledged."""
     for path in (root / LOG).glob("*.pending"):
         if (match := _PENDING.fullmatch(path.name)) and int(match[1]) <= number:
@@ -156,7 +156,7 @@ def settle(root: Path, number: int) -> None:
                 fsops.remove(path)
 
 
-def last_settled(root: Path) -> int:
+def last_not_pending(root: Path) -> int:
     """Give the largest number of a batch of which nothing says that it was never acknowledged; 0 for none."""
     folder = root / LOG
     # In this order: a writer notes that a batch is pending before it writes it.
@@ -178,12 +178,12 @@ def names_between(root: Path, after: int, last: int) -> list[str]:
     if last <= after:
         return []
     folder = root / LOG
-    listed = folder.iterdir() if folder.is_dir() else ()
-    found = {batch_number(path): path.name for path in listed}
-    missing = next((number for number in range(after + 1, last + 1) if number not in found), None)
+    paths = folder.iterdir() if folder.is_dir() else ()
+    names_by_number = {batch_number(path): path.name for path in paths}
+    missing = next((number for number in range(after + 1, last + 1) if number not in names_by_number), None)
     if missing is not None:  # the first: a number that nobody wrote may be large
         raise DamagedFileError(f"{folder} lacks batch {missing} of the changes; {WAY_OUT}")
-    return [found[number] for number in range(after + 1, last + 1)]
+    return [names_by_number[number] for number in range(after + 1, last + 1)]
 
 
 def acknowledged(root: Path, state: State, after: int) -> list[str]:
@@ -192,11 +192,11 @@ def acknowledged(root: Path, state: State, after: int) -> list[str]:
     Raises:
         DamagedFileError: When one is missing, or is not the one that was acknowledged.
     """
-    first = min(after, state.contains)
-    names = names_between(root, first, state.last)
-    if digest_of(names[state.contains - first :]) != state.digest:
+    start = min(after, state.contains)
+    names = names_between(root, start, state.last)
+    if digest_of(names[state.contains - start :]) != state.digest:
         raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {WAY_OUT}")
-    return names[after - first :]
+    return names[after - start :]
 
 
 def batch_number(path: Path) -> int:
@@ -230,7 +230,7 @@ def read_batch(path: Path) -> Batch:
     return batch
 
 
-def forget_batches(root: Path, up_to: int) -> None:
+def remove_batches_up_to(root: Path, up_to: int) -> None:
     """Remove the batches that every kept generation contains."""
     folder = root / LOG
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -238,7 +238,7 @@ def forget_batches(root: Path, up_to: int) -> None:
             fsops.remove(path)
 
 
-def _packed(table: pa.Table) -> bytes:
+def _to_ipc(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
@@ -246,36 +246,36 @@ def _packed(table: pa.Table) -> bytes:
     return data
 
 
-def _unpacked(data: bytes) -> pa.Table:
-    return sound_table(pa.ipc.open_stream(pa.py_buffer(data)).read_all())
+def _from_ipc(data: bytes) -> pa.Table:
+    return check_table(pa.ipc.open_stream(pa.py_buffer(data)).read_all())
 
 
 PENDING = "pending"
 
 
-OLDER = "`commonspace repair` puts the newest state in force, with every acknowledged change"
+OUTDATED_HINT = "`commonspace repair` puts the newest state in force, with every acknowledged change"
 
 
-def behind(root: Path) -> str | None:
+def why_outdated(root: Path) -> str | None:
     """Say what shows that CURRENT is older than what was acknowledged, or None when nothing does.
 
     Without the lock of the bundle it may be asked too: what CURRENT must have is read before CURRENT.
     """
-    settled = last_settled(root)
-    made = last_published(root)
-    newest = _state(root, COPY)
+    last_in_log = last_not_pending(root)
+    published = last_published(root)
+    copy = _state(root, COPY)
     state = _state(root, CURRENT)
     if state is None:  # missing or damaged, which is another matter
         return None
-    if newest is not None and (newest.sequence > state.sequence or newest.last > state.last):
+    if copy is not None and (copy.sequence > state.sequence or copy.last > state.last):
         return (
             f"{CURRENT} is older than {COPY}: it names {state.generation} and changes up to number {state.last}, the "
-            f"copy {newest.generation} and changes up to number {newest.last}"
+            f"copy {copy.generation} and changes up to number {copy.last}"
         )
-    if made is not None and 0 < state.newest < made.sequence:
-        return f"{CURRENT} is older than {made.generation}, which was in force after {state.generation}"
-    if settled > state.last:
-        return f"{CURRENT} is older than the log: it names changes up to number {state.last}, the log has {settled}"
+    if published is not None and 0 < state.newest < published.sequence:
+        return f"{CURRENT} is older than {published.generation}, which was in force after {state.generation}"
+    if last_in_log > state.last:
+        return f"{CURRENT} is older than the log: it names changes up to number {state.last}, the log has {last_in_log}"
     return None
 
 
@@ -283,12 +283,12 @@ def last_published(root: Path) -> Manifest | None:
     """Give the manifest of the newest generation of which nothing says that it was never in force."""
     # In this order: a writer notes that a generation is pending before it gives it its name.
     names = [folder.name for folder in root.glob("gen-*")]
-    found = []
+    manifests = []
     for name in names:
         with suppress(BundleError):
             if not pending_mark(root, name).exists():
-                found.append(Manifest.read(root / name / MANIFEST))
-    return max(found, key=lambda manifest: manifest.sequence, default=None)
+                manifests.append(Manifest.read(root / name / MANIFEST))
+    return max(manifests, key=lambda manifest: manifest.sequence, default=None)
 
 
 def pending_mark(root: Path, generation: str) -> Path:
@@ -302,8 +302,8 @@ def require_newest(root: Path) -> None:
     Raises:
         DamagedFileError: When CURRENT is older than what was acknowledged.
     """
-    if told := behind(root):
-        raise DamagedFileError(f"{root}: {told}; {OLDER}")
+    if evidence := why_outdated(root):
+        raise DamagedFileError(f"{root}: {evidence}; {OUTDATED_HINT}")
 
 
 def require_bundle(root: Path) -> None:
@@ -313,7 +313,7 @@ def require_bundle(root: Path) -> None:
         BundleError: When it is none.
     """
     if not any((root / name).exists() for name in (CURRENT, COPY)) and not any(root.glob("gen-*")):
-        raise no_bundle(root)
+        raise no_bundle_error(root)
 
 
 def _state(root: Path, name: str) -> State | None:

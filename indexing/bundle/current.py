@@ -15,7 +15,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.checked_files import WAY_OUT, seal, unseal
 
 CURRENT, COPY = "CURRENT", "CURRENT.copy"
-LONGEST_HISTORY = 20
+MAX_HISTORY = 20
 
 _SCHEMA = {
     "generation": str,
@@ -62,10 +62,10 @@ class State:
         One that is in the history already is gone back to: what came after it is forgotten. ``sequence`` is that of the
         manifest of the generation.
         """
-        past = list(self.history)
-        past = past[: past.index(generation)] if generation in past else [*past, self.generation]
+        previous = list(self.history)
+        previous = previous[: previous.index(generation)] if generation in previous else [*previous, self.generation]
         newest = max(self.newest, sequence)
-        return State(generation, contains, self.last, digest, past[-LONGEST_HISTORY:], newest=newest)
+        return State(generation, contains, self.last, digest, previous[-MAX_HISTORY:], newest=newest)
 
 
 def read_state(root: Path, name: str = CURRENT) -> State | None:
@@ -81,8 +81,8 @@ def read_state(root: Path, name: str = CURRENT) -> State | None:
         state = State(**unseal(path, _SCHEMA))
     except TypeError as error:
         raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
-    if strange := [name for name in (state.generation, *state.history) if not is_generation(name)]:
-        raise DamagedFileError(f"{path} names {strange[0][:60]!r}, which is no generation; {WAY_OUT}")
+    if invalid := [name for name in (state.generation, *state.history) if not is_generation(name)]:
+        raise DamagedFileError(f"{path} names {invalid[0][:60]!r}, which is no generation; {WAY_OUT}")
     if state.newest < 0:
         raise DamagedFileError(f"{path} counts {state.newest} generations; {WAY_OUT}")
     if not 0 <= state.contains <= state.last:
@@ -95,23 +95,23 @@ def read_state(root: Path, name: str = CURRENT) -> State | None:
 
 def write_state(root: Path, state: State) -> None:
     """Put a state in force: this is the moment at which a generation or a batch of changes counts."""
-    before = [each.sequence for each in readable_states(root)]
-    data = seal(asdict(replace(state, sequence=1 + max(before, default=0))))
+    known_sequences = [known.sequence for known in readable_states(root)]
+    data = seal(asdict(replace(state, sequence=1 + max(known_sequences, default=0))))
     fsops.write_bytes(root / CURRENT, data)
     fsops.write_bytes(root / COPY, data)
 
 
 def readable_states(root: Path, names: Sequence[str] = (CURRENT, COPY)) -> list[State]:
     """Give the states that these files hold, the newest first; one that is missing or damaged is left out."""
-    found = []
+    states = []
     for name in names:
         with suppress(DamagedFileError):
             if state := read_state(root, name):
-                found.append(state)
-    return sorted(found, key=lambda state: (state.sequence, state.last), reverse=True)
+                states.append(state)
+    return sorted(states, key=lambda state: (state.sequence, state.last), reverse=True)
 
 
-def no_bundle(root: Path) -> BundleError:
+def no_bundle_error(root: Path) -> BundleError:
     """Say that a folder holds no bundle, and whether one is being built there."""
     if any(root.glob("work-*")):
         return BundleError(

@@ -20,8 +20,8 @@ from indexing.filesystem.locks import reading
 from indexing.index import VectorIndex, load_index
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
-from indexing.store.collect import ModalityVectors, collected
-from indexing.store.store import EmbeddingStore, Parts, sound_table
+from indexing.store.collect import ModalityVectors, collect_vectors
+from indexing.store.store import EmbeddingStore, Parts, check_table
 
 ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
     "attributes.parquet",
@@ -44,16 +44,16 @@ class Generation:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
-        self._proven: Encoder | None = None
+        self._checked_encoder: Encoder | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, only: Collection[str] | None = None, but: Collection[str] = ()) -> "Generation":
+    def open(cls, folder: Path, *, only: Collection[str] | None = None, skip: Collection[str] = ()) -> "Generation":
         """Compare files with their recorded sizes and sha256.
 
         Args:
             folder: Where it is.
             only: Parts to compare, see `part_of`; all when None.
-            but: Parts not to compare.
+            skip: Parts not to compare.
 
         Raises:
             BundleError: When this version cannot read it.
@@ -63,12 +63,12 @@ class Generation:
         if manifest.generation != folder.name:
             raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {WAY_OUT}")
         generation = cls(folder, manifest)
-        if lacked := missing_names(manifest):
-            raise DamagedFileError(f"{folder / MANIFEST} lists no file {lacked[0]!r}; {WAY_OUT}")
+        if missing := missing_names(manifest):
+            raise DamagedFileError(f"{folder / MANIFEST} lists no file {missing[0]!r}; {WAY_OUT}")
         reading(generation, folder / MANIFEST)
         for record in manifest.files:
             part = part_of(record.name)
-            if part not in but and (only is None or part in only):
+            if part not in skip and (only is None or part in only):
                 check_file(folder, record)
         return generation
 
@@ -77,7 +77,7 @@ class Generation:
         """One line an item in row order: item_id, text columns and attributes."""
         path = self.folder / ATTRIBUTES
         with read_as(str(path), WAY_OUT):
-            table = sound_table(pq.read_table(path))
+            table = check_table(pq.read_table(path))
             ids = table.column("item_id")
             if ids.type != pa.string() or ids.null_count or len(table) != self.manifest.items:
                 raise ValueError(f"it holds {len(table)} items of which the manifest names {self.manifest.items}")
@@ -91,27 +91,28 @@ class Generation:
     @property
     def modality_vectors(self) -> ModalityVectors:
         """The frozen vectors of every item and modality."""
-        return self.grown(())
+        return self.with_batches(())
 
-    def grown(self, batches: Sequence[Batch]) -> ModalityVectors:
+    def with_batches(self, batches: Sequence[Batch]) -> ModalityVectors:
         """Give the frozen vectors of every item and modality, and after them those of the items put in since."""
         count, dim = len(self.items), self.manifest.encoder.dim
-        vectors = {modality: rows.first(count) for modality, (rows, _) in self._rows.items()}
-        exists = {modality: rows.first(count) for modality, (_, rows) in self._rows.items()}
+        vectors = {modality: rows.first(count) for modality, (rows, _) in self._growing.items()}
+        exists = {modality: rows.first(count) for modality, (_, rows) in self._growing.items()}
         for batch in batches:
-            for modality, (all_vectors, all_exist) in self._rows.items():
-                more, more_exist = batch.parts(modality, dim).pooled(len(batch.item_ids))
-                vectors[modality] = all_vectors.extended(count, more)
-                exists[modality] = all_exist.extended(count, more_exist)
+            for modality, (all_vectors, all_exist) in self._growing.items():
+                added_vectors, added_exist = batch.parts(modality, dim).pooled(len(batch.item_ids))
+                vectors[modality] = all_vectors.extended(count, added_vectors)
+                exists[modality] = all_exist.extended(count, added_exist)
             count += len(batch.item_ids)
         return ModalityVectors(vectors, exists, self.manifest.encoder.weighed)
 
     @cached_property
-    def _rows(self) -> dict[Modality, tuple[Growing, Growing]]:
+    def _growing(self) -> dict[Modality, tuple[Growing, Growing]]:
         """Vectors and existence of each modality, shared by all that follow the changes."""
-        found = collected(self.store(), self.items, self.manifest.encoder.modalities)
+        vectors = collect_vectors(self.store(), self.items, self.manifest.encoder.modalities)
         # Of every modality that the encoder has, also of one that no item has yet.
-        return {m: (Growing(found.vectors[m]), Growing(found.exists[m])) for m in self.manifest.encoder.modalities}
+        modalities = self.manifest.encoder.modalities
+        return {m: (Growing(vectors.vectors[m]), Growing(vectors.exists[m])) for m in modalities}
 
     @cached_property
     def parts(self) -> dict[Modality, Parts]:
@@ -122,9 +123,9 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
-        told = self.manifest.index
+        section = self.manifest.index
         with read_as(str(self.folder / INDEX), WAY_OUT):
-            index = load_index(self.folder / INDEX, told["kind"], told.get("efforts"))
+            index = load_index(self.folder / INDEX, section["kind"], section.get("efforts"))
             if len(index) != self.manifest.items:
                 raise ValueError(f"it holds {len(index)} items of which the manifest names {self.manifest.items}")
             return index
@@ -157,19 +158,19 @@ class Generation:
             EncoderMismatchError: When it is not the encoder that built it, or gives other vectors.
         """
         check_encoder(encoder)
-        if encoder is self._proven:
+        if encoder is self._checked_encoder:
             return
-        built, given = self.manifest.encoder, encoder.info
-        if built.fingerprint != given.fingerprint:
+        built, other = self.manifest.encoder, encoder.info
+        if built.fingerprint != other.fingerprint:
             raise EncoderMismatchError(
                 f"{self.folder.parent} was built by encoder {built.name!r} (fingerprint {built.fingerprint[:12]}), not "
-                f"by {given.name!r} ({given.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
+                f"by {other.name!r} ({other.fingerprint[:12]}): their vectors cannot be compared; load {built.name!r} "
                 "as it was then, or build the bundle again"
             )
         with read_as("the golden vectors", "build the bundle again"):
             golden = finite_tensors(self.read(GOLDEN))["golden"]
         check_golden(encoder, golden)
-        self._proven = encoder
+        self._checked_encoder = encoder
 
 
 def part_of(name: str) -> str:
@@ -190,9 +191,9 @@ def missing_names(manifest: Manifest) -> list[str]:
 
 def unlisted(folder: Path, manifest: Manifest) -> list[str]:
     """Give the files in a generation that its manifest does not list; hidden ones are the operating system's own."""
-    names = {record.name for record in manifest.files} | {MANIFEST}
-    found = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return [name for name in found if name not in names and not Path(name).name.startswith(".")]
+    listed = {record.name for record in manifest.files} | {MANIFEST}
+    names_on_disk = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return [name for name in names_on_disk if name not in listed and not Path(name).name.startswith(".")]
 
 
 def check_file(folder: Path, record: FileRecord) -> None:
@@ -203,11 +204,11 @@ def check_file(folder: Path, record: FileRecord) -> None:
     """
     path = folder / record.name
     try:
-        found = path.stat()
-        whole = found.st_size == record.size and S_ISREG(found.st_mode) and fsops.sha256(path) == record.sha256
+        stat = path.stat()
+        matches = stat.st_size == record.size and S_ISREG(stat.st_mode) and fsops.sha256(path) == record.sha256
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path} is missing; {WAY_OUT}") from error
     except OSError as error:  # as of a bad sector
         raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
-    if not whole:
+    if not matches:
         raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")

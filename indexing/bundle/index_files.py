@@ -15,7 +15,7 @@ from indexing.index.tuning.recall import HeldOutQueries, Promise
 from indexing.store.collect import ModalityVectors
 
 
-def indexed(
+def index_items(
     frozen: ModalityVectors, vectors: Vectors, config: IndexConfig, work: Path, queries: HeldOutQueries | None = None
 ) -> tuple[dict[str, Content], dict[str, Any]]:
     """Index the vectors of N items to the goals that were set.
@@ -35,11 +35,11 @@ def indexed(
         fsops.make_folder(work)
     index, report = build_index(vectors, config, queries, work / INDEX)
     promise = Promise.of(index, vectors, queries, config.k)
-    files = _contents(index, work / INDEX) | {PROMISE: promise.to_bytes()}
+    files = _file_contents(index, work / INDEX) | {PROMISE: promise.to_bytes()}
     return files, report.to_json() | {"config": asdict(config)}
 
 
-def _contents(index: VectorIndex, path: Path) -> dict[str, Content]:
+def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
     """Give the files of an index: those of one in shards were written at a path, but for the efforts chosen since."""
     from indexing.index.backends.sharded import ShardedIndex, shard_files  # FAISS is loaded only by those who build
 
@@ -57,11 +57,11 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
     """
     rng = np.random.default_rng(seed)
     queries = {}
-    several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
+    in_several = np.sum([exists for exists in items.exists.values()], axis=0) > 1
     for modality in items.modalities:
-        if len(rows := np.flatnonzero(items.exists[modality] & several)):
-            chosen = rng.choice(rows, min(sample, len(rows)), replace=False)
-            queries[str(modality)] = Queries(unit(items.vectors[modality][chosen]))
+        if len(rows := np.flatnonzero(items.exists[modality] & in_several)):
+            query_rows = rng.choice(rows, min(sample, len(rows)), replace=False)
+            queries[str(modality)] = Queries(unit(items.vectors[modality][query_rows]))
     if len(vectors) > 1:
         first, second = random_pairs(len(vectors), sample, rng).T
         histories = unit(vectors[first] + vectors[second])
@@ -71,8 +71,8 @@ def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed
     return queries
 
 
-def random_pairs(count: int, pairs: int, rng: np.random.Generator | None = None) -> Rows:
+def random_pairs(count: int, num_pairs: int, rng: np.random.Generator | None = None) -> Rows:
     """Draw pairs of two different rows of so many, by seed 0 when there is no generator: (pairs, 2) int64."""
     rng = np.random.default_rng(0) if rng is None else rng
-    first, step = rng.integers(0, count, pairs), rng.integers(1, count, pairs)
+    first, step = rng.integers(0, count, num_pairs), rng.integers(1, count, num_pairs)
     return np.stack([first, (first + step) % count], axis=1)

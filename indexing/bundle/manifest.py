@@ -126,8 +126,8 @@ class Manifest:
                 f"{path} needs format {version} with features {sorted(features)}; this version reads format "
                 f"{FORMAT_VERSION} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
             )
-        if wrong := misfit(data, _SCHEMA):
-            raise DamagedFileError(f"{path} cannot be used: {wrong}; {WAY_OUT}")
+        if misfit_ := misfit(data, _SCHEMA):
+            raise DamagedFileError(f"{path} cannot be used: {misfit_}; {WAY_OUT}")
         try:
             files = tuple(FileRecord(**record) for record in data.pop("files"))
             encoder = EncoderInfo.from_json(data.pop("encoder"))

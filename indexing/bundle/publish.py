@@ -19,9 +19,9 @@ from indexing.bundle.change_log import (
     acknowledged,
     batch_number,
     digest_of,
-    forget_batches,
-    last_settled,
+    last_not_pending,
     pending_mark,
+    remove_batches_up_to,
     require_newest,
 )
 from indexing.bundle.current import State, read_state, readable_states, write_state
@@ -33,9 +33,9 @@ from indexing.filesystem.locks import unread, writing
 from indexing.index.tuning.recall import HeldOutQueries
 from indexing.store.collect import ModalityVectors
 
-KEPT_GENERATIONS = 3
+NUM_KEPT_GENERATIONS = 3
 UNFINISHED, COMPACTING, FITTING = "unfinished", "compacting", "fitting"
-FOR_EVER = -1.0
+NO_TIMEOUT = -1.0
 
 Content: TypeAlias = bytes | Path | Callable[[Path], str]
 """Bytes to write, an immutable file to link to, or a function that writes the path it is given and gives its sha256."""
@@ -49,7 +49,7 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Non
         manifest: All but ``generation``, ``created`` and ``files``, which are filled in here.
         files: For each name the bytes to write, an immutable file to link to, or a function that writes the path.
     """
-    put_in_force(root, prepare(root, manifest, files))
+    make_current(root, prepare(root, manifest, files))
 
 
 def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
@@ -69,7 +69,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
     fsops.require_space(root, sum(len(content) for content in files.values() if isinstance(content, bytes)))
     try:
         fsops.make_folder(folder)
-        records = tuple(_written(folder, name, files[name]) for name in sorted(files))
+        records = tuple(_write_file(folder, name, files[name]) for name in sorted(files))
         complete = replace(
             manifest,
             generation=generation,
@@ -84,7 +84,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
     return folder
 
 
-def _written(folder: Path, name: str, content: Content) -> FileRecord:
+def _write_file(folder: Path, name: str, content: Content) -> FileRecord:
     """Write one file of a generation, and give its record."""
     path = folder / name
     fsops.make_folder(path.parent)
@@ -99,20 +99,20 @@ def _written(folder: Path, name: str, content: Content) -> FileRecord:
     return FileRecord(name, path.stat().st_size, digest)
 
 
-def put_in_force(root: Path, folder: Path) -> None:
+def make_current(root: Path, folder: Path) -> None:
     """Give what `prepare` wrote its name and put it in force. The caller holds the lock of the bundle."""
     generation = folder.name.split("-", 1)[1]
     manifest = Manifest.read(folder / MANIFEST)
     batches = manifest.batches
-    before = _known_state(root)
+    current = _readable_state(root)
     if batches < last_number(root):
         require_newest(root)
     # A generation that contains everything, as a new build does, needs nothing of the log: it may be damaged.
-    pending = acknowledged(root, before, batches) if before and batches < before.last else []
-    if before is None:
+    pending = acknowledged(root, current, batches) if current and batches < current.last else []
+    if current is None:
         state = State(generation, batches, batches, newest=manifest.sequence)
     else:
-        state = replace(before, last=max(batches, before.last))
+        state = replace(current, last=max(batches, current.last))
         state = state.succeeded_by(generation, batches, digest_of(pending), manifest.sequence)
     fsops.write_bytes(pending_mark(root, generation), b"")
     fsops.rename_folder(folder, root / generation)
@@ -120,7 +120,7 @@ def put_in_force(root: Path, folder: Path) -> None:
     collect_garbage(root, state)
 
 
-def take_over(root: Path, folder: Path, generation: str, doing: str) -> None:
+def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: str) -> None:
     """Put what was prepared without the lock of a bundle in force, as soon as nobody else is writing to it.
 
     What was added to the bundle meanwhile stays a change of the new generation.
@@ -129,23 +129,23 @@ def take_over(root: Path, folder: Path, generation: str, doing: str) -> None:
         root: Folder of the bundle.
         folder: What `prepare` wrote; it is removed when it cannot be put in force.
         generation: What it was made of.
-        doing: What made it, for the message.
+        work: What made it, for the message.
 
     Raises:
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
     try:
-        with writing(root, wait=FOR_EVER):  # what is being encoded may take its time: this was more work
+        with writing(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
             state = read_state(root)
             if state is None or state.generation != generation:
-                raise BundleError(f"{root} has got another generation during {doing}; run it again if it is due")
-            put_in_force(root, folder)
+                raise BundleError(f"{root} has got another generation during {work}; run it again if it is due")
+            make_current(root, folder)
     except BaseException:
         fsops.remove(folder)
         raise
 
 
-def _known_state(root: Path) -> State | None:
+def _readable_state(root: Path) -> State | None:
     try:
         return read_state(root)
     except DamagedFileError:
@@ -154,12 +154,12 @@ def _known_state(root: Path) -> State | None:
 
 def last_number(root: Path) -> int:
     """Give the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
-    if _known_state(root):
-        return max(last_settled(root), *(state.last for state in readable_states(root)))
-    return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained(root)], default=0)
+    if _readable_state(root):
+        return max(last_not_pending(root), *(state.last for state in readable_states(root)))
+    return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained_batches(root)], default=0)
 
 
-def _contained(root: Path) -> list[int]:
+def _contained_batches(root: Path) -> list[int]:
     """Give the last batch that each generation contains, but for those that cannot be opened."""
     return [manifest.batches for manifest in _manifests(root)]
 
@@ -171,26 +171,26 @@ def _last_sequence(root: Path) -> int:
 
 
 def _manifests(root: Path) -> list[Manifest]:
-    found = []
+    manifests = []
     for folder in root.glob("gen-*"):
         with suppress(BundleError):
-            found.append(Manifest.read(folder / MANIFEST))
-    return found
+            manifests.append(Manifest.read(folder / MANIFEST))
+    return manifests
 
 
 def collect_garbage(root: Path, state: State) -> None:
     """Remove what is unfinished, what was not in force lately and nobody reads, and batches that all contain."""
-    for left in [*root.glob(f"{UNFINISHED}-gen-*"), *root.glob(f"{PENDING}-gen-*")]:
-        fsops.remove(left)
-    kept = {state.generation, *state.history[-(KEPT_GENERATIONS - 1) :]}
-    for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in kept):
-        with unread(folder / MANIFEST) as free:
-            if free:
+    for unfinished_ in [*root.glob(f"{UNFINISHED}-gen-*"), *root.glob(f"{PENDING}-gen-*")]:
+        fsops.remove(unfinished_)
+    keep = {state.generation, *state.history[-(NUM_KEPT_GENERATIONS - 1) :]}
+    for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in keep):
+        with unread(folder / MANIFEST) as is_free:
+            if is_free:
                 # Half removed it must not be taken for a generation, should this end in between.
                 unfinished = root / f"{UNFINISHED}-{folder.name}"
                 fsops.rename_folder(folder, unfinished)
                 fsops.remove(unfinished)
-    forget_batches(root, min(_contained(root), default=0))
+    remove_batches_up_to(root, min(_contained_batches(root), default=0))
 
 
 @dataclass(frozen=True)
@@ -218,21 +218,21 @@ class Carried:
         vectors: (M, E) float32, what is indexed.
         queries: Held-out queries of each kind.
         files: The learned files.
-        told: What the manifest says of it.
+        learned: What the manifest says of it.
         features: The learned parts.
     """
 
     vectors: Vectors
     queries: HeldOutQueries
     files: Mapping[str, bytes]
-    told: Mapping[str, Any]
+    learned: Mapping[str, Any]
     features: tuple[str, ...]
 
 
 Carry: TypeAlias = Callable[[Bundle, Items], Carried]
 
 
-def learned_before(root: Path, fingerprint: str, carry: Carry | None, *, drop: bool) -> Bundle | None:
+def bundle_to_carry_over(root: Path, fingerprint: str, carry: Carry | None, *, drop: bool) -> Bundle | None:
     """Open the bundle whose learned parts a new build takes over; None when it has none, or these are dropped.
 
     Raises:
@@ -247,18 +247,20 @@ def learned_before(root: Path, fingerprint: str, carry: Carry | None, *, drop: b
         return None
     learned = f"{root} has learned {', '.join(manifest.features)}"
     if manifest.encoder.fingerprint != fingerprint:
-        raise _lost(f"{learned} in the space of {manifest.encoder.name!r}, which is not that of the encoder given")
+        raise _would_be_lost(
+            f"{learned} in the space of {manifest.encoder.name!r}, which is not that of the encoder given"
+        )
     if carry is None:
-        raise _lost(learned, "give carry=retrieval.carry_over to keep that, or ")
+        raise _would_be_lost(learned, "give carry=retrieval.carry_over to keep that, or ")
     try:
         return Bundle.open(root)
     except BundleError as error:
-        raise _lost(f"{learned}, but cannot be opened: {error}") from error
+        raise _would_be_lost(f"{learned}, but cannot be opened: {error}") from error
 
 
-def _lost(message: str, first: str = "") -> BundleError:
+def _would_be_lost(message: str, python_hint: str = "") -> BundleError:
     return BundleError(
         message,
-        python=f"{first}drop_learned=True to build without it and fit again",
+        python=f"{python_hint}drop_learned=True to build without it and fit again",
         cli="build with --drop-learned, and fit again",
     )

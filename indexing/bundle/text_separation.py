@@ -20,33 +20,33 @@ from indexing.encoders.base import Encoder, KnowsTokens
 from indexing.errors import examples
 from indexing.media.files import Modality
 
-MOST_TEXTS = 2_000
-ALIKE = 0.999  # cosine over which nobody tells two texts apart by their vectors
-MOST_ALIKE, MOST_UNKNOWN = 0.05, 0.25  # shares of texts and of tokens above which something is wrong
-LEAST_FOREIGN = 0.1  # of the texts, in other languages than the encoder's
-ENGLISH, ENGLISH_ALONE = "en", "pocket"  # the language, and the encoder that knows no other
+MAX_TEXTS = 2_000
+MIN_SIMILARITY = 0.999  # cosine over which nobody tells two texts apart by their vectors
+MAX_SIMILAR, MAX_UNKNOWN = 0.05, 0.25  # shares of texts and of tokens above which something is wrong
+MIN_FOREIGN = 0.1  # of the texts, in other languages than the encoder's
+ENGLISH, ENGLISH_ONLY_ENCODER = "en", "pocket"  # the language, and the encoder that knows no other
 UNKNOWN = "unknown_tokens"  # its name among the counts of a manifest
-WAY_OUT = (
+HINT = (
     "build with an encoder that knows their language: open_clip:ViT-B-32-SigLIP2-256/webli knows many, and "
     "st:NAME any that sentence-transformers has"
 )
-_LETTERS = re.compile(r"[\W_]+")
+_NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
-class Told:
+class TextSeparation:
     """What was found.
 
     Attributes:
         texts: How many texts were compared.
-        alike: How many of them have nearly the vector of another, different text.
+        similar: How many of them have nearly the vector of another, different text.
         pair: Two of these.
         unknown: The share of tokens that the tokenizer does not know; None where it does not say.
         languages: How many texts seem to be in which language, where the encoder knows English alone.
     """
 
     texts: int
-    alike: int
+    similar: int
     pair: tuple[str, ...]
     unknown: float | None
     languages: Mapping[str, int] = field(default_factory=dict)
@@ -54,39 +54,39 @@ class Told:
     @property
     def foreign(self) -> dict[str, int]:
         """Other languages than the encoder's, with the count of texts, where these are no few and not by chance."""
-        others = {name: count for name, count in self.languages.items() if name not in (ENGLISH, UNTOLD)}
-        count = sum(others.values())
-        told = count > max(1, self.languages.get(ENGLISH, 0)) and count >= LEAST_FOREIGN * self.texts
-        return others if told else {}
+        counts = {name: count for name, count in self.languages.items() if name not in (ENGLISH, UNTOLD)}
+        count = sum(counts.values())
+        relevant = count > max(1, self.languages.get(ENGLISH, 0)) and count >= MIN_FOREIGN * self.texts
+        return counts if relevant else {}
 
     @property
     def good(self) -> bool:
         """Whether the encoder tells the texts apart, as far as was looked."""
-        few = self.alike < 2 or self.alike <= MOST_ALIKE * self.texts
-        return few and (self.unknown or 0.0) <= MOST_UNKNOWN and not self.foreign
+        few_duplicates = self.similar < 2 or self.similar <= MAX_SIMILAR * self.texts
+        return few_duplicates and (self.unknown or 0.0) <= MAX_UNKNOWN and not self.foreign
 
     def in_words(self) -> str:
         """Say what was found, in one line."""
-        line = f"{self.alike} of {self.texts} texts have nearly the vector of another, different text"
-        line += f", e.g. {examples(self.pair)}" if self.pair else ""
-        line += f"; {self.unknown:.0%} of their tokens are unknown to the encoder" if self.unknown else ""
+        text = f"{self.similar} of {self.texts} texts have nearly the vector of another, different text"
+        text += f", e.g. {examples(self.pair)}" if self.pair else ""
+        text += f"; {self.unknown:.0%} of their tokens are unknown to the encoder" if self.unknown else ""
         if not self.foreign:
-            return line
-        named = ", ".join(f"{name} {count}" for name, count in self.foreign.items())
-        return f"{line}; {sum(self.foreign.values())} seem not to be in English, which alone it knows ({named})"
+            return text
+        languages = ", ".join(f"{name} {count}" for name, count in self.foreign.items())
+        return f"{text}; {sum(self.foreign.values())} seem not to be in English, which alone it knows ({languages})"
 
     def to_json(self) -> dict[str, Any]:
         """Give what was measured as plain JSON values."""
         return {
             "texts": self.texts,
-            "alike": self.alike,
+            "alike": self.similar,
             "pair": list(self.pair),
             UNKNOWN: self.unknown,
             "languages": dict(self.languages),
         }
 
 
-def told_apart(bundle: Bundle, rng: np.random.Generator) -> Told | None:
+def measure_text_separation(bundle: Bundle, rng: np.random.Generator) -> TextSeparation | None:
     """Compare a sample of a bundle's texts with each other.
 
     Returns:
@@ -97,16 +97,20 @@ def told_apart(bundle: Bundle, rng: np.random.Generator) -> Told | None:
     if not names or Modality.TEXT not in vectors.vectors:
         return None
     rows = np.flatnonzero(vectors.exists[Modality.TEXT] & bundle.alive)
-    if len(rows) > MOST_TEXTS:
-        rows = np.sort(rng.choice(rows, MOST_TEXTS, replace=False))
-    texts = texts_at(bundle.attributes.select(names), rows)
-    kept = [place for place, text in enumerate(texts) if text]
-    if len(kept) < 2:
+    if len(rows) > MAX_TEXTS:
+        rows = np.sort(rng.choice(rows, MAX_TEXTS, replace=False))
+    texts = item_texts(bundle.attributes.select(names), rows)
+    positions = [position for position, text in enumerate(texts) if text]
+    if len(positions) < 2:
         return None
-    found, pair = _alike(unit(vectors.vectors[Modality.TEXT][rows[kept]]), [texts[place] for place in kept])
-    english = bundle.manifest.encoder.name == ENGLISH_ALONE
-    languages = Counter(guess_language(texts[place]) for place in kept) if english else Counter[str]()
-    return Told(len(kept), found, pair, bundle.manifest.counts.get(UNKNOWN), dict(languages.most_common()))
+    num_similar, pair = _similar_texts(
+        unit(vectors.vectors[Modality.TEXT][rows[positions]]), [texts[position] for position in positions]
+    )
+    english = bundle.manifest.encoder.name == ENGLISH_ONLY_ENCODER
+    languages = Counter(map(guess_language, texts)) if english else Counter[str]()
+    return TextSeparation(
+        len(positions), num_similar, pair, bundle.manifest.counts.get(UNKNOWN), dict(languages.most_common())
+    )
 
 
 def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float]:
@@ -118,22 +122,22 @@ def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float
     names = [name for name in catalogue.columns.text if name in catalogue.attributes.column_names]
     if not isinstance(encoder, KnowsTokens) or not names:
         return {}
-    rows = np.arange(min(len(catalogue.attributes), MOST_TEXTS))
-    texts = [text for text in texts_at(catalogue.attributes.select(names), rows) if text]
+    rows = np.arange(min(len(catalogue.attributes), MAX_TEXTS))
+    texts = [text for text in item_texts(catalogue.attributes.select(names), rows) if text]
     return {UNKNOWN: round(encoder.unknown_share(texts), 4)} if texts else {}
 
 
-def texts_at(columns: pa.Table, rows: Rows) -> list[str]:
+def item_texts(columns: pa.Table, rows: Rows) -> list[str]:
     """Give the text of each row, its columns joined as for the encoder; empty where there is none."""
     values = [python_values(column) for column in columns.take(pa.array(rows)).columns]
     return [clean_text(fields, Counter()) or "" for fields in zip(*values, strict=True)]
 
 
-def _alike(vectors: Vectors, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+def _similar_texts(vectors: Vectors, texts: Sequence[str]) -> tuple[int, tuple[str, ...]]:
     """Count the texts that have nearly the vector of a text with other letters, and show two."""
-    letters = np.unique([_LETTERS.sub(" ", text.casefold()).strip() for text in texts], return_inverse=True)[1]
-    near = (vectors @ vectors.T > ALIKE) & (letters[:, None] != letters)
-    found = np.flatnonzero(near.any(axis=1))
-    if not len(found):
+    keys = np.unique([_NOT_LETTERS.sub(" ", text.casefold()).strip() for text in texts], return_inverse=True)[1]
+    similar = (vectors @ vectors.T > MIN_SIMILARITY) & (keys[:, None] != keys)
+    rows = np.flatnonzero(similar.any(axis=1))
+    if not len(rows):
         return 0, ()
-    return len(found), (texts[found[0]], texts[int(near[found[0]].argmax())])
+    return len(rows), (texts[rows[0]], texts[int(similar[rows[0]].argmax())])

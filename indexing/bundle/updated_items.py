@@ -45,34 +45,34 @@ def with_updates(attributes: pa.Table, items: ItemIds, batches: Sequence[Batch])
         items: After all batches.
         batches: In order. An update of an item that a later batch puts in again, or that is not there, says nothing.
     """
-    found: dict[str, list[tuple[Rows, pa.Array]]] = {}
+    updates: dict[str, list[tuple[Rows, pa.Array]]] = {}
     end = len(attributes) - sum(len(batch.attributes) for batch in batches)
     for batch in batches:
         end += len(batch.attributes)
         if batch.updated is not None:
             rows = [items.row(item_id) for item_id in batch.updated.column("item_id").to_pylist()]
-            here = np.array([-1 if row is None or row >= end else row for row in rows], np.int64)
+            item_rows = np.array([-1 if row is None or row >= end else row for row in rows], np.int64)
             for name in batch.updated.column_names[1:]:
                 values = batch.updated.column(name).combine_chunks()
-                usable = (here >= 0) & values.is_valid().to_numpy(zero_copy_only=False)
-                found.setdefault(name, []).append((here[usable], values.filter(pa.array(usable))))
-    for name, pieces in found.items():
-        attributes = _with_column(attributes, name, pieces)
+                usable = (item_rows >= 0) & values.is_valid().to_numpy(zero_copy_only=False)
+                updates.setdefault(name, []).append((item_rows[usable], values.filter(pa.array(usable))))
+    for name, column_updates in updates.items():
+        attributes = _with_column(attributes, name, column_updates)
     return attributes
 
 
-def _with_column(table: pa.Table, name: str, pieces: Sequence[tuple[Rows, pa.Array]]) -> pa.Table:
+def _with_column(table: pa.Table, name: str, updates: Sequence[tuple[Rows, pa.Array]]) -> pa.Table:
     """Put values at rows of one column, later pieces over earlier ones."""
-    known = name in table.column_names  # an older generation that was gone back to may lack it
-    column = table.column(name) if known else pa.chunked_array([pa.nulls(len(table), pieces[0][1].type)])
+    exists = name in table.column_names  # an older generation that was gone back to may lack it
+    column = table.column(name) if exists else pa.chunked_array([pa.nulls(len(table), updates[0][1].type)])
     source = np.arange(len(table))
     chunks, start = list(column.chunks), len(table)
-    for rows, values in pieces:
+    for rows, values in updates:
         source[rows] = np.arange(start, start + len(rows))
         chunks.append(values.cast(column.type))
         start += len(rows)
     changed = pa.chunked_array(chunks, column.type).take(pa.array(source))
-    if not known:
+    if not exists:
         return table.append_column(name, changed)
     return table.set_column(table.column_names.index(name), name, changed)
 
@@ -83,17 +83,17 @@ def known_embeddings(bundle: HasEmbeddings, item_ids: ItemIds) -> Iterator[pa.Ta
     Raises:
         DamagedFileError: When a shard that is needed cannot be read.
     """
-    wanted = pa.array(bundle.items.known(item_ids), pa.string())
-    if not len(wanted):
+    known_ids = pa.array(bundle.items.known(item_ids), pa.string())
+    if not len(known_ids):
         return
-    for path in bundle.generation.shards if bundle.generation.items.known(wanted.to_pylist()) else ():
-        if pc.any(pc.is_in(_ids_in(path), value_set=wanted)).as_py():
+    for path in bundle.generation.shards if bundle.generation.items.known(known_ids.to_pylist()) else ():
+        if pc.any(pc.is_in(_ids_in(path), value_set=known_ids)).as_py():
             table = read_shard(path)
-            yield table.filter(pc.is_in(table.column("item_id"), value_set=wanted))
+            yield table.filter(pc.is_in(table.column("item_id"), value_set=known_ids))
     for batch in bundle.batches:
-        own = pc.is_in(batch.embeddings.column("item_id"), value_set=wanted)
-        if pc.any(own).as_py():
-            yield batch.embeddings.filter(own)
+        matches = pc.is_in(batch.embeddings.column("item_id"), value_set=known_ids)
+        if pc.any(matches).as_py():
+            yield batch.embeddings.filter(matches)
 
 
 def _ids_in(path: Path) -> pa.ChunkedArray:

@@ -10,7 +10,7 @@ import numpy as np
 from indexing.arrays import Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle, served_vectors
 from indexing.bundle.generation import STORE
-from indexing.bundle.text_separation import WAY_OUT, told_apart
+from indexing.bundle.text_separation import HINT, measure_text_separation
 from indexing.diagnostics.geometry import (
     Occurrences,
     finite_units,
@@ -144,9 +144,9 @@ def _quarantine(bundle: Bundle) -> Finding:
 
 
 def _texts(bundle: Bundle, seed: int) -> Iterator[Finding]:
-    told = told_apart(bundle, np.random.default_rng(seed))
+    told = measure_text_separation(bundle, np.random.default_rng(seed))
     if told is not None:
-        yield Finding("texts", told.to_json(), told.good, told.in_words(), "" if told.good else WAY_OUT)
+        yield Finding("texts", told.to_json(), told.good, told.in_words(), "" if told.good else HINT)
 
 
 def _no_gaps(frozen: ModalityVectors) -> Iterator[Finding]:

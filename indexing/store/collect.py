@@ -16,7 +16,7 @@ from indexing.filesystem import fsops
 from indexing.media.files import Modality
 from indexing.store.store import EmbeddingStore, parquet_bytes, shard_name, to_table
 
-ROWS = 16_384  # at a time, so that what is computed on the way stays small
+BLOCK_ROWS = 16_384  # at a time, so that what is computed on the way stays small
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +58,26 @@ def fuse(items: ModalityVectors) -> Vectors:
     A missing modality is left out of the average, never filled with a mean. An item with none stays zero.
     """
     fused = np.zeros(next(iter(items.vectors.values())).shape, np.float32)
-    for start in range(0, len(fused), ROWS):
-        some = slice(start, start + ROWS)
+    for start in range(0, len(fused), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
         for modality, vectors in items.vectors.items():
             weight = items.weights.get(modality, 1.0)
-            fused[some] += unit(vectors[some]) * weight * items.exists[modality][some, None]
-        fused[some] = unit(fused[some])
+            fused[rows] += unit(vectors[rows]) * weight * items.exists[modality][rows, None]
+        fused[rows] = unit(fused[rows])
     return fused
 
 
-def collected(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
+def collect_vectors(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
     """Give the vectors of every item and modality in a store."""
-    found = {modality: store.collect(items, modality) for modality in modalities}
-    return ModalityVectors({m: v for m, (v, _) in found.items()}, {m: e for m, (_, e) in found.items()})
+    by_modality = {modality: store.collect(items, modality) for modality in modalities}
+    vectors = {modality: found[0] for modality, found in by_modality.items()}
+    return ModalityVectors(vectors, {modality: found[1] for modality, found in by_modality.items()})
 
 
 FUSED = "fused.f32"
 
 
-def mapped(
+def map_vectors(
     store: EmbeddingStore, item_ids: ItemIds, info: EncoderInfo, folder: Path
 ) -> tuple[Rows, ModalityVectors, Vectors]:
     """Give the vectors of the items that have a direction as memory-mapped arrays.
@@ -100,25 +101,27 @@ def mapped(
         fsops.remove(path)  # of a build that was killed
     rows: list[Rows] = []
     exists: dict[Modality, list[NDArray[np.bool_]]] = {modality: [] for modality in modalities}
-    for start in range(0, len(item_ids), ROWS):
-        block = replace(collected(store, ItemIds(item_ids[start : start + ROWS]), modalities), weights=info.weighed)
+    for start in range(0, len(item_ids), BLOCK_ROWS):
+        block = replace(
+            collect_vectors(store, ItemIds(item_ids[start : start + BLOCK_ROWS]), modalities), weights=info.weighed
+        )
         fused = fuse(block)
-        kept = np.flatnonzero(fused.any(axis=1))
-        rows.append(kept + start)
-        fsops.append(folder / FUSED, fused[kept].tobytes())
+        with_direction = np.flatnonzero(fused.any(axis=1))
+        rows.append(with_direction + start)
+        fsops.append(folder / FUSED, fused[with_direction].tobytes())
         for modality, path in files.items():
-            exists[modality].append(block.exists[modality][kept])
-            fsops.append(path, block.vectors[modality][kept].tobytes())
-    found, shape = np.concatenate(rows), (sum(map(len, rows)), store.dim)
+            exists[modality].append(block.exists[modality][with_direction])
+            fsops.append(path, block.vectors[modality][with_direction].tobytes())
+    positions, shape = np.concatenate(rows), (sum(map(len, rows)), store.dim)
     frozen = ModalityVectors(
-        {modality: _opened(path, np.float16, shape) for modality, path in files.items()},
+        {modality: _open_mapped(path, np.float16, shape) for modality, path in files.items()},
         {modality: np.concatenate(parts) for modality, parts in exists.items()},
         info.weighed,
     )
-    return found, frozen, _opened(folder / FUSED, np.float32, shape)
+    return positions, frozen, _open_mapped(folder / FUSED, np.float32, shape)
 
 
-def _opened(path: Path, kind: type[np.floating[Any]], shape: tuple[int, int]) -> NDArray[Any]:
+def _open_mapped(path: Path, kind: type[np.floating[Any]], shape: tuple[int, int]) -> NDArray[Any]:
     return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
 
 
@@ -126,7 +129,7 @@ SHARD_ROWS = 50_000
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedShards:
     """What was packed.
 
     Attributes:
@@ -138,7 +141,7 @@ class Packed:
     quarantined: int
 
 
-def pack(store: EmbeddingStore, item_ids: Iterable[str], folder: Path) -> Packed:
+def pack(store: EmbeddingStore, item_ids: Iterable[str], folder: Path) -> PackedShards:
     """Write the embeddings of items, in the order of the ids, into shards in a folder."""
     fsops.make_folder(folder)
     records, quarantined = store.records(item_ids), 0
@@ -148,4 +151,4 @@ def pack(store: EmbeddingStore, item_ids: Iterable[str], folder: Path) -> Packed
         files.append(folder / shard_name(len(files), data))
         fsops.write_bytes(files[-1], data)
         quarantined += sum(record.vector is None for record in chunk)
-    return Packed(tuple(files), quarantined)
+    return PackedShards(tuple(files), quarantined)

@@ -35,10 +35,10 @@ from indexing.store.shared_pool import task_for
 from indexing.store.store import Embedding, EmbeddingStore
 
 STAGES = ("read", "decode", "encode", "write")
-Progressed: TypeAlias = Callable[[int, Mapping[str, float]], None]
-AHEAD = 2
-MOST_WORKERS = 16
-HEAVY_BATCH = 32  # items a batch where each may wait as ten megabytes
+OnProgress: TypeAlias = Callable[[int, Mapping[str, float]], None]
+BATCHES_AHEAD = 2
+MAX_WORKERS = 16
+HEAVY_BATCH_SIZE = 32  # items a batch where each may wait as ten megabytes
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class EncodeConfig:
     memory: int = MEMORY
 
     def __post_init__(self) -> None:
-        least = {"batch_size": 1, "frames": 1, "workers": 0}
-        for name, limit in least.items():
+        minima = {"batch_size": 1, "frames": 1, "workers": 0}
+        for name, limit in minima.items():
             if (value := getattr(self, name)) is not None or name != "workers":
                 check_whole(value, name, limit)
         for name in ("seconds", "memory"):
@@ -115,7 +115,7 @@ def encode_catalogue(
     store: EmbeddingStore,
     *,
     config: EncodeConfig | None = None,
-    progress: Progressed | None = None,
+    progress: OnProgress | None = None,
 ) -> EncodeReport:
     """Encode the texts and files of a catalogue into a store, skipping what is there already.
 
@@ -135,7 +135,7 @@ def encode_catalogue(
     workers = _workers(config.memory) if config.workers is None else config.workers
     with DecodePool(_task(encoder, config), workers, seconds=config.seconds, memory=config.memory) as pool:
         run = EncodingRun(encoder, store, report, pool)
-        size = config.batch_size if _is_light(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH)
+        size = config.batch_size if _has_small_inputs(encoder, catalogue) else min(config.batch_size, HEAVY_BATCH_SIZE)
         batches, ahead = catalogue.batches(size), deque[Any]()
         while True:
             with report.timed("read"):
@@ -144,7 +144,7 @@ def encode_catalogue(
                     ahead.append(run.begin(items))
             if not ahead:
                 return report
-            if items is None or len(ahead) > AHEAD:
+            if items is None or len(ahead) > BATCHES_AHEAD:
                 finished = run.finish(ahead.popleft())
                 if progress is not None:
                     progress(finished, report.seconds)
@@ -163,17 +163,17 @@ def check_encoding(config: object, progress: object) -> None:
 
 def _workers(memory: int) -> int:
     """Give how many files are decoded at once: one a core, and together within a quarter of the memory."""
-    most = MOST_WORKERS
+    max_workers = MAX_WORKERS
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        most = min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
-    return max(1, min(most, cores()))
+        max_workers = min(max_workers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
+    return max(1, min(max_workers, cores()))
 
 
-def _is_light(encoder: Encoder, catalogue: Catalogue) -> bool:
+def _has_small_inputs(encoder: Encoder, catalogue: Catalogue) -> bool:
     """Whether what waits for the model is small: squares of pixels, not sounds of a minute or whole pictures."""
-    heard = catalogue.columns.audio is not None and Modality.AUDIO in encoder.info.modalities
-    seen = not catalogue.columns.media or (isinstance(encoder, PixelEncoder) and encoder.image_form is not None)
-    return seen and not heard and catalogue.columns.video is None
+    has_audio = catalogue.columns.audio is not None and Modality.AUDIO in encoder.info.modalities
+    small_images = not catalogue.columns.media or (isinstance(encoder, PixelEncoder) and encoder.image_form is not None)
+    return small_images and not has_audio and catalogue.columns.video is None
 
 
 def _task(encoder: Encoder, config: EncodeConfig) -> Task:
@@ -182,14 +182,14 @@ def _task(encoder: Encoder, config: EncodeConfig) -> Task:
     )
 
 
-BATCH = 4096
+VECTOR_BATCH_SIZE = 4096
 
 
 NO_DIRECTION = "vector without a direction: nothing of it is left in the dimensions that were learned for its modality"
 
 
 def store_vectors(
-    catalogue: Catalogue, store: EmbeddingStore, encoder: Encoder, *, progress: Progressed | None = None
+    catalogue: Catalogue, store: EmbeddingStore, encoder: Encoder, *, progress: OnProgress | None = None
 ) -> EncodeReport:
     """Put the precomputed vectors of a catalogue into a store, at unit length, skipping what is there already.
 
@@ -211,38 +211,42 @@ def store_vectors(
     report = EncodeReport()
     store.begin_run()
     spaces = encoder.spaces if isinstance(encoder, SpacesEncoder) else None
-    batches = catalogue.vectors(BATCH, spaces.lengths if spaces else store.dim)
+    batches = catalogue.vectors(VECTOR_BATCH_SIZE, spaces.lengths if spaces else store.dim)
     while True:
         with report.timed("read"):
             batch = next(batches, None)
         if batch is None:
             return report
         with report.timed("encode"):
-            fresh = [one for modality in batch.vectors for one in _embeddings(batch, modality, store, report, spaces)]
+            new = [
+                embedding
+                for modality in batch.vectors
+                for embedding in _new_embeddings(batch, modality, store, report, spaces)
+            ]
         with report.timed("write"):
-            store.append(fresh)
+            store.append(new)
         if progress is not None:
             progress(len(batch.item_ids), report.seconds)
 
 
-def _embeddings(
+def _new_embeddings(
     batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport, spaces: Spaces | None
 ) -> list[Embedding]:
     """Give what the store does not know yet of one modality."""
-    vectors, problems, fresh = batch.vectors[modality], list(batch.problems[modality]), []
-    places = np.flatnonzero(batch.exists[modality])
-    usable = vectors[places]
+    vectors, problems, new = batch.vectors[modality], list(batch.problems[modality]), []
+    rows = np.flatnonzero(batch.exists[modality])
+    usable = vectors[rows]
     if spaces is not None:
         usable = spaces.apply(modality, usable)
-        for place in places[~usable.any(axis=1)].tolist():
-            problems[place] = NO_DIRECTION
-        places, usable = places[usable.any(axis=1)], usable[usable.any(axis=1)]
-    halves = dict(zip(places.tolist(), half_units(usable), strict=True))
-    for place, item_id in enumerate(batch.item_ids):
-        problem, half = problems[place], halves.get(place)
+        for row in rows[~usable.any(axis=1)].tolist():
+            problems[row] = NO_DIRECTION
+        rows, usable = rows[usable.any(axis=1)], usable[usable.any(axis=1)]
+    halves = dict(zip(rows.tolist(), half_units(usable), strict=True))
+    for row, item_id in enumerate(batch.item_ids):
+        problem, half = problems[row], halves.get(row)
         if half is None and not problem:
             continue
-        digest = "" if problem else content_hash(vectors[place].tobytes())
+        digest = "" if problem else content_hash(vectors[row].tobytes())
         if store.settled(item_id, modality, digest, problem):
             report.resumed += 1
             continue
@@ -250,8 +254,8 @@ def _embeddings(
             report.quarantined += 1
         else:
             report.encoded += 1
-        fresh.append(Embedding(item_id, modality, digest, half, problem))
-    return fresh
+        new.append(Embedding(item_id, modality, digest, half, problem))
+    return new
 
 
 def embed(
@@ -265,11 +269,11 @@ def embed(
 
 
 @contextmanager
-def encode_progress(total: int, shown: bool, label: str = "encoding") -> Iterator[Progressed]:
+def encode_progress(total: int, shown: bool, label: str = "encoding") -> Iterator[OnProgress]:
     """Show items encoded, rate, time left and where the time went; see `indexing.runtime.progress.progress`."""
-    with progress(label, total, "items", shown=shown) as told:
+    with progress(label, total, "items", shown=shown) as display:
 
         def advance(items: int, seconds: Mapping[str, float]) -> None:
-            told.advance(items, more=", ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items()))
+            display.advance(items, more=", ".join(f"{stage} {spent:.0f} s" for stage, spent in seconds.items()))
 
         yield advance

@@ -76,7 +76,7 @@ class Batch:
     Attributes:
         size: How many items.
         done: What is settled.
-        same: The contents to be encoded, by what equal ones share.
+        contents: The contents to be encoded, by what equal ones share.
         texts: The texts among them.
         decoding: The files among them, on their way.
         waiting: Contents that an earlier batch is about to encode.
@@ -84,7 +84,7 @@ class Batch:
 
     size: int
     done: list[Embedding] = field(default_factory=list)
-    same: dict[Key, list[Content]] = field(default_factory=dict)
+    contents: dict[Key, list[Content]] = field(default_factory=dict)
     texts: dict[Key, str] = field(default_factory=dict)
     decoding: dict[Key, "Future[Decoded | Unusable]"] = field(default_factory=dict)
     waiting: list[Content] = field(default_factory=list)
@@ -102,29 +102,29 @@ class EncodingRun:
 
     def __init__(self, encoder: Encoder, store: EmbeddingStore, report: Report, pool: DecodePool) -> None:
         self._encoder, self._store, self._report, self._pool = encoder, store, report, pool
-        self._coming: set[Key] = set()
-        self._unusable: dict[Key, str] = {}
+        self._pending: set[Key] = set()
+        self._failures: dict[Key, str] = {}
 
     def begin(self, items: Sequence[Item]) -> Batch:
         """Settle what needs no encoder, and send the files of the rest to be decoded."""
         batch = Batch(len(items))
-        able = self._encoder.info.modalities
+        modalities = self._encoder.info.modalities
         for item in items:
-            if item.text is not None and Modality.TEXT in able:
+            if item.text is not None and Modality.TEXT in modalities:
                 content = Content(item.item_id, Key(Modality.TEXT, content_hash(item.text)))
                 if self._is_new(batch, content):
                     batch.texts[content.key] = item.text
-            for part, medium in _numbered(item.media, self._pool.task.frames):
-                if medium.kind.modality in able:
+            for part, medium in _number_media(item.media, self._pool.task.frames):
+                if medium.kind.modality in modalities:
                     self._begin_file(batch, item.item_id, part, medium)
         return batch
 
     def _begin_file(self, batch: Batch, item_id: str, part: int, medium: Medium) -> None:
         task = self._pool.task
-        digest, problem = _examined(medium, task.most_bytes(medium.kind))
+        digest, problem = _hash_or_problem(medium, task.most_bytes(medium.kind))
         if digest and medium.kind is not Kind.IMAGE:  # what is taken of it makes it another content
-            taken = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
-            digest = content_hash(f"{digest} {taken}")
+            sampled = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
+            digest = content_hash(f"{digest} {sampled}")
         key = Key(medium.kind.modality, digest, medium.kind is Kind.VIDEO)
         if self._is_new(batch, Content(item_id, key, part, problem, medium.name)) and medium.source is not None:
             batch.decoding[key] = self._pool.submit(medium.kind, medium.source)
@@ -136,15 +136,15 @@ class EncodingRun:
             self._report.resumed += 1
         elif content.problem:
             self._quarantine(batch, [content], content.problem)
-        elif key in batch.same:
-            batch.same[key].append(content)
-        elif key in self._coming:
+        elif key in batch.contents:
+            batch.contents[key].append(content)
+        elif key in self._pending:
             batch.waiting.append(content)
-        elif key in self._unusable:
-            self._quarantine(batch, [content], self._unusable[key])
+        elif key in self._failures:
+            self._quarantine(batch, [content], self._failures[key])
         elif not self._copied(batch, content):
-            batch.same[key] = [content]
-            self._coming.add(key)
+            batch.contents[key] = [content]
+            self._pending.add(key)
             return True
         return False
 
@@ -161,11 +161,11 @@ class EncodingRun:
 
     def _copied(self, batch: Batch, content: Content) -> bool:
         for frame in count():
-            found = self._store.found(content.key.modality, content.key.of_frame(frame))
-            if found is None:
+            stored = self._store.found(content.key.modality, content.key.of_frame(frame))
+            if stored is None:
                 self._report.copied += frame > 0
                 return frame > 0
-            batch.done.append(content.embedding(found[0], frame=frame, label=found[1]))
+            batch.done.append(content.embedding(stored[0], frame=frame, label=stored[1]))
             if not content.key.is_film:
                 break
         self._report.copied += 1
@@ -177,10 +177,10 @@ class EncodingRun:
         self._finish_files(batch)
         for content in batch.waiting:
             if not self._copied(batch, content):
-                self._quarantine(batch, [content], self._unusable[content.key])
+                self._quarantine(batch, [content], self._failures[content.key])
         with self._report.timed("write"):
             self._store.append(batch.done)
-        self._coming -= batch.same.keys()
+        self._pending -= batch.contents.keys()
         return batch.size
 
     def _finish_texts(self, batch: Batch) -> None:
@@ -191,46 +191,46 @@ class EncodingRun:
                 self._record(batch, key, vector[None], [""])
 
     def _finish_files(self, batch: Batch) -> None:
-        usable: dict[Key, Decoded] = {}
-        for key, coming in batch.decoding.items():
+        decoded: dict[Key, Decoded] = {}
+        for key, future in batch.decoding.items():
             with self._report.timed("decode"):
-                outcome = coming.result()
+                outcome = future.result()
             if isinstance(outcome, Unusable):
-                self._unusable[key] = outcome.reason
-                self._quarantine(batch, batch.same[key], outcome.reason)
+                self._failures[key] = outcome.reason
+                self._quarantine(batch, batch.contents[key], outcome.reason)
             else:
-                usable[key] = outcome
+                decoded[key] = outcome
         batch.decoding.clear()
         for modality in (Modality.IMAGE, Modality.AUDIO):
-            keys = [key for key in usable if key.modality is modality]
-            if arrays := [array for key in keys for array in usable[key].arrays]:
+            keys = [key for key in decoded if key.modality is modality]
+            if arrays := [array for key in keys for array in decoded[key].arrays]:
                 with self._report.timed("encode"):
-                    vectors = _encoded(self._encoder, modality, arrays)
-                ends = np.cumsum([len(usable[key].arrays) for key in keys])
-                for key, own in zip(keys, np.split(vectors, ends[:-1]), strict=True):
-                    self._record(batch, key, own, usable[key].labels)
+                    vectors = _encode_arrays(self._encoder, modality, arrays)
+                ends = np.cumsum([len(decoded[key].arrays) for key in keys])
+                for key, key_vectors in zip(keys, np.split(vectors, ends[:-1]), strict=True):
+                    self._record(batch, key, key_vectors, decoded[key].labels)
 
     def _record(self, batch: Batch, key: Key, vectors: Vectors, labels: Sequence[str]) -> None:
         """Record the fresh vectors of a content, (1, D) or one for each frame, for every item that has it."""
-        same = batch.same[key]
+        contents = batch.contents[key]
         if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
-            self._unusable[key] = NO_VECTOR
-            self._quarantine(batch, same, NO_VECTOR)
+            self._failures[key] = NO_VECTOR
+            self._quarantine(batch, contents, NO_VECTOR)
             return
         self._report.encoded += 1
-        self._report.copied += len(same) - 1
-        for content in same:
+        self._report.copied += len(contents) - 1
+        for content in contents:
             for frame, (vector, label) in enumerate(zip(vectors.astype(np.float16), labels, strict=True)):
                 batch.done.append(content.embedding(vector, frame=frame, label=label))
 
-    def _quarantine(self, batch: Batch, same: Sequence[Content], reason: str) -> None:
-        self._report.quarantined += len(same)
-        for content in same:  # which share the bytes, not the name
-            told = reason if content.problem else named(reason, content.name)
-            batch.done.append(content.embedding(None, told))
+    def _quarantine(self, batch: Batch, contents: Sequence[Content], reason: str) -> None:
+        self._report.quarantined += len(contents)
+        for content in contents:  # which share the bytes, not the name
+            message = reason if content.problem else named(reason, content.name)
+            batch.done.append(content.embedding(None, message))
 
 
-def _numbered(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, Medium]]:
+def _number_media(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, Medium]]:
     """Number the media of each modality from 0, with room for the frames of a film."""
     counts = dict.fromkeys(Modality, 0)
     for medium in media:
@@ -238,15 +238,15 @@ def _numbered(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, Mediu
         counts[medium.kind.modality] += frames if medium.kind is Kind.VIDEO else 1
 
 
-def _examined(medium: Medium, most: int) -> tuple[str, str]:
+def _hash_or_problem(medium: Medium, max_bytes: int) -> tuple[str, str]:
     """Give the hash of a file, or why it cannot be used; a large one is not read into memory for it."""
     kind, source = medium.kind, medium.source
     if source is None:
         return "", medium.problem or f"{kind} file is missing"
     try:
         size = size_of(source)
-        if size > most:
-            return "", named(f"{kind} file of {size} bytes is over the limit of {most}", medium.name)
+        if size > max_bytes:
+            return "", named(f"{kind} file of {size} bytes is over the limit of {max_bytes}", medium.name)
         if not size:
             return "", named(f"{kind} file is empty", medium.name)
         return (content_hash(source) if isinstance(source, bytes) else _hash_of_file(source)), ""
@@ -259,7 +259,7 @@ def _hash_of_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).hexdigest()
 
 
-def _encoded(encoder: Encoder, modality: Modality, arrays: Sequence[NDArray[Any]]) -> Vectors:
+def _encode_arrays(encoder: Encoder, modality: Modality, arrays: Sequence[NDArray[Any]]) -> Vectors:
     if modality is Modality.AUDIO:
         return with_audio(encoder).encode_audio(arrays)
     if isinstance(encoder, PixelEncoder) and encoder.image_form is not None:

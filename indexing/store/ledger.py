@@ -8,7 +8,7 @@ from typing import NamedTuple
 from indexing.filesystem.checked_files import HASH_BYTES
 from indexing.media.files import Modality
 
-_LINE_BITS = 32
+_ROW_BITS = 32
 _HASH = re.compile(rf"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
@@ -28,7 +28,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._slots: dict[bytes, int] = {}
-        self._places: dict[bytes, int] = {}
+        self._positions: dict[bytes, int] = {}
         self._digests = bytearray()
         self._current = bytearray()
         self._notes: dict[int, Known] = {}  # what a digest alone does not say, of those few that need it
@@ -43,12 +43,12 @@ class Ledger:
 
     def add(self, item_id: str, modality: Modality, part: int, known: Known, shard: int, line: int) -> None:
         """Note the content at a place of an item, and where its vector is; it replaces what was noted there."""
-        slot = self._slots.setdefault(_name(item_id, modality, part), len(self._slots))
+        slot = self._slots.setdefault(_slot_key(item_id, modality, part), len(self._slots))
         if slot == len(self._current):
             self._digests += bytes(HASH_BYTES)
             self._current.append(1)
         self._current[slot] = 1
-        plain = _plain(known.digest)
+        plain = _hash_bytes(known.digest)
         self._digests[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = plain or bytes(HASH_BYTES)
         if known.reason or known.label or plain is None:
             self._notes[slot] = known
@@ -57,32 +57,32 @@ class Ledger:
         if part:
             self._last_part[item_id, modality] = max(part, self._last_part.get((item_id, modality), 0))
         if not known.reason:
-            self._places[_content(modality, known.digest)] = shard << _LINE_BITS | line
+            self._positions[_content_key(modality, known.digest)] = shard << _ROW_BITS | line
 
     def touch(self, item_id: str, modality: Modality, part: int) -> None:
         """Say that an item still has what it had at a place."""
-        self._current[self._slots[_name(item_id, modality, part)]] = 1
+        self._current[self._slots[_slot_key(item_id, modality, part)]] = 1
 
-    def ever(self, item_id: str, modality: Modality, part: int) -> Known | None:
+    def in_any_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
         """Give what was noted at a place, in this run or before."""
-        slot = self._slots.get(_name(item_id, modality, part))
+        slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None else self._at(slot)
 
-    def now(self, item_id: str, modality: Modality, part: int) -> Known | None:
+    def in_this_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
         """Give what is noted at a place in this run."""
-        slot = self._slots.get(_name(item_id, modality, part))
+        slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None or not self._current[slot] else self._at(slot)
 
-    def of_item(self, item_id: str, modality: Modality) -> Iterator[tuple[int, Known]]:
+    def parts_of_item(self, item_id: str, modality: Modality) -> Iterator[tuple[int, Known]]:
         """Give the parts of an item in this run, in order."""
         for part in range(self._last_part.get((item_id, modality), 0) + 1):
-            if (known := self.now(item_id, modality, part)) is not None:
+            if (known := self.in_this_run(item_id, modality, part)) is not None:
                 yield part, known
 
-    def place(self, modality: Modality, digest: str) -> tuple[int, int] | None:
+    def position(self, modality: Modality, digest: str) -> tuple[int, int] | None:
         """Give shard and line of the vector of a content."""
-        place = self._places.get(_content(modality, digest))
-        return None if place is None else (place >> _LINE_BITS, place & (1 << _LINE_BITS) - 1)
+        position = self._positions.get(_content_key(modality, digest))
+        return None if position is None else (position >> _ROW_BITS, position & (1 << _ROW_BITS) - 1)
 
     def reasons(self) -> Iterator[str]:
         """Give the reason of everything that is quarantined."""
@@ -93,16 +93,16 @@ class Ledger:
         return note or Known(self._digests[slot * HASH_BYTES : (slot + 1) * HASH_BYTES].hex(), "", "")
 
 
-def _name(item_id: str, modality: Modality, part: int) -> bytes:
+def _slot_key(item_id: str, modality: Modality, part: int) -> bytes:
     text = f"{item_id}\0{modality}\0{part}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
-def _content(modality: Modality, digest: str) -> bytes:
-    plain = _plain(digest)
+def _content_key(modality: Modality, digest: str) -> bytes:
+    plain = _hash_bytes(digest)
     return modality[:1].encode() + (digest.encode() if plain is None else plain)
 
 
-def _plain(digest: str) -> bytes | None:
+def _hash_bytes(digest: str) -> bytes | None:
     """Give a hash as bytes, unless it is of a frame or there is none."""
     return bytes.fromhex(digest) if _HASH.fullmatch(digest) else None

@@ -43,7 +43,7 @@ def shared_pool(task: Task) -> DecodePool:
 def decode_all(kind: Kind, files: Sequence[bytes], task: Task) -> list[Decoded | Unusable]:
     """Decode files elsewhere, within limits of time and memory; sizes are for who reads them to check."""
     pool = shared_pool(task)
-    return [coming.result() for coming in [pool.submit(kind, data) for data in files]]
+    return [future.result() for future in [pool.submit(kind, data) for data in files]]
 
 
 def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:

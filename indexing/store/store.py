@@ -30,9 +30,9 @@ from indexing.store.ledger import Known, Ledger
 
 ENCODED, QUARANTINED = "encoded", "quarantined"
 STATE_COLUMNS = ("item_id", "modality", "part", "content_hash", "reason", "label")
-MOST_PARTS = 100_000  # of one item: more is a number that was changed
+MAX_PARTS = 100_000  # of one item: more is a number that was changed
 _SHARD = re.compile(r"\d{6,}-[0-9a-f]{32}\.parquet")
-AT_ONCE = 16_384  # items: what is computed or told of them on the way stays small
+BLOCK_ITEMS = 16_384  # items: what is computed or told of them on the way stays small
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ class EmbeddingStore:
         self._shards = list(shards)
         self._ledger = Ledger()
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
-        self._unpacked = lru_cache(maxsize=8)(lambda shard: _unpacked(read_shard(shard), dim))
+        self._unpacked = lru_cache(maxsize=8)(lambda shard: _vectors_and_labels(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
             with read_as(str(shard), WAY_OUT):
-                self._remember(number, sound_embeddings(read_shard(shard), dim))
+                self._remember(number, check_embeddings_table(read_shard(shard), dim))
 
     def _remember(self, shard: int, table: pa.Table) -> None:
         columns = (table.column(name).to_pylist() for name in STATE_COLUMNS)
-        for line, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
-            self._ledger.add(item_id, Modality(modality), part, Known(digest, reason, label), shard, line)
+        for row, (item_id, modality, part, digest, reason, label) in enumerate(zip(*columns, strict=True)):
+            self._ledger.add(item_id, Modality(modality), part, Known(digest, reason, label), shard, row)
 
     def __len__(self) -> int:
         return len(self._ledger)
@@ -100,15 +100,15 @@ class EmbeddingStore:
 
         What was refused while it was decoded is not settled: limits, packages and the machine may have changed.
         """
-        known = self._ledger.ever(item_id, modality, part)
-        same = known is not None and known.reason == problem and (not digest or known.digest == digest)
-        if same:
+        known = self._ledger.in_any_run(item_id, modality, part)
+        is_same = known is not None and known.reason == problem and (not digest or known.digest == digest)
+        if is_same:
             self._ledger.touch(item_id, modality, part)
-        return same
+        return is_same
 
     def reason(self, item_id: str, modality: Modality, part: int = 0) -> str | None:
         """Why a content of an item is quarantined: empty when it is encoded, None when it is unknown."""
-        known = self._ledger.now(item_id, modality, part)
+        known = self._ledger.in_this_run(item_id, modality, part)
         return None if known is None else known.reason
 
     def reasons(self) -> Counter[str]:
@@ -122,11 +122,11 @@ class EmbeddingStore:
 
     def found(self, modality: Modality, digest: str) -> tuple[NDArray[np.float16], str] | None:
         """Give vector and label of a content that was encoded before, for whichever item."""
-        place = self._ledger.place(modality, digest)
-        if place is None:
+        position = self._ledger.position(modality, digest)
+        if position is None:
             return None
-        vectors, labels = self._unpacked(self._shards[place[0]])
-        return vectors[place[1]].copy(), labels[place[1]]  # a view would keep the whole shard
+        vectors, labels = self._unpacked(self._shards[position[0]])
+        return vectors[position[1]].copy(), labels[position[1]]  # a view would keep the whole shard
 
     def append(self, embeddings: Sequence[Embedding]) -> None:
         """Write embeddings durably as one new shard; a later one of the same content's place replaces an earlier."""
@@ -151,32 +151,32 @@ class EmbeddingStore:
 
     def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
         """Give every vector of one modality by itself, in row order."""
-        places: list[tuple[int, int]] = []
+        positions: list[tuple[int, int]] = []
         rows: list[int] = []
         labels: list[str] = []
         for row, item_id in enumerate(item_ids):
-            for part, known in self._ledger.of_item(item_id, modality):
-                if not known.reason and (place := self._ledger.place(modality, known.digest)):
-                    places.append(place)
+            for part, known in self._ledger.parts_of_item(item_id, modality):
+                if not known.reason and (position := self._ledger.position(modality, known.digest)):
+                    positions.append(position)
                     rows.append(row)
                     labels.append(_label(part, known.label))
-        return Parts(np.array(rows, np.int64), labels, self._vectors_at(places))
+        return Parts(np.array(rows, np.int64), labels, self._vectors_at(positions))
 
-    def _vectors_at(self, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+    def _vectors_at(self, shards_and_rows: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
         """Give the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for position, (shard, line) in enumerate(places):
-            wanted.setdefault(shard, []).append((position, line))
-        vectors = np.zeros((len(places), self.dim), np.float16)
-        for shard, pairs in wanted.items():
-            positions, lines = np.array(pairs).T
-            vectors[positions] = vectors_of(read_shard(self._shards[shard]), self.dim)[lines]
+        by_shard: dict[int, list[tuple[int, int]]] = {}
+        for position, (shard, row) in enumerate(shards_and_rows):
+            by_shard.setdefault(shard, []).append((position, row))
+        vectors = np.zeros((len(shards_and_rows), self.dim), np.float16)
+        for shard, pairs in by_shard.items():
+            positions, shard_rows = np.array(pairs).T
+            vectors[positions] = vectors_of(read_shard(self._shards[shard]), self.dim)[shard_rows]
         return vectors
 
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
         """Give what became of each content of the items, in the order of the ids."""
         ids = iter(item_ids)
-        while chunk := list(islice(ids, AT_ONCE)):
+        while chunk := list(islice(ids, BLOCK_ITEMS)):
             yield from self._records(chunk)
 
     def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
@@ -185,9 +185,9 @@ class EmbeddingStore:
         encoded: dict[int, tuple[int, int]] = {}  # where the vector of a record is
         for item_id in item_ids:
             for modality in Modality:
-                for part, known in self._ledger.of_item(item_id, modality):
-                    if not known.reason and (place := self._ledger.place(modality, known.digest)):
-                        encoded[len(records)] = place
+                for part, known in self._ledger.parts_of_item(item_id, modality):
+                    if not known.reason and (position := self._ledger.position(modality, known.digest)):
+                        encoded[len(records)] = position
                     records.append(Embedding(item_id, modality, known.digest, None, known.reason, part, known.label))
         for number, vector in zip(encoded, self._vectors_at(list(encoded.values())), strict=True):
             records[number] = replace(records[number], vector=vector)
@@ -211,28 +211,28 @@ class Parts:
     @classmethod
     def of_table(cls, table: pa.Table, item_ids: ItemIds, modality: Modality, dim: int) -> "Parts":
         """Give the encoded contents of one modality in a table of the store's schema, whose items are all known."""
-        own = pc.and_(pc.equal(table.column("modality"), str(modality)), pc.equal(table.column("status"), ENCODED))
-        table = table.filter(own)
+        mask = pc.and_(pc.equal(table.column("modality"), str(modality)), pc.equal(table.column("status"), ENCODED))
+        table = table.filter(mask)
         rows, part = item_ids.rows(table.column("item_id").to_pylist()), table.column("part").to_numpy()
         order = np.lexsort((part, rows))
         labels = [_label(*pair) for pair in zip(part.tolist(), table.column("label").to_pylist(), strict=True)]
-        return cls(rows[order], [labels[place] for place in order], vectors_of(table, dim)[order])
+        return cls(rows[order], [labels[position] for position in order], vectors_of(table, dim)[order])
 
     def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
         """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
         means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
-        for start in range(0, count, AT_ONCE):
-            some = slice(start, min(count, start + AT_ONCE))
-            first, last = np.searchsorted(self.rows, (some.start, some.stop))
-            places = self.rows[first:last] - start
-            contents[some] = np.bincount(places, minlength=some.stop - start)
-            total = np.zeros((some.stop - start, means.shape[1]), np.float32)
-            np.add.at(total, places, self.vectors[first:last].astype(np.float32))
-            means[some] = total / np.maximum(contents[some], 1)[:, None]
+        for start in range(0, count, BLOCK_ITEMS):
+            block = slice(start, min(count, start + BLOCK_ITEMS))
+            start_, stop_ = np.searchsorted(self.rows, (block.start, block.stop))
+            block_rows = self.rows[start_:stop_] - start
+            contents[block] = np.bincount(block_rows, minlength=block.stop - start)
+            total = np.zeros((block.stop - start, means.shape[1]), np.float32)
+            np.add.at(total, block_rows, self.vectors[start_:stop_].astype(np.float32))
+            means[block] = total / np.maximum(contents[block], 1)[:, None]
         return means, contents > 0
 
 
-def _unpacked(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
+def _vectors_and_labels(table: pa.Table, dim: int) -> tuple[NDArray[np.float16], list[str]]:
     return vectors_of(table, dim), table.column("label").to_pylist()
 
 
@@ -243,13 +243,13 @@ def _label(part: int, label: str) -> str:
 def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
     """Give embeddings as a table of the store's schema, a quarantined one with a vector of zeros."""
     vectors = np.zeros((len(embeddings), dim), np.float16)
-    for line, embedding in enumerate(embeddings):
+    for row, embedding in enumerate(embeddings):
         if embedding.vector is not None:
             if embedding.vector.shape != (dim,):
                 raise ShapeError(
                     f"vector of {embedding.item_id!r} has shape {embedding.vector.shape}, expected ({dim},)"
                 )
-            vectors[line] = embedding.vector
+            vectors[row] = embedding.vector
     return pa.table(
         {
             "item_id": pa.array([e.item_id for e in embeddings], pa.string()),
@@ -280,9 +280,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
     writing one takes several times the memory of its vectors.
     """
     sink = pa.BufferOutputStream()
-    coded = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
-    dictionaries: bool | list[str] = coded if len(coded) < table.num_columns else True
-    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries, row_group_size=AT_ONCE // 2)
+    dictionary_columns = [field.name for field in table.schema if not pa.types.is_fixed_size_list(field.type)]
+    dictionaries: bool | list[str] = dictionary_columns if len(dictionary_columns) < table.num_columns else True
+    pq.write_table(table, sink, compression="zstd", use_dictionary=dictionaries, row_group_size=BLOCK_ITEMS // 2)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
@@ -305,24 +305,25 @@ def read_shard(path: Path) -> pa.Table:
         return pq.read_table(pa.BufferReader(data))
 
 
-def sound_embeddings(table: pa.Table, dim: int) -> pa.Table:
+def check_embeddings_table(table: pa.Table, dim: int) -> pa.Table:
     """Check that a table is one of the store's schema, with values that can be used, and give it.
 
     Raises:
         ValueError: When it is not, or Arrow's own errors; see `read_as`.
     """
-    sound_table(table)
+    check_table(table)
     expected = to_table([], dim).schema
     if table.schema.names != expected.names or any(
-        not _same_type(one.type, other.type) for one, other in zip(table.schema, expected, strict=True)
+        not _same_type(field_.type, expected_field.type)
+        for field_, expected_field in zip(table.schema, expected, strict=True)
     ):
         raise ValueError(f"it has columns {str(table.schema.names)[:200]} of other types than embeddings")
     if any(column.null_count for column in table.columns):
         raise ValueError("embeddings have nulls")
     parts = table.column("part").to_numpy()
-    if len(parts) and not 0 <= parts.min() <= parts.max() <= MOST_PARTS:
-        raise ValueError(f"a part has number {parts.max() if parts.max() > MOST_PARTS else parts.min()}")
-    if unknown := {*pc.unique(table.column("modality")).to_pylist()} - {str(one) for one in Modality}:
+    if len(parts) and not 0 <= parts.min() <= parts.max() <= MAX_PARTS:
+        raise ValueError(f"a part has number {parts.max() if parts.max() > MAX_PARTS else parts.min()}")
+    if unknown := {*pc.unique(table.column("modality")).to_pylist()} - {str(field_) for field_ in Modality}:
         raise ValueError(f"there is no modality {min(unknown)!r:.60}")
     if unknown := {*pc.unique(table.column("status")).to_pylist()} - {ENCODED, QUARANTINED}:
         raise ValueError(f"there is no status {min(unknown)!r:.60}")
@@ -332,7 +333,7 @@ def sound_embeddings(table: pa.Table, dim: int) -> pa.Table:
     return table
 
 
-def sound_table(table: pa.Table) -> pa.Table:
+def check_table(table: pa.Table) -> pa.Table:
     """Check every offset and text of a table, which Arrow believes otherwise, and give it.
 
     Raises:
@@ -342,8 +343,8 @@ def sound_table(table: pa.Table) -> pa.Table:
     return table
 
 
-def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+def _same_type(left: pa.DataType, right: pa.DataType) -> bool:
     """Whether types are equal, whatever the values of a list are called."""
-    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other):
-        return bool(one.list_size == other.list_size and one.value_type == other.value_type)
-    return bool(one == other)
+    if pa.types.is_fixed_size_list(left) and pa.types.is_fixed_size_list(right):
+        return bool(left.list_size == right.list_size and left.value_type == right.value_type)
+    return bool(left == right)

@@ -7,7 +7,7 @@ import typer
 
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.text_separation import WAY_OUT, told_apart
+from indexing.bundle.text_separation import HINT, measure_text_separation
 from indexing.encoders import load_encoder
 from retrieval.cli.display.bundle import show_bundle
 from retrieval.cli.display.terminal import say, usage_checked
@@ -60,5 +60,5 @@ def build(
 
 def _cautions(bundle: Bundle) -> list[str]:
     """Say what speaks against the encoder of a new bundle: whether it tells texts apart."""
-    separation = told_apart(bundle, np.random.default_rng(0))
-    return [] if separation is None or separation.good else [f"{separation.in_words()}: {WAY_OUT}"]
+    separation = measure_text_separation(bundle, np.random.default_rng(0))
+    return [] if separation is None or separation.good else [f"{separation.in_words()}: {HINT}"]

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from indexing.encoders import KNOWN, load_encoder
-from indexing.store.encode import EncodeConfig, Progressed, encode_progress
+from indexing.store.encode import EncodeConfig, OnProgress, encode_progress
 from retrieval.cli.display.terminal import say, show_json, show_table
 from retrieval.cli.options.command import Command, with_groups
 from retrieval.cli.options.encoding import DEFAULT_ENCODER
@@ -46,7 +46,7 @@ def rank(
     names = options.encoder or [DEFAULT_ENCODER]
 
     @contextmanager
-    def encoding(name: str, contents: int) -> Iterator[Progressed]:
+    def encoding(name: str, contents: int) -> Iterator[OnProgress]:
         with encode_progress(contents, shown=True, label=f"encoding by {name}") as advance:
             yield advance
 

@@ -135,7 +135,7 @@ def _show_problems(bundle: Path, problems: list[Problem]) -> None:
         say(f"{bundle}: every byte is as it was written")
     for problem in problems:
         where = "in force" if problem.serving else "kept"
-        show_pairs(problem.path, {where: problem.what, "way out": problem.way_out})
+        show_pairs(problem.path, {where: problem.message, "way out": problem.hint})
 
 
 def _cell(value: object) -> Cell:

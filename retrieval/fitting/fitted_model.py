@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import INDEX, PROMISE, part_of
-from indexing.bundle.index_files import held_out_queries, indexed
-from indexing.bundle.publish import FITTING, prepare, take_over, work_folder
+from indexing.bundle.index_files import held_out_queries, index_items
+from indexing.bundle.publish import FITTING, make_current_when_unlocked, prepare, work_folder
 from indexing.catalogue.item_ids import ItemIds
 from indexing.filesystem import fsops
 from indexing.index.config import parse_bytes
@@ -109,7 +109,7 @@ class FittedModel(NamedTuple):
 def publish_fitted(old: Bundle, fitted: FittedModel, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
     """Publish what was learned of a bundle as its next generation; what was learned before is left out.
 
-    It is written without the lock of the bundle; see `take_over`.
+    It is written without the lock of the bundle; see `make_current_when_unlocked`.
 
     Args:
         old: Without changes.
@@ -125,7 +125,7 @@ def publish_fitted(old: Bundle, fitted: FittedModel, pasts: Sequence[History], t
         folder = _prepared(old, fitted, pasts, told, work)
     finally:
         fsops.remove(work)
-    take_over(old.root, folder, old.state.generation, "fit")
+    make_current_when_unlocked(old.root, folder, old.state.generation, "fit")
     return Bundle.open(old.root)
 
 
@@ -146,7 +146,7 @@ def _indexed(
     if space.behaviour is not None:
         chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]
         asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
-    return indexed(frozen, space.indexed, config, work, asked)
+    return index_items(frozen, space.indexed, config, work, asked)
 
 
 def check_index_memory(bundle: Bundle, behaviour: BehaviourConfig | None) -> None:

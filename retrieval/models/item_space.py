@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.errors import InputError, ShapeError
-from indexing.store.store import AT_ONCE
+from indexing.store.store import BLOCK_ITEMS
 from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.profile_model import ProfileModel
 from retrieval.models.user_model import ALL_ALIKE, UserModel
@@ -197,6 +197,6 @@ class ItemSpace:
 def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
     """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
     total = np.zeros(vectors.shape[1], np.float64)
-    for start in range(0, len(vectors), AT_ONCE):
-        total += alive[start : start + AT_ONCE].astype(np.float32) @ vectors[start : start + AT_ONCE]
+    for start in range(0, len(vectors), BLOCK_ITEMS):
+        total += alive[start : start + BLOCK_ITEMS].astype(np.float32) @ vectors[start : start + BLOCK_ITEMS]
     return total

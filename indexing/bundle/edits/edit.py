@@ -15,14 +15,14 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import (
     Batch,
     acknowledged,
+    clear_pending,
     digest_of,
     require_bundle,
     require_newest,
-    settle,
     write_batch,
 )
 from indexing.bundle.current import write_state
-from indexing.bundle.edits.unchanged_items import check_kept, contents_of, unchanged
+from indexing.bundle.edits.unchanged_items import check_nothing_lost, contents_of, unchanged
 from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
 from indexing.bundle.updated_items import known_embeddings
 from indexing.catalogue.attribute_types import in_words
@@ -34,12 +34,12 @@ from indexing.errors import CatalogueError, InputError, UnknownItemError, exampl
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.runtime.arguments import check_flag, check_names, check_path
-from indexing.store.collect import collected, fuse
+from indexing.store.collect import collect_vectors, fuse
 from indexing.store.encode import EncodeConfig, check_encoding, embed
 from indexing.store.store import Embedding, EmbeddingStore, parquet_bytes, to_table
 
-WAIT = 10.0
-COMPACT_BEYOND = 0.1
+LOCK_TIMEOUT = 10.0
+MAX_CHANGED_FRACTION = 0.1
 NOTHING = "nothing of it gives a vector in the modalities of this bundle"
 
 
@@ -107,14 +107,14 @@ def add(
     check_catalogue(catalogue)
     check_encoder(encoder)
     check_encoding(encode, progress)
-    with changing(bundle) as present:
+    with locked_bundle(bundle) as present:
         if known := present.items.known(catalogue.attributes.column("item_id").to_pylist()):
             raise InputError(
                 f"{len(known)} items are in {present.root} already: {examples(known)}",
                 python="use upsert to replace them",
                 cli="replace them with --upsert",
             )
-        return _put(present, catalogue, encoder, encode, progress)
+        return _put_items(present, catalogue, encoder, encode, progress)
 
 
 def upsert(
@@ -135,8 +135,8 @@ def upsert(
     check_catalogue(catalogue)
     check_encoder(encoder)
     check_encoding(encode, progress)
-    with changing(bundle) as present:
-        return _put(present, catalogue, encoder, encode, progress)
+    with locked_bundle(bundle) as present:
+        return _put_items(present, catalogue, encoder, encode, progress)
 
 
 def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: bool = False) -> EditReport:
@@ -152,104 +152,106 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
         InputError: When nothing would be left.
     """
     check_flag(missing_ok, "missing_ok")
-    wanted = list(dict.fromkeys(check_names(item_ids, "item_ids", ordered=False)))
-    with changing(bundle) as present:
-        known = present.items.known(wanted)
-        if len(known) < len(wanted) and not missing_ok:
-            unknown = [item_id for item_id in wanted if item_id not in present.items]
+    requested = list(dict.fromkeys(check_names(item_ids, "item_ids", ordered=False)))
+    with locked_bundle(bundle) as present:
+        known = present.items.known(requested)
+        if len(known) < len(requested) and not missing_ok:
+            unknown = [item_id for item_id in requested if item_id not in present.items]
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in {present.root}: {examples(unknown)}"
+                f"{len(unknown)} of {len(requested)} item ids are not in {present.root}: {examples(unknown)}"
                 f"{present.items.alike(unknown[0])}",
                 python="check their spelling, or pass over them with missing_ok=True",
                 cli="check their spelling, or pass over them with --missing-ok",
             )
         if len(known) == int(present.alive.sum()):
             raise InputError(f"this would leave {present.root} without any item; remove the folder instead")
-        nothing = to_table([], present.manifest.encoder.dim)
-        batch = Batch(0, "", tuple(known), nothing, present.attributes.schema.empty_table())
-        return commit(present, batch, EditReport(removed=len(known)))
+        no_embeddings = to_table([], present.manifest.encoder.dim)
+        batch = Batch(0, "", tuple(known), no_embeddings, present.attributes.schema.empty_table())
+        return commit_batch(present, batch, EditReport(removed=len(known)))
 
 
 @contextmanager
-def changing(bundle: Bundle | Path | str) -> Iterator[Bundle]:
+def locked_bundle(bundle: Bundle | Path | str) -> Iterator[Bundle]:
     """Hold the lock of a bundle, and give what is in force."""
     root = bundle.root if isinstance(bundle, Bundle) else check_path(bundle, "the folder of the bundle")
     require_bundle(root)
-    with writing(root, wait=WAIT):
+    with writing(root, wait=LOCK_TIMEOUT):
         require_newest(root)
         yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, BRIDGE, GOLDEN))
 
 
-def _put(
+def _put_items(
     bundle: Bundle, catalogue: Catalogue, encoder: Encoder, encode: EncodeConfig | None, progress: bool
 ) -> EditReport:
     if isinstance(encoder, VectorsEncoder):
         separate = bundle.manifest.encoder.separate
         encoder = encoder.fitted(catalogue, bundle.read(BRIDGE) if separate else None)
     bundle.check_encoder(encoder)
-    attributes = _conformed(catalogue, bundle.attributes.schema)
-    everything = ItemIds(attributes.column("item_id").to_pylist())
-    tables = list(known_embeddings(bundle, everything))
-    before = contents_of(bundle, tables)
-    check_kept(bundle, catalogue, attributes, before)
+    attributes = _cast_attributes(catalogue, bundle.attributes.schema)
+    new_ids = ItemIds(attributes.column("item_id").to_pylist())
+    tables = list(known_embeddings(bundle, new_ids))
+    old_contents = contents_of(bundle, tables)
+    check_nothing_lost(bundle, catalogue, attributes, old_contents)
     # Apart from the work of a build, which starts from all that the bundle has.
     work = bundle.root / f"work-edit-{encoder.info.fingerprint[:16]}"
     store = EmbeddingStore(work, encoder.info.dim)
     if not encoder.info.precomputed:
-        for known in tables:
-            store.append_table(known)
+        for known_table in tables:
+            store.append_table(known_table)
     encoded = embed(catalogue, encoder, store, encode, shown=progress).encoded
     # A direction by the modalities that the bundle has, or the item could not be found.
-    usable = np.asarray(fuse(collected(store, everything, bundle.manifest.encoder.modalities)).any(axis=1))
-    records = list(store.records(everything))
-    same = unchanged(bundle, attributes, before, records)
-    failed = _failed(everything, usable, records)
-    usable[everything.rows(same)] = False
-    put = dict.fromkeys(everything[row] for row in np.flatnonzero(usable))
-    embeddings = to_table([record for record in records if record.item_id in put], encoder.info.dim)
-    batch = Batch(0, encoder.info.fingerprint, (), embeddings, attributes.filter(pa.array(usable)))
-    replaced = len(bundle.items.known(put))
+    has_vector = np.asarray(fuse(collect_vectors(store, new_ids, bundle.manifest.encoder.modalities)).any(axis=1))
+    records = list(store.records(new_ids))
+    unchanged_ids = unchanged(bundle, attributes, old_contents, records)
+    failed = _failed_items(new_ids, has_vector, records)
+    has_vector[new_ids.rows(unchanged_ids)] = False
+    added_ids = dict.fromkeys(new_ids[row] for row in np.flatnonzero(has_vector))
+    embeddings = to_table([record for record in records if record.item_id in added_ids], encoder.info.dim)
+    batch = Batch(0, encoder.info.fingerprint, (), embeddings, attributes.filter(pa.array(has_vector)))
+    replaced = len(bundle.items.known(added_ids))
     report = EditReport(
-        added=len(put) - replaced,
+        added=len(added_ids) - replaced,
         replaced=replaced,
-        unchanged=len(same),
+        unchanged=len(unchanged_ids),
         encoded=encoded,
         rejected=dict(catalogue.report.rejected),
         failed=failed,
-        partly={one.item_id: one.reason for one in records if one.vector is None and one.item_id in put},
+        partly={
+            record.item_id: record.reason for record in records if record.vector is None and record.item_id in added_ids
+        },
     )
-    report = commit(bundle, batch, report)
+    report = commit_batch(bundle, batch, report)
     fsops.remove(work)
     return report
 
 
-def _failed(everything: ItemIds, usable: Mask, records: Sequence[Embedding]) -> dict[str, str]:
+def _failed_items(item_ids: ItemIds, has_vector: Mask, records: Sequence[Embedding]) -> dict[str, str]:
     """Give the items that nothing would find, with the reason."""
     reasons = {record.item_id: record.reason for record in records if record.vector is None}
-    return {everything[row]: reasons.get(everything[row], NOTHING) for row in np.flatnonzero(~usable)}
+    return {item_ids[row]: reasons.get(item_ids[row], NOTHING) for row in np.flatnonzero(~has_vector)}
 
 
-def _conformed(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
+def _cast_attributes(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
     """Give the attributes of new items in the types that the bundle has, new columns in those that a file keeps."""
     table = pq.read_table(pa.BufferReader(parquet_bytes(catalogue.attributes)))
-    for place, field_ in enumerate(table.schema):
-        if field_.name not in schema.names or (wanted := schema.field(field_.name).type) == field_.type:
+    for position, field_ in enumerate(table.schema):
+        if field_.name not in schema.names or (target_type := schema.field(field_.name).type) == field_.type:
             continue
-        if table.column(place).null_count == len(table):  # a column without values is of any type
-            table = table.set_column(place, field_.name, pa.nulls(len(table), wanted))
+        if table.column(position).null_count == len(table):  # a column without values is of any type
+            table = table.set_column(position, field_.name, pa.nulls(len(table), target_type))
             continue
         try:
-            table = table.set_column(place, field_.name, table.column(place).cast(wanted))
+            table = table.set_column(position, field_.name, table.column(position).cast(target_type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise CatalogueError(
                 f"column {field_.name!r} of {catalogue.source} is {in_words(field_.type)}, in the bundle "
-                f"{in_words(wanted)}: {error}; "
+                f"{in_words(target_type)}: {error}; "
                 "give values of that type, or name the column differently"
             ) from error
     return table
 
 
-def commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
+def commit_batch(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     """Make a batch durable and then in force, if it changes anything."""
     root, state = bundle.root, bundle.state
     if not batch.removed and not len(batch.attributes) and batch.updated is None:
@@ -258,13 +260,13 @@ def commit(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
     names = acknowledged(root, state, state.contains)
     name = write_batch(root, batch)
     write_state(root, replace(state, last=batch.number, digest=digest_of([*names, name])))
-    settle(root, batch.number)
+    clear_pending(root, batch.number)
     return _with_pending(replace(report, batch=batch.number), bundle, (*bundle.batches, batch))
 
 
 def _with_pending(report: EditReport, bundle: Bundle, batches: Sequence[Batch]) -> EditReport:
-    moved = sum(len(batch.removed) + len(batch.attributes) for batch in batches)
-    updated = sum(len(batch.updated) for batch in batches if batch.updated is not None)
+    num_changed = sum(len(batch.removed) + len(batch.attributes) for batch in batches)
+    num_updated = sum(len(batch.updated) for batch in batches if batch.updated is not None)
     items = bundle.manifest.items
-    due = moved > COMPACT_BEYOND * items or updated > items  # an update slows nothing but the opening
-    return replace(report, pending=moved + updated, compaction_due=due)
+    is_due = num_changed > MAX_CHANGED_FRACTION * items or num_updated > items  # updates slow only opening
+    return replace(report, pending=num_changed + num_updated, compaction_due=is_due)

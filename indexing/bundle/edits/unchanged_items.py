@@ -24,19 +24,19 @@ def contents_of(bundle: Bundle, tables: Iterable[pa.Table]) -> Contents:
         bundle: Which it is.
         tables: As `indexing.bundle.updated_items.known_embeddings` gives them, the latest last.
     """
-    anew = {item_id for batch in bundle.batches for item_id in batch.item_ids}  # the last batch has the whole item
-    found: Contents = {}
+    replaced = {item_id for batch in bundle.batches for item_id in batch.item_ids}  # the last batch has the whole item
+    contents: Contents = {}
     for table in tables:
         columns = ("item_id", "modality", "part", "content_hash", "reason")
-        here: Contents = {}
+        table_contents: Contents = {}
         for item_id, modality, part, digest, reason in zip(*(table[c].to_pylist() for c in columns), strict=True):
-            here.setdefault(item_id, {})[modality, part] = (digest, reason)
-        for item_id, own in here.items():
-            found[item_id] = own if item_id in anew else found.get(item_id, {}) | own
-    return found
+            table_contents.setdefault(item_id, {})[modality, part] = (digest, reason)
+        for item_id, item_contents in table_contents.items():
+            contents[item_id] = item_contents if item_id in replaced else contents.get(item_id, {}) | item_contents
+    return contents
 
 
-def check_kept(bundle: Bundle, catalogue: Catalogue, attributes: pa.Table, contents: Contents) -> None:
+def check_nothing_lost(bundle: Bundle, catalogue: Catalogue, attributes: pa.Table, contents: Contents) -> None:
     """Check that items which are put in again lose nothing because their source lacks a column.
 
     Args:
@@ -51,47 +51,60 @@ def check_kept(bundle: Bundle, catalogue: Catalogue, attributes: pa.Table, conte
     known = bundle.items.known(attributes.column("item_id").to_pylist())
     if not known:
         return
-    had = bundle.attributes.take(pa.array(bundle.items.rows(known)))
-    given = {*attributes.column_names, *catalogue.reader.schema.names}  # a column without any value is given, too
-    lost = {name: len(known) - had.column(name).null_count for name in had.column_names if name not in given}
-    for kind in (Modality.IMAGE, Modality.AUDIO):
-        column = _column_of(bundle, kind)
-        if not (_gives(catalogue, kind) or given.intersection(column)):
-            lost[" and ".join(column)] = sum(any(name == kind for name, _ in one) for one in contents.values())
-    if emptied := {name: count for name, count in lost.items() if count}:
-        told = ", ".join(f"{name} of {count}" for name, count in emptied.items())
+    old_attributes = bundle.attributes.take(pa.array(bundle.items.rows(known)))
+    given_columns = {
+        *attributes.column_names,
+        *catalogue.reader.schema.names,
+    }  # a column without any value is given, too
+    lost_values = {
+        name: len(known) - old_attributes.column(name).null_count
+        for name in old_attributes.column_names
+        if name not in given_columns
+    }
+    for modality in (Modality.IMAGE, Modality.AUDIO):
+        column = _source_columns(bundle, modality)
+        if not (_has_column(catalogue, modality) or given_columns.intersection(column)):
+            lost_values[" and ".join(column)] = sum(
+                any(name == modality for name, _ in item_contents) for item_contents in contents.values()
+            )
+    if emptied := {name: count for name, count in lost_values.items() if count}:
+        counts = ", ".join(f"{name} of {count}" for name, count in emptied.items())
         raise InputError(
             f"{catalogue.source} lacks columns that {len(known)} items of {bundle.root}, e.g. {examples(known[:1])}, "
-            f"have values in: {told}; nothing was changed: give these columns too, without values where none stays",
+            f"have values in: {counts}; nothing was changed: give these columns too, without values where none stays",
             python="or change attributes alone with update",
             cli="or change attributes alone with `commonspace update`",
         )
 
 
-def _gives(catalogue: Catalogue, kind: Modality) -> bool:
+def _has_column(catalogue: Catalogue, modality: Modality) -> bool:
     columns = catalogue.columns
-    if kind is Modality.IMAGE:
+    if modality is Modality.IMAGE:
         return bool(columns.images or columns.video or columns.vectors)
     return bool(columns.audio or columns.video or columns.vectors)
 
 
-def _column_of(bundle: Bundle, kind: Modality) -> tuple[str, ...]:
+def _source_columns(bundle: Bundle, modality: Modality) -> tuple[str, ...]:
     """Name the columns that contents were read from."""
-    built = bundle.manifest.columns
-    return several(built.get(str(kind))) or several(built.get("video")) or (str(kind),)
+    columns = bundle.manifest.columns
+    return several(columns.get(str(modality))) or several(columns.get("video")) or (str(modality),)
 
 
 def unchanged(bundle: Bundle, attributes: pa.Table, before: Contents, records: Iterable[Embedding]) -> list[str]:
     """Give the items that the bundle has just so: the same attributes, made of the same contents."""
     after: Contents = {}
-    for one in records:
-        after.setdefault(one.item_id, {})[str(one.modality), one.part] = (one.content_hash, one.reason)
-    same = [item_id for item_id in bundle.items.known(before) if before[item_id] == after.get(item_id)]
-    places = {item_id: row for row, item_id in enumerate(attributes.column("item_id").to_pylist())}
-    new = python_rows(attributes.take(pa.array([places[item_id] for item_id in same], pa.int64())))
-    old = python_rows(bundle.attributes.take(pa.array(bundle.items.rows(same), pa.int64())))
-    return [item_id for item_id, then, now in zip(same, old, new, strict=True) if _present(then) == _present(now)]
+    for record in records:
+        after.setdefault(record.item_id, {})[str(record.modality), record.part] = (record.content_hash, record.reason)
+    candidates = [item_id for item_id in bundle.items.known(before) if before[item_id] == after.get(item_id)]
+    new_rows = {item_id: row for row, item_id in enumerate(attributes.column("item_id").to_pylist())}
+    new = python_rows(attributes.take(pa.array([new_rows[item_id] for item_id in candidates], pa.int64())))
+    old = python_rows(bundle.attributes.take(pa.array(bundle.items.rows(candidates), pa.int64())))
+    return [
+        item_id
+        for item_id, old_row, new_row in zip(candidates, old, new, strict=True)
+        if _values(old_row) == _values(new_row)
+    ]
 
 
-def _present(row: Mapping[str, object]) -> dict[str, object]:
+def _values(row: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if value is not None}

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import Batch
-from indexing.bundle.edits.edit import EditReport, changing, commit
+from indexing.bundle.edits.edit import EditReport, commit_batch, locked_bundle
 from indexing.catalogue.arrow_values import python_value, python_values
 from indexing.catalogue.attribute_types import in_words
 from indexing.catalogue.cleaning import clean_item_id
@@ -21,7 +21,7 @@ from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.catalogue.readers.parquet import ParquetReader
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.runtime.arguments import check_kind
-from indexing.store.store import AT_ONCE, to_table
+from indexing.store.store import BLOCK_ITEMS, to_table
 
 Updates: TypeAlias = pa.Table | Path | str | Sequence[Mapping[str, Any]]
 """A table, the path of a .csv, .jsonl or .parquet file, or a list of objects: an item_id and new values each."""
@@ -45,18 +45,20 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
     """
     if item_id is not None:
         check_kind(item_id, str, "item_id", "give the name of a column, or None")
-    with changing(bundle) as present:
+    with locked_bundle(bundle) as present:
         schema = present.attributes.schema
         texts = tuple(column.name for column in schema if pa.types.is_string(column.type))
-        table = _identified(_read(updates, NamedColumns(item_id, texts)), item_id)
-        table = table.set_column(0, "item_id", pa.array([_known(each, present) for each in table[0].to_pylist()]))
+        table = _with_item_ids(_read(updates, NamedColumns(item_id, texts)), item_id)
+        table = table.set_column(
+            0, "item_id", pa.array([_bundle_spelling(raw_id, present) for raw_id in table[0].to_pylist()])
+        )
         _check_items(table.column("item_id").to_pylist(), present)
         _check_columns(table, present)
-        changed = _typed(table, schema)
-        left = sum(changed.column(name).null_count for name in changed.column_names)
-        nothing = to_table([], present.manifest.encoder.dim)
-        batch = Batch(0, "", (), nothing, schema.empty_table(), changed)
-        return commit(present, batch, EditReport(updated=len(changed), left=left))
+        changed = _cast_columns(table, schema)
+        num_missing = sum(changed.column(name).null_count for name in changed.column_names)
+        no_embeddings = to_table([], present.manifest.encoder.dim)
+        batch = Batch(0, "", (), no_embeddings, schema.empty_table(), changed)
+        return commit_batch(present, batch, EditReport(updated=len(changed), left=num_missing))
 
 
 def _read(updates: Updates, columns: NamedColumns) -> pa.Table:
@@ -82,7 +84,7 @@ def _read(updates: Updates, columns: NamedColumns) -> pa.Table:
     if reader.malformed:
         row, reason = next(iter(reader.malformed.items()))
         raise CatalogueError(f"row {row} of {path} cannot be read: {reason}; nothing was changed")
-    return pa.Table.from_batches(reader.batches(reader.schema.names, AT_ONCE), None)
+    return pa.Table.from_batches(reader.batches(reader.schema.names, BLOCK_ITEMS), None)
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:
@@ -92,80 +94,84 @@ def _column(name: str, values: list[Any]) -> pa.Array:
         raise InputError(f"the values of {name!r} have no common type: {error}") from error
 
 
-def _identified(table: pa.Table, named: str | None) -> pa.Table:
+def _with_item_ids(table: pa.Table, given_name: str | None) -> pa.Table:
     """Give a table whose first column is ``item_id``, cleaned as a build cleans it."""
     if not len(table):
         raise InputError("the updates have no rows: there is nothing to change")
-    name = named or id_name(table.schema)
+    name = given_name or id_name(table.schema)
     if name is None or name not in table.column_names:
-        wanted = f"column {named!r}" if named else "column named item_id, id, sku or the like"
-        raise InputError(f"the updates have no {wanted} among {table.column_names}")
-    if twice := sorted({each for each in table.column_names if table.column_names.count(each) > 1}):
-        raise InputError(f"the updates have more than one column named {twice}; rename one of them")
+        expected = f"column {given_name!r}" if given_name else "column named item_id, id, sku or the like"
+        raise InputError(f"the updates have no {expected} among {table.column_names}")
+    if duplicates := sorted(
+        {column_name for column_name in table.column_names if table.column_names.count(column_name) > 1}
+    ):
+        raise InputError(f"the updates have more than one column named {duplicates}; rename one of them")
     ids = []
     for row, raw in enumerate(python_values(table.column(name))):
-        found, problem = clean_item_id(raw, Counter())
+        clean_id, problem = clean_item_id(raw, Counter())
         if problem:
             raise InputError(f"row {row} of the updates: {problem} ({raw!r:.60}); nothing was changed")
-        ids.append(found)
-    others = [each for each in table.column_names if each != name]
-    return table.select(others).add_column(0, "item_id", pa.array(ids, pa.string()))
+        ids.append(clean_id)
+    other_columns = [column_name for column_name in table.column_names if column_name != name]
+    return table.select(other_columns).add_column(0, "item_id", pa.array(ids, pa.string()))
 
 
-def _known(item_id: str, bundle: Bundle) -> str:
+def _bundle_spelling(item_id: str, bundle: Bundle) -> str:
     """Write an id as the bundle does, with or without ``.0``, where it knows it so."""
-    other = other_spelling(item_id)
-    return other if other is not None and item_id not in bundle.items and other in bundle.items else item_id
+    spelling = other_spelling(item_id)
+    return spelling if spelling is not None and item_id not in bundle.items and spelling in bundle.items else item_id
 
 
 def _check_items(item_ids: list[str], bundle: Bundle) -> None:
-    if unknown := [each for each in item_ids if each not in bundle.items]:
+    if unknown := [item_id_ for item_id_ in item_ids if item_id_ not in bundle.items]:
         raise UnknownItemError(
             f"{len(unknown)} of {len(item_ids)} item ids are not in {bundle.root}: {examples(unknown)}; nothing was "
             "changed: leave them out, or add them"
         )
     if len(set(item_ids)) < len(item_ids):
-        twice = [each for each, count in Counter(item_ids).items() if count > 1]
-        raise InputError(f"{len(twice)} items come more than once: {examples(twice)}; give each item one row")
+        duplicates = [item_id_ for item_id_, count in Counter(item_ids).items() if count > 1]
+        raise InputError(f"{len(duplicates)} items come more than once: {examples(duplicates)}; give each item one row")
 
 
 def _check_columns(table: pa.Table, bundle: Bundle) -> None:
     """Check that there is something to change, and that each column can be."""
-    names, known = table.column_names[1:], bundle.attributes.column_names
+    names, attributes = table.column_names[1:], bundle.attributes.column_names
     if not names:
         raise InputError("the updates have no column but the item_id; give the columns to change")
-    built = bundle.manifest.columns
-    encoded = {*several(built.get("image")), built.get("audio"), built.get("video")}
-    encoded |= {*(built.get("text") or ()), *(built.get("vectors") or ())}
+    columns = bundle.manifest.columns
+    encoded = {*several(columns.get("image")), columns.get("audio"), columns.get("video")}
+    encoded |= {*(columns.get("text") or ()), *(columns.get("vectors") or ())}
     if stale := [name for name in names if name in encoded]:
         raise InputError(
             f"the vectors of {bundle.root} were made of {stale}: update changes attributes alone",
             python="use upsert, which encodes what has changed",
             cli="use `commonspace add --upsert`, which encodes what has changed",
         )
-    if unknown := [name for name in names if name not in known]:
-        close = difflib.get_close_matches(unknown[0], known) or [name for name in known if name not in encoded]
+    if unknown := [name for name in names if name not in attributes]:
+        close = difflib.get_close_matches(unknown[0], attributes) or [
+            name for name in attributes if name not in encoded
+        ]
         raise InputError(f"{bundle.root} has no attribute {unknown[0]!r}; did you mean one of {close[:12]}?")
 
 
-def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _cast_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Give the columns in the types that the bundle has."""
-    for place, column in enumerate(table.schema):
-        if (wanted := schema.field(column.name).type) != column.type:
-            table = table.set_column(place, column.name, _cast(table, column.name, wanted))
+    for position, column in enumerate(table.schema):
+        if (target_type := schema.field(column.name).type) != column.type:
+            table = table.set_column(position, column.name, _cast(table, column.name, target_type))
     return table
 
 
-def _cast(table: pa.Table, name: str, wanted: pa.DataType) -> pa.ChunkedArray:
+def _cast(table: pa.Table, name: str, target_type: pa.DataType) -> pa.ChunkedArray:
     try:
-        return table.column(name).cast(wanted)
+        return table.column(name).cast(target_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         for item_id, value in zip(table.column("item_id").to_pylist(), table.column(name), strict=True):
             try:
-                value.cast(wanted)
+                value.cast(target_type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise InputError(
                     f"{name!r} of item {item_id!r} is {python_value(value)!r:.60}, in the bundle it is "
-                    f"{in_words(wanted)}; give values of that type; nothing was changed"
+                    f"{in_words(target_type)}; give values of that type; nothing was changed"
                 ) from error
         raise

@@ -14,9 +14,9 @@ from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
 from indexing.bundle.generation import ATTRIBUTES, STORE, part_of
-from indexing.bundle.index_files import indexed
+from indexing.bundle.index_files import index_items
 from indexing.bundle.manifest import Manifest
-from indexing.bundle.publish import COMPACTING, Content, prepare, take_over, work_folder
+from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.index.tuning.recall import HeldOutQueries
@@ -59,31 +59,31 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
     require_bundle(root)
     with writing(root, name="COMPACTING", doing="compacting"):
         require_newest(root)
-        for left in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
-            fsops.remove(left)
+        for leftover in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
+            fsops.remove(leftover)
         bundle, work = Bundle.open(root), work_folder(root, COMPACTING)
         if not bundle.batches:
             return bundle
-        rewritten = (each.size for each in bundle.manifest.files if not each.name.startswith(f"{STORE}/"))
-        fsops.require_space(root, sum(rewritten))
+        sizes = (record.size for record in bundle.manifest.files if not record.name.startswith(f"{STORE}/"))
+        fsops.require_space(root, sum(sizes))
         try:
-            folder = prepare(root, *folded(bundle, learned(bundle), work), COMPACTING)
+            folder = prepare(root, *fold_changes(bundle, learned(bundle), work), COMPACTING)
         finally:
             fsops.remove(work)
-        take_over(root, folder, bundle.state.generation, "compaction")
+        make_current_when_unlocked(root, folder, bundle.state.generation, "compaction")
     return Bundle.open(root)
 
 
-def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
-    """Give manifest and files of a generation that holds what a bundle holds, changes included; see `indexed`."""
-    alive, old = bundle.alive, bundle.manifest
-    frozen = bundle.modality_vectors.take(alive)
-    vectors = learned.item_vectors(bundle)[alive]
+def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
+    """Give manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
+    live, old = bundle.alive, bundle.manifest
+    frozen = bundle.modality_vectors.take(live)
+    vectors = learned.item_vectors(bundle)[live]
     config = old.index_config()
     queries = learned.queries(bundle, vectors, config.sample)
-    index_files, index_section = indexed(frozen, vectors, config, work, queries)
+    index_files, index_section = index_items(frozen, vectors, config, work, queries)
     rewritten: dict[str, Content] = {
-        ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(alive)).combine_chunks()),
+        ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(live)).combine_chunks()),
         **index_files,
         **learned.files(bundle),
         **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
@@ -95,28 +95,28 @@ def folded(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict
     }
     counts = dict(old.counts) | {
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},
-        "changes": _changes(bundle),
+        "changes": _count_changes(bundle),
     }
-    manifest = replace(old, items=int(alive.sum()), counts=counts, index=index_section, batches=bundle.state.last)
+    manifest = replace(old, items=int(live.sum()), counts=counts, index=index_section, batches=bundle.state.last)
     return manifest, {**kept, **rewritten}
 
 
 def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
     """Give the shards of the store: those that no change touches as they are, the others without what is gone."""
-    moved = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
-    touched = pa.array(sorted(moved), pa.string())
+    changed_ids = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
+    changed = pa.array(sorted(changed_ids), pa.string())
     shards: list[tuple[str, Content]] = []
     number = -1
     for path in bundle.generation.shards:
         number = int(path.name.split("-")[0])
         ids = pq.read_table(path, columns=["item_id"]).column("item_id")
-        gone = pc.is_in(ids, value_set=touched)
-        if not pc.any(gone).as_py():
+        is_changed = pc.is_in(ids, value_set=changed)
+        if not pc.any(is_changed).as_py():
             shards.append((path.name, path))
-        elif not pc.all(gone).as_py():
-            data = parquet_bytes(pq.read_table(path).filter(pc.invert(gone)))
+        elif not pc.all(is_changed).as_py():
+            data = parquet_bytes(pq.read_table(path).filter(pc.invert(is_changed)))
             shards.append((shard_name(number, data), data))
-    added = _added(bundle)
+    added = _added_embeddings(bundle)
     for start in range(0, len(added), SHARD_ROWS):
         number += 1
         data = parquet_bytes(added.slice(start, SHARD_ROWS))
@@ -124,21 +124,21 @@ def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
     return shards
 
 
-def _added(bundle: Bundle) -> pa.Table:
+def _added_embeddings(bundle: Bundle) -> pa.Table:
     """Give what became of each content of the items put in, the last version of each."""
     start, tables = len(bundle.generation.items), []
     for batch in bundle.batches:
-        alive = bundle.alive[start : start + len(batch.item_ids)]
-        kept = pa.array([batch.item_ids[row] for row in np.flatnonzero(alive)], pa.string())
-        tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=kept)))
+        live = bundle.alive[start : start + len(batch.item_ids)]
+        live_ids = pa.array([batch.item_ids[row] for row in np.flatnonzero(live)], pa.string())
+        tables.append(batch.embeddings.filter(pc.is_in(batch.embeddings.column("item_id"), value_set=live_ids)))
         start += len(batch.item_ids)
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _changes(bundle: Bundle) -> dict[str, Any]:
+def _count_changes(bundle: Bundle) -> dict[str, Any]:
     """Count the changes folded in so far, over the life of the bundle."""
-    before = bundle.manifest.counts.get("changes", {"put": 0, "removed": 0})
+    totals = bundle.manifest.counts.get("changes", {"put": 0, "removed": 0})
     return {
-        "put": before["put"] + sum(len(batch.item_ids) for batch in bundle.batches),
-        "removed": before["removed"] + sum(len(batch.removed) for batch in bundle.batches),
+        "put": totals["put"] + sum(len(batch.item_ids) for batch in bundle.batches),
+        "removed": totals["removed"] + sum(len(batch.removed) for batch in bundle.batches),
     }

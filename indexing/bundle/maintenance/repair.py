@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from indexing.bundle.change_log import (
     LOG,
     Batch,
     acknowledged,
-    behind,
     digest_of,
     last_published,
     names_between,
     read_batch,
     require_bundle,
+    why_outdated,
 )
 from indexing.bundle.current import CURRENT, State, read_state, readable_states, write_state
 from indexing.bundle.generation import Generation, part_of
-from indexing.bundle.index_files import indexed
-from indexing.bundle.maintenance.compact import Learned, folded
+from indexing.bundle.index_files import index_items
+from indexing.bundle.maintenance.compact import Learned, fold_changes
 from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
@@ -46,7 +46,7 @@ class RepairReport:
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""
-        return asdict(self)
+        return {"done": list(self.done), "left": [problem.to_json() for problem in self.left]}
 
 
 def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_changes: bool = False) -> RepairReport:
@@ -70,29 +70,29 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
     check_flag(drop_changes, "drop_changes")
     require_bundle(root)
     with writing(root):
-        done: list[str] = []
-        steps = [partial(_put_in_force, root), partial(_index_rebuilt, root, learned)]
+        actions: list[str] = []
+        steps = [partial(_restore_current, root), partial(_rebuild_index, root, learned)]
         if drop_changes:
-            steps.insert(1, partial(_changes_dropped, root, learned))
+            steps.insert(1, partial(_drop_changes, root, learned))
         try:
             for step in steps:
                 with suppress(BundleError):  # `verify` says below what is left
-                    done += step()
+                    actions += step()
         finally:
-            if (left := work_folder(root)).exists():
-                fsops.remove(left)
-        return RepairReport(tuple(done), tuple(verify(root)))
+            if (work := work_folder(root)).exists():
+                fsops.remove(work)
+        return RepairReport(tuple(actions), tuple(verify(root)))
 
 
-def _put_in_force(root: Path) -> list[str]:
+def _restore_current(root: Path) -> list[str]:
     """Write CURRENT again if it is damaged, older than what was acknowledged, or names a generation that is gone."""
     with suppress(DamagedFileError):
-        if (state := read_state(root)) and state.generation in generations(root) and not behind(root):
+        if (state := read_state(root)) and state.generation in generations(root) and not why_outdated(root):
             return []
-    for state in _candidates(root):
+    for state in _possible_states(root):
         try:
-            manifest = Generation.open(root / state.generation, but=REBUILDABLE).manifest
-            batches = _whole(root, manifest.batches, state.last)
+            manifest = Generation.open(root / state.generation, skip=REBUILDABLE).manifest
+            batches = _intact_batches(root, manifest.batches, state.last)
             check_encoders(root, manifest, batches)
         except BundleError:
             continue
@@ -103,23 +103,25 @@ def _put_in_force(root: Path) -> list[str]:
     return []
 
 
-def _candidates(root: Path) -> list[State]:
+def _possible_states(root: Path) -> list[State]:
     """Give the states that may have been in force: of CURRENT and its copy, and one for each generation, newest first.
 
     Each with every change that there is.
     """
     last = last_number(root)
-    found = [replace(state, last=max(last, state.last)) for state in readable_states(root)]
-    made = last_published(root)
-    if made is not None and found and 0 < found[0].newest < made.sequence:  # both are older than what was in force
-        found.insert(0, found[0].succeeded_by(made.generation, 0, "", made.sequence))
-    return [*found, *(State(name, 0, last) for name in reversed(generations(root)))]
+    states = [replace(state, last=max(last, state.last)) for state in readable_states(root)]
+    published = last_published(root)
+    if (
+        published is not None and states and 0 < states[0].newest < published.sequence
+    ):  # both are older than what was in force
+        states.insert(0, states[0].succeeded_by(published.generation, 0, "", published.sequence))
+    return [*states, *(State(name, 0, last) for name in reversed(generations(root)))]
 
 
-def _whole(root: Path, after: int, last: int) -> tuple[Batch, ...]:
+def _intact_batches(root: Path, after: int, last_number: int) -> tuple[Batch, ...]:
     """Read the batches up to the first that is damaged or lost."""
     batches: list[Batch] = []
-    for number in range(after + 1, last + 1):
+    for number in range(after + 1, last_number + 1):
         try:
             (name,) = names_between(root, number - 1, number)
             batches.append(read_batch(root / LOG / name))
@@ -128,7 +130,7 @@ def _whole(root: Path, after: int, last: int) -> tuple[Batch, ...]:
     return tuple(batches)
 
 
-def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
+def _drop_changes(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
     """Fold the changes before the first damaged one into a new generation, which then needs none of the others.
 
     Their numbers are not used again: whoever followed them sees another generation, never other changes.
@@ -137,14 +139,14 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     if state is None:
         return []
     last = last_number(root)
-    batches = _whole(root, state.contains, last)
+    batches = _intact_batches(root, state.contains, last)
     with suppress(DamagedFileError):
         if len(acknowledged(root, state, state.contains)) == len(batches) and last == state.last:
             return []
     generation = Generation.open(root / state.generation)
-    kept = Bundle(root, generation, state, batches)
+    truncated = Bundle(root, generation, state, batches)
     if batches:
-        manifest, files = folded(kept, learned(kept), work_folder(root))
+        manifest, files = fold_changes(truncated, learned(truncated), work_folder(root))
     else:
         manifest = generation.manifest
         files = {record.name: generation.folder / record.name for record in manifest.files}
@@ -152,7 +154,7 @@ def _changes_dropped(root: Path, learned: Callable[[Bundle], Learned]) -> list[s
     return [f"the changes from number {state.contains + len(batches) + 1} to {last} are given up"]
 
 
-def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
+def _rebuild_index(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
     """Build the index of the generation in force again, if it is damaged and all else is whole."""
     state = read_state(root)
     if state is None:
@@ -160,18 +162,18 @@ def _index_rebuilt(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     with suppress(DamagedFileError):
         Generation.open(root / state.generation, only=REBUILDABLE)
         return []
-    generation = Generation.open(root / state.generation, but=REBUILDABLE)
-    bundle, old = Bundle(root, generation, state, ()), generation.manifest
-    known, config = learned(bundle), old.index_config()
-    vectors = known.item_vectors(bundle)
-    queries = known.queries(bundle, vectors, config.sample)
-    index_files, index_section = indexed(bundle.modality_vectors, vectors, config, work_folder(root), queries)
-    kept = [record.name for record in old.files if part_of(record.name) not in REBUILDABLE]
-    files: dict[str, Content] = {name: generation.folder / name for name in kept}
-    publish(root, replace(old, index=index_section), {**files, **index_files})
-    return [f"the index was built again from the vectors, into {_in_force(root)}"]
+    generation = Generation.open(root / state.generation, skip=REBUILDABLE)
+    bundle, manifest = Bundle(root, generation, state, ()), generation.manifest
+    learned_parts, config = learned(bundle), manifest.index_config()
+    vectors = learned_parts.item_vectors(bundle)
+    queries = learned_parts.queries(bundle, vectors, config.sample)
+    index_files, index_section = index_items(bundle.modality_vectors, vectors, config, work_folder(root), queries)
+    kept_files = [record.name for record in manifest.files if part_of(record.name) not in REBUILDABLE]
+    files: dict[str, Content] = {name: generation.folder / name for name in kept_files}
+    publish(root, replace(manifest, index=index_section), {**files, **index_files})
+    return [f"the index was built again from the vectors, into {_current_generation(root)}"]
 
 
-def _in_force(root: Path) -> str:
+def _current_generation(root: Path) -> str:
     state = read_state(root)
     return state.generation if state else ""

@@ -55,20 +55,20 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
         state = read_state(root)
         if state is None:
             raise DamagedFileError(f"{root} has generations but no {CURRENT}; {WAY_OUT}")
-        kept = generations(root)
-        name = next((name for name in reversed(state.history) if name in kept), "") if to is None else to
-        if name not in kept:
+        available = generations(root)
+        name = next((name for name in reversed(state.history) if name in available), "") if to is None else to
+        if name not in available:
             raise BundleError(
-                f"{root} keeps no generation {to!r}; it keeps {', '.join(kept)}"
+                f"{root} keeps no generation {to!r}; it keeps {', '.join(available)}"
                 if to is not None
                 else f"{root} keeps no generation that was in force before {state.generation}"
             )
         if name != state.generation:
-            write_state(root, restored(root, name, state))
+            write_state(root, rolled_back_state(root, name, state))
     return Bundle.open(root)
 
 
-def restored(root: Path, name: str, state: State) -> State:
+def rolled_back_state(root: Path, name: str, state: State) -> State:
     """Give the state after another, in which a generation is in force with every change that it lacks.
 
     Raises:
@@ -78,8 +78,8 @@ def restored(root: Path, name: str, state: State) -> State:
     generation = Generation.open(root / name)
     manifest = generation.manifest
     names = acknowledged(root, state, manifest.batches)
-    batches = tuple(read_batch(root / LOG / each) for each in names)
+    batches = tuple(read_batch(root / LOG / batch_name) for batch_name in names)
     check_encoders(root, manifest, batches)
-    after = state.succeeded_by(name, manifest.batches, digest_of(names), manifest.sequence)
-    _ = Bundle(root, generation, after, batches).attributes  # which must fit together
-    return after
+    new_state = state.succeeded_by(name, manifest.batches, digest_of(names), manifest.sequence)
+    _ = Bundle(root, generation, new_state, batches).attributes  # which must fit together
+    return new_state

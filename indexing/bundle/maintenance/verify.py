@@ -1,11 +1,11 @@
 """Look at every byte of a bundle that counts: one line for each thing that is wrong, with the way out."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.change_log import LOG, OLDER, acknowledged, behind, names_between, read_batch
+from indexing.bundle.change_log import LOG, OUTDATED_HINT, acknowledged, names_between, read_batch, why_outdated
 from indexing.bundle.current import COPY, CURRENT, State, read_state
 from indexing.bundle.generation import INDEX, PROMISE, check_file, missing_names, part_of, unlisted
 from indexing.bundle.maintenance.rollback import generations
@@ -15,11 +15,11 @@ from indexing.errors import BundleError, DamagedFileError
 from indexing.runtime.arguments import check_call, check_path
 
 REBUILDABLE = (INDEX, PROMISE)
-REBUILT = "`commonspace repair` builds the index again from the vectors"
-REWRITTEN = "`commonspace repair` puts the newest whole generation in force"
-BUILT = "`commonspace rollback` to a whole generation, or build (and fit) again"
-REMOVED = "delete it, or move it to where it belongs"
-DROPPED = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
+REBUILD_HINT = "`commonspace repair` builds the index again from the vectors"
+REWRITE_HINT = "`commonspace repair` puts the newest whole generation in force"
+ROLLBACK_HINT = "`commonspace rollback` to a whole generation, or build (and fit) again"
+REMOVE_HINT = "delete it, or move it to where it belongs"
+DROP_HINT = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class Problem:
 
     Attributes:
         path: The file, from the folder of the bundle.
-        what: What is wrong.
-        way_out: What to do.
+        message: What is wrong.
+        hint: What to do.
         serving: Whether what is in force needs the file.
     """
 
     path: str
-    what: str
-    way_out: str
+    message: str
+    hint: str
     serving: bool
 
     def to_json(self) -> dict[str, str | bool]:
         """Give the fields as plain JSON values."""
-        return asdict(self)
+        return {"path": self.path, "what": self.message, "way_out": self.hint, "serving": self.serving}
 
 
 def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> list[Problem]:
@@ -57,7 +57,7 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         BundleError: When there is no bundle at all.
     """
     root = check_path(root, "the folder of the bundle")
-    told = check_call(progress, "progress") or (lambda _: None)
+    report = check_call(progress, "progress") or (lambda _: None)
     state: State | None = None
     problems: list[Problem] = []
     try:
@@ -65,48 +65,48 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         if state is None and not generations(root):
             Bundle.open(root)  # says that there is no bundle
     except DamagedFileError as error:
-        problems.append(Problem(CURRENT, str(error), REWRITTEN, True))
+        problems.append(Problem(CURRENT, str(error), REWRITE_HINT, True))
     if state is None and not problems:
-        problems.append(Problem(CURRENT, "it is missing, though there are generations", REWRITTEN, True))
+        problems.append(Problem(CURRENT, "it is missing, though there are generations", REWRITE_HINT, True))
     try:
         read_state(root, COPY)
     except DamagedFileError as error:
         problems.append(Problem(COPY, str(error), "the next change writes it again", False))
-    if older := behind(root):
-        problems.append(Problem(CURRENT, older, OLDER, True))
+    if outdated := why_outdated(root):
+        problems.append(Problem(CURRENT, outdated, OUTDATED_HINT, True))
     serving = state.generation if state else ""
     if serving and serving not in generations(root):
-        problems.append(Problem(serving, "the generation in force is missing", REWRITTEN, True))
+        problems.append(Problem(serving, "the generation in force is missing", REWRITE_HINT, True))
     for name in sorted(generations(root), key=lambda name: (name != serving, name)):
-        problems += _of_generation(root, name, name == serving, told)
-    problems += _of_changes(root, state, told)
+        problems += _check_generation(root, name, name == serving, report)
+    problems += _check_log(root, state, report)
     return problems
 
 
-def _of_generation(root: Path, name: str, serving: bool, told: Callable[[str], None]) -> Iterator[Problem]:
+def _check_generation(root: Path, name: str, serving: bool, report: Callable[[str], None]) -> Iterator[Problem]:
     folder = root / name
-    told(f"{name}/{MANIFEST}")
+    report(f"{name}/{MANIFEST}")
     try:
         manifest = Manifest.read(folder / MANIFEST)
     except BundleError as error:
-        yield Problem(f"{name}/{MANIFEST}", str(error), BUILT, serving)
+        yield Problem(f"{name}/{MANIFEST}", str(error), ROLLBACK_HINT, serving)
         return
     if manifest.generation != name:
-        yield Problem(f"{name}/{MANIFEST}", f"it is that of {manifest.generation!r}", BUILT, serving)
-    for lacked in missing_names(manifest):
-        yield Problem(f"{name}/{MANIFEST}", f"it lists no file {lacked!r}", BUILT, serving)
+        yield Problem(f"{name}/{MANIFEST}", f"it is that of {manifest.generation!r}", ROLLBACK_HINT, serving)
+    for missing in missing_names(manifest):
+        yield Problem(f"{name}/{MANIFEST}", f"it lists no file {missing!r}", ROLLBACK_HINT, serving)
     for path in unlisted(folder, manifest):
-        yield Problem(f"{name}/{path}", "the manifest does not list it: it is not read", REMOVED, False)
+        yield Problem(f"{name}/{path}", "the manifest does not list it: it is not read", REMOVE_HINT, False)
     for record in manifest.files:
-        told(f"{name}/{record.name}")
+        report(f"{name}/{record.name}")
         try:
             check_file(folder, record)
         except DamagedFileError as error:
-            way_out = REBUILT if part_of(record.name) in REBUILDABLE else BUILT
-            yield Problem(f"{name}/{record.name}", str(error), way_out, serving)
+            hint = REBUILD_HINT if part_of(record.name) in REBUILDABLE else ROLLBACK_HINT
+            yield Problem(f"{name}/{record.name}", str(error), hint, serving)
 
 
-def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) -> Iterator[Problem]:
+def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -> Iterator[Problem]:
     """Look at the batches that any kept generation lacks; those in force must be exactly the ones acknowledged."""
     contained = {}
     for name in generations(root):
@@ -119,17 +119,17 @@ def _of_changes(root: Path, state: State | None, told: Callable[[str], None]) ->
         if state:
             acknowledged(root, state, state.contains)
     except DamagedFileError as error:
-        yield Problem(LOG, str(error), DROPPED, True)
+        yield Problem(LOG, str(error), DROP_HINT, True)
         return
     try:
         names = names_between(root, after, last)
     except DamagedFileError as error:
-        yield Problem(LOG, str(error), DROPPED, state is None)
+        yield Problem(LOG, str(error), DROP_HINT, state is None)
         return
     for name in names:
-        told(f"{LOG}/{name}")
+        report(f"{LOG}/{name}")
         try:
             read_batch(root / LOG / name)
         except DamagedFileError as error:
             serving = state is None or int(name[:12]) > state.contains
-            yield Problem(f"{LOG}/{name}", str(error), DROPPED, serving)
+            yield Problem(f"{LOG}/{name}", str(error), DROP_HINT, serving)

@@ -21,7 +21,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import writing
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
-from indexing.store.encode import EncodeConfig, Progressed, encode_catalogue, store_vectors
+from indexing.store.encode import EncodeConfig, OnProgress, encode_catalogue, store_vectors
 from indexing.store.store import EmbeddingStore
 from retrieval.evaluation.encoder_benchmark import measures
 from retrieval.evaluation.encoder_benchmark.measures import Estimate, estimate
@@ -30,7 +30,7 @@ from retrieval.evaluation.encoder_benchmark.probes import LabelColumn, find_labe
 VERSION = 1  # of what is measured: results of another are measured anew
 DIRECTIONS = ("text to image", "image to text")
 K = 10
-Begun: TypeAlias = Callable[[str, int], AbstractContextManager[Progressed | None]]
+Begun: TypeAlias = Callable[[str, int], AbstractContextManager[OnProgress | None]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Trial:
         told = json.dumps([VERSION, self.held.digest, label, self.config.seed])
         return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
-    def _measured(self, name: str, encoder: Encoder, progress: Progressed | None) -> EncoderResult:
+    def _measured(self, name: str, encoder: Encoder, progress: OnProgress | None) -> EncoderResult:
         started, info, seed = perf_counter(), encoder.info, self.config.seed
         store = EmbeddingStore(self.folder / f"work-{info.fingerprint[:16]}", info.dim)
         frozen, speeds = self._encoded(encoder, store, progress)
@@ -172,7 +172,7 @@ class Trial:
         )
 
     def _encoded(
-        self, encoder: Encoder, store: EmbeddingStore, progress: Progressed | None
+        self, encoder: Encoder, store: EmbeddingStore, progress: OnProgress | None
     ) -> tuple[ModalityVectors, dict[str, float | None]]:
         """Encode texts, then pictures, so that each has a time of its own; what is in the store already is kept."""
         named = self.catalogue.columns

@@ -69,7 +69,7 @@ def test_a_shard_that_the_manifest_does_not_list_is_not_read(root: Path, other: 
     shutil.copy(shard, stray)
     (problem,) = verify(root)
     assert (problem.path, problem.serving) == (str(stray.relative_to(root)), False)
-    assert "does not list it" in problem.what
+    assert "does not list it" in problem.message
     assert neighbours(root) == before
     np.testing.assert_array_equal(Bundle.open(root).modality_vectors.vectors[Modality.TEXT], vectors)
     compact(root)
@@ -128,7 +128,7 @@ def test_a_bad_sector_is_named_and_verify_goes_on(root: Path, name: str, monkeyp
         return whole(path)
 
     monkeypatch.setattr(fsops, "sha256", reading)
-    found = {problem.path: problem.what for problem in verify(root)}
+    found = {problem.path: problem.message for problem in verify(root)}
     assert found.keys() == {str(path.relative_to(root)) for path in (bad, other)}
     assert "Input/output error" in found[str(bad.relative_to(root))]
     with pytest.raises(DamagedFileError, match=f"{name} cannot be read .Input/output error"):

@@ -59,7 +59,7 @@ def test_every_flipped_bit_of_every_file_is_found(root: Path) -> None:
         path.write_bytes(damaged)
         problems = verify(root)
         assert any(str(path.relative_to(root)) == problem.path for problem in problems), (path, bit, problems)
-        assert all(problem.way_out for problem in problems)
+        assert all(problem.hint for problem in problems)
         seen.add(path)
         path.write_bytes(whole)
     assert len(seen) == len(files)
@@ -95,7 +95,7 @@ def test_what_cannot_be_repaired_is_named_with_a_way_out(root: Path) -> None:
     report = repair(root)
     assert report.done == ()
     assert [problem.path for problem in report.left] == [f"{bundle.manifest.generation}/attributes.parquet"]
-    assert "rollback" in report.left[0].way_out
+    assert "rollback" in report.left[0].hint
 
 
 def test_changes_are_given_up_only_when_asked_to(root: Path) -> None:

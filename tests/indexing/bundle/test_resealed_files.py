@@ -16,7 +16,7 @@ from indexing.filesystem.checked_files import HASH_BYTES, finite_tensors
 from indexing.index.search import check_scores
 from indexing.index.tuning.build import load_index
 from indexing.media.files import Modality
-from indexing.store.ledger import _plain
+from indexing.store.ledger import _hash_bytes
 from indexing.store.store import Embedding, EmbeddingStore, parquet_bytes, shard_name, to_table
 from retrieval.ranking.heads import NeuralHead
 
@@ -117,9 +117,9 @@ def test_a_shard_with_unusable_values_is_refused(tmp_path: Path, data: bytes, re
 
 
 def test_a_hash_of_other_letters_is_no_hash() -> None:
-    assert _plain("0g" * HASH_BYTES) is None
-    assert _plain("  " * HASH_BYTES) is None
-    assert _plain("0f" * HASH_BYTES) == bytes([15] * HASH_BYTES)
+    assert _hash_bytes("0g" * HASH_BYTES) is None
+    assert _hash_bytes("  " * HASH_BYTES) is None
+    assert _hash_bytes("0f" * HASH_BYTES) == bytes([15] * HASH_BYTES)
 
 
 def test_tensors_must_be_finite() -> None:

@@ -16,7 +16,7 @@ from indexing.bundle.generation import INDEX, part_of
 from indexing.bundle.index_files import held_out_queries
 from indexing.bundle.maintenance.repair import RepairReport
 from indexing.bundle.maintenance.rollback import generations, rollback
-from indexing.bundle.maintenance.verify import REBUILT, verify
+from indexing.bundle.maintenance.verify import REBUILD_HINT, verify
 from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import DamagedFileError, InputError
@@ -156,7 +156,7 @@ def test_damage_to_any_of_its_files_is_found_and_mended(root: Path, name: str, m
     if not missing:
         path.write_bytes(damaged)
     (problem,) = verify(root)
-    assert (problem.path, problem.way_out, problem.serving) == (f"{path.parent.name}/{name}", REBUILT, True)
+    assert (problem.path, problem.hint, problem.serving) == (f"{path.parent.name}/{name}", REBUILD_HINT, True)
     with pytest.raises(DamagedFileError, match=name):
         Retriever.load(root)
     report: RepairReport = repair(root)

@@ -10,7 +10,7 @@ import pytest
 from indexing.arrays import Vectors
 from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
-from indexing.bundle.text_separation import UNKNOWN, told_apart
+from indexing.bundle.text_separation import UNKNOWN, measure_text_separation
 from indexing.catalogue.catalogue import Catalogue
 from indexing.diagnostics.health import examine
 from indexing.encoders import load_encoder
@@ -95,18 +95,18 @@ def test_texts_in_another_language_than_pocket_knows_are_noticed(
 
 def test_any_encoder_is_measured(tmp_path: Path) -> None:
     titles = ["rug", "radio", "ring", "mug", "map", "moon"]
-    told = told_apart(
+    told = measure_text_separation(
         build_bundle(Catalogue.open(csv(tmp_path, titles)), Deaf(), tmp_path / "b"), np.random.default_rng(0)
     )
     assert told is not None
-    assert (told.good, told.texts, told.alike, told.pair, told.unknown) == (False, 6, 6, ("rug", "radio"), None)
+    assert (told.good, told.texts, told.similar, told.pair, told.unknown) == (False, 6, 6, ("rug", "radio"), None)
 
 
 def test_the_same_letters_are_no_different_text(tmp_path: Path) -> None:
     bundle = build_bundle(Catalogue.open(csv(tmp_path, ALIKE)), Deaf(), tmp_path / "b")
-    told = told_apart(bundle, np.random.default_rng(0))
+    told = measure_text_separation(bundle, np.random.default_rng(0))
     assert told is not None
-    assert (told.good, told.alike, told.pair) == (True, 0, ())
+    assert (told.good, told.similar, told.pair) == (True, 0, ())
 
 
 def test_many_unknown_tokens_are_enough(tmp_path: Path) -> None:

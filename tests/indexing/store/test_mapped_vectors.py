@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import EncoderInfo
 from indexing.media.files import Modality
-from indexing.store.collect import fuse, mapped
+from indexing.store.collect import fuse, map_vectors
 from indexing.store.encode import EncodeConfig
 from indexing.store.store import Embedding, EmbeddingStore
 from tests.toy import ToyEncoder, toy_file
@@ -26,11 +26,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize("rows", [1, 3, 20, 50])
 def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.store.collect.ROWS", rows)
+    monkeypatch.setattr("indexing.store.collect.BLOCK_ROWS", rows)
     store, encoder = bundle.generation.store(), bundle.manifest.encoder
     (tmp_path / "fused.f32").write_bytes(b"left by a build that was killed")
     for _ in range(2):
-        found, frozen, fused = mapped(store, bundle.items, encoder, tmp_path)
+        found, frozen, fused = map_vectors(store, bundle.items, encoder, tmp_path)
         assert isinstance(fused, np.memmap)
         assert found.tolist() == list(range(20))
         np.testing.assert_allclose(fused, fuse(bundle.modality_vectors), atol=1e-6)
@@ -41,15 +41,15 @@ def test_blocks_are_the_whole(bundle: Bundle, rows: int, tmp_path: Path, monkeyp
 
 
 def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexing.store.collect.ROWS", 2)
+    monkeypatch.setattr("indexing.store.collect.BLOCK_ROWS", 2)
     store = EmbeddingStore(tmp_path / "store", 2)
     sides = np.eye(2, dtype=np.float16)
     info = EncoderInfo("made up", 2, (Modality.TEXT, Modality.IMAGE), "", weights=(0.5, 0.5))
     store.append([Embedding("a", Modality.TEXT, "1", sides[0]), Embedding("a", Modality.IMAGE, "2", -sides[0])])
-    nothing = mapped(store, ItemIds(["a", "none"]), info, tmp_path)
+    nothing = map_vectors(store, ItemIds(["a", "none"]), info, tmp_path)
     assert (nothing[0].tolist(), nothing[2].shape, nothing[1].vectors[Modality.TEXT].shape) == ([], (0, 2), (0, 2))
     store.append([Embedding("b", Modality.IMAGE, "3", sides[1]), Embedding("c", Modality.TEXT, "4", sides[0])])
-    rows, frozen, fused = mapped(store, ItemIds(["a", "none", "b", "c"]), info, tmp_path)
+    rows, frozen, fused = map_vectors(store, ItemIds(["a", "none", "b", "c"]), info, tmp_path)
     assert rows.tolist() == [2, 3]
     assert frozen.weights == {Modality.TEXT: 0.5, Modality.IMAGE: 0.5}
     assert fused.tolist() == [[0, 1], [1, 0]]
@@ -60,8 +60,8 @@ def test_items_without_a_direction_are_left_out(tmp_path: Path, monkeypatch: pyt
 def test_a_bundle_that_is_built_in_small_pieces_is_the_same(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexing.store.store.AT_ONCE", 3)
-    monkeypatch.setattr("indexing.store.collect.ROWS", 7)
+    monkeypatch.setattr("indexing.store.store.BLOCK_ITEMS", 3)
+    monkeypatch.setattr("indexing.store.collect.BLOCK_ROWS", 7)
     monkeypatch.setattr("indexing.store.collect.SHARD_ROWS", 6)
     source = Catalogue.from_parquet(toy_file(tmp_path))
     pieces = build_bundle(source, ToyEncoder(), tmp_path / "bundle", encode=EncodeConfig(workers=0))
