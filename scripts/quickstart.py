@@ -38,7 +38,7 @@ def main() -> None:
     started = perf_counter()
     drawings = read_drawings()
     build(folder / "bundle")
-    frozen = Retriever.load(folder / "bundle")
+    frozen = Retriever.open(folder / "bundle")
     sections = [*searches(frozen, drawings), *recommendations(folder / "bundle", frozen, drawings)]
     path = folder / "index.html"
     path.write_text(page(sections, list(drawings.values())), "utf-8")
@@ -68,7 +68,7 @@ def recommendations(folder: Path, frozen: Retriever, drawings: Mapping[str, Draw
     if not report.published:
         raise SystemExit(f"nothing was published: {report.refused}")
     console.print(f"\nLearned from {len(past)} simulated interactions; published: {', '.join(report.published)}")
-    learned = Retriever.load(folder)
+    learned = Retriever.open(folder)
     known = users_of(past, learned.items)
     histories, wanted = known.histories, relevant_items(future, known.histories, known.least)
     users = list(histories)

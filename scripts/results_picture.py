@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, help="bundle of the sample, after fit")
     parser.add_argument("--out", type=Path, required=True, help="PNG file")
     given = parser.parse_args()
-    retriever, drawings = Retriever.load(given.bundle), read_drawings()
+    retriever, drawings = Retriever.open(given.bundle), read_drawings()
     lines: list[tuple[str, Sequence[str], Candidates]] = [
         *((f"text: “{text}”", (), retriever.search_texts([text], SHOWN)) for text in TEXTS),
         ("items like", (ITEM,), retriever.similar_items([ITEM], SHOWN)),

@@ -55,7 +55,7 @@ class Catalogue:
     Args:
         reader: Where the rows come from.
         columns: Which columns matter; found by their usual names when None.
-        images: Folder that picture paths start from; without one, paths are not followed.
+        image_dir: Folder that picture paths start from; without one, paths are not followed.
 
     Attributes:
         source: Name of the source, for messages.
@@ -65,7 +65,7 @@ class Catalogue:
     2
     """
 
-    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, images: Path | None) -> None:
+    def __init__(self, reader: Reader, columns: Columns | NamedColumns | None, image_dir: Path | None) -> None:
         check_columns(columns)
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
@@ -75,29 +75,29 @@ class Catalogue:
             reader.notes.read_as.append(
                 f"{self.columns.item_id} taken for the item_id, as there is no other column of ids"
             )
-        self.reader, self.images = with_whole_ids(reader, self.columns.item_id), images
+        self.reader, self.image_dir = with_whole_ids(reader, self.columns.item_id), image_dir
 
     @classmethod
     def from_parquet(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
     ) -> "Catalogue":
-        """Read a Parquet file, or a folder of them; picture paths start from ``images``, or from the file's folder."""
-        return cls(ParquetReader(path), columns, _images(images, path))
+        """Read a Parquet file, or a folder of them; image paths start from ``image_dir``, or the file's folder."""
+        return cls(ParquetReader(path), columns, _image_dir(image_dir, path))
 
     @classmethod
     def from_csv(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
     ) -> "Catalogue":
         """Read a CSV file with a header."""
         check_columns(columns)
-        return cls(read_csv(path, columns), columns, _images(images, path))
+        return cls(read_csv(path, columns), columns, _image_dir(image_dir, path))
 
     @classmethod
     def from_jsonl(
-        cls, path: Source, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, path: Source, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
     ) -> "Catalogue":
         """Read a file with one JSON object a line."""
-        return cls(read_jsonl(path, columns), columns, _images(images, path))
+        return cls(read_jsonl(path, columns), columns, _image_dir(image_dir, path))
 
     @classmethod
     def from_image_folder(cls, folder: Path | str, *, columns: Columns | NamedColumns | None = None) -> "Catalogue":
@@ -107,11 +107,11 @@ class Catalogue:
 
     @classmethod
     def from_webdataset(
-        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, images: Path | str | None = None
+        cls, source: Path | str, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
     ) -> "Catalogue":
         """Read tar files of the webdataset layout: one, a folder of them, or a pattern as in ``x-{000..010}.tar``."""
         check_columns(columns)
-        return cls(WebDatasetReader(check_path(source, "source")), columns, _folder(images))
+        return cls(WebDatasetReader(check_path(source, "source")), columns, _folder(image_dir))
 
     @classmethod
     def from_dataset(
@@ -119,11 +119,11 @@ class Catalogue:
         dataset: object,
         *,
         columns: Columns | NamedColumns | None = None,
-        images: Path | str | None = None,
+        image_dir: Path | str | None = None,
     ) -> "Catalogue":
         """Read one split of Hugging Face `datasets`, map-style or streamed; pictures are not decoded by it."""
         check_columns(columns)
-        return cls(DatasetReader(dataset, columns), columns, _folder(images))
+        return cls(DatasetReader(dataset, columns), columns, _folder(image_dir))
 
     @classmethod
     def open(
@@ -131,7 +131,7 @@ class Catalogue:
         path: Path | str,
         *,
         columns: Columns | NamedColumns | None = None,
-        images: Path | str | None = None,
+        image_dir: Path | str | None = None,
         allow_urls: bool = False,
     ) -> "Catalogue":
         """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
@@ -139,7 +139,7 @@ class Catalogue:
         Args:
             path: A file, a folder, a pattern of tar files, or the URL of a table.
             columns: Which columns matter; found by their usual names when None.
-            images: Folder that picture paths start from.
+            image_dir: Folder that picture paths start from.
             allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
 
         Raises:
@@ -150,30 +150,32 @@ class Catalogue:
         if (source := str(path)).startswith(SAVED_DATASET):
             folder = source.removeprefix(SAVED_DATASET)
             return cls(
-                DatasetReader(load_saved(folder), columns, source), columns, check_path(images or folder, "images")
+                DatasetReader(load_saved(folder), columns, source),
+                columns,
+                check_path(image_dir or folder, "image_dir"),
             )
         if is_url(source):
-            return cls._table(remote(source, allow_urls), columns, images)
+            return cls._table(remote(source, allow_urls), columns, image_dir)
         path = Path(path)
         if path.suffix.lower() == ".tar" or _holds_only(path, ".tar"):
-            return cls.from_webdataset(path, columns=columns, images=images)
+            return cls.from_webdataset(path, columns=columns, image_dir=image_dir)
         if _holds_only(path, ".parquet"):
-            return cls.from_parquet(path, columns=columns, images=images or path)
+            return cls.from_parquet(path, columns=columns, image_dir=image_dir or path)
         if path.is_dir():
             return cls.from_image_folder(path, columns=columns)
-        return cls._table(path, columns, images)
+        return cls._table(path, columns, image_dir)
 
     @classmethod
     def _table(
-        cls, path: Path | Remote, columns: Columns | NamedColumns | None, images: Path | str | None
+        cls, path: Path | Remote, columns: Columns | NamedColumns | None, image_dir: Path | str | None
     ) -> "Catalogue":
         match path.suffix.lower():
             case ".parquet" | ".pq":
-                return cls.from_parquet(path, columns=columns, images=images)
+                return cls.from_parquet(path, columns=columns, image_dir=image_dir)
             case ".csv" | ".tsv":
-                return cls.from_csv(path, columns=columns, images=images)
+                return cls.from_csv(path, columns=columns, image_dir=image_dir)
             case ".jsonl" | ".ndjson":
-                return cls.from_jsonl(path, columns=columns, images=images)
+                return cls.from_jsonl(path, columns=columns, image_dir=image_dir)
         if not isinstance(path, Remote) and not path.exists():
             raise CatalogueError(f"{path}: there is no such file or folder")
         raise CatalogueError(
@@ -238,7 +240,7 @@ class Catalogue:
             start += len(batch)
 
     def _batches(self, size: int) -> Iterator[list[Item]]:
-        columns, root = self.columns, self.images.resolve() if self.images else None
+        columns, root = self.columns, self.image_dir.resolve() if self.image_dir else None
         for batch in self._kept((columns.item_id, *columns.text, *columns.media), size):
             yield [self._item(row, root) for row in python_rows(batch)]
 
@@ -279,16 +281,16 @@ def check_catalogue(catalogue: object) -> None:
         )
 
 
-def _images(images: Path | str | None, table: Source) -> Path | None:
+def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
     """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
-    if images is None and not isinstance(table, Remote):
+    if image_dir is None and not isinstance(table, Remote):
         return check_path(table).parent
-    return check_path(images, "images") if images is not None else None
+    return check_path(image_dir, "image_dir") if image_dir is not None else None
 
 
-def _folder(images: Path | str | None) -> Path | None:
+def _folder(image_dir: Path | str | None) -> Path | None:
     """Give the folder that picture paths start from, if there is one."""
-    return check_path(images, "images") if images else None
+    return check_path(image_dir, "image_dir") if image_dir else None
 
 
 def _holds_only(path: Path, suffix: str) -> bool:

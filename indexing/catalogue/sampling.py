@@ -67,7 +67,7 @@ def draw(catalogue: Catalogue, size: int, *, seed: int = 0) -> Catalogue:
     order.sort(key=lambda place: item_ids[place] not in paired)  # stable, so that both groups stay shuffled
     chosen = {item_ids[place] for place in order[:size]}
     return Catalogue(
-        SelectedReader(catalogue.reader, catalogue.columns.item_id, chosen), catalogue.columns, catalogue.images
+        SelectedReader(catalogue.reader, catalogue.columns.item_id, chosen), catalogue.columns, catalogue.image_dir
     )
 
 

@@ -48,7 +48,7 @@ def evaluate(
     """
     _check(interactions, queries, split, measures)
     catalogue = page.catalogue()
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     with progress("evaluating") as shown:
         answered = _answer(retriever, interactions, queries, split, log)
         measured = measure(

@@ -64,7 +64,7 @@ def search(
     shape = postprocess.read()
     texts = from_stdin(texts or [])
     depth = max(search.k, search.num_candidates) if shape or cross_encoder else search.k
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if texts and cross_encoder:
         found, names = _cross_encoded(retriever, cross_encoder, texts, where, depth), tuple(texts)
@@ -91,7 +91,7 @@ def similar(
     """
     item_ids = from_stdin(item_ids)
     shape = postprocess.read()
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     depth = max(search.k, search.num_candidates) if shape else search.k
     found = retriever.similar_items(item_ids, depth, where=_filters(retriever, search.where))
     answers = shape.apply(retriever, found, search.k)
@@ -116,7 +116,7 @@ def recommend(
     if explain and (output.out or users.users):
         raise UsageError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
     shape = postprocess.read()
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if users.users or (users.interactions and not users.user and _is_folder(output.out)):
         config = BatchConfig(
@@ -164,7 +164,7 @@ def rerank(
     command continues an interrupted job.
     """
     shape = postprocess.read()
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     if interactions is None or _is_folder(output.out):
         config = BatchConfig(k, shape=shape, chunk=chunk_size)
         rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)

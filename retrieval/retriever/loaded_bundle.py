@@ -48,7 +48,7 @@ class LoadedBundle:
     def __init__(
         self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "LoadedBundle | None" = None
     ) -> None:
-        check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.load")
+        check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open, or call Retriever.open")
         if previous is not None:
             check_kind(previous, LoadedBundle, "previous", "give a state, or None")
         self.bundle = bundle

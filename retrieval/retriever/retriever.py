@@ -53,7 +53,7 @@ class Retriever:
 
     Example::
 
-        retriever = Retriever.load("bundles/shop")
+        retriever = Retriever.open("bundles/shop")
         hits = retriever.search_texts(["red canvas shoes"], k=10)[0]
         hits[0]  # Hit(item_id='shoe-3', score=0.71, rank=1)
     """
@@ -67,14 +67,16 @@ class Retriever:
         self.vectors, self.indexed, self.behaviour = self.state.vectors, self.state.indexed, self.state.behaviour
 
     @classmethod
-    def load(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
-        """Open the generation in force of a bundle.
+    def open(cls, path: Path | str, encoder: Encoder | None = None) -> "Retriever":
+        """Open the current generation of a bundle; `load` is another name for it.
 
         Raises:
             BundleError: When there is none, or it is damaged or of a newer version.
-            EncoderMismatchError: When the encoder given is not the one that built it.
+            EncoderMismatchError: When ``encoder`` is not the one that built the bundle.
         """
         return cls(Bundle.open(path), encoder)
+
+    load = open
 
     def latest(self) -> "Retriever":
         """Give a retriever of what was put in force since: this one when that is nothing.

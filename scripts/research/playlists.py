@@ -181,7 +181,7 @@ def measured(users: int, count: int, seed: int) -> dict[str, Evaluation]:
             behaviour = replace(FitConfig().behaviour or BehaviourConfig(), attention=attention)
             report = fit(bundle, world.log, seeded(FitConfig(behaviour=behaviour), seed))
             print(name, report.published, report.serving, flush=True)
-            retriever = Retriever.load(bundle)
+            retriever = Retriever.open(bundle)
             for row, stages in STAGES.items():
                 answer = retriever.recommend(world.log, K, user_ids=world.user_ids, stages=stages)
                 found[f"{row}, {name}"] = evaluate(answer, world.targets, measures=MEASURES)

@@ -90,7 +90,7 @@ class PageOptions:
         if self.items is None:
             return None
         columns = NamedColumns(self.id_column, None, distinct(self.image_column))
-        return Catalogue.open(or_sample(self.items), images=self.image_dir, columns=columns)
+        return Catalogue.open(or_sample(self.items), image_dir=self.image_dir, columns=columns)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class TextAndImageColumns:
     def open(self, source: Path | str, columns: NamedColumns | None = None) -> Catalogue:
         """Open a source with the columns that were named, or with these."""
         named = self.named if columns is None else columns
-        return Catalogue.open(source, images=self.image_dir, columns=named, allow_urls=self.allow_urls)
+        return Catalogue.open(source, image_dir=self.image_dir, columns=named, allow_urls=self.allow_urls)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Trial:
 
     def __init__(self, clean: Interactions, root: Path, seed: int, ways: Sequence[str]) -> None:
         self.clean, self.root, self.seed, self.ways = clean, root, seed, ways
-        self.items = Retriever.load(root).items
+        self.items = Retriever.open(root).items
         self.real = histories(clean, self.items)
         self.audience = np.bincount(np.concatenate([past.rows for past in self.real]), minlength=len(self.items))
         self.before, _ = self.shares(clean, FitConfig(reranker=None))
@@ -109,7 +109,7 @@ class Trial:
             report = fit(root, log, config)
             asked = [[self.items[row] for row in past.rows] for past in self.real]
             weights = [past.weights.tolist() for past in self.real]
-            found = Retriever.load(root).recommend(asked, K, weights=weights).rows
+            found = Retriever.open(root).recommend(asked, K, weights=weights).rows
         return np.bincount(found[found >= 0], minlength=len(self.items)) / len(self.real), report.refused
 
 

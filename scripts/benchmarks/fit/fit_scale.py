@@ -92,7 +92,7 @@ def measured(items: int, count: int, dim: int, seed: int) -> dict[str, Any]:
         one_epoch(histories(log, bundle.items), vectors, row)
         pq.write_table(log.table, Path(folder, LOG))
         row |= alone("--fit", folder)
-        row["index"] = Retriever.load(root).bundle.manifest.index["family"]
+        row["index"] = Retriever.open(root).bundle.manifest.index["family"]
         reprojection(root, row)
     return row
 
@@ -143,7 +143,7 @@ def one_epoch(pasts: Sequence[History], described: Vectors, row: dict[str, Any])
 
 def reprojection(root: Path, row: dict[str, Any]) -> None:
     """Time what makes item vectors of frozen ones: adapter if there is one, else fusion, and the behaviour block."""
-    retriever = Retriever.load(root)
+    retriever = Retriever.open(root)
     frozen = retriever.bundle.modality_vectors
     with timed(row, f"{REPROJECTED} items into the learned space"):
         for _ in range(-(-REPROJECTED // frozen.count)):

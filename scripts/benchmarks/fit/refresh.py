@@ -112,7 +112,7 @@ class Trial:
 
     def judge(self, root: Path, end: int) -> NDArray[np.float64]:
         """Give ndcg@20 of each user with a past who liked something in the days that follow."""
-        retriever = Retriever.load(root)
+        retriever = Retriever.open(root)
         pasts = {past.user_id: past for past in histories(self.until(end), retriever.items)}
         least = least_liked(list(pasts.values()), "last")
         later = histories(self.until(end + JUDGED * DAY, end), retriever.items)

@@ -68,12 +68,12 @@ def measured(vectors: dict[Modality, Vectors], held: list[Modality], stay: float
         columns = {name: pa.FixedSizeListArray.from_arrays(values, dim) for name, values in flat.items()}
         pq.write_table(pa.table({"item_id": [f"i{n}" for n in range(count)], **columns}), path)
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:"), root)
-        before = recalls(Retriever.load(root), vectors, asked)
+        before = recalls(Retriever.open(root), vectors, asked)
         adapter = replace(AdapterConfig(), anchor_weight=stay)
         log = simulated(vectors[held[0]], rng)
         report = fit(root, log, FitConfig(adapter=adapter, reranker=None, exposure_floor=1.0))
         learned = Bundle.open(root).manifest.learned
-        after = recalls(Retriever.load(root), vectors, asked)
+        after = recalls(Retriever.open(root), vectors, asked)
     return {
         "published": report.published,
         "ndcg@10": report.ndcg,

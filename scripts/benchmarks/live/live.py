@@ -84,19 +84,19 @@ def compared(folder: Path, drawn: Drawn) -> dict[str, Any]:
     """Compare searches of a bundle to which five times its items were added with those of a fresh one of all."""
     root, encoder, items = folder / "grown", load_encoder("vectors:"), drawn.items
     build_bundle(catalogue(folder, items[:FIRST], 0), encoder, root)
-    retriever, follows = Retriever.load(root), []
+    retriever, follows = Retriever.open(root), []
     row: dict[str, Any] = {"items": FIRST, "added": ADDED}
-    row["open with nothing pending, s"] = round(timed(lambda: Retriever.load(root))[0], 2)
+    row["open with nothing pending, s"] = round(timed(lambda: Retriever.open(root))[0], 2)
     for start in range(FIRST, FIRST + ADDED, BATCHES[-1]):
         add(root, catalogue(folder, items[start : start + BATCHES[-1]], start), encoder)
         seconds, retriever = timed(retriever.latest)
         follows.append(round(seconds, 2))
     row["follow 10000 items, s"] = follows
-    row["open with all pending, s"], opened = timed(lambda: Retriever.load(root))
+    row["open with all pending, s"], opened = timed(lambda: Retriever.open(root))
     row["recall of what is coded"] = dict(opened.status.added)
     fresh_root = folder / "fresh"
     row["build fresh, s"] = round(timed(lambda: build_bundle(catalogue(folder, items, 0), encoder, fresh_root))[0], 1)
-    row["open fresh, s"], fresh = timed(lambda: Retriever.load(fresh_root))
+    row["open fresh, s"], fresh = timed(lambda: Retriever.open(fresh_root))
     row["index of the fresh one"] = fresh.bundle.manifest.index["family"]
     row |= asked({"fresh": fresh, "opened": opened, "followed": retriever}, drawn)
     changes = [{"item_id": "item-7", "place": 1}]
@@ -135,7 +135,7 @@ def measured(folder: Path, vectors: Vectors, queries: Vectors, size: int) -> dic
     root, encoder = folder / "bundle", load_encoder("vectors:")
     build_bundle(catalogue(folder, vectors[:size], 0), encoder, root)
     row: dict[str, Any] = {"items": size}
-    row["open, s"], retriever = timed(lambda: Retriever.load(root))
+    row["open, s"], retriever = timed(lambda: Retriever.open(root))
     row["index"] = retriever.bundle.manifest.index["family"]
     row["search ms, nothing pending"] = latency(retriever, queries)
     bundle, start = Bundle.open(root), size

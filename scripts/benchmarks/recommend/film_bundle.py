@@ -152,7 +152,7 @@ def fitted(
         copy = Path(folder, "films")
         shutil.copytree(bundle, copy)
         report = fit(copy, past, seeded(config, seed), profiles=profiles)
-        yield Fitted(Retriever.load(copy), report)
+        yield Fitted(Retriever.open(copy), report)
 
 
 def answers(

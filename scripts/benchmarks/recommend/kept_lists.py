@@ -102,7 +102,7 @@ class Served:
 
     def items(self) -> ItemIds:
         """Give the films in the order of the bundle's rows."""
-        return Retriever.load(self.bundle()).items
+        return Retriever.open(self.bundle()).items
 
     def state(self) -> dict[str, Any]:
         """Say which code made the lists."""

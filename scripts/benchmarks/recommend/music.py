@@ -155,7 +155,7 @@ def measured(world: World, seed: int) -> tuple[dict[str, Evaluation], dict[str, 
         pq.write_table(world.items(), path)
         build_bundle(Catalogue.from_parquet(path), load_encoder("vectors:separate"), bundle)
         report = fit(bundle, past, seeded(FitConfig(), seed))
-        retriever = Retriever.load(bundle)
+        retriever = Retriever.open(bundle)
         lists = {name: retriever.recommend(past, K, user_ids=users, stages=stages) for name, stages in STAGES.items()}
         found = {name: evaluate(one, wanted, measures=MEASURES) for name, one in lists.items()}
         beside = against_baselines(

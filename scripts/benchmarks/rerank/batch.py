@@ -93,7 +93,7 @@ def world(folder: Path, items: int, dim: int, seed: int) -> dict[str, Any]:
         behaviour = BehaviourConfig(max_ease_items=1_000, next_items=NextItemsConfig(epochs=1))
         config = FitConfig(adapter=None, behaviour=behaviour, reranker=StageConfig(neural=HeadConfig(epochs=5)))
         fit(root, simulated(clusters, LEARNED_FROM, rng), config)
-    bundle = Retriever.load(root).bundle
+    bundle = Retriever.open(root).bundle
     return {"learned": list(bundle.manifest.features), "index": bundle.manifest.index["family"]}
 
 
@@ -158,7 +158,7 @@ def run(folder: Path, job: str, out: str) -> dict[str, Any]:
 
 def measured(folder: Path, job: str, out: str) -> dict[str, Any]:
     """Run a job in this process, and note its memory on the way."""
-    retriever = Retriever.load(folder / "bundle")
+    retriever = Retriever.open(folder / "bundle")
     source = ListedUsers(ParquetFiles(folder / f"{job}.parquet"), retriever, given=job == "rerank")
     begun, noted, done = memory(), dict[str, dict[str, int]](), [0]
 

@@ -101,7 +101,7 @@ def test_picture_paths_stay_below_their_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "outside.png")
     paths = ["mug.png", "../outside.png", "/etc/hostname", "link.png", "https://example.org/x.png", "a\0b.png"]
     rows: list[dict[str, object]] = [{"item_id": str(n), "title": "t", "image": path} for n, path in enumerate(paths)]
-    items = items_of(Catalogue.from_parquet(parquet(tmp_path, rows), images=tmp_path / "pictures"))
+    items = items_of(Catalogue.from_parquet(parquet(tmp_path, rows), image_dir=tmp_path / "pictures"))
     assert items[0].media[0].source == (tmp_path / "pictures" / "mug.png").resolve()
     assert [item.media[0].source for item in items[1:]] == [None] * 5
     for item in items[1:4]:

@@ -162,7 +162,7 @@ def test_picture_paths_need_a_folder(tmp_path: Path) -> None:
     dataset = datasets.Dataset.from_dict({"id": ["a", "b"], "image": paths}).cast_column("image", datasets.Image())
     problems = [item.media[0].problem for item in items_of(Catalogue.from_dataset(dataset))]
     assert problems == [f"image path without a folder of files to start from: {path[:80]}" for path in paths]
-    found = items_of(Catalogue.from_dataset(dataset, images=tmp_path))
+    found = items_of(Catalogue.from_dataset(dataset, image_dir=tmp_path))
     assert found == [
         Item("a", None, (Medium(Kind.IMAGE, tmp_path.resolve() / "a.png"),)),
         Item("b", None, (Medium(Kind.IMAGE, None, "image path leaves the folder of images: /etc/hostname"),)),

@@ -52,7 +52,7 @@ def test_tables_are_read_like_local_ones_when_allowed(
         assert [item for batch in catalogue.batches(1) for item in batch] == [
             Item("a", "red mug", (Medium(Kind.IMAGE, None, refused),)), Item("b", "lamp")
         ]  # fmt: skip
-    with_images = Catalogue.open(url, allow_urls=True, images=tmp_path)
+    with_images = Catalogue.open(url, allow_urls=True, image_dir=tmp_path)
     assert next(with_images.batches(1))[0].media[0].source == (tmp_path / "a.png").resolve()
 
 

@@ -110,7 +110,7 @@ def test_missing_files_and_paths_outside_are_quarantined(tmp_path: Path) -> None
         "".join(f'{{"item_id": "{name}", "title": "t", "image": "{ref}"}}\n' for name, ref in paths.items())
     )
     store = EmbeddingStore(tmp_path / "store", DIM)
-    encode_catalogue(Catalogue.from_jsonl(path, images=tmp_path / "images"), ToyEncoder(), store)
+    encode_catalogue(Catalogue.from_jsonl(path, image_dir=tmp_path / "images"), ToyEncoder(), store)
     assert store.reason("ok", Modality.IMAGE) == ""
     assert store.reason("gone", Modality.IMAGE) == "image file is missing: gone.png"
     for name in ("outside", "url"):

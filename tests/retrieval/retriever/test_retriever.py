@@ -35,6 +35,12 @@ def exact(retriever: Retriever, query: Vectors) -> list[str]:
     return [retriever.items[row] for row in np.argsort(-(retriever.vectors @ query), kind="stable")]
 
 
+def test_load_is_another_name_of_open(retriever: Retriever) -> None:
+    root = retriever.bundle.root
+    assert ids(Retriever.open(root, ToyEncoder()).search_texts(["red shoe"], k=1)) == ["red-shoe"]
+    assert ids(Retriever.load(root, ToyEncoder()).search_texts(["red shoe"], k=1)) == ["red-shoe"]
+
+
 def test_texts_find_their_items(retriever: Retriever) -> None:
     found = retriever.search_texts(["red shoe", "white lamp"], k=3)
     assert ids(found, 0)[0] == "red-shoe"
