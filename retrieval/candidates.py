@@ -1,4 +1,4 @@
-"""The one type that flows: retrieval gives it, reranking takes and gives it, evaluation reads it."""
+"""Candidates: ranked items for a batch of queries, passed from retrieval to reranking and evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ _FIXED = "give (B, K) bool as an array of numpy"
 
 
 class Hit(NamedTuple):
-    """One answer to one query; rank counts from 1, a higher score is better."""
+    """An item found for a query; ranks count from 1, a higher score is better."""
 
     item_id: str
     score: float
@@ -31,20 +31,20 @@ class Candidates:
 
     Attributes:
         queries: (B, D) float32, the query vectors.
-        rows: (B, K) int64, rows of the items; -1 pads at the end of a line.
-        scores: (B, K) float32, higher is better, never rising along a line; -inf where the row is -1.
+        rows: (B, K) int64, rows of the items; -1 pads the end of each row.
+        scores: (B, K) float32, in descending order; -inf where ``rows`` is -1.
         items: The item_ids that the rows point into.
-        stage: What ordered them last: ``"retrieve"``, ``"rerank"``, ``"exact"``, ….
+        stage: The stage that ordered them last: ``"retrieve"``, ``"rerank"``, ``"exact"``, ….
         query_ids: B names of the queries; ``"0"``, ``"1"``, … when not given.
-        histories: For recommendations, the rows each query's user has seen, oldest first; B empty arrays otherwise.
-        weights: For each history how much each of its items was liked; none at all where that is not known.
-        times: (B,) int64, when each was asked, in seconds since 1970; None is "after all that was learned from".
-        new: (B, R) float32, what each user would ask behaviour with, had they done nothing; None is "what is popular".
-        idle: (B,) float32, days between the last that each did and when they ask; None is none.
-        among: All that a learned head ordered, where these are the best of it or were ordered by something else since;
-            what the head reads of one depends on the others. See `Retriever.explain`.
-        learned: For recommendations, what the bundle has learned from: `evaluate` refuses to look for it. None where
-            nothing was learned, or nobody knows.
+        histories: For recommendations, the rows in the history of each user, oldest first; B empty arrays otherwise.
+        weights: For each history the weights of its items; empty where they are not known.
+        times: (B,) int64, the time of each query, in seconds since 1970; None is after all training data.
+        new: (B, R) float32, the behaviour query of each user for an empty history; None is popularity.
+        idle: (B,) float32, days between the last interaction of each user and the query; None during a visit.
+        among: All candidates that the ranker scored, where these are the top of them or were reordered since: the
+            features of one depend on the others. See `Retriever.explain`.
+        learned: For recommendations, the interactions that the bundle has learned from, which `evaluate` refuses as
+            targets. None where nothing was learned, or it is not known.
         new_items: Whether the index was searched for items without interactions, as all that a filter left were such;
             no ranker scores them.
     """
@@ -66,17 +66,17 @@ class Candidates:
 
     def __post_init__(self) -> None:
         self._check_kinds()
-        count = len(self.queries)
+        num_queries = len(self.queries)
         if not self.query_ids:
-            object.__setattr__(self, "query_ids", tuple(str(i) for i in range(count)))
+            object.__setattr__(self, "query_ids", tuple(str(i) for i in range(num_queries)))
         if not self.histories:
-            object.__setattr__(self, "histories", (np.empty(0, np.int64),) * count)
+            object.__setattr__(self, "histories", (np.empty(0, np.int64),) * num_queries)
         if self.rows.shape != self.scores.shape or self.rows.ndim != 2:
             raise ShapeError(f"rows {self.rows.shape} but scores {self.scores.shape}; both must be (B, K)")
         lengths = {"rows": len(self.rows), "query_ids": len(self.query_ids), "histories": len(self.histories)}
-        lengths |= {name: len(one) for name in ("times", "new", "idle") if (one := getattr(self, name)) is not None}
-        if wrong := {name: length for name, length in lengths.items() if length != count}:
-            raise ShapeError(f"{count} queries but {wrong}; one line a query")
+        lengths |= {name: len(array) for name in ("times", "new", "idle") if (array := getattr(self, name)) is not None}
+        if mismatched := {name: length for name, length in lengths.items() if length != num_queries}:
+            raise ShapeError(f"{num_queries} queries but {mismatched}; give one row for each query")
         if self.weights and list(map(len, self.weights)) != list(map(len, self.histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         if self.rows.size and (self.rows.max() >= len(self.items) or self.rows.min() < -1):
@@ -85,28 +85,28 @@ class Candidates:
     def _check_kinds(self) -> None:
         for name in ("queries", "rows", "scores"):
             if not check_kind(getattr(self, name), np.ndarray, name, "give an array of numpy").ndim:
-                raise ShapeError(f"{name} is a single number; give one line a query")
+                raise ShapeError(f"{name} is a single number; give one row for each query")
         if self.rows.dtype.kind not in "iu":
             raise InputError(f"rows hold {self.rows.dtype}; give whole numbers")
         check_kind(self.items, ItemIds, "items", "give the ItemIds that the rows point into")
         for name in ("query_ids", "histories", "weights"):
             check_kind(getattr(self, name), tuple, name, "give a tuple, one entry a query")
         for name in ("times", "new", "idle"):
-            given = getattr(self, name)
-            if given is not None and not check_kind(given, np.ndarray, name, "give an array of numpy, or None").ndim:
-                raise ShapeError(f"{name} is a single number; give one line a query")
-        check_kind(self.stage, str, "stage", "give the name of what ordered them")
+            array = getattr(self, name)
+            if array is not None and not check_kind(array, np.ndarray, name, "give an array of numpy, or None").ndim:
+                raise ShapeError(f"{name} is a single number; give one row for each query")
+        check_kind(self.stage, str, "stage", "give the name of the stage")
         check_flag(self.new_items, "new_items")
         if self.among is not None:
             require_candidates(self.among, "among")
         if self.learned is not None:
-            check_kind(self.learned, LearnedFrom, "learned", "give what a bundle has learned from, or None")
+            check_kind(self.learned, LearnedFrom, "learned", "give the LearnedFrom of a bundle, or None")
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def __getitem__(self, query: int) -> list[Hit]:
-        """Give the answers to one query, best first, without padding."""
+        """Give the hits of one query, best first, without padding."""
         return [
             Hit(self.items[row], float(score), rank)
             for rank, (row, score) in enumerate(zip(self.rows[query], self.scores[query], strict=True), start=1)
@@ -121,60 +121,60 @@ class Candidates:
         return f"<{type(self).__name__} {len(self)} queries, {hits} hits, stage {self.stage!r}>"
 
     def named(self, query_ids: Sequence[str]) -> "Candidates":
-        """Give the queries other names."""
+        """Rename the queries."""
         names = tuple(check_names(query_ids, "query_ids"))
         return replace(self, query_ids=names, among=None if self.among is None else self.among.named(names))
 
-    def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Candidates":
-        """Keep some of the queries, in the order given."""
-        lines = check_array(lines, "lines", np.int64, "give the positions of queries")
-        if lines.ndim != 1 or (lines.size and not -len(self) <= lines.min() <= lines.max() < len(self)):
-            raise InputError(f"lines is {shown(lines)}; give positions among {len(self)} queries")
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> "Candidates":
+        """Keep the queries at some positions, in that order."""
+        positions = check_array(positions, "positions", np.int64, "give the positions of queries")
+        if positions.ndim != 1 or (positions.size and not -len(self) <= positions.min() <= positions.max() < len(self)):
+            raise InputError(f"positions is {shown(positions)}; give positions among {len(self)} queries")
         return replace(
             self,
-            queries=self.queries[lines],
-            rows=self.rows[lines],
-            scores=self.scores[lines],
-            query_ids=tuple(self.query_ids[line] for line in lines),
-            histories=tuple(self.histories[line] for line in lines),
-            weights=tuple(self.weights[line] for line in lines) if self.weights else (),
-            times=None if self.times is None else self.times[lines],
-            new=None if self.new is None else self.new[lines],
-            idle=None if self.idle is None else self.idle[lines],
-            among=None if self.among is None else self.among.take(lines),
+            queries=self.queries[positions],
+            rows=self.rows[positions],
+            scores=self.scores[positions],
+            query_ids=tuple(self.query_ids[position] for position in positions),
+            histories=tuple(self.histories[position] for position in positions),
+            weights=tuple(self.weights[position] for position in positions) if self.weights else (),
+            times=None if self.times is None else self.times[positions],
+            new=None if self.new is None else self.new[positions],
+            idle=None if self.idle is None else self.idle[positions],
+            among=None if self.among is None else self.among.take(positions),
         )
 
     def pointing_into(self, items: ItemIds) -> "Candidates":
-        """Give the rows that the same items have in another bundle, or in another state of one: these where it is this.
+        """Map all rows to those of the same items in another bundle or state; itself where they are the same.
 
-        Rows of hits, of histories and of ``among`` are found by item_id. Queries, scores and weights stay.
+        Rows of hits, of histories and of ``among`` are looked up by item_id. Queries, scores and weights stay.
 
         Raises:
-            UnknownItemError: When an item is not there.
+            UnknownItemError: When an item is not among ``items``.
         """
-        if check_kind(items, ItemIds, "items", "give those of a bundle, as retriever.items") is self.items:
+        if check_kind(items, ItemIds, "items", "give the ItemIds of a bundle, as retriever.items") is self.items:
             return self
-        met = np.zeros(len(self.items) + 1, np.bool_)  # the last is that of padding
+        is_used = np.zeros(len(self.items) + 1, np.bool_)  # the last entry stands for padding
         for rows in (self.rows, *self.histories):
-            met[rows] = True
-        used = np.flatnonzero(met[:-1])
+            is_used[rows] = True
+        used = np.flatnonzero(is_used[:-1])
         item_ids = [self.items[row] for row in used.tolist()]
-        if gone := [item_id for item_id in item_ids if item_id not in items]:
+        if missing := [item_id for item_id in item_ids if item_id not in items]:
             raise UnknownItemError(
-                f"{len(gone)} of {len(used)} items of these candidates and their histories are not in this bundle, "
-                f"e.g. {examples(gone)}: they were found in an earlier state, or in another bundle; ask again, with "
-                "the retriever that goes on with the answers"
+                f"{len(missing)} of {len(used)} items of these candidates and their histories are not in this bundle, "
+                f"e.g. {examples(missing)}: they were found in an earlier state, or in another bundle; search again "
+                "with the same retriever"
             )
-        numbers = np.full(len(met), -1, np.int64)
-        numbers[used] = items.rows(item_ids)
-        return self._numbered(numbers, items)
+        new_rows = np.full(len(is_used), -1, np.int64)
+        new_rows[used] = items.rows(item_ids)
+        return self._numbered(new_rows, items)
 
-    def _numbered(self, numbers: NDArray[np.int64], items: ItemIds) -> "Candidates":
-        """Put (N + 1,) numbers, of each row and of padding, in the place of rows."""
+    def _numbered(self, new_rows: NDArray[np.int64], items: ItemIds) -> "Candidates":
+        """Replace each row by its new row, given as (N + 1,) int64, the last for padding."""
         return replace(
             self,
-            rows=numbers[self.rows],
-            histories=tuple(numbers[past] for past in self.histories),
+            rows=new_rows[self.rows],
+            histories=tuple(new_rows[history] for history in self.histories),
             among=None if self.among is None else self.among.pointing_into(items),
             items=items,
         )
@@ -192,76 +192,79 @@ class Candidates:
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
     def followed_by(self, more: "Candidates") -> "Candidates":
-        """Add to each list what another has for the same query and this one has not, in its order.
+        """Append to each list the further hits of ``more`` for the same query, in their order.
 
-        Its scores go on below those of this one, as they are of another kind.
+        Their scores are replaced by numbers below the lowest one, as the two are on different scales.
         """
         require_candidates(more, "more")
         if len(more) != len(self):
-            raise ShapeError(f"more is of {len(more)} queries, expected {len(self)}")
+            raise ShapeError(f"more has {len(more)} queries, expected {len(self)}")
         lists = []
-        for line, later in zip(self.rows, more.rows, strict=True):
-            here = line[line >= 0]
-            lists.append(np.concatenate([here, later[(later >= 0) & ~np.isin(later, here)]]))
-        lengths = np.array([len(one) for one in lists], np.int64)
-        place = np.arange(lengths.max(initial=0))
-        rows = np.full((len(lists), len(place)), -1, np.int64)
-        rows[place < lengths[:, None]] = np.concatenate([np.empty(0, np.int64), *lists])
-        own = (self.rows >= 0).sum(axis=1, keepdims=True)
-        last = np.where(self.rows >= 0, self.scores, np.inf).min(axis=1, keepdims=True, initial=0)
-        below = last - np.arange(1, len(place) + 1, dtype=np.float32)
-        scores = np.where(place < lengths[:, None], below, -np.inf).astype(np.float32)
-        shared = min(self.rows.shape[1], len(place))
-        scores[:, :shared] = np.where(place[:shared] < own, self.scores[:, :shared], scores[:, :shared])
+        for own_rows, more_rows in zip(self.rows, more.rows, strict=True):
+            present = own_rows[own_rows >= 0]
+            lists.append(np.concatenate([present, more_rows[(more_rows >= 0) & ~np.isin(more_rows, present)]]))
+        lengths = np.array([len(row_list) for row_list in lists], np.int64)
+        position = np.arange(lengths.max(initial=0))
+        rows = np.full((len(lists), len(position)), -1, np.int64)
+        rows[position < lengths[:, None]] = np.concatenate([np.empty(0, np.int64), *lists])
+        num_own = (self.rows >= 0).sum(axis=1, keepdims=True)
+        lowest = np.where(self.rows >= 0, self.scores, np.inf).min(axis=1, keepdims=True, initial=0)
+        below = lowest - np.arange(1, len(position) + 1, dtype=np.float32)
+        scores = np.where(position < lengths[:, None], below, -np.inf).astype(np.float32)
+        shared = min(self.rows.shape[1], len(position))
+        scores[:, :shared] = np.where(position[:shared] < num_own, self.scores[:, :shared], scores[:, :shared])
         return replace(self, rows=rows, scores=scores)
 
     def reordered(self, scores: Vectors, stage: str, fixed: Mask | None = None) -> "Candidates":
-        """Order every line by new scores (B, K); equal scores keep their present order, padding stays last.
+        """Sort each list by new scores (B, K); equal scores keep their present order, padding stays last.
 
         Args:
             scores: Higher is better.
-            stage: What gave them.
-            fixed: (B, K) bool, never of padding: what keeps its place, the others being ordered around it. Its score is
-                that of what stands before it then, or after it at the head of a line; a line of nothing else is kept.
+            stage: The name of what gave the scores.
+            fixed: (B, K) bool, False for padding: candidates that keep their position, while the others are sorted
+                around them. Each takes the score of the one before it, or after it at the top of a list; a list in
+                which all are fixed is unchanged.
         """
         check_kind(scores, np.ndarray, "scores", "give (B, K) numbers as an array of numpy")
         if fixed is not None and check_kind(fixed, np.ndarray, "fixed", _FIXED).shape != self.rows.shape:
             raise ShapeError(f"fixed {fixed.shape} but rows {self.rows.shape}; {_FIXED}")
         if scores.shape != self.rows.shape:
-            raise ShapeError(f"scores {scores.shape} but rows {self.rows.shape}; one score a candidate")
-        kept = np.where(self.rows >= 0, scores, -np.inf).astype(np.float32)
+            raise ShapeError(f"scores {scores.shape} but rows {self.rows.shape}; give one score for each candidate")
+        masked_scores = np.where(self.rows >= 0, scores, -np.inf).astype(np.float32)
         if fixed is not None and fixed.any():
-            return self._ordered_around(fixed, kept, stage)
-        order = np.argsort(-kept, axis=1, kind="stable")
-        return self.placed(order, np.take_along_axis(kept, order, axis=1), stage)
+            return self._ordered_around(fixed, masked_scores, stage)
+        order = np.argsort(-masked_scores, axis=1, kind="stable")
+        return self.placed(order, np.take_along_axis(masked_scores, order, axis=1), stage)
 
     def placed(self, order: NDArray[np.int64], scores: Vectors, stage: str) -> "Candidates":
-        """Put each line in an order, (B, K) places, in which these are its scores."""
-        order = check_array(order, "order", np.int64, "give (B, K) places")
+        """Put each list in an order, (B, K) positions, with the scores in that order."""
+        order = check_array(order, "order", np.int64, "give (B, K) positions")
         if order.shape != self.rows.shape or (order.size and not 0 <= order.min() <= order.max() < order.shape[1]):
-            raise ShapeError(f"order is {shown(order)}; give (B, K) places, as rows of {self.rows.shape}")
+            raise ShapeError(f"order is {shown(order)}; give (B, K) positions, as rows of {self.rows.shape}")
         return replace(self, rows=np.take_along_axis(self.rows, order, axis=1), scores=scores, stage=stage)
 
-    def _ordered_around(self, fixed: Mask, kept: Vectors, stage: str) -> "Candidates":
-        order = np.argsort(np.where(fixed, np.nan, -kept), axis=1, kind="stable")  # what is fixed comes last
-        width = np.arange(fixed.shape[1])
-        placed = np.empty_like(order)
-        placed[~fixed] = order[width < (~fixed).sum(axis=1, keepdims=True)]
-        placed[fixed] = np.nonzero(fixed)[1]
-        before = np.maximum.accumulate(np.where(fixed, -1, width), axis=1)
-        beside = np.where(before < 0, fixed.argmin(axis=1)[:, None], before)
-        found = np.take_along_axis(np.take_along_axis(kept, placed, axis=1), beside, axis=1)
+    def _ordered_around(self, fixed: Mask, masked_scores: Vectors, stage: str) -> "Candidates":
+        order = np.argsort(np.where(fixed, np.nan, -masked_scores), axis=1, kind="stable")  # fixed candidates come last
+        positions = np.arange(fixed.shape[1])
+        new_order = np.empty_like(order)
+        new_order[~fixed] = order[positions < (~fixed).sum(axis=1, keepdims=True)]
+        new_order[fixed] = np.nonzero(fixed)[1]
+        last_free = np.maximum.accumulate(np.where(fixed, -1, positions), axis=1)
+        neighbour = np.where(last_free < 0, fixed.argmin(axis=1)[:, None], last_free)
+        new_scores = np.take_along_axis(np.take_along_axis(masked_scores, new_order, axis=1), neighbour, axis=1)
         unmoved = (fixed | (self.rows < 0)).all(axis=1, keepdims=True)
-        return self.placed(placed, np.where(unmoved, self.scores, found), stage)
+        return self.placed(new_order, np.where(unmoved, self.scores, new_scores), stage)
 
     def to_arrow(self) -> pa.Table:
-        """Give one line a hit: ``query_id, item_id, rank, score, stage``."""
+        """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage``."""
         query, position = np.nonzero(self.rows >= 0)
-        met, item = np.unique(self.rows[query, position], return_inverse=True)  # each name is made once
+        unique_rows, item_code = np.unique(self.rows[query, position], return_inverse=True)  # each item_id is made once
         return pa.table(
             {
                 "query_id": pa.array(self.query_ids, pa.string()).take(pa.array(query)),
-                "item_id": pa.array([self.items[row] for row in met.tolist()], pa.string()).take(pa.array(item)),
+                "item_id": pa.array([self.items[row] for row in unique_rows.tolist()], pa.string()).take(
+                    pa.array(item_code)
+                ),
                 "rank": pa.array(position + 1, pa.int64()),
                 "score": pa.array(self.scores[query, position], pa.float32()),
                 "stage": pa.array([self.stage] * len(query), pa.string()),
@@ -269,7 +272,7 @@ class Candidates:
         )
 
     def to_trec(self) -> str:
-        """Give a TREC run: ``query_id Q0 item_id rank score stage``, one line a hit."""
+        """Give a TREC run: ``query_id Q0 item_id rank score stage``, one line for each hit."""
         return "".join(
             f"{query_id} Q0 {hit.item_id} {hit.rank} {hit.score:.6f} {self.stage}\n"
             for query_id, hits in zip(self.query_ids, self, strict=True)
@@ -278,22 +281,22 @@ class Candidates:
 
 
 def require_candidates(value: object, name: str = "candidates") -> None:
-    """Check that candidates are some.
+    """Check that a value is `Candidates`.
 
     Raises:
-        InputError: When they are something else.
+        InputError: When it is something else.
     """
-    check_kind(value, Candidates, name, "give what a search, recommend or pool found")
+    check_kind(value, Candidates, name, "give the result of a search, recommend or pool")
 
 
-def check_lines(count: int, candidates: Candidates, what: str) -> None:
-    """Check that there is one line for each row of the items that candidates are of.
+def check_num_rows(count: int, candidates: Candidates, name: str) -> None:
+    """Check that there is one value for each item that the candidates may point to.
 
     Raises:
         ShapeError: When there are more or fewer.
     """
     if count != (expected := len(candidates.items)):
         raise ShapeError(
-            f"{what} of {count} items, but candidates of {expected}; give those of the bundle that the candidates were "
-            "found in, one line a row"
+            f"{name} of {count} items, but candidates of {expected}; give those of the bundle that the candidates were "
+            "found in, one for each row"
         )

@@ -115,7 +115,7 @@ def _summed(groups: Groups) -> str:
 
 def _cards(catalogue: Catalogue, wanted: set[int], limit: int | None, limits: PictureLimits) -> dict[int, Card]:
     columns, cards = catalogue.columns, dict[int, Card]()
-    root = catalogue.images.resolve() if catalogue.images else None
+    root = catalogue.image_dir.resolve() if catalogue.image_dir else None
     names = [columns.item_id, *columns.text, *columns.media]
     for row, values in numbered_rows(catalogue, names, limit):
         if row in wanted:

@@ -1,4 +1,4 @@
-"""Answers for very many users, chunk by chunk: retrieve, or take what was retrieved, then one step after the other."""
+"""Recommendations for very many users in chunks: retrieve, or take given candidates, then apply the later stages."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,24 +36,24 @@ SCHEMA = pa.schema(
 )
 RULED = pa.field("rules", pa.list_(pa.string()))
 QUARANTINED = pa.schema([("line", pa.int64()), ("query_id", pa.string()), ("reason", pa.string())])
-# Candidates that are held at once, with those that a history takes away again: of a user with a history of a hundred
-# thousand items few are answered beside them.
-MOST_CANDIDATES = 2_000_000
+# Candidates in memory at once, counting those that a history excludes: users with very long histories are answered in
+# small blocks.
+MAX_CANDIDATES = 2_000_000
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How very many users are answered.
+    """The settings of a batch job.
 
     Attributes:
-        k: Answers a user.
-        depth: Candidates a user that are retrieved for the steps after it.
-        rerank: Answer by both stages, where a second one was published; by the index alone when False.
+        k: Hits for each user.
+        depth: Candidates for each user that are retrieved for the later stages.
+        rerank: Rerank by the second stage, where one was published; search the index alone when False.
         exclude_seen: Leave out the items of the history.
-        where: What every answer satisfies.
-        shape: What a list should be beyond relevant.
-        chunk: Users answered and written at once; a kill costs at most so many.
-        titles: Give each answer its title, too.
+        where: A filter that every hit satisfies.
+        shape: Diversity, caps and rules.
+        chunk: Users answered and written at once; an interruption loses at most one chunk.
+        titles: Add the title of each hit.
     """
 
     k: int = 10
@@ -72,10 +72,10 @@ class BatchConfig:
                 raise InputError(f"{name} is {value!r}, expected at least 1, and a whole number")
 
     def to_json(self) -> dict[str, Any]:
-        """Give what changes answers as plain JSON values; filters as the text that `parse_filter` reads."""
+        """Give the settings that change answers as plain JSON values; filters as the text that `parse_filter` reads."""
         where = self.where if isinstance(self.where, list | tuple) else [self.where]
-        given = {name: value for name, value in vars(self).items() if name != "titles" or value}
-        return {**given, "where": [str(one) for one in where], "shape": self.shape.to_json()}
+        settings = {name: value for name, value in vars(self).items() if name != "titles" or value}
+        return {**settings, "where": [str(condition) for condition in where], "shape": self.shape.to_json()}
 
     @property
     def schema(self) -> pa.Schema:
@@ -86,13 +86,13 @@ class BatchConfig:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What became of a chunk.
+    """The answers to a chunk of users.
 
     Attributes:
         chunk: The users.
-        found: Their answers, in order, in one or more batches.
-        schema: Of a table of them.
-        titled: The bundle whose titles stand beside the items; None for none.
+        found: Their hits, in order, in one or more batches.
+        schema: The schema of `to_arrow`.
+        titled: The bundle whose titles are added; None for none.
     """
 
     chunk: Chunk
@@ -101,18 +101,21 @@ class Answers:
     titled: Bundle | None = None
 
     def to_arrow(self) -> pa.Table:
-        """Give one line a hit: ``query_id, item_id, rank, score, stage``; ``title`` and ``rules`` where wanted."""
-        tables = (one.to_arrow() if self.titled is None else with_titles(one, self.titled) for one in self.found)
+        """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage``; ``title``, ``rules``."""
+        tables = (
+            candidates.to_arrow() if self.titled is None else with_titles(candidates, self.titled)
+            for candidates in self.found
+        )
         return pa.concat_tables([self.schema.empty_table(), *tables])
 
     def quarantined(self) -> pa.Table:
-        """Give the lines that could not be answered: ``line, query_id, reason``."""
+        """Give the quarantined rows: ``line, query_id, reason``."""
         columns = zip(*self.chunk.quarantined, strict=True) if self.chunk.quarantined else ([], [], [])
         return pa.table(list(map(list, columns)), schema=QUARANTINED)
 
 
 def steps_of(retriever: Retriever, config: BatchConfig) -> tuple[Step, ...]:
-    """Give what candidates go through once they are there, in order; the best k are kept at the end."""
+    """Give the stages after retrieval, in order; the best k are kept at the end."""
     steps: list[Step] = []
     if config.rerank:
         steps.append(retriever.rerank)
@@ -127,17 +130,17 @@ def recommend_batches(
     """Recommend to very many users in bounded memory.
 
     Args:
-        retriever: Of the bundle.
-        users: Parquet (a file, or a folder of files), a table or record batches with one line a user: ``user_id``,
-            ``history`` (item_ids, oldest first) and, if there are any, ``weights`` of these and attributes of profiles.
-        config: How.
-        steps: What candidates go through, instead of `steps_of`.
+        retriever: The retriever of the bundle.
+        users: Parquet (a file, or a folder of files), a table or record batches with one row for each user:
+            ``user_id``, ``history`` (item_ids, oldest first), and optionally ``weights`` and attributes of profiles.
+        config: The settings.
+        steps: Functions applied to the candidates, instead of `steps_of`.
 
     Yields:
-        The answers of some thousands of users at a time, in the order of the users.
+        The answers of a chunk of users at a time, in the order of the users.
 
     Raises:
-        InputError: When a column is missing or a file cannot be read. A line that cannot be used ends nothing: it is in
+        InputError: When a column is missing or a file cannot be read. Rows that cannot be used are in
             `Answers.quarantined`.
     """
     config = config or BatchConfig()
@@ -148,10 +151,10 @@ def recommend_batches(
 def rerank_batches(
     retriever: Retriever, users: Given, config: BatchConfig | None = None, *, steps: Sequence[Step] | None = None
 ) -> Iterator[Answers]:
-    """Put given candidates of very many users in order, in bounded memory.
+    """Rerank given candidates of very many users in bounded memory; see `recommend_batches`.
 
-    Each line also has ``candidates`` (item_ids) and, if there are any, ``scores``; without them the exact inner product
-    of user and item is taken, as retrieval would. For the rest see `recommend_batches`.
+    Each row also has ``candidates`` (item_ids) and optionally ``scores``; without these, the score is the exact inner
+    product of user and item, as in retrieval.
     """
     source = ListedUsers(_tables(users), retriever, given=True)
     return answers(retriever, source, config or BatchConfig(), steps=steps)
@@ -160,29 +163,33 @@ def rerank_batches(
 def answers(
     retriever: Retriever, source: Source, config: BatchConfig, *, steps: Sequence[Step] | None = None, start: int = 0
 ) -> Iterator[Answers]:
-    """Answer the users of a source from a line on.
+    """Answer the users of a source, from a row on.
 
     Raises:
         InputError: When the source was made for another state of the bundle.
     """
     check_items(source.items, retriever.items, "the users")
-    through = steps_of(retriever, config) if steps is None else tuple(steps)
+    all_steps = steps_of(retriever, config) if steps is None else tuple(steps)
     for chunk in source.chunks(start, config.chunk):
         users = chunk.users
-        found = (answered(retriever, users.take(lines), config, through) for lines in _blocks(users, config))
-        yield Answers(chunk, tuple(found), config.schema, retriever.bundle if config.titles else None)
+        results = (answered(retriever, users.take(block), config, all_steps) for block in _blocks(users, config))
+        yield Answers(chunk, tuple(results), config.schema, retriever.bundle if config.titles else None)
 
 
 def answered(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
-    """Answer some users: retrieve or take what was given, go through the steps, keep the best."""
-    found = given(retriever, users) if users.candidates is not None else retrieved(retriever, users, config, steps)
+    """Answer users: retrieve or take the given candidates, apply the steps, keep the best k."""
+    candidates = (
+        listed_candidates(retriever, users)
+        if users.candidates is not None
+        else retrieved(retriever, users, config, steps)
+    )
     for step in steps:
-        found = step(found)
-    return found.top(config.k)
+        candidates = step(candidates)
+    return candidates.top(config.k)
 
 
 def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps: Sequence[Step]) -> Candidates:
-    """Recommend by the histories: as many as the steps want, or no more than are kept."""
+    """Recommend to users: ``depth`` candidates where later stages follow, else k."""
     return retriever.recommend(
         [[retriever.items[row] for row in history] for history in users.histories],
         max(config.k, config.depth) if steps else config.k,
@@ -196,19 +203,19 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
     )
 
 
-def given(retriever: Retriever, users: UserLines) -> Candidates:
-    """Make candidates of what was given."""
-    listed, scored = users.candidates or (), users.scores
-    lengths = lengths_of(listed)
-    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    rows = np.full(there.shape, -1, np.int64)
-    scores = np.where(there, np.float32(0), np.float32(-np.inf))
-    rows[there] = np.concatenate([np.empty(0, np.int64), *listed])
-    if scored is not None:
-        scores[there] = np.concatenate([np.empty(0, np.float32), *scored])
-    new = new_queries(retriever.state, users.profiles, len(users))
-    queries = user_queries(retriever.state, users.histories, _plain(users.weights), new, users.least)
-    found = Candidates(
+def listed_candidates(retriever: Retriever, users: UserLines) -> Candidates:
+    """Give the listed candidates of users, in the order of their scores."""
+    item_rows, given_scores = users.candidates or (), users.scores
+    lengths = lengths_of(item_rows)
+    is_candidate = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    rows = np.full(is_candidate.shape, -1, np.int64)
+    scores = np.where(is_candidate, np.float32(0), np.float32(-np.inf))
+    rows[is_candidate] = np.concatenate([np.empty(0, np.int64), *item_rows])
+    if given_scores is not None:
+        scores[is_candidate] = np.concatenate([np.empty(0, np.float32), *given_scores])
+    profile_queries = new_queries(retriever.state, users.profiles, len(users))
+    queries = user_queries(retriever.state, users.histories, _plain(users.weights), profile_queries, users.least)
+    candidates = Candidates(
         queries,
         rows,
         scores,
@@ -217,29 +224,33 @@ def given(retriever: Retriever, users: UserLines) -> Candidates:
         users.names,
         users.histories,
         users.weights or (),
-        new=new,
+        new=profile_queries,
     )
-    return found if scored is not None else replace(ExactReranker(retriever.indexed).rerank(found), stage=found.stage)
+    return (
+        candidates
+        if given_scores is not None
+        else replace(ExactReranker(retriever.indexed).rerank(candidates), stage=candidates.stage)
+    )
 
 
 def _blocks(users: UserLines, config: BatchConfig) -> Iterator[slice]:
-    """Part users so that what is held of each part is bounded."""
+    """Split users into blocks of bounded memory."""
     if users.candidates is not None:
-        wide = list(map(len, users.candidates))
+        widths = list(map(len, users.candidates))
     else:
-        wide = [max(config.k, config.depth) + len(history) for history in users.histories]
+        widths = [max(config.k, config.depth) + len(history) for history in users.histories]
     start, widest = 0, 0
-    for line, width in enumerate(wide):
-        if line > start and max(widest, width) * (line + 1 - start) > MOST_CANDIDATES:
-            yield slice(start, line)
-            start, widest = line, 0
+    for position, width in enumerate(widths):
+        if position > start and max(widest, width) * (position + 1 - start) > MAX_CANDIDATES:
+            yield slice(start, position)
+            start, widest = position, 0
         widest = max(widest, width)
-    if start < len(wide):
-        yield slice(start, len(wide))
+    if start < len(widths):
+        yield slice(start, len(widths))
 
 
 def _plain(weights: tuple[Vectors, ...] | None) -> list[list[float]] | None:
-    return None if weights is None else [one.tolist() for one in weights]
+    return None if weights is None else [history_weights.tolist() for history_weights in weights]
 
 
 def _tables(given: Given) -> ParquetFiles | MemoryTables:

@@ -1,4 +1,4 @@
-"""A job: answer every user of a source into a folder, and go on after whatever stopped it."""
+"""A batch job: recommend to every user of a source, written to a folder, and resumed after an interruption."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,22 +19,22 @@ from retrieval.batch.table_files import form_of, table_writer, write_table
 from retrieval.retriever.retriever import Retriever
 
 Progressed: TypeAlias = Callable[[int, int, int], None]
-"""Is told of lines, users and quarantined lines that are done since it was told last."""
+"""Called with the numbers of rows, users and quarantined rows that are done since the last call."""
 
 
 @dataclass
 class JobReport:
-    """What a job did.
+    """The report of a job.
 
     Attributes:
         users: Users answered, in all runs.
-        answers: Hits they got.
-        reasons: How many lines could not be answered, by reason.
-        unknown: Items of histories and candidates that the bundle does not have.
-        parts: Files of answers; one when there is but one file.
-        resumed: Of these, the parts that an earlier run had finished.
-        seconds: This run took.
-        users_per_second: Of this run.
+        answers: Their hits.
+        reasons: The number of quarantined rows, by reason.
+        unknown: Items of histories and candidates that are not in the bundle.
+        parts: Files of answers; 1 for a single file.
+        resumed: Parts that an earlier run had finished.
+        seconds: Duration of this run.
+        users_per_second: Speed of this run.
     """
 
     users: int = 0
@@ -56,12 +56,12 @@ class JobReport:
         self.parts += 1
 
     def timed(self, seconds: float, users: int) -> "JobReport":
-        """Note how long this run took for how many users."""
+        """Set the duration and the speed of this run."""
         self.seconds, self.users_per_second = round(seconds, 3), round(users / max(seconds, 1e-9), 1)
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values, and how many lines were quarantined."""
+        """Give the fields as plain JSON values, with the number of quarantined rows."""
         return {**vars(self), "reasons": dict(self.reasons), "quarantined": self.reasons.total()}
 
 
@@ -74,17 +74,17 @@ def run_job(
     steps: Sequence[Step] | None = None,
     progress: Progressed | None = None,
 ) -> JobReport:
-    """Answer every user of a source into a folder, or go on where an earlier run of the same job was stopped.
+    """Recommend to every user of a source, into a folder, or resume an earlier run of the same job.
 
-    What is finished is compared with its checksums and kept. The folder then is what one uninterrupted run would have
-    written, for each chunk is answered by itself.
+    Finished parts are verified by their checksums and kept. The folder is then that of an uninterrupted run, as each
+    chunk is answered independently.
 
     Args:
-        retriever: Of the bundle.
+        retriever: The retriever of the bundle.
         source: The users.
         out: The folder; see `retrieval.batch.output_folder`.
-        config: How.
-        steps: What candidates go through, instead of `steps_of`; they are told apart by their names alone.
+        config: The settings.
+        steps: Functions applied to the candidates, instead of `steps_of`; a resumed job compares only their names.
         progress: Called when a part is done or found to be done.
 
     Raises:
@@ -92,64 +92,64 @@ def run_job(
         BundleLockedError: When another process works on it.
     """
     out, config, report = Path(out), config or BatchConfig(), JobReport()
-    through = steps_of(retriever, config) if steps is None else steps
+    all_steps = steps_of(retriever, config) if steps is None else steps
     with writing(out, name=LOCK):
-        folder = JobFolder(out, _description(retriever, source, config, through))
-        started, told = perf_counter(), progress or (lambda _lines, _users, _quarantined: None)
+        folder = JobFolder(out, _description(retriever, source, config, all_steps))
+        started, report_progress = perf_counter(), progress or (lambda _lines, _users, _quarantined: None)
         for part in folder.parts:
-            _counted(report, part, told)
-        report.resumed, before = report.parts, report.users
-        for one in answers(retriever, source, config, steps=through, start=folder.lines):
-            _counted(report, folder.add(one), told)
-        report.timed(perf_counter() - started, report.users - before)
+            _add_part(report, part, report_progress)
+        report.resumed, users_before = report.parts, report.users
+        for result in answers(retriever, source, config, steps=all_steps, start=folder.lines):
+            _add_part(report, folder.add(result), report_progress)
+        report.timed(perf_counter() - started, report.users - users_before)
         folder.finish(report.to_json())
     return report
 
 
 def write_answers(
-    found: Iterable[Answers],
+    results: Iterable[Answers],
     out: Path,
     quarantined: Path,
     *,
     schema: pa.Schema = SCHEMA,
     progress: Progressed | None = None,
 ) -> JobReport:
-    """Write answers into one file, a chunk at a time, and the lines without answers, if any, into another.
+    """Write answers to one file, a chunk at a time, and quarantined rows, if any, to another.
 
-    Both are of the kind that their names say, see `retrieval.batch.table_files`. Stopped, it leaves what was there.
+    The formats are those of the suffixes, see `retrieval.batch.table_files`. An interrupted call leaves existing files.
     """
-    report, started, bad = JobReport(), perf_counter(), [QUARANTINED_SCHEMA.empty_table()]
-    told = progress or (lambda _lines, _users, _quarantined: None)
+    report, started, quarantined_tables = JobReport(), perf_counter(), [QUARANTINED_SCHEMA.empty_table()]
+    report_progress = progress or (lambda _lines, _users, _quarantined: None)
 
     def produce(write: Callable[[bytes | memoryview], None]) -> None:
         with table_writer(write, schema, form_of(out)) as writer:
-            for one in found:
-                table, chunk = one.to_arrow(), one.chunk
+            for result in results:
+                table, chunk = result.to_arrow(), result.chunk
                 writer.write_table(table)
                 reasons = Counter(line.reason for line in chunk.quarantined)
                 report.count(len(chunk.users), len(table), reasons.items(), chunk.unknown)
-                bad.append(one.quarantined())
-                told(chunk.lines, len(chunk.users), len(chunk.quarantined))
+                quarantined_tables.append(result.quarantined())
+                report_progress(chunk.lines, len(chunk.users), len(chunk.quarantined))
 
     fsops.make_folder(out.parent)
     fsops.write_stream(out, produce)
     report.parts = 1
     if report.reasons:
-        write_table(pa.concat_tables(bad), quarantined)
+        write_table(pa.concat_tables(quarantined_tables), quarantined)
     return report.timed(perf_counter() - started, report.users)
 
 
-def _counted(report: JobReport, part: Part, told: Progressed) -> None:
+def _add_part(report: JobReport, part: Part, report_progress: Progressed) -> None:
     report.count(part.users, part.answers, part.quarantined.items(), part.unknown)
-    told(part.lines, part.users, sum(part.quarantined.values()))
+    report_progress(part.lines, part.users, sum(part.quarantined.values()))
 
 
 def _description(retriever: Retriever, source: Source, config: BatchConfig, steps: Sequence[Step]) -> dict[str, Any]:
-    """Say what the answers depend on."""
+    """Describe what the answers depend on."""
     state = retriever.bundle.state
-    named = [getattr(step, "__qualname__", type(step).__qualname__) for step in steps]
+    step_names = [getattr(step, "__qualname__", type(step).__qualname__) for step in steps]
     return {
         "input": {"kind": type(source).__name__, **source.identity()},
-        "settings": config.to_json() | {"steps": named},
+        "settings": config.to_json() | {"steps": step_names},
         "bundle": {"generation": state.generation, "changes": state.last},
     }

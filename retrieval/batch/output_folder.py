@@ -1,12 +1,12 @@
-"""The folder of a job: a part for each chunk, and what tells whether and where it goes on.
+"""The folder of a job: a part for each chunk, and the files from which it is resumed.
 
-answers/_job.json             input, settings and state of the bundle; a job with others is refused
+answers/_job.json             input, settings and state of the bundle; a different job is refused
 answers/part-000000.parquet   the answers of a chunk
-answers/_quarantine/          the lines of a chunk that could not be answered, where there are any
-answers/_parts.jsonl          a line for each finished part, with checksums
+answers/_quarantine/          the quarantined rows of a chunk, where there are any
+answers/_parts.jsonl          one line for each finished part, with checksums
 answers/_SUCCESS              written last
 
-Readers of folders of Parquet, as pyarrow and Spark, leave out names with an underscore, so the folder is one table.
+Readers of Parquet folders, like pyarrow and Spark, ignore names with an underscore, so the folder is one table.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ class Part:
 
     Attributes:
         number: Counted from 0.
-        first: Its first line in the input.
-        lines: How many lines of the input it is.
-        users: How many users it answers.
-        answers: How many hits they got.
-        quarantined: How many could not be answered, by reason.
-        unknown: Items of histories and candidates that the bundle does not have.
-        sha256: Of the file with the answers.
-        quarantined_sha256: Of the file with the lines that were quarantined; empty when there is none.
+        first: Its first row in the input.
+        lines: Its number of rows in the input.
+        users: Users that it answers.
+        answers: Their hits.
+        quarantined: The number of quarantined rows, by reason.
+        unknown: Items of histories and candidates that are not in the bundle.
+        sha256: Checksum of the file of answers.
+        quarantined_sha256: Checksum of the file of quarantined rows; empty when there is none.
     """
 
     number: int
@@ -62,10 +62,10 @@ class JobFolder:
 
     Args:
         root: The folder.
-        description: Plain JSON values by which another job is told from this one.
+        description: Plain JSON values that identify the job.
 
     Attributes:
-        parts: Those that are finished and whole, up to the first that is not.
+        parts: The finished and intact parts, up to the first that is not.
 
     Raises:
         InputError: When the folder holds another job, or something else.
@@ -74,60 +74,60 @@ class JobFolder:
     def __init__(self, root: Path, description: Mapping[str, Any]) -> None:
         self.root = root
         fsops.make_folder(root)
-        wanted = json.loads(json.dumps({"format": FORMAT, **description}))
+        expected = json.loads(json.dumps({"format": FORMAT, **description}))
         path = root / JOB
         if path.exists():
-            _check_same(root, _read(path), wanted)
+            _check_same(root, _read(path), expected)
         else:
-            if found := [one.name for one in root.iterdir() if one.name != LOCK and one.suffix != ".tmp"]:
-                raise InputError(f"{root} is no job and not empty, it holds {min(found)!r}; give another --out")
-            fsops.write_bytes(path, _text(wanted))
+            if others := [entry.name for entry in root.iterdir() if entry.name != LOCK and entry.suffix != ".tmp"]:
+                raise InputError(f"{root} is no job and not empty, it holds {min(others)!r}; give another --out")
+            fsops.write_bytes(path, _text(expected))
         self.parts: list[Part] = self._finished()
 
     @property
     def lines(self) -> int:
-        """How many lines of the input are done."""
+        """The number of rows of the input that are done."""
         return self.parts[-1].first + self.parts[-1].lines if self.parts else 0
 
     def add(self, answers: Answers) -> Part:
-        """Write what became of the next chunk: the files, and then that they are there."""
+        """Write the answers of the next chunk, and then its entry in the ledger."""
         number, chunk = len(self.parts), answers.chunk
-        table, quarantined, sha256 = answers.to_arrow(), answers.quarantined(), ""
+        table, quarantined, quarantined_sha256 = answers.to_arrow(), answers.quarantined(), ""
         name = f"part-{number:06}.parquet"
         if len(quarantined):
             fsops.make_folder(self.root / QUARANTINED)
-            sha256 = _write(self.root / QUARANTINED / name, parquet_bytes(quarantined))
+            quarantined_sha256 = _write(self.root / QUARANTINED / name, parquet_bytes(quarantined))
         reasons: dict[str, int] = {}
-        for one in chunk.quarantined:
-            reasons[one.reason] = reasons.get(one.reason, 0) + 1
-        written = _write(self.root / name, parquet_bytes(table))
+        for row in chunk.quarantined:
+            reasons[row.reason] = reasons.get(row.reason, 0) + 1
+        answers_sha256 = _write(self.root / name, parquet_bytes(table))
         counts = (chunk.first, chunk.lines, len(chunk.users), len(table), reasons, chunk.unknown)
-        part = Part(number, *counts, written, sha256)
+        part = Part(number, *counts, answers_sha256, quarantined_sha256)
         fsops.append(self.root / LEDGER, _line(part))
         self.parts.append(part)
         return part
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Say that every line of the input is done."""
+        """Mark the job as complete."""
         fsops.write_bytes(self.root / SUCCESS, _text(summary))
 
     def _finished(self) -> list[Part]:
-        """Read the ledger as far as it and the files that it names are whole, and cut off the rest."""
-        path, kept, lines = self.root / LEDGER, 0, 0
+        """Read the ledger up to the first damaged entry or file, and cut off the rest."""
+        path, num_bytes, num_rows = self.root / LEDGER, 0, 0
         parts: list[Part] = []
         if not path.exists():
             return []
         data = path.read_bytes()
         for line in data.splitlines(keepends=True):
             part = _part(line)
-            if part is None or (part.number, part.first) != (len(parts), lines) or not self._is_whole(part):
+            if part is None or (part.number, part.first) != (len(parts), num_rows) or not self._is_whole(part):
                 break
             parts.append(part)
-            lines += part.lines
-            kept += len(line)
-        if kept < len(data):
-            fsops.remove(self.root / SUCCESS)  # which would be believed although a part is made again
-            fsops.truncate(path, kept)
+            num_rows += part.lines
+            num_bytes += len(line)
+        if num_bytes < len(data):
+            fsops.remove(self.root / SUCCESS)  # the job is no longer complete
+            fsops.truncate(path, num_bytes)
         return parts
 
     def _is_whole(self, part: Part) -> bool:
@@ -142,20 +142,20 @@ def _write(path: Path, data: bytes) -> str:
 
 
 def _line(part: Part) -> bytes:
-    told = asdict(part)
-    return (json.dumps(told | {"line_sha256": _digest(told)}) + "\n").encode()
+    fields = asdict(part)
+    return (json.dumps(fields | {"line_sha256": _digest(fields)}) + "\n").encode()
 
 
-def _digest(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _part(line: bytes) -> Part | None:
-    """Read a line of the ledger; None when a kill has cut it off, it has changed, or it is no such line."""
+    """Read a line of the ledger; None when it is cut off, changed or of another kind."""
     try:
-        told = json.loads(line) if line.endswith(b"\n") else {}
-        checked = told.pop("line_sha256", None) == _digest(told)
-        return Part(**told) if checked else None
+        fields = json.loads(line) if line.endswith(b"\n") else {}
+        is_intact = fields.pop("line_sha256", None) == _digest(fields)
+        return Part(**fields) if is_intact else None
     except (ValueError, TypeError, AttributeError):
         return None
 
@@ -172,22 +172,22 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _check_same(root: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Check that a folder holds this very job."""
-    if other := _differences(found, wanted):
+def _check_same(root: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that a folder holds the same job."""
+    if differences := _differences(stored, expected):
         raise InputError(
-            f"{root} holds a job that differs: {'; '.join(other)}. So as not to mix answers, give another --out, or "
-            "remove the folder"
+            f"{root} holds a job that differs: {'; '.join(differences)}. So as not to mix answers, give another --out, "
+            "or remove the folder"
         )
 
 
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], name: str = "") -> Iterable[str]:
-    """Say in words what differs, at most three things."""
-    told: list[str] = []
-    for key in sorted({*found, *wanted}):
-        before, now, called = found.get(key), wanted.get(key), f"{name}{key}"
-        if isinstance(before, dict) and isinstance(now, dict):
-            told += _differences(before, now, f"{called}.")
-        elif before != now:
-            told.append(f"{called} was {json.dumps(before)[:120]} and now is {json.dumps(now)[:120]}")
-    return told[:3]
+def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any], name: str = "") -> Iterable[str]:
+    """Describe up to three differences."""
+    differences: list[str] = []
+    for key in sorted({*stored, *expected}):
+        stored_value, value, full_name = stored.get(key), expected.get(key), f"{name}{key}"
+        if isinstance(stored_value, dict) and isinstance(value, dict):
+            differences += _differences(stored_value, value, f"{full_name}.")
+        elif stored_value != value:
+            differences.append(f"{full_name} was {json.dumps(stored_value)[:120]} and now is {json.dumps(value)[:120]}")
+    return differences[:3]

@@ -15,7 +15,7 @@ from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError, ShapeError, VectorError
 from indexing.media.files import Modality
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 
 Floats = NDArray[np.float64]
 # On standardised numbers: too little to move what the data decide, enough to stop where they are told apart perfectly.
@@ -274,7 +274,7 @@ def judged(candidates: Candidates, vectors: Vectors, matching: Matching) -> Verd
     """
     if any(map(len, candidates.histories)):
         raise InputError("only searches are judged: a history has no one answer that the catalogue holds or not")
-    check_lines(len(vectors), candidates, "vectors")
+    check_num_rows(len(vectors), candidates, "vectors")
     queries = candidates.queries[:, : vectors.shape[1]]
     if queries.shape[1] != vectors.shape[1]:
         raise InputError(

@@ -6,7 +6,7 @@ import numpy as np
 
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 
 RERANKER = "reranker.safetensors"
 STAGE = "rerank"
@@ -47,7 +47,7 @@ def exact_scores(candidates: Candidates, vectors: Vectors) -> Vectors:
             f"queries have dimension {candidates.queries.shape[1]}, the bundle {vectors.shape[1]}, so that they were "
             "made by another bundle, or before it learned something; ask again, with the retriever that goes on"
         )
-    check_lines(len(vectors), candidates, "vectors")
+    check_num_rows(len(vectors), candidates, "vectors")
     scores = np.empty(candidates.rows.shape, np.float32)
     for start in range(0, len(candidates), BLOCK):
         block = slice(start, start + BLOCK)

@@ -1,4 +1,4 @@
-"""What comes after retrieval, as functions of a state: ordering anew, diversity, explanations, nearest parts."""
+"""The stages after retrieval, as functions of a state: reranking, diversity, explanations, nearest parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class Part(NamedTuple):
     """The part of an item that is nearest to a query.
 
     Attributes:
-        modality: What it is.
+        modality: Its modality.
         label: Which one: ``"0"`` for the first picture or text, ``"1 at 12.5 s"`` for a frame of a film.
         score: Its cosine with the query.
     """
@@ -50,11 +50,11 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
 
     Args:
         candidates: B queries with their hits.
-        bundle: Where they were found.
+        bundle: The bundle in which they were found.
 
     Returns:
-        For each query one entry a hit, in the order of the hits: None where nothing of the item can be compared with
-        the query: it has no direction, or says nothing of any modality that the item has.
+        For each query one entry for each hit, in order: None where no part of the item can be compared with the query,
+        as the query is zero, or zero in each modality of the item.
 
     Raises:
         InputError: When the queries have no vectors, as those of a pool.
@@ -62,50 +62,52 @@ def nearest_parts(candidates: Candidates, bundle: Bundle) -> list[list[Part | No
     candidates, dim = candidates.pointing_into(bundle.items), bundle.manifest.encoder.dim
     if candidates.queries.shape[1] != dim:
         raise InputError(
-            f"queries have {candidates.queries.shape[1]} dimensions, the bundle's vectors {dim}; give what a search or "
-            "recommend found"
+            f"queries have {candidates.queries.shape[1]} dimensions, the bundle's vectors {dim}; give the result "
+            "of a search or of recommend"
         )
     queries, separate = unit(candidates.queries), bundle.manifest.encoder.separate
     best: dict[tuple[int, int], Part] = {}
     for modality, parts in bundle.parts.items():
         for query, rows in enumerate(candidates.rows):
             for row in rows[rows >= 0].tolist() if queries[query].any() else ():
-                first, end = np.searchsorted(parts.rows, (row, row + 1))
-                if first == end:
+                start, stop = np.searchsorted(parts.rows, (row, row + 1))
+                if start == stop:
                     continue
-                cosines = unit(parts.vectors[first:end]) @ queries[query]
-                if separate and not cosines.any():  # the query says nothing of this modality
+                cosines = unit(parts.vectors[start:stop]) @ queries[query]
+                if separate and not cosines.any():  # the query is zero in this modality
                     continue
-                place = int(cosines.argmax())
-                found = Part(modality, parts.labels[first + place], float(cosines[place]))
-                best[query, row] = max(best.get((query, row), found), found, key=lambda part: part.score)
+                position = int(cosines.argmax())
+                part_found = Part(modality, parts.labels[start + position], float(cosines[position]))
+                best[query, row] = max(best.get((query, row), part_found), part_found, key=lambda part: part.score)
     return [[best.get((query, row)) for row in rows.tolist() if row >= 0] for query, rows in enumerate(candidates.rows)]
 
 
 def reranked(state: LoadedBundle, candidates: Candidates, k: int | None) -> Candidates:
     """Order candidates by the learned head; see `Retriever.rerank`."""
-    here = state.here(candidates)
-    if here.stage == STAGE and here.among is not None:
-        ranked = here if here is candidates else _anew(state, here, here.among)
+    current = state.here(candidates)
+    if current.stage == STAGE and current.among is not None:
+        ranked = current if current is candidates else _reranked_among(state, current, current.among)
         return ranked if k is None else ranked.top(k)
-    ranked = state.reranker.rerank(replace(here, among=None))
+    ranked = state.reranker.rerank(replace(current, among=None))
     if isinstance(state.reranker, SecondStage) and ranked.stage == STAGE:
         ranked = replace(ranked, among=ranked)
     return ranked if k is None else ranked.top(k)
 
 
-def _anew(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:
-    """Order what another head ordered, where it stands among all that it ordered; what is beyond that follows."""
+def _reranked_among(state: LoadedBundle, candidates: Candidates, among: Candidates) -> Candidates:
+    """Rerank candidates of an earlier ranker among all that it scored; candidates beyond these follow."""
     ranked = state.reranker.rerank(replace(among, among=None))
-    wanted = [np.isin(line, hits) for line, hits in zip(ranked.rows, candidates.rows, strict=True)]
-    rows = np.where(np.array(wanted, np.bool_).reshape(ranked.rows.shape), ranked.rows, -1)
-    kept = replace(ranked, rows=rows).reordered(ranked.scores, ranked.stage).followed_by(candidates)
-    return replace(kept, among=ranked if isinstance(state.reranker, SecondStage) else None)
+    is_listed = [
+        np.isin(rows_ranked, rows_listed) for rows_ranked, rows_listed in zip(ranked.rows, candidates.rows, strict=True)
+    ]
+    rows = np.where(np.array(is_listed, np.bool_).reshape(ranked.rows.shape), ranked.rows, -1)
+    listed = replace(ranked, rows=rows).reordered(ranked.scores, ranked.stage).followed_by(candidates)
+    return replace(listed, among=ranked if isinstance(state.reranker, SecondStage) else None)
 
 
 @dataclass(frozen=True, eq=False)
 class Diversity:
-    """How lists are varied; what is what, `Retriever.diversify` says."""
+    """The settings of `Retriever.diversify`, which documents them."""
 
     method: Method = "mmr"
     strength: float = 0.3
@@ -129,51 +131,55 @@ class Diversity:
             check_mapping(self.caps, "caps", "{'brand': 2}")
 
 
-def varied(state: LoadedBundle, candidates: Candidates, wish: Diversity, k: int | None) -> Candidates:
-    """Pick what is relevant and varied; see `Retriever.diversify`."""
+def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: int | None) -> Candidates:
+    """Select relevant and diverse hits; see `Retriever.diversify`."""
     candidates = state.here(candidates)
-    wish.check()
-    named = None if wish.attribute is None else state.attribute(wish.attribute)
-    known = Known(state.vectors, state.centre, state.users, named)
-    limits: list[Limit] = [Cap(state.attribute(name), most) for name, most in (wish.caps or {}).items()]
-    if wish.apart is not None:
-        limits.append(Apart(state.vectors, wish.apart))
-    wanted = objective(wish.method, known, wish.strength, wish.sharpness)
-    if wish.shown is not None:
-        require_candidates(wish.shown, "shown")
-        counts = exposures(wish.shown, max(1, wish.shown.rows.shape[1]), state.items)
-        wanted = LessShown(wanted, counts, wish.spread)
-    ranked = diversified(candidates, wanted, k, caps=limits, page=wish.page)
+    settings.check()
+    attribute = None if settings.attribute is None else state.attribute(settings.attribute)
+    context = Known(state.vectors, state.centre, state.users, attribute)
+    limits: list[Limit] = [Cap(state.attribute(name), cap) for name, cap in (settings.caps or {}).items()]
+    if settings.apart is not None:
+        limits.append(Apart(state.vectors, settings.apart))
+    target = objective(settings.method, context, settings.strength, settings.sharpness)
+    if settings.shown is not None:
+        require_candidates(settings.shown, "shown")
+        counts = exposures(settings.shown, max(1, settings.shown.rows.shape[1]), state.items)
+        target = LessShown(target, counts, settings.spread)
+    ranked = diversified(candidates, target, k, caps=limits, page=settings.page)
     return ranked if k is None else ranked.top(k)
 
 
 def explained(
     state: LoadedBundle, candidates: Candidates, weights: Sequence[Vectors] | None, most: int, among: Candidates | None
 ) -> list[list[Explanation]]:
-    """Say what made each hit one; see `Retriever.explain`."""
+    """Explain each hit; see `Retriever.explain`."""
     candidates = state.here(candidates)
     if among is not None:
         among = state.here(among, "among")
-    told = explain(candidates, state.space, state.centre, weights, most)
-    told = with_profiles(told, candidates, state.space)
-    told = with_modalities(told, candidates, state.bundle.modality_vectors, state.adapter)
-    ranked = among or candidates
-    ranked = ranked.among or ranked
-    if ranked.stage != STAGE or not isinstance(state.reranker, SecondStage):
-        return told
-    return with_features(told, candidates, ranked, state.reranker, most)
+    explanations = explain(candidates, state.space, state.centre, weights, most)
+    explanations = with_profiles(explanations, candidates, state.space)
+    explanations = with_modalities(explanations, candidates, state.bundle.modality_vectors, state.adapter)
+    scored = among or candidates
+    scored = scored.among or scored
+    if scored.stage != STAGE or not isinstance(state.reranker, SecondStage):
+        return explanations
+    return with_features(explanations, candidates, scored, state.reranker, most)
 
 
 def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part | None]]:
-    """Say which part of each hit is nearest to its query; see `Retriever.nearest_parts`."""
+    """Find the part of each hit that is nearest to its query; see `Retriever.nearest_parts`."""
     candidates = state.here(candidates)
     dim = state.vectors.shape[1]
     queries = candidates.queries[:, :dim]
-    if not queries.shape[1]:  # a pool is asked for by its histories alone
+    if not queries.shape[1]:  # a pool has no query vectors
         queries = np.zeros((len(candidates), dim), np.float32)
-    users = [line for line, past in enumerate(candidates.histories) if len(past) and not queries[line].any()]
-    if users:  # whose query is all behaviour: the nearest part is that to what they like
-        pasts = [candidates.histories[line] for line in users]
+    positions = [
+        position
+        for position, history in enumerate(candidates.histories)
+        if len(history) and not queries[position].any()
+    ]
+    if positions:  # the query has no content: use the content of the history
+        histories = [candidates.histories[position] for position in positions]
         queries = queries.copy()
-        queries[users] = state.users.taste(state.vectors, pasts, state.centre)
+        queries[positions] = state.users.taste(state.vectors, histories, state.centre)
     return nearest_parts(replace(candidates, queries=queries), state.bundle)

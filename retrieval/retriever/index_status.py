@@ -1,4 +1,4 @@
-"""Whether an index that was opened still keeps what was promised when it was built."""
+"""The recall of an opened index, compared with the recall that it had when it was built."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from indexing.index.tuning.recall import Promise
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
-# Of the recall on some dozen stored queries: another processor rounds otherwise, and may order equals otherwise.
+# Tolerance of the recall on a few dozen stored queries: another processor may round and order ties differently.
 SLACK = 0.02
 
 
 class DegradedIndexWarning(UserWarning):
-    """An index finds less than was promised."""
+    """The recall of an index is below its target."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What an index was measured to find when it was opened.
+    """The recall of an index, measured when it was opened.
 
     Attributes:
         recall: Recall on the stored queries of each kind; empty for a bundle without any.
-        degraded: Whether any kind of query finds less than was promised.
-        reasons: Which, and how much less.
-        added: Recall on queries of each kind among rows that were added and are found by codes; empty when they are
-            scanned, as they are where codes would find less than was promised.
+        degraded: Whether the recall of any kind of query is below its target.
+        reasons: The kinds of query that are below, with their recall.
+        added: Recall of each kind of query among added rows that are searched by codes; empty where they are scanned
+            exactly, as they are where codes would be below the target.
     """
 
     recall: Mapping[str, float] = field(default_factory=dict)
@@ -51,36 +51,36 @@ class Status:
 def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     """Measure the index of a bundle over its (N, D) vectors with the queries stored at build.
 
-    A few queries say less than the many that it was tuned on: they count as below the promise only where they find less
-    than they did when the index was built.
+    The stored queries are few. They count as below the target only where their recall is below what it was when the
+    index was built.
     """
-    told = bundle.manifest.index
+    index_info = bundle.manifest.index
     with read_as(f"the promise of {bundle.folder}", WAY_OUT):
         target = bundle.manifest.index_config().min_recall
-        below = [
+        reasons = [
             f"recall of {kind} was {built:.3f} < {target} when it was built"
-            for kind, built in told.get("recall", {}).items()
+            for kind, built in index_info.get("recall", {}).items()
             if built < target
         ]
     promise = promise_of(bundle)
     with read_as(f"the promise of {bundle.folder}", WAY_OUT):
         recall = promise.measure(bundle.index, vectors)
-    below += [
-        f"recall of {kind} is {now:.3f} on {len(promise.ground_truth[kind].queries)} stored queries, "
+    reasons += [
+        f"recall of {kind} is {measured:.3f} on {len(promise.ground_truth[kind].queries)} stored queries, "
         f"was {promise.recall[kind]:.3f} when it was built and is promised to be {target}"
-        for kind, now in recall.items()
-        if now < min(target, promise.recall[kind]) - SLACK
+        for kind, measured in recall.items()
+        if measured < min(target, promise.recall[kind]) - SLACK
     ]
-    return Status(recall, bool(below), tuple(below))
+    return Status(recall, bool(reasons), tuple(reasons))
 
 
 def promise_of(bundle: Bundle) -> Promise:
-    """Read the queries stored at build; without any for a bundle that has none."""
+    """Read the queries stored at build; empty for a bundle that has none."""
     return Promise.from_bytes(bundle.read(PROMISE)) if bundle.has(PROMISE) else Promise({}, {})
 
 
 def warn_if_degraded(status: Status, bundle: Bundle) -> None:
-    """Warn once when an index finds less than was promised."""
+    """Warn when the recall of an index is below its target."""
     if status.degraded:
         reasons = "; ".join(status.reasons)
         message = f"the index of {bundle.root} is degraded: {reasons}; build the bundle again"

@@ -1,4 +1,4 @@
-"""What a list should be beyond relevant, in one place: varied, within caps, as business rules say."""
+"""The settings of all stages after ranking: diversity, caps and business rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ class Shape:
     """The last stages of a list; see `Retriever.diversify` and `Retriever.apply_rules`.
 
     Attributes:
-        diversify: The method; None varies nothing.
-        strength: Of variety.
-        sharpness: Of relevance.
-        attribute: In place of content.
-        caps: By attribute, how many answers of one value.
+        diversify: The method; None is no diversification.
+        strength: The weight of diversity, from 0 to 1.
+        sharpness: The power of relevance.
+        attribute: The attribute that is diversified, in place of content.
+        caps: For each attribute the largest number of hits with the same value.
         rules: Applied last.
-        page: Answers that are seen at once, and stand in the order of relevance.
-        apart: A cosine that no two answers may exceed.
+        page: Hits on a page; each page is in the order of relevance.
+        apart: The largest cosine between two hits.
     """
 
     diversify: Method | None = None
@@ -35,19 +35,19 @@ class Shape:
     apart: float | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is anything to do, so that more candidates than answers are needed."""
+        """Whether there is anything to do, so that more candidates than hits are needed."""
         return bool(self.diversify or self._limited or self.rules)
 
     @property
     def _limited(self) -> bool:
         return bool(self.caps) or self.apart is not None
 
-    def apply(self, retriever: Retriever, found: Candidates, k: int) -> Candidates:
-        """Give k of the candidates."""
+    def apply(self, retriever: Retriever, candidates: Candidates, k: int) -> Candidates:
+        """Apply all stages, and keep k candidates."""
         if self.diversify or self._limited:
-            # Rules come last, and may take out what was picked: then others follow.
-            found = retriever.diversify(
-                found,
+            # Rules come last and may exclude selected items, so all candidates are kept for them.
+            candidates = retriever.diversify(
+                candidates,
                 None if self.rules else k,
                 method=self.diversify or "caps",
                 strength=self.strength,
@@ -57,9 +57,9 @@ class Shape:
                 page=self.page,
                 apart=self.apart,
             )
-        return retriever.apply_rules(found, self.rules, k) if self.rules else found.top(k)
+        return retriever.apply_rules(candidates, self.rules, k) if self.rules else candidates.top(k)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what changes answers as plain JSON values."""
+        """Give the settings as plain JSON values."""
         rules = [repr(rule) for rule in self.rules.rules] if self.rules else []
         return {**vars(self), "caps": dict(self.caps), "rules": rules}

@@ -1,4 +1,4 @@
-"""Search where each modality has a space of its own: a query of one modality meets that part of items only."""
+"""Search where each modality has its own space: a query is compared only with that modality's part of an item."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +14,29 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
 from indexing.store.collect import ModalityVectors
 
-DEEPER = 50  # answers more than are asked for, of which the best by cosine are kept
+EXTRA = 50  # further candidates that are retrieved, of which the best by cosine are kept
 
 
-def modality_of(modality: str | None, built: EncoderInfo) -> Modality | None:
-    """Give what queries are of, if it was said; where each modality has its own space, it must be.
+def modality_of(modality: str | None, encoder_info: EncoderInfo) -> Modality | None:
+    """Give the modality of queries, None where none was named; it must be named where each modality has its own space.
 
     Args:
-        modality: What was said.
-        built: The encoder of the bundle.
+        modality: The name of the modality.
+        encoder_info: The encoder of the bundle.
 
     Raises:
         InputError: For a modality that the bundle lacks.
-        SeparateSpacesError: When it must be said and was not.
+        SeparateSpacesError: When it must be named and was not.
     """
-    known = ", ".join(built.modalities)
+    known = ", ".join(encoder_info.modalities)
     if modality is not None:
         check_kind(modality, str, "modality", f"give one of {known}")
-    if modality is None and built.separate:
+    if modality is None and encoder_info.separate:
         raise SeparateSpacesError(
             f"the modalities of these items ({known}) are different spaces, and a query can only be compared with its "
-            f"own: say what the vectors are of with modality=, one of {known}"
+            f"own: name the modality of the vectors with modality=, one of {known}"
         )
-    if modality is not None and modality not in built.modalities:
+    if modality is not None and modality not in encoder_info.modalities:
         raise InputError(f"the bundle has no modality {modality!r}, only {known}; name one of these")
     return None if modality is None else Modality(modality)
 
@@ -63,17 +63,17 @@ def search_own_part(
 ) -> tuple[Vectors, Rows]:
     """Find the k items whose part of a modality is nearest to each mapped query of that modality.
 
-    What else an item has shortens its part: by inner product, items with fewer modalities would stand before those with
-    more. So items are searched apart by the modalities that they have, deeper than asked for because learning has moved
-    them, and then merged by the cosine itself, which is that of the frozen vectors.
+    An item's part of one modality is shorter the more modalities the item has, so inner products would favour items
+    with few modalities. Items are therefore searched in groups with the same modalities, for more than k candidates
+    because learning has moved their vectors, and then merged by the cosine of the frozen vectors.
 
     Args:
         index: Over the item vectors.
         items: The frozen vectors of its N items.
-        queries: (B, D + R) float32: the part of the modality and, for behaviour, whatever the index asks for.
-        k: Rows a query; at most the number of items are given.
-        modality: What the queries are of. An item that lacks it is no answer.
-        allow: (N,) bool, the rows that any query may have.
+        queries: (B, D + R) float32, content in the part of the modality, and behaviour.
+        k: Hits for each query, at most N.
+        modality: The modality of the queries. Items without it are not found.
+        allow: (N,) bool, the rows that may be found.
 
     Returns:
         Cosines (B, min(k, N)) float32 and rows (B, min(k, N)) int64, padded with -inf and -1.
@@ -81,21 +81,21 @@ def search_own_part(
     check_search(index, queries, k, allow)
     k = min(k, len(index))
     content = unit(queries[:, : items.vectors[modality].shape[1]])
-    having = items.exists[modality] if allow is None else items.exists[modality] & allow
-    kinds = np.sum([exists * 2**place for place, exists in enumerate(items.exists.values())], axis=0)
-    nothing = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    found = padded(*nothing, k)
-    for one in np.unique(kinds[having]).tolist():
-        group = having & (kinds == one)
-        _, rows = retrieve(index, queries, k + DEEPER, allow=None if group.all() else group, kind=str(modality))
-        found = merged(found, (_cosines(content, items.vectors[modality], rows), rows), k)
-    return found
+    has_modality = items.exists[modality] if allow is None else items.exists[modality] & allow
+    combinations = np.sum([exists * 2**bit for bit, exists in enumerate(items.exists.values())], axis=0)
+    empty = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    results = padded(*empty, k)
+    for combination in np.unique(combinations[has_modality]).tolist():
+        group = has_modality & (combinations == combination)
+        _, rows = retrieve(index, queries, k + EXTRA, allow=None if group.all() else group, kind=str(modality))
+        results = merged(results, (_cosines(content, items.vectors[modality], rows), rows), k)
+    return results
 
 
 def _cosines(queries: Vectors, vectors: NDArray[np.float16], rows: Rows) -> Vectors:
-    """Give the cosine of each of (B, D) unit queries with the (B, k) rows found for it; -inf where there is none."""
+    """Give the cosine of each of (B, D) unit queries with its (B, k) rows; -inf for padding."""
     scores = np.full(rows.shape, -np.inf, np.float32)
-    for line, (query, found) in enumerate(zip(queries, rows, strict=True)):
-        there = found >= 0
-        scores[line, there] = unit(vectors[found[there]]) @ query
+    for position, (query, query_rows) in enumerate(zip(queries, rows, strict=True)):
+        is_hit = query_rows >= 0
+        scores[position, is_hit] = unit(vectors[query_rows[is_hit]]) @ query
     return scores

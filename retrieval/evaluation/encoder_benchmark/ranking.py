@@ -189,7 +189,7 @@ class Trial:
             if columns is None or modality not in encoder.info.modalities:
                 continue
             _warm_up(encoder, modality)
-            part = Catalogue(self.catalogue.reader, columns, self.catalogue.images)
+            part = Catalogue(self.catalogue.reader, columns, self.catalogue.image_dir)
             report = encode_catalogue(part, encoder, store, config=self.config.encode, progress=progress)
             frozen = _collected(store, self.held, (modality,), frozen)
             spent = report.seconds["encode"]

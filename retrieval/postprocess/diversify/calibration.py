@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.attribute_values import Attribute
 from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify.greedy import check, relevance
@@ -47,7 +47,7 @@ class Calibrated:
 
     def begin(self, candidates: Candidates, k: int) -> "_Shares":  # noqa: ARG002
         """Begin lists."""
-        check_lines(len(self.attribute), candidates, "an attribute")
+        check_num_rows(len(self.attribute), candidates, "an attribute")
         wanted = wanted_shares(self.attribute, candidates.histories, self.users)
         known = np.flatnonzero(wanted.any(axis=0))  # what no history has adds nothing to the sum
         one = self.attribute.alone(candidates.rows)

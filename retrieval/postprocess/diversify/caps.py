@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Vectors
 from indexing.errors import InputError
 from indexing.runtime.arguments import is_number, shown_number
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify.mmr import dimensions, shown
 
@@ -41,7 +41,7 @@ class Cap:
 
     def begin(self, candidates: Candidates) -> "Counted":
         """Begin to count, for b queries."""
-        check_lines(len(self.attribute), candidates, "an attribute")
+        check_num_rows(len(self.attribute), candidates, "an attribute")
         return Counted(self.attribute.table(candidates.rows), len(self.attribute.values), self.most)
 
 

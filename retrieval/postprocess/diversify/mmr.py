@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Vectors, unit
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify.greedy import check, relevance
 
@@ -101,7 +101,7 @@ def shown(of: Vectors | Attribute, candidates: Candidates, centre: Vectors | Non
         ShapeError: When that is of other items than the candidates.
     """
     rows = candidates.rows
-    check_lines(len(of), candidates, "an attribute" if isinstance(of, Attribute) else "vectors")
+    check_num_rows(len(of), candidates, "an attribute" if isinstance(of, Attribute) else "vectors")
     if isinstance(of, Attribute):
         return unit(of.alone(rows))
     vectors = of[rows]

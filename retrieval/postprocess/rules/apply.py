@@ -1,4 +1,4 @@
-"""What each rule asks of a catalogue, and in which order rules count."""
+"""Applying rules to candidates: exclude, boost, bury, then pin."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from indexing.arrays import Mask
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
-from retrieval.candidates import Candidates, check_lines
+from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.column_encoders import numbers
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
@@ -21,61 +21,61 @@ _DAY = 86_400.0
 
 
 def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table) -> Ruled:
-    """Apply rules: first what is excluded goes, then scores are raised, then some are buried, and pins are set last.
+    """Apply rules: excludes first, then boosts and freshness, then buries, and pins last.
 
     Args:
         candidates: B queries, best first.
-        rules: In any order; of pins that want the same place the first has it.
-        attributes: One line an item, in the order of rows.
+        rules: In any order; of pins at the same position the first is placed there.
+        attributes: One row for each item, in the order of rows.
 
     Returns:
-        The candidates with stage ``"rules"``, as many a query as there were, or as there are pins when that is more. A
-        pinned hit has the score of the hit behind it.
+        The candidates with stage ``"rules"``; each list keeps its length, or has that of the pins when longer. A
+        pinned hit has the score of the hit after it.
 
     Raises:
         FilterError: When a filter does not fit the attributes.
         UnknownItemError: When a pinned item is not in the bundle.
-        InputError: When the score of a candidate is no number, or freshness is asked of a column that has none.
+        InputError: When a score is no number, or the column of a freshness rule has no dates, times or numbers.
         ShapeError: When the attributes are of other items.
     """
-    check_lines(attributes.num_rows, candidates, "attributes")
+    check_num_rows(attributes.num_rows, candidates, "attributes")
     lists, items = Lists(candidates, [str(rule) for rule in rules]), candidates.items
-    gone = np.zeros(len(items), np.bool_)
+    excluded = np.zeros(len(items), np.bool_)
     buried: dict[int, Mask] = {}
-    lifts: dict[int, NDArray[np.float64]] = {}
+    boosts: dict[int, NDArray[np.float64]] = {}
     pins: list[tuple[int, Pin]] = []
-    for number, rule in enumerate(rules):
+    for index, rule in enumerate(rules):
         match rule:
             case Exclude():
-                banned = _banned(rule, attributes, items)
-                lists.exclude(number, banned)
-                gone |= banned
+                mask = _excluded_rows(rule, attributes, items)
+                lists.exclude(index, mask)
+                excluded |= mask
             case Boost():
-                lifts[number] = np.where(_where(attributes, rule, rule.where), rule.by, 0.0)
+                boosts[index] = np.where(_where(attributes, rule, rule.where), rule.by, 0.0)
             case Fresh():
-                lifts[number] = rule.by * newness(attributes, rule, items.alive)
+                boosts[index] = rule.by * newness(attributes, rule, items.alive)
             case Bury():
-                buried[number] = _where(attributes, rule, rule.where)
+                buried[index] = _where(attributes, rule, rule.where)
             case Pin():
-                pins.append((number, rule))
-    if lifts:
-        lists.lift(lifts)
+                pins.append((index, rule))
+    if boosts:
+        lists.lift(boosts)
     if buried:
         lists.bury(buried)
-    lists.pin(_places(pins, items, gone, candidates.rows.shape[1]))
+    lists.pin(_pinned_rows(pins, items, excluded, candidates.rows.shape[1]))
     return lists.ruled(candidates)
 
 
 def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDArray[np.float64]:
-    """Give 1 for what is new, one half for an age of one half-life, and so on; 0 without a date: (N,) float64.
+    """Give 0.5 ** (age / half-life) of each row, 0 without a date: (N,) float64.
 
     Args:
-        attributes: One line a row.
-        rule: Says which column.
-        alive: (N,) bool, the rows whose items are not deleted: the newest of these has age 0. All when None.
+        attributes: One row for each item.
+        rule: The rule, with its column and half-life.
+        alive: (N,) bool, the live rows: the newest of these has age 0. All when None.
 
     Raises:
-        InputError: When the column has no dates, times or numbers, or ``now`` is none.
+        InputError: When the column has no dates, times or numbers, or ``now`` cannot be read as one.
     """
     kind = attribute_type(attributes, rule.column)
     dated = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
@@ -85,8 +85,8 @@ def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDA
     known = np.isfinite(values)
     if not known.any():
         return np.zeros(len(values))
-    there = known if alive is None else known & alive
-    now = float(values[there if there.any() else known].max())
+    counted = known if alive is None else known & alive
+    now = float(values[counted if counted.any() else known].max())
     if rule.now is not None:
         try:
             now = float(numbers(pa.chunked_array([pa.array([typed(rule.now, kind).as_py()], kind)]))[0])
@@ -103,25 +103,27 @@ def _where(attributes: pa.Table, rule: Rule, where: Where) -> Mask:
         raise FilterError(f"rule {str(rule)!r}: {error}") from error
 
 
-def _banned(rule: Exclude, attributes: pa.Table, items: ItemIds) -> Mask:
-    banned = np.zeros(len(items), np.bool_)
-    if rule.asks:
-        banned |= _where(attributes, rule, rule.where)
-    banned[items.rows(items.known(rule.item_ids))] = True
-    return banned
+def _excluded_rows(rule: Exclude, attributes: pa.Table, items: ItemIds) -> Mask:
+    mask = np.zeros(len(items), np.bool_)
+    if rule.has_filter:
+        mask |= _where(attributes, rule, rule.where)
+    mask[items.rows(items.known(rule.item_ids))] = True
+    return mask
 
 
-def _places(pins: Sequence[tuple[int, Pin]], items: ItemIds, gone: Mask, length: int) -> dict[int, tuple[int, int]]:
-    """Say which row stands at which place from 0, and by which rule; an item is pinned once, and not when excluded."""
-    places: dict[int, tuple[int, int]] = {}
-    pinned: set[int] = set()
-    for number, pin in pins:
-        place = min(pin.at - 1, length)
+def _pinned_rows(
+    pins: Sequence[tuple[int, Pin]], items: ItemIds, excluded: Mask, length: int
+) -> dict[int, tuple[int, int]]:
+    """Give for each position from 0 the pinned row and its rule; an item is pinned once, and not when excluded."""
+    pinned_rows: dict[int, tuple[int, int]] = {}
+    seen: set[int] = set()
+    for index, pin in pins:
+        position = min(pin.at - 1, length)
         for row in items.rows(pin.item_ids).tolist():
-            if row in pinned or gone[row]:
+            if row in seen or excluded[row]:
                 continue
-            while place in places:
-                place += 1
-            places[place] = (row, number)
-            pinned.add(row)
-    return places
+            while position in pinned_rows:
+                position += 1
+            pinned_rows[position] = (row, index)
+            seen.add(row)
+    return pinned_rows

@@ -1,4 +1,4 @@
-"""Rules as JSON: a list of objects, each with ``rule`` and what it needs."""
+"""Rules as JSON: a list of objects, each with ``rule`` and the fields of that rule."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ class Rules:
     (Boost(where='category = food', by=0.5, name=''),)
 
     Attributes:
-        rules: In any order; see `apply`.
+        rules: In any order; see `retrieval.postprocess.rules.apply.applied`.
     """
 
     rules: Sequence[Rule] = ()
@@ -44,7 +44,7 @@ class Rules:
         """Read rules from a file.
 
         Raises:
-            InputError: When it cannot be read, saying which rule is at fault.
+            InputError: When it cannot be read; names the rule.
         """
         path = check_path(path)
         content = read_json(path, "the rules")
@@ -54,15 +54,15 @@ class Rules:
             raise InputError(f"{path}: {error}") from error
 
     @classmethod
-    def from_list(cls, given: Any) -> "Rules":  # noqa: ANN401 - what JSON held
-        """Read rules from what a JSON file holds.
+    def from_list(cls, content: Any) -> "Rules":  # noqa: ANN401 - what JSON held
+        """Make rules of the content of a JSON file.
 
         Raises:
             InputError: When it is no list of rules.
         """
-        if not isinstance(given, list):
-            raise InputError(f"rules are a list, not {type(given).__name__}: {_EXAMPLE}")
-        return cls(tuple(_rule(number, one) for number, one in enumerate(given, start=1)))
+        if not isinstance(content, list):
+            raise InputError(f"rules are a list, not {type(content).__name__}: {_EXAMPLE}")
+        return cls(tuple(_rule(number, value) for number, value in enumerate(content, start=1)))
 
     def apply(self, candidates: Candidates, attributes: pa.Table) -> Ruled:
         """Apply the rules to candidates; see `retrieval.postprocess.rules.apply.applied`."""
@@ -100,26 +100,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _EXAMPLE = '[{"rule": "pin", "item_ids": ["mug-1"], "at": 1}]'
 
 
-def _rule(number: int, given: Any) -> Rule:  # noqa: ANN401 - what JSON held
-    if not isinstance(given, dict) or given.get("rule") not in list(KINDS):
-        what = f"rule {number} is {repr(given)[:80]}"
-        raise InputError(f"{what}; give an object with 'rule', one of {list(KINDS)}: {_EXAMPLE}")
-    name = given["rule"]
-    values = {key: value for key, value in given.items() if key != "rule"}
-    known = fields(KINDS[name])
-    who = f"rule {number} ({name})"
-    if unknown := sorted(set(values) - {field.name for field in known}):
-        raise InputError(f"{who} has {unknown}; there are {[field.name for field in known]}")
-    needed = [field.name for field in known if field.default is MISSING]
-    if missing := [name for name in needed if name not in values]:
-        raise InputError(f"{who} lacks {missing}")
+def _rule(number: int, value: Any) -> Rule:  # noqa: ANN401 - what JSON held
+    if not isinstance(value, dict) or value.get("rule") not in list(KINDS):
+        prefix = f"rule {number} is {repr(value)[:80]}"
+        raise InputError(f"{prefix}; give an object with 'rule', one of {list(KINDS)}: {_EXAMPLE}")
+    name = value["rule"]
+    values = {key: value for key, value in value.items() if key != "rule"}
+    rule_fields = fields(KINDS[name])
+    prefix = f"rule {number} ({name})"
+    if unknown := sorted(set(values) - {field.name for field in rule_fields}):
+        raise InputError(f"{prefix} has {unknown}; there are {[field.name for field in rule_fields]}")
+    required = [field.name for field in rule_fields if field.default is MISSING]
+    if missing := [name for name in required if name not in values]:
+        raise InputError(f"{prefix} lacks {missing}")
     if not isinstance(values.get("where", ""), str):
-        raise InputError(f"{who}: where is {repr(values['where'])[:80]}; give a filter as text, as 'year >= 1990'")
+        raise InputError(f"{prefix}: where is {repr(values['where'])[:80]}; give a filter as text, as 'year >= 1990'")
     if not isinstance(values.get("item_ids", []), list):
-        raise InputError(f"{who}: item_ids is {repr(values['item_ids'])[:80]}; give a list of strings, even of one")
-    if wrong := [key for key in ("name", "column") if not isinstance(values.get(key, ""), str)]:
-        raise InputError(f"{who}: {wrong[0]} is {repr(values[wrong[0]])[:80]}; give a text")
+        raise InputError(f"{prefix}: item_ids is {repr(values['item_ids'])[:80]}; give a list of strings, even of one")
+    if not_text := [key for key in ("name", "column") if not isinstance(values.get(key, ""), str)]:
+        raise InputError(f"{prefix}: {not_text[0]} is {repr(values[not_text[0]])[:80]}; give a text")
     try:
         return KINDS[name](**values)
     except InputError as error:
-        raise InputError(f"{who}: {error}") from error
+        raise InputError(f"{prefix}: {error}") from error

@@ -1,4 +1,4 @@
-"""The rules of a shop: what is pinned, boosted, buried, excluded, and how much it counts that something is new."""
+"""Business rules: pin, boost, bury, exclude and freshness, and the lists that they change."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,17 +14,17 @@ from retrieval.candidates import Candidates
 from retrieval.filters import Expression, Where
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
-MOST = 1e6  # times the span of a list that a score is raised: more is no other order, and scores stay finite
+MAX_BOOST = 1e6  # largest boost, in spans of a list: a larger one gives the same order, and scores stay finite
 
 
 @dataclass(frozen=True)
 class Pin:
-    """Show items at a place, whether or not they were among the candidates, and seen or not.
+    """Place items at a rank, whether or not they are among the candidates or in the history.
 
     Attributes:
-        item_ids: Shown one after the other.
-        at: The rank of the first, from 1; a place that an earlier rule has taken is passed. Of a shorter list, the end.
-        name: What to call the rule; made of the above when empty.
+        item_ids: The items, one after the other.
+        at: The rank of the first, from 1; ranks taken by earlier rules are skipped. In a shorter list, the end.
+        name: The name of the rule; made of the above when empty.
     """
 
     item_ids: Sequence[str]
@@ -44,13 +44,13 @@ class Pin:
 
 @dataclass(frozen=True)
 class Boost:
-    """Raise the scores of some items.
+    """Raise the scores of items.
 
     Attributes:
-        where: Which; any filter.
-        by: How much, as a share of the distance between the first and the last score of the list: 1 lifts the last
-            item to the first.
-        name: What to call the rule.
+        where: A filter of the items.
+        by: As a fraction of the difference between the first and the last score of the list: 1 raises the last item
+            to the score of the first.
+        name: The name of the rule.
     """
 
     where: Where
@@ -59,19 +59,19 @@ class Boost:
 
     def __post_init__(self) -> None:
         _check_where(self.where, "a boost")
-        _check_positive(self.by, "a boost by", "; to lower items, bury them", MOST)
+        _check_positive(self.by, "a boost by", "; to lower items, bury them", MAX_BOOST)
 
     def __str__(self) -> str:
-        return self.name or f"boost {_told(self.where)} by {self.by:g}"
+        return self.name or f"boost {_where_text(self.where)} by {self.by:g}"
 
 
 @dataclass(frozen=True)
 class Bury:
-    """Put some items behind all others, in the order they had.
+    """Move items to the end of the list, in the order they had.
 
     Attributes:
-        where: Which; any filter.
-        name: What to call the rule.
+        where: A filter of the items.
+        name: The name of the rule.
     """
 
     where: Where
@@ -81,17 +81,17 @@ class Bury:
         _check_where(self.where, "a bury")
 
     def __str__(self) -> str:
-        return self.name or f"bury {_told(self.where)}"
+        return self.name or f"bury {_where_text(self.where)}"
 
 
 @dataclass(frozen=True)
 class Exclude:
-    """Never show some items, pinned ones included.
+    """Remove items from the list, pinned ones included.
 
     Attributes:
-        where: Which; any filter.
-        item_ids: And these; one that the bundle lacks, as after a delete, is no fault.
-        name: What to call the rule.
+        where: A filter of the items.
+        item_ids: Further items; ids that are not in the bundle, as after a delete, are ignored.
+        name: The name of the rule.
     """
 
     where: Where = ()
@@ -104,26 +104,26 @@ class Exclude:
             _check_where(self.where, "an exclude without item_ids")
 
     @property
-    def asks(self) -> bool:
+    def has_filter(self) -> bool:
         """Whether there is a filter."""
-        return _asks(self.where)
+        return _has_filter(self.where)
 
     def __str__(self) -> str:
-        parts = [_told(self.where)] if self.asks else []
+        parts = [_where_text(self.where)] if self.has_filter else []
         return self.name or f"exclude {' or '.join([*parts, *self.item_ids[:3]])}{'…' * (len(self.item_ids) > 3)}"
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """Raise the scores of items by how new they are: by ``by``, and half of it for each ``half_life`` of age.
+    """Raise the scores of items by their age: by ``by * 0.5 ** (age / half_life)``.
 
     Attributes:
-        column: An attribute with dates, times or numbers, as a year. Without a value an item is not raised.
+        column: An attribute with dates, times or numbers, as a year. Items without a value are not raised.
         half_life: In days for dates and times, else in units of the column.
-        by: For what is newest, as for `Boost`.
-        now: When age is 0, and everything later is new; the latest value in the catalogue when None, so that the same
-            bundle always gives the same answers.
-        name: What to call the rule.
+        by: For the newest items, as for `Boost`.
+        now: The time at which the age is 0, and before which it is counted; the latest value in the catalogue when
+            None, so that the same bundle always gives the same answers.
+        name: The name of the rule.
     """
 
     column: str
@@ -134,7 +134,7 @@ class Fresh:
 
     def __post_init__(self) -> None:
         _check_positive(self.half_life, "a half_life of")
-        _check_positive(self.by, "a fresh by", most=MOST)
+        _check_positive(self.by, "a fresh by", maximum=MAX_BOOST)
 
     def __str__(self) -> str:
         return self.name or f"fresh {self.column}, half-life {self.half_life:g}, by {self.by:g}"
@@ -143,46 +143,46 @@ class Fresh:
 Rule: TypeAlias = Pin | Boost | Bury | Exclude | Fresh
 
 
-def _ids(item_ids: Sequence[str], who: str) -> tuple[str, ...]:
+def _ids(item_ids: Sequence[str], rule_name: str) -> tuple[str, ...]:
     if isinstance(item_ids, str) or not all(isinstance(item_id, str) for item_id in item_ids):
-        raise InputError(f"{who} has item_ids {examples([item_ids])}; give a list of strings, even of one")
+        raise InputError(f"{rule_name} has item_ids {examples([item_ids])}; give a list of strings, even of one")
     return tuple(item_ids)
 
 
-def _check_positive(value: object, what: str, way_out: str = "", most: float = float("inf")) -> None:
-    known = not isinstance(value, bool) and isinstance(value, int | float)
-    if not known or not 0 < value <= most or value == float("inf"):  # type: ignore[operator]
-        limit = "" if most == float("inf") else f", at most {most:g}"
-        raise InputError(f"{what} {value!r}; give a number above 0{limit}{way_out}")
+def _check_positive(value: object, name: str, hint: str = "", maximum: float = float("inf")) -> None:
+    is_number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not is_number or not 0 < value <= maximum or value == float("inf"):  # type: ignore[operator]
+        limit = "" if maximum == float("inf") else f", at most {maximum:g}"
+        raise InputError(f"{name} {value!r}; give a number above 0{limit}{hint}")
 
 
-def _asks(where: Where) -> bool:
+def _has_filter(where: Where) -> bool:
     return isinstance(where, Expression) or bool(where)
 
 
-def _check_where(where: Where, who: str) -> None:
-    if not _asks(where):
-        raise InputError(f"{who} has no filter and would be for every item; give where, as 'category = food'")
+def _check_where(where: Where, rule_name: str) -> None:
+    if not _has_filter(where):
+        raise InputError(f"{rule_name} has no filter and would be for every item; give where, as 'category = food'")
 
 
-def _told(where: Where) -> str:
+def _where_text(where: Where) -> str:
     if isinstance(where, str | Expression):
         return str(where)
     if isinstance(where, tuple) and len(where) > 1 and isinstance(where[0], str):
         return " ".join(map(str, where))
-    return " and ".join(_told(part) for part in where)
+    return " and ".join(_where_text(part) for part in where)
 
 
 STAGE = "rules"
-_FELT = 0.01  # less than this share of a list's span is not noted
+_MIN_NOTED = 0.01  # boosts of a smaller fraction of a list's span are not noted
 
 
 class Lists:
-    """The lists of B queries, and which of the rules touched each hit.
+    """The lists of B queries, and the rules that changed each hit.
 
     Args:
         candidates: Best first.
-        names: Of R rules.
+        names: Names of R rules.
 
     Raises:
         InputError: When the score of a candidate is no number.
@@ -190,8 +190,8 @@ class Lists:
     Attributes:
         rows: (B, K) int64, -1 pads at the end.
         scores: (B, K) float64, -inf for padding.
-        touched: (B, K, R) bool.
-        excluded: (B, R) int64, how many hits a rule took out.
+        touched: (B, K, R) bool, the rules that changed each hit.
+        excluded: (B, R) int64, the number of hits that each rule removed.
     """
 
     def __init__(self, candidates: Candidates, names: list[str]) -> None:
@@ -204,91 +204,97 @@ class Lists:
         span = self._span()
         self._unit = np.where(span > 0, span, 1.0)
 
-    def exclude(self, rule: int, banned: Mask) -> None:
-        """Take rows out, (N,) bool; what follows moves up."""
-        gone = (self.rows >= 0) & banned[self.rows]
-        self.excluded[:, rule] = gone.sum(axis=1)
-        self.rows = np.where(gone, -1, self.rows)
-        self.scores = np.where(gone, -np.inf, self.scores)
+    def exclude(self, rule: int, mask: Mask) -> None:
+        """Remove the rows of a mask, (N,) bool; later hits move up."""
+        is_excluded = (self.rows >= 0) & mask[self.rows]
+        self.excluded[:, rule] = is_excluded.sum(axis=1)
+        self.rows = np.where(is_excluded, -1, self.rows)
+        self.scores = np.where(is_excluded, -np.inf, self.scores)
         self._sort(self.rows < 0)
 
-    def lift(self, lifts: Mapping[int, NDArray[np.float64]]) -> None:
-        """Raise the scores by shares of what lay between the first and the last of the list: (N,) float64 a rule.
+    def lift(self, boosts: Mapping[int, NDArray[np.float64]]) -> None:
+        """Raise the scores by fractions of the span of the list: (N,) float64 for each rule.
 
-        The order of rules changes nothing: shares are added from the smallest, and equal scores keep their order.
+        The order of rules does not matter: fractions are added in ascending order, and ties keep their order.
         """
-        shares = np.where(self.rows >= 0, np.stack(list(lifts.values()))[:, self.rows], 0.0)
-        self.touched[:, :, list(lifts)] = np.moveaxis(shares, 0, -1) >= _FELT
-        self.scores = self.scores + np.sort(shares, axis=0).sum(axis=0) * self._unit
+        fractions = np.where(self.rows >= 0, np.stack(list(boosts.values()))[:, self.rows], 0.0)
+        self.touched[:, :, list(boosts)] = np.moveaxis(fractions, 0, -1) >= _MIN_NOTED
+        self.scores = self.scores + np.sort(fractions, axis=0).sum(axis=0) * self._unit
         self._sort(-self.scores)
 
     def bury(self, buried: Mapping[int, Mask]) -> None:
-        """Lower the rows of any of some rules, (N,) bool each, below all others."""
-        there, below = self.rows >= 0, np.zeros(self.rows.shape, np.bool_)
+        """Lower the rows of masks, (N,) bool for each rule, below all others."""
+        is_hit, is_buried = self.rows >= 0, np.zeros(self.rows.shape, np.bool_)
         for rule, rows in buried.items():
-            self.touched[:, :, rule] = there & rows[self.rows]
-            below |= self.touched[:, :, rule]
-        self.scores = np.where(below, self.scores - self._span() - self._unit, self.scores)
+            self.touched[:, :, rule] = is_hit & rows[self.rows]
+            is_buried |= self.touched[:, :, rule]
+        self.scores = np.where(is_buried, self.scores - self._span() - self._unit, self.scores)
         self._sort(-self.scores)
 
-    def pin(self, places: Mapping[int, tuple[int, int]]) -> None:
-        """Put rows at places from 0: place → (row, rule). Lists keep their length, or have that of the pins."""
-        if not places:
+    def pin(self, pins: Mapping[int, tuple[int, int]]) -> None:
+        """Place rows: position from 0 → (row, rule). Lists keep their length, or have that of the pins."""
+        if not pins:
             return
-        rows = np.array([row for row, _ in places.values()], np.int64)
-        length = self.rows.shape[1]
-        columns = np.array(list(places), np.int64)
-        others = np.setdiff1d(np.arange(length + len(rows)), columns)
-        moved = np.isin(self.rows, rows)
-        kept = np.where(moved, -1, self.rows), np.where(moved, -np.inf, self.scores)
-        order = np.argsort(moved, axis=1, kind="stable")
-        wide = (len(self.rows), length + len(rows))
-        before = self.touched
-        self.rows, self.scores = np.full(wide, -1, np.int64), np.full(wide, -np.inf)
-        self.touched = np.zeros((*wide, len(self.names)), np.bool_)
-        self.rows[:, others] = np.take_along_axis(kept[0], order, axis=1)
-        self.scores[:, others] = np.take_along_axis(kept[1], order, axis=1)
-        self.touched[:, others] = np.take_along_axis(before, order[:, :, None], axis=1)
+        rows = np.array([row for row, _ in pins.values()], np.int64)
+        num_columns = self.rows.shape[1]
+        columns = np.array(list(pins), np.int64)
+        free_columns = np.setdiff1d(np.arange(num_columns + len(rows)), columns)
+        is_pinned = np.isin(self.rows, rows)
+        unpinned = np.where(is_pinned, -1, self.rows), np.where(is_pinned, -np.inf, self.scores)
+        order = np.argsort(is_pinned, axis=1, kind="stable")
+        wide_shape = (len(self.rows), num_columns + len(rows))
+        touched = self.touched
+        self.rows, self.scores = np.full(wide_shape, -1, np.int64), np.full(wide_shape, -np.inf)
+        self.touched = np.zeros((*wide_shape, len(self.names)), np.bool_)
+        self.rows[:, free_columns] = np.take_along_axis(unpinned[0], order, axis=1)
+        self.scores[:, free_columns] = np.take_along_axis(unpinned[1], order, axis=1)
+        self.touched[:, free_columns] = np.take_along_axis(touched, order[:, :, None], axis=1)
         self.rows[:, columns] = rows
-        self.touched[:, columns, [rule for _, rule in places.values()]] = True
+        self.touched[:, columns, [rule for _, rule in pins.values()]] = True
         self._sort(self.rows < 0)
         self._score_pins()
-        cut = slice(max(length, len(rows)))
-        self.rows, self.scores, self.touched = self.rows[:, cut], self.scores[:, cut], self.touched[:, cut]
+        kept_columns = slice(max(num_columns, len(rows)))
+        self.rows, self.scores, self.touched = (
+            self.rows[:, kept_columns],
+            self.scores[:, kept_columns],
+            self.touched[:, kept_columns],
+        )
 
     def ruled(self, candidates: Candidates) -> Ruled:
-        """Give what became of the candidates."""
+        """Give the candidates with the changed lists."""
         notes: list[dict[int, tuple[str, ...]]] = [{} for _ in self.rows]
         touched = self.touched & (self.rows >= 0)[:, :, None]
-        for line, place, rule in np.argwhere(touched).tolist():
-            row = int(self.rows[line, place])
-            notes[line][row] = (*notes[line].get(row, ()), self.names[rule])
-        gone = [{self.names[rule]: int(count[rule]) for rule in np.flatnonzero(count)} for count in self.excluded]
-        same = {one.name: getattr(candidates, one.name) for one in fields(Candidates)}
+        for query, position, rule in np.argwhere(touched).tolist():
+            row = int(self.rows[query, position])
+            notes[query][row] = (*notes[query].get(row, ()), self.names[rule])
+        excluded = [
+            {self.names[rule]: int(counts[rule]) for rule in np.flatnonzero(counts)} for counts in self.excluded
+        ]
+        unchanged = {field.name: getattr(candidates, field.name) for field in fields(Candidates)}
         with np.errstate(over="ignore"):
             scores = self.scores.astype(np.float32)
         if not np.isfinite(scores[self.rows >= 0]).all():
             raise InputError("rules raise some scores beyond what a float32 holds; lower `by`, or score these anew")
         changed = {"rows": self.rows, "scores": scores, "stage": STAGE}
-        return Ruled(**(same | changed), notes=tuple(notes), excluded=tuple(gone))
+        return Ruled(**(unchanged | changed), notes=tuple(notes), excluded=tuple(excluded))
 
     def _span(self) -> NDArray[np.float64]:
-        """Give how far the best and the worst score of each list are apart, 0 for an empty one: (B, 1) float64."""
-        there = self.rows >= 0
-        low = np.where(there, self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
-        high = np.where(there, self.scores, low).max(axis=1, initial=-np.inf, keepdims=True)
+        """Give the difference of the best and the worst score of each list, 0 for an empty one: (B, 1) float64."""
+        is_hit = self.rows >= 0
+        low = np.where(is_hit, self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        high = np.where(is_hit, self.scores, low).max(axis=1, initial=-np.inf, keepdims=True)
         return np.where(np.isfinite(low), high, 0.0) - np.where(np.isfinite(low), low, 0.0)
 
     def _sort(self, keys: NDArray[np.generic]) -> None:
-        """Order every line by rising keys (B, K); equal ones keep their order."""
+        """Sort each list by ascending keys (B, K); ties keep their order."""
         order = np.argsort(keys, axis=1, kind="stable")
         self.rows = np.take_along_axis(self.rows, order, axis=1)
         self.scores = np.take_along_axis(self.scores, order, axis=1)
         self.touched = np.take_along_axis(self.touched, order[:, :, None], axis=1)
 
     def _score_pins(self) -> None:
-        """Give what has no score that of the hit behind it; at the end the last there is, or 0."""
-        behind = np.maximum.accumulate(self.scores[:, ::-1], axis=1)[:, ::-1]
-        last = np.where(np.isfinite(self.scores), self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
-        filled = np.where(np.isfinite(behind), behind, np.where(np.isfinite(last), last, 0.0))
+        """Give hits without a score that of the next hit; at the end the lowest one, or 0."""
+        next_scores = np.maximum.accumulate(self.scores[:, ::-1], axis=1)[:, ::-1]
+        lowest = np.where(np.isfinite(self.scores), self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        filled = np.where(np.isfinite(next_scores), next_scores, np.where(np.isfinite(lowest), lowest, 0.0))
         self.scores = np.where(self.rows >= 0, filled, -np.inf)

@@ -230,7 +230,7 @@ class AdapterLearner:
 
 # Judging an epoch should cost less than learning for one.
 MOST_USERS = 500
-MOST_CANDIDATES = 20_000
+MAX_CANDIDATES = 20_000
 FEWEST_USERS = 10  # the loss of fewer says little
 
 
@@ -273,7 +273,7 @@ def hold_out(
     chosen = set(users.tolist())
     kept = [history[:-1] if user in chosen else history for user, history in enumerate(histories)]
     targets = np.array([histories[user][-1] for user in users])
-    some = np.arange(count) if count <= MOST_CANDIDATES else rng.choice(count, MOST_CANDIDATES, replace=False)
+    some = np.arange(count) if count <= MAX_CANDIDATES else rng.choice(count, MAX_CANDIDATES, replace=False)
     pasts = tuple(histories[user][:-1] for user in users)
     return kept, HeldOut(users, pasts, targets, np.union1d(some, targets))
 

@@ -283,7 +283,7 @@ def test_long_histories_are_answered_in_smaller_groups(retriever: Retriever, mon
     table = users(30)
     config = BatchConfig(rerank=False)  # a head tells equals apart by rounding, which groups change
     once = joined(recommend_batches(retriever, table, config))
-    monkeypatch.setattr("retrieval.batch.answering.MOST_CANDIDATES", 450)
+    monkeypatch.setattr("retrieval.batch.answering.MAX_CANDIDATES", 450)
     found = list(recommend_batches(retriever, table, config))
     assert len(found[0].found) > 10
     assert_same(joined(found), once)

@@ -33,7 +33,7 @@ def test_reordering_is_stable_and_keeps_padding_last() -> None:
     assert ranked.rows.tolist() == [[0, 1, 2], [3, -1, -1]]
     assert ranked.scores.tolist() == [[5, 5, 0], [1, -np.inf, -np.inf]]
     assert ranked.stage == "rerank"
-    with pytest.raises(ShapeError, match="one score a candidate"):
+    with pytest.raises(ShapeError, match="one score for each candidate"):
         candidates().reordered(np.zeros((2, 2), np.float32), "rerank")
 
 

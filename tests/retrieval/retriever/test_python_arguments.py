@@ -176,7 +176,7 @@ measured: Any = evaluate
         (lambda one: user_queries(one.state, [[1.5]]), r"histories\[0\] is \[1\.5\]"),  # type: ignore[list-item]
         (
             lambda one: one.rerank(None),
-            "candidates is None of type NoneType; give what a search, recommend or",
+            "candidates is None of type NoneType; give the result of a search, recommend or",
         ),
         (lambda one: one.nearest_parts([]), r"candidates is \[\] of type list; give what"),
         (lambda one: one.explain("x"), "candidates is 'x' of type str"),
@@ -217,7 +217,10 @@ measured: Any = evaluate
             lambda one: measured(found(one), [["1"]], measures="recall@10"),
             "single value 'recall@10'; give a",
         ),
-        (lambda one: found(one).take([3]), r"lines is array\(\[3\]\) of type ndarray; give positions among 1 queries"),
+        (
+            lambda one: found(one).take([3]),
+            r"positions is array\(\[3\]\) of type ndarray; give positions among 1 queries",
+        ),
     ],
 )
 def test_each_verb_names_the_parameter_the_place_and_the_value(

@@ -33,7 +33,7 @@ def test_with_few_users_nothing_is_held_out() -> None:
 
 def test_of_many_only_some_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_USERS", 20)
-    monkeypatch.setattr(module, "MOST_CANDIDATES", 50)
+    monkeypatch.setattr(module, "MAX_CANDIDATES", 50)
     histories = [np.array([n, n + 1, n + 2]) for n in range(300)]
     kept, held = hold_out(histories, 400, 1.0, np.random.default_rng(0))
     assert held is not None
