@@ -5,7 +5,8 @@ from retrieval.batch.candidate_rows import FlatCandidates
 from retrieval.batch.input_rows import Quarantined
 from retrieval.batch.job import JobReport, run_job, write_answers
 from retrieval.batch.tables import ParquetFiles
-from retrieval.batch.user_rows import ListedUsers, LoggedHistories, LogUsers
+from retrieval.batch.user_rows import ListedUsers, LogUsers
+from retrieval.interactions.histories import LoggedHistories
 
 __all__ = [
     "Answers",

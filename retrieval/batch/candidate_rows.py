@@ -12,7 +12,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, check_items, item_rows, ordered_candidates
 from retrieval.batch.tables import Tables, check_columns, number_column, text_column
-from retrieval.batch.user_rows import LoggedHistories, picked
+from retrieval.batch.user_rows import picked
+from retrieval.interactions.histories import LoggedHistories
 
 NEEDED = ("query_id", "item_id")
 PIECE = 65_536  # lines read at once

@@ -1,7 +1,6 @@
 """One line a user: ``user_id``, ``history``, and what more there is (``weights``, ``candidates``, ``scores``)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,15 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors
+from indexing.arrays import Mask
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Problems, Ragged, UserLines, item_rows, ordered_candidates
 from retrieval.batch.tables import Tables, check_columns, list_column, text_column
 from retrieval.interactions.columns import last_of_each
-from retrieval.interactions.histories import gathered, least_liked
-from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import no_known_item
+from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.retriever.retriever import Retriever
 
@@ -136,56 +132,6 @@ def picked(column: Ragged, lines: NDArray[np.int64]) -> tuple[NDArray[Any], ...]
     """Give the values of some of the lines."""
     found = column.split()
     return tuple(found[line] for line in lines.tolist())
-
-
-@dataclass(frozen=True, eq=False)
-class LoggedHistories:
-    """Histories of U users, sorted by id.
-
-    Attributes:
-        names: U strings.
-        starts: (U + 1,) int64, where each history begins, and where the last one ends.
-        rows: (T,) int64, one history after the other, oldest first.
-        weights: (T,) float32.
-        items: The items that rows point into.
-        least: What weighs less was disliked, of a log of ratings; 0 of others.
-    """
-
-    names: pa.Array
-    starts: NDArray[np.int64]
-    rows: Rows
-    weights: Vectors
-    items: ItemIds
-    least: float | None = None
-
-    @classmethod
-    def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
-        """Gather what users did with the items of a bundle, as `retrieval.interactions.histories.histories` does.
-
-        Raises:
-            InputError: When nobody did anything.
-        """
-        found = gathered(log, items)
-        if not len(found.rows):
-            raise InputError(no_known_item(log, items))
-        there = np.flatnonzero(found.lengths)
-        least = least_liked([found], log.repeats)
-        names = pa.array(found.user_ids, pa.string()).take(pa.array(there))
-        return cls(names, np.append(0, np.cumsum(found.lengths[there])), found.rows, found.weights, items, least)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def numbers(self, names: pa.Array) -> NDArray[np.int64]:
-        """Give the numbers of users by name, -1 for those who are not among these."""
-        found = pc.index_in(names, value_set=self.names).fill_null(-1)
-        numbers: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
-        return numbers
-
-    def histories(self, numbers: NDArray[np.int64]) -> tuple[tuple[Rows, ...], tuple[Vectors, ...]]:
-        """Give the histories and weights of some users."""
-        parts = [slice(self.starts[number], self.starts[number + 1]) for number in numbers.tolist()]
-        return tuple(self.rows[part] for part in parts), tuple(self.weights[part] for part in parts)
 
 
 class LogUsers:

@@ -7,7 +7,7 @@ import typer
 
 from indexing.errors import FilterError
 from retrieval.batch import BatchConfig
-from retrieval.batch.in_memory import candidates_from_table, read_candidates, users_of
+from retrieval.batch.in_memory import candidates_from_table, read_candidates
 from retrieval.batch.table_files import form_of
 from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained
@@ -33,6 +33,7 @@ from retrieval.cli.runs.batch import recommend_job, rerank_job
 from retrieval.cli.runs.histories import from_command_line, from_log, match_items
 from retrieval.features.item_texts import ItemTexts
 from retrieval.filters import Expression, parse_filter
+from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.known_items import KnownItems
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.retriever.retriever import Retriever
@@ -40,7 +41,7 @@ from retrieval.retriever.retriever import Retriever
 CandidatesFile = Annotated[
     Path,
     typer.Argument(
-        help="Parquet, CSV or JSON lines with query_id (a user), item_id and score, or best first; or Parquet with one "
+        help="Parquet, CSV or JSON lines with query_id (a user), item_id and perhaps score; or Parquet with one "
         "user per row, see docs/how-to/batch.md."
     ),
 ]
@@ -170,7 +171,7 @@ def rerank(
         rerank_job(retriever, candidates, (interactions, log) if interactions else None, config, output)
         return
     history, known = match_items(log.open(interactions), retriever.items)
-    listed = candidates_from_table(read_candidates(candidates), retriever, users_of(history, retriever.items))
+    listed = candidates_from_table(read_candidates(candidates), retriever, LoggedHistories.of(history, retriever.items))
     if "reranker" not in retriever.bundle.manifest.features:
         say("no head was learned: this is the order of the exact score; `commonspace fit` learns one", err=True)
     answers = shape.apply(retriever, retriever.rerank(listed), k)

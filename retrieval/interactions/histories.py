@@ -14,7 +14,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats, once
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import known_row
+from retrieval.interactions.known_items import known_row, no_known_item
 from retrieval.models.user_model import UserModel
 
 
@@ -69,22 +69,70 @@ class History:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """The histories of U users one after the other, sorted by id, each oldest first.
+class LoggedHistories:
+    """The histories of U users of a log, one after the other, sorted by user_id, each oldest first.
 
     Attributes:
-        user_ids: U names.
-        lengths: (U,) int64, how long each history is, 0 included.
-        rows: (T,) int64.
-        timestamps: (T,) int64.
+        names: U user_ids.
+        starts: (U + 1,) int64, the start of each history, and the end of the last one.
+        rows: (T,) int64, rows of the items in the bundle, in a history each at most once.
+        timestamps: (T,) int64, seconds since 1970 (UTC).
         weights: (T,) float32.
+        items: The items that the rows point into.
+        least: The smallest weight that is no dislike; see `least_liked`.
     """
 
-    user_ids: list[str]
-    lengths: NDArray[np.int64]
+    names: pa.Array
+    starts: NDArray[np.int64]
     rows: Rows
     timestamps: NDArray[np.int64]
     weights: NDArray[np.float32]
+    items: ItemIds
+    least: float = 0.0
+
+    @classmethod
+    def of(cls, log: Interactions, items: ItemIds) -> "LoggedHistories":
+        """Give the histories of the users who have an item of the bundle; see `histories`.
+
+        Raises:
+            InputError: When nobody has, or a weight is negative.
+        """
+        everybody = gathered(log, items)
+        if not len(everybody.rows):
+            raise InputError(no_known_item(log, items))
+        positions = np.flatnonzero(everybody.lengths)
+        starts = np.append(0, np.cumsum(everybody.lengths[positions]))
+        return replace(everybody, names=everybody.names.take(pa.array(positions)), starts=starts)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(U,) int64, the length of each history."""
+        return np.diff(self.starts)
+
+    def numbers(self, names: pa.Array | Sequence[str]) -> NDArray[np.int64]:
+        """Give the positions of users by name, (B,) int64; -1 for users who are not in the log."""
+        names = names if isinstance(names, pa.Array) else pa.array(names, pa.string())
+        positions = pc.index_in(names, value_set=self.names).fill_null(-1)
+        numbers: NDArray[np.int64] = positions.to_numpy(zero_copy_only=False).astype(np.int64)
+        return numbers
+
+    def of_user(self, number: int) -> History:
+        """Give the history at a position; an empty one for -1."""
+        if number < 0:
+            return History.empty("")
+        part = slice(self.starts[number], self.starts[number + 1])
+        return History(self.names[number].as_py(), self.rows[part], self.timestamps[part], self.weights[part])
+
+    def histories(self, numbers: NDArray[np.int64]) -> tuple[tuple[Rows, ...], tuple[NDArray[np.float32], ...]]:
+        """Give the rows and weights of the histories at positions; empty ones for -1."""
+        parts = [
+            slice(self.starts[number], self.starts[number + 1]) if number >= 0 else slice(0)
+            for number in numbers.tolist()
+        ]
+        return tuple(self.rows[part] for part in parts), tuple(self.weights[part] for part in parts)
 
 
 def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1) -> list[History]:
@@ -109,49 +157,45 @@ def histories(interactions: Interactions, items: ItemIds, *, min_length: int = 1
     >>> [(history.user_id, history.rows.tolist()) for history in found]
     [('a', [0]), ('b', [1, 0])]
     """
-    found = gathered(interactions, items)
-    ends = np.cumsum(found.lengths)
-    kept = np.flatnonzero(found.lengths >= max(min_length, 1)).tolist()
-    parts = [(user, slice(ends[user] - found.lengths[user], ends[user])) for user in kept]
-    return [
-        History(found.user_ids[user], found.rows[part], found.timestamps[part], found.weights[part])
-        for user, part in parts
-    ]
+    logged = gathered(interactions, items)
+    return [logged.of_user(number) for number in np.flatnonzero(logged.lengths >= max(min_length, 1)).tolist()]
 
 
-def gathered(interactions: Interactions, items: ItemIds) -> Gathered:
-    """Gather what `histories` gives in a few arrays, for very many users."""
+def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
+    """Give what `histories` gives in a few arrays, for very many users; of all users, also those without an item."""
     _check_signs(interactions)
     table = interactions.table
-    ids = table["item_id"].combine_chunks().dictionary_encode()
-    names_of_items, of_names = ids.dictionary.to_pylist(), ids.indices.to_numpy()
-    known = (known_row(items, item_id) for item_id in names_of_items)
-    rows = np.array([-1 if row is None else row for row in known], np.int64)[of_names]
-    here = rows >= 0
-    rows = rows[here]
-    users, names = _numbers(table["user_id"])
-    users = users[here]
-    keys, heavy = users * max(len(items), 1) + rows, table["weight"].to_numpy()[here]
-    kept = once(keys, heavy, interactions.repeats)  # the log is in time order
+    encoded = table["item_id"].combine_chunks().dictionary_encode()
+    item_ids, item_codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    item_rows = (known_row(items, item_id) for item_id in item_ids)
+    rows = np.array([-1 if row is None else row for row in item_rows], np.int64)[item_codes]
+    is_known = rows >= 0
+    rows = rows[is_known]
+    users, user_ids = _numbers(table["user_id"])
+    users = users[is_known]
+    pairs, weights = users * max(len(items), 1) + rows, table["weight"].to_numpy()[is_known]
+    kept = once(pairs, weights, interactions.repeats)  # the log is in time order
     if interactions.has_times:
-        by_user = np.argsort(users[kept.places], kind="stable")
+        order = np.argsort(users[kept.places], kind="stable")
     else:
-        drawn = drawn_numbers(names, users[kept.places], names_of_items, of_names[here][kept.places])
-        by_user = np.lexsort((drawn, users[kept.places]))
-    first = kept.places[by_user]
-    lengths = np.bincount(users[first], minlength=len(names))
-    timestamps = table["timestamp"].to_numpy()[here][first]
-    return Gathered(names, lengths, rows[first], timestamps, kept.weights[by_user])
+        drawn = drawn_numbers(user_ids, users[kept.places], item_ids, item_codes[is_known][kept.places])
+        order = np.lexsort((drawn, users[kept.places]))
+    positions, kept_weights = kept.places[order], kept.weights[order]
+    starts = np.append(0, np.cumsum(np.bincount(users[positions], minlength=len(user_ids)))).astype(np.int64)
+    timestamps = table["timestamp"].to_numpy()[is_known][positions]
+    names = pa.array(user_ids, pa.string())
+    logged = LoggedHistories(names, starts, rows[positions], timestamps, kept_weights, items)
+    return replace(logged, least=least_liked([logged], interactions.repeats))
 
 
-def least_liked(pasts: Sequence[History | Gathered], repeats: Repeats) -> float:
-    """Give what a rating must be for a like: half of the largest, for 1 or 2 out of 5 is a dislike; 0 of other weights.
+def least_liked(histories: Sequence[History | LoggedHistories], repeats: Repeats) -> float:
+    """Give the smallest rating that is no dislike: half of the largest, as 1 or 2 of 5 are not; 0 of other weights.
 
-    Nobody dislikes what they bought once and others ten times.
+    Counts and events are never dislikes: an item that was bought once is not disliked.
     """
     if repeats != "last":
         return 0.0
-    return max((float(past.weights.max()) for past in pasts if len(past.weights)), default=0.0) / 2
+    return max((float(past.weights.max()) for past in histories if len(past.weights)), default=0.0) / 2
 
 
 def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Interactions, Interactions]:

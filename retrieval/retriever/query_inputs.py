@@ -22,7 +22,7 @@ from indexing.media.images import read_picture
 from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
 from indexing.store.shared_pool import decode_all, task_for
 from retrieval.interactions.columns import each_once
-from retrieval.interactions.histories import History, histories, least_liked
+from retrieval.interactions.histories import gathered
 from retrieval.interactions.interactions import Interactions
 from retrieval.ranking.explain import finite_weights
 
@@ -221,19 +221,18 @@ class UserHistories:
             InputError: When somebody is not in the log.
         """
         user_ids = check_names(user_ids, "user_ids")
-        every = histories(log, items)
-        found = {past.user_id: past for past in every}
-        there = set(log.table["user_id"].unique().to_pylist())
-        if missing := [user for user in user_ids if user not in there]:
+        logged = gathered(log, items)
+        names = tuple(user_ids) or tuple(logged.names.to_pylist())
+        numbers = logged.numbers(names)
+        if missing := [name for name, number in zip(names, numbers.tolist(), strict=True) if number < 0]:
             raise InputError(
                 f"{len(missing)} of the users are not in the log, e.g. {examples(missing)}; leave them out, or ask for "
                 "them with an empty history"
             )
-        names = tuple(user_ids) or tuple(sorted(there))
-        pasts = [found.get(user) or History.empty(user) for user in names]
-        last = np.array([int(past.timestamps[-1]) if len(past) else -1 for past in pasts], np.int64)
-        least = least_liked(every, log.repeats)
-        return cls([past.rows for past in pasts], [past.weights for past in pasts], None, names, least, last)
+        histories = [logged.of_user(number) for number in numbers.tolist()]
+        last = np.array([int(history.timestamps[-1]) if len(history) else -1 for history in histories], np.int64)
+        rows, weights = logged.histories(numbers)
+        return cls(list(rows), list(weights), None, names, logged.least, last)
 
     def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":
         """Let users ask at other times: one for all, or one for each.

@@ -25,7 +25,7 @@ from retrieval.evaluation.compare import Comparison, Difference, compare
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES, Evaluation, evaluate, number
 from retrieval.evaluation.metrics import cutoffs
 from retrieval.evaluation.statistics import bootstrap_means
-from retrieval.interactions.histories import histories, least_liked
+from retrieval.interactions.histories import gathered
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.known_items import known_items, no_known_item
 
@@ -182,7 +182,7 @@ def against_baselines(
     if known.unknown == known.interactions:
         raise InputError(no_known_item(past, candidates.items))
     if least is None:
-        least = least_liked(histories(log, candidates.items), log.repeats)
+        least = gathered(log, candidates.items).least
     measure = MEASURE if MEASURE in measures else measures[0]
     lines = [line for line, ids in enumerate(relevant) if len(ids)]
     drawn = draw(len(lines), users_in_time(candidates.items, MOST_JUDGED), seed)

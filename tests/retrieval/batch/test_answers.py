@@ -112,7 +112,7 @@ def test_flat_candidates_and_log_users_are_answered_as_the_commands_do(
     table = once.to_arrow().select(["query_id", "item_id", "score"])
     path = written(table, tmp_path / "candidates.parquet")
     source = FlatCandidates(ParquetFiles(path), held, retriever.items, {})
-    expected = retriever.rerank(candidates_from_table(table, retriever, known), 4)
+    expected = retriever.rerank(candidates_from_table(table, retriever, held), 4)
     assert_same(joined(answers(retriever, source, BatchConfig(k=4, chunk=chunk))), expected.to_arrow())
 
 

@@ -10,7 +10,7 @@ import pytest
 from indexing.errors import InputError
 from retrieval import Interactions, Retriever
 from retrieval.batch import Answers, BatchConfig, FlatCandidates, LoggedHistories, ParquetFiles, answers
-from retrieval.batch.in_memory import candidates_from_table, users_of
+from retrieval.batch.in_memory import candidates_from_table
 from tests.retrieval.batch.shop import shop_log, written
 
 ITEMS = ["red-mug", "blue-shoe", "green-lamp"]
@@ -20,7 +20,7 @@ def taken(scores: pa.Array, retriever: Retriever, items: pa.DataType | None = No
     """The candidates of one user, best first, as they are before any stage."""
     ids = pa.array(ITEMS, items or pa.string())
     table = pa.table({"query_id": pa.array(["u0-0"] * 3, items or pa.string()), "item_id": ids, "score": scores})
-    users = users_of(Interactions.from_arrow(shop_log()), retriever.items)
+    users = LoggedHistories.of(Interactions.from_arrow(shop_log()), retriever.items)
     return [(hit.item_id, hit.score) for hit in candidates_from_table(table, retriever, users)[0]]
 
 

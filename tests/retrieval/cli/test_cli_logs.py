@@ -194,9 +194,13 @@ def test_a_job_without_scores_takes_the_score_of_retrieval(bundle: Path, run: Ru
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.csv", "query_id,item\n7,3\n", "the candidates lack ['item_id']"),
+        ("c.csv", "query_id,item\n7,3\n", "candidates lack the columns ['item_id']"),
         ("c.jsonl", '{"query_id": "7"', "cannot be read as Parquet, CSV (.csv) or JSON lines (.jsonl)"),
-        ("c.csv", "query_id,item_id\n7,3\n8,3\n", "1 query_ids have no history in the log, e.g. '8'"),
+        (
+            "c.csv",
+            "query_id,item_id\n7,3\n8,3\n",
+            "the candidates of 1 queries cannot be used: query '8': no history in the log",
+        ),
     ],
 )
 def test_candidates_that_cannot_be_used_are_named(

@@ -155,11 +155,13 @@ def test_an_adapter_is_taught_with_the_weights_that_serving_uses(
 
 
 def test_candidates_need_no_score_and_come_once(shop: Retriever, tmp_path: Path) -> None:
-    users = users_of(log(("u", "red-1", 5)), shop.items)
+    users = LoggedHistories.of(log(("u", "red-1", 5)), shop.items)
     table = pa.table({"query_id": ["u"] * 3, "item_id": ["green-1", "red-2", "blue-1"]})
     found = candidates_from_table(table, shop, users)
-    assert [hit.item_id for hit in found[0]] == ["green-1", "red-2", "blue-1"]
-    with pytest.raises(InputError, match="query 'u' has the candidate 'red-2' twice"):
+    scores = shop.indexed[shop.items.rows(["red-2", "green-1", "blue-1"])] @ found.queries[0]
+    assert [hit.item_id for hit in found[0]] == [["red-2", "green-1", "blue-1"][place] for place in np.argsort(-scores)]
+    np.testing.assert_allclose(found.scores[0], np.sort(scores)[::-1], rtol=1e-4)  # other order of float32 sums
+    with pytest.raises(InputError, match="1 queries cannot be used: query 'u': the same candidate twice"):
         candidates_from_table(
             pa.table({"query_id": ["u"] * 3, "item_id": ["red-2", "x", "red-2"][:1] * 3}), shop, users
         )
