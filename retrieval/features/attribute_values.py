@@ -36,8 +36,8 @@ class Attribute:
         >>> Attribute.of(["mug", None, ["cup", "jar"]]).values
         ('cup', 'jar', 'mug')
         """
-        given = python_values(column) if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
-        named = [values_in(value) for value in given]
+        column_values = python_values(column) if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
+        named = [values_in(value) for value in column_values]
         values = tuple(sorted({value for row in named for value in row}))
         code = {value: number for number, value in enumerate(values)}
         starts = np.concatenate([[0], np.cumsum([len(row) for row in named], dtype=np.int64)]).astype(np.int64)
@@ -53,8 +53,8 @@ class Attribute:
         >>> Attribute.named(pa.table({"genres": ["Drama|War", None, "War"]}), "genres").values
         ('Drama', 'War')
         """
-        kind, given = attribute_type(attributes, column), attributes[column]
-        return cls.of(several(given) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else given)
+        dtype, values = attribute_type(attributes, column), attributes[column]
+        return cls.of(several(values) if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) else values)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -70,12 +70,13 @@ class Attribute:
             lists: B arrays of rows.
             weights: As many positive numbers for each.
         """
-        rows, owner = np.concatenate([_NOTHING, *lists]), np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+        rows = np.concatenate([_NOTHING, *lists])
+        list_index = np.repeat(np.arange(len(lists)), [len(list_rows) for list_rows in lists])
         counted = np.ones(len(rows)) if weights is None else np.concatenate([np.empty(0), *weights])
         lengths, codes = self.among(rows)
-        cells = np.repeat(owner, lengths) * len(self.values) + codes
-        each = np.repeat(counted / np.maximum(lengths, 1), lengths)
-        total = np.bincount(cells, each, minlength=len(lists) * len(self.values))
+        cells = np.repeat(list_index, lengths) * len(self.values) + codes
+        amounts = np.repeat(counted / np.maximum(lengths, 1), lengths)
+        total = np.bincount(cells, amounts, minlength=len(lists) * len(self.values))
         total = total.reshape(len(lists), len(self.values))
         shares: NDArray[np.float64] = total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         return shares
@@ -95,17 +96,17 @@ class Attribute:
         [[[0, 1], [2, -1], [-1, -1]]]
         """
         counts = np.diff(self.starts)
-        places = np.arange(max(1, counts.max(initial=0)))
+        positions = np.arange(max(1, counts.max(initial=0)))
         real = np.maximum(rows, 0)
-        there = (places < counts[real][..., None]) & (rows >= 0)[..., None]
-        found: NDArray[np.int64] = np.full(there.shape, -1, np.int64)
-        found[there] = self.codes[(self.starts[real][..., None] + places)[there]]
-        return found
+        exists = (positions < counts[real][..., None]) & (rows >= 0)[..., None]
+        table: NDArray[np.int64] = np.full(exists.shape, -1, np.int64)
+        table[exists] = self.codes[(self.starts[real][..., None] + positions)[exists]]
+        return table
 
     def alone(self, rows: Rows) -> NDArray[np.float64]:
         """Give the shares of each of (B, K) rows by itself: (B, K, V) float64; 0 for -1 and items without values."""
         codes = self.table(rows)
-        line, place, number = np.nonzero(codes >= 0)
-        found = np.zeros((*rows.shape, len(self.values)))
-        found[line, place, codes[line, place, number]] = 1 / (codes >= 0).sum(axis=2)[line, place]
-        return found
+        row, column, number = np.nonzero(codes >= 0)
+        shares = np.zeros((*rows.shape, len(self.values)))
+        shares[row, column, codes[row, column, number]] = 1 / (codes >= 0).sum(axis=2)[row, column]
+        return shares

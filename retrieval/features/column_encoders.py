@@ -33,19 +33,19 @@ class Categories:
     values: tuple[str, ...]
 
     @classmethod
-    def of(cls, column: str, lines: list[tuple[str, ...]]) -> "Categories | None":
+    def of(cls, column: str, rows: list[tuple[str, ...]]) -> "Categories | None":
         """Find the values that several lines have, the most common ones; None when these are too few or many."""
-        counts = Counter(value for line in lines for value in line if value)
+        counts = Counter(value for row in rows for value in row if value)
         values = sorted(value for value, count in counts.most_common(MOST_VALUES) if count >= FEWEST_LINES)
-        return cls(column, tuple(values)) if 1 < len(values) <= len(lines) // 2 else None
+        return cls(column, tuple(values)) if 1 < len(values) <= len(rows) // 2 else None
 
     def lines(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, V) float32."""
-        place = {value: number for number, value in enumerate(self.values)}
-        found = np.zeros((len(column), len(place)), np.float32)
+        position_of = {value: number for number, value in enumerate(self.values)}
+        matrix = np.zeros((len(column), len(position_of)), np.float32)
         for row, values in enumerate(several(column)):
-            found[row, [place[value] for value in values if value in place]] = 1.0
-        return unit(found)
+            matrix[row, [position_of[value] for value in values if value in position_of]] = 1.0
+        return unit(matrix)
 
     @property
     def width(self) -> int:
@@ -115,20 +115,20 @@ class Embedded:
     @classmethod
     def of(cls, column: str, vectors: pa.ChunkedArray) -> "Embedded | None":
         """Take the length that most vectors have; None when no two of that length differ."""
-        dims = Counter(line for line in pc.list_value_length(vectors).to_pylist() if line)
+        dims = Counter(length for length in pc.list_value_length(vectors).to_pylist() if length)
         if not dims:
             return None
-        found, there = embedded(vectors, max(dims, key=lambda dim: (dims[dim], dim)))
-        known = unit(found[there])
+        dense, exists = embedded(vectors, max(dims, key=lambda dim: (dims[dim], dim)))
+        known = unit(dense[exists])
         return cls(column, tuple(known.mean(axis=0).tolist())) if len(known) and np.ptp(known, axis=0).any() else None
 
     def lines(self, column: pa.ChunkedArray) -> Vectors:
         """Give (N, D) float32 of length 1; zero where there is no vector of that length."""
         if pt.is_null(column.type):
             return np.zeros((len(column), self.width), np.float32)
-        found, there = embedded(column, self.width)
-        found[there] = unit(unit(found[there]) - np.array(self.mean, np.float32))
-        return found
+        dense, exists = embedded(column, self.width)
+        dense[exists] = unit(unit(dense[exists]) - np.array(self.mean, np.float32))
+        return dense
 
     @property
     def width(self) -> int:
@@ -143,15 +143,15 @@ class Embedded:
 AttributeColumn: TypeAlias = Categories | Numbers | Embedded
 
 
-def columns_of(attributes: pa.Table, but: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
+def columns_of(attributes: pa.Table, exclude: Collection[str] = ()) -> tuple[AttributeColumn, ...]:
     """Learn the columns of attributes that tell lines apart, but those named."""
-    found = (_column(name, attributes[name]) for name in attributes.column_names if name not in but)
-    return tuple(column for column in found if column is not None)
+    columns = (_column(name, attributes[name]) for name in attributes.column_names if name not in exclude)
+    return tuple(column for column in columns if column is not None)
 
 
 def lines_of(columns: Sequence[AttributeColumn], attributes: pa.Table) -> list[Vectors]:
     """Give what each column says of N lines, (N, width) float32, zero where nothing is known."""
-    return [one.lines(column_of(attributes, one.column)) for one in columns]
+    return [encoder.lines(column_of(attributes, encoder.column)) for encoder in columns]
 
 
 def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
@@ -159,30 +159,30 @@ def column_of(attributes: pa.Table, name: str) -> pa.ChunkedArray:
     return attributes[name] if name in attributes.column_names else pa.chunked_array([pa.nulls(len(attributes))])
 
 
-def read_column(told: Mapping[str, Any]) -> AttributeColumn:
+def read_column(stored: Mapping[str, Any]) -> AttributeColumn:
     """Read what `told` of a column gave."""
-    if "values" in told:
-        return Categories(told["column"], tuple(told["values"]))
-    if "mean" in told:
-        return Embedded(told["column"], tuple(told["mean"]))
-    return Numbers(told["column"], tuple(told["centres"]), tuple(told.get("quantiles", ())))
+    if "values" in stored:
+        return Categories(stored["column"], tuple(stored["values"]))
+    if "mean" in stored:
+        return Embedded(stored["column"], tuple(stored["mean"]))
+    return Numbers(stored["column"], tuple(stored["centres"]), tuple(stored.get("quantiles", ())))
 
 
 def _column(name: str, column: pa.ChunkedArray) -> AttributeColumn | None:
-    kind = column.type
-    if is_measured(kind):
+    dtype = column.type
+    if is_measured(dtype):
         return Numbers.of(name, numbers(column))
-    if is_embedding(kind) and (name.endswith(VECTOR) or _all_equally_long(column)):
+    if is_embedding(dtype) and (name.endswith(VECTOR) or _all_equally_long(column)):
         return Embedded.of(name, column)
-    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_dictionary(kind) or pt.is_list(kind):
+    if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_dictionary(dtype) or pt.is_list(dtype):
         return Categories.of(name, several(column))
     return None
 
 
-def is_measured(kind: pa.DataType) -> bool:
+def is_measured(dtype: pa.DataType) -> bool:
     """Whether a type holds numbers, or what is as good as one: booleans, dates, times and durations."""
     checks = (pt.is_boolean, pt.is_date, pt.is_timestamp, pt.is_time, pt.is_duration)
-    return is_number(kind) or any(check(kind) for check in checks)
+    return is_number(dtype) or any(check(dtype) for check in checks)
 
 
 def _all_equally_long(lists: pa.ChunkedArray) -> bool:
@@ -191,9 +191,9 @@ def _all_equally_long(lists: pa.ChunkedArray) -> bool:
 
 def _bumps(values: NDArray[np.float64], centres: NDArray[np.float64]) -> Vectors:
     """Give (N, C) float32 of N numbers: near 1 where one is near a centre; outside it counts as the outermost."""
-    place = np.where(np.isfinite(values), np.interp(values, centres, np.arange(len(centres))), np.nan)
-    apart = (place[:, None] - np.arange(len(centres))) / _SPAN
-    bumps: Vectors = np.nan_to_num(np.exp(-(apart**2))).astype(np.float32)
+    position = np.where(np.isfinite(values), np.interp(values, centres, np.arange(len(centres))), np.nan)
+    distance = (position[:, None] - np.arange(len(centres))) / _SPAN
+    bumps: Vectors = np.nan_to_num(np.exp(-(distance**2))).astype(np.float32)
     return bumps
 
 
@@ -201,18 +201,18 @@ def embedded(column: pa.ChunkedArray, dim: int) -> tuple[Vectors, Mask]:
     """Give the vectors of N lines, (N, D) float32, and which have one, (N,) bool: of D finite numbers, not all 0."""
     lists = pc.cast(column, pa.list_(pa.float32())).combine_chunks()
     fits = pc.fill_null(pc.equal(pc.list_value_length(lists), dim), False).to_numpy(zero_copy_only=False)
-    found = np.zeros((len(lists), dim), np.float32)
-    found[fits] = pc.list_flatten(lists.filter(pa.array(fits))).to_numpy(zero_copy_only=False).reshape(-1, dim)
-    there: Mask = np.isfinite(found).all(axis=1) & np.any(found, axis=1)
-    found[~there] = 0
-    return found, there
+    dense = np.zeros((len(lists), dim), np.float32)
+    dense[fits] = pc.list_flatten(lists.filter(pa.array(fits))).to_numpy(zero_copy_only=False).reshape(-1, dim)
+    exists: Mask = np.isfinite(dense).all(axis=1) & np.any(dense, axis=1)
+    dense[~exists] = 0
+    return dense, exists
 
 
 def several(column: pa.ChunkedArray) -> list[tuple[str, ...]]:
     """Give the values of each line: those of a list, or of a string what stands between ``|``; blank ones are none."""
     return [
-        values_in(line.split("|") if isinstance(line, str) else line if isinstance(line, list) else None)
-        for line in python_values(column)
+        values_in(value.split("|") if isinstance(value, str) else value if isinstance(value, list) else None)
+        for value in python_values(column)
     ]
 
 
@@ -222,9 +222,9 @@ def values_in(value: object) -> tuple[str, ...]:
     >>> values_in(None), values_in("red"), values_in(["red", None, "", "blue", "red"]), values_in(1998)
     ((), ('red',), ('red', 'blue'), ('1998',))
     """
-    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    there = (one for one in several if one is not None and one == one)  # NaN differs from itself
-    return tuple(dict.fromkeys(text for one in there if (text := str(one)).strip()))
+    items = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    present = (item for item in items if item is not None and item == item)  # NaN differs from itself
+    return tuple(dict.fromkeys(text for item in present if (text := str(item)).strip()))
 
 
 def numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -76,23 +76,23 @@ class FeatureMatrix:
         """The columns that count by themselves: (N, additive) float32."""
         return self.lines[:, self.lines.shape[1] - self.additive :]
 
-    def resemblance(self, others: "FeatureMatrix", nearness: float) -> Vectors:
+    def resemblance(self, other: "FeatureMatrix", gamma: float) -> Vectors:
         """Say how alike these and M others are, but for words: (N, M) float32.
 
         ``exp(-nearness * squared distance)``, 1 where they are the same and near 0 where they are far; and of what
         counts by itself the inner product beside it.
         """
-        mine, theirs = self.together, others.together
-        alike: Vectors = mine @ theirs.T  # what follows is done in its place: it is large
-        alike *= -2
-        alike += np.sum(mine**2, axis=1)[:, None]
-        alike += np.sum(theirs**2, axis=1)
-        np.maximum(alike, 0, out=alike)
-        alike *= -np.float32(nearness)
-        np.exp(alike, out=alike)
+        mine, theirs = self.together, other.together
+        kernel: Vectors = mine @ theirs.T  # what follows is done in its place: it is large
+        kernel *= -2
+        kernel += np.sum(mine**2, axis=1)[:, None]
+        kernel += np.sum(theirs**2, axis=1)
+        np.maximum(kernel, 0, out=kernel)
+        kernel *= -np.float32(gamma)
+        np.exp(kernel, out=kernel)
         if self.additive:
-            alike += self.alone @ others.alone.T
-        return alike
+            kernel += self.alone @ other.alone.T
+        return kernel
 
 
 DESCRIPTION = "description.safetensors"
@@ -133,7 +133,7 @@ class ItemFeatures:
         cls,
         frozen: ModalityVectors,
         attributes: pa.Table,
-        but: Collection[str] = (),
+        exclude: Collection[str] = (),
         texts: Sequence[str] = (),
     ) -> "ItemFeatures":
         """Learn how the items of a catalogue are described.
@@ -142,63 +142,63 @@ class ItemFeatures:
             frozen: Their frozen vectors.
             attributes: Their attributes, one line an item. Vectors are attributes too; those in ``title_vector`` are
                 taken for vectors of the text column ``title``.
-            but: Columns that are no attributes, as the id.
+            exclude: Columns that are no attributes, as the id.
             texts: Columns of texts that were embedded, which are no attributes either.
         """
-        there = [m for m in Modality if m in frozen.modalities]  # in an order that is the same when it is read again
-        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in there}
-        columns = columns_of(attributes, {*but, *texts})
+        modalities = [m for m in Modality if m in frozen.modalities]  # in the order in which they are read again
+        means = {m: unit(frozen.vectors[m][frozen.exists[m]]).mean(axis=0) for m in modalities}
+        columns = columns_of(attributes, {*exclude, *texts})
         amounts = columns_of(count_features(columns, texts, attributes))
         return cls(means, columns, tuple(texts), amounts, Words.learn(texts_of(attributes, texts)))
 
     def of(self, frozen: ModalityVectors, attributes: pa.Table) -> FeatureMatrix:
         """Describe N items."""
-        together, alone = [_Part(np.zeros((len(attributes), 0), np.float32))], []
+        joint, separate = [_Part(np.zeros((len(attributes), 0), np.float32))], []
         for modality, mean in self.means.items():
             vectors = unit(frozen.vectors[modality]) - mean
-            there = frozen.exists[modality][:, None]
-            together.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * there)))
-        amounts = count_features(self.columns, self.texts, attributes)
-        told = [(one, column_of(attributes, one.column)) for one in self.columns]
-        told += [(one, column_of(amounts, one.column)) for one in self.amounts]
-        for one, column in told:
-            share, alone_share = self._shares(one)
-            further = isinstance(one, Embedded)
-            if share:
-                together.append(_Part(share * one.lines(column), further))
-            if alone_share:
-                finer = one.finer(column) if isinstance(one, Numbers) else one.lines(column)
-                alone.append(_Part(alone_share * finer, further))
+            exists = frozen.exists[modality][:, None]
+            joint.append(_Part(SHARES.get(modality, OTHER_SHARE) * unit(vectors * exists)))
+        counts = count_features(self.columns, self.texts, attributes)
+        encoders = [(encoder, column_of(attributes, encoder.column)) for encoder in self.columns]
+        encoders += [(encoder, column_of(counts, encoder.column)) for encoder in self.amounts]
+        for encoder, column in encoders:
+            weight, separate_weight = self._shares(encoder)
+            further = isinstance(encoder, Embedded)
+            if weight:
+                joint.append(_Part(weight * encoder.lines(column), further))
+            if separate_weight:
+                finer = encoder.finer(column) if isinstance(encoder, Numbers) else encoder.lines(column)
+                separate.append(_Part(separate_weight * finer, further))
         words = self.words.lines(texts_of(attributes, self.texts), WORDS_SHARE) if self.words else None
-        parts = [*together, *alone]
+        parts = [*joint, *separate]
         widths = [part.lines.shape[1] for part in parts]
         return FeatureMatrix(
             np.concatenate([part.lines for part in parts], axis=1),
-            sum(widths[len(together) :]),
+            sum(widths[len(joint) :]),
             words,
             np.repeat([part.further for part in parts], widths),
         )
 
-    def _shares(self, one: AttributeColumn) -> tuple[float, float]:
+    def _shares(self, encoder: AttributeColumn) -> tuple[float, float]:
         """Say how much a column counts together with others, and by itself."""
-        if isinstance(one, Embedded):
-            of_text = one.column.removesuffix(VECTOR) in self.texts
+        if isinstance(encoder, Embedded):
+            of_text = encoder.column.removesuffix(VECTOR) in self.texts
             return (0.0, TEXT_SHARE) if of_text else (FURTHER_SHARE, 0.0)
-        if isinstance(one, Numbers) and one.quantiles:  # numbers of earlier descriptions had none, and counted whole
+        if isinstance(encoder, Numbers) and encoder.quantiles:  # without quantiles, as earlier ones, they count whole
             return NUMBERS_SHARE, FINER_SHARE
         return 1.0, 0.0
 
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
         means = {f"mean.{modality}": mean for modality, mean in self.means.items()}
-        told: dict[str, NDArray[Any]] = {
+        tensors: dict[str, NDArray[Any]] = {
             "columns": _told(self.columns),
             "amounts": _told(self.amounts),
             "texts": _as_json(self.texts),
         }
         if self.words:
-            told |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.rarity}
-        return save(told | means)
+            tensors |= {"words": _as_json(self.words.vocabulary), "rarity": self.words.rarity}
+        return save(tensors | means)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "ItemFeatures":
@@ -213,21 +213,23 @@ class ItemFeatures:
             amounts, texts = (_read(tensors.pop(name)) if name in tensors else [] for name in ("amounts", "texts"))
             words = Words(tuple(_read(tensors.pop("words"))), tensors.pop("rarity")) if "words" in tensors else None
             means = {Modality(name.removeprefix("mean.")): mean for name, mean in tensors.items()}
-            there = {m: means[m] for m in Modality if m in means}
-            return cls(there, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)), words)
+            ordered_means = {m: means[m] for m in Modality if m in means}
+            return cls(
+                ordered_means, tuple(map(read_column, columns)), tuple(texts), tuple(map(read_column, amounts)), words
+            )
 
 
 def _told(columns: Sequence[AttributeColumn]) -> NDArray[np.uint8]:
-    return _as_json([one.told() for one in columns])
+    return _as_json([encoder.told() for encoder in columns])
 
 
 def _as_json(values: Sequence[Any]) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps(values).encode(), np.uint8)
 
 
-def _read(told: NDArray[np.uint8]) -> list[Any]:
-    found: list[Any] = json.loads(told.tobytes())
-    return found
+def _read(data: NDArray[np.uint8]) -> list[Any]:
+    values: list[Any] = json.loads(data.tobytes())
+    return values
 
 
 TEXT = "text (length)"
@@ -242,24 +244,26 @@ def count_features(columns: Sequence[AttributeColumn], texts: Sequence[str], att
         attributes: Of N items, texts among them.
     """
     counts = {
-        f"{one.column} (how many)": np.array([len(line) for line in several(column_of(attributes, one.column))])
-        for one in columns
-        if isinstance(one, Categories)
+        f"{encoder.column} (how many)": np.array(
+            [len(values) for values in several(column_of(attributes, encoder.column))]
+        )
+        for encoder in columns
+        if isinstance(encoder, Categories)
     }
     if texts:
         counts[TEXT] = np.max([_lengths(column_of(attributes, name)) for name in texts], axis=0)
-    return pa.table({name: np.where(line > 0, np.log1p(line), np.nan) for name, line in counts.items()})
+    return pa.table({name: np.where(values > 0, np.log1p(values), np.nan) for name, values in counts.items()})
 
 
 def _lengths(texts: pa.ChunkedArray) -> NDArray[np.int64]:
     """Count the characters of N texts, or of all in lists of texts: (N,) int64."""
     if pt.is_list(texts.type) or pt.is_large_list(texts.type):
         lists = texts.combine_chunks()
-        inside, lines = _lengths(pa.chunked_array([pc.list_flatten(lists)])), pc.list_parent_indices(lists).to_numpy()
-        return np.bincount(lines, inside, minlength=len(texts)).astype(np.int64)
+        inside, rows = _lengths(pa.chunked_array([pc.list_flatten(lists)])), pc.list_parent_indices(lists).to_numpy()
+        return np.bincount(rows, inside, minlength=len(texts)).astype(np.int64)
     lengths = pc.fill_null(pc.utf8_length(pc.cast(texts, pa.large_string())), 0)
-    found: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
-    return found
+    result: NDArray[np.int64] = lengths.to_numpy().astype(np.int64)
+    return result
 
 
 def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.Table) -> dict[str, Vectors]:
@@ -272,10 +276,10 @@ def views_of(description: ItemFeatures, frozen: ModalityVectors, attributes: pa.
     """
     views: dict[str, Vectors] = {}
     for modality, mean in description.means.items():
-        there = frozen.exists[modality][:, None]
-        views[str(modality)] = unit((unit(frozen.vectors[modality]) - mean) * there)
-    for one in description.columns:
-        lines = one.lines(column_of(attributes, one.column))
-        name = one.column if one.column not in views else f"{one.column} (attribute)"
-        views[name] = unit(lines.astype(np.float32))
+        exists = frozen.exists[modality][:, None]
+        views[str(modality)] = unit((unit(frozen.vectors[modality]) - mean) * exists)
+    for encoder in description.columns:
+        rows = encoder.lines(column_of(attributes, encoder.column))
+        name = encoder.column if encoder.column not in views else f"{encoder.column} (attribute)"
+        views[name] = unit(rows.astype(np.float32))
     return views

@@ -34,7 +34,7 @@ class ItemTexts:
         return [clean_text(fields, Counter()) or "" for fields in zip(*columns, strict=True)]
 
 
-def told_in(data: bytes, name: str) -> dict[str, Any]:
+def metadata_entry(data: bytes, name: str) -> dict[str, Any]:
     """Read one entry of the metadata, which is JSON itself.
 
     Raises:
@@ -42,5 +42,5 @@ def told_in(data: bytes, name: str) -> dict[str, Any]:
         ValueError: When it is something else.
     """
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told: dict[str, Any] = json.loads(header["__metadata__"][name])
-    return told
+    metadata: dict[str, Any] = json.loads(header["__metadata__"][name])
+    return metadata

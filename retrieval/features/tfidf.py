@@ -39,22 +39,24 @@ class Lines(NamedTuple):
         """Keep some lines."""
         ends = np.cumsum(self.lengths)
         starts, lengths = (ends - self.lengths)[rows], self.lengths[rows]
-        kept = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-        return Lines(self.places[kept], self.values[kept], lengths, self.width)
+        entries = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        return Lines(self.places[entries], self.values[entries], lengths, self.width)
 
     def times(self, matrix: Vectors) -> Vectors:
         """Multiply with (V, K) float32: (N, K) float32."""
-        found = np.zeros((len(self.lengths), matrix.shape[1]), np.float32)
-        for start in range(0, len(found), AT_ONCE):
-            some = self.take(slice(start, start + AT_ONCE))
-            found[start : start + AT_ONCE] = weighted_sums(some.values[None], matrix, some.places, some.lengths)[:, 0]
-        return found
+        product = np.zeros((len(self.lengths), matrix.shape[1]), np.float32)
+        for start in range(0, len(product), AT_ONCE):
+            batch = self.take(slice(start, start + AT_ONCE))
+            product[start : start + AT_ONCE] = weighted_sums(batch.values[None], matrix, batch.places, batch.lengths)[
+                :, 0
+            ]
+        return product
 
     def dense(self) -> Vectors:
         """Give (N, V) float32."""
-        found = np.zeros((len(self.lengths), self.width), np.float32)
-        found[np.repeat(np.arange(len(found)), self.lengths), self.places] = self.values
-        return found
+        dense = np.zeros((len(self.lengths), self.width), np.float32)
+        dense[np.repeat(np.arange(len(dense)), self.lengths), self.places] = self.values
+        return dense
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +79,8 @@ class Words:
         """Find the words of the texts of a catalogue; None when items share none."""
         counts = Counter(word for text in texts for word in set(spelled(text)))
         common = LARGEST_SHARE * len(texts)
-        kept = [word for word, count in counts.most_common() if FEWEST_ITEMS <= count <= common]
-        vocabulary = tuple(sorted(kept[:MOST_WORDS]))
+        words = [word for word, count in counts.most_common() if FEWEST_ITEMS <= count <= common]
+        vocabulary = tuple(sorted(words[:MOST_WORDS]))
         if not vocabulary:
             return None
         shared = np.array([counts[word] for word in vocabulary])
@@ -92,12 +94,12 @@ class Words:
         """Give a line of V numbers for each of N texts, of this length; 0 for one that has none of the words."""
         counted = [Counter(word for word in spelled(text) if word in self._place) for text in texts]
         lengths = lengths_of(counted)
-        places = np.array([self._place[word] for one in counted for word in one], np.int64)
-        times = np.array([count for one in counted for count in one.values()], np.float64)
-        values = (1 + np.log(times)) * self.rarity[places]
-        line = np.repeat(np.arange(len(texts)), lengths)
-        norms = np.sqrt(np.bincount(line, values**2, minlength=len(texts)))
-        return Lines(places, (length * values / norms[line]).astype(np.float32), lengths, len(self.vocabulary))
+        columns = np.array([self._place[word] for counter in counted for word in counter], np.int64)
+        times = np.array([count for counter in counted for count in counter.values()], np.float64)
+        values = (1 + np.log(times)) * self.rarity[columns]
+        row = np.repeat(np.arange(len(texts)), lengths)
+        norms = np.sqrt(np.bincount(row, values**2, minlength=len(texts)))
+        return Lines(columns, (length * values / norms[row]).astype(np.float32), lengths, len(self.vocabulary))
 
 
 def spelled(text: str) -> list[str]:
@@ -111,8 +113,8 @@ def spelled(text: str) -> list[str]:
 
 def texts_of(attributes: pa.Table, columns: Sequence[str]) -> list[str]:
     """Give all texts of each line, with a space between them; a list of texts counts as its values."""
-    found = [python_values(column_of(attributes, name)) for name in columns]
-    return [" ".join(_text(value) for value in values) for values in zip(*found, strict=True)]
+    text_columns = [python_values(column_of(attributes, name)) for name in columns]
+    return [" ".join(_text(value) for value in values) for values in zip(*text_columns, strict=True)]
 
 
 def _text(value: object) -> str:

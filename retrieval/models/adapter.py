@@ -39,29 +39,29 @@ class ModalityGate:
         """
         units = [unit(vectors) for vectors in items.vectors.values()]
         exists = np.stack([items.exists[modality] for modality in items.vectors], axis=1)
-        levels = np.stack([self._level(m, v) for m, v in zip(items.vectors, units, strict=True)], axis=1)
-        highest = np.where(exists, levels, -np.inf).max(axis=1, keepdims=True)
+        logits = np.stack([self._level(m, v) for m, v in zip(items.vectors, units, strict=True)], axis=1)
+        highest = np.where(exists, logits, -np.inf).max(axis=1, keepdims=True)
         # What is missing may not reach the exponential: its level can be above that of all there is.
-        odds: Vectors = np.where(exists, np.exp(np.where(exists, levels - highest, 0)), 0).astype(np.float32)
+        odds: Vectors = np.where(exists, np.exp(np.where(exists, logits - highest, 0)), 0).astype(np.float32)
         odds = odds * np.array([items.weights.get(modality, 1.0) for modality in items.vectors], np.float32)
         fused = np.zeros_like(units[0])
-        for place, vectors in enumerate(units):
-            fused += vectors * odds[:, place, None]
+        for index, vectors in enumerate(units):
+            fused += vectors * odds[:, index, None]
         total = odds.sum(axis=1, keepdims=True)
         weights = (odds / np.where(total > 0, total, 1)).astype(np.float32)
         return unit(fused), weights
 
     def softened(self, strength: float) -> "ModalityGate":
         """Give what lies between equal weights (0) and this gate (1)."""
-        by = np.float32(strength)
-        slopes = {modality: slope * by for modality, slope in self.slopes.items()}
-        return ModalityGate(slopes, {modality: offset * by for modality, offset in self.offsets.items()})
+        factor = np.float32(strength)
+        slopes = {modality: slope * factor for modality, slope in self.slopes.items()}
+        return ModalityGate(slopes, {modality: offset * factor for modality, offset in self.offsets.items()})
 
     def _level(self, modality: Modality, vectors: Vectors) -> Vectors:
         if modality not in self.slopes:
             return np.zeros(len(vectors), np.float32)
-        level: Vectors = vectors @ self.slopes[modality] + self.offsets[modality]
-        return level
+        logit: Vectors = vectors @ self.slopes[modality] + self.offsets[modality]
+        return logit
 
 
 ADAPTER = "adapter.safetensors"
@@ -150,15 +150,15 @@ class Adapter:
         with read_as("the adapter", "fit again, or go back"):
             tensors = finite_tensors(data)
             w1, b1, w2 = (tensors[name] for name in ("w1", "b1", "w2"))
-            known = [modality for modality in Modality if f"gate.{modality}.slope" in tensors]
+            modalities = [modality for modality in Modality if f"gate.{modality}.slope" in tensors]
             gate = ModalityGate(
-                {modality: tensors[f"gate.{modality}.slope"] for modality in known},
-                {modality: tensors[f"gate.{modality}.offset"] for modality in known},
+                {modality: tensors[f"gate.{modality}.slope"] for modality in modalities},
+                {modality: tensors[f"gate.{modality}.offset"] for modality in modalities},
             )
             hidden = len(b1)
         if w1.shape != (dim, hidden) or w2.shape != (hidden, dim):
             raise DamagedFileError(f"adapter maps {w1.shape} to {w2.shape}, expected dimension {dim}")
-        if wrong := [m for m in known if gate.slopes[m].shape != (dim,) or gate.offsets[m].shape != (1,)]:
+        if wrong := [m for m in modalities if gate.slopes[m].shape != (dim,) or gate.offsets[m].shape != (1,)]:
             raise DamagedFileError(f"the gate of {wrong[0]} has {gate.slopes[wrong[0]].shape}, expected ({dim},)")
         return cls(w1, b1, w2, gate)
 

@@ -39,35 +39,35 @@ class Layer:
 
     def states(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
         """Give (T, E) float32 of what came in, (T, E), for histories from starts to ends, (B,) each."""
-        asked = standard(inputs) @ self.asks
-        found = np.empty_like(inputs)
+        projected = standard(inputs) @ self.asks
+        attended = np.empty_like(inputs)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            found[start:end] = self._attend(asked[start:end], end - start)
-        return self._followed(inputs + found @ self.gives)
+            attended[start:end] = self._attend(projected[start:end], end - start)
+        return self._feed_forward(inputs + attended @ self.gives)
 
     def last(self, inputs: Vectors, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Vectors:
         """Give of `states` those of the last items alone, (B, E) float32, for far less where histories are long."""
-        asked = standard(inputs) @ self.asks
+        projected = standard(inputs) @ self.asks
         parts = zip(starts.tolist(), ends.tolist(), strict=True)
-        found: Vectors = np.concatenate([self._attend(asked[start:end], 1) for start, end in parts])
-        return self._followed(inputs[ends - 1] + found @ self.gives)
+        attended: Vectors = np.concatenate([self._attend(projected[start:end], 1) for start, end in parts])
+        return self._feed_forward(inputs[ends - 1] + attended @ self.gives)
 
-    def _followed(self, states: Vectors) -> Vectors:
-        made: Vectors = states + np.maximum(standard(states) @ self.wide + self.offset, 0) @ self.narrow
-        return made
+    def _feed_forward(self, states: Vectors) -> Vectors:
+        result: Vectors = states + np.maximum(standard(states) @ self.wide + self.offset, 0) @ self.narrow
+        return result
 
-    def _attend(self, asked: Vectors, last: int) -> Vectors:
+    def _attend(self, projected: Vectors, last: int) -> Vectors:
         """Give what the heads find for the last so many items: (last, E) float32."""
-        length, heads = len(asked), len(self.half_lives)
-        asks, answers, tells = asked.reshape(length, 3, heads, -1).transpose(1, 2, 0, 3)
-        logits = asks[:, length - last :] @ answers.transpose(0, 2, 1) / np.float32(np.sqrt(asks.shape[-1]))
-        back = np.arange(length - last, length, dtype=np.float32)[:, None] - np.arange(length, dtype=np.float32)
-        logits = logits - np.float32(np.log(2)) * back / self.half_lives[:, None, None]
-        logits = np.where(back >= 0, logits, -np.inf)
+        length, heads = len(projected), len(self.half_lives)
+        queries, keys, values = projected.reshape(length, 3, heads, -1).transpose(1, 2, 0, 3)
+        logits = queries[:, length - last :] @ keys.transpose(0, 2, 1) / np.float32(np.sqrt(queries.shape[-1]))
+        distance = np.arange(length - last, length, dtype=np.float32)[:, None] - np.arange(length, dtype=np.float32)
+        logits = logits - np.float32(np.log(2)) * distance / self.half_lives[:, None, None]
+        logits = np.where(distance >= 0, logits, -np.inf)
         likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
         likely /= likely.sum(axis=-1, keepdims=True)
-        found: Vectors = (likely @ tells).transpose(1, 0, 2).reshape(last, -1)
-        return found
+        attended: Vectors = (likely @ values).transpose(1, 0, 2).reshape(last, -1)
+        return attended
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,59 +90,64 @@ class Attention:
     longest: int
     share: float = 1.0
 
-    def queries(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+    def queries(self, context: Vectors, weights: Vectors, weight_bins: Vectors, lengths: NDArray[np.int64]) -> Vectors:
         """Give (B, r) float32 for histories that follow each other, none of them empty.
 
         Args:
-            said: (T, C) float32, what each of their items says, oldest first.
+            context: (T, C) float32, what each of their items says, oldest first.
             weights: (T,), of each interaction.
-            levels: (V,), at which ``liked`` is given.
+            weight_bins: (V,), at which ``liked`` is given.
             lengths: (B,), of each history.
         """
-        read = steps_back(lengths) < self.longest
+        is_read = steps_back(lengths) < self.longest
         lengths = np.minimum(lengths, self.longest)
         ends = np.cumsum(lengths)
-        *before, final = self.layers
-        states = self._states(said[read], weights[read], levels, lengths, before)
+        *inner, final = self.layers
+        states = self._states(context[is_read], weights[is_read], weight_bins, lengths, inner)
         queries: Vectors = standard(final.last(states, ends - lengths, ends)) @ self.out
         return np.float32(self.share) * queries
 
-    def states(self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64]) -> Vectors:
+    def states(self, context: Vectors, weights: Vectors, weight_bins: Vectors, lengths: NDArray[np.int64]) -> Vectors:
         """Give the state of each item, (T, E) float32; see `queries`."""
-        return self._states(said, weights, levels, lengths, self.layers)
+        return self._states(context, weights, weight_bins, lengths, self.layers)
 
     def _states(
-        self, said: Vectors, weights: Vectors, levels: Vectors, lengths: NDArray[np.int64], layers: Sequence[Layer]
+        self,
+        context: Vectors,
+        weights: Vectors,
+        weight_bins: Vectors,
+        lengths: NDArray[np.int64],
+        layers: Sequence[Layer],
     ) -> Vectors:
         ends = np.cumsum(lengths)
-        states = said @ self.into + between(weights, levels, self.liked)
+        states = context @ self.into + between(weights, weight_bins, self.liked)
         for layer in layers:
             states = layer.states(states, ends - lengths, ends)
         return states
 
-    def fits(self, levels: int, said: int, queries: int) -> bool:
+    def fits(self, num_bins: int, context_dims: int, queries: int) -> bool:
         """Say whether all parts fit each other, so many levels, and so many numbers of what is said and asked for."""
-        wide = self.into.shape[-1]
+        dims = self.into.shape[-1]
         shapes: list[tuple[Vectors, tuple[int, ...]]] = [
-            (self.into, (said, wide)),
-            (self.liked, (levels, wide)),
-            (self.out, (wide, queries)),
+            (self.into, (context_dims, dims)),
+            (self.liked, (num_bins, dims)),
+            (self.out, (dims, queries)),
         ]
         for layer in self.layers:
             hidden, heads = layer.offset.shape[-1], layer.half_lives.shape[-1]
-            shapes += [(layer.asks, (wide, 3 * wide)), (layer.gives, (wide, wide)), (layer.half_lives, (heads,))]
-            shapes += [(layer.wide, (wide, hidden)), (layer.offset, (hidden,)), (layer.narrow, (hidden, wide))]
-            if heads < 1 or wide % heads:
+            shapes += [(layer.asks, (dims, 3 * dims)), (layer.gives, (dims, dims)), (layer.half_lives, (heads,))]
+            shapes += [(layer.wide, (dims, hidden)), (layer.offset, (hidden,)), (layer.narrow, (hidden, dims))]
+            if heads < 1 or dims % heads:
                 return False
         return self.longest > 0 and bool(self.layers) and all(table.shape == shape for table, shape in shapes)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Give everything by name."""
-        found: dict[str, NDArray[Any]] = {"into": self.into, "liked": self.liked, "out": self.out}
-        found["serving"] = np.array([self.longest, self.share], np.float64)
+        tensors: dict[str, NDArray[Any]] = {"into": self.into, "liked": self.liked, "out": self.out}
+        tensors["serving"] = np.array([self.longest, self.share], np.float64)
         for number, layer in enumerate(self.layers):
-            found |= {f"layer{number}.{field.name}": getattr(layer, field.name) for field in fields(layer)}
-        return found
+            tensors |= {f"layer{number}.{field.name}": getattr(layer, field.name) for field in fields(layer)}
+        return tensors
 
     @classmethod
     def of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Attention":
@@ -163,18 +168,20 @@ class Attention:
 def standard(states: Vectors) -> Vectors:
     """Take the mean from each line, and divide it by its deviation."""
     centred = states - states.mean(axis=-1, keepdims=True)
-    made: Vectors = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + np.float32(EPSILON))
-    return made
+    result: Vectors = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + np.float32(EPSILON))
+    return result
 
 
-def between(weights: Vectors, levels: Vectors, table: Vectors) -> Vectors:
+def between(weights: Vectors, weight_bins: Vectors, table: Vectors) -> Vectors:
     """Interpolate the lines of a table, (V, E), at levels, for weights (T,): (T, E) float32.
 
     >>> between(np.array([1.5, 9.0]), np.array([1.0, 2.0]), np.array([[0.0], [4.0]])).tolist()
     [[2.0], [4.0]]
     """
-    place = np.interp(weights, levels, np.arange(len(levels)))
-    low = np.minimum(place.astype(np.int64), max(len(levels) - 2, 0))
-    part = (place - low).astype(np.float32)[:, None]
-    made: Vectors = ((1 - part) * table[low] + part * table[np.minimum(low + 1, len(levels) - 1)]).astype(np.float32)
-    return made
+    position = np.interp(weights, weight_bins, np.arange(len(weight_bins)))
+    low = np.minimum(position.astype(np.int64), max(len(weight_bins) - 2, 0))
+    part = (position - low).astype(np.float32)[:, None]
+    result: Vectors = ((1 - part) * table[low] + part * table[np.minimum(low + 1, len(weight_bins) - 1)]).astype(
+        np.float32
+    )
+    return result

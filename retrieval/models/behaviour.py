@@ -52,24 +52,29 @@ class Tower:
         """How many numbers an item says to it: S channels of r."""
         return len(self.half_lives) * len(self.start)
 
-    def query(self, said: Vectors, weights: Vectors, levels: Vectors) -> Vectors:
+    def query(self, context: Vectors, weights: Vectors, weight_bins: Vectors) -> Vectors:
         """Give (r,) float32 for one history that is not empty.
 
         Args:
-            said: (T, S r) float32, what each of its items says of the next ones, oldest first.
+            context: (T, S r) float32, what each of its items says of the next ones, oldest first.
             weights: (T,), of each interaction.
-            levels: (V,), at which ``worth`` is given.
+            weight_bins: (V,), at which ``worth`` is given.
         """
-        lengths = np.array([len(said)])
-        sums = weighted_sums(self.counts(weights, levels, steps_back(lengths)), said, np.arange(len(said)), lengths)
+        lengths = np.array([len(context)])
+        sums = weighted_sums(
+            self.counts(weights, weight_bins, steps_back(lengths)), context, np.arange(len(context)), lengths
+        )
         query: Vectors = self.queries(sums)[0]
         return query
 
-    def counts(self, weights: Vectors, levels: Vectors, back: NDArray[np.int64]) -> Vectors:
+    def counts(self, weights: Vectors, weight_bins: Vectors, ages: NDArray[np.int64]) -> Vectors:
         """Say how much T items of histories count to each channel, (S, T) float32: by weight and how far back it is."""
         of_channel = zip(self.half_lives, self.worth, strict=True)
-        told = [np.interp(weights, levels, worth) * 0.5 ** (back / half_life) for half_life, worth in of_channel]
-        return np.array(told, np.float32)
+        counts = [
+            np.interp(weights, weight_bins, bin_weights) * 0.5 ** (ages / half_life)
+            for half_life, bin_weights in of_channel
+        ]
+        return np.array(counts, np.float32)
 
     def queries(self, sums: Vectors) -> Vectors:
         """Give (B, r) float32 of (B, S, S r): what all items of a history say, as counted to each channel."""
@@ -154,8 +159,8 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        heard = self.attention is not None and self.attention.share
-        attended = self.attended(histories, weights) if heard else None  # dear, and nothing where it has no share
+        uses_attention = self.attention is not None and self.attention.share
+        attended = self.attended(histories, weights) if uses_attention else None  # costly
         return self.weighed(self.directions(histories, weights), attended, histories, new)
 
     def directions(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors:
@@ -165,31 +170,31 @@ class Behaviour:
             ShapeError: When weights and histories do not fit.
         """
         liked, lengths = self._liked(histories, weights), lengths_of(histories)
-        rows, back = np.concatenate([np.empty(0, np.int64), *histories]), steps_back(lengths)
-        told = np.concatenate([np.empty(0, np.float32), *liked])
-        counts = np.concatenate([tower.counts(told, self.levels, back) for tower in self.towers])
+        rows, ages = np.concatenate([np.empty(0, np.int64), *histories]), steps_back(lengths)
+        flat_weights = np.concatenate([np.empty(0, np.float32), *liked])
+        counts = np.concatenate([tower.counts(flat_weights, self.levels, ages) for tower in self.towers])
         sums = weighted_sums(counts, self.said, rows, lengths)
         directions, channel, column = [], 0, 0
         for tower in self.towers:
             channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
             directions.append(replace(tower, share=1.0).queries(sums[:, channels, columns]))
             channel, column = channels.stop, columns.stop
-        made: Vectors = np.concatenate(directions, axis=1)
-        made[lengths == 0] = 0
-        return made
+        joined: Vectors = np.concatenate(directions, axis=1)
+        joined[lengths == 0] = 0
+        return joined
 
     def attended(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None = None) -> Vectors | None:
         """Give what attention asks for by itself, (B, R - 1) float32, zero for an empty history; None without it."""
         if self.attention is None:
             return None
-        made = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
-        alone = replace(self.attention, share=1.0)
+        queries = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
+        unit_attention = replace(self.attention, share=1.0)
         liked, lengths = self._liked(histories, weights), lengths_of(histories)
-        for lines in history_batches(lengths):
-            said = self.said[np.concatenate([histories[line] for line in lines])]
-            told = np.concatenate([liked[line] for line in lines])
-            made[lines] = alone.queries(said, told, self.levels, lengths[lines])
-        return made
+        for batch in history_batches(lengths):
+            context = self.said[np.concatenate([histories[user] for user in batch])]
+            batch_weights = np.concatenate([liked[user] for user in batch])
+            queries[batch] = unit_attention.queries(context, batch_weights, self.levels, lengths[batch])
+        return queries
 
     def weighed(
         self,
@@ -200,16 +205,16 @@ class Behaviour:
     ) -> Vectors:
         """Give the behaviour part of queries, (B, R) float32, of `directions` and `attended`; see `queries`."""
         shares = np.repeat([tower.share for tower in self.towers], [len(tower.start) for tower in self.towers])
-        asked = directions * shares.astype(np.float32)
+        query = directions * shares.astype(np.float32)
         if self.attention is not None and attended is not None:
-            asked += np.float32(self.attention.share) * attended
-        popular = np.full((len(asked), 1), self.popular, np.float32)
-        made: Vectors = np.concatenate([asked, popular], axis=1)
-        own = self.own(histories)
-        own[~made.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
-        made *= own
-        made += (1 - own) * (self.popular_alone(len(made)) if new is None else new)
-        return made
+            query += np.float32(self.attention.share) * attended
+        popular = np.full((len(query), 1), self.popular, np.float32)
+        queries: Vectors = np.concatenate([query, popular], axis=1)
+        history_fraction = self.own(histories)
+        history_fraction[~queries.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
+        queries *= history_fraction
+        queries += (1 - history_fraction) * (self.popular_alone(len(queries)) if new is None else new)
+        return queries
 
     def popular_alone(self, count: int) -> Vectors:
         """Give what so many users ask with of whom nothing is known: (B, R) float32, for what is popular."""
@@ -254,30 +259,30 @@ class Behaviour:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
-    def later(self, described: FeatureMatrix, origins: Rows) -> "Behaviour":
+    def later(self, features: FeatureMatrix, origins: Rows) -> "Behaviour":
         """Give the block of M items that come later.
 
         Args:
-            described: What is known of them without users.
+            features: What is known of them without users.
             origins: (M,) int64, the row that had the same item before, whose users it keeps; or -1: what it says and
                 what it is liked with is predicted.
         """
-        items, said = np.split(self.predictor.predict(described), [self.items.shape[1]], axis=1)
-        known = (origins >= 0)[:, None]
+        items, context = np.split(self.predictor.predict(features), [self.items.shape[1]], axis=1)
+        has_origin = (origins >= 0)[:, None]
         return replace(
             self,
-            items=np.where(known, self.items[origins], items),
-            said=np.where(known, self.said[origins], said),
-            confidence=np.where(known[:, 0], self.confidence[origins], np.float32(0)),
+            items=np.where(has_origin, self.items[origins], items),
+            said=np.where(has_origin, self.said[origins], context),
+            confidence=np.where(has_origin[:, 0], self.confidence[origins], np.float32(0)),
         )
 
-    def followed_by(self, later: "Behaviour") -> "Behaviour":
+    def followed_by(self, other: "Behaviour") -> "Behaviour":
         """Give the block of this one's items and then those of another."""
         return replace(
             self,
-            items=np.concatenate([self.items, later.items]),
-            said=np.concatenate([self.said, later.said]),
-            confidence=np.concatenate([self.confidence, later.confidence]),
+            items=np.concatenate([self.items, other.items]),
+            said=np.concatenate([self.said, other.said]),
+            confidence=np.concatenate([self.confidence, other.confidence]),
         )
 
     def take(self, rows: Rows | Mask) -> "Behaviour":
@@ -322,10 +327,10 @@ class Behaviour:
             for number, share in enumerate(shares)
         )
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)
-        nearness = tensors["predictor.nearness"].item()
+        gamma = tensors["predictor.nearness"].item()
         additive = tensors["predictor.additive"].item() if "predictor.additive" in tensors else 0  # as for few
-        predictor = ColdStartModel(landmarks, nearness, weights, offset, additive, tensors.get("predictor.by_word"))
-        items, said, confidence, levels = (tensors[name] for name in _TABLES)
+        predictor = ColdStartModel(landmarks, gamma, weights, offset, additive, tensors.get("predictor.by_word"))
+        items, context, confidence, weight_bins = (tensors[name] for name in _TABLES)
         attention = _attention(tensors)
         widths = sum(len(tower.start) for tower in towers) + 1, sum(tower.width for tower in towers)
         shapes = (len(confidence), widths[0]), (len(confidence), widths[1])
@@ -334,16 +339,28 @@ class Behaviour:
                 f"a behaviour block of {sum(widths)} numbers an item, predicted by words of shape "
                 f"{predictor.by_word.shape}; learn again, or go back"
             )
-        if (items.shape, said.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
+        if (items.shape, context.shape) != shapes or weights.shape != (len(landmarks), sum(widths)):
             raise DamagedFileError(
-                f"a behaviour block of shapes {items.shape} and {said.shape} with towers of {widths[0] - 1} dimensions "
-                f"and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
+                f"a behaviour block of shapes {items.shape} and {context.shape} with towers of {widths[0] - 1} "
+                f"dimensions and a prediction from {len(landmarks)} landmarks by weights of shape {weights.shape}"
             )
-        if attention is not None and not attention.fits(len(levels), widths[1], widths[0] - 1):
+        if attention is not None and not attention.fits(len(weight_bins), widths[1], widths[0] - 1):
             raise DamagedFileError("the attention of a behaviour block does not fit it; learn again, or go back")
-        few = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
+        history_shrinkage = tensors["few"].item() if "few" in tensors else 0.0  # earlier blocks had none
         returning = QueryWeights(*tensors["returning"].tolist()) if "returning" in tensors else None
-        return cls(items, said, confidence, levels, towers, predictor, popular, content, few, attention, returning)
+        return cls(
+            items,
+            context,
+            confidence,
+            weight_bins,
+            towers,
+            predictor,
+            popular,
+            content,
+            history_shrinkage,
+            attention,
+            returning,
+        )
 
 
 def _attention(tensors: Mapping[str, NDArray[Any]]) -> Attention | None:

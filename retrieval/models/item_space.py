@@ -102,9 +102,9 @@ class ItemSpace:
         """Say whether there are rows, (R,) int64, and none of them has interactions."""
         return bool(len(rows)) and bool(self.is_new(rows).all())
 
-    def liking(self, least: float | None) -> "ItemSpace":
+    def liking(self, min_weight: float | None) -> "ItemSpace":
         """Give the space that takes what weighs less for disliked; this one when None."""
-        return self if least is None else replace(self, users=replace(self.users, least=least))
+        return self if min_weight is None else replace(self, users=replace(self.users, least=min_weight))
 
     @property
     def content(self) -> Vectors:
@@ -138,7 +138,7 @@ class ItemSpace:
         if weights is not None and list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         if self.behaviour is None and not all(map(len, histories)):
-            user = next(line for line, rows in enumerate(histories) if not len(rows))
+            user = next(index for index, rows in enumerate(histories) if not len(rows))
             raise InputError(
                 f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
                 "user out, or learn from interactions with `fit`"
@@ -166,12 +166,12 @@ class ItemSpace:
         centre: Vectors | None = None,
     ) -> Vectors:
         """Give what users like in content, (B, D) float32 of length 1, zero for an empty history; see `asked`."""
-        found = np.zeros((len(histories), self.dim), np.float32)
-        if there := [line for line, rows in enumerate(histories) if len(rows)]:
+        tastes = np.zeros((len(histories), self.dim), np.float32)
+        if users := [user for user, rows in enumerate(histories) if len(rows)]:
             centre = self.centre if centre is None else centre
-            liked = None if weights is None else [weights[line] for line in there]
-            found[there] = self.users.taste(self.content, [histories[line] for line in there], centre, liked)
-        return found
+            liked = None if weights is None else [weights[user] for user in users]
+            tastes[users] = self.users.taste(self.content, [histories[user] for user in users], centre, liked)
+        return tastes
 
     def asked_apart(
         self, histories: Sequence[Rows], weights: Sequence[Vectors], new: Vectors | None = None
@@ -184,19 +184,19 @@ class ItemSpace:
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)
         served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
-        alone = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
+        unweighted = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
         if attended is not None:
             attended = np.pad(attended, ((0, 0), (self.dim, 1)))
         if self.profiles is None:
-            return QueryParts(served, alone, attended)
+            return QueryParts(served, unweighted, attended)
         if new is None:
             new = block.popular_alone(len(histories))
-        return QueryParts(served, alone, attended, np.pad(new, ((0, 0), (self.dim, 0))))
+        return QueryParts(served, unweighted, attended, np.pad(new, ((0, 0), (self.dim, 0))))
 
 
-def sum_of(vectors: Vectors, alive: Mask) -> NDArray[np.float64]:
-    """Sum the rows of (N, D) vectors that are alive, some at a time: nothing of their size is copied."""
+def sum_of(vectors: Vectors, mask: Mask) -> NDArray[np.float64]:
+    """Sum the rows of (N, D) vectors that are in the mask, block by block: nothing of their size is copied."""
     total = np.zeros(vectors.shape[1], np.float64)
     for start in range(0, len(vectors), BLOCK_ITEMS):
-        total += alive[start : start + BLOCK_ITEMS].astype(np.float32) @ vectors[start : start + BLOCK_ITEMS]
+        total += mask[start : start + BLOCK_ITEMS].astype(np.float32) @ vectors[start : start + BLOCK_ITEMS]
     return total

@@ -30,14 +30,14 @@ class ColdStartModel:
     additive: int = 0
     by_word: Vectors | None = None
 
-    def predict(self, described: FeatureMatrix) -> Vectors:
+    def predict(self, items: FeatureMatrix) -> Vectors:
         """Map N items to (N, R) float32."""
-        predicted = np.empty((len(described), len(self.offset)), np.float32)
-        marks = FeatureMatrix(self.landmarks, self.additive)
-        for start in range(0, len(described), BLOCK):
+        predicted = np.empty((len(items), len(self.offset)), np.float32)
+        landmarks = FeatureMatrix(self.landmarks, self.additive)
+        for start in range(0, len(items), BLOCK):
             block = slice(start, start + BLOCK)
-            some = described.take(block)
-            predicted[block] = some.resemblance(marks, self.nearness) @ self.weights + self.offset
-            if self.by_word is not None and some.words is not None:
-                predicted[block] += some.words.times(self.by_word)
+            batch = items.take(block)
+            predicted[block] = batch.resemblance(landmarks, self.nearness) @ self.weights + self.offset
+            if self.by_word is not None and batch.words is not None:
+                predicted[block] += batch.words.times(self.by_word)
         return predicted

@@ -15,7 +15,7 @@ from indexing.arrays import Vectors
 from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import finite_tensors, read_as
 from retrieval.features.column_encoders import AttributeColumn, Numbers, lines_of, read_column
-from retrieval.features.item_texts import told_in
+from retrieval.features.item_texts import metadata_entry
 
 PROFILES = "profiles.safetensors"
 Given: TypeAlias = pa.Table | Sequence[Mapping[str, Any]]
@@ -42,28 +42,28 @@ class ProfileModel:
 
     def queries(self, profiles: pa.Table) -> Vectors:
         """Ask for B users of whom only the profile is known: (B, R) float32, popularity last."""
-        described = centred(lines_of(self.columns, profiles), self.means)
-        taste = np.float32(self.share) * (described @ self.weights)
+        features = centred(lines_of(self.columns, profiles), self.means)
+        taste = np.float32(self.share) * (features @ self.weights)
         queries: Vectors = np.pad(taste, ((0, 0), (0, 1)), constant_values=1)
         return queries
 
-    def table(self, given: Given) -> pa.Table:
+    def table(self, profiles: Given) -> pa.Table:
         """Give profiles as a table of the attributes that are read.
 
         Raises:
             InputError: When nothing is said of any of them, when there is one that nothing was learned from, or a value
                 that cannot be read.
         """
-        names = [one.column for one in self.columns]
-        if not isinstance(given, pa.Table):
-            for user, line in enumerate(given):
-                if unknown := sorted(set(line) - {*names, *self.ignored}):
+        names = [encoder.column for encoder in self.columns]
+        if not isinstance(profiles, pa.Table):
+            for user, profile in enumerate(profiles):
+                if unknown := sorted(set(profile) - {*names, *self.ignored}):
                     raise InputError(f"the profile of user {user} has {unknown}; what was learned from is {names}")
-            given = pa.table({name: _array(name, [line.get(name) for line in given]) for name in names})
-        if not set(names) & set(given.column_names):
-            raise InputError(f"profiles have the columns {given.column_names}; what was learned from is {names}")
-        there = [one for one in self.columns if one.column in given.column_names]
-        return pa.table({one.column: _readable(one, given[one.column]) for one in there})
+            profiles = pa.table({name: _array(name, [profile.get(name) for profile in profiles]) for name in names})
+        if not set(names) & set(profiles.column_names):
+            raise InputError(f"profiles have the columns {profiles.column_names}; what was learned from is {names}")
+        encoders = [encoder for encoder in self.columns if encoder.column in profiles.column_names]
+        return pa.table({encoder.column: _readable(encoder, profiles[encoder.column]) for encoder in encoders})
 
     def found_in(self, schema: pa.Schema) -> list[str]:
         """Give the columns that are read, of very many lines that come later.
@@ -71,17 +71,17 @@ class ProfileModel:
         Raises:
             InputError: When texts stand where numbers should: one of them, met late, would end all.
         """
-        there = [one for one in self.columns if one.column in schema.names]
-        numbers = [one.column for one in there if isinstance(one, Numbers)]
+        encoders = [encoder for encoder in self.columns if encoder.column in schema.names]
+        numbers = [encoder.column for encoder in encoders if isinstance(encoder, Numbers)]
         if texts := [name for name in numbers if pt.is_string(schema.field(name).type)]:
             raise InputError(f"the columns {texts} of profiles hold texts; what was learned from them were numbers")
-        return [one.column for one in there]
+        return [encoder.column for encoder in encoders]
 
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
-        columns = [one.told() for one in self.columns]
-        told = json.dumps({"columns": columns, "share": self.share, "ignored": self.ignored})
-        return save({"means": self.means, "weights": np.ascontiguousarray(self.weights)}, {"profiles": told})
+        columns = [encoder.told() for encoder in self.columns]
+        metadata = json.dumps({"columns": columns, "share": self.share, "ignored": self.ignored})
+        return save({"means": self.means, "weights": np.ascontiguousarray(self.weights)}, {"profiles": metadata})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "ProfileModel":
@@ -91,11 +91,11 @@ class ProfileModel:
             DamagedFileError: When it is something else.
         """
         with read_as("what profiles say", "fit again, or go back"):
-            told = told_in(data, "profiles")
-            columns, tensors = tuple(map(read_column, told["columns"])), finite_tensors(data)
-            means, weights, share = tensors["means"], tensors["weights"], float(told["share"])
-            ignored = tuple(told["ignored"])
-            width = sum(one.width for one in columns)
+            metadata = metadata_entry(data, "profiles")
+            columns, tensors = tuple(map(read_column, metadata["columns"])), finite_tensors(data)
+            means, weights, share = tensors["means"], tensors["weights"], float(metadata["share"])
+            ignored = tuple(metadata["ignored"])
+            width = sum(encoder.width for encoder in columns)
         if means.shape != (width,) or weights.ndim != 2 or len(weights) != width:
             raise DamagedFileError(
                 f"what profiles say has shapes {means.shape} and {weights.shape} for {width} numbers"
@@ -103,15 +103,15 @@ class ProfileModel:
         return cls(columns, means, weights, share, ignored)
 
 
-def centred(lines: Sequence[Vectors], means: Vectors) -> Vectors:
+def centred(encoded: Sequence[Vectors], means: Vectors) -> Vectors:
     """Take means, (F,), from what columns say of B users, (B, F) float32: zero where nothing is known."""
-    starts = np.cumsum([line.shape[1] for line in lines])[:-1]
+    starts = np.cumsum([values.shape[1] for values in encoded])[:-1]
     parts = [
-        np.where(line.any(axis=1, keepdims=True), line - mean, 0)
-        for line, mean in zip(lines, np.split(means, starts), strict=True)
+        np.where(values.any(axis=1, keepdims=True), values - mean, 0)
+        for values, mean in zip(encoded, np.split(means, starts), strict=True)
     ]
-    made: Vectors = np.concatenate(parts, axis=1).astype(np.float32)
-    return made
+    features: Vectors = np.concatenate(parts, axis=1).astype(np.float32)
+    return features
 
 
 def _array(name: str, values: list[Any]) -> pa.Array:
@@ -123,16 +123,16 @@ def _array(name: str, values: list[Any]) -> pa.Array:
 
 def _readable(column: AttributeColumn, values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Give the values of an attribute as the column reads them: numbers as such, categories as text or lists."""
-    kind = values.type
+    dtype = values.type
     if isinstance(column, Numbers):
-        if not (pt.is_string(kind) or pt.is_list(kind)):
+        if not (pt.is_string(dtype) or pt.is_list(dtype)):
             return values
-        wanted = pa.float64()
-    elif pt.is_list(kind) or pt.is_dictionary(kind):
+        target_type = pa.float64()
+    elif pt.is_list(dtype) or pt.is_dictionary(dtype):
         return values
     else:
-        wanted = pa.string()
+        target_type = pa.string()
     try:
-        return pc.cast(values, wanted)
+        return pc.cast(values, target_type)
     except pa.ArrowException as error:
         raise InputError(f"the attribute {column.column!r} of profiles cannot be read: {error}") from error

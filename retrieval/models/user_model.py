@@ -53,12 +53,12 @@ class UserModel:
         >>> UserModel(counts=True).worth(np.array([1, 3, 255])).tolist()
         [1.0, 2.0, 8.0]
         """
-        given = np.asarray(weights, np.float32)
-        return np.log2(1 + np.maximum(given, 0)) if self.counts else given
+        values = np.asarray(weights, np.float32)
+        return np.log2(1 + np.maximum(values, 0)) if self.counts else values
 
-    def weight_of(self, worth: float) -> float:
+    def weight_of(self, interaction_weight: float) -> float:
         """Give the weight that counts so much."""
-        return 2**worth - 1 if self.counts else worth
+        return 2**interaction_weight - 1 if self.counts else interaction_weight
 
     def is_liked(self, weights: Vectors) -> Mask:
         """Say which items of a history were liked, by their weights: (n,) bool.
@@ -66,9 +66,9 @@ class UserModel:
         >>> UserModel(least=2.5).is_liked(np.array([1, 2.5, 5])).tolist()
         [False, True, True]
         """
-        given = np.asarray(weights, np.float32)
-        least = given.max(initial=0) / 2 if self.least is None else self.least
-        mask: Mask = (given >= least) & (given > 0)
+        values = np.asarray(weights, np.float32)
+        threshold = values.max(initial=0) / 2 if self.least is None else self.least
+        mask: Mask = (values >= threshold) & (values > 0)
         return mask
 
     def liked_of(
@@ -77,9 +77,9 @@ class UserModel:
         """Give what of histories was liked, and how much each counts; all, where there are no weights."""
         if weights is None:
             return histories, None
-        masks = [self.is_liked(one) for one in weights]
+        masks = [self.is_liked(values) for values in weights]
         rows = [history[mask] for history, mask in zip(histories, masks, strict=True)]
-        return rows, [self.worth(np.asarray(one)[mask]) for one, mask in zip(weights, masks, strict=True)]
+        return rows, [self.worth(np.asarray(values)[mask]) for values, mask in zip(weights, masks, strict=True)]
 
     def weights(self, length: int) -> Vectors:
         """Weights of a history's items, oldest first, adding up to 1: (min(length, longest),) float32.
@@ -102,15 +102,15 @@ class UserModel:
         >>> UserModel(half_life=1).shares(np.array([2, 1]), [np.array([2, 3]), np.array([5])]).tolist()
         [0.25, 0.75, 1.0]
         """
-        line, counts = (
+        user, counts = (
             np.repeat(np.arange(len(lengths)), lengths),
             0.5 ** (steps_back(lengths) / self.half_life),
         )
         if liked is not None:
             likes = np.maximum(np.concatenate([np.empty(0), *liked]), 0)
-            nothing = np.bincount(line, likes, minlength=len(lengths)) == 0
-            counts *= np.where(nothing[line], 1, likes)
-        counts /= np.bincount(line, counts)[line]
+            nothing = np.bincount(user, likes, minlength=len(lengths)) == 0
+            counts *= np.where(nothing[user], 1, likes)
+        counts /= np.bincount(user, counts)[user]
         shares: Vectors = counts.astype(np.float32)
         return shares
 
@@ -131,10 +131,10 @@ class UserModel:
                 None, and in a history of which nothing was liked.
         """
         centre = vectors.mean(axis=0) if centre is None else centre
-        read = [history[-self.longest :] for history in histories]
-        lengths = lengths_of(read)
-        shares = self.shares(lengths, None if liked is None else [one[-self.longest :] for one in liked])
-        rows = np.concatenate([np.empty(0, np.int64), *read])
+        recent = [history[-self.longest :] for history in histories]
+        lengths = lengths_of(recent)
+        shares = self.shares(lengths, None if liked is None else [values[-self.longest :] for values in liked])
+        rows = np.concatenate([np.empty(0, np.int64), *recent])
         tastes = weighted_sums(shares[None], vectors, rows, lengths)[:, 0]
         centred = unit(tastes - centre)
         # A history that sits exactly at the centre has no direction left; then the plain mean must do.

@@ -18,7 +18,7 @@ from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
-from retrieval.features.item_texts import told_in
+from retrieval.features.item_texts import metadata_entry
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import BLOCK, IDLE, ItemStatistics, StageFeatures
 from retrieval.ranking.heads import BothHead, NeuralHead, ScoringHead, TreesHead
@@ -344,7 +344,7 @@ class _Stored(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "_Stored":
-        told, tensors = told_in(data, "stage"), finite_tensors(data)
+        told, tensors = metadata_entry(data, "stage"), finite_tensors(data)
         sources = tuple(_STORED[kind](name, _those(tensors, f"source.{name}")) for name, kind in told["sources"])
         head = _HEADS[told["head"]](_those(tensors, "head"))
         facts, held = ItemStatistics.read(_those(tensors, "facts")), tensors.get("held")

@@ -33,22 +33,22 @@ class Cutoff(NamedTuple):
     visiting: bool = False
 
     @classmethod
-    def between(cls, pasts: list[History], wanted: list[History]) -> "Cutoff":
+    def between(cls, histories: list[History], targets: list[History]) -> "Cutoff":
         """Let each user ask just after the last of what they did; one who did nothing, just before what comes first."""
-        times = UserBatch.after(pasts).times
-        for line, (past, later) in enumerate(zip(pasts, wanted, strict=True)):
-            if not len(past) and len(later):
-                times[line] = later.timestamps[0] - 1
-        return cls(pasts, wanted, times, visiting=True)
+        times = UserBatch.after(histories).times
+        for row, (history, following) in enumerate(zip(histories, targets, strict=True)):
+            if not len(history) and len(following):
+                times[row] = following.timestamps[0] - 1
+        return cls(histories, targets, times, visiting=True)
 
     def asking(self, *, new: bool = False) -> "Cutoff":
         """Give the users who did something afterwards, and before it too unless new ones are asked for."""
-        lines = [
-            line
-            for line, (past, later) in enumerate(zip(self.pasts, self.wanted, strict=True))
-            if len(later) and (new or len(past))
+        rows = [
+            row
+            for row, (history, following) in enumerate(zip(self.pasts, self.wanted, strict=True))
+            if len(following) and (new or len(history))
         ]
-        return self.take(lines)
+        return self.take(rows)
 
     def every_other(self, start: int) -> "Cutoff":
         """Give every other user, from the first or the second on."""
@@ -57,44 +57,45 @@ class Cutoff(NamedTuple):
     @property
     def new(self) -> Mask:
         """(B,) bool: who had done nothing."""
-        return np.array([not len(past) for past in self.pasts], np.bool_)
+        return np.array([not len(history) for history in self.pasts], np.bool_)
 
     def among(self, users: Container[str]) -> "Cutoff":
         """Give some users, by name."""
-        return self.take([line for line, past in enumerate(self.pasts) if past.user_id in users])
+        return self.take([row for row, history in enumerate(self.pasts) if history.user_id in users])
 
-    def take(self, lines: Sequence[int]) -> "Cutoff":
+    def take(self, rows: Sequence[int]) -> "Cutoff":
         """Give some users, by place."""
-        pasts, wanted = [self.pasts[line] for line in lines], [self.wanted[line] for line in lines]
-        return Cutoff(pasts, wanted, self.times[list(lines)], self.visiting)
+        histories, targets = [self.pasts[row] for row in rows], [self.wanted[row] for row in rows]
+        return Cutoff(histories, targets, self.times[list(rows)], self.visiting)
 
     def asked(self, now: int) -> UserBatch:
         """Give the users as sources take them that have learned up to now."""
         if self.visiting:
             return UserBatch.visiting(self.pasts, now)
         last = [
-            int(past.timestamps[-1]) if len(past) else int(at) for past, at in zip(self.pasts, self.times, strict=True)
+            int(history.timestamps[-1]) if len(history) else int(time)
+            for history, time in zip(self.pasts, self.times, strict=True)
         ]
         idle = np.maximum(self.times - np.array(last, np.int64), 0) / _DAY
-        rows, weights = [past.rows for past in self.pasts], [past.weights for past in self.pasts]
+        rows, weights = [history.rows for history in self.pasts], [history.weights for history in self.pasts]
         return UserBatch(rows, weights, self.times, idle=idle.astype(np.float32))
 
 
-def cutoff_at(pasts: Sequence[History], cut: int, end: int) -> Cutoff:
+def cutoff_at(histories: Sequence[History], cut: int, end: int) -> Cutoff:
     """Cut all histories at the same second: what was before, and what came next up to an end."""
-    edges = [np.searchsorted(past.timestamps, [cut, end]).tolist() for past in pasts]
-    before = [past[:start] for past, (start, _) in zip(pasts, edges, strict=True)]
-    after = [past[start:stop] for past, (start, stop) in zip(pasts, edges, strict=True)]
-    return Cutoff(before, after, np.full(len(pasts), cut - 1, np.int64))
+    edges = [np.searchsorted(history.timestamps, [cut, end]).tolist() for history in histories]
+    before = [history[:start] for history, (start, _) in zip(histories, edges, strict=True)]
+    after = [history[start:stop] for history, (start, stop) in zip(histories, edges, strict=True)]
+    return Cutoff(before, after, np.full(len(histories), cut - 1, np.int64))
 
 
-def global_cutoff(pasts: Sequence[History]) -> Cutoff | None:
+def global_cutoff(histories: Sequence[History]) -> Cutoff | None:
     """Cut all histories at the moment after which 15 % of all interactions came; of everybody, whether they came back.
 
     None where that tells little: for a log without a clock, or where fewer than a hundred users did something then.
     """
-    times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
+    times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
     if not len(times) or times.max() <= EARLIEST:
         return None
-    found = cutoff_at(pasts, int(np.quantile(times, BEFORE)), int(times.max()) + 1)
-    return found if len(found.asking(new=True).pasts) >= ENOUGH else None
+    cutoff = cutoff_at(histories, int(np.quantile(times, BEFORE)), int(times.max()) + 1)
+    return cutoff if len(cutoff.asking(new=True).pasts) >= ENOUGH else None

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from indexing.errors import DamagedFileError, TrainingError
 from indexing.filesystem import fsops
-from retrieval.features.item_texts import told_in
+from retrieval.features.item_texts import metadata_entry
 
 _DIGEST = 32  # bytes of the checksum before a checkpoint
 SMALL, SELDOM = 2**25, 4  # bytes of parameters that are written after each pass, and how seldom larger ones are
@@ -81,7 +81,7 @@ class Schedule:
 
 
 def learn(
-    learner: Learner, rng: np.random.Generator, schedule: Schedule, after: Callable[[int], None] | None = None
+    learner: Learner, rng: np.random.Generator, schedule: Schedule, on_epoch: Callable[[int], None] | None = None
 ) -> TrainingCurve:
     """Learn, and leave the learner with the state that was best on what is held out (the last one without).
 
@@ -92,7 +92,7 @@ def learn(
         learner: What learns.
         rng: All that is random.
         schedule: How long.
-        after: Called after each epoch with its number, from 1.
+        on_epoch: Called after each epoch with its number, from 1.
 
     Raises:
         TrainingError: When a loss is not finite and there is no good state yet.
@@ -112,8 +112,8 @@ def learn(
         else:
             if schedule.checkpoint is not None and (run.epoch == schedule.epochs or run.epoch % run.seldom == 0):
                 run.save(schedule.checkpoint)
-            if after is not None:
-                after(run.epoch)
+            if on_epoch is not None:
+                on_epoch(run.epoch)
     run.restore(run.kept)
     return TrainingCurve(tuple(run.train), tuple(run.valid), run.best, stopped)
 
@@ -124,11 +124,11 @@ def digest(settings: object, *arrays: NDArray[Any]) -> str:
     >>> digest({"seed": 0}, np.arange(3)) == digest({"seed": 0}, np.arange(3))
     True
     """
-    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in arrays:
-        found.update(f"{array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()[:16]
+        sha.update(f"{array.dtype} {array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()[:16]
 
 
 class _Run:
@@ -156,8 +156,8 @@ class _Run:
 
     def restore(self, state: list[torch.Tensor]) -> None:
         with torch.no_grad():
-            for part, kept in zip(self.parameters, state, strict=True):
-                part.copy_(kept)
+            for part, saved in zip(self.parameters, state, strict=True):
+                part.copy_(saved)
 
     def begin(self) -> None:
         start = self.learner.valid()
@@ -176,13 +176,13 @@ class _Run:
             loss.backward()
             self.learner.optimizer.step()
             batches.append(loss.item())
-        now = self.learner.valid()
-        if not all(torch.isfinite(part).all() for part in self.parameters) or not np.isfinite(now or 0.0):
+        valid_loss = self.learner.valid()
+        if not all(torch.isfinite(part).all() for part in self.parameters) or not np.isfinite(valid_loss or 0.0):
             return self._lost()
-        better = now is None or now < self.valid[self.best]
+        better = valid_loss is None or valid_loss < self.valid[self.best]
         self.train.append(float(np.mean(batches)) if batches else 0.0)
-        if now is not None:
-            self.valid.append(now)
+        if valid_loss is not None:
+            self.valid.append(valid_loss)
         if better:
             self.best, self.kept = self.epoch, self.state()
         return True
@@ -206,9 +206,9 @@ class _Run:
             tensors |= {f"best.{n}": part for n, part in enumerate(self.kept)}
         for n, values in self.learner.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{n}.{name}": value for name, value in values.items()}
-        known = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
+        metadata = {"train": self.train, "valid": self.valid, "best": self.best, "rng": self.rng.bit_generator.state}
         fsops.make_folder(path.parent)
-        data = save(tensors, {"state": json.dumps(known)})
+        data = save(tensors, {"state": json.dumps(metadata)})
 
         def produce(write: Callable[[bytes | memoryview], None]) -> None:
             write(hashlib.sha256(data).digest())
@@ -222,9 +222,9 @@ class _Run:
             data = content[_DIGEST:]
             if hashlib.sha256(data).digest() != content[:_DIGEST]:
                 raise ValueError("its bytes are not those that were written")
-            tensors, known = load(data), told_in(data, "state")
+            tensors, metadata = load(data), metadata_entry(data, "state")
             self.restore([tensors[f"now.{n}"] for n in range(len(self.parameters))])
-            last = known["best"] == len(known["train"])
+            last = metadata["best"] == len(metadata["train"])
             self.kept = self.state() if last else [tensors[f"best.{n}"] for n in range(len(self.parameters))]
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"{path} is no checkpoint of this training ({error}); delete it") from error
@@ -235,5 +235,5 @@ class _Run:
                 state.setdefault(int(number), {})[field] = value
         groups = self.learner.optimizer.state_dict()["param_groups"]
         self.learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.train, self.valid, self.best = known["train"], known["valid"], known["best"]
-        self.rng.bit_generator.state = known["rng"]
+        self.train, self.valid, self.best = metadata["train"], metadata["valid"], metadata["best"]
+        self.rng.bit_generator.state = metadata["rng"]

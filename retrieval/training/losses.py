@@ -10,7 +10,7 @@ import torch
 
 
 def sampled_softmax(
-    logits: torch.Tensor, wanted: torch.Tensor, log_expected: torch.Tensor, out: torch.Tensor
+    logits: torch.Tensor, targets: torch.Tensor, log_expected: torch.Tensor, excluded: torch.Tensor
 ) -> torch.Tensor:
     """Cross-entropy of each query with graded positives: (B,).
 
@@ -18,45 +18,45 @@ def sampled_softmax(
 
     Args:
         logits: (B, C) float, score of each candidate for each query.
-        wanted: (B, C) float, grade of a candidate that is a positive of the query, 0 for all others.
+        targets: (B, C) float, grade of a candidate that is a positive of the query, 0 for all others.
         log_expected: (C,) or (B, C) float, log of how often a candidate is expected to be drawn; 0 for one that is
             certain to be there. Positives are certain, whatever is said here.
-        out: (B, C) bool, candidates that are no negatives of the query.
+        excluded: (B, C) bool, candidates that are no negatives of the query.
     """
-    positive = wanted > 0
+    positive = targets > 0
     corrected = torch.where(positive, logits, logits - log_expected)
-    likely = torch.log_softmax(corrected.masked_fill(out & ~positive, -torch.inf), dim=1)
-    grades = wanted.sum(dim=1, keepdim=True)
-    shares = torch.where(positive, wanted / torch.where(grades > 0, grades, 1.0), 0.0)
+    likely = torch.log_softmax(corrected.masked_fill(excluded & ~positive, -torch.inf), dim=1)
+    grades = targets.sum(dim=1, keepdim=True)
+    shares = torch.where(positive, targets / torch.where(grades > 0, grades, 1.0), 0.0)
     return -(likely.masked_fill(~positive, 0.0) * shares).sum(dim=1)
 
 
-def log_expected_counts(share: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:
+def log_expected_counts(probabilities: torch.Tensor, items: torch.Tensor, targets: int, uniform: int) -> torch.Tensor:
     """Log of how often each of C items is expected in a sample of two kinds of draws: (C,).
 
     Both kinds are taken as one sample of a mixture (mixed negative sampling, Yang et al. 2020), so an item that no user
     ever took has a place as well.
 
     Args:
-        share: (N,) float, for each item of the catalogue the probability that it is drawn as a target.
+        probabilities: (N,) float, for each item of the catalogue the probability that it is drawn as a target.
         items: (C,) int64, rows of the candidates.
         targets: How many targets of others a query meets as candidates.
         uniform: How many further candidates were drawn from all N items alike.
     """
-    expected = targets * share[items].double() + uniform / len(share)
-    return expected.clamp(min=1e-12).log().to(share.dtype)
+    expected = targets * probabilities[items].double() + uniform / len(probabilities)
+    return expected.clamp(min=1e-12).log().to(probabilities.dtype)
 
 
-def accidental_hits(items: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+def accidental_hits(items: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
     """Find the candidates that are the same item as one of a query's own: (B, C) bool, its own left out.
 
     Args:
         items: (C,) int64, which item each candidate is.
-        own: (B, C) bool, the candidates that belong to the query.
+        positives: (B, C) bool, the candidates that belong to the query.
     """
-    distinct, place = torch.unique(items, return_inverse=True)
-    owned = torch.zeros(len(own), len(distinct)).index_add_(1, place, own.float())
-    return (owned[:, place] > 0) & ~own
+    distinct, index = torch.unique(items, return_inverse=True)
+    owned = torch.zeros(len(positives), len(distinct)).index_add_(1, index, positives.float())
+    return (owned[:, index] > 0) & ~positives
 
 
 def next_item_loss(
@@ -64,7 +64,7 @@ def next_item_loss(
     items: torch.Tensor,
     log_expected: torch.Tensor,
     seen: torch.Tensor,
-    worth: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean loss of B queries with one target each, against the targets of the others and whatever else was drawn.
 
@@ -73,9 +73,9 @@ def next_item_loss(
         items: (C,) int64, which item each candidate is.
         log_expected: (C,) float, see `log_expected_counts`.
         seen: (B, C) bool, whether the candidate is in the query's history: no negative for it.
-        worth: (B,) float, how much the loss of each query counts; 1 when None.
+        weights: (B,) float, how much the loss of each query counts; 1 when None.
     """
-    own = torch.eye(*logits.shape, dtype=torch.bool)
-    out = accidental_hits(items, own) | seen
-    losses = sampled_softmax(logits, own.to(logits.dtype), log_expected, out)
-    return losses.mean() if worth is None else (worth * losses).mean()
+    positives = torch.eye(*logits.shape, dtype=torch.bool)
+    excluded = accidental_hits(items, positives) | seen
+    losses = sampled_softmax(logits, positives.to(logits.dtype), log_expected, excluded)
+    return losses.mean() if weights is None else (weights * losses).mean()

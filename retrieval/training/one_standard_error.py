@@ -22,18 +22,18 @@ def first_as_good(values: Sequence[Values]) -> int:
     Args:
         values: For each setting, the simplest first, (U,) what each user was worth, the same users in each.
     """
-    best = values[int(np.argmax([one.mean() for one in values]))]
-    return next(place for place, one in enumerate(values) if not clearly_better(best, one, errors=1.0))
+    best = values[int(np.argmax([setting.mean() for setting in values]))]
+    return next(index for index, setting in enumerate(values) if not clearly_better(best, setting, errors=1.0))
 
 
-def clearly_better(one: Values, other: Values, errors: float = SURE) -> bool:
+def clearly_better(values: Values, baseline: Values, errors: float = SURE) -> bool:
     """Say whether users were worth more by one than by another, by more than so many standard errors.
 
     Args:
-        one: (U,) what each user was worth.
-        other: (U,) what the same users were worth.
+        values: (U,) what each user was worth.
+        baseline: (U,) what the same users were worth.
         errors: Standard errors of the mean difference.
     """
-    gained = one - other
+    gained = values - baseline
     error = float(gained.std(ddof=1) / np.sqrt(len(gained))) if len(gained) > 1 else 0.0
     return bool(gained.mean() > errors * error + ROUNDING)

@@ -28,28 +28,30 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 def learn_profile_taste(
-    profiles: Profiles, pasts: Sequence[History], items: Vectors, chosen: ProfileModel
+    profiles: Profiles, histories: Sequence[History], items: Vectors, chosen: ProfileModel
 ) -> ProfileModel:
     """Learn what profiles say once more, with the columns and the share that `choose_profile_taste` chose."""
-    pasts = profiled(profiles, pasts)
-    attributes = profiles.of([past.user_id for past in pasts])
-    again = fitted_taste(chosen.columns, chosen.table(attributes), first_tastes(pasts, items), chosen.share)
-    return replace(again, ignored=chosen.ignored)
+    histories = profiled(profiles, histories)
+    attributes = profiles.of([history.user_id for history in histories])
+    model = fitted_taste(chosen.columns, chosen.table(attributes), first_tastes(histories, items), chosen.share)
+    return replace(model, ignored=chosen.ignored)
 
 
-def profiled(profiles: Profiles, pasts: Sequence[History]) -> list[History]:
+def profiled(profiles: Profiles, histories: Sequence[History]) -> list[History]:
     """Give the users who did something and have a profile."""
-    there = profiles.lines([past.user_id for past in pasts]) >= 0
-    return [past for past, known in zip(pasts, there.tolist(), strict=True) if known and len(past)]
+    has_profile = profiles.lines([history.user_id for history in histories]) >= 0
+    return [
+        history for history, included in zip(histories, has_profile.tolist(), strict=True) if included and len(history)
+    ]
 
 
-def first_tastes(pasts: Sequence[History], items: Vectors) -> Doubles:
+def first_tastes(histories: Sequence[History], items: Vectors) -> Doubles:
     """Give the mean of what users did first, in item vectors without popularity: (U, R - 1) float64."""
-    mean = np.mean(np.concatenate([past.weights for past in pasts]), dtype=np.float64)
-    tastes = np.empty((len(pasts), items.shape[1] - 1))
-    for line, past in enumerate(pasts):
-        counts = 0.5 ** (np.arange(len(past)) / EARLY) * np.where(past.weights < mean, DISLIKED, 1.0)
-        tastes[line] = counts @ items[past.rows, :-1] / counts.sum()
+    mean = np.mean(np.concatenate([history.weights for history in histories]), dtype=np.float64)
+    tastes = np.empty((len(histories), items.shape[1] - 1))
+    for row, history in enumerate(histories):
+        counts = 0.5 ** (np.arange(len(history)) / EARLY) * np.where(history.weights < mean, DISLIKED, 1.0)
+        tastes[row] = counts @ items[history.rows, :-1] / counts.sum()
     return tastes
 
 
@@ -57,16 +59,16 @@ def fitted_taste(
     columns: tuple[AttributeColumn, ...], attributes: pa.Table, tastes: Doubles, share: float
 ) -> ProfileModel:
     """Learn the map of U users, (U, R - 1), whose queries have this share as their root mean square length."""
-    lines = lines_of(columns, attributes)
-    means = np.concatenate([_mean_of_known(line) for line in lines]).astype(np.float32)
-    described = centred(lines, means).astype(np.float64)
-    gram = described.T @ described + RIDGE * np.eye(described.shape[1])
-    weights = np.linalg.solve(gram, described.T @ (tastes - tastes.mean(axis=0)))
-    length = np.sqrt(np.mean(np.sum((described @ weights) ** 2, axis=1)))
+    encoded = lines_of(columns, attributes)
+    means = np.concatenate([_mean_of_known(values) for values in encoded]).astype(np.float32)
+    features = centred(encoded, means).astype(np.float64)
+    gram = features.T @ features + RIDGE * np.eye(features.shape[1])
+    weights = np.linalg.solve(gram, features.T @ (tastes - tastes.mean(axis=0)))
+    length = np.sqrt(np.mean(np.sum((features @ weights) ** 2, axis=1)))
     return ProfileModel(columns, means, (weights / max(length, 1e-12)).astype(np.float32), share)
 
 
-def _mean_of_known(line: Vectors) -> Vectors:
-    known = line.any(axis=1)
-    mean: Vectors = line[known].mean(axis=0) if known.any() else np.zeros(line.shape[1], np.float32)
+def _mean_of_known(encoded: Vectors) -> Vectors:
+    has_value = encoded.any(axis=1)
+    mean: Vectors = encoded[has_value].mean(axis=0) if has_value.any() else np.zeros(encoded.shape[1], np.float32)
     return mean

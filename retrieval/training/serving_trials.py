@@ -41,26 +41,26 @@ class ServingTrials:
         histories, _ = self._liked
         tastes = self._tastes if block.content else np.zeros((len(histories), self.space.dim), np.float32)
         attended = self._attended if block.attention is not None and block.attention.share else None
-        weighed = block.weighed(self._directed(block), attended, histories)
-        return np.concatenate([block.tasted(tastes, histories), weighed], axis=1)
+        behaviour_queries = block.weighed(self._directed(block), attended, histories)
+        return np.concatenate([block.tasted(tastes, histories), behaviour_queries], axis=1)
 
     def best(self, queries: Vectors) -> Rows:
         """Give the rows that are found, (B, 20), -1 pads."""
-        first = 0 if queries[:, : self.space.dim].any() else self.space.dim
-        items = self.space.indexed[:, first:].T
+        offset = 0 if queries[:, : self.space.dim].any() else self.space.dim
+        items = self.space.indexed[:, offset:].T
         together = max(1, _SCORES // items.shape[1])
-        found = np.full((len(queries), min(K, items.shape[1])), -1, np.int64)
+        rows = np.full((len(queries), min(K, items.shape[1])), -1, np.int64)
         for start in range(0, len(queries), together):
-            some = slice(start, start + together)
-            found[some] = top_of(queries[some, first:] @ items, [past.rows for past in self.pasts[some]], K)
-        found[~queries.any(axis=1)] = -1  # who has no taste is shown nothing
-        return found
+            batch = slice(start, start + together)
+            rows[batch] = top_of(queries[batch, offset:] @ items, [history.rows for history in self.pasts[batch]], K)
+        rows[~queries.any(axis=1)] = -1  # who has no taste is shown nothing
+        return rows
 
     @cached_property
     def _liked(self) -> tuple[Sequence[Rows], Sequence[Vectors]]:
-        histories, weights = [past.rows for past in self.pasts], [past.weights for past in self.pasts]
-        liked, told = self.space.users.liked_of(histories, weights)
-        return liked, weights if told is None else told
+        histories, weights = [history.rows for history in self.pasts], [history.weights for history in self.pasts]
+        liked, interaction_weights = self.space.users.liked_of(histories, weights)
+        return liked, weights if interaction_weights is None else interaction_weights
 
     @cached_property
     def _tastes(self) -> Vectors:
@@ -78,25 +78,29 @@ class ServingTrials:
         return self._directions[key]
 
 
-def ndcg(rows: Rows, wanted: Sequence[Rows], items: int) -> NDArray[np.float64]:
+def ndcg(rows: Rows, targets: Sequence[Rows], items: int) -> NDArray[np.float64]:
     """Give ndcg@K of ranked rows, (B, K), by what should be found, as `retrieval.evaluation` does.
 
     >>> ndcg(np.array([[3, 1], [0, -1]]), [np.array([1]), np.array([0, 2])], 4).round(4).tolist()
     [0.6309, 0.6131]
     """
     discounts = 1 / np.log2(np.arange(2, rows.shape[1] + 2))
-    most = [min(len(np.unique(one)), len(discounts)) for one in wanted]
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[most]
-    found: NDArray[np.float64] = held(rows[:, :, None], wanted, items)[:, :, 0] @ discounts / ideal
-    return found
+    num_relevant = [min(len(np.unique(relevant)), len(discounts)) for relevant in targets]
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[num_relevant]
+    values: NDArray[np.float64] = held(rows[:, :, None], targets, items)[:, :, 0] @ discounts / ideal
+    return values
 
 
-def held(rows: Rows, wanted: Sequence[Rows], items: int) -> Mask:
+def held(rows: Rows, targets: Sequence[Rows], items: int) -> Mask:
     """Say which of rows (B, K, S), -1 pads, are among what each of B users should find."""
-    pairs = np.sort(np.concatenate([np.empty(0, np.int64), *(line * items + one for line, one in enumerate(wanted))]))
+    pairs = np.sort(
+        np.concatenate(
+            [np.empty(0, np.int64), *(user * items + target_rows for user, target_rows in enumerate(targets))]
+        )
+    )
     if not len(pairs):
         return np.zeros(rows.shape, np.bool_)
-    asked = rows + (np.arange(len(rows)) * items)[:, None, None]
-    place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-    found: Mask = (rows >= 0) & (pairs[place] == asked)
-    return found
+    keys = rows + (np.arange(len(rows)) * items)[:, None, None]
+    position = np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)
+    hits: Mask = (rows >= 0) & (pairs[position] == keys)
+    return hits

@@ -89,7 +89,7 @@ _RENAMED: dict[str, dict[str, str]] = {
 }
 
 
-def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
+def settings_of(config_class: type[Settings], values: dict[str, Any], where: str = "") -> Settings:
     """Make a dataclass, and those inside it, of what `dataclasses.asdict` gave; what is missing has its default.
 
     Names of earlier versions are read as those of today. Fields that there are no more are left out, where they did
@@ -103,18 +103,20 @@ def settings_of(kind: type[Settings], values: dict[str, Any], where: str = "") -
     2
     """
     if not isinstance(values, dict):
-        raise InputError(f"{where.removesuffix('.') or kind.__name__} is {shown(values)}; give names and values")
-    hints, values = typing.get_type_hints(kind), _without_what_left(kind, values, where)
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        raise InputError(
+            f"{where.removesuffix('.') or config_class.__name__} is {shown(values)}; give names and values"
+        )
+    hints, values = typing.get_type_hints(config_class), _without_what_left(config_class, values, where)
+    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(names)):
         raise InputError(f"no such settings: {[where + name for name in unknown]}; there are {names}")
     try:
-        return kind(**{name: _read(hints[name], value, f"{where}{name}.") for name, value in values.items()})
+        return config_class(**{name: _read(hints[name], value, f"{where}{name}.") for name, value in values.items()})
     except TypeError as error:
-        raise InputError(f"{where or kind.__name__}: {error}") from error
+        raise InputError(f"{where or config_class.__name__}: {error}") from error
 
 
-def read_settings(kind: type[Settings], path: Path | str) -> Settings:
+def read_settings(config_class: type[Settings], path: Path | str) -> Settings:
     """Read settings from a JSON file.
 
     Raises:
@@ -128,7 +130,7 @@ def read_settings(kind: type[Settings], path: Path | str) -> Settings:
         raise InputError(f"the settings in {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds {type(values).__name__}, not the names and values of settings")
-    return settings_of(kind, values)
+    return settings_of(config_class, values)
 
 
 def write_settings(settings: Any, path: Path) -> None:  # noqa: ANN401 - any dataclass
@@ -136,32 +138,32 @@ def write_settings(settings: Any, path: Path) -> None:  # noqa: ANN401 - any dat
     fsops.write_bytes(path, json.dumps(dataclasses.asdict(settings), indent=1).encode())
 
 
-def _without_what_left(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
-    left = _LEFT.get(kind.__name__, {})
-    values = _renamed(kind, values, where)
-    for name, idle in left.items():
+def _without_what_left(config_class: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    removed = _LEFT.get(config_class.__name__, {})
+    values = _renamed(config_class, values, where)
+    for name, idle in removed.items():
         if name in values and idle is not None and _as_stored(values[name]) not in idle:
             raise InputError(
                 f"{where}{name} is {shown_number(values[name])}, and there is no such setting any more: leave it out"
             )
-    return {name: value for name, value in values.items() if name not in left}
+    return {name: value for name, value in values.items() if name not in removed}
 
 
 def _as_stored(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _renamed(kind: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
-    names = _RENAMED.get(kind.__name__, {})
-    if twice := [(old, new) for old, new in names.items() if old in values and new in values]:
-        old, new = twice[0]
+def _renamed(config_class: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    names = _RENAMED.get(config_class.__name__, {})
+    if duplicates := [(old, new) for old, new in names.items() if old in values and new in values]:
+        old, new = duplicates[0]
         raise InputError(f"{where}{old} is an older name of {where}{new}, and both are there: leave one out")
     return {names.get(name, name): value for name, value in values.items()}
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - a type and what should be of it
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+    hint_classes = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    inner = next((hint_class for hint_class in hint_classes if dataclasses.is_dataclass(hint_class)), None)
     if inner is not None and isinstance(value, dict):
         return settings_of(inner, value, where)  # type: ignore[arg-type]
     if isinstance(value, list):
@@ -209,19 +211,19 @@ def _check_other(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 -
     if typing.get_origin(kind) is Literal:
         check_choice(value, name, typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
-        inner = [one for one in typing.get_args(kind) if one is not Ellipsis]
+        inner = [number for number in typing.get_args(kind) if number is not Ellipsis]
         numbers = value if isinstance(value, tuple | list) else None
         if numbers is None or (Ellipsis not in typing.get_args(kind) and len(numbers) != len(inner)):
             raise InputError(f"{name} is {shown(value)}; give a list of numbers")
-        for place, one in enumerate(numbers):
-            _check_number(f"{name}[{place}]", name, one, whole=float not in inner)
+        for index, number in enumerate(numbers):
+            _check_number(f"{name}[{index}]", name, number, whole=float not in inner)
 
 
 def _check_number(name: str, short: str, value: object, *, whole: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise InputError(f"{name} is {repr(value)[:80]}; give a {'whole ' if whole else ''}number")
-    least: float = 1 if short in _FROM_ONE else -math.inf if short in _SIGNED else 0
-    most = _MOST.get(short, math.inf)
-    if not is_number(value, least, most):
-        limits = f"from {least:g}" + ("" if math.isinf(most) else f" to {most:g}")
+    minimum: float = 1 if short in _FROM_ONE else -math.inf if short in _SIGNED else 0
+    maximum = _MOST.get(short, math.inf)
+    if not is_number(value, minimum, maximum):
+        limits = f"from {minimum:g}" + ("" if math.isinf(maximum) else f" to {maximum:g}")
         raise InputError(f"{name} is {shown_number(value)}; give a finite number {limits}")

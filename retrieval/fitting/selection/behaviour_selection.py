@@ -95,4 +95,4 @@ def sample_users(users: Sequence[User], items: int, scores: int = MOST_SCORES) -
 def description_of(bundle: Bundle) -> ItemFeatures:
     """Learn how the items are described: by vectors, attributes and how much is said of them."""
     texts = bundle.manifest.columns.get("text") or ()
-    return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, but={"item_id"}, texts=texts)
+    return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)

@@ -56,8 +56,8 @@ def train_adapter(
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    taught = None if liked is None else [liked[user] for user in usable]
-    learner = AdapterLearner(items, [histories[user] for user in usable], users, config, rng, start, taught)
+    training_weights = None if liked is None else [liked[user] for user in usable]
+    learner = AdapterLearner(items, [histories[user] for user in usable], users, config, rng, start, training_weights)
     name = "" if work is None else _name(items, histories, users, config, start, liked or ())
     checkpoint = None if work is None else work / f"adapter-{name}.safetensors"
     done = 0
@@ -75,11 +75,12 @@ def train_adapter(
 def _liked(weights: Sequence[Vectors], histories: Sequence[Rows]) -> list[Vectors]:
     if list(map(len, weights)) != list(map(len, histories)):
         raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-    liked = [np.asarray(one, np.float32) for one in weights]
-    for user, one in enumerate(liked):
-        if len(bad := np.flatnonzero(~((one > 0) & (one < np.inf)))):
+    liked = [np.asarray(values, np.float32) for values in weights]
+    for user, values in enumerate(liked):
+        if len(invalid := np.flatnonzero(~((values > 0) & (values < np.inf)))):
             raise InputError(
-                f"weights[{user}][{bad[0]}] is {one[bad[0]]:g}; give more than 0, and leave out what was disliked"
+                f"weights[{user}][{invalid[0]}] is {values[invalid[0]]:g}; give more than 0, and leave out what was "
+                "disliked"
             )
     return liked
 
@@ -123,16 +124,18 @@ class AdapterLearner:
         self.centre = torch.from_numpy(mean_fused(items))
         self.residual = [torch.from_numpy(part.copy()) for part in (start.w1, start.b1, start.w2)]
         self.gate = [torch.zeros(len(self.modalities), dim), torch.zeros(len(self.modalities), 1)]
-        for place, modality in enumerate(self.modalities):
+        for index, modality in enumerate(self.modalities):
             if modality in start.gate.slopes:
-                self.gate[0][place] = torch.from_numpy(start.gate.slopes[modality].copy())
-                self.gate[1][place] = torch.from_numpy(start.gate.offsets[modality].copy())
+                self.gate[0][index] = torch.from_numpy(start.gate.slopes[modality].copy())
+                self.gate[1][index] = torch.from_numpy(start.gate.offsets[modality].copy())
         parameters = [part.requires_grad_() for part in (*self.residual, *self.gate)]
         self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=1e-4)
         self.histories, self.held_out = hold_out(histories, items.count, config.validation_fraction, rng)
-        self.share = torch.from_numpy(target_share(self.histories, items.count))
+        self.share = torch.from_numpy(target_probabilities(self.histories, items.count))
         self.weights = [np.ones(len(history), np.float32) for history in histories] if weights is None else weights
-        self.usual = mean_worth([one[: len(kept)] for one, kept in zip(self.weights, self.histories, strict=True)])
+        self.usual = mean_target_weight(
+            [values[: len(history)] for values, history in zip(self.weights, self.histories, strict=True)]
+        )
 
     def adapter(self) -> Adapter:
         """Give what was learned so far, for use in numpy."""
@@ -143,32 +146,32 @@ class AdapterLearner:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        drawn = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
-        rng.shuffle(drawn)
-        for begin in range(0, len(drawn), self.config.BATCH_SIZE):
-            yield self._loss(drawn[begin : begin + self.config.BATCH_SIZE], rng)
+        samples = [(user, int(t)) for user, history in enumerate(self.histories) for t in self._targets(history, rng)]
+        rng.shuffle(samples)
+        for start in range(0, len(samples), self.config.BATCH_SIZE):
+            yield self._loss(samples[start : start + self.config.BATCH_SIZE], rng)
 
     def _targets(self, history: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
         return rng.integers(1, len(history), self.config.TARGETS_PER_USER)
 
     def _loss(self, batch: Sequence[tuple[int, int]], rng: np.random.Generator) -> torch.Tensor:
-        read = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
-        pasts = [self.histories[user][part] for user, part in read]
-        liked = [self.weights[user][part] for user, part in read]
+        parts = [(user, slice(max(0, t - self.users.longest), t)) for user, t in batch]
+        histories = [self.histories[user][part] for user, part in parts]
+        liked = [self.weights[user][part] for user, part in parts]
         targets = np.array([self.histories[user][t] for user, t in batch])
-        worth = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
+        target_weights = torch.tensor([float(self.weights[user][t]) / self.usual for user, t in batch])
         candidates = np.concatenate([targets, rng.integers(0, self.items.count, self.config.UNIFORM_NEGATIVES)])
-        rows, places = np.unique(np.concatenate([*pasts, candidates]), return_inverse=True)
+        rows, positions = np.unique(np.concatenate([*histories, candidates]), return_inverse=True)
         vectors, frozen = self.project(rows, rng)
-        asked = len(places) - len(candidates)
-        tastes = self._tastes(pasts, liked, places[:asked], vectors)
-        drawn = torch.from_numpy(candidates)
+        num_history = len(positions) - len(candidates)
+        tastes = self._tastes(histories, liked, positions[:num_history], vectors)
+        candidate_rows = torch.from_numpy(candidates)
         loss = next_item_loss(
-            tastes @ vectors[torch.from_numpy(places[asked:])].T / self.config.TEMPERATURE,
-            drawn,
-            log_expected_counts(self.share, drawn, len(batch) - 1, self.config.UNIFORM_NEGATIVES),
-            seen=torch.from_numpy(seen_by(pasts, candidates, self.items.count)),
-            worth=worth,
+            tastes @ vectors[torch.from_numpy(positions[num_history:])].T / self.config.TEMPERATURE,
+            candidate_rows,
+            log_expected_counts(self.share, candidate_rows, len(batch) - 1, self.config.UNIFORM_NEGATIVES),
+            seen=torch.from_numpy(seen_mask(histories, candidates, self.items.count)),
+            weights=target_weights,
         )
         return loss + self.config.anchor_weight * (1 - (vectors * frozen).sum(dim=1)).mean()
 
@@ -187,45 +190,45 @@ class AdapterLearner:
         if rng is not None:
             exists = dropped(exists, self.config.MODALITY_DROPOUT, rng)
         if len(self.modalities) == 1:  # nothing to weigh, and weighing takes as long as all else
-            alone = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
-            return alone, alone
+            vectors = torch.from_numpy(unit(taken.vectors[self.modalities[0]]))
+            return vectors, vectors
         units = torch.from_numpy(np.stack([unit(taken.vectors[m]) for m in self.modalities]) * exists[:, :, None])
         slopes, offsets = self.gate
-        given = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
-        levels = torch.einsum("mrd,md->mr", units, slopes) + offsets + given.log()
+        base_weights = torch.tensor([self.items.weights.get(modality, 1.0) for modality in self.modalities])[:, None]
+        logits = torch.einsum("mrd,md->mr", units, slopes) + offsets + base_weights.log()
         # Not -inf: an item without any modality would be no number.
-        weights = torch.softmax(levels.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
+        weights = torch.softmax(logits.masked_fill(~torch.from_numpy(exists), -1e9), dim=0)
         fused = F.normalize(torch.einsum("mr,mrd->rd", weights, units), dim=1)
-        return fused, F.normalize((units * given[:, :, None]).sum(dim=0), dim=1)
+        return fused, F.normalize((units * base_weights[:, :, None]).sum(dim=0), dim=1)
 
     def _tastes(
-        self, pasts: Sequence[Rows], liked: Sequence[Vectors], places: NDArray[np.int64], vectors: torch.Tensor
+        self, histories: Sequence[Rows], liked: Sequence[Vectors], positions: NDArray[np.int64], vectors: torch.Tensor
     ) -> torch.Tensor:
         """Give the taste of each history, whose items stand at these places, one history after the other: (B, D)."""
-        weights = torch.from_numpy(self.users.shares(lengths_of(pasts), liked))
-        starts = torch.from_numpy(np.cumsum([0, *map(len, pasts[:-1])]))
-        rows = torch.from_numpy(places)
+        weights = torch.from_numpy(self.users.shares(lengths_of(histories), liked))
+        starts = torch.from_numpy(np.cumsum([0, *map(len, histories[:-1])]))
+        rows = torch.from_numpy(positions)
         tastes = F.embedding_bag(rows, vectors, starts, mode="sum", per_sample_weights=weights)
         return F.normalize(tastes - self.centre, dim=1)
 
     def valid(self) -> float | None:
         """Give the loss of the softmax over the catalogue on what is held out; see `Learner`."""
-        held = self.held_out
-        if held is None:
+        held_out = self.held_out
+        if held_out is None:
             return None
-        pasts = [past[-self.users.longest :] for past in held.pasts]
-        liked = [self.weights[user][:-1][-self.users.longest :] for user in held.users]
-        worth = torch.tensor([float(self.weights[user][-1]) for user in held.users])
-        rows, places = np.unique(np.concatenate([*pasts, held.candidates]), return_inverse=True)
-        read = len(places) - len(held.candidates)
+        histories = [history[-self.users.longest :] for history in held_out.pasts]
+        liked = [self.weights[user][:-1][-self.users.longest :] for user in held_out.users]
+        target_weights = torch.tensor([float(self.weights[user][-1]) for user in held_out.users])
+        rows, positions = np.unique(np.concatenate([*histories, held_out.candidates]), return_inverse=True)
+        num_history = len(positions) - len(held_out.candidates)
         with torch.no_grad():
             vectors, _ = self.project(rows)
-            tastes = self._tastes(pasts, liked, places[:read], vectors)
-            logits = tastes @ vectors[torch.from_numpy(places[read:])].T / self.config.TEMPERATURE
-            wanted = torch.from_numpy(held.candidates == held.targets[:, None]).float()
-            seen = torch.from_numpy(seen_by(pasts, held.candidates, self.items.count))
-            losses = sampled_softmax(logits, wanted, torch.zeros(len(held.candidates)), seen)
-            return float((worth * losses).sum() / worth.sum())
+            tastes = self._tastes(histories, liked, positions[:num_history], vectors)
+            logits = tastes @ vectors[torch.from_numpy(positions[num_history:])].T / self.config.TEMPERATURE
+            is_target = torch.from_numpy(held_out.candidates == held_out.targets[:, None]).float()
+            seen = torch.from_numpy(seen_mask(histories, held_out.candidates, self.items.count))
+            losses = sampled_softmax(logits, is_target, torch.zeros(len(held_out.candidates)), seen)
+            return float((target_weights * losses).sum() / target_weights.sum())
 
 
 # Judging an epoch should cost less than learning for one.
@@ -252,69 +255,69 @@ class HeldOut:
 
 
 def hold_out(
-    histories: Sequence[Rows], count: int, share: float, rng: np.random.Generator
+    histories: Sequence[Rows], count: int, fraction: float, rng: np.random.Generator
 ) -> tuple[list[Rows], HeldOut | None]:
     """Take the last interaction from a share of the users who have three or more.
 
     Args:
         histories: Rows of each user, oldest first.
         count: N, items of the catalogue.
-        share: Of users, from 0 to 1; with fewer than ten users nothing is held out, and with many only 500 are asked.
+        fraction: Of users, from 0 to 1. Fewer than ten are not held out, and never more than 500.
         rng: Chooses them.
 
     Returns:
         The histories to learn from, and what is held out.
     """
     long = [user for user, history in enumerate(histories) if len(history) >= 3]
-    wanted = min(round(share * len(long)), MOST_USERS)
-    if wanted < FEWEST_USERS:
+    num_users = min(round(fraction * len(long)), MOST_USERS)
+    if num_users < FEWEST_USERS:
         return list(histories), None
-    users = np.sort(rng.choice(long, wanted, replace=False))
+    users = np.sort(rng.choice(long, num_users, replace=False))
     chosen = set(users.tolist())
-    kept = [history[:-1] if user in chosen else history for user, history in enumerate(histories)]
+    training = [history[:-1] if user in chosen else history for user, history in enumerate(histories)]
     targets = np.array([histories[user][-1] for user in users])
-    some = np.arange(count) if count <= MAX_CANDIDATES else rng.choice(count, MAX_CANDIDATES, replace=False)
-    pasts = tuple(histories[user][:-1] for user in users)
-    return kept, HeldOut(users, pasts, targets, np.union1d(some, targets))
+    sample = np.arange(count) if count <= MAX_CANDIDATES else rng.choice(count, MAX_CANDIDATES, replace=False)
+    prefixes = tuple(histories[user][:-1] for user in users)
+    return training, HeldOut(users, prefixes, targets, np.union1d(sample, targets))
 
 
 _BLOCK = 16_384
 
 
-def seen_by(pasts: Sequence[Rows], candidates: Rows, count: int) -> Mask:
+def seen_mask(histories: Sequence[Rows], candidates: Rows, count: int) -> Mask:
     """Say which of C candidates are in each of B histories, of a catalogue of ``count`` items: (B, C)."""
-    flags, seen = np.zeros(count, np.bool_), np.zeros((len(pasts), len(candidates)), np.bool_)
-    for line, past in enumerate(pasts):
-        flags[past] = True
-        seen[line] = flags[candidates]
-        flags[past] = False
+    flags, seen = np.zeros(count, np.bool_), np.zeros((len(histories), len(candidates)), np.bool_)
+    for row, history in enumerate(histories):
+        flags[history] = True
+        seen[row] = flags[candidates]
+        flags[history] = False
     return seen
 
 
-def dropped(exists: Mask, share: float, rng: np.random.Generator) -> Mask:
+def dropped(exists: Mask, fraction: float, rng: np.random.Generator) -> Mask:
     """Take one modality, any of them alike, from a share of the items that have several: (M, R)."""
-    lost = (exists.sum(axis=0) >= 2) & (rng.random(exists.shape[1]) < share)
-    place = np.where(exists, rng.random(exists.shape), -1).argmax(axis=0)
+    lost = (exists.sum(axis=0) >= 2) & (rng.random(exists.shape[1]) < fraction)
+    modality = np.where(exists, rng.random(exists.shape), -1).argmax(axis=0)
     left = exists.copy()
-    left[place[lost], np.flatnonzero(lost)] = False
+    left[modality[lost], np.flatnonzero(lost)] = False
     return left
 
 
-def target_share(histories: Sequence[Rows], count: int) -> Vectors:
+def target_probabilities(histories: Sequence[Rows], count: int) -> Vectors:
     """Share of drawn targets that each of N items has: every position but the first is drawn alike."""
-    share = np.zeros(count)
+    probabilities = np.zeros(count)
     for history in histories:
-        np.add.at(share, history[1:], 1 / (len(history) - 1))
-    return (share / len(histories)).astype(np.float32)
+        np.add.at(probabilities, history[1:], 1 / (len(history) - 1))
+    return (probabilities / len(histories)).astype(np.float32)
 
 
-def mean_worth(weights: Sequence[Vectors]) -> float:
+def mean_target_weight(weights: Sequence[Vectors]) -> float:
     """The mean weight of drawn targets: every position but the first is drawn alike.
 
-    >>> mean_worth([np.array([9.0, 1.0]), np.array([9.0, 2.0, 4.0])])
+    >>> mean_target_weight([np.array([9.0, 1.0]), np.array([9.0, 2.0, 4.0])])
     2.0
     """
-    return float(np.mean([one[1:].mean(dtype=np.float64) for one in weights]))
+    return float(np.mean([values[1:].mean(dtype=np.float64) for values in weights]))
 
 
 def mean_fused(items: ModalityVectors) -> Vectors:

@@ -30,57 +30,57 @@ class Window(NamedTuple):
     places: Rows
 
 
-def window(past: History, longest: int, dropout: float, rng: np.random.Generator) -> Window:
+def window(history: History, max_length: int, dropout: float, rng: np.random.Generator) -> Window:
     """Draw where to read a history of two and more, so many places at most, and leave out a share of them."""
-    last = len(past) - 1  # nothing follows it
-    start = int(rng.integers(max(1, last - longest + 1)))
-    places = np.arange(start, min(last, start + longest))
-    kept = rng.random(len(places)) >= dropout
-    kept[rng.integers(len(places))] = True
-    return Window(past, places[kept])
+    last = len(history) - 1  # nothing follows it
+    start = int(rng.integers(max(1, last - max_length + 1)))
+    positions = np.arange(start, min(last, start + max_length))
+    included = rng.random(len(positions)) >= dropout
+    included[rng.integers(len(positions))] = True
+    return Window(history, positions[included])
 
 
 def candidates(
-    windows: Sequence[Window], warm: Rows, drawn: int, ahead: int, rng: np.random.Generator
+    windows: Sequence[Window], warm: Rows, num_sampled: int, num_targets: int, rng: np.random.Generator
 ) -> tuple[Rows, torch.Tensor]:
     """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
 
     All that somebody touched; or, where they are too many, some of them drawn at random. A target that was not drawn
     is a candidate for its own places alone: for the others it is never expected.
     """
-    if len(warm) <= drawn:
+    if len(warm) <= num_sampled:
         return warm, torch.zeros(len(warm))
-    sample = rng.choice(warm, drawn, replace=False)
-    nexts = [past.rows[places[0] + 1 : places[-1] + 1 + ahead] for past, places in windows]
+    sample = rng.choice(warm, num_sampled, replace=False)
+    nexts = [history.rows[positions[0] + 1 : positions[-1] + 1 + num_targets] for history, positions in windows]
     rows = np.union1d(sample, np.concatenate(nexts))
-    expected = np.where(np.isin(rows, sample), np.log(drawn / len(warm)), np.inf)
+    expected = np.where(np.isin(rows, sample), np.log(num_sampled / len(warm)), np.inf)
     return rows, torch.from_numpy(expected.astype(np.float32))
 
 
 def wanted(
-    windows: Sequence[Window], worth: Sequence[Vectors], rows: Rows, ahead: int
+    windows: Sequence[Window], target_weights: Sequence[Vectors], rows: Rows, num_targets: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give what each of T places should find, and what it knows, among C rows: (T, C) float32 and (T, C) bool.
 
     Args:
         windows: Their places follow each other.
-        worth: For each window what each item of its history counts as a target.
+        target_weights: For each window what each item of its history counts as a target.
         rows: (C,), rising.
-        ahead: So many items after a place should be found.
+        num_targets: So many items after a place should be found.
     """
-    shape = sum(len(one.places) for one in windows), len(rows)
-    found, known = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
-    begin = 0
-    for (past, places), counts in zip(windows, worth, strict=True):
-        column = np.minimum(np.searchsorted(rows, past.rows), len(rows) - 1)
-        there = rows[column] == past.rows
-        later = np.arange(len(past)) - places[:, None]
-        line, item = np.nonzero((later > 0) & (later <= ahead) & there)
-        found[begin + line, column[item]] = counts[item]
-        line, item = np.nonzero((later <= 0) & there)
-        known[begin + line, column[item]] = True
-        begin += len(places)
-    return torch.from_numpy(found), torch.from_numpy(known)
+    shape = sum(len(part.places) for part in windows), len(rows)
+    targets, seen = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+    start = 0
+    for (history, positions), counts in zip(windows, target_weights, strict=True):
+        column = np.minimum(np.searchsorted(rows, history.rows), len(rows) - 1)
+        exists = rows[column] == history.rows
+        offset = np.arange(len(history)) - positions[:, None]
+        row, item = np.nonzero((offset > 0) & (offset <= num_targets) & exists)
+        targets[start + row, column[item]] = counts[item]
+        row, item = np.nonzero((offset <= 0) & exists)
+        seen[start + row, column[item]] = True
+        start += len(positions)
+    return torch.from_numpy(targets), torch.from_numpy(seen)
 
 
 _HALF_LIVES = (50.0, 3.0)  # at the start: heads in turn attend far back, and to what was done just now
@@ -91,8 +91,8 @@ _SMALL = 0.3  # of what a block adds at the start
 
 def learn_attention(
     block: Behaviour,
-    pasts: Sequence[History],
-    worth: Vectors,
+    histories: Sequence[History],
+    bin_weights: Vectors,
     warm: Rows,
     config: AttentionConfig,
     progress: Callable[[int, "AttentionStates"], None] | None = None,
@@ -102,8 +102,8 @@ def learn_attention(
 
     Args:
         block: Its items are told from each other, what they say is read.
-        pasts: Those shorter than 2 teach nothing.
-        worth: (V,) what each of the block's levels counts as a target.
+        histories: Those shorter than 2 teach nothing.
+        bin_weights: (V,) what each of the block's levels counts as a target.
         warm: Rows that somebody touched, rising; only they are negatives, for of the others nothing is known.
         config: How.
         progress: Called after each epoch with its number, from 1, and the state.
@@ -118,19 +118,19 @@ def learn_attention(
             f"{config.layers} layers with {config.heads} heads of {config.dims} dims; give one layer at least, and "
             "heads that part the dims evenly"
         )
-    usable = [past for past in pasts if len(past) >= 2]
+    usable = [history for history in histories if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = AttentionStates(block, usable, worth, warm, config, rng)
+    state = AttentionStates(block, usable, bin_weights, warm, config, rng)
     checkpoint = None
     if work is not None:
-        lengths = np.array([len(past) for past in usable])
-        done = [np.concatenate([getattr(past, name) for past in usable]) for name in ("rows", "weights")]
-        name = digest(asdict(config), block.items, block.said, block.levels, worth, warm, lengths, *done)
+        lengths = np.array([len(history) for history in usable])
+        done = [np.concatenate([getattr(history, name) for history in usable]) for name in ("rows", "weights")]
+        name = digest(asdict(config), block.items, block.said, block.levels, bin_weights, warm, lengths, *done)
         checkpoint = work / f"attention-{name}.safetensors"
-    after = None if progress is None else lambda epoch: progress(epoch, state)
-    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
+    on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
+    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
     return state
 
 
@@ -153,20 +153,20 @@ class AttentionStates:
     def __init__(
         self,
         block: Behaviour,
-        pasts: Sequence[History],
-        worth: Vectors,
+        histories: Sequence[History],
+        bin_weights: Vectors,
         warm: Rows,
         config: AttentionConfig,
         rng: np.random.Generator,
     ) -> None:
-        self.block, self.pasts, self.warm, self.config = block, pasts, warm, config
-        self.targets = worth.astype(np.float32)
-        dims, told = config.dims, block.said.shape[1]
+        self.block, self.pasts, self.warm, self.config = block, histories, warm, config
+        self.targets = bin_weights.astype(np.float32)
+        dims, context_dims = config.dims, block.said.shape[1]
         self.said, self.items = torch.from_numpy(block.said), torch.from_numpy(block.items[:, :-1])
         # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
-        spread = block.said[warm].std(axis=0)
-        self.even = torch.from_numpy(1 / np.maximum(spread, max(1e-3 * spread.max(), 1e-9)))[:, None]
-        self.into = _drawn(rng, told, dims)
+        std = block.said[warm].std(axis=0)
+        self.even = torch.from_numpy(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
+        self.into = _drawn(rng, context_dims, dims)
         self.liked = _SMALL * _drawn(rng, len(block.levels), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
         self.out = torch.zeros(dims, block.items.shape[1] - 1)
@@ -184,9 +184,11 @@ class AttentionStates:
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
         order = rng.permutation(len(self.pasts))[: self.config.MAX_STEPS * self.config.BATCH_SIZE]
-        for begin in range(0, len(order), self.config.BATCH_SIZE):
-            batch = [self.pasts[number] for number in order[begin : begin + self.config.BATCH_SIZE]]
-            yield self.loss([window(past, self.config.max_length, self.config.dropout, rng) for past in batch], rng)
+        for start in range(0, len(order), self.config.BATCH_SIZE):
+            batch = [self.pasts[number] for number in order[start : start + self.config.BATCH_SIZE]]
+            yield self.loss(
+                [window(history, self.config.max_length, self.config.dropout, rng) for history in batch], rng
+            )
 
     def valid(self) -> None:
         """Nothing is held out: how long to learn is chosen by who calls."""
@@ -194,13 +196,13 @@ class AttentionStates:
     def loss(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give the mean loss of all places; who did much teaches more than who did little, but not in proportion."""
         rows, log_expected = candidates(windows, self.warm, self.config.MAX_NEGATIVES, self.config.NUM_TARGETS, rng)
-        worth = [self.targets[self.level(past.weights).numpy()] for past, _ in windows]
-        targets, known = wanted(windows, worth, rows, self.config.NUM_TARGETS)
-        out = known | torch.isinf(log_expected)
-        each = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, out)
-        lengths = torch.tensor([len(one.places) for one in windows])
+        target_weights = [self.targets[self.level(history.weights).numpy()] for history, _ in windows]
+        targets, seen = wanted(windows, target_weights, rows, self.config.NUM_TARGETS)
+        excluded = seen | torch.isinf(log_expected)
+        losses = sampled_softmax(self.logits(windows, rows, rng), targets, log_expected, excluded)
+        lengths = torch.tensor([len(part.places) for part in windows])
         counts = (targets.sum(dim=1) / lengths.repeat_interleave(lengths)).sqrt()
-        return (counts * each).sum() / counts.sum().clamp(min=1e-9)
+        return (counts * losses).sum() / counts.sum().clamp(min=1e-9)
 
     def level(self, weights: Vectors) -> torch.Tensor:
         """Give the nearest level of each weight: (T,) int64."""
@@ -212,25 +214,25 @@ class AttentionStates:
 
     def states(self, windows: Sequence[Window], rng: np.random.Generator) -> torch.Tensor:
         """Give (T, E), the state of each place that windows read, one window after the other."""
-        lengths = [len(one.places) for one in windows]
-        there = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        rows = torch.from_numpy(np.concatenate([past.rows[places] for past, places in windows]))
-        level = self.level(np.concatenate([past.weights[places] for past, places in windows]))
-        at = torch.zeros(there.shape)
-        at[there] = torch.from_numpy(np.concatenate([one.places for one in windows]).astype(np.float32))
-        states = torch.zeros(*there.shape, self.config.dims)
-        states[there] = self.said[rows] @ (self.even * self.into) + self.liked[level]
+        lengths = [len(part.places) for part in windows]
+        exists = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        rows = torch.from_numpy(np.concatenate([history.rows[positions] for history, positions in windows]))
+        bins = self.level(np.concatenate([history.weights[positions] for history, positions in windows]))
+        position = torch.zeros(exists.shape)
+        position[exists] = torch.from_numpy(np.concatenate([part.places for part in windows]).astype(np.float32))
+        states = torch.zeros(*exists.shape, self.config.dims)
+        states[exists] = self.said[rows] @ (self.even * self.into) + self.liked[bins]
         states = self._drop(states, rng)
-        back = at[:, :, None] - at[:, None, :]
+        distance = position[:, :, None] - position[:, None, :]
         # Of what is later, or is there only to make windows equally long, nothing is read.
-        hidden = ~(there[:, None, :] & torch.ones(back.shape[1:], dtype=torch.bool).tril())
+        hidden = ~(exists[:, None, :] & torch.ones(distance.shape[1:], dtype=torch.bool).tril())
         for layer in self.layers:
-            far = back[:, None] / layer.half_lives.exp()[:, None, None]
-            found = _attend(_standard(states) @ layer.asks, far, hidden[:, None])
-            states = states + self._drop(found @ layer.gives, rng)
-            wide = F.relu(_standard(states) @ layer.wide + layer.offset)
-            states = states + self._drop(wide @ layer.narrow, rng)
-        return self._drop(_standard(states[there]), rng)
+            decay = distance[:, None] / layer.half_lives.exp()[:, None, None]
+            attended = _attend(_standard(states) @ layer.asks, decay, hidden[:, None])
+            states = states + self._drop(attended @ layer.gives, rng)
+            expanded = F.relu(_standard(states) @ layer.wide + layer.offset)
+            states = states + self._drop(expanded @ layer.narrow, rng)
+        return self._drop(_standard(states[exists]), rng)
 
     def _drop(self, states: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         keep = 1 - self.config.HIDDEN_DROPOUT
@@ -243,20 +245,20 @@ class AttentionStates:
         with torch.no_grad():
             layers = tuple(
                 Layer(**{name: part.clone().numpy() for name, part in layer._asdict().items()})
-                for layer in (one._replace(half_lives=one.half_lives.exp()) for one in self.layers)
+                for layer in (parameters._replace(half_lives=parameters.half_lives.exp()) for parameters in self.layers)
             )
             liked, out = self.liked.clone().numpy(), self.out.clone().numpy()
-            made = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
-        some = self.pasts[:_MEASURED]
-        rows, weights = (np.concatenate([getattr(past, name) for past in some]) for name in ("rows", "weights"))
-        asked = made.queries(self.block.said[rows], weights, self.block.levels, lengths_of(some))
-        length = float(np.linalg.norm(asked, axis=1).mean())
-        return replace(made, out=(out / length).astype(np.float32)) if length else made
+            attention = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
+        sample = self.pasts[:_MEASURED]
+        rows, weights = (np.concatenate([getattr(history, name) for history in sample]) for name in ("rows", "weights"))
+        queries = attention.queries(self.block.said[rows], weights, self.block.levels, lengths_of(sample))
+        length = float(np.linalg.norm(queries, axis=1).mean())
+        return replace(attention, out=(out / length).astype(np.float32)) if length else attention
 
 
-def _drawn(rng: np.random.Generator, lines: int, columns: int) -> torch.Tensor:
+def _drawn(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
     """Draw weights that keep the deviation of what they are multiplied by."""
-    return torch.from_numpy((rng.normal(size=(lines, columns)) / lines**0.5).astype(np.float32))
+    return torch.from_numpy((rng.normal(size=(rows, columns)) / rows**0.5).astype(np.float32))
 
 
 def _layer(rng: np.random.Generator, config: AttentionConfig) -> _Layer:
@@ -267,17 +269,17 @@ def _layer(rng: np.random.Generator, config: AttentionConfig) -> _Layer:
     return _Layer(asks, gives, half_lives, wide, torch.zeros(2 * dims), narrow)
 
 
-def _attend(asked: torch.Tensor, far: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+def _attend(projected: torch.Tensor, decay: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     """Attend in windows, (B, L, E), of what each place asks for, answers and tells, (B, L, 3 E).
 
     By half for each 1 in far, (B, H, L, L), and not to what is hidden, (B, 1, L, L).
     """
-    windows, longest, wide = asked.shape
-    asks, answers, tells = asked.reshape(windows, longest, 3, far.shape[1], -1).permute(2, 0, 3, 1, 4)
-    logits = asks @ answers.transpose(2, 3) / asks.shape[-1] ** 0.5 - np.log(2) * far
+    windows, longest, width = projected.shape
+    queries, keys, values = projected.reshape(windows, longest, 3, decay.shape[1], -1).permute(2, 0, 3, 1, 4)
+    logits = queries @ keys.transpose(2, 3) / queries.shape[-1] ** 0.5 - np.log(2) * decay
     likely = torch.softmax(logits.masked_fill(hidden, -1e9), dim=-1)  # a place that is not there reads anything
-    found: torch.Tensor = (likely @ tells).permute(0, 2, 1, 3).reshape(windows, longest, wide // 3)
-    return found
+    attended: torch.Tensor = (likely @ values).permute(0, 2, 1, 3).reshape(windows, longest, width // 3)
+    return attended
 
 
 def _standard(states: torch.Tensor) -> torch.Tensor:

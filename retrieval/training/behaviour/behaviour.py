@@ -25,7 +25,7 @@ from retrieval.training.loop import TrainingCurve
 _MOST_LEVELS = 8
 
 
-class _Side(NamedTuple):
+class _TrainedTower(NamedTuple):
     """A tower with its (N, r) items, what they say (N, S r), and (N,) bool which it knows."""
 
     tower: Tower
@@ -33,11 +33,11 @@ class _Side(NamedTuple):
     said: Vectors
     known: Mask
 
-    def take(self, rows: slice) -> "_Side":
+    def take(self, rows: slice) -> "_TrainedTower":
         return self._replace(items=self.items[rows], said=self.said[rows], known=self.known[rows])
 
 
-class _Learned(NamedTuple):
+class _TowerTraining(NamedTuple):
     """How the learned tower learns, beside its settings; see `learn_behaviour`."""
 
     progress: Callable[[int, NextItems], None] | None
@@ -47,23 +47,25 @@ class _Learned(NamedTuple):
 
     def tower(
         self,
-        pasts: Sequence[History],
-        levels: Vectors,
-        worth: Vectors,
+        histories: Sequence[History],
+        weight_bins: Vectors,
+        bin_weights: Vectors,
         warm: Rows,
-        described: Vectors,
+        features: Vectors,
         config: NextItemsConfig,
     ) -> NextItems:
-        some = pasts if self.start is None else self.start.pasts
-        state = learn_next_items(some, levels, worth, warm, described, config, self.progress, self.work, self.start)
+        chosen = histories if self.start is None else self.start.pasts
+        state = learn_next_items(
+            chosen, weight_bins, bin_weights, warm, features, config, self.progress, self.work, self.start
+        )
         if self.ended is not None:
             self.ended(state.curve)
         return state
 
 
 def learn_behaviour(
-    pasts: Sequence[History],
-    described: FeatureMatrix,
+    histories: Sequence[History],
+    features: FeatureMatrix,
     config: BehaviourConfig | None = None,
     progress: Callable[[int, NextItems], None] | None = None,
     *,
@@ -77,8 +79,8 @@ def learn_behaviour(
     order of items depends on it.
 
     Args:
-        pasts: The histories up to the cut.
-        described: All N items of the catalogue.
+        histories: The histories up to the cut.
+        features: All N items of the catalogue.
         config: How.
         progress: Called after each epoch of the learned tower.
         work: Folder in which the learned tower and attention go on after a kill, with the same result; nothing is kept
@@ -90,34 +92,34 @@ def learn_behaviour(
         TrainingError: When there is nothing to learn from.
     """
     config = config or BehaviourConfig()
-    counts = interaction_counts(pasts, len(described))
+    counts = interaction_counts(histories, len(features))
     warm = np.flatnonzero(counts)
     if len(warm) < 2:
         raise TrainingError(f"users touched {len(warm)} known items; there is nothing to learn what goes with what")
-    levels = levels_of(pasts)
-    mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
-    worth = levels / mean if mean else np.ones_like(levels)
-    how = _Learned(progress, work, start, ended)
-    sides = _sides(pasts, levels, worth.astype(np.float32), described.shown, config, how)
-    popular = _popular(pasts, warm, len(described), config)
+    weight_bins = weight_bins_of(histories)
+    mean = float(np.mean(np.concatenate([history.weights for history in histories])))
+    bin_weights = weight_bins / mean if mean else np.ones_like(weight_bins)
+    training = _TowerTraining(progress, work, start, ended)
+    parts = _train_towers(histories, weight_bins, bin_weights.astype(np.float32), features.shown, config, training)
+    popular = _popular(histories, warm, len(features), config)
     trust = np.log1p(counts)
     targets = [
-        *(Target(side.items, trust * side.known) for side in sides),
+        *(Target(part.items, trust * part.known) for part in parts),
         Target(popular, trust),
-        *(Target(side.said, trust * side.known) for side in sides),
+        *(Target(part.said, trust * part.known) for part in parts),
     ]
-    predictor = learn_predictor(described, targets, config.ridge)
+    predictor = learn_predictor(features, targets, config.ridge)
     confidence = counts / (counts + config.shrinkage)
-    blended = _blended(sides, popular, confidence, described, predictor)
-    items, said = np.split(blended, [sum(side.items.shape[1] for side in sides) + 1], axis=1)
+    blended = _blended(parts, popular, confidence, features, predictor)
+    items, context = np.split(blended, [sum(part.items.shape[1] for part in parts) + 1], axis=1)
     scale = 1 / max(float(np.sqrt(np.mean(np.sum(items**2, axis=1, dtype=np.float64)))), 1e-9)
     predictor = _scaled(predictor, scale, items.shape[1])
     block = Behaviour(
         np.float32(scale) * items,
-        said.copy(),
+        context.copy(),
         confidence.astype(np.float32),
-        levels,
-        tuple(side.tower for side in sides),
+        weight_bins,
+        tuple(part.tower for part in parts),
         predictor,
         DEFAULT_WEIGHTS.popular,
         scale * DEFAULT_WEIGHTS.content,
@@ -126,43 +128,53 @@ def learn_behaviour(
     if config.attention is None:
         return block
     # It reads what items say in these towers, so that of an earlier state it has nothing to go on from.
-    state = learn_attention(block, pasts, worth, warm, config.attention, work=work)
+    state = learn_attention(block, histories, bin_weights, warm, config.attention, work=work)
     return replace(block, attention=state.attention())
 
 
-def _popular(pasts: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
+def _popular(histories: Sequence[History], warm: Rows, count: int, config: BehaviourConfig) -> Doubles:
     """Give popularity as a column, standardised among the items that somebody touched: (N, 1)."""
-    found = popularity(
-        pasts,
+    logs = popularity(
+        histories,
         count,
         decay_days=config.decay_days,
         early=config.EARLY_INTERACTIONS,
         disliked=config.DISLIKED_WEIGHT,
     )
-    column: Doubles = ((found - found[warm].mean()) / max(found[warm].std(), 1e-9))[:, None]
+    column: Doubles = ((logs - logs[warm].mean()) / max(logs[warm].std(), 1e-9))[:, None]
     return column
 
 
 def _blended(
-    sides: Sequence[_Side], popular: Doubles, confidence: Doubles, described: FeatureMatrix, predictor: ColdStartModel
+    parts: Sequence[_TrainedTower],
+    popular: Doubles,
+    confidence: Doubles,
+    features: FeatureMatrix,
+    predictor: ColdStartModel,
 ) -> Vectors:
     """Give each number of an item as far as it is its own, and the rest as predicted: (N, R + C) float32."""
-    blended = np.empty((len(described), len(predictor.offset)), np.float32)
-    for start in range(0, len(described), BLOCK):
-        some = slice(start, start + BLOCK)
-        here = [side.take(some) for side in sides]
-        own = np.concatenate([*(side.items for side in here), popular[some], *(side.said for side in here)], axis=1)
-        predicted = predictor.predict(described.take(some))
-        blended[some] = _known(here, confidence[some]) * (own - predicted) + predicted
+    blended = np.empty((len(features), len(predictor.offset)), np.float32)
+    for start in range(0, len(features), BLOCK):
+        batch = slice(start, start + BLOCK)
+        batch_parts = [part.take(batch) for part in parts]
+        learned = np.concatenate(
+            [*(part.items for part in batch_parts), popular[batch], *(part.said for part in batch_parts)], axis=1
+        )
+        predicted = predictor.predict(features.take(batch))
+        blended[batch] = _known(batch_parts, confidence[batch]) * (learned - predicted) + predicted
     return blended
 
 
-def _known(sides: Sequence[_Side], confidence: Doubles) -> Doubles:
+def _known(parts: Sequence[_TrainedTower], confidence: Doubles) -> Doubles:
     """Give how much of each number of an item is its own: those of sides, of popularity, and what is said."""
-    of_side = [confidence * side.known for side in sides]
-    columns = [np.repeat(one[:, None], side.items.shape[1], axis=1) for one, side in zip(of_side, sides, strict=True)]
-    told = [np.repeat(one[:, None], side.said.shape[1], axis=1) for one, side in zip(of_side, sides, strict=True)]
-    return np.concatenate([*columns, confidence[:, None], *told], axis=1)
+    of_side = [confidence * part.known for part in parts]
+    columns = [
+        np.repeat(known[:, None], part.items.shape[1], axis=1) for known, part in zip(of_side, parts, strict=True)
+    ]
+    context_columns = [
+        np.repeat(known[:, None], part.said.shape[1], axis=1) for known, part in zip(of_side, parts, strict=True)
+    ]
+    return np.concatenate([*columns, confidence[:, None], *context_columns], axis=1)
 
 
 def _scaled(predictor: ColdStartModel, scale: float, columns: int) -> ColdStartModel:
@@ -177,50 +189,54 @@ def _scaled(predictor: ColdStartModel, scale: float, columns: int) -> ColdStartM
     )
 
 
-def _sides(
-    pasts: Sequence[History],
-    levels: Vectors,
-    worth: Vectors,
-    described: Vectors,
+def _train_towers(
+    histories: Sequence[History],
+    weight_bins: Vectors,
+    bin_weights: Vectors,
+    features: Vectors,
     config: BehaviourConfig,
-    learned: _Learned,
-) -> list[_Side]:
-    counts = interaction_counts(pasts, len(described))
+    learned: _TowerTraining,
+) -> list[_TrainedTower]:
+    counts = interaction_counts(histories, len(features))
     warm = np.flatnonzero(counts)
-    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
-    values = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
-    told, items = low_rank_ease(pasts, values, kept, len(counts), config.ease_dims, config.regularisation)
-    white = Whitening.of(items[kept])
-    side, said = white.apply(items).astype(np.float32), (told @ white.back).astype(np.float32)
-    closed = Tower(np.array([np.inf], np.float32), worth[None], np.zeros(config.ease_dims, np.float32))
-    known = np.isin(np.arange(len(counts)), kept)
-    found = [_Side(closed, side, said, known)]
+    ease_rows = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
+    values = [np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories]
+    ease_context, items = low_rank_ease(
+        histories, values, ease_rows, len(counts), config.ease_dims, config.regularisation
+    )
+    white = Whitening.of(items[ease_rows])
+    items_white, context = white.apply(items).astype(np.float32), (ease_context @ white.back).astype(np.float32)
+    closed = Tower(np.array([np.inf], np.float32), bin_weights[None], np.zeros(config.ease_dims, np.float32))
+    is_known = np.isin(np.arange(len(counts)), ease_rows)
+    parts = [_TrainedTower(closed, items_white, context, is_known)]
     if config.next_items is not None:
-        state = learned.tower(pasts, levels, worth, warm, described, config.next_items)
-        tower, side, said = state.tower(warm)
-        found.append(_Side(replace(tower, share=DEFAULT_WEIGHTS.share), side, said, counts > 0))
-    return found
+        state = learned.tower(histories, weight_bins, bin_weights, warm, features, config.next_items)
+        tower, items_white, context = state.tower(warm)
+        parts.append(_TrainedTower(replace(tower, share=DEFAULT_WEIGHTS.share), items_white, context, counts > 0))
+    return parts
 
 
-def popularity(pasts: Sequence[History], count: int, *, decay_days: float, early: float, disliked: float) -> Doubles:
+def popularity(
+    histories: Sequence[History], count: int, *, decay_days: float, early: float, disliked: float
+) -> Doubles:
     """Log of one and the interactions of each of N items, told to those of whom nothing is known: (N,) float64.
 
     They begin where others began: an interaction counts less the more its user had done before it, the longer it was
     before the last of all, and where it weighs less than is usual. What is what, `BehaviourConfig` says.
     """
-    rows = np.concatenate([past.rows for past in pasts])
-    times = np.concatenate([past.timestamps for past in pasts])
-    weights = np.concatenate([past.weights for past in pasts])
-    before = np.concatenate([np.arange(len(past)) for past in pasts])
-    counts = recency_weights(times, decay_days) * 0.5 ** (before / early)
+    rows = np.concatenate([history.rows for history in histories])
+    times = np.concatenate([history.timestamps for history in histories])
+    weights = np.concatenate([history.weights for history in histories])
+    num_before = np.concatenate([np.arange(len(history)) for history in histories])
+    counts = recency_weights(times, decay_days) * 0.5 ** (num_before / early)
     counts *= np.where(weights < weights.mean(dtype=np.float64), disliked, 1.0)
     return np.log1p(item_counts(rows, count, counts))
 
 
-def levels_of(pasts: Sequence[History]) -> Vectors:
+def weight_bins_of(histories: Sequence[History]) -> Vectors:
     """Give the weights that occur, or as many of their quantiles as are kept apart: (V,) float32, rising."""
-    weights = np.concatenate([past.weights for past in pasts])
-    found = np.unique(weights)
-    if len(found) > _MOST_LEVELS:
-        found = np.unique(np.quantile(weights, np.linspace(0, 1, _MOST_LEVELS)))
-    return found.astype(np.float32)
+    weights = np.concatenate([history.weights for history in histories])
+    bins = np.unique(weights)
+    if len(bins) > _MOST_LEVELS:
+        bins = np.unique(np.quantile(weights, np.linspace(0, 1, _MOST_LEVELS)))
+    return bins.astype(np.float32)

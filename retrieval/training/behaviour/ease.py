@@ -16,7 +16,12 @@ Doubles = NDArray[np.float64]
 
 
 def low_rank_ease(
-    pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int, rank: int, regularisation: float
+    histories: Sequence[History],
+    interaction_weights: Sequence[Vectors],
+    rows: Rows,
+    count: int,
+    rank: int,
+    regularisation: float,
 ) -> tuple[Doubles, Doubles]:
     """Factorise EASE by what it predicts for these users, not by its weights.
 
@@ -24,9 +29,9 @@ def low_rank_ease(
     the directions in which predictions differ. What an item of a history says is its row of B V.
 
     Args:
-        pasts: The histories.
-        worth: For each of them the weights of its interactions.
-        kept: (K,) rows that take part; all others say nothing.
+        histories: The histories.
+        interaction_weights: For each of them the weights of its interactions.
+        rows: (K,) rows that take part; all others say nothing.
         count: N.
         rank: Dimensions; with fewer items than that, the last are zero.
         regularisation: Of EASE.
@@ -34,16 +39,20 @@ def low_rank_ease(
     Returns:
         What items say, and the item side: two times (N, rank).
     """
-    seen = _Predicted.of(inverse_of(touches_of(pasts, worth, kept, count), regularisation))
+    seen = _Predicted.of(inverse_of(touches_of(histories, interaction_weights, rows, count), regularisation))
     basis = first_eigenvectors(seen, rank)
-    said, items = np.zeros((count, rank)), np.zeros((count, rank))
-    said[kept, : basis.shape[1]], items[kept, : basis.shape[1]] = seen.weigh(basis), basis
-    return said, items
+    context, items = np.zeros((count, rank)), np.zeros((count, rank))
+    context[rows, : basis.shape[1]], items[rows, : basis.shape[1]] = seen.weigh(basis), basis
+    return context, items
 
 
-def ease(pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int, regularisation: float) -> Vectors:
+def ease(
+    histories: Sequence[History], interaction_weights: Sequence[Vectors], rows: Rows, count: int, regularisation: float
+) -> Vectors:
     """Solve for the weights of EASE: (K, K) float32 with nothing on the diagonal; see `low_rank_ease`."""
-    return solve_ease(touches_of(pasts, worth, kept, count), regularisation).astype(np.float32, copy=False)
+    return solve_ease(touches_of(histories, interaction_weights, rows, count), regularisation).astype(
+        np.float32, copy=False
+    )
 
 
 def solve_ease(interactions: csr_matrix, regularisation: float, *, double: bool = False) -> NDArray[np.floating]:
@@ -101,8 +110,8 @@ class _Predicted:
 
     def weigh(self, basis: Doubles) -> Doubles:
         """Multiply by B, from the left."""
-        weighed: Doubles = basis - self.inverse @ (self.scale * basis)
-        return weighed
+        product: Doubles = basis - self.inverse @ (self.scale * basis)
+        return product
 
     def __matmul__(self, basis: Doubles) -> Doubles:
         scaled, touches = self.scale * basis, self.inverse.touches
@@ -116,8 +125,8 @@ def first_eigenvectors(matrix: Symmetric, rank: int, rounds: int = 12) -> Double
 
     By subspace iteration: a large matrix is only multiplied, never decomposed.
     """
-    wide = min(len(matrix), rank + 32)
-    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(len(matrix), wide)))[0]
+    width = min(len(matrix), rank + 32)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(len(matrix), width)))[0]
     for _ in range(rounds):
         basis = np.linalg.qr(matrix @ basis)[0]
     _, turned = np.linalg.eigh(basis.T @ (matrix @ basis))

@@ -22,22 +22,24 @@ CLOSE = 1e-4  # what a weight of EASE may be off: neighbours are told apart by s
 _TRIED, _BLOCK = 16, 1024
 
 
-def touches_of(pasts: Sequence[History], worth: Sequence[Vectors], kept: Rows, count: int) -> csr_matrix:
+def touches_of(
+    histories: Sequence[History], interaction_weights: Sequence[Vectors], rows: Rows, count: int
+) -> csr_matrix:
     """Give X, users by items: (U, K) float64, sparse.
 
     Args:
-        pasts: The histories.
-        worth: For each of them the weights of its interactions.
-        kept: (K,) rows that take part.
+        histories: The histories.
+        interaction_weights: For each of them the weights of its interactions.
+        rows: (K,) rows that take part.
         count: N.
     """
-    place = np.full(count, -1)
-    place[kept] = np.arange(len(kept))
-    columns = place[np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])]
-    values = np.concatenate([np.empty(0, np.float32), *worth]).astype(np.float64)
-    lines = np.repeat(np.arange(len(pasts)), [len(past) for past in pasts])
-    here = (columns >= 0) & (values != 0)
-    return csr_matrix((values[here], (lines[here], columns[here])), (len(pasts), len(kept)))
+    column_of = np.full(count, -1)
+    column_of[rows] = np.arange(len(rows))
+    columns = column_of[np.concatenate([np.empty(0, np.int64), *(history.rows for history in histories)])]
+    values = np.concatenate([np.empty(0, np.float32), *interaction_weights]).astype(np.float64)
+    users = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    included = (columns >= 0) & (values != 0)
+    return csr_matrix((values[included], (users[included], columns[included])), (len(histories), len(rows)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +62,19 @@ class Inverse:
 
     def __matmul__(self, other: Doubles) -> Doubles:
         """Multiply (K, M)."""
-        told = self.matrix @ torch.from_numpy(np.ascontiguousarray(other)).to(self.matrix.dtype)
+        product = self.matrix @ torch.from_numpy(np.ascontiguousarray(other)).to(self.matrix.dtype)
         if not self.by_users:
-            return _doubles(told)
-        return (other - _doubles(self.matrix.T @ told)) / self.regularisation
+            return _doubles(product)
+        return (other - _doubles(self.matrix.T @ product)) / self.regularisation
 
     def dense(self) -> NDArray[np.floating]:
         """Give P, (K, K) in the precision of the matrix, which may be written to: this inverse is used up."""
-        found = self.matrix
+        inverse = self.matrix
         if self.by_users:
-            found = found.T @ found
-            found.mul_(-1 / self.regularisation)
-            found.diagonal().copy_(torch.from_numpy(self.diagonal))
-        formed: NDArray[np.floating] = found.numpy()
+            inverse = inverse.T @ inverse
+            inverse.mul_(-1 / self.regularisation)
+            inverse.diagonal().copy_(torch.from_numpy(self.diagonal))
+        formed: NDArray[np.floating] = inverse.numpy()
         return formed
 
     def off(self) -> float:
@@ -82,12 +84,12 @@ class Inverse:
         ``|r| / l``, for no eigenvalue is smaller than l, and weights are p over its diagonal.
         """
         count, x = len(self.diagonal), self.touches
-        most = np.argsort(self.diagonal)[:_TRIED]
-        tried = np.union1d(most, np.random.default_rng(0).permutation(count)[:_TRIED])
-        wanted = np.zeros((count, len(tried)))
-        wanted[tried, np.arange(len(tried))] = 1
-        columns = self @ wanted
-        rest = np.linalg.norm(x.T @ (x @ columns) + self.regularisation * columns - wanted, axis=0)
+        popular = np.argsort(self.diagonal)[:_TRIED]
+        tried = np.union1d(popular, np.random.default_rng(0).permutation(count)[:_TRIED])
+        identity = np.zeros((count, len(tried)))
+        identity[tried, np.arange(len(tried))] = 1
+        columns = self @ identity
+        rest = np.linalg.norm(x.T @ (x @ columns) + self.regularisation * columns - identity, axis=0)
         return float(np.max(rest / (self.regularisation * np.abs(self.diagonal[tried])), initial=0.0))
 
 
@@ -103,44 +105,44 @@ def inverse_of(touches: csr_matrix, regularisation: float, *, double: bool = Fal
         TrainingError: When l is too small to tell items apart.
     """
     precisions = (torch.float64,) if double else (torch.float32, torch.float64)
-    for kind in precisions if regularisation > 0 else ():
-        found = _inverted(touches, regularisation, kind)
-        if found is not None and (kind is torch.float64 or found.off() <= CLOSE):
-            return found
+    for dtype in precisions if regularisation > 0 else ():
+        inverse = _inverted(touches, regularisation, dtype)
+        if inverse is not None and (dtype is torch.float64 or inverse.off() <= CLOSE):
+            return inverse
     raise TrainingError(
         f"EASE cannot be solved with a regularisation of {regularisation:g} for {touches.shape[1]} items and "
         f"{touches.shape[0]} users; give a larger one"
     )
 
 
-def _inverted(touches: csr_matrix, regularisation: float, kind: torch.dtype) -> Inverse | None:
+def _inverted(touches: csr_matrix, regularisation: float, dtype: torch.dtype) -> Inverse | None:
     """Invert in a precision, or give None where rounding leaves no positive definite matrix."""
     users, items = touches.shape
-    wide = torch.from_numpy(touches.toarray()).to(kind) if 2 * users < items else None
-    square = _gram(touches, kind) if wide is None else wide @ wide.T
+    dense = torch.from_numpy(touches.toarray()).to(dtype) if 2 * users < items else None
+    square = _gram(touches, dtype) if dense is None else dense @ dense.T
     square.diagonal().add_(regularisation)
     factor, failed = torch.linalg.cholesky_ex(square)
     del square
     if failed:
         return None
-    if wide is None:
+    if dense is None:
         torch.cholesky_inverse(factor, out=factor)
         return Inverse(touches, regularisation, _doubles(factor.diagonal()), factor, by_users=False)
-    half = torch.linalg.solve_triangular(factor, wide, upper=False)
+    half = torch.linalg.solve_triangular(factor, dense, upper=False)
     diagonal = (1 - _doubles((half**2).sum(dim=0))) / regularisation
     return Inverse(touches, regularisation, diagonal, half, by_users=True)
 
 
-def _gram(touches: csr_matrix, kind: torch.dtype) -> torch.Tensor:
+def _gram(touches: csr_matrix, dtype: torch.dtype) -> torch.Tensor:
     """Give ``X' X``, (K, K), summed up in double precision, some lines at a time: sparse it takes three times that."""
     turned = touches.T.tocsr()
-    gram = torch.empty((turned.shape[0], turned.shape[0]), dtype=kind)
+    gram = torch.empty((turned.shape[0], turned.shape[0]), dtype=dtype)
     for start in range(0, len(gram), _BLOCK):
-        some = slice(start, start + _BLOCK)
-        gram[some] = torch.from_numpy((turned[some] @ touches).toarray())
+        batch = slice(start, start + _BLOCK)
+        gram[batch] = torch.from_numpy((turned[batch] @ touches).toarray())
     return gram
 
 
 def _doubles(values: torch.Tensor) -> Doubles:
-    found: Doubles = values.to(torch.float64, copy=True).numpy()
-    return found
+    result: Doubles = values.to(torch.float64, copy=True).numpy()
+    return result

@@ -42,11 +42,11 @@ class Start(Protocol):
 
 
 def learn_next_items(
-    pasts: Sequence[History],
-    levels: Vectors,
-    worth: Vectors,
+    histories: Sequence[History],
+    weight_bins: Vectors,
+    bin_weights: Vectors,
     warm: Rows,
-    described: Vectors,
+    features: Vectors,
     config: NextItemsConfig,
     progress: Callable[[int, "NextItems"], None] | None = None,
     work: Path | None = None,
@@ -55,11 +55,11 @@ def learn_next_items(
     """Learn from random cuts of each history.
 
     Args:
-        pasts: Those shorter than 2 teach nothing.
-        levels: (V,) rising weights; an interaction counts by the nearest in learning.
-        worth: (V,) what each level counts, as a history's item at the start and as a target.
+        histories: Those shorter than 2 teach nothing.
+        weight_bins: (V,) rising weights; an interaction counts by the nearest in learning.
+        bin_weights: (V,) what each level counts, as a history's item at the start and as a target.
         warm: Rows that somebody touched; only they are negatives, for of the others nothing is known.
-        described: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
+        features: (N, F) float32, what an item's vector is predicted from; the item's own vector is added to that,
             and now and then left out, so that the prediction learns to stand alone.
         config: How.
         progress: Called after each epoch with its number, from 1, and the state.
@@ -69,36 +69,36 @@ def learn_next_items(
     Raises:
         TrainingError: When no history has two items, or the loss is not finite in the first epoch.
     """
-    usable = [past for past in pasts if len(past) >= 2]
+    usable = [history for history in histories if len(history) >= 2]
     if not usable:
         raise TrainingError("no user has two or more known items: there is nothing to learn a next item from")
     rng = np.random.default_rng(config.seed)
-    state = NextItems(usable, described, levels, worth, warm, config, rng)
+    state = NextItems(usable, features, weight_bins, bin_weights, warm, config, rng)
     if start is not None:
         start.begin(state)
     checkpoint = None
     if work is not None:
-        lengths = np.array([len(past) for past in pasts])
-        done = [np.concatenate([getattr(past, name) for past in pasts]) for name in ("rows", "weights")]
-        begun = [] if start is None else start.arrays()
-        name = digest(asdict(config), levels, worth, warm, described, lengths, *done, *begun)
+        lengths = np.array([len(history) for history in histories])
+        done = [np.concatenate([getattr(history, name) for history in histories]) for name in ("rows", "weights")]
+        start_arrays = [] if start is None else start.arrays()
+        name = digest(asdict(config), weight_bins, bin_weights, warm, features, lengths, *done, *start_arrays)
         checkpoint = work / f"next-items-{name}.safetensors"
-    after = None if progress is None else lambda epoch: progress(epoch, state)
-    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), after)
+    on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
+    state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
     return state
 
 
-def _cuts(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rng.integers(max(1, length // 4), length, wanted if length > 4 else 1)
+def _cuts(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.integers(max(1, length // 4), length, count if length > 4 else 1)
 
 
-def _among(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
+def _positions_in(rows: Rows, lists: Sequence[Rows]) -> tuple[torch.Tensor, torch.Tensor]:
     """Find what lists hold among rising rows: of all that is there the number of its list, and its place."""
-    wanted = np.concatenate(lists)
-    line = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-    place = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
-    there = rows[place] == wanted
-    return torch.from_numpy(line[there]), torch.from_numpy(place[there])
+    flat = np.concatenate(lists)
+    list_index = np.repeat(np.arange(len(lists)), [len(part) for part in lists])
+    position = np.minimum(np.searchsorted(rows, flat), len(rows) - 1)
+    exists = rows[position] == flat
+    return torch.from_numpy(list_index[exists]), torch.from_numpy(position[exists])
 
 
 class NextItems:
@@ -108,28 +108,28 @@ class NextItems:
 
     def __init__(
         self,
-        pasts: Sequence[History],
-        described: Vectors,
-        levels: Vectors,
-        worth: Vectors,
+        histories: Sequence[History],
+        features: Vectors,
+        weight_bins: Vectors,
+        bin_weights: Vectors,
         warm: Rows,
         config: NextItemsConfig,
         rng: np.random.Generator,
     ) -> None:
-        self.pasts = pasts
+        self.pasts = histories
         self.warm = warm
-        self.levels, self.config, self.count = levels, config, len(described)
+        self.levels, self.config, self.count = weight_bins, config, len(features)
         count = self.count
-        self.described = torch.from_numpy(described)
-        self.predicting = torch.zeros(described.shape[1], config.dims + 1)
-        self.targets = torch.from_numpy(worth.astype(np.float32))
-        self.items, first = (self._random(count, config.dims, rng) for _ in range(2))
-        self.said = [first, torch.zeros_like(first), torch.zeros_like(first)]
+        self.described = torch.from_numpy(features)
+        self.predicting = torch.zeros(features.shape[1], config.dims + 1)
+        self.targets = torch.from_numpy(bin_weights.astype(np.float32))
+        self.items, channel = (self._random(count, config.dims, rng) for _ in range(2))
+        self.said = [channel, torch.zeros_like(channel), torch.zeros_like(channel)]
         self.bias, self.scale = torch.zeros(count, 1), torch.zeros(())
-        half_lives = config.HALF_LIVES if in_order(pasts) else (ALL_ALIKE,) * len(config.HALF_LIVES)
+        half_lives = config.HALF_LIVES if in_order(histories) else (ALL_ALIKE,) * len(config.HALF_LIVES)
         self.half_lives = torch.tensor(np.log(half_lives), dtype=torch.float32)
-        disliked = (levels < levels.max() / 2).astype(np.float32)
-        self.worth = torch.from_numpy(np.stack([worth, np.ones_like(worth), disliked]).astype(np.float32))
+        disliked = (weight_bins < weight_bins.max() / 2).astype(np.float32)
+        self.worth = torch.from_numpy(np.stack([bin_weights, np.ones_like(bin_weights), disliked]).astype(np.float32))
         self.learned = torch.tensor([[1.0], [0.0], [0.0]])  # the worth of the other two channels stays
         large, small = [self.items, *self.said, self.bias], [self.half_lives, self.worth, self.scale]
         for part in (*large, *small):
@@ -154,25 +154,29 @@ class NextItems:
 
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the users; see `Learner`."""
-        samples = [(past, int(at)) for past in self.pasts for at in _cuts(len(past), self.config.CUTS_PER_HISTORY, rng)]
+        samples = [
+            (history, int(cut))
+            for history in self.pasts
+            for cut in _cuts(len(history), self.config.CUTS_PER_HISTORY, rng)
+        ]
         order = rng.permutation(len(samples))
-        for begin in range(0, len(order), self.config.BATCH_SIZE):
-            yield self._loss([samples[n] for n in order[begin : begin + self.config.BATCH_SIZE]], rng)
+        for start in range(0, len(order), self.config.BATCH_SIZE):
+            yield self._loss([samples[n] for n in order[start : start + self.config.BATCH_SIZE]], rng)
 
     def valid(self) -> None:
         """Nothing is held out: how long to learn is chosen by who calls."""
 
     def _loss(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> torch.Tensor:
         rows, log_expected = self._candidates(batch, rng)
-        out = torch.isinf(log_expected).repeat(len(batch), 1)
-        out[_among(rows, [past.rows[:at] for past, at in batch])] = True
-        wanted = torch.zeros(len(batch), len(rows))
-        nexts = [past[at : at + self.config.num_targets] for past, at in batch]
-        taught = self.targets[self._level(np.concatenate([after.weights for after in nexts]))]
-        wanted[_among(rows, [after.rows for after in nexts])] = taught
+        excluded = torch.isinf(log_expected).repeat(len(batch), 1)
+        excluded[_positions_in(rows, [history.rows[:cut] for history, cut in batch])] = True
+        targets = torch.zeros(len(batch), len(rows))
+        nexts = [history[cut : cut + self.config.num_targets] for history, cut in batch]
+        target_weights = self.targets[self._level(np.concatenate([following.weights for following in nexts]))]
+        targets[_positions_in(rows, [following.rows for following in nexts])] = target_weights
         # The root: who did much teaches more than who did little, but not in proportion.
-        grades = wanted.sum(dim=1).sqrt()
-        return (grades * sampled_softmax(self._scores(batch, rows, rng), wanted, log_expected, out)).mean()
+        grades = targets.sum(dim=1).sqrt()
+        return (grades * sampled_softmax(self._scores(batch, rows, rng), targets, log_expected, excluded)).mean()
 
     def _candidates(self, batch: Sequence[tuple[History, int]], rng: np.random.Generator) -> tuple[Rows, torch.Tensor]:
         """Give the rising rows to tell the next items from, and the log of how often each is expected among them.
@@ -182,38 +186,40 @@ class NextItems:
         """
         if not self.sampled:
             return self.warm, torch.zeros(len(self.warm))
-        drawn = rng.choice(self.warm, self.config.MAX_NEGATIVES, replace=False)
-        rows = np.union1d(drawn, np.concatenate([past.rows[at : at + self.config.num_targets] for past, at in batch]))
-        expected = np.where(np.isin(rows, drawn), np.log(self.config.MAX_NEGATIVES / len(self.warm)), np.inf)
+        sample = rng.choice(self.warm, self.config.MAX_NEGATIVES, replace=False)
+        rows = np.union1d(
+            sample, np.concatenate([history.rows[cut : cut + self.config.num_targets] for history, cut in batch])
+        )
+        expected = np.where(np.isin(rows, sample), np.log(self.config.MAX_NEGATIVES / len(self.warm)), np.inf)
         return rows, torch.from_numpy(expected.astype(np.float32))
 
     def _level(self, weights: Vectors) -> torch.Tensor:
         return torch.from_numpy(np.abs(weights[:, None] - self.levels).argmin(axis=1))
 
     def _scores(self, batch: Sequence[tuple[History, int]], candidates: Rows, rng: np.random.Generator) -> torch.Tensor:
-        rows = torch.from_numpy(np.concatenate([past.rows[:at] for past, at in batch]))
-        level = self._level(np.concatenate([past.weights[:at] for past, at in batch]))
-        ages = torch.from_numpy(np.concatenate([np.arange(at)[::-1] for _, at in batch]).astype(np.float32))
-        starts = torch.from_numpy(np.cumsum([0, *(at for _, at in batch[:-1])]))
+        rows = torch.from_numpy(np.concatenate([history.rows[:cut] for history, cut in batch]))
+        bins = self._level(np.concatenate([history.weights[:cut] for history, cut in batch]))
+        ages = torch.from_numpy(np.concatenate([np.arange(cut)[::-1] for _, cut in batch]).astype(np.float32))
+        starts = torch.from_numpy(np.cumsum([0, *(cut for _, cut in batch[:-1])]))
         keep = 1 - self.config.dropout
-        kept = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
+        mask = torch.from_numpy((rng.random(len(rows)) < keep).astype(np.float32)) / keep
         queries: torch.Tensor = torch.zeros(())
-        for said, half_life, worth in zip(self.said, self.half_lives, self._worth(), strict=True):
-            counts = worth[level] * torch.exp2(-ages / half_life.exp()) * kept
+        for context, half_life, bin_weights in zip(self.said, self.half_lives, self._worth(), strict=True):
+            counts = bin_weights[bins] * torch.exp2(-ages / half_life.exp()) * mask
             queries = queries + F.embedding_bag(
-                rows, said, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
+                rows, context, starts, mode="sum", per_sample_weights=counts, sparse=self.sampled
             )
         has_own = torch.from_numpy((rng.random((len(candidates), 1)) >= self.config.id_dropout).astype(np.float32))
-        among = torch.from_numpy(candidates)
-        vectors, bias = self._predicted(among, rng)
-        items, biases = (F.embedding(among, table, sparse=self.sampled) for table in (self.items, self.bias))
+        candidate_rows = torch.from_numpy(candidates)
+        vectors, bias = self._predicted(candidate_rows, rng)
+        items, biases = (F.embedding(candidate_rows, table, sparse=self.sampled) for table in (self.items, self.bias))
         vectors, bias = vectors + has_own * items, bias + has_own * biases
         return self.scale.exp() * (queries @ vectors.T) + bias.T
 
-    def _predicted(self, among: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _predicted(self, rows: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         keep = 1 - self.config.FEATURE_DROPOUT
-        kept = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
-        predicted = self.described[among] @ (kept[:, None] * self.predicting)
+        mask = torch.from_numpy((rng.random(len(self.predicting)) < keep).astype(np.float32)) / keep
+        predicted = self.described[rows] @ (mask[:, None] * self.predicting)
         return predicted[:, :-1], predicted[:, -1:]
 
     def _worth(self) -> torch.Tensor:
@@ -227,14 +233,14 @@ class NextItems:
         The bias is a dimension like others.
         """
         with torch.no_grad():
-            own = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
-            items, scale = own.double().numpy(), float(self.scale.exp())
+            vectors = torch.cat([self.items, self.bias], dim=1) + self.described @ self.predicting
+            items, scale = vectors.double().numpy(), float(self.scale.exp())
             white = Whitening.of(items[warm])
-            told = scale * white.back[:-1]
-            said = [(part.double().numpy() @ told).astype(np.float32) for part in self.said]
+            to_white = scale * white.back[:-1]
+            context = [(part.double().numpy() @ to_white).astype(np.float32) for part in self.said]
             start = white.back[-1].astype(np.float32)
             tower = Tower(self.half_lives.exp().numpy(), self._worth().numpy(), start)
-        return tower, white.apply(items).astype(np.float32), np.concatenate(said, axis=1)
+        return tower, white.apply(items).astype(np.float32), np.concatenate(context, axis=1)
 
 
 class RowAdam(torch.optim.Adam):
@@ -267,5 +273,5 @@ class RowAdam(torch.optim.Adam):
         passed = state["step"] - state["last"][rows]
         squares = fading**passed * state["squares"][rows] + (1 - fading) * values**2
         state["squares"][rows], state["last"][rows] = squares, state["step"]
-        spread = (squares / (1 - fading ** state["step"])).sqrt() + group["eps"]
-        table.index_add_(0, rows, values / spread, alpha=-group["lr"])
+        denominator = (squares / (1 - fading ** state["step"])).sqrt() + group["eps"]
+        table.index_add_(0, rows, values / denominator, alpha=-group["lr"])

@@ -35,14 +35,14 @@ class TowerStart(NamedTuple):
     pasts: Sequence[History]
 
     @classmethod
-    def of(cls, block: Behaviour, pasts: Sequence[History]) -> "TowerStart | None":
+    def of(cls, block: Behaviour, histories: Sequence[History]) -> "TowerStart | None":
         """Find the learned tower of a block; None when it has none."""
         if len(block.towers) < 2:
             return None
         closed, tower = block.towers[:2]
-        first, width = len(closed.start), len(tower.start)
-        items, said = block.items[:, first : first + width], block.said[:, closed.width :]
-        return cls(tower, items, said, block.levels, pasts)
+        offset, width = len(closed.start), len(tower.start)
+        items, context = block.items[:, offset : offset + width], block.said[:, closed.width :]
+        return cls(tower, items, context, block.levels, histories)
 
     def arrays(self) -> list[Vectors]:
         """Give what a training that starts here depends on, beside its histories."""
@@ -63,20 +63,20 @@ class TowerStart(NamedTuple):
                 f"the learned tower in force is of shape {self.items.shape}, one of {(state.count, dims + 1)} is asked "
                 "for: leave the settings as they are, or learn anew, without refresh"
             )
-        items, said, bias, scale = self._turned(dims, state.warm)
-        described, told = state.described.numpy(), np.concatenate([items, bias], axis=1)
-        predicting = _linear(described, told, state.warm)
-        own = told - described @ predicting
-        worth = np.interp(state.levels, self.levels, self.tower.worth[0])
+        items, context, bias, scale = self._turned(dims, state.warm)
+        features, targets = state.described.numpy(), np.concatenate([items, bias], axis=1)
+        predicting = _linear(features, targets, state.warm)
+        residual = targets - features @ predicting
+        bin_weights = np.interp(state.levels, self.levels, self.tower.worth[0])
         with torch.no_grad():
             state.predicting.copy_(torch.from_numpy(predicting))
-            state.items.copy_(torch.from_numpy(own[:, :-1]))
-            state.bias.copy_(torch.from_numpy(own[:, -1:]))
-            for table, channel in zip(state.said, said, strict=True):
+            state.items.copy_(torch.from_numpy(residual[:, :-1]))
+            state.bias.copy_(torch.from_numpy(residual[:, -1:]))
+            for table, channel in zip(state.said, context, strict=True):
                 table.copy_(torch.from_numpy(channel))
             state.scale.fill_(scale)
             state.half_lives.copy_(torch.from_numpy(np.log(self.tower.half_lives)))
-            state.worth[0].copy_(torch.from_numpy(worth))
+            state.worth[0].copy_(torch.from_numpy(bin_weights))
 
     def _turned(self, dims: int, warm: Rows) -> tuple[Vectors, list[Vectors], Vectors, float]:
         """Give items (N, dims), what they say (N, dims) in each channel, bias (N, 1), and the log of the scale.
@@ -85,22 +85,27 @@ class TowerStart(NamedTuple):
         """
         white: Vectors = self.items / np.float32(max(float(self.items[warm].std(axis=0).mean()), 1e-9))
         channels = np.split(self.said, len(self.tower.half_lives), axis=1)
-        spread = sum(channel.T.astype(np.float64) @ channel for channel in channels)
-        basis: Vectors = np.linalg.eigh(spread)[1][:, ::-1][:, :dims].astype(np.float32)
-        items, said = white @ basis, [channel @ basis for channel in channels]
-        by, to = ITEMS / _size(items[warm]), SAID / _size(said[0][warm])
+        gram = sum(channel.T.astype(np.float64) @ channel for channel in channels)
+        basis: Vectors = np.linalg.eigh(gram)[1][:, ::-1][:, :dims].astype(np.float32)
+        items, context = white @ basis, [channel @ basis for channel in channels]
+        item_scale, context_scale = ITEMS / _size(items[warm]), SAID / _size(context[0][warm])
         bias = white @ self.tower.start
-        return items * by, [channel * to for channel in said], bias[:, None], -float(np.log(by * to))
+        return (
+            items * item_scale,
+            [channel * context_scale for channel in context],
+            bias[:, None],
+            -float(np.log(item_scale * context_scale)),
+        )
 
 
 def _size(numbers: Vectors) -> np.float32:
     return np.float32(max(float(np.sqrt(np.mean(numbers**2, dtype=np.float64))), 1e-9))
 
 
-def _linear(described: Vectors, wanted: Vectors, warm: Rows) -> Vectors:
+def _linear(features: Vectors, targets: Vectors, warm: Rows) -> Vectors:
     """Predict what items are, (N, r), from how they are described, (N, F), by ridge regression: (F, r) float32."""
     rows = warm[:: -(-len(warm) // MOST_ROWS)]
-    known = described[rows].astype(np.float64)
-    regular = known.T @ known + _RIDGE * np.eye(known.shape[1])
-    found: Vectors = np.linalg.solve(regular, known.T @ wanted[rows]).astype(np.float32)
-    return found
+    sample = features[rows].astype(np.float64)
+    regular = sample.T @ sample + _RIDGE * np.eye(sample.shape[1])
+    weights: Vectors = np.linalg.solve(regular, sample.T @ targets[rows]).astype(np.float32)
+    return weights

@@ -39,10 +39,10 @@ class Examples(NamedTuple):
         Raises:
             TrainingError: When there are fewer than ten.
         """
-        lines = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
-        if len(lines) < FEWEST:
-            raise TrainingError(f"only {len(lines)} users have a candidate they later took; at least 10 are needed")
-        return Examples(self.features[lines], self.gains[lines], self.kept[lines])
+        rows = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
+        if len(rows) < FEWEST:
+            raise TrainingError(f"only {len(rows)} users have a candidate they later took; at least 10 are needed")
+        return Examples(self.features[rows], self.gains[rows], self.kept[rows])
 
     @classmethod
     def joined(cls, parts: "list[Examples]") -> "Examples":
@@ -50,10 +50,10 @@ class Examples(NamedTuple):
         longest = max(part.kept.shape[1] for part in parts)
         room = [(0, 0), (0, 0)]
 
-        def wide(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        def padded(array: NDArray[np.generic]) -> NDArray[np.generic]:
             return np.pad(array, [room[0], (0, longest - array.shape[1]), *room[: array.ndim - 2]])
 
-        return cls(*(np.concatenate([wide(one) for one in column]) for column in zip(*parts, strict=True)))
+        return cls(*(np.concatenate([padded(array) for array in column]) for column in zip(*parts, strict=True)))
 
 
 def train_neural_head(
@@ -77,9 +77,11 @@ def train_neural_head(
         rng = np.random.default_rng([config.seed, number])
         network = _Network(useful, config, rng)
         checkpoint = None if work is None else work / f"head-{name}-{number}.safetensors"
-        before, total = number * network.epochs, config.ensemble_size * network.epochs
-        after = None if progress is None else lambda epoch, at=(before, total): progress(at[0] + epoch, at[1])
-        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), after))
+        done, total = number * network.epochs, config.ensemble_size * network.epochs
+        on_epoch = (
+            None if progress is None else lambda epoch, counted=(done, total): progress(counted[0] + epoch, counted[1])
+        )
+        curves.append(learn(network, rng, Schedule(network.epochs, checkpoint=checkpoint), on_epoch))
         heads.append(network.head())
     return NeuralHead.together(heads), curves[0]
 
@@ -120,23 +122,23 @@ class _Network:
     def losses(self, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Make one pass over the queries; see `Learner`."""
         shuffled = torch.from_numpy(rng.permutation(self.count))
-        for lines in shuffled.split(self.config.batch_size):
+        for rows in shuffled.split(self.config.batch_size):
             self._warm_up_and_cool_down()
-            yield self.loss(lines, rng)
+            yield self.loss(rows, rng)
 
     def valid(self) -> None:
         """Nothing is held out: the schedule ends by itself."""
 
-    def loss(self, lines: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
+    def loss(self, rows: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
         """Softmax over the candidates of each query; the root of what is relevant weighs the query."""
-        x, gains = self.x[lines], self.gains[lines]
+        x, gains = self.x[rows], self.gains[rows]
         hidden = F.relu(x @ self.w1 + self.b1)
         if rng is not None and self.config.dropout:
             keep = 1 - self.config.dropout
-            drawn = rng.random((len(lines), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
-            hidden = hidden * (torch.from_numpy(drawn.astype(np.float32)) / keep)
-        scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[lines], -torch.inf)
-        logs = torch.log_softmax(scores, dim=1).masked_fill(self.padding[lines], 0.0)
+            mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
+            hidden = hidden * (torch.from_numpy(mask.astype(np.float32)) / keep)
+        scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[rows], -torch.inf)
+        logs = torch.log_softmax(scores, dim=1).masked_fill(self.padding[rows], 0.0)
         return (-(gains * logs).sum(dim=1) / gains.sum(dim=1).sqrt()).mean()
 
     def head(self) -> NeuralHead:
@@ -148,9 +150,9 @@ class _Network:
         """Raise the rate over the first three tenths of all steps, and lower it to nothing over the others."""
         # Counted by the optimizer, whose state is in a checkpoint.
         done = float(self.optimizer.state.get(self.w1, {}).get("step", 0)) / self.steps
-        share = done / 0.3 if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
+        factor = done / 0.3 if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * max(share, 0.04)
+            group["lr"] = self.config.learning_rate * max(factor, 0.04)
 
 
 def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> TreesHead:

@@ -46,7 +46,7 @@ class StageLearner:
     learn: LearnSources | None = None
     profiles: Profiles | None = None
 
-    def features(self, pasts: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
+    def features(self, histories: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
         """Learn all that candidates are found and seen by.
 
         Raises:
@@ -54,41 +54,43 @@ class StageLearner:
         """
         if self.space_of is None:
             raise TrainingError("a space is learned at each moment; give space_of, or call seen with a space")
-        space = self.space_of([past for past in pasts if len(past)])
-        return self.seen(space, pasts), space
+        space = self.space_of([history for history in histories if len(history)])
+        return self.seen(space, histories), space
 
-    def seen(self, space: ItemSpace, pasts: Sequence[History]) -> StageFeatures:
+    def seen(self, space: ItemSpace, histories: Sequence[History]) -> StageFeatures:
         """Learn sources and counts from the past that a space was learned from."""
-        liked = (past.counted_by(space.users) for past in pasts)
-        some = [past for past in liked if len(past)]
-        sources = self.learn(some, space) if self.learn else learn_sources(some, space, self.config.sources)
-        return StageFeatures(sources, self.views, ItemStatistics.of(some, len(self.items)))
+        liked = (history.counted_by(space.users) for history in histories)
+        non_empty = [history for history in liked if len(history)]
+        sources = self.learn(non_empty, space) if self.learn else learn_sources(non_empty, space, self.config.sources)
+        return StageFeatures(sources, self.views, ItemStatistics.of(non_empty, len(self.items)))
 
-    def examples(self, moment: Cutoff, features: StageFeatures | None = None) -> Examples:
+    def examples(self, cutoff: Cutoff, features: StageFeatures | None = None) -> Examples:
         """Learn from what was before a moment, and label the candidates by what came next.
 
         Args:
-            moment: Of all users.
+            cutoff: Of all users.
             features: Learned from its past; learned here when None.
 
         Raises:
             TrainingError: When a source was learned from something that is to be found.
         """
-        features = features or self.features(moment.pasts)[0]
-        asking = moment.asking(new=self.config.new_users)
-        if not asking.pasts:
+        features = features or self.features(cutoff.pasts)[0]
+        users = cutoff.asking(new=self.config.new_users)
+        if not users.pasts:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
-        check_books(features.sources, asking.wanted)
-        names = [past.user_id for past in asking.pasts]
-        asked = asking.asked(features.facts.now).knowing(features.profiles, self.profiles, names)
-        found = pooled(features.sources, asked, self.items, self.config.candidates_per_source)
-        return Examples(features.of(found), self.gains(found, asking.wanted), found.rows >= 0)
+        check_books(features.sources, users.wanted)
+        names = [history.user_id for history in users.pasts]
+        batch = users.asked(features.facts.now).knowing(features.profiles, self.profiles, names)
+        candidates = pooled(features.sources, batch, self.items, self.config.candidates_per_source)
+        return Examples(features.of(candidates), self.gains(candidates, users.wanted), candidates.rows >= 0)
 
-    def gains(self, found: Candidates, wanted: Sequence[History]) -> Vectors:
+    def gains(self, candidates: Candidates, targets: Sequence[History]) -> Vectors:
         """Mark the candidates that came next: (B, K) float32, 1 or 0."""
-        least = -np.inf if self.config.min_relevance is None else self.config.min_relevance
-        liked = [later.rows[later.weights >= least] for later in wanted]
-        return np.stack([np.isin(line, rows) for line, rows in zip(found.rows, liked, strict=True)]).astype(np.float32)
+        min_relevance = -np.inf if self.config.min_relevance is None else self.config.min_relevance
+        liked = [following.rows[following.weights >= min_relevance] for following in targets]
+        return np.stack(
+            [np.isin(candidate_rows, rows) for candidate_rows, rows in zip(candidates.rows, liked, strict=True)]
+        ).astype(np.float32)
 
     def head(
         self,
@@ -107,15 +109,15 @@ class StageLearner:
             TrainingError: When too few users have a candidate that they took.
             MissingExtraError: For trees without the extra ``trees``.
         """
-        joined, kind = Examples.joined(list(examples)), self.config.head
-        if kind == "trees":
-            return train_trees_head(joined, self.config.trees), {"head": kind}
+        joined, head_kind = Examples.joined(list(examples)), self.config.head
+        if head_kind == "trees":
+            return train_trees_head(joined, self.config.trees), {"head": head_kind}
         head, curve = train_neural_head(joined, self.config.neural, progress, work)
-        return head, {"head": kind} | curve.to_json()
+        return head, {"head": head_kind} | curve.to_json()
 
-    def stage(self, head: ScoringHead, pasts: Sequence[History]) -> SecondStage:
+    def stage(self, head: ScoringHead, histories: Sequence[History]) -> SecondStage:
         """Give the stage as it is served after a past: sources learned from all of it, a head from earlier."""
-        features, space = self.features(pasts)
+        features, space = self.features(histories)
         return self.served(head, features, space)
 
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:

@@ -23,14 +23,14 @@ from retrieval.ranking.sources import (
     strongest,
     tops,
 )
-from retrieval.training.behaviour.behaviour import levels_of
+from retrieval.training.behaviour.behaviour import weight_bins_of
 from retrieval.training.behaviour.ease import Doubles, ease
 from retrieval.training.ranker_config import SourcesConfig
 from retrieval.training.serving_trials import held
 
 
 def learn_sources(
-    pasts: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
+    histories: Sequence[History], space: ItemSpace, config: SourcesConfig | None = None
 ) -> tuple[Source, ...]:
     """Learn all sources.
 
@@ -38,103 +38,122 @@ def learn_sources(
     from the usual one, which tells what is liked from what is merely watched.
 
     Args:
-        pasts: What users did up to a cut.
+        histories: What users did up to a cut.
         space: Content and behaviour, learned from the same past.
         config: How.
     """
     config = config or SourcesConfig()
     count = len(space.indexed)
-    book, (_, worth) = TrainingLog.of(pasts, count), worth_of(pasts)
-    liked = (worth >= 1).astype(np.float32)
-    lately = learn_ease("ease", pasts, worth, config.half_life, config, book)
-    if np.array_equal(liked, worth):  # as where weights are all alike: the same matrix
+    training_log, (_, bin_weights) = TrainingLog.of(histories, count), weighted_bins(histories)
+    liked = (bin_weights >= 1).astype(np.float32)
+    lately = learn_ease("ease", histories, bin_weights, config.half_life, config, training_log)
+    if np.array_equal(liked, bin_weights):  # as where weights are all alike: the same matrix
         of_liked = replace(lately, name="ease_liked", half_life=ALL_ALIKE)
     else:
-        of_liked = learn_ease("ease_liked", pasts, liked, ALL_ALIKE, config, book)
+        of_liked = learn_ease("ease_liked", histories, liked, ALL_ALIKE, config, training_log)
     return (
-        *space_sources(space, book),
+        *space_sources(space, training_log),
         lately,
         of_liked,
-        learn_ease("ease_ratings", pasts, worth - 1, ALL_ALIKE, config, book),
-        *([learn_next(pasts, count, config, book)] if config.window else []),
-        Popular("popular", np.log1p(interaction_counts(pasts, count)).astype(np.float32), book),
-        *([learn_recent(pasts, count, config.recent_days, book)] if config.recent_days else []),
+        learn_ease("ease_ratings", histories, bin_weights - 1, ALL_ALIKE, config, training_log),
+        *([learn_next(histories, count, config, training_log)] if config.window else []),
+        Popular("popular", np.log1p(interaction_counts(histories, count)).astype(np.float32), training_log),
+        *([learn_recent(histories, count, config.recent_days, training_log)] if config.recent_days else []),
     )
 
 
 def learn_ease(
-    name: str, pasts: Sequence[History], worth: Vectors, half_life: float, config: SourcesConfig, book: TrainingLog
+    name: str,
+    histories: Sequence[History],
+    bin_weights: Vectors,
+    half_life: float,
+    config: SourcesConfig,
+    training_log: TrainingLog,
 ) -> Neighbours:
     """Keep the strongest weights of EASE.
 
     Args:
         name: Of the source.
-        pasts: What users did.
-        worth: (V,) what an interaction counts at each of the levels of weight.
+        histories: What users did.
+        bin_weights: (V,) what an interaction counts at each of the levels of weight.
         half_life: In a history, when it is served.
         config: How.
-        book: Of these pasts.
+        training_log: Of these pasts.
     """
-    count = book.items
-    counts, levels = interaction_counts(pasts, count), levels_of(pasts)
+    count = training_log.items
+    counts, weight_bins = interaction_counts(histories, count), weight_bins_of(histories)
     warm = np.flatnonzero(counts)
-    kept = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
-    known = np.zeros(count, np.bool_)
-    known[kept] = True
-    if worth.any():
-        told = [np.interp(past.weights, levels, worth).astype(np.float32) for past in pasts]
-        weights = ease(pasts, told, kept, count, config.regularisation)
-        rows, values = strongest(weights, kept, count, config.num_neighbours)
+    ease_rows = np.sort(warm[np.argsort(-counts[warm], kind="stable")[: config.max_ease_items]])
+    is_known = np.zeros(count, np.bool_)
+    is_known[ease_rows] = True
+    if bin_weights.any():
+        interaction_weights = [
+            np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories
+        ]
+        weights = ease(histories, interaction_weights, ease_rows, count, config.regularisation)
+        rows, values = strongest(weights, ease_rows, count, config.num_neighbours)
     else:  # nobody says anything
         rows = np.full((count, config.num_neighbours), -1, np.int32)
         values = np.zeros(rows.shape, np.float32)
-    return Neighbours(name, rows, values, known, half_life, levels, worth, book)
+    return Neighbours(name, rows, values, is_known, half_life, weight_bins, bin_weights, training_log)
 
 
 def learn_next(
-    pasts: Sequence[History], count: int, config: SourcesConfig, book: TrainingLog | None = None
+    histories: Sequence[History], count: int, config: SourcesConfig, training_log: TrainingLog | None = None
 ) -> Neighbours:
     """Count what comes soon after an item, nearer ones more, against how common both are."""
-    levels, worth = worth_of(pasts)
+    weight_bins, bin_weights = weighted_bins(histories)
     keys: NDArray[np.int64] = np.empty(0, np.int64)
     sums: Doubles = np.empty(0)
-    for apart in range(1, config.window + 1):
-        pairs = [past.rows[:-apart] * count + past.rows[apart:] for past in pasts if len(past) > apart]
-        told = [np.interp(past.weights[apart:], levels, worth) / apart for past in pasts if len(past) > apart]
-        keys, places = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
-        sums = np.bincount(places, np.concatenate([sums, *told]), minlength=len(keys)).astype(np.float64)
-    counts = interaction_counts(pasts, count) + config.shrinkage
-    first, after = keys // count, keys % count
-    strength = sums / counts[first] / np.sqrt(counts[after])
-    rows, values = _most(first, after, strength, count, config.num_neighbours)
-    return Neighbours("next", rows, values, counts > config.shrinkage, 2.0, levels, np.ones_like(levels), book)
+    for offset in range(1, config.window + 1):
+        pairs = [
+            history.rows[:-offset] * count + history.rows[offset:] for history in histories if len(history) > offset
+        ]
+        pair_weights = [
+            np.interp(history.weights[offset:], weight_bins, bin_weights) / offset
+            for history in histories
+            if len(history) > offset
+        ]
+        keys, index = np.unique(np.concatenate([keys, *pairs]), return_inverse=True)
+        sums = np.bincount(index, np.concatenate([sums, *pair_weights]), minlength=len(keys)).astype(np.float64)
+    counts = interaction_counts(histories, count) + config.shrinkage
+    items, successors = keys // count, keys % count
+    strength = sums / counts[items] / np.sqrt(counts[successors])
+    rows, values = _strongest_pairs(items, successors, strength, count, config.num_neighbours)
+    return Neighbours(
+        "next", rows, values, counts > config.shrinkage, 2.0, weight_bins, np.ones_like(weight_bins), training_log
+    )
 
 
-def learn_recent(pasts: Sequence[History], count: int, days: float, book: TrainingLog | None = None) -> Recent:
+def learn_recent(
+    histories: Sequence[History], count: int, days: float, training_log: TrainingLog | None = None
+) -> Recent:
     """Keep what was done in the order of time."""
-    times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
-    rows = np.concatenate([np.empty(0, np.int64), *(past.rows for past in pasts)])
+    times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
+    rows = np.concatenate([np.empty(0, np.int64), *(history.rows for history in histories)])
     order = np.argsort(times, kind="stable")
-    return Recent("recent", times[order], rows[order], count, days, book)
+    return Recent("recent", times[order], rows[order], count, days, training_log)
 
 
-def worth_of(pasts: Sequence[History]) -> tuple[Vectors, Vectors]:
+def weighted_bins(histories: Sequence[History]) -> tuple[Vectors, Vectors]:
     """Give the levels of weight and what each counts: in proportion, 1 on the average."""
-    levels = levels_of(pasts)
-    mean = float(np.mean(np.concatenate([past.weights for past in pasts])))
-    return levels, (levels / mean if mean else np.ones_like(levels)).astype(np.float32)
+    weight_bins = weight_bins_of(histories)
+    mean = float(np.mean(np.concatenate([history.weights for history in histories])))
+    return weight_bins, (weight_bins / mean if mean else np.ones_like(weight_bins)).astype(np.float32)
 
 
-def _most(first: Rows, after: Rows, strength: Doubles, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
+def _strongest_pairs(
+    items: Rows, successors: Rows, strength: Doubles, count: int, num_neighbours: int
+) -> tuple[NDArray[np.int32], Vectors]:
     """Keep the strongest of each first: rows (N, K) int32, -1 pads, and values (N, K) float32."""
-    order = np.lexsort((-strength, first))
-    first, after, strength = first[order], after[order], strength[order]
-    starts = np.searchsorted(first, np.arange(count))
-    places = np.arange(len(first)) - starts[first]
-    rows, values = np.full((count, most), -1, np.int32), np.zeros((count, most), np.float32)
-    near = places < most
-    rows[first[near], places[near]] = after[near]
-    values[first[near], places[near]] = strength[near]
+    order = np.lexsort((-strength, items))
+    items, successors, strength = items[order], successors[order], strength[order]
+    starts = np.searchsorted(items, np.arange(count))
+    positions = np.arange(len(items)) - starts[items]
+    rows, values = np.full((count, num_neighbours), -1, np.int32), np.zeros((count, num_neighbours), np.float32)
+    near = positions < num_neighbours
+    rows[items[near], positions[near]] = successors[near]
+    values[items[near], positions[near]] = strength[near]
     return rows, values
 
 
@@ -142,7 +161,7 @@ DEPTH = 20
 GROWTH, FLOOR = 2.0, 0.1
 
 
-def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
+def check_books(sources: Sequence[Source], targets: Sequence[History]) -> None:
     """Check that no source was learned from anything that it is to find.
 
     Raises:
@@ -152,10 +171,10 @@ def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
     for source in sources:
         if source.book is None:
             raise TrainingError(f"source {source.name!r} does not say what it was learned from; give it a TrainingLog")
-        if any(source.book is book for book in checked):
+        if any(source.book is training_log for training_log in checked):
             continue
         checked.append(source.book)
-        if seen := source.book.holds(wanted):
+        if seen := source.book.holds(targets):
             raise TrainingError(
                 f"source {source.name!r} has seen {len(seen)} of the interactions that it is to find, as "
                 f"{seen[0]} (user, row): learn it from what came before"
@@ -163,15 +182,15 @@ def check_books(sources: Sequence[Source], wanted: Sequence[History]) -> None:
 
 
 def recalls_of(
-    sources: Sequence[Source], pasts: Sequence[History], wanted: Sequence[History], items: int
+    sources: Sequence[Source], histories: Sequence[History], targets: Sequence[History], items: int
 ) -> NDArray[np.float64]:
     """Give for each source the mean share of what each user did next that is among its first 20 of so many items."""
-    asked = UserBatch.after(pasts)
-    found = np.empty((len(sources), len(pasts)))
-    for part, rows in tops(sources, asked, asked.histories, DEPTH, items):
-        later = [history.rows for history in wanted[part]]
-        found[:, part] = (held(rows, later, items).sum(axis=1) / np.maximum(lengths_of(later), 1)[:, None]).T
-    recalls: NDArray[np.float64] = found.mean(axis=1)
+    batch = UserBatch.after(histories)
+    shares = np.empty((len(sources), len(histories)))
+    for part, rows in tops(sources, batch, batch.histories, DEPTH, items):
+        following = [history.rows for history in targets[part]]
+        shares[:, part] = (held(rows, following, items).sum(axis=1) / np.maximum(lengths_of(following), 1)[:, None]).T
+    recalls: NDArray[np.float64] = shares.mean(axis=1)
     return recalls
 
 
@@ -193,8 +212,8 @@ def check_recalls(
         TrainingError: Naming the source that does too well where the head learns.
     """
     recalls = (recalls_of(sources, *part, items) for part in (earlier, later))
-    for source, before, after in zip(sources, *recalls, strict=True):
-        check_recall(source.name, float(before), float(after))
+    for source, earlier_recall, later_recall in zip(sources, *recalls, strict=True):
+        check_recall(source.name, float(earlier_recall), float(later_recall))
 
 
 def check_recall(name: str, earlier: float, later: float) -> None:

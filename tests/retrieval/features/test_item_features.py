@@ -39,7 +39,7 @@ TABLE = pa.table(
 
 
 def test_each_part_stands_beside_the_others() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
     assert [one.column for one in description.columns] == ["genres", "tags", "year"]
     described = description.of(FROZEN, TABLE)
     found = described.lines
@@ -94,7 +94,7 @@ def test_where_many_lines_are_numbers_are_told_apart_more_finely() -> None:
 
 
 def test_earlier_descriptions_had_neither_quantiles_nor_amounts() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
     tensors = load(description.to_bytes())
     told = [one | {"quantiles": ()} for one in json.loads(tensors.pop("columns").tobytes())]
     del told[-1]["quantiles"], tensors["amounts"], tensors["texts"]
@@ -118,7 +118,7 @@ def test_several_values() -> None:
 
 
 def test_later_items_without_a_column_are_described_by_the_rest() -> None:
-    description = ItemFeatures.learn(FROZEN, TABLE, but=["item_id"])
+    description = ItemFeatures.learn(FROZEN, TABLE, exclude=["item_id"])
     some = description.of(FROZEN, TABLE.drop_columns(["tags"])).lines
     whole = description.of(FROZEN, TABLE).lines
     width, finer = whole.shape[1], len(numbers_of(description)[-1].quantiles)

@@ -30,7 +30,7 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples
 from retrieval.training.ranker.ranker import StageLearner
-from retrieval.training.ranker.sources import learn_ease, learn_sources, worth_of
+from retrieval.training.ranker.sources import learn_ease, learn_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
 from tests.agree import assert_hits_agree
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, items, log, walks
@@ -174,7 +174,7 @@ def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypa
 
     def planted(pasts: Sequence[History], space: ItemSpace, config: SourcesConfig) -> tuple[Source, ...]:
         book = TrainingLog.of(everything, len(space.indexed))
-        seen = learn_ease("oracle", everything, worth_of(everything)[1], 9, config, book)
+        seen = learn_ease("oracle", everything, weighted_bins(everything)[1], 9, config, book)
         return (*learn_sources(pasts, space, config), seen)
 
     monkeypatch.setattr("retrieval.training.ranker.ranker.learn_sources", planted)

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError
 from retrieval.candidates import Candidates
-from retrieval.features.item_texts import told_in
+from retrieval.features.item_texts import metadata_entry
 from retrieval.ranking.heads import BothHead, NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage, carried_over
 from retrieval.training.ranker.neural_head import train_neural_head, train_trees_head
@@ -44,7 +44,7 @@ def earlier(stage: SecondStage, heads: tuple[NeuralHead, TreesHead], *, returnin
         for part, made in of_heads.items():
             tensors |= {f"{place}.{part}.{name}": np.ascontiguousarray(one) for name, one in made.items()}
         tensors[f"{place}.spreads"] = SPREADS
-    told = told_in(data, "stage") | {"head": "both"} | ({"returning": "both"} if returning else {}) | told
+    told = metadata_entry(data, "stage") | {"head": "both"} | ({"returning": "both"} if returning else {}) | told
     return save(tensors, {"stage": json.dumps(told)})
 
 
@@ -89,7 +89,7 @@ def test_both_heads_are_written_again_as_they_were(heads: tuple[NeuralHead, Tree
 def test_damaged_spreads_are_a_typed_error(heads: tuple[NeuralHead, TreesHead], spreads: list[float]) -> None:
     data = earlier(stage_of(heads[0], learner()), heads, returning=False)
     tensors = load(data) | {"head.spreads": np.array(spreads, np.float32)}
-    changed = save(tensors, {"stage": json.dumps(told_in(data, "stage"))})
+    changed = save(tensors, {"stage": json.dumps(metadata_entry(data, "stage"))})
     with pytest.raises(DamagedFileError, match="spreads of two heads are"):
         SecondStage.from_bytes(changed, space_of(None), VIEWS)
 

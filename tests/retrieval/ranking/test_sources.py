@@ -14,7 +14,7 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
 from retrieval.ranking.sources import Neighbours, Popular, Recent, TrainingLog, UserBatch, pooled, strongest
 from retrieval.ranking.sources.pool import top_of
-from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, worth_of
+from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
 from tests.retrieval.ranking.worlds import ITEMS, drawn, table_of
 
@@ -84,7 +84,7 @@ def test_ease_with_room_for_all_neighbours_is_ease() -> None:
     items = ItemIds(ITEMS)
     pasts = histories(log, items)
     config = SourcesConfig(num_neighbours=len(items), regularisation=5.0)
-    source = learn_ease("ease", pasts, worth_of(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
+    source = learn_ease("ease", pasts, weighted_bins(pasts)[1], 3.0, config, TrainingLog.of(pasts, len(items)))
     asked = UserBatch.after(pasts)
     mean = np.concatenate([past.weights for past in pasts]).mean()
     oracle = EASE.fit(log, items, regularisation=5.0 * mean**2, weighted=True, half_life=3.0)

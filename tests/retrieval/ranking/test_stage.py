@@ -20,7 +20,14 @@ from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, TrainingLog, UserBatch, space_sources
 from retrieval.training.cutoffs import cutoff_at
 from retrieval.training.ranker.ranker import StageLearner
-from retrieval.training.ranker.sources import check_recall, learn_ease, learn_next, learn_recent, recalls_of, worth_of
+from retrieval.training.ranker.sources import (
+    check_recall,
+    learn_ease,
+    learn_next,
+    learn_recent,
+    recalls_of,
+    weighted_bins,
+)
 from retrieval.training.ranker_config import HeadConfig, StageConfig, TreesConfig
 from tests.agree import assert_best
 from tests.retrieval.ranking.worlds import ITEMS, drawn, moment_of
@@ -228,7 +235,9 @@ def test_a_source_that_has_seen_the_targets_is_named() -> None:
 
 def test_a_source_that_lies_about_its_past_does_too_well() -> None:
     moment = moment_of(PASTS)
-    honest = learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT))
+    honest = learn_ease(
+        "ease", moment.pasts, weighted_bins(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)
+    )
     recall = recalls_of([honest], *moment[:2], COUNT)[0]
     check_recall("ease", recall, recall)
     with pytest.raises(TrainingError, match=r"source 'oracle' finds 0.90 .* 0.20 where it is judged"):
@@ -240,7 +249,7 @@ def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest
     monkeypatch.setattr("retrieval.ranking.sources.pool.AT_ONCE", at_once)
     moment = moment_of(PASTS)
     sources: list[Source] = [
-        learn_ease("ease", moment.pasts, worth_of(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)),
+        learn_ease("ease", moment.pasts, weighted_bins(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)),
         Popular("popular", np.log1p(np.arange(COUNT, dtype=np.float32))),
     ]
     expected = np.zeros(2)
@@ -275,7 +284,7 @@ def test_every_source_says_the_same_in_a_batch(stage: SecondStage) -> None:
 def test_learned_sources_have_books() -> None:
     book = TrainingLog.of(PASTS, COUNT)
     for source in (
-        learn_ease("ease", PASTS, worth_of(PASTS)[1], 9, SMALL.sources, book),
+        learn_ease("ease", PASTS, weighted_bins(PASTS)[1], 9, SMALL.sources, book),
         learn_next(PASTS, COUNT, SMALL.sources, book),
         learn_recent(PASTS, COUNT, 14, book),
     ):

@@ -13,7 +13,14 @@ from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.models.adapter import Adapter
 from retrieval.models.user_model import UserModel
-from retrieval.training.adapter.adapter import AdapterLearner, dropped, mean_fused, seen_by, target_share, train_adapter
+from retrieval.training.adapter.adapter import (
+    AdapterLearner,
+    dropped,
+    mean_fused,
+    seen_mask,
+    target_probabilities,
+    train_adapter,
+)
 from retrieval.training.config import AdapterConfig
 
 GROUPS, SIZE, DIM = 6, 10, 24
@@ -268,9 +275,9 @@ def test_only_items_with_several_modalities_lose_one() -> None:
 
 def test_a_batch_knows_who_has_seen_what_and_how_often_targets_come() -> None:
     pasts = [np.array([1, 5]), np.array([2]), np.array([5, 0, 2])]
-    seen = seen_by(pasts, np.array([5, 2, 5, 7]), 8)
+    seen = seen_mask(pasts, np.array([5, 2, 5, 7]), 8)
     np.testing.assert_array_equal(seen, [[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]])
-    share = target_share([np.array([1, 5, 2]), np.array([0, 5])], 6)
+    share = target_probabilities([np.array([1, 5, 2]), np.array([0, 5])], 6)
     np.testing.assert_allclose(share, [0, 0, 0.25, 0, 0, 0.75])
     items = frozen_items()
     np.testing.assert_allclose(mean_fused(items), fuse(items).mean(axis=0), atol=1e-6)

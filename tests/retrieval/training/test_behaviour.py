@@ -17,7 +17,7 @@ from retrieval.features.item_features import FeatureMatrix
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_counts import interaction_counts
-from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of, popularity
+from retrieval.training.behaviour.behaviour import learn_behaviour, popularity, weight_bins_of
 from retrieval.training.behaviour.ease import Whitening, first_eigenvectors, low_rank_ease
 from retrieval.training.behaviour.next_items import NextItems, learn_next_items
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
@@ -54,7 +54,7 @@ DESCRIBED = FeatureMatrix(LINES)
 def test_without_times_the_order_of_a_history_says_nothing() -> None:
     dated = histories(log_of(), ITEMS)
     undated = [replace(history, timestamps=np.zeros(len(history), np.int64)) for history in dated]
-    levels = levels_of(dated)
+    levels = weight_bins_of(dated)
     given = (LINES, levels, levels / np.float32(3), np.arange(COUNT), NextItemsConfig(dims=4))
     found = [NextItems(some, *given, np.random.default_rng(0)).half_lives.exp().tolist() for some in (dated, undated)]
     assert found[0] == pytest.approx([15, 3, 15])
@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_block() -> None:
 def test_numpy_scores_as_torch_did() -> None:
     pasts = histories(log_of(), ITEMS)
     config = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     state = learn_next_items(pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, config)
     tower, items, told = state.tower(np.arange(COUNT))
     said = told.astype(np.float32)
@@ -156,7 +156,7 @@ def test_numpy_scores_as_torch_did() -> None:
 def test_a_drawn_sample_stands_for_all_items() -> None:
     pasts = histories(log_of(), ITEMS)
     plain = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
-    levels, warm = levels_of(pasts), np.arange(COUNT)
+    levels, warm = weight_bins_of(pasts), np.arange(COUNT)
     state = learn_next_items(pasts, levels, levels / np.float32(3), warm, LINES, plain)
     batch, rng = [(past, 3) for past in pasts], np.random.default_rng(0)
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_a_drawn_sample_stands_for_all_items() -> None:
 
 def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> None:
     pasts = histories(log_of(), ITEMS)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     config = Sampled(dims=6, dropout=0.0, id_dropout=0.0)
     given = pasts, LINES, levels, levels / np.float32(3), np.arange(COUNT), config
     state = NextItems(*given, np.random.default_rng(0))
@@ -194,7 +194,7 @@ def test_of_a_sample_only_the_rows_that_are_read_have_gradients_and_move() -> No
 
 def test_gradients_by_row_are_those_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pasts = histories(log_of(), ITEMS)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     found = []
     for sparse in (True, False):
         config = Sampled(dims=6)
@@ -221,7 +221,7 @@ def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch
 
 def test_training_brings_up_what_comes_next() -> None:
     pasts, others = histories(log_of(200), ITEMS), histories(log_of(50, seed=1), ITEMS)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     shares = []
     for epochs in (0, 8):
         config = NextItemsConfig(dims=8, epochs=epochs)
@@ -274,7 +274,7 @@ def test_too_little_is_refused() -> None:
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     pasts = histories(log_of(), ITEMS)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     given = (pasts, levels, levels / np.float32(3), np.arange(COUNT), LINES, NextItemsConfig(dims=4, epochs=4))
     whole = learn_next_items(*given)
 
@@ -296,7 +296,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops() -> None:
     pasts = histories(log_of(), ITEMS)
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     broken = np.full_like(LINES, np.nan)
     with pytest.raises(TrainingError, match="finite"):
         learn_next_items(

@@ -104,7 +104,7 @@ def test_next_item_loss_is_that_of_plain_loops() -> None:
     found = next_item_loss(given, of, expected, known_to).item()
     assert found == pytest.approx(np.mean(losses), rel=1e-12)
     worth = np.array([1.0, 0.5] + [0.0] * (len(losses) - 2))
-    weighed = next_item_loss(given, of, expected, known_to, worth=torch.from_numpy(worth)).item()
+    weighed = next_item_loss(given, of, expected, known_to, weights=torch.from_numpy(worth)).item()
     assert weighed == pytest.approx((losses[0] + losses[1] / 2) / len(losses), rel=1e-12)
 
 

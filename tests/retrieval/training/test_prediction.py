@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.features.item_features import FeatureMatrix
 from retrieval.features.tfidf import Lines, Words
-from retrieval.training.behaviour.new_items import Target, learn_predictor, mean_apart
+from retrieval.training.behaviour.new_items import Target, learn_predictor, mean_squared_distance
 
 COUNT = 90
 RNG = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_fewer_landmarks_are_drawn_by_seed_and_do_nearly_as_well() -> None:
 
 def test_the_usual_distance_is_that_of_all_pairs() -> None:
     pairs = np.sum((DESCRIBED[:, None] - DESCRIBED[None]) ** 2, axis=2)
-    assert mean_apart(DESCRIBED) == pytest.approx(pairs.mean(), rel=1e-5)
+    assert mean_squared_distance(DESCRIBED) == pytest.approx(pairs.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("described", [np.zeros((20, 0)), np.ones((20, 4))], ids=["nothing", "all alike"])

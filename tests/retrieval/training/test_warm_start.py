@@ -13,7 +13,7 @@ from indexing.arrays import Vectors
 from indexing.errors import InputError
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.item_counts import interaction_counts
-from retrieval.training.behaviour.behaviour import learn_behaviour, levels_of
+from retrieval.training.behaviour.behaviour import learn_behaviour, weight_bins_of
 from retrieval.training.behaviour.next_items import NextItems
 from retrieval.training.behaviour.warm_start import TowerStart
 from retrieval.training.config import NextItemsConfig
@@ -24,7 +24,7 @@ PLAIN = AllFeatures(dims=6, epochs=2, dropout=0.0, id_dropout=0.0)
 
 
 def begun(pasts: Sequence[History], start: TowerStart) -> NextItems:
-    levels = levels_of(pasts)
+    levels = weight_bins_of(pasts)
     worth = (levels / levels.mean()).astype(np.float32)
     warm = np.flatnonzero(interaction_counts(pasts, COUNT))
     state = NextItems(pasts, DESCRIBED.lines, levels, worth, warm, PLAIN, np.random.default_rng(0))
