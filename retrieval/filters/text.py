@@ -20,7 +20,7 @@ from indexing.errors import FilterError
 from retrieval.filters.expressions import OPERATORS, And, Compare, Expression, Not, Operator, Or
 from retrieval.filters.values import attribute_type, from_text
 
-LONGEST, DEEPEST = 1_000_000, 50
+MAX_LENGTH, MAX_DEPTH = 1_000_000, 50
 _TOKEN = re.compile(
     r"""(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<sign>!=|<=|>=|==|[=<>(),])|(?P<word>[^\s"'(),=<>!][^\s"(),=<>!]*)""",
     re.DOTALL,
@@ -54,18 +54,18 @@ def parse_filter(text: str, attributes: pa.Table) -> Expression:
 
 class _Parser:
     def __init__(self, text: str, attributes: pa.Table) -> None:
-        if len(text) > LONGEST:
-            raise FilterError(f"the filter has {len(text)} characters, more than {LONGEST}; give it from Python")
+        if len(text) > MAX_LENGTH:
+            raise FilterError(f"the filter has {len(text)} characters, more than {MAX_LENGTH}; give it from Python")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise FilterError(f"the filter {text[:80]!r} holds half a character; give text that is Unicode")
         self._text, self._attributes, self._at, self._depth = text, attributes, 0, 0
         self._tokens = self._split()
 
     def filter(self) -> Expression:
-        found = self._either()
+        expression = self._disjunction()
         if self._next.kind != "end":
             self._refuse("expected 'and', 'or' or the end" + _QUOTE)
-        return found
+        return expression
 
     def _split(self) -> list[_Token]:
         tokens, at = [], 0
@@ -89,48 +89,48 @@ class _Parser:
         return self._tokens[self._at - 1]
 
     def _taken(self, *words: str) -> bool:
-        """Whether the next token is one of the words or signs, which is then passed."""
+        """Take the next token if it is one of the words or signs, and say whether it was."""
         if self._next.is_word(*words) or (self._next.kind == "sign" and self._next.text in words):
             self._at += 1
             return True
         return False
 
-    def _either(self) -> Expression:
-        parts = [self._both()]
+    def _disjunction(self) -> Expression:
+        parts = [self._conjunction()]
         while self._taken("or"):
-            parts.append(self._both())
+            parts.append(self._conjunction())
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
-    def _both(self) -> Expression:
-        parts = [self._one()]
+    def _conjunction(self) -> Expression:
+        parts = [self._factor()]
         while self._taken("and"):
-            parts.append(self._one())
+            parts.append(self._factor())
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
-    def _one(self) -> Expression:
+    def _factor(self) -> Expression:
         self._depth += 1
-        if self._depth > DEEPEST:
-            self._refuse(f"nested deeper than {DEEPEST} levels")
-        found: Expression
+        if self._depth > MAX_DEPTH:
+            self._refuse(f"nested deeper than {MAX_DEPTH} levels")
+        expression: Expression
         if self._taken("not"):
-            found = Not(self._one())
+            expression = Not(self._factor())
         elif self._taken("("):
-            found = self._either()
+            expression = self._disjunction()
             if not self._taken(")"):
                 self._refuse("expected ')'" + _QUOTE)
         else:
-            found = self._comparison()
+            expression = self._comparison()
         self._depth -= 1
-        return found
+        return expression
 
     def _comparison(self) -> Compare:
-        place = self._next
+        token = self._next
         name = self._value("the name of an attribute", ("in", "not", "is", "contains", "and", "or"))
         operator = self._operator(name)
         try:
             kind = attribute_type(self._attributes, name)
         except FilterError as error:
-            self._refuse(str(error), place.start)
+            self._refuse(str(error), token.start)
         if operator in ("is missing", "is present"):
             return Compare(name, operator)
         kind = kind.value_type if pa.types.is_list(kind) else kind
@@ -166,32 +166,32 @@ class _Parser:
         return tuple(values)
 
     def _typed(self, name: str, kind: pa.DataType, *, in_set: bool = False) -> object:
-        place = self._next.start
+        start = self._next.start
         text = self._value(f"a value for {name!r:.40}", ("and", "or"), commas=not in_set)
         try:
             return from_text(text, kind)
         except FilterError as error:
-            self._refuse(f"{error}, as {name!r} holds", place)
+            self._refuse(f"{error}, as {name!r} holds", start)
 
-    def _value(self, what: str, ends: tuple[str, ...], *, commas: bool = False) -> str:
+    def _value(self, expected: str, end_words: tuple[str, ...], *, commas: bool = False) -> str:
         """Take a quoted text, or words up to where they end, as they stand."""
         first = self._next
         if first.kind == "quoted":
             return re.sub(r"\\(.)", r"\1", self._take().text[1:-1], flags=re.DOTALL)
-        while (self._next.kind in ("word", "quoted") and not self._next.is_word(*ends)) or (
+        while (self._next.kind in ("word", "quoted") and not self._next.is_word(*end_words)) or (
             commas and self._next is not first and self._next.text == ","
         ):
             self._at += 1
         if self._next is first:
-            self._refuse(f"expected {what}" + _QUOTE)
+            self._refuse(f"expected {expected}" + _QUOTE)
         return self._text[first.start : self._tokens[self._at - 1].end]
 
     def _refuse(self, problem: str, at: int | None = None) -> NoReturn:
         at = self._next.start if at is None else at
         start = max(0, at - 30)
-        shown = re.sub(r"\s", " ", self._text[start : at + 30])
+        excerpt = re.sub(r"\s", " ", self._text[start : at + 30])
         raise FilterError(
-            f"cannot read the filter at character {at + 1}: {problem}\n    {shown}\n    {' ' * (at - start)}^"
+            f"cannot read the filter at character {at + 1}: {problem}\n    {excerpt}\n    {' ' * (at - start)}^"
         )
 
 

@@ -1,4 +1,4 @@
-"""A value as Arrow wants it, in the type of the attribute that it is compared with."""
+"""Values of filters, converted to the type of the attribute that they are compared with."""
 
 import difflib
 from datetime import date, datetime, time, timedelta
@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from indexing.catalogue.attribute_types import in_words
-from indexing.errors import FilterError
+from indexing.errors import FilterError, examples
 
+MAX_NAMES = 2000  # values among which similar ones are looked for
 HINTS = (
     (pa.types.is_boolean, "true or false"),
     (pa.types.is_integer, "a whole number"),
@@ -31,13 +33,13 @@ def attribute_type(attributes: pa.Table, name: str) -> pa.DataType:
         FilterError: When there is none of that name.
     """
     if name not in attributes.column_names:
-        close = difflib.get_close_matches(name, attributes.column_names) or attributes.column_names
-        raise FilterError(f"there is no attribute {name!r}; did you mean one of {close[:8]}?")
+        similar = difflib.get_close_matches(name, attributes.column_names) or attributes.column_names
+        raise FilterError(f"there is no attribute {name!r}; did you mean one of {similar[:8]}?")
     return attributes.schema.field(name).type
 
 
 def typed(value: Any, kind: pa.DataType) -> pa.Scalar:  # noqa: ANN401 - what a caller wrote
-    """Give a value as a scalar that compares with an attribute of a type; whole numbers have 64 bits: none is cut.
+    """Give a value as a scalar that compares with an attribute of a type; integers have 64 bits, so none overflows.
 
     Raises:
         FilterError: When it is of another type, missing or NaN.
@@ -46,13 +48,13 @@ def typed(value: Any, kind: pa.DataType) -> pa.Scalar:  # noqa: ANN401 - what a 
     if value is None or value != value:  # NaN
         raise FilterError(f"nothing compares with {value!r}; ask whether the value 'is missing' or 'is present'")
     try:
-        return pa.scalar(_fitting(value, kind), None if pa.types.is_decimal(kind) else _wide(kind))
+        return pa.scalar(_checked(value, kind), None if pa.types.is_decimal(kind) else _widest(kind))
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise FilterError(f"{repr(value)[:80]} does not compare with type {kind}; give {expected(kind)}") from error
 
 
 def from_text(text: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - as the type has it
-    """Read a value that was typed as text, as a plain Python value.
+    """Parse a value from text, as a plain Python value.
 
     Raises:
         FilterError: When it cannot be one of that type.
@@ -66,18 +68,39 @@ def from_text(text: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - as the typ
             return timedelta(seconds=float(text))
         if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_time(kind):
             return typed(text, kind).as_py()
-        return pa.scalar(text, pa.string()).cast(_wide(kind)).as_py()
+        return pa.scalar(text, pa.string()).cast(_widest(kind)).as_py()
     except (pa.ArrowException, KeyError, ValueError, OverflowError, InvalidOperation) as error:
         raise FilterError(f"{repr(text)[:80]} is no {in_words(kind)}; give {expected(kind)}") from error
 
 
+def known_values(column: pa.Array, value: Any) -> str:  # noqa: ANN401 - what a caller wrote
+    """Describe the values of an attribute: those that are spelled like a text, or the range of others.
+
+    >>> known_values(pa.array(["red", "blue"]), "Red"), known_values(pa.array([1990, 2001, None]), 1850)
+    ("did you mean 'red'?", 'its values are from 1990 to 2001')
+    """
+    values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    values = values.drop_null()
+    if not len(values):
+        return "it has no values at all"
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        lowest, highest = (bound.as_py() for bound in pc.min_max(values).values())
+        return f"its values are from {lowest} to {highest}"
+    names = pc.unique(values)[:MAX_NAMES].to_pylist()
+    by_folded = {name.casefold(): name for name in reversed(names)}
+    close = difflib.get_close_matches(str(value).casefold(), by_folded)
+    if close:
+        return f"did you mean {' or '.join(repr(by_folded[name]) for name in close)}?"
+    return f"its values are such as {examples(names)}"
+
+
 def expected(kind: pa.DataType) -> str:
-    """Say what compares with a type."""
+    """Describe the values that compare with a type."""
     return next((hint for fits, hint in HINTS if fits(kind)), f"a value of type {kind}")
 
 
-def _wide(kind: pa.DataType) -> pa.DataType:
-    """Give a type as the widest of its sort: what is outside an int32 is larger than all of them, and no error."""
+def _widest(kind: pa.DataType) -> pa.DataType:
+    """Give the widest type of the same sort: a value outside int32 then compares with int32 attributes."""
     if pa.types.is_timestamp(kind):
         return pa.timestamp("ns" if kind.unit == "ns" else "us", kind.tz)
     if pa.types.is_time(kind):
@@ -89,11 +112,11 @@ def _wide(kind: pa.DataType) -> pa.DataType:
     return pa.int64() if pa.types.is_integer(kind) and kind != pa.uint64() else kind
 
 
-def _fitting(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - what a caller wrote
-    """Refuse what Arrow would bend into a type without a word, and read dates from ISO text."""
+def _checked(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - what a caller wrote
+    """Refuse values that Arrow would convert silently, and parse dates from ISO text."""
     if isinstance(value, bool) != pa.types.is_boolean(kind):
         raise TypeError
-    return next((fitted(value, kind) for fits, fitted in _FITTED if fits(kind)), value)
+    return next((convert(value, kind) for fits, convert in _CONVERTERS if fits(kind)), value)
 
 
 def _date(value: Any, _: pa.DataType) -> date:  # noqa: ANN401
@@ -103,7 +126,7 @@ def _date(value: Any, _: pa.DataType) -> date:  # noqa: ANN401
     return value
 
 
-def _moment(value: Any, _: pa.DataType) -> datetime:  # noqa: ANN401
+def _timestamp(value: Any, _: pa.DataType) -> datetime:  # noqa: ANN401
     value = datetime.fromisoformat(value) if isinstance(value, str) else value
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)  # which Arrow reads as UTC
@@ -132,11 +155,11 @@ def _decimal(value: Any, _: pa.DataType) -> Decimal:  # noqa: ANN401
 def _floating(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401
     if pa.types.is_float16(kind) and isinstance(value, int | float | Decimal):
         with np.errstate(over="ignore"):
-            return float(np.float16(value))  # as the attribute has it, as with 32 bits
+            return float(np.float16(value))  # rounded as the attribute is
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _whole(value: Any, _: pa.DataType) -> Any:  # noqa: ANN401
+def _integer(value: Any, _: pa.DataType) -> Any:  # noqa: ANN401
     if isinstance(value, float | Decimal):
         if value != int(value):
             raise TypeError
@@ -144,12 +167,12 @@ def _whole(value: Any, _: pa.DataType) -> Any:  # noqa: ANN401
     return value
 
 
-_FITTED = (
+_CONVERTERS = (
     (pa.types.is_date, _date),
-    (pa.types.is_timestamp, _moment),
+    (pa.types.is_timestamp, _timestamp),
     (pa.types.is_time, _time),
     (pa.types.is_duration, _duration),
     (pa.types.is_decimal, _decimal),
     (pa.types.is_floating, _floating),
-    (pa.types.is_integer, _whole),
+    (pa.types.is_integer, _integer),
 )

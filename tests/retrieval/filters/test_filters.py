@@ -2,6 +2,7 @@
 
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.errors import FilterError
-from retrieval.filters import And, Compare, Condition, Expression, Not, Or, Where, field, matching, parse_filter
+from retrieval.filters import (
+    And,
+    Compare,
+    Condition,
+    Expression,
+    Not,
+    Or,
+    UnknownValueWarning,
+    Where,
+    field,
+    matching,
+    parse_filter,
+)
 
 TABLE = pa.table(
     {
@@ -315,3 +328,29 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except FilterError:
         return
     assert parse_filter(str(found), SCHEMA.empty_table()) == found
+
+
+SHOP = pa.table({"colour": ["Red", "navy", None], "tags": [["sale"], [], ["new"]], "year": [1990, 2001, None]})
+
+
+@pytest.mark.parametrize(
+    ("where", "rows", "hint"),
+    [
+        ("colour = red", [False] * 3, "no item has 'red' in 'colour', .* finds nothing; did you mean 'Red'"),
+        ("colour in (green, nawy)", [False] * 3, "no item has 'green', 'nawy' in 'colour'"),
+        ("colour != nawy", [True, True, False], "'nawy' in 'colour', .* excludes nothing; did you mean 'navy'"),
+        ("colour not in (nawy)", [True, True, False], "excludes nothing; did you mean 'navy'"),
+        ("tags contains sales", [False] * 3, "'sales' in 'tags', .*; did you mean 'sale'"),
+        ("year = 1850", [False] * 3, "no item has 1850 in 'year', .*; its values are from 1990 to 2001"),
+    ],
+)
+def test_a_value_that_no_item_has_is_named_with_similar_ones(where: str, rows: list[bool], hint: str) -> None:
+    with pytest.warns(UnknownValueWarning, match=hint):
+        assert matching(SHOP, where).tolist() == rows
+
+
+@pytest.mark.parametrize("where", ["colour in (green, navy)", "colour contains xyz", "year > 2100", "colour in ()"])
+def test_other_filters_that_find_nothing_are_no_mistake(where: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        matching(SHOP, where)
