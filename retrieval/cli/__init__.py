@@ -29,12 +29,9 @@ from retrieval.cli import (
     query,
 )
 from retrieval.cli.display.terminal import ReaderGone, UsageError, say
-from retrieval.cli.options.command import Command, CommandGroups, with_groups
+from retrieval.cli.options.command import DEBUG_HELP, Command, CommandGroups, UsageProblem, with_groups
 
 __all__ = ["app", "main"]
-
-# Some versions of typer bring a copy of click of their own: the base of its usage errors is found through one of them.
-UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 BAD_INPUT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
 _WRONG = (UsageError, FilterError, UnknownEncoderError)
@@ -100,6 +97,7 @@ def commonspace(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=f"{DEBUG_HELP} Every command takes it.")] = False,
 ) -> None:
     """Cross-modal recommendation and retrieval: build an index, query it, learn from interactions, rerank."""
 

@@ -19,7 +19,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import NamedColumns, several
 from retrieval.cli.display.output import rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
-from retrieval.cli.options.items import IdColumn, ItemColumns, Source
+from retrieval.cli.options.items import IdColumn, ItemColumns, Source, or_sample
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.retriever.loaded_bundle import encoder_of
@@ -38,9 +38,10 @@ def add(
     """Encode items and add them to a bundle, without a rebuild."""
     opened = Bundle.open(bundle)
     named = items.named
-    catalogue = items.open(source)
+    path = or_sample(source)
+    catalogue = items.open(path)
     if (as_built := _as_built(named, catalogue, opened)) != named:
-        catalogue = items.open(source, as_built)
+        catalogue = items.open(path, as_built)
     if differences := _other_columns(catalogue, opened):
         say(differences, err=True)
     put = upsert_items if upsert else add_items

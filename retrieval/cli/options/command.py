@@ -3,12 +3,18 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any, get_type_hints
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from retrieval.cli.display.terminal import UsageError, say
 
+# Some versions of typer bring a copy of click of their own: the base of its usage errors is found through one of them.
+UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+DEBUG_HELP = "Show the traceback of an error."
 RENAMED: dict[str, tuple[str, ...]] = {
     "--audio": ("--audio-column",),
     "--beyond": ("--beyond-accuracy",),
@@ -96,7 +102,7 @@ class Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - typer brings its own copy of click
         """Write arguments, then options, those with a panel under its name."""
-        records: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        records: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [("--debug", DEBUG_HELP)]}
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
                 usual = "Arguments" if param.param_type_name == "argument" else "Options"
@@ -109,7 +115,15 @@ class Command(TyperCommand):
         Raises:
             UsageError: For an option that is a key of `--postprocess` now.
         """
-        return list(super().parse_args(ctx, self._renamed(args)))
+        try:
+            return list(super().parse_args(ctx, self._renamed(args)))
+        except UsageProblem as error:
+            if hasattr(error, "possibilities"):  # of an unknown option
+                options = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
+                meant = _meant(str(error.option_name), options)  # type: ignore[attr-defined]
+                error.possibilities = None
+                error.message = f"{error.message}{meant}"  # type: ignore[attr-defined]
+            raise
 
     def _renamed(self, args: Sequence[str]) -> list[str]:
         options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
@@ -125,6 +139,13 @@ class Command(TyperCommand):
                 say(f"note: {name} is called {new} now; the next version takes the new name alone", err=True)
             current.append(argument if new is None else f"{new}{equals}{value}")
         return current
+
+
+def _meant(given: str, options: Sequence[str]) -> str:
+    """Suggest the only option that begins so, or the one that is spelled nearly so; nothing where there is none."""
+    longer = [name for name in options if name.startswith(given) and len(given) > len("--x")]
+    meant = longer if len(longer) == 1 else get_close_matches(given, options, n=1, cutoff=0.75)
+    return f". Did you mean {meant[0]}?" if meant else ""
 
 
 class CommandGroups(TyperGroup):

@@ -21,9 +21,22 @@ HoldOut = Annotated[
         min=0.0,
         max=0.9,
         rich_help_panel=HELD_OUT,
-        help="Fraction of the interactions that is held out, the latest ones: 0.2 is a fifth.",
+        help="Fraction of the interactions that should be found, the latest ones: 0.2 is a fifth. The bundle must not "
+        "have learned from them: fit it with the same fraction.",
     ),
 ]
+LearnHoldOut = Annotated[
+    float,
+    typer.Option(
+        "--hold-out",
+        min=0.0,
+        max=0.9,
+        rich_help_panel=HELD_OUT,
+        help="Fraction of the interactions that nothing is learned from, the latest ones, so that `evaluate` can look "
+        "for them. By default all are learned from.",
+    ),
+]
+"""A fit serves, and learns from all, unless it is to be evaluated: so its default differs from that of `evaluate`."""
 SplitOption = Annotated[
     SplitBy | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from retrieval.cli.options.held_out import HoldOut, SplitOption
+from retrieval.cli.options.held_out import LearnHoldOut, SplitOption
 from retrieval.cli.options.log import ProfilesFile
 from retrieval.cli.options.output import LossCurve, OutJson
 from retrieval.fitting.fit_config import Effort
@@ -94,7 +94,7 @@ Shilling = Annotated[
 class FitOptions:
     """What is learned from, and how."""
 
-    hold_out: HoldOut = 0.0
+    hold_out: LearnHoldOut = 0.0
     split: SplitOption = None
     effort: EffortOption = None
     config: Config = None
@@ -111,7 +111,7 @@ class TuneOptions:
     out: OutJson
     study: Study = Path("study.log")
     trials: Trials = 50
-    hold_out: HoldOut = 0.0
+    hold_out: LearnHoldOut = 0.0
     split: SplitOption = None
     config: Config = None
 

@@ -132,6 +132,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         InputError: When it cannot be read, naming the key at fault and what may stand there.
     """
     given = read_json(path, "the settings")
+    if isinstance(given, list):
+        raise InputError(f"{path} is a list, as of rules alone; give such a file with --rules")
     try:
         settings = dict(_keys(given, "the file", ("diversify", "rules")))
         if "diversify" in settings:

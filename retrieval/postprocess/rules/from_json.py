@@ -51,7 +51,9 @@ class Rules:
         try:
             return cls.from_list(content)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            named = InputError(f"{path}: {error}")
+            named.for_terminal = f"{path}: {error.for_terminal}"
+            raise named from error
 
     @classmethod
     def from_list(cls, content: Any) -> "Rules":  # noqa: ANN401 - what JSON held
@@ -60,6 +62,12 @@ class Rules:
         Raises:
             InputError: When it is no list of rules.
         """
+        if isinstance(content, dict) and (keys := content.keys() & {"diversify", "rules"}):
+            raise InputError(
+                f"rules are a list, and this is an object with {min(keys)!r}",
+                python="give the list under 'rules'",
+                cli="give the file with --postprocess",
+            )
         if not isinstance(content, list):
             raise InputError(f"rules are a list, not {type(content).__name__}: {_EXAMPLE}")
         return cls(tuple(_rule(number, value) for number, value in enumerate(content, start=1)))

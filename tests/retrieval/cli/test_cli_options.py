@@ -106,6 +106,32 @@ def test_what_follows_two_dashes_is_no_option(bundle: Path, run: Run) -> None:
     assert (code, err) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("given", "suggested"),
+    [
+        (("fit", "--hold", "0.2"), "--hold-out"),  # not --help
+        (("recommend", "b", "--whre", "x"), "--where"),  # neither --help nor --rules
+        (("recommend", "b", "--explan"), "--explain"),  # not --rerank
+        (("evaluate", "b", "--num_candidates=3"), "--num-candidates"),
+        (("search", "b", "--xyzabc"), None),
+        (("search", "b", "--r", "x"), None),  # the beginning of several
+    ],
+)
+def test_a_misspelled_option_is_answered_with_the_one_that_was_meant(
+    given: tuple[str, ...], suggested: str | None, run: Run
+) -> None:
+    code, out, err = run(*given)
+    name = next(word for word in given if word.startswith("--")).partition("=")[0]
+    hint = f". Did you mean {suggested}?" if suggested else ""
+    assert (code, out, err.splitlines()[-1]) == (2, "", f"Error: No such option: {name}{hint}")
+
+
+def test_each_help_names_debug(run: Run) -> None:
+    for command, _ in commands():
+        assert "--debug" in sections(run(*command.split(), "--help")[1])["Options"], command
+    assert run("search", "nowhere", "x", "--debug", "--help")[0] == 0
+
+
 def declared(path: Path) -> list[tuple[str, ...]]:
     """Give the spellings of each option that a module declares; none where one is named after its parameter."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
@@ -158,7 +184,7 @@ def sections(shown: str) -> dict[str, list[str]]:
 def test_help_shows_commands_in_sections(run: Run) -> None:
     shown = sections(run("--help")[1].split("\n  Exit codes:")[0])
     assert shown == {
-        "Options": ["--version", "--help"],
+        "Options": ["--version", "--debug", "--help"],
         "Build": ["inspect", "build", "encoders"],
         "Query": ["search", "similar", "recommend", "rerank"],
         "Learn": ["prepare", "fit", "tune"],
@@ -236,3 +262,25 @@ def test_the_program_answers_the_scripts(
     assert stopped.value.code == 0
     out = capsys.readouterr().out
     assert [name for name in ("search", *expected) if name in re.findall(r"[\w-]+", out)] == expected
+
+
+def test_the_shipped_sample_can_be_added(bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = bundle.parent / "sample.csv"
+    sample.write_text("item_id,title\nred-kite,red kite\n")
+    monkeypatch.setattr("retrieval.cli.options.items.items_path", lambda: sample)
+    code, out, _ = run("add", bundle, "sample", "--json")
+    assert (code, json.loads(out)["added"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "default", "words"),
+    [
+        ("evaluate", "0.2", "fit it with the same fraction"),
+        ("fit", "0.0", "By default all are learned from"),
+        ("tune", "0.0", "By default all are learned from"),
+    ],
+)
+def test_the_help_says_why_fit_holds_nothing_out_by_default(command: str, default: str, words: str, run: Run) -> None:
+    shown = " ".join(run(command, "--help")[1].partition("Held-out interactions:")[2].split("--split")[0].split())
+    assert f"[default: {default};" in shown
+    assert words in shown

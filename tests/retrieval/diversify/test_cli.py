@@ -147,6 +147,8 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
         ({"rules": [{"rule": "pin"}]}, "rule 1 (pin) lacks ['item_ids']"),
         ('{"diversify": {"page": 1, "page": 2}}', "the key 'page' comes 2 times in one object; give it once"),
         ("{", "cannot be read"),
+        ([{"rule": "pin", "item_ids": ["red-mug"]}], "is a list, as of rules alone; give such a file with --rules"),
+        ([], "is a list, as of rules alone; give such a file with --rules"),
     ],
     ids=str,
 )
@@ -161,6 +163,14 @@ def test_a_file_of_settings_is_refused_by_its_key(
     assert (code, out, len(error.splitlines())) == (1, "", 1)
     assert "postprocess.json" in error
     assert message in error
+
+
+def test_settings_given_for_rules_are_answered_with_the_option_for_them(
+    bundle: Path, run: Run, write: Callable[[Any], Path]
+) -> None:
+    code, out, error = run("search", bundle, "red", "--rules", write({"diversify": {}, "rules": []}))
+    assert (code, out) == (1, "")
+    assert "rules are a list, and this is an object with 'diversify'; give the file with --postprocess" in error
 
 
 def test_rules_are_applied_and_shown(bundle: Path, rules: Path, tmp_path: Path, run: Run) -> None:
