@@ -119,7 +119,6 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
     ("settings", "message"),
     [
         ({"diversfy": {}}, "the file has the unknown key 'diversfy'; the keys are ['diversify', 'rules']"),
-        ([], "the file holds []; give an object with some of the keys ['diversify', 'rules']"),
         ({"diversify": 0.3}, "diversify holds 0.3; give an object with some of the keys ['method', 'strength',"),
         (
             {"diversify": {"strenght": 1}},
@@ -149,6 +148,7 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
         ("{", "cannot be read"),
         ([{"rule": "pin", "item_ids": ["red-mug"]}], "is a list, as of rules alone; give such a file with --rules"),
         ([], "is a list, as of rules alone; give such a file with --rules"),
+        (0.3, "the file holds 0.3; give an object with some of the keys ['diversify', 'rules']"),
     ],
     ids=str,
 )
