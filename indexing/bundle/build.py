@@ -35,7 +35,7 @@ from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encode
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import BundleError, CatalogueError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.index import IndexConfig
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_call, check_flag, check_kind, check_path
@@ -59,7 +59,7 @@ def build_bundle(
     """Encode a catalogue, index it and publish it as a new generation of a bundle.
 
     A build that was stopped goes on where it stopped, and what an earlier generation encoded with the same encoder
-    is taken from there. The generation in force stays untouched until the new one is complete. The catalogue says what
+    is taken from there. The current generation stays untouched until the new one is complete. The catalogue says what
     the new one holds: what was added to the bundle or deleted from it before is superseded. What the bundle has
     learned stays with its items where ``carry`` is given and the encoder is the same.
 
@@ -88,7 +88,7 @@ def build_bundle(
     check_flag(drop_learned, "drop_learned")
     if isinstance(encoder, VectorsEncoder):
         encoder = encoder.fitted(catalogue)
-    with writing(root):
+    with write_lock(root):
         old_bundle = bundle_to_carry_over(root, encoder.info.fingerprint, carry, drop=drop_learned)
         _check_not_empty(catalogue)
         work = root / f"work-{encoder.info.fingerprint[:16]}"
@@ -114,7 +114,7 @@ def _check_inputs(catalogue: object, encoder: Encoder | str) -> Encoder:
 
 
 def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:
-    """Start from the embeddings of the generation in force, if the same encoder made them."""
+    """Start from the embeddings of the current generation, if the same encoder made them."""
     if work.exists():
         return
     try:
@@ -184,7 +184,7 @@ def _publish(
 
 
 def _encoder_counts(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:
-    """Give what an encoder says of itself and of the texts, by its name among the counts."""
+    """Return what an encoder says of itself and of the texts, by its name among the counts."""
     bridge = {"bridge": encoder.bridge_report()} if isinstance(encoder, HasBridge) else {}
     return {**unknown_tokens(encoder, catalogue), **bridge}
 
@@ -220,7 +220,7 @@ def _collect_vectors(
 
 
 def not_embedded(columns: Columns, encoder: EncoderInfo) -> dict[str, str]:
-    """Give the columns that were taken for something of which the encoder makes no vectors, each with the reason.
+    """Return the columns that were taken for something of which the encoder makes no vectors, each with the reason.
 
     >>> encoder = EncoderInfo("pocket", 2, (Modality.TEXT, Modality.IMAGE), "")
     >>> not_embedded(Columns("id", ("title",), "image", audio="sound"), encoder)

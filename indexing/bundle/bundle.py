@@ -1,6 +1,6 @@
-"""A bundle: a folder of immutable generations, one of them in force, and the changes since.
+"""A bundle: a folder of immutable generations, one of them current, and the changes since.
 
-shop/CURRENT              the generation in force and the last acknowledged change, replaced atomically
+shop/CURRENT              the current generation and the last acknowledged change, replaced atomically
 shop/LOCK                 single writer
 shop/work-<fingerprint>/  embeddings of an unfinished build
 shop/gen-<id>/            manifest.json and every file that it lists
@@ -40,8 +40,8 @@ class Bundle:
 
     Attributes:
         root: Folder of the bundle.
-        generation: The generation in force.
-        state: What was in force when this was opened.
+        generation: The current generation.
+        state: The state that was current when this was opened.
         batches: The changes since that generation, in order.
     """
 
@@ -50,7 +50,7 @@ class Bundle:
 
     @classmethod
     def open(cls, root: Path | str, *, only: Collection[str] | None = None) -> "Bundle":
-        """Open what is in force, and compare its files with what was recorded of them.
+        """Open the current state, and compare its files with what was recorded of them.
 
         Args:
             root: Folder of the bundle.
@@ -70,12 +70,12 @@ class Bundle:
                 return cls(root, generation, state, _read_batches(root, state, generation.manifest))
             except (DamagedFileError, FileNotFoundError):
                 previous, state = state, read_state(root)
-                if state == previous:  # or else another was put in force meanwhile, and the old one collected
+                if state == previous:  # or else another became current meanwhile, and the old one collected
                     raise
         raise no_bundle_error(root)
 
     def latest(self) -> "Bundle":
-        """Give this bundle with what was put in force since: itself when that is nothing.
+        """Return this bundle with what became current since: itself when that is nothing.
 
         What a new state shares with this one is not read again.
         """
@@ -91,7 +91,7 @@ class Bundle:
         return Bundle(self.root, self.generation, state, batches)
 
     def without_changes(self) -> "Bundle":
-        """Give this bundle as its generation has it, whatever was added or deleted since."""
+        """Return this bundle as its generation has it, whatever was added or deleted since."""
         if not self.batches:
             return self
         state = replace(self.state, last=self.state.contains, digest="")
@@ -124,7 +124,7 @@ class Bundle:
 
     @cached_property
     def attributes(self) -> pa.Table:
-        """One line a row: item_id, text columns and attributes, as they are after every update."""
+        """One row per row: item_id, text columns and attributes, as they are after every update."""
         try:
             return with_updates(self.put_attributes, self.items, self.batches)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -134,7 +134,7 @@ class Bundle:
 
     @cached_property
     def put_attributes(self) -> pa.Table:
-        """One line a row: item_id, text columns and attributes, as they were when the item was put in."""
+        """One row per row: item_id, text columns and attributes, as they were when the item was put in."""
         tables = [self.generation.attributes, *(batch.attributes for batch in self.batches)]
         try:
             return pa.concat_tables(tables, promote_options="default")
@@ -177,7 +177,7 @@ class Bundle:
         return self.generation.has(name)
 
     def read(self, name: str) -> bytes:
-        """Give the bytes of a file of the generation."""
+        """Return the bytes of a file of the generation."""
         return self.generation.read(name)
 
     def check_encoder(self, encoder: Encoder) -> None:
@@ -185,7 +185,7 @@ class Bundle:
         self.generation.check_encoder(encoder)
 
     def require_compacted(self) -> "Bundle":
-        """Give this bundle, if its generation contains every change.
+        """Return this bundle, if its generation contains every change.
 
         Raises:
             BundleError: When it does not.
@@ -221,7 +221,7 @@ def check_encoders(root: Path, manifest: Manifest, batches: Sequence[Batch]) -> 
 
 
 def served_vectors(bundle: Bundle) -> Vectors:
-    """Give the item vectors that a bundle's index searches, as exact as it keeps them: (N, D) float32."""
+    """Return the item vectors that a bundle's index searches, as exact as it keeps them: (N, D) float32."""
     index = bundle.index
     if isinstance(index, FlatIndex):
         return index.vectors

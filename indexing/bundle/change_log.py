@@ -23,7 +23,7 @@ from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_files import WAY_OUT, read_as, read_whole
+from indexing.filesystem.checked_files import REPAIR_HINT, read_as, read_whole
 from indexing.media.files import Modality
 from indexing.store.store import Parts, check_embeddings_table, check_table
 
@@ -52,8 +52,8 @@ class Batch:
         fingerprint: Of the encoder that made the embeddings.
         removed: The item_ids taken out first; every item that is put in is taken out before.
         embeddings: What became of each content of the items put in, as a table of the store's schema.
-        attributes: One line an item put in: item_id, text columns and attributes.
-        updated: One line an item that stays and has other values now: item_id, and columns in which a missing value
+        attributes: One row per item put in: item_id, text columns and attributes.
+        updated: One row per item that stays and has other values now: item_id, and columns in which a missing value
             leaves what was; None when there is none.
     """
 
@@ -70,11 +70,11 @@ class Batch:
         return ItemIds(self.attributes.column("item_id").to_pylist())
 
     def parts(self, modality: Modality, dim: int) -> Parts:
-        """Give the vectors of one modality of the items put in, their rows counted from 0."""
+        """Return the vectors of one modality of the items put in, their rows counted from 0."""
         return Parts.of_table(self.embeddings, self.item_ids, modality, dim)
 
     def to_bytes(self) -> bytes:
-        """Give the batch as an Arrow stream."""
+        """Return the batch as an Arrow stream."""
         row = {
             "number": [self.number],
             "fingerprint": [self.fingerprint],
@@ -93,7 +93,7 @@ class Batch:
         Raises:
             DamagedFileError: When it is something else.
         """
-        with read_as("a batch of changes", WAY_OUT):
+        with read_as("a batch of changes", REPAIR_HINT):
             packed = _from_ipc(data)
             if packed.schema not in (_SCHEMA, _SCHEMA.append(_UPDATED)) or packed.num_rows != 1:
                 raise ValueError(f"it has columns {str(packed.schema.names)[:200]} and {packed.num_rows} lines")
@@ -127,7 +127,7 @@ class Batch:
 
 
 def write_batch(root: Path, batch: Batch) -> str:
-    """Write a batch durably, without acknowledging it, and give its name; `clear_pending` is called once it is.
+    """Write a batch durably, without acknowledging it, and return its name; `clear_pending` is called once it is.
 
     What an interrupted writer left under this number is removed. The caller holds the lock of the bundle.
 
@@ -137,7 +137,9 @@ def write_batch(root: Path, batch: Batch) -> str:
     folder = root / LOG
     fsops.make_folder(folder)
     if (last := last_not_pending(root)) >= batch.number:
-        raise DamagedFileError(f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {WAY_OUT}")
+        raise DamagedFileError(
+            f"{folder} has acknowledged changes up to number {last}, {CURRENT} has not; {REPAIR_HINT}"
+        )
     fsops.write_bytes(_pending(root, batch.number), b"")
     for path in folder.iterdir():
         if batch_number(path) >= batch.number:
@@ -157,7 +159,7 @@ def clear_pending(root: Path, number: int) -> None:
 
 
 def last_not_pending(root: Path) -> int:
-    """Give the largest number of a batch of which nothing says that it was never acknowledged; 0 for none."""
+    """Return the largest number of a batch of which nothing says that it was never acknowledged; 0 for none."""
     folder = root / LOG
     # In this order: a writer notes that a batch is pending before it writes it.
     numbers = {batch_number(path) for path in (folder.iterdir() if folder.is_dir() else ())}
@@ -170,7 +172,7 @@ def _pending(root: Path, number: int) -> Path:
 
 
 def names_between(root: Path, after: int, last: int) -> list[str]:
-    """Give the names of the batches with numbers beyond ``after`` up to ``last``, in order.
+    """Return the names of the batches with numbers beyond ``after`` up to ``last``, in order.
 
     Raises:
         DamagedFileError: When one is missing.
@@ -182,12 +184,12 @@ def names_between(root: Path, after: int, last: int) -> list[str]:
     names_by_number = {batch_number(path): path.name for path in paths}
     missing = next((number for number in range(after + 1, last + 1) if number not in names_by_number), None)
     if missing is not None:  # the first: a number that nobody wrote may be large
-        raise DamagedFileError(f"{folder} lacks batch {missing} of the changes; {WAY_OUT}")
+        raise DamagedFileError(f"{folder} lacks batch {missing} of the changes; {REPAIR_HINT}")
     return [names_by_number[number] for number in range(after + 1, last + 1)]
 
 
 def acknowledged(root: Path, state: State, after: int) -> list[str]:
-    """Give the names of the acknowledged batches with numbers beyond ``after``, in order.
+    """Return the names of the acknowledged batches with numbers beyond ``after``, in order.
 
     Raises:
         DamagedFileError: When one is missing, or is not the one that was acknowledged.
@@ -195,18 +197,18 @@ def acknowledged(root: Path, state: State, after: int) -> list[str]:
     start = min(after, state.contains)
     names = names_between(root, start, state.last)
     if digest_of(names[state.contains - start :]) != state.digest:
-        raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {WAY_OUT}")
+        raise DamagedFileError(f"{root / LOG} holds other changes than {CURRENT} names; {REPAIR_HINT}")
     return names[after - start :]
 
 
 def batch_number(path: Path) -> int:
-    """Give the number in the name of a batch, 0 when it is none."""
+    """Return the number in the name of a batch, 0 when it is none."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else 0
 
 
 def digest_of(names: Sequence[str]) -> str:
-    """Give what the names of batches add up to.
+    """Return what the names of batches add up to.
 
     >>> digest_of([]), digest_of(["a"]) == digest_of(["b"])
     ('', False)
@@ -223,10 +225,10 @@ def read_batch(path: Path) -> Batch:
     match = _NAME.fullmatch(path.name)
     data = read_whole(path)
     if match is None or hashlib.sha256(data).hexdigest()[:32] != match[2]:
-        raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {WAY_OUT}")
+        raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; {REPAIR_HINT}")
     batch = Batch.from_bytes(data)
     if batch.number != int(match[1]):
-        raise DamagedFileError(f"{path} says that it is batch {batch.number}; {WAY_OUT}")
+        raise DamagedFileError(f"{path} says that it is batch {batch.number}; {REPAIR_HINT}")
     return batch
 
 
@@ -253,7 +255,7 @@ def _from_ipc(data: bytes) -> pa.Table:
 PENDING = "pending"
 
 
-OUTDATED_HINT = "`commonspace repair` puts the newest state in force, with every acknowledged change"
+OUTDATED_HINT = "`commonspace repair` makes the newest state current, with every acknowledged change"
 
 
 def why_outdated(root: Path) -> str | None:
@@ -273,14 +275,14 @@ def why_outdated(root: Path) -> str | None:
             f"copy {copy.generation} and changes up to number {copy.last}"
         )
     if published is not None and 0 < state.newest < published.sequence:
-        return f"{CURRENT} is older than {published.generation}, which was in force after {state.generation}"
+        return f"{CURRENT} is older than {published.generation}, which was current after {state.generation}"
     if last_in_log > state.last:
         return f"{CURRENT} is older than the log: it names changes up to number {state.last}, the log has {last_in_log}"
     return None
 
 
 def last_published(root: Path) -> Manifest | None:
-    """Give the manifest of the newest generation of which nothing says that it was never in force."""
+    """Return the manifest of the newest generation of which nothing says that it was never current."""
     # In this order: a writer notes that a generation is pending before it gives it its name.
     names = [folder.name for folder in root.glob("gen-*")]
     manifests = []
@@ -292,7 +294,7 @@ def last_published(root: Path) -> Manifest | None:
 
 
 def pending_mark(root: Path, generation: str) -> Path:
-    """Give the file that lies beside a generation from before it has its name until it was put in force."""
+    """Return the file that lies beside a generation from before it has its name until it became current."""
     return root / f"{PENDING}-{generation}"
 
 

@@ -1,4 +1,4 @@
-"""What is in force: one generation and the changes since, named by one small file that is replaced as a whole.
+"""The current state: one generation and the changes since, named by one small file that is replaced as a whole.
 
 Whoever reads CURRENT once knows everything that belongs together, so an answer never mixes two states. A copy beside
 it, written afterwards, is for `repair`, and tells when an older CURRENT was put back (see `newest`).
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_files import WAY_OUT, seal, unseal
+from indexing.filesystem.checked_files import REPAIR_HINT, seal, unseal
 
 CURRENT, COPY = "CURRENT", "CURRENT.copy"
 MAX_HISTORY = 20
@@ -34,15 +34,15 @@ class State:
     """One state of a bundle.
 
     Attributes:
-        generation: The generation in force.
+        generation: The current generation.
         contains: Number of the last batch of changes that it contains.
         last: Number of the last acknowledged batch, counted from 1 over the life of the bundle and never used again;
             0 for none.
         digest: What the names of the batches between the two add up to; see `changes`.
-        history: The generations that were in force before, oldest first.
-        sequence: How many states were in force up to this one, which tells the newer of two; 0 where nobody counted.
-        newest: The largest ``sequence`` of a generation that was in force up to now, which a rollback does not lower; 0
-            where nobody counted.
+        history: The generations that were current before, oldest first.
+        sequence: How many states were current up to this one, which tells the newer of two; 0 where not counted.
+        newest: The largest ``sequence`` of a generation that was current up to now, which a rollback does not lower; 0
+            where not counted.
     """
 
     generation: str
@@ -57,7 +57,7 @@ class State:
         object.__setattr__(self, "history", tuple(self.history))  # JSON gives a list
 
     def succeeded_by(self, generation: str, contains: int, digest: str, sequence: int) -> "State":
-        """Give the state in which another generation is in force, which has this one in its history.
+        """Return the state in which another generation is current, which has this one in its history.
 
         One that is in the history already is gone back to: what came after it is forgotten. ``sequence`` is that of the
         manifest of the generation.
@@ -69,7 +69,7 @@ class State:
 
 
 def read_state(root: Path, name: str = CURRENT) -> State | None:
-    """Give the state in force, or None when there is no bundle.
+    """Return the current state, or None when there is no bundle.
 
     Raises:
         DamagedFileError: When CURRENT is not what was written.
@@ -80,21 +80,21 @@ def read_state(root: Path, name: str = CURRENT) -> State | None:
     try:
         state = State(**unseal(path, _SCHEMA))
     except TypeError as error:
-        raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {REPAIR_HINT}") from error
     if invalid := [name for name in (state.generation, *state.history) if not is_generation(name)]:
-        raise DamagedFileError(f"{path} names {invalid[0][:60]!r}, which is no generation; {WAY_OUT}")
+        raise DamagedFileError(f"{path} names {invalid[0][:60]!r}, which is no generation; {REPAIR_HINT}")
     if state.newest < 0:
-        raise DamagedFileError(f"{path} counts {state.newest} generations; {WAY_OUT}")
+        raise DamagedFileError(f"{path} counts {state.newest} generations; {REPAIR_HINT}")
     if not 0 <= state.contains <= state.last:
         raise DamagedFileError(
             f"{path} says that the generation contains change {state.contains} of {state.last}, which cannot be; "
-            f"{WAY_OUT}"
+            f"{REPAIR_HINT}"
         )
     return state
 
 
 def write_state(root: Path, state: State) -> None:
-    """Put a state in force: this is the moment at which a generation or a batch of changes counts."""
+    """Make a state current: from this moment a generation or a batch of changes counts."""
     known_sequences = [known.sequence for known in readable_states(root)]
     data = seal(asdict(replace(state, sequence=1 + max(known_sequences, default=0))))
     fsops.write_bytes(root / CURRENT, data)
@@ -102,7 +102,7 @@ def write_state(root: Path, state: State) -> None:
 
 
 def readable_states(root: Path, names: Sequence[str] = (CURRENT, COPY)) -> list[State]:
-    """Give the states that these files hold, the newest first; one that is missing or damaged is left out."""
+    """Return the states that these files hold, the newest first; one that is missing or damaged is left out."""
     states = []
     for name in names:
         with suppress(DamagedFileError):

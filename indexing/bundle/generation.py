@@ -15,8 +15,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.encoders.base import Encoder, check_encoder, check_golden
 from indexing.errors import BundleError, DamagedFileError, EncoderMismatchError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_files import WAY_OUT, finite_tensors, read_as, read_whole
-from indexing.filesystem.locks import reading
+from indexing.filesystem.checked_files import REPAIR_HINT, finite_tensors, read_as, read_whole
+from indexing.filesystem.locks import hold_read_lock
 from indexing.index import VectorIndex, load_index
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_kind
@@ -61,11 +61,11 @@ class Generation:
         """
         manifest = Manifest.read(folder / MANIFEST)
         if manifest.generation != folder.name:
-            raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {WAY_OUT}")
+            raise DamagedFileError(f"{folder / MANIFEST} is that of {manifest.generation!r}; {REPAIR_HINT}")
         generation = cls(folder, manifest)
         if missing := missing_names(manifest):
-            raise DamagedFileError(f"{folder / MANIFEST} lists no file {missing[0]!r}; {WAY_OUT}")
-        reading(generation, folder / MANIFEST)
+            raise DamagedFileError(f"{folder / MANIFEST} lists no file {missing[0]!r}; {REPAIR_HINT}")
+        hold_read_lock(generation, folder / MANIFEST)
         for record in manifest.files:
             part = part_of(record.name)
             if part not in skip and (only is None or part in only):
@@ -74,9 +74,9 @@ class Generation:
 
     @cached_property
     def attributes(self) -> pa.Table:
-        """One line an item in row order: item_id, text columns and attributes."""
+        """One row per item in row order: item_id, text columns and attributes."""
         path = self.folder / ATTRIBUTES
-        with read_as(str(path), WAY_OUT):
+        with read_as(str(path), REPAIR_HINT):
             table = check_table(pq.read_table(path))
             ids = table.column("item_id")
             if ids.type != pa.string() or ids.null_count or len(table) != self.manifest.items:
@@ -94,7 +94,7 @@ class Generation:
         return self.with_batches(())
 
     def with_batches(self, batches: Sequence[Batch]) -> ModalityVectors:
-        """Give the frozen vectors of every item and modality, and after them those of the items put in since."""
+        """Return the frozen vectors of every item and modality, and after them those of the items put in since."""
         count, dim = len(self.items), self.manifest.encoder.dim
         vectors = {modality: rows.first(count) for modality, (rows, _) in self._growing.items()}
         exists = {modality: rows.first(count) for modality, (_, rows) in self._growing.items()}
@@ -124,7 +124,7 @@ class Generation:
     def index(self) -> VectorIndex:
         """The index over the item vectors."""
         section = self.manifest.index
-        with read_as(str(self.folder / INDEX), WAY_OUT):
+        with read_as(str(self.folder / INDEX), REPAIR_HINT):
             index = load_index(self.folder / INDEX, section["kind"], section.get("efforts"))
             if len(index) != self.manifest.items:
                 raise ValueError(f"it holds {len(index)} items of which the manifest names {self.manifest.items}")
@@ -146,7 +146,7 @@ class Generation:
         return any(record.name == name for record in self.manifest.files)
 
     def read(self, name: str) -> bytes:
-        """Give the bytes of a file of this generation."""
+        """Return the bytes of a file of this generation."""
         if not self.has(name):
             raise BundleError(f"{self.folder} has no file {name!r}")
         return read_whole(self.folder / name)
@@ -174,7 +174,7 @@ class Generation:
 
 
 def part_of(name: str) -> str:
-    """Give what a file of a generation is a part of: the index, of which each shard has a file, or else itself.
+    """Return what a file of a generation is a part of: the index, of which each shard has a file, or else itself.
 
     >>> part_of("index.bin.0003"), part_of("golden.safetensors")
     ('index.bin', 'golden.safetensors')
@@ -183,14 +183,14 @@ def part_of(name: str) -> str:
 
 
 def missing_names(manifest: Manifest) -> list[str]:
-    """Give the files that a generation needs and a manifest does not list; each feature has a file of its name."""
+    """Return the files that a generation needs and a manifest does not list; each feature has a file of its name."""
     names = {record.name for record in manifest.files}
     needed = (ATTRIBUTES, INDEX, GOLDEN, *(f"{feature}.safetensors" for feature in manifest.features))
     return [name for name in needed if name not in names]
 
 
 def unlisted(folder: Path, manifest: Manifest) -> list[str]:
-    """Give the files in a generation that its manifest does not list; hidden ones are the operating system's own."""
+    """Return the files in a generation that its manifest does not list; hidden ones are the operating system's own."""
     listed = {record.name for record in manifest.files} | {MANIFEST}
     names_on_disk = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
     return [name for name in names_on_disk if name not in listed and not Path(name).name.startswith(".")]
@@ -207,8 +207,8 @@ def check_file(folder: Path, record: FileRecord) -> None:
         stat = path.stat()
         matches = stat.st_size == record.size and S_ISREG(stat.st_mode) and fsops.sha256(path) == record.sha256
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{path} is missing; {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} is missing; {REPAIR_HINT}") from error
     except OSError as error:  # as of a bad sector
-        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {REPAIR_HINT}") from error
     if not matches:
-        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")
+        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {REPAIR_HINT}")

@@ -40,7 +40,7 @@ def index_items(
 
 
 def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
-    """Give the files of an index: those of one in shards were written at a path, but for the efforts chosen since."""
+    """Return the files of an index: those of one in shards were written at a path, but for the efforts chosen since."""
     from indexing.index.backends.sharded import ShardedIndex, shard_files  # FAISS is loaded only by those who build
 
     if not isinstance(index, ShardedIndex):
@@ -50,7 +50,7 @@ def _file_contents(index: VectorIndex, path: Path) -> dict[str, Content]:
 
 
 def held_out_queries(items: ModalityVectors, vectors: Vectors, sample: int, seed: int = 0) -> dict[str, Queries]:
-    """Give at most ``sample`` queries of every kind for an index over (N, D) vectors.
+    """Return at most ``sample`` queries of every kind for an index over (N, D) vectors.
 
     The text or the picture of an item that has both is such a query, because the index holds their fusion. A history
     is the mean of two different items drawn at random. An item by itself is a query whose own row is no answer.

@@ -8,7 +8,7 @@ from typing import Any
 
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import BundleError, DamagedFileError
-from indexing.filesystem.checked_files import WAY_OUT, misfit, seal, unseal
+from indexing.filesystem.checked_files import REPAIR_HINT, misfit, seal, unseal
 from indexing.index.config import IndexConfig
 
 FORMAT_VERSION = 2
@@ -76,7 +76,7 @@ class Manifest:
         features: What a reader must understand to open this generation.
         files: Every file of the generation but this one.
         batches: Number of the last batch of changes that it contains.
-        sequence: How many generations of the bundle were made up to this one; 0 where nobody counted.
+        sequence: How many generations of the bundle were made up to this one; 0 where not counted.
         format_version: Version of the layout.
     """
 
@@ -95,11 +95,11 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """Give the manifest as JSON with a checksum."""
+        """Return the manifest as JSON with a checksum."""
         return seal(asdict(self) | {"encoder": self.encoder.to_json()})
 
     def index_config(self) -> IndexConfig:
-        """Give what the index must achieve.
+        """Return what the index must achieve.
 
         Raises:
             DamagedFileError: When that is not said, or in a way that this version cannot use.
@@ -108,7 +108,7 @@ class Manifest:
             return IndexConfig(**self.index["config"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(
-                f"the index settings of {self.generation} cannot be used ({error}); {WAY_OUT}"
+                f"the index settings of {self.generation} cannot be used ({error}); {REPAIR_HINT}"
             ) from error
 
     @classmethod
@@ -127,15 +127,15 @@ class Manifest:
                 f"{FORMAT_VERSION} with {sorted(KNOWN_FEATURES)}: upgrade commonspace, or build the bundle again"
             )
         if misfit_ := misfit(data, _SCHEMA):
-            raise DamagedFileError(f"{path} cannot be used: {misfit_}; {WAY_OUT}")
+            raise DamagedFileError(f"{path} cannot be used: {misfit_}; {REPAIR_HINT}")
         try:
             files = tuple(FileRecord(**record) for record in data.pop("files"))
             encoder = EncoderInfo.from_json(data.pop("encoder"))
             manifest = cls(encoder=encoder, files=files, **{**data, "features": tuple(data["features"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {WAY_OUT}") from error
+            raise DamagedFileError(f"{path} lacks a field or has one too many ({error}); {REPAIR_HINT}") from error
         if min(manifest.items, encoder.dim) < 1 or min(manifest.batches, manifest.sequence) < 0:
-            raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {WAY_OUT}")
+            raise DamagedFileError(f"{path} counts {manifest.items} items of {encoder.dim} dimensions; {REPAIR_HINT}")
         if unsafe := [record.name for record in files if not _FILE_NAME.fullmatch(record.name)]:
             raise DamagedFileError(f"{path} names files outside its folder: {unsafe[:3]}")
         return manifest

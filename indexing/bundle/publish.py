@@ -1,4 +1,4 @@
-"""Write a generation, put it in force, and collect those that nobody needs any more."""
+"""Write a generation, make it current, and collect those that nobody needs any more."""
 
 import hashlib
 import secrets
@@ -29,7 +29,7 @@ from indexing.bundle.manifest import MANIFEST, FileRecord, Manifest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import unread, writing
+from indexing.filesystem.locks import is_unread, write_lock
 from indexing.index.tuning.recall import HeldOutQueries
 from indexing.store.collect import ModalityVectors
 
@@ -42,7 +42,7 @@ Content: TypeAlias = bytes | Path | Callable[[Path], str]
 
 
 def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> None:
-    """Write a new generation and put it in force. The caller holds the lock of the bundle.
+    """Write a new generation and make it current. The caller holds the lock of the bundle.
 
     Args:
         root: Folder of the bundle.
@@ -53,16 +53,16 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, Content]) -> Non
 
 
 def work_folder(root: Path, kind: str = UNFINISHED) -> Path:
-    """Give the folder for files that a new generation will link to.
+    """Return the folder for files that a new generation will link to.
 
-    Putting a generation in force removes that of ``unfinished``, also what a killed process left; who prepares another
+    Making a generation current removes that of ``unfinished``, also what a killed process left; who prepares another
     kind removes it.
     """
     return root / f"{kind}-gen-files"
 
 
 def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: str = UNFINISHED) -> Path:
-    """Write a new generation under a temporary name, and give its folder; see `publish`."""
+    """Write a new generation under a temporary name, and return its folder; see `publish`."""
     now = datetime.now(UTC)
     generation = f"gen-{now:%Y%m%dt%H%M%S%fz}-{secrets.token_hex(4)}"
     folder = root / f"{kind}-{generation}"
@@ -85,7 +85,7 @@ def prepare(root: Path, manifest: Manifest, files: Mapping[str, Content], kind: 
 
 
 def _write_file(folder: Path, name: str, content: Content) -> FileRecord:
-    """Write one file of a generation, and give its record."""
+    """Write one file of a generation, and return its record."""
     path = folder / name
     fsops.make_folder(path.parent)
     if isinstance(content, bytes):
@@ -100,7 +100,7 @@ def _write_file(folder: Path, name: str, content: Content) -> FileRecord:
 
 
 def make_current(root: Path, folder: Path) -> None:
-    """Give what `prepare` wrote its name and put it in force. The caller holds the lock of the bundle."""
+    """Return what `prepare` wrote its name and make it current. The caller holds the lock of the bundle."""
     generation = folder.name.split("-", 1)[1]
     manifest = Manifest.read(folder / MANIFEST)
     batches = manifest.batches
@@ -127,15 +127,15 @@ def make_current_when_unlocked(root: Path, folder: Path, generation: str, work: 
 
     Args:
         root: Folder of the bundle.
-        folder: What `prepare` wrote; it is removed when it cannot be put in force.
+        folder: What `prepare` wrote; it is removed when it cannot be made current.
         generation: What it was made of.
         work: What made it, for the message.
 
     Raises:
-        BundleError: When another generation was put in force meanwhile; that one stays.
+        BundleError: When another generation became current meanwhile; that one stays.
     """
     try:
-        with writing(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
+        with write_lock(root, wait=NO_TIMEOUT):  # what is being encoded may take its time: this was more work
             state = read_state(root)
             if state is None or state.generation != generation:
                 raise BundleError(f"{root} has got another generation during {work}; run it again if it is due")
@@ -153,19 +153,19 @@ def _readable_state(root: Path) -> State | None:
 
 
 def last_number(root: Path) -> int:
-    """Give the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
+    """Return the number of the last acknowledged batch of changes, or the largest there was when nobody can say."""
     if _readable_state(root):
         return max(last_not_pending(root), *(state.last for state in readable_states(root)))
     return max([*map(batch_number, (root / LOG).glob("*.arrow")), *_contained_batches(root)], default=0)
 
 
 def _contained_batches(root: Path) -> list[int]:
-    """Give the last batch that each generation contains, but for those that cannot be opened."""
+    """Return the last batch that each generation contains, but for those that cannot be opened."""
     return [manifest.batches for manifest in _manifests(root)]
 
 
 def _last_sequence(root: Path) -> int:
-    """Give the largest number that a generation had, which is not given again: `newest` compares them."""
+    """Return the largest number that a generation had, which is not given again: `newest` compares them."""
     known = [state.newest for state in readable_states(root)]
     return max([*known, *(manifest.sequence for manifest in _manifests(root))], default=0)
 
@@ -179,12 +179,12 @@ def _manifests(root: Path) -> list[Manifest]:
 
 
 def collect_garbage(root: Path, state: State) -> None:
-    """Remove what is unfinished, what was not in force lately and nobody reads, and batches that all contain."""
+    """Remove what is unfinished, what was not current lately and nobody reads, and batches that all contain."""
     for unfinished_ in [*root.glob(f"{UNFINISHED}-gen-*"), *root.glob(f"{PENDING}-gen-*")]:
         fsops.remove(unfinished_)
     keep = {state.generation, *state.history[-(NUM_KEPT_GENERATIONS - 1) :]}
     for folder in sorted(folder for folder in root.glob("gen-*") if folder.name not in keep):
-        with unread(folder / MANIFEST) as is_free:
+        with is_unread(folder / MANIFEST) as is_free:
             if is_free:
                 # Half removed it must not be taken for a generation, should this end in between.
                 unfinished = root / f"{UNFINISHED}-{folder.name}"
@@ -200,7 +200,7 @@ class Items:
     Attributes:
         ids: Their item_ids, in row order.
         frozen: Their frozen vectors.
-        attributes: Their attributes, one line an item.
+        attributes: Their attributes, one row per item.
         sample: So many queries of each kind the index is tuned on.
     """
 

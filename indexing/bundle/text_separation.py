@@ -76,7 +76,7 @@ class TextSeparation:
         return f"{text}; {sum(self.foreign.values())} seem not to be in English, which alone it knows ({languages})"
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was measured as plain JSON values."""
+        """Return what was measured as plain JSON values."""
         return {
             "texts": self.texts,
             "alike": self.similar,
@@ -114,7 +114,7 @@ def measure_text_separation(bundle: Bundle, rng: np.random.Generator) -> TextSep
 
 
 def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float]:
-    """Give the share of tokens of the first texts that an encoder does not know, by its name in a manifest.
+    """Return the share of tokens of the first texts that an encoder does not know, by its name in a manifest.
 
     Returns:
         Nothing where the encoder does not say, or there are no texts.
@@ -128,7 +128,7 @@ def unknown_tokens(encoder: Encoder, catalogue: Catalogue) -> Mapping[str, float
 
 
 def item_texts(columns: pa.Table, rows: Rows) -> list[str]:
-    """Give the text of each row, its columns joined as for the encoder; empty where there is none."""
+    """Return the text of each row, its columns joined as for the encoder; empty where there is none."""
     values = [python_values(column) for column in columns.take(pa.array(rows)).columns]
     return [clean_text(fields, Counter()) or "" for fields in zip(*values, strict=True)]
 

@@ -14,7 +14,7 @@ from indexing.bundle.change_log import Batch
 from indexing.bundle.generation import Generation
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_files import WAY_OUT
+from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.store.store import read_shard
 
 
@@ -28,7 +28,7 @@ class HasEmbeddings(Protocol):
 
     @property
     def generation(self) -> Generation:
-        """The generation in force."""
+        """The current generation."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class HasEmbeddings(Protocol):
 
 
 def with_updates(attributes: pa.Table, items: ItemIds, batches: Sequence[Batch]) -> pa.Table:
-    """Give attributes, one line a row, with the values that updates gave since the items were put in.
+    """Return attributes, one row per item, with the values that updates gave since the items were put in.
 
     Args:
         attributes: As they were put in, of all rows.
@@ -78,7 +78,7 @@ def _with_column(table: pa.Table, name: str, updates: Sequence[tuple[Rows, pa.Ar
 
 
 def known_embeddings(bundle: HasEmbeddings, item_ids: ItemIds) -> Iterator[pa.Table]:
-    """Give what a bundle has of the contents of items, as tables of the store's schema, the latest last.
+    """Return what a bundle has of the contents of items, as tables of the store's schema, the latest last.
 
     Raises:
         DamagedFileError: When a shard that is needed cannot be read.
@@ -97,8 +97,8 @@ def known_embeddings(bundle: HasEmbeddings, item_ids: ItemIds) -> Iterator[pa.Ta
 
 
 def _ids_in(path: Path) -> pa.ChunkedArray:
-    """Give the item_ids of a shard, whose other columns are not read for that."""
+    """Return the item_ids of a shard, whose other columns are not read for that."""
     try:
         return pq.read_table(path, columns=["item_id"]).column("item_id")
     except (pa.ArrowException, OSError) as error:
-        raise DamagedFileError(f"{path} cannot be read ({error}); {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} cannot be read ({error}); {REPAIR_HINT}") from error

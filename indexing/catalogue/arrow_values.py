@@ -18,7 +18,7 @@ class OutOfRange(str):
 
 
 def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Give the values of a column, None for null; what Python has no date or time for is told as text.
+    """Return the values of a column, None for null; what Python has no date or time for is told as text.
 
     >>> python_values(pa.array([2**63 - 1, 0, None], pa.timestamp("us")))[0]
     '294247-01-10 04:00:54.775807'
@@ -31,13 +31,13 @@ def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def python_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """Give the rows of a table, their values as in `python_values`."""
+    """Return the rows of a table, their values as in `python_values`."""
     columns = [python_values(column) for column in table.columns]
     return [dict(zip(table.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def python_value(value: pa.Scalar) -> Any:  # noqa: ANN401 - of a column of any type
-    """Give one value; see `python_values`."""
+    """Return one value; see `python_values`."""
     try:
         return value.as_py()
     except (OverflowError, ValueError):
@@ -49,11 +49,11 @@ def python_value(value: pa.Scalar) -> Any:  # noqa: ANN401 - of a column of any 
             case pa.DictionaryScalar() | pa.ExtensionScalar():
                 return python_value(value.value)
         if pt.is_temporal(value.type):
-            return OutOfRange(_told(value.value, value.type))
+            return OutOfRange(_time_as_text(value.value, value.type))
         raise
 
 
-def _told(number: int, kind: pa.DataType) -> str:
+def _time_as_text(number: int, kind: pa.DataType) -> str:
     """Write a date or time of any year, in UTC where it has a zone; other numbers with their unit."""
     if pt.is_date(kind):
         days = np.datetime64(number, "D") if pt.is_date32(kind) else np.datetime64(number, "ms").astype("datetime64[D]")
@@ -64,7 +64,7 @@ def _told(number: int, kind: pa.DataType) -> str:
 
 
 def not_utf8(column: pa.Array) -> list[int]:
-    r"""Give the places of the texts, or lists of texts, whose bytes are no UTF-8.
+    r"""Return the places of the texts, or lists of texts, whose bytes are no UTF-8.
 
     >>> not_utf8(pa.array([b"red", b"caf\xe9"]).view(pa.string()))
     [1]
@@ -73,7 +73,7 @@ def not_utf8(column: pa.Array) -> list[int]:
     try:
         decoded.validate(full=True)
     except pa.ArrowInvalid:
-        return [place for place in range(len(decoded)) if not _is_text(decoded[place])]
+        return [position for position in range(len(decoded)) if not _is_text(decoded[position])]
     return []
 
 
@@ -85,8 +85,10 @@ def require_utf8(column: pa.Array | pa.ChunkedArray, name: str) -> None:
     """
     start = 0
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        if bad := not_utf8(chunk):
-            raise InputError(f"column {name!r} has text that is not UTF-8 in row {start + bad[0]} (from 0); mend it")
+        if positions := not_utf8(chunk):
+            raise InputError(
+                f"column {name!r} has text that is not UTF-8 in row {start + positions[0]} (from 0); mend it"
+            )
         start += len(chunk)
 
 
@@ -98,10 +100,10 @@ def _is_text(value: pa.Scalar) -> bool:
     return True
 
 
-def marked(column: pa.Array) -> pa.Array:
-    r"""Give texts, or lists of texts, with U+FFFD where their bytes are no UTF-8.
+def replace_bad_bytes(column: pa.Array) -> pa.Array:
+    r"""Return texts, or lists of texts, with U+FFFD where their bytes are no UTF-8.
 
-    >>> marked(pa.array([b"red", b"caf\xe9"]).view(pa.string())).to_pylist()
+    >>> replace_bad_bytes(pa.array([b"red", b"caf\xe9"]).view(pa.string())).to_pylist()
     ['red', 'caf\ufffd']
     """
     if not not_utf8(column):

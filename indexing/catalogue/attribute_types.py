@@ -80,7 +80,7 @@ def is_plain(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Give the plain form of a type: no dictionaries, no large, view or fixed-size variants.
+    """Return the plain form of a type: no dictionaries, no large, view or fixed-size variants.
 
     >>> plain_type(pa.dictionary(pa.int8(), pa.large_string())), plain_type(pa.list_(pa.int8(), 2))
     (DataType(string), ListType(list<item: int8>))
@@ -110,18 +110,18 @@ def why_left_out(kind: pa.DataType) -> str:
     >>> why_left_out(pa.binary())
     'binary cannot be compared'
     """
-    told = next((words for fits, words in _LEFT_OUT if fits(kind)), None)
-    return told or f"{kind} cannot be compared"
+    reason = next((words for fits, words in _LEFT_OUT if fits(kind)), None)
+    return reason or f"{kind} cannot be compared"
 
 
-SHOWN = 40  # characters of a value
+MAX_SHOWN = 40  # characters of a value
 # Stand for "no value" in a column of numbers.
 NO_NUMBER = pa.array(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"])
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _DATE = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?\s*$"
 # What people write for a number or a date that Arrow does not read: 1,299.00; 12 €; 01/02/2024; $5; 50 %.
-_LIKE_NUMBER = r"^\s*[$€£¥+-]?\s*[0-9][0-9 .,'_]*\s*([$€£¥%]|[A-Z]{3})?\s*$"
-_LIKE_DATE = r"^\s*[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}\b.*$"
+_WRITTEN_NUMBER = r"^\s*[$€£¥+-]?\s*[0-9][0-9 .,'_]*\s*([$€£¥%]|[A-Z]{3})?\s*$"
+_WRITTEN_DATE = r"^\s*[0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}\b.*$"
 _BOOLEAN = r"(?i)^\s*(true|false|yes|no)\s*$"
 _PADDED = r"^\s*[+-]?(0[0-9]|[0-9]{16})"  # 007, or more digits than a number keeps
 
@@ -147,8 +147,8 @@ class _Kind:
 
 def _kinds() -> list[_Kind]:
     return [
-        _Kind("numbers", _NUMBER, f"{_NUMBER}|{_LIKE_NUMBER}"),
-        _Kind("dates", _DATE, f"{_DATE}|{_LIKE_DATE}"),
+        _Kind("numbers", _NUMBER, f"{_NUMBER}|{_WRITTEN_NUMBER}"),
+        _Kind("dates", _DATE, f"{_DATE}|{_WRITTEN_DATE}"),
         _Kind("true or false", _BOOLEAN, _BOOLEAN),
     ]
 
@@ -164,17 +164,17 @@ class WhyText:
 
     def add(self, column: pa.Array, rows: Sequence[int]) -> None:
         """Look at some values, and the row of the source of each."""
-        there = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, value_set=NO_NUMBER)))
-        count = int(pc.sum(there).as_py() or 0)
+        has_value = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, value_set=NO_NUMBER)))
+        count = int(pc.sum(has_value).as_py() or 0)
         if not count:
             return
         self.values += count
-        self.first = self.first or _first(column, there, rows)
-        self.padded = self.padded or _first(column, pc.and_(there, _matching(column, _PADDED)), rows)
+        self.first = self.first or _first(column, has_value, rows)
+        self.padded = self.padded or _first(column, pc.and_(has_value, _matching(column, _PADDED)), rows)
         for kind in self.kinds:
             kind.count += int(pc.sum(_matching(column, kind.like)).as_py() or 0)
-            strange = pc.and_(there, pc.invert(_matching(column, kind.exact)))
-            kind.other = kind.other or _first(column, strange, rows)
+            unexpected = pc.and_(has_value, pc.invert(_matching(column, kind.exact)))
+            kind.other = kind.other or _first(column, unexpected, rows)
 
     def reason(self) -> str | None:
         """Say why the column is text, or give None when hardly any value is anything else.
@@ -188,16 +188,16 @@ class WhyText:
         if kind.count < self.values / 2 or self.first is None:
             return None
         if kind.other is not None:
-            return because(*kind.other)
+            return because_of_value(*kind.other)
         if kind.name == "numbers" and self.padded is not None:
-            return f"{because(*self.padded)}, which a number would not keep as it is written"
-        return f"{because(*self.first)}, which the source holds as text like all others"
+            return f"{because_of_value(*self.padded)}, which a number would not keep as it is written"
+        return f"{because_of_value(*self.first)}, which the source holds as text like all others"
 
 
-def because(value: object, row: int) -> str:
+def because_of_value(value: object, row: int) -> str:
     """Name a value and its row in the source as the reason for something."""
-    shown = value[:SHOWN] + "…" if isinstance(value, str) and len(value) > SHOWN else value
-    return f"because of {repr(shown)[: 2 * SHOWN]} in row {row}"
+    shown = value[:MAX_SHOWN] + "…" if isinstance(value, str) and len(value) > MAX_SHOWN else value
+    return f"because of {repr(shown)[: 2 * MAX_SHOWN]} in row {row}"
 
 
 def reads_as_number(column: pa.Array) -> pa.Array:
@@ -211,9 +211,9 @@ def is_meant_as(text: str) -> str | None:
     >>> [is_meant_as(text) for text in ("20", "1,299.00", "01/02/2024", "true", "mug")]
     ['a number', 'a number', 'a date', 'true or false', None]
     """
-    one = pa.array([text])
+    column = pa.array([text])
     for kind, name in zip(_kinds(), ("a number", "a date", "true or false"), strict=True):
-        if _matching(one, kind.like)[0].as_py():
+        if _matching(column, kind.like)[0].as_py():
             return name
     return None
 
@@ -223,6 +223,6 @@ def _matching(column: pa.Array, pattern: str) -> pa.Array:
 
 
 def _first(column: pa.Array, mask: pa.Array, rows: Sequence[int]) -> tuple[str, int] | None:
-    found: Mask = mask.to_numpy(zero_copy_only=False)
-    place = int(found.argmax()) if len(found) else 0
-    return (column[place].as_py(), rows[place]) if len(found) and found[place] else None
+    matches: Mask = mask.to_numpy(zero_copy_only=False)
+    position = int(matches.argmax()) if len(matches) else 0
+    return (column[position].as_py(), rows[position]) if len(matches) and matches[position] else None

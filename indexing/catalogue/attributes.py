@@ -11,8 +11,8 @@ from indexing.catalogue.attribute_types import WhyText, in_words, is_embedding, 
 from indexing.catalogue.columns import Columns
 from indexing.catalogue.readers.base import Reader
 
-ROWS = 4096
-LONGEST_LIST = 64  # floating numbers; a longer list is a vector, and no set of values
+BATCH_ROWS = 4096
+MAX_LIST_LENGTH = 64  # floating numbers; a longer list is a vector, and no set of values
 
 
 class AttributeColumns:
@@ -37,32 +37,32 @@ class AttributeColumns:
             self._why.pop(name, None)
 
     def batches(self, limit: int | None = None) -> Iterator[dict[str, pa.Array]]:
-        """Give the attributes of all readable rows, or of the first ones, a batch at a time."""
+        """Return the attributes of all readable rows, or of the first ones, a batch at a time."""
         numbers = (number for number in count() if number not in self._reader.malformed)
-        for batch in self._reader.batches(list(self.types), ROWS) if self.types else ():
+        for batch in self._reader.batches(list(self.types), BATCH_ROWS) if self.types else ():
             rows = list(islice(numbers, len(batch)))
             if limit is not None and rows[-1] >= limit:
                 rows = [row for row in rows if row < limit]
                 batch = batch.slice(0, len(rows))
             if not rows:
                 return
-            given = {name: _plain(batch.column(name), kind) for name, kind in self.types.items()}
+            columns = {name: _plain(batch.column(name), kind) for name, kind in self.types.items()}
             for name, why in self._why.items():
-                why.add(given[name], rows)
-            self._leave_out_vectors(given)
-            yield {name: given[name] for name in self.types}
+                why.add(columns[name], rows)
+            self._leave_out_vectors(columns)
+            yield {name: columns[name] for name in self.types}
 
     def look(self, limit: int | None = None) -> None:
         """Read no more than what `as_text` and `left_out` depend on."""
-        all_of_them = self.types
+        all_types = self.types
         self.types = {
             name: kind
-            for name, kind in all_of_them.items()
+            for name, kind in all_types.items()
             if name in self._why or (is_embedding(kind) and not is_named_vector(name, kind))
         }
         for _ in self.batches(limit):
             pass
-        self.types = {name: kind for name, kind in all_of_them.items() if name not in self._left_out}
+        self.types = {name: kind for name, kind in all_types.items() if name not in self._left_out}
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -71,21 +71,23 @@ class AttributeColumns:
 
     def as_text(self) -> dict[str, str]:
         """Say why columns are text although most of their values are something else, for the rows that were read."""
-        found = {name: why.reason() for name, why in self._why.items()}
-        told = {name: reason for name, reason in found.items() if reason is not None}
-        return told | {name: reason for name, reason in self._reader.notes.as_text.items() if name in self._why}
+        reasons = {name: why.reason() for name, why in self._why.items()}
+        reasons_given = {name: reason for name, reason in reasons.items() if reason is not None}
+        return reasons_given | {
+            name: reason for name, reason in self._reader.notes.as_text.items() if name in self._why
+        }
 
     def in_words(self) -> dict[str, str]:
         """Say what each attribute holds."""
         return {name: in_words(kind) for name, kind in self.types.items()}
 
-    def _leave_out_vectors(self, given: dict[str, pa.Array]) -> None:
+    def _leave_out_vectors(self, columns: dict[str, pa.Array]) -> None:
         """Take long lists of floating numbers for vectors, which are of no use to filters and large."""
-        for name, column in given.items():
+        for name, column in columns.items():
             kind = self.types[name]
             if is_embedding(kind) and not is_named_vector(name, kind):
                 longest = pc.max(pc.list_value_length(column)).as_py() or 0
-                if longest > LONGEST_LIST:
+                if longest > MAX_LIST_LENGTH:
                     del self.types[name]
                     self._left_out[name] = (
                         f"a list of {longest} numbers is taken for a vector: call it {name}_vector to learn from it"

@@ -29,7 +29,7 @@ from indexing.runtime.arguments import check_flag, check_path, check_whole
 
 __all__ = ["Catalogue", "Columns", "Item"]
 
-MOST_AT_ONCE = 2**31 - 1  # rows that Arrow reads
+MAX_BATCH_SIZE = 2**31 - 1  # rows that Arrow reads
 SAVED_DATASET = "dataset:"
 Source = Path | str | Remote
 
@@ -70,8 +70,8 @@ class Catalogue:
         self.source = reader.name
         self.columns = columns if isinstance(columns, Columns) else detect_columns(reader.schema, reader.name, columns)
         self.columns.check(reader.schema, reader.name)
-        named = None if columns is None else columns.item_id
-        if named is None and is_file_id(self.columns.item_id):
+        given_id = None if columns is None else columns.item_id
+        if given_id is None and is_file_id(self.columns.item_id):
             reader.notes.read_as.append(
                 f"{self.columns.item_id} taken for the item_id, as there is no other column of ids"
             )
@@ -187,12 +187,12 @@ class Catalogue:
 
     @property
     def attributes(self) -> pa.Table:
-        """One line a kept item: item_id, text columns, attributes, in plain types."""
+        """One row per kept item: item_id, text columns, attributes, in plain types."""
         return self._scan.attributes
 
     @property
     def rejects(self) -> pa.Table:
-        """One line a rejected row: source_row (from 0), item_id if it has one, reason."""
+        """One row per rejected row: source_row (from 0), item_id if it has one, reason."""
         return self._scan.rejects
 
     @property
@@ -201,16 +201,16 @@ class Catalogue:
         return self._scan.report
 
     def batches(self, size: int) -> Iterator[list[Item]]:
-        """Give the kept items in order, at most ``size`` at a time, reading them from the source again.
+        """Return the kept items in order, at most ``size`` at a time, reading them from the source again.
 
         Raises:
             InputError: When the size is not positive.
             CatalogueError: While reading, when the source is no longer what it was.
         """
-        return self._batches(min(check_whole(size, "size"), MOST_AT_ONCE))
+        return self._batches(min(check_whole(size, "size"), MAX_BATCH_SIZE))
 
     def vectors(self, size: int, dim: int | Mapping[Modality, int] | None = None) -> Iterator[VectorBatch]:
-        """Give the precomputed vectors of the kept items in order, at most ``size`` items at a time.
+        """Return the precomputed vectors of the kept items in order, at most ``size`` items at a time.
 
         Args:
             size: Items a batch.
@@ -221,7 +221,7 @@ class Catalogue:
             InputError: When the size is not positive.
             CatalogueError: When the source has no vectors, or of several lengths, or of another than ``dim``.
         """
-        size = min(check_whole(size, "size"), MOST_AT_ONCE)
+        size = min(check_whole(size, "size"), MAX_BATCH_SIZE)
         if isinstance(dim, Mapping):
             return self._vectors(size, check_lengths(self.source, self.vector_dims, dim))
         return self._vectors(size, dict.fromkeys(self.columns.vectors, check_dim(self.source, self.vector_dims, dim)))
@@ -245,15 +245,15 @@ class Catalogue:
             yield [self._item(row, root) for row in python_rows(batch)]
 
     def _kept(self, names: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of the kept rows, without empty batches."""
+        """Return some columns of the kept rows, without empty batches."""
         kept, start = self._scan.kept, 0
         for batch in self.reader.batches(list(dict.fromkeys(names)), size):
-            wanted = kept[start : start + len(batch)]
+            is_kept = kept[start : start + len(batch)]
             start += len(batch)
-            if len(wanted) < len(batch):
+            if len(is_kept) < len(batch):
                 break
-            if any(wanted):
-                yield batch.filter(pa.array(wanted, pa.bool_()))
+            if any(is_kept):
+                yield batch.filter(pa.array(is_kept, pa.bool_()))
         if start != len(kept):
             raise CatalogueError(f"{self.source} has changed since it was first read; open it again")
 
@@ -282,14 +282,14 @@ def check_catalogue(catalogue: object) -> None:
 
 
 def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
-    """Give the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
+    """Return the folder that picture paths start from: beside a table, unless that comes from elsewhere."""
     if image_dir is None and not isinstance(table, Remote):
         return check_path(table).parent
     return check_path(image_dir, "image_dir") if image_dir is not None else None
 
 
 def _folder(image_dir: Path | str | None) -> Path | None:
-    """Give the folder that picture paths start from, if there is one."""
+    """Return the folder that picture paths start from, if there is one."""
     return check_path(image_dir, "image_dir") if image_dir else None
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from indexing.catalogue.arrow_values import OutOfRange
 from indexing.catalogue.item_ids import item_id_problem
 
-LONGEST_TEXT = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
-CUT = f"text cut to {LONGEST_TEXT} characters"
-_SHOWN = 80  # characters of a path, in a reason
-LARGEST_EXACT = 2**53  # whole numbers beyond share their floating number with others
+MAX_TEXT_LENGTH = 8192  # characters; no encoder reads further, and tokenizers need hundreds of bytes for each
+TEXT_CUT = f"text cut to {MAX_TEXT_LENGTH} characters"
+_MAX_SHOWN = 80  # characters of a path, in a reason
+MAX_EXACT_INTEGER = 2**53  # whole numbers beyond share their floating number with others
 _SPACES = re.compile(r"\s+")
 _SENTENCE_ENDS = ".!?…;:"
 _REMOVED = ("Cc", "Cs", "Co")  # control, surrogate, private use; format characters join emoji and stay
@@ -52,12 +52,12 @@ class CleaningReport:
         return tuple(self.columns_left_out)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
 def reason_kind(reason: str) -> str:
-    """Give what a reason says before its colon, behind which it names rows, files and values.
+    """Return what a reason says before its colon, behind which it names rows, files and values.
 
     >>> reason_kind("duplicate item_id: first in row 3"), reason_kind("image is none of JPEG, PNG")
     ('duplicate item_id', 'image is none of JPEG, PNG')
@@ -72,28 +72,28 @@ def clean_text(fields: Sequence[object], repaired: Counter[str]) -> str | None:
     'Red mug. kitchen, tea'
     """
     parts = []
-    for given in fields:
-        if isinstance(given, list):
-            listed = (_clean(str(part), repaired) for part in given[:LONGEST_TEXT] if part is not None)
-            part = ", ".join(filter(None, listed))
+    for value in fields:
+        if isinstance(value, list):
+            cleaned = (_clean(str(part), repaired) for part in value[:MAX_TEXT_LENGTH] if part is not None)
+            part = ", ".join(filter(None, cleaned))
         else:
-            part = "" if given is None else _clean(str(given), repaired)
+            part = "" if value is None else _clean(str(value), repaired)
         if part:
             parts.append(part)
     text = ""
     for part in parts:
         text += ("" if not text else " " if text[-1] in _SENTENCE_ENDS else ". ") + part
-    if len(text) > LONGEST_TEXT:
-        repaired[CUT] += 1
-        text = text[:LONGEST_TEXT]
+    if len(text) > MAX_TEXT_LENGTH:
+        repaired[TEXT_CUT] += 1
+        text = text[:MAX_TEXT_LENGTH]
     return text or None
 
 
 def _clean(raw: str, repaired: Counter[str]) -> str:
     """Compose Unicode, take out control characters, fold white space; nothing is left of what nobody can see."""
-    if len(raw) > LONGEST_TEXT:
-        repaired[CUT] += 1
-        raw = raw[:LONGEST_TEXT]
+    if len(raw) > MAX_TEXT_LENGTH:
+        repaired[TEXT_CUT] += 1
+        raw = raw[:MAX_TEXT_LENGTH]
     text = unicodedata.normalize("NFC", raw)
     if not text.isprintable():
         kinds = [unicodedata.category(c) for c in text]
@@ -109,7 +109,7 @@ def _clean(raw: str, repaired: Counter[str]) -> str:
 
 
 def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str | None]:
-    """Give an item_id as a string, and what is wrong with it.
+    """Return an item_id as a string, and what is wrong with it.
 
     >>> clean_item_id(7, Counter()), clean_item_id("", Counter())
     (('7', None), ('', 'blank item_id'))
@@ -120,7 +120,7 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
         return None, "item_id of type bool"
     if isinstance(raw, float) and raw != raw:  # NaN
         return None, "missing item_id"
-    if (isinstance(raw, float) and not (raw.is_integer() and abs(raw) <= LARGEST_EXACT)) or (
+    if (isinstance(raw, float) and not (raw.is_integer() and abs(raw) <= MAX_EXACT_INTEGER)) or (
         isinstance(raw, Decimal) and raw != raw.to_integral_value()
     ):
         return None, f"item_id is a number that is not whole, or too large to be exact: {raw}"
@@ -138,7 +138,7 @@ def clean_item_id(raw: object, repaired: Counter[str]) -> tuple[str | None, str 
 
 
 def file_value(value: Any) -> Any:  # noqa: ANN401 - of a file
-    """Give the bytes or the path of a file, also out of Hugging Face's struct of both; falsy where there is none."""
+    """Return the bytes or the path of a file, also out of Hugging Face's struct of both; falsy where there is none."""
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
 
 
@@ -147,7 +147,7 @@ def file_reference(
     root: Path | None,
     kind: str = "image",
 ) -> tuple[bytes | Path | None, str | None]:
-    """Give the bytes of a file or its path below a resolved folder, or why it cannot be used.
+    """Return the bytes of a file or its path below a resolved folder, or why it cannot be used.
 
     >>> file_reference("https://example.org/mug.png", Path("/pictures"))
     (None, 'URLs are not fetched: https://example.org/mug.png')
@@ -159,34 +159,34 @@ def file_reference(
     if problem := _path_problem(text, kind):
         return None, problem
     if root is None:
-        return None, f"{kind} path without a folder of files to start from: {text[:_SHOWN]}"
+        return None, f"{kind} path without a folder of files to start from: {text[:_MAX_SHOWN]}"
     try:
-        path = _found(root, text)
+        path = _resolve(root, text)
     except (OSError, RuntimeError):  # a loop of links
-        return None, f"{kind} path leads nowhere: {text[:_SHOWN]}"
+        return None, f"{kind} path leads nowhere: {text[:_MAX_SHOWN]}"
     if not path.is_relative_to(root):
-        return None, f"{kind} path leaves the folder of images: {text[:_SHOWN]}"
+        return None, f"{kind} path leaves the folder of images: {text[:_MAX_SHOWN]}"
     if path.is_dir():
-        return None, f"{kind} path is that of a folder: {text[:_SHOWN]}"
+        return None, f"{kind} path is that of a folder: {text[:_MAX_SHOWN]}"
     return path, None
 
 
 def shown_name(value: Any) -> str:  # noqa: ANN401 - of a file
-    """Give the path of a file as a source names it, for a reason."""
-    return str(file_value(value))[:_SHOWN]
+    """Return the path of a file as a source names it, for a reason."""
+    return str(file_value(value))[:_MAX_SHOWN]
 
 
-def _found(root: Path, text: str) -> Path:
-    """Give the file that a path names: as written, or else without blanks around it, with slashes, as NFC or NFD."""
+def _resolve(root: Path, text: str) -> Path:
+    """Return the file that a path names: as written, or else without blanks around it, with slashes, as NFC or NFD."""
     path = (root / text).resolve()
     if path.exists():
         return path
-    bare = text.strip()
-    for written in (bare, bare.replace("\\", "/")):
+    stripped = text.strip()
+    for spelling in (stripped, stripped.replace("\\", "/")):
         for form in ("NFC", "NFD"):
-            other = (root / unicodedata.normalize(form, written)).resolve()
-            if other.is_relative_to(root) and other.exists():
-                return other
+            candidate = (root / unicodedata.normalize(form, spelling)).resolve()
+            if candidate.is_relative_to(root) and candidate.exists():
+                return candidate
     return path
 
 
@@ -194,5 +194,5 @@ def _path_problem(text: str, kind: str) -> str | None:
     if not text.strip():
         return f"blank {kind} path"
     if "://" in text or text.startswith(("data:", "file:")):
-        return f"URLs are not fetched: {text[:_SHOWN]}"
+        return f"URLs are not fetched: {text[:_MAX_SHOWN]}"
     return f"{kind} path holds a NUL character" if "\0" in text else None

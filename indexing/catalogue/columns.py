@@ -74,12 +74,12 @@ class Columns:
 
     def __post_init__(self) -> None:
         check_kind(self.item_id, str, "item_id", "give the name of a column")
-        _name_columns(self, ("text", "attributes", "vectors"), ("attributes",))
+        _check_names(self, ("text", "attributes", "vectors"), ("attributes",))
 
     @property
     def images(self) -> tuple[str, ...]:
         """The columns that hold pictures."""
-        return several(self.image)
+        return as_tuple(self.image)
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Columns:
 
     def in_words(self) -> dict[str, str]:
         """Say which columns were taken for what."""
-        return taken_in_words(asdict(self))
+        return describe_columns(asdict(self))
 
     def check(self, schema: pa.Schema, source: str) -> None:
         """Check that a source has these columns, and something to embed among them.
@@ -103,17 +103,17 @@ class Columns:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
                 raise CatalogueError(f"{source} has no column {name!r}; did you mean one of {close[:12]}?")
-        times = Counter(schema.names)
-        if twice := sorted({name for name in named if times[name] > 1}):
-            raise CatalogueError(f"{source} has more than one column named {twice}; rename one of them")
-        if strange := [name for name in self.vectors if name not in VECTOR_NAMES]:
+        counts = Counter(schema.names)
+        if duplicates := sorted({name for name in named if counts[name] > 1}):
+            raise CatalogueError(f"{source} has more than one column named {duplicates}; rename one of them")
+        if unknown := [name for name in self.vectors if name not in VECTOR_NAMES]:
             raise CatalogueError(
-                f"which modality the vectors in {strange} embed cannot be told; rename such columns to one of "
+                f"which modality the vectors in {unknown} embed cannot be told; rename such columns to one of "
                 f"{list(VECTOR_NAMES)}"
             )
         if not (self.text or self.media or self.vectors):
             raise CatalogueError(
-                f"{source} has neither text nor pictures among {schema.names}{_twins(times)}",
+                f"{source} has neither text nor pictures among {schema.names}{_duplicates_hint(counts)}",
                 python="name them with NamedColumns(text=…) or NamedColumns(image=…)",
                 cli="name them with --text-column or --image-column",
             )
@@ -122,20 +122,22 @@ class Columns:
             (self.media, is_file, "files or their paths"),
             (self.vectors, is_vector, "lists of numbers"),
         )
-        for names, fits, holds in kinds:
-            if wrong := [f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)]:
-                raise CatalogueError(f"{source} holds no {holds} in {', '.join(wrong)}; name another column")
+        for names, fits, expected in kinds:
+            if misfits := [
+                f"{name} ({schema.field(name).type})" for name in names if not fits(schema.field(name).type)
+            ]:
+                raise CatalogueError(f"{source} holds no {expected} in {', '.join(misfits)}; name another column")
 
     def attribute_names(self, schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
-        """Give the columns to keep beside the item_id, text first, and why each of the others is none of them."""
+        """Return the columns to keep beside the item_id, text first, and why each of the others is none of them."""
         check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
-        taken = {self.item_id, *self.media, *self.text, *self.vectors}
-        others = dict.fromkeys(name for name in schema.names if name not in taken)
-        wanted = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
-        times = Counter(schema.names)
-        reasons = {name: self._why_not(name, times[name], schema) for name in {**wanted, **others}}
-        kept = [name for name in wanted if reasons[name] is None]
-        unused = dict.fromkeys(others.keys() - wanted.keys(), "it is not among the attributes that were asked for")
+        used = {self.item_id, *self.media, *self.text, *self.vectors}
+        others = dict.fromkeys(name for name in schema.names if name not in used)
+        candidates = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
+        counts = Counter(schema.names)
+        reasons = {name: self._why_not(name, counts[name], schema) for name in {**candidates, **others}}
+        kept = [name for name in candidates if reasons[name] is None]
+        unused = dict.fromkeys(others.keys() - candidates.keys(), "it is not among the attributes that were asked for")
         left_out = {name: reason or unused.get(name) for name, reason in reasons.items()}
         return kept, {name: reason for name, reason in left_out.items() if reason is not None}
 
@@ -150,10 +152,12 @@ class Columns:
         return None if is_plain(kind) or is_named_vector(name, kind) else why_left_out(kind)
 
 
-def _twins(times: Counter[str]) -> str:
-    twins = sorted(name for name, count in times.items() if count > 1)
+def _duplicates_hint(counts: Counter[str]) -> str:
+    duplicates = sorted(name for name, count in counts.items() if count > 1)
     return (
-        f", where several columns are named {' and '.join(map(repr, twins))} and none of them is taken" if twins else ""
+        f", where several columns are named {' and '.join(map(repr, duplicates))} and none of them is taken"
+        if duplicates
+        else ""
     )
 
 
@@ -171,20 +175,20 @@ class NamedColumns:
     def __post_init__(self) -> None:
         if self.item_id is not None:
             check_kind(self.item_id, str, "item_id", "give the name of a column, or None")
-        _name_columns(self, ("text", "vectors"), ("text", "vectors"))
+        _check_names(self, ("text", "vectors"), ("text", "vectors"))
 
 
-def _name_columns(columns: object, lists: Sequence[str], perhaps: Sequence[str]) -> None:
+def _check_names(columns: object, lists: Sequence[str], optional: Sequence[str]) -> None:
     """Check names of columns, lists of them where several are meant, and hold the lists as tuples."""
     for name in lists:
-        if (given := getattr(columns, name)) is not None or name not in perhaps:
-            object.__setattr__(columns, name, tuple(check_names(given, name)))
+        if (value := getattr(columns, name)) is not None or name not in optional:
+            object.__setattr__(columns, name, tuple(check_names(value, name)))
     for name in ("image", "audio", "video"):
-        given = getattr(columns, name)
-        if isinstance(given, list | tuple) and name == "image":
-            object.__setattr__(columns, name, tuple(check_names(given, name)))
-        elif given is not None:
-            check_kind(given, str, name, "give the name of a column, or None")
+        value = getattr(columns, name)
+        if isinstance(value, list | tuple) and name == "image":
+            object.__setattr__(columns, name, tuple(check_names(value, name)))
+        elif value is not None:
+            check_kind(value, str, name, "give the name of a column, or None")
 
 
 def check_columns(columns: object) -> None:
@@ -219,14 +223,14 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
             python="name it with NamedColumns(item_id=…)",
             cli="name it with --id-column",
         )
-    text = tuple(name for name in _present(TEXT_NAMES, schema) if is_text(schema.field(name).type))
+    text = tuple(name for name in _columns_named(TEXT_NAMES, schema) if is_text(schema.field(name).type))
 
     def files(names: tuple[str, ...]) -> str | None:
-        return next((name for name in _present(names, schema) if is_file(schema.field(name).type)), None)
+        return next((name for name in _columns_named(names, schema) if is_file(schema.field(name).type)), None)
 
-    vectors = tuple(name for name in _present(VECTOR_NAMES, schema) if is_vector(schema.field(name).type))
+    vectors = tuple(name for name in _columns_named(VECTOR_NAMES, schema) if is_vector(schema.field(name).type))
     audio, video = named.audio or files(AUDIO_NAMES), named.video or files(VIDEO_NAMES)
-    image = several(named.image) or _pictures(schema) or several(None if audio or video else files((PATH,)))
+    image = as_tuple(named.image) or _image_columns(schema) or as_tuple(None if audio or video else files((PATH,)))
     return Columns(
         item_id,
         text if named.text is None else named.text,
@@ -239,73 +243,79 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
 
 def id_name(schema: pa.Schema) -> str | None:
     """Find the column that usually holds the item_ids, or else the one that names files."""
-    files = (name for name in _present(FILE_ID_NAMES, schema) if is_scalar(schema.field(name).type))
-    return next(iter(_present(ITEM_ID_NAMES, schema)), None) or next(files, None)
+    files = (name for name in _columns_named(FILE_ID_NAMES, schema) if is_scalar(schema.field(name).type))
+    return next(iter(_columns_named(ITEM_ID_NAMES, schema)), None) or next(files, None)
 
 
 def is_file_id(item_id: str) -> bool:
     """Whether a column is that of the item_ids only where there is no other."""
-    return alike(item_id) in map(alike, FILE_ID_NAMES)
+    return normalised_name(item_id) in map(normalised_name, FILE_ID_NAMES)
 
 
-def _pictures(schema: pa.Schema) -> tuple[str, ...]:
+def _image_columns(schema: pa.Schema) -> tuple[str, ...]:
     """Find the columns of pictures: that of a usual name, and the numbered ones of this name, as ``image1, image2``."""
-    for usual in IMAGE_NAMES:
-        bare = [name for name in _present((usual,), schema) if is_file(schema.field(name).type)]
-        found = {
+    for base_name in IMAGE_NAMES:
+        unnumbered = [name for name in _columns_named((base_name,), schema) if is_file(schema.field(name).type)]
+        names_by_number = {
             int(m[1]): name
             for name in schema.names
-            if (m := re.fullmatch(f"{alike(usual)}([0-9]{{1,4}})", alike(name)))
+            if (m := re.fullmatch(f"{normalised_name(base_name)}([0-9]{{1,4}})", normalised_name(name)))
         }
-        numbered = [found[number] for number in sorted(found) if is_file(schema.field(found[number]).type)]
+        numbered = [
+            names_by_number[number]
+            for number in sorted(names_by_number)
+            if is_file(schema.field(names_by_number[number]).type)
+        ]
         # Others are sizes, or whatever numbers can say: image_64, image_256.
-        if numbered and sorted(found) != list(range(min(found), min(found) + len(found))):
+        if numbered and sorted(names_by_number) != list(
+            range(min(names_by_number), min(names_by_number) + len(names_by_number))
+        ):
             numbered = []
-        if numbered and min(found) <= (2 if bare else 1):
-            return (*bare, *numbered)
-        if bare:
-            return tuple(bare)
+        if numbered and min(names_by_number) <= (2 if unnumbered else 1):
+            return (*unnumbered, *numbered)
+        if unnumbered:
+            return tuple(unnumbered)
     return ()
 
 
-def several(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Give the name of a column, of several or of none as a tuple.
+def as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the name of a column, of several or of none as a tuple.
 
-    >>> several("front"), several(["front", "back"]), several(None)
+    >>> as_tuple("front"), as_tuple(["front", "back"]), as_tuple(None)
     (('front',), ('front', 'back'), ())
     """
     return (names,) if isinstance(names, str) else tuple(names or ())
 
 
-def taken_in_words(columns: Mapping[str, Any]) -> dict[str, str]:
+def describe_columns(columns: Mapping[str, Any]) -> dict[str, str]:
     """Say which columns were taken for what, as they are written in a manifest.
 
-    >>> taken_in_words({"item_id": "sku", "text": ["title"], "image": ["front", "back"], "audio": None})
+    >>> describe_columns({"item_id": "sku", "text": ["title"], "image": ["front", "back"], "audio": None})
     {'item_id': 'sku', 'texts': 'title', 'pictures': 'front, back'}
     """
     kinds = {"item_id": "item_id", "text": "texts", "image": "pictures", "audio": "sounds", "video": "films"}
     kinds["vectors"] = "vectors"
-    told = {words: ", ".join(several(columns.get(kind))) for kind, words in kinds.items()}
-    return {words: names for words, names in told.items() if names}
+    described = {words: ", ".join(as_tuple(columns.get(kind))) for kind, words in kinds.items()}
+    return {words: names for words, names in described.items() if names}
 
 
-def alike(name: str) -> str:
-    """Give a name without case, spaces and signs: those of other writers are found by it.
+def normalised_name(name: str) -> str:
+    """Return a name without case, spaces and signs: those of other writers are found by it.
 
-    >>> alike("itemId"), alike("Item ID"), alike("ITEM_ID")
+    >>> normalised_name("itemId"), normalised_name("Item ID"), normalised_name("ITEM_ID")
     ('itemid', 'itemid', 'itemid')
     """
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-def _present(names: Iterable[str], schema: pa.Schema) -> list[str]:
-    """Give the columns of these names, as they are written in the schema; names that differ in case only are alike."""
-    times = Counter(schema.names)
-    written: dict[str, list[str]] = {}
-    for name in times:
-        written.setdefault(alike(name), []).append(name)
-    found = [name if times[name] else next(iter(written.get(alike(name), [])), name) for name in names]
-    return [name for name in dict.fromkeys(found) if times[name] == 1]
+def _columns_named(names: Iterable[str], schema: pa.Schema) -> list[str]:
+    """Return the columns of these names as the schema writes them; case, spaces and signs do not count."""
+    counts = Counter(schema.names)
+    spellings: dict[str, list[str]] = {}
+    for name in counts:
+        spellings.setdefault(normalised_name(name), []).append(name)
+    matches = [name if counts[name] else next(iter(spellings.get(normalised_name(name), [])), name) for name in names]
+    return [name for name in dict.fromkeys(matches) if counts[name] == 1]
 
 
 def is_file(kind: pa.DataType) -> bool:

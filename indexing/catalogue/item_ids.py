@@ -14,8 +14,8 @@ from indexing.catalogue.arrow_values import require_utf8
 from indexing.errors import InputError, UnknownItemError, examples
 from indexing.runtime.arguments import check_iterable
 
-LONGEST_ITEM_ID = 512
-_LOOKED_AT = 200_000  # ids among which one that is spelled alike is looked for
+MAX_ITEM_ID_LENGTH = 512
+_MAX_SEARCHED = 200_000  # ids among which one that is spelled alike is looked for
 
 
 class ItemIds(Sequence[str]):
@@ -32,56 +32,56 @@ class ItemIds(Sequence[str]):
         self._ids = tuple(check_iterable(item_ids, "item_ids"))
         _check(self._ids)
         self._row_of = {item_id: row for row, item_id in enumerate(self._ids)}
-        self._moved: dict[str, int | None] = {}  # what has changed since; the large table is shared
+        self._changed_rows: dict[str, int | None] = {}  # what has changed since; the large table is shared
 
     def changed(self, *changes: tuple[Iterable[str], Sequence[str]]) -> "ItemIds":
-        """Give these items after changes, each of which takes some out and then puts others in at the end.
+        """Return these items after changes, each of which takes some out and then puts others in at the end.
 
         No row moves. An item that is put in again has its new row; the old one stays and is no longer alive.
 
-        >>> after = ItemIds(["a", "b"]).changed(([], ["a"]), (["b"], ["c"]))
-        >>> after.rows(["a", "c"]), after.alive.tolist(), "b" in after
+        >>> changed_ids = ItemIds(["a", "b"]).changed(([], ["a"]), (["b"], ["c"]))
+        >>> changed_ids.rows(["a", "c"]), changed_ids.alive.tolist(), "b" in changed_ids
         (array([2, 3]), [False, False, True, True], False)
         """
-        after = copy(self)
-        after._moved = dict(self._moved)
+        changed_ids = copy(self)
+        changed_ids._changed_rows = dict(self._changed_rows)
         ids = list(self._ids)
         for removed, added in changes:
             _check(added)
-            after._moved.update(dict.fromkeys(removed))
-            after._moved.update({item_id: row for row, item_id in enumerate(added, start=len(ids))})
+            changed_ids._changed_rows.update(dict.fromkeys(removed))
+            changed_ids._changed_rows.update({item_id: row for row, item_id in enumerate(added, start=len(ids))})
             ids += added
-        after._ids = tuple(ids)
-        return after
+        changed_ids._ids = tuple(ids)
+        return changed_ids
 
     @property
     def alive(self) -> Mask:
         """(N,) bool: the rows that hold an item, all but those taken out or put in again."""
         alive: Mask = np.ones(len(self), np.bool_)
         alive[len(self._row_of) :] = False
-        for item_id, row in self._moved.items():
-            if (before := self._row_of.get(item_id)) is not None:
-                alive[before] = False
+        for item_id, row in self._changed_rows.items():
+            if (old_row := self._row_of.get(item_id)) is not None:
+                alive[old_row] = False
             if row is not None:
                 alive[row] = True
         return alive
 
     def row(self, item_id: object) -> int | None:
-        """Give the row of an item, or None when it is not among these."""
+        """Return the row of an item, or None when it is not among these."""
         if not isinstance(item_id, str):
             return None
-        return self._moved[item_id] if item_id in self._moved else self._row_of.get(item_id)
+        return self._changed_rows[item_id] if item_id in self._changed_rows else self._row_of.get(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
-        """Give the row of each item_id.
+        """Return the row of each item_id.
 
         Raises:
             UnknownItemError: When an id is not among these items.
         """
-        wanted = list(check_iterable(item_ids, "item_ids"))
-        rows = [self.row(item_id) for item_id in wanted]
+        requested = list(check_iterable(item_ids, "item_ids"))
+        rows = [self.row(item_id) for item_id in requested]
         if None in rows:
-            unknown = [item_id for item_id, row in zip(wanted, rows, strict=True) if row is None]
+            unknown = [item_id for item_id, row in zip(requested, rows, strict=True) if row is None]
             as_text = [item for item in unknown if not isinstance(item, str) and str(item) in self]
             if as_text:
                 verb = "is" if len(as_text) == 1 else "are"
@@ -90,7 +90,7 @@ class ItemIds(Sequence[str]):
                     f"{examples(map(str, as_text))} {verb}; give text"
                 )
             raise UnknownItemError(
-                f"{len(unknown)} of {len(wanted)} item ids are not in this bundle, e.g. {examples(unknown)}"
+                f"{len(unknown)} of {len(requested)} item ids are not in this bundle, e.g. {examples(unknown)}"
                 f"{self.alike(unknown[0])}",
                 python="check their spelling, or put the items in with add()",
                 cli="check their spelling, or put the items in with `commonspace add`",
@@ -99,10 +99,10 @@ class ItemIds(Sequence[str]):
 
     def alike(self, item_id: object) -> str:
         """Ask whether one that is spelled much alike was meant, where there is one; empty otherwise."""
-        wanted = str(item_id)
-        near = (one for one in self._ids[:_LOOKED_AT] if abs(len(one) - len(wanted)) <= 2)
-        folded = {one.casefold(): one for one in near if one in self}
-        close = get_close_matches(wanted.casefold(), folded, n=1, cutoff=0.75)
+        text = str(item_id)
+        candidates = (known_id for known_id in self._ids[:_MAX_SEARCHED] if abs(len(known_id) - len(text)) <= 2)
+        folded = {known_id.casefold(): known_id for known_id in candidates if known_id in self}
+        close = get_close_matches(text.casefold(), folded, n=1, cutoff=0.75)
         return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
     def known(self, item_ids: Iterable[str]) -> list[str]:
@@ -122,7 +122,7 @@ class ItemIds(Sequence[str]):
         return len(self._ids)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ItemIds) and (self._ids, self._moved) == (other._ids, other._moved)
+        return isinstance(other, ItemIds) and (self._ids, self._changed_rows) == (other._ids, other._changed_rows)
 
     def __hash__(self) -> int:
         return hash(self._ids)
@@ -132,12 +132,14 @@ class ItemIds(Sequence[str]):
 
 
 def _check(item_ids: Sequence[str]) -> None:
-    if problems := [bad for bad in item_ids if item_id_problem(bad)]:
+    if problems := [item_id for item_id in item_ids if item_id_problem(item_id)]:
         raise InputError(f"{item_id_problem(problems[0])}: {examples(problems)}; give each item a usable item_id")
     if len(set(item_ids)) != len(item_ids):
         seen: set[str] = set()
-        twice = [i for i in item_ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-        raise InputError(f"{len(twice)} item ids appear more than once, e.g. {examples(twice)}; make them unique")
+        duplicates = [i for i in item_ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+        raise InputError(
+            f"{len(duplicates)} item ids appear more than once, e.g. {examples(duplicates)}; make them unique"
+        )
 
 
 def item_id_problem(item_id: object) -> str | None:
@@ -152,8 +154,8 @@ def item_id_problem(item_id: object) -> str | None:
         return f"item_id of type {type(item_id).__name__} instead of str"
     if not item_id.strip():
         return "blank item_id"
-    if len(item_id) > LONGEST_ITEM_ID:
-        return f"item_id longer than {LONGEST_ITEM_ID} characters"
+    if len(item_id) > MAX_ITEM_ID_LENGTH:
+        return f"item_id longer than {MAX_ITEM_ID_LENGTH} characters"
     if not item_id.isprintable():
         return "item_id with control characters"
     return None
@@ -164,7 +166,7 @@ _WHOLE = re.compile(r"-?\d+")
 
 
 def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
-    """Give ids as strings, null where there is none.
+    """Return ids as strings, null where there is none.
 
     Text stays as it is written. Floating and decimal numbers are taken where they are whole, which is how pandas keeps
     whole numbers beside missing ones, and databases those of a NUMBER column; what is not finite is missing.
@@ -189,7 +191,7 @@ def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
     if pa.types.is_decimal(kind):
         values = values.cast(pa.decimal128(kind.precision, kind.scale)) if kind.bit_width < 128 else values
         _check_whole(values, pc.equal(pc.floor(values), values), name)
-        return pa.array([None if one is None else str(int(one)) for one in values.to_pylist()], pa.string())
+        return pa.array([None if value is None else str(int(value)) for value in values.to_pylist()], pa.string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         raise InputError(f"column {name!r} holds bytes ({kind}), which are no ids; write them as text")
     if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
@@ -197,12 +199,12 @@ def id_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
     return values.cast(pa.string())
 
 
-def without_point(ids: pa.Array) -> pa.Array | None:
+def without_decimal_zero(ids: pa.Array) -> pa.Array | None:
     """Write ids without ``.0`` where all of them have it; None where they have not.
 
     That is how pandas writes whole numbers to text as soon as one of them is missing.
 
-    >>> without_point(pa.array(["1.0", None, "12.0"])).to_pylist(), without_point(pa.array(["1.0", "2"]))
+    >>> without_decimal_zero(pa.array(["1.0", None, "12.0"])).to_pylist(), without_decimal_zero(pa.array(["1.0", "2"]))
     (['1', None, '12'], None)
     """
     if ids.null_count == len(ids) or not pc.all(pc.match_substring_regex(ids, r"^-?\d+\.0$")).as_py():
@@ -211,13 +213,13 @@ def without_point(ids: pa.Array) -> pa.Array | None:
 
 
 def other_spelling(item_id: str) -> str | None:
-    """Give how else a whole number is written as an id, ``"1"`` for ``"1.0"`` and the other way round; None for others.
+    """Return the other spelling of a whole number as an id, ``"1"`` for ``"1.0"`` and vice versa; None for other ids.
 
     >>> other_spelling("1.0"), other_spelling("1"), other_spelling("v1.0")
     ('1', '1.0', None)
     """
-    if found := _DECIMAL.fullmatch(item_id):
-        return found[1]
+    if match := _DECIMAL.fullmatch(item_id):
+        return match[1]
     return f"{item_id}.0" if _WHOLE.fullmatch(item_id) else None
 
 
@@ -227,11 +229,11 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _check_whole(values: pa.Array, whole: pa.Array, name: str) -> None:
     """Check that numbers are whole, and small enough for that to be certain."""
-    bad = pc.fill_null(pc.invert(whole), False)
+    not_whole = pc.fill_null(pc.invert(whole), False)
     if pa.types.is_floating(values.type):
-        bad = pc.or_(bad, pc.fill_null(pc.greater(pc.abs(values), 2.0**53), False))
-    if pc.any(bad).as_py():
-        row = pc.index(bad, True).as_py()
+        not_whole = pc.or_(not_whole, pc.fill_null(pc.greater(pc.abs(values), 2.0**53), False))
+    if pc.any(not_whole).as_py():
+        row = pc.index(not_whole, True).as_py()
         raise InputError(
             f"column {name!r} of type {values.type} cannot hold ids: {values[row].as_py()} in row {row} (from 0) is no "
             "whole number that it can hold exactly; write ids as text"

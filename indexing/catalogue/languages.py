@@ -6,7 +6,7 @@ It is meant for counting what a catalogue holds, not for judging one text: title
 import re
 from collections import Counter
 
-LOOKED_AT = 1000  # characters
+MAX_CHARACTERS = 1000  # characters
 UNKNOWN = "unknown"
 # Kana before Han, since Japanese is written in both.
 SCRIPTS = (
@@ -48,12 +48,12 @@ def guess_language(text: str) -> str:
     >>> [guess_language(text) for text in ("赤いマグ", "красный дом", "їжа")]
     ['ja', 'ru', 'uk']
     """
-    text = text[:LOOKED_AT]
+    text = text[:MAX_CHARACTERS]
     letters = sum(map(str.isalpha, text))
     for language, script in SCRIPTS:
-        found = len(script.findall(text))
+        matches = len(script.findall(text))
         # A few kana tell Japanese from Chinese; elsewhere one foreign letter tells nothing.
-        if found and (found * 2 >= letters or (language == "ja" and found * 10 >= letters)):
+        if matches and (matches * 2 >= letters or (language == "ja" and matches * 10 >= letters)):
             return "uk" if language == "ru" and UKRAINIAN.search(text) else language
     scores = Counter[str]()
     for word in WORD.findall(text.lower()):

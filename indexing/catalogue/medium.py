@@ -11,7 +11,7 @@ from indexing.media.files import Kind
 
 BAR = "|"
 SEPARATORS = (BAR, ";", ",")  # of several paths in one value
-MOST_TRIED = 1000  # paths of a value, when one is looked for that leads to a file
+MAX_PATHS_TRIED = 1000  # paths of a value, when one is looked for that leads to a file
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Medium:
 
 
 def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa: ANN401 - of a file
-    """Give the media that a value of a source holds: none, one, or a list of them.
+    """Return the media that a value of a source holds: none, one, or a list of them.
 
     A path that leads nowhere is read as a list of paths, separated by bars, or by commas or semicolons where such a
     part leads to a file.
@@ -41,27 +41,30 @@ def media_of(kind: Kind, value: Any, root: Path | None) -> list[Medium]:  # noqa
     [b'one', b'two']
     """
     media = []
-    for one in _apart(kind, value, root):
-        source, problem = file_reference(one, root, kind)
-        if isinstance(source, Path) and _may_be_several(source, one):
-            source, problem = None, f"{kind} file is missing, and several are written as a.jpg|b.jpg: {shown_name(one)}"
+    for file_ in _split_files(kind, value, root):
+        source, problem = file_reference(file_, root, kind)
+        if isinstance(source, Path) and _may_be_several(source, file_):
+            source, problem = (
+                None,
+                f"{kind} file is missing, and several are written as a.jpg|b.jpg: {shown_name(file_)}",
+            )
         if source is not None or problem is not None:
-            media.append(Medium(kind, source, problem, shown_name(one) if isinstance(source, Path) else ""))
+            media.append(Medium(kind, source, problem, shown_name(file_) if isinstance(source, Path) else ""))
     return media
 
 
-def _apart(kind: Kind, value: Any, root: Path | None) -> list[Any]:  # noqa: ANN401 - of a file
-    """Give the files that a value names, one by one."""
+def _split_files(kind: Kind, value: Any, root: Path | None) -> list[Any]:  # noqa: ANN401 - of a file
+    """Return the files that a value names, one by one."""
     if isinstance(value, list):
-        return [part for one in value for part in _apart(kind, one, root)]
+        return [part for element in value for part in _split_files(kind, element, root)]
     text = file_value(value)
     if not isinstance(text, str) or root is None or "://" in text or not any(map(text.__contains__, SEPARATORS)):
         return [value]
-    if _leads_to_a_file(kind, text, root):
+    if _file_exists(kind, text, root):
         return [value]
-    bare = text.strip()
-    if bare.startswith("[") and bare.endswith("]"):  # as Python writes lists
-        parts = [part.strip().strip("\"'") for part in bare[1:-1].split(",")]
+    stripped = text.strip()
+    if stripped.startswith("[") and stripped.endswith("]"):  # as Python writes lists
+        parts = [part.strip().strip("\"'") for part in stripped[1:-1].split(",")]
         return parts if _any_file(kind, parts, root) else [value]
     for separator in SEPARATORS:
         parts = [part.strip() for part in text.split(separator) if part.strip()]
@@ -75,16 +78,16 @@ def _may_be_several(path: Path, value: Any) -> bool:  # noqa: ANN401 - of a file
 
 
 def _any_file(kind: Kind, paths: Sequence[str], root: Path) -> bool:
-    return any(_leads_to_a_file(kind, path, root) for path in paths[:MOST_TRIED])
+    return any(_file_exists(kind, path, root) for path in paths[:MAX_PATHS_TRIED])
 
 
-def _leads_to_a_file(kind: Kind, path: str, root: Path) -> bool:
+def _file_exists(kind: Kind, path: str, root: Path) -> bool:
     source, _ = file_reference(path, root, kind)
     return isinstance(source, Path) and source.exists()
 
 
 def media_in(row: Mapping[str, Any], columns: Columns, root: Path | None) -> list[Medium]:
-    """Give the pictures, sounds and films of a row of a source, in this order; paths start from a resolved folder."""
+    """Return the pictures, sounds and films of a row of a source, in this order; paths start from a resolved folder."""
     named = [(Kind.IMAGE, name) for name in columns.images]
     named += [(kind, name) for kind, name in ((Kind.AUDIO, columns.audio), (Kind.VIDEO, columns.video)) if name]
     return [medium for kind, name in named for medium in media_of(kind, row[name], root)]

@@ -20,7 +20,7 @@ from indexing.filesystem.checked_files import content_hash
 from indexing.media.files import Kind, UnusableFile
 from indexing.media.images import PictureLimits, read_picture
 
-ROWS = 64  # at once, since pictures are read with them
+BATCH_ROWS = 64  # at once, since pictures are read with them
 
 
 class SelectedReader:
@@ -34,12 +34,12 @@ class SelectedReader:
         self._reader, self._column, self._item_ids = reader, column, frozenset(item_ids)
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of these rows, at most ``size`` rows at a time."""
+        """Return some columns of these rows, at most ``size`` rows at a time."""
         for batch in self._reader.batches(list(dict.fromkeys([self._column, *columns])), size):
             ids = (clean_item_id(raw, Counter())[0] for raw in python_values(batch.column(self._column)))
-            wanted = [item_id in self._item_ids for item_id in ids]
-            if any(wanted):
-                yield batch.filter(pa.array(wanted, pa.bool_())).select(list(columns))
+            selected = [item_id in self._item_ids for item_id in ids]
+            if any(selected):
+                yield batch.filter(pa.array(selected, pa.bool_())).select(list(columns))
 
 
 def draw(catalogue: Catalogue, size: int, *, seed: int = 0) -> Catalogue:
@@ -64,16 +64,16 @@ def draw(catalogue: Catalogue, size: int, *, seed: int = 0) -> Catalogue:
     item_ids = catalogue.attributes.column("item_id").to_pylist()
     paired = set(pairs(catalogue))
     order = rng.permutation(len(item_ids)).tolist()
-    order.sort(key=lambda place: item_ids[place] not in paired)  # stable, so that both groups stay shuffled
-    chosen = {item_ids[place] for place in order[:size]}
+    order.sort(key=lambda position: item_ids[position] not in paired)  # stable, so that both groups stay shuffled
+    drawn = {item_ids[position] for position in order[:size]}
     return Catalogue(
-        SelectedReader(catalogue.reader, catalogue.columns.item_id, chosen), catalogue.columns, catalogue.image_dir
+        SelectedReader(catalogue.reader, catalogue.columns.item_id, drawn), catalogue.columns, catalogue.image_dir
     )
 
 
 def pairs(catalogue: Catalogue) -> list[str]:
-    """Give the item_ids of the items that bring both a text and a picture, in order; no file is opened."""
-    items = (item for batch in catalogue.batches(ROWS) for item in batch)
+    """Return the item_ids of the items that bring both a text and a picture, in order; no file is opened."""
+    items = (item for batch in catalogue.batches(BATCH_ROWS) for item in batch)
     return [
         item.item_id
         for item in items
@@ -103,20 +103,20 @@ def contents(catalogue: Catalogue) -> Contents:
     """Read every item once; files are not decoded."""
     item_ids, texts, pictures = [], [], []
     digest = hashlib.blake2b(digest_size=16)
-    for item in (item for batch in catalogue.batches(ROWS) for item in batch):
-        seen = [_file_hash(medium) for medium in item.media if medium.kind is Kind.IMAGE]
+    for item in (item for batch in catalogue.batches(BATCH_ROWS) for item in batch):
+        picture_hashes = [_file_hash(medium) for medium in item.media if medium.kind is Kind.IMAGE]
         item_ids.append(item.item_id)
         texts.append("" if item.text is None else content_hash(item.text))
-        pictures.append(" ".join(filter(None, seen)))
+        pictures.append(" ".join(filter(None, picture_hashes)))
         digest.update(json.dumps([item.item_id, texts[-1], pictures[-1]]).encode())
     if names := catalogue.columns.vectors:
-        for read in catalogue.reader.batches(list(names), ROWS):
+        for read in catalogue.reader.batches(list(names), BATCH_ROWS):
             digest.update(json.dumps(read.to_pylist()).encode())
     return Contents(ItemIds(item_ids), tuple(texts), tuple(pictures), digest.hexdigest())
 
 
 def _file_hash(medium: Medium) -> str:
-    """Give the hash of a file; empty when it cannot be read: why, encoding will say."""
+    """Return the hash of a file; empty when it cannot be read: why, encoding will say."""
     if medium.source is None:
         return ""
     try:

@@ -16,8 +16,8 @@ from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_tex
 from indexing.catalogue.columns import Columns
 from indexing.catalogue.readers.base import Reader
 
-ROWS = 4096
-NOTHING, NOR_VECTOR = "neither text nor file", " nor vector"
+BATCH_ROWS = 4096
+NOTHING_TO_EMBED, OR_VECTOR = "neither text nor file", " nor vector"
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Scan:
     """What a source holds.
 
     Attributes:
-        attributes: One line a kept row: item_id, text columns and attributes in plain types.
-        rejects: One line a rejected row: source_row, item_id, reason.
+        attributes: One row per kept row: item_id, text columns and attributes in plain types.
+        rejects: One row per rejected row: source_row, item_id, reason.
         report: The counts.
         kept: For each readable row whether it is kept.
         source_rows: For each kept row its number in the source.
@@ -40,7 +40,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class _RowCheck:
     """What became of one row; ``problem`` is None when it is kept."""
 
     source_row: int
@@ -50,14 +50,14 @@ class _Verdict:
 
 def scan(reader: Reader, columns: Columns) -> Scan:
     """Judge every row of a source."""
-    found = AttributeColumns(reader, columns)
+    attribute_columns = AttributeColumns(reader, columns)
     repaired = Counter[str]()
-    verdicts = _judge(reader, columns, repaired)
+    verdicts = _check_rows(reader, columns, repaired)
     kept = tuple(verdict.problem is None for verdict in verdicts)
-    rejected = [_Verdict(row, None, problem) for row, problem in reader.malformed.items()]
+    rejected = [_RowCheck(row, None, problem) for row, problem in reader.malformed.items()]
     rejected = sorted([*rejected, *(v for v in verdicts if v.problem)], key=lambda verdict: verdict.source_row)
     reasons = Counter(reason_kind(verdict.problem or "") for verdict in rejected)
-    attributes = _table(found, kept, [v.item_id for v in verdicts if v.problem is None])
+    attributes = _table(attribute_columns, kept, [v.item_id for v in verdicts if v.problem is None])
     return Scan(
         attributes=attributes,
         rejects=pa.table(
@@ -73,8 +73,8 @@ def scan(reader: Reader, columns: Columns) -> Scan:
             dict(reasons),
             dict(repaired),
             dict(reader.left_out),
-            found.left_out,
-            found.as_text(),
+            attribute_columns.left_out,
+            attribute_columns.as_text(),
             tuple(reader.notes.read_as),
         ),
         kept=kept,
@@ -82,7 +82,7 @@ def scan(reader: Reader, columns: Columns) -> Scan:
     )
 
 
-class IdJudge:
+class ItemIdChecker:
     """Judges item_ids in the order of their rows; remembers each to find those that come again."""
 
     def __init__(self, repaired: Counter[str]) -> None:
@@ -90,51 +90,51 @@ class IdJudge:
         self._repaired = repaired
 
     def judge(self, raw: object, row: int) -> tuple[str | None, str | None]:
-        """Give an item_id as a string, and what is wrong with it."""
+        """Return an item_id as a string, and what is wrong with it."""
         item_id, problem = clean_item_id(raw, self._repaired)
         if problem is None and item_id is not None and self.first_row.setdefault(item_id, row) != row:
             problem = f"duplicate item_id: first in row {self.first_row[item_id]}"
         return item_id, problem
 
 
-def _judge(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_Verdict]:
+def _check_rows(reader: Reader, columns: Columns, repaired: Counter[str]) -> list[_RowCheck]:
     numbers = (number for number in count() if number not in reader.malformed)
-    ids = IdJudge(repaired)
-    verdicts: list[_Verdict] = []
+    ids = ItemIdChecker(repaired)
+    verdicts: list[_RowCheck] = []
     without_text: set[int] = set()
     for raw, fields in _ids_and_texts(reader, columns):
         number = next(numbers)
         item_id, problem = ids.judge(raw, number)
         if problem is None and clean_text(fields, repaired) is None:
             without_text.add(len(verdicts))
-        verdicts.append(_Verdict(number, item_id, problem))
+        verdicts.append(_RowCheck(number, item_id, problem))
     # Files are looked at only where there is no text, since reading them is most of the work.
     embeddable = _with_files(reader, columns) | _with_vector(reader, columns) if without_text else set()
-    nothing = NOTHING + (NOR_VECTOR if columns.vectors else "")
-    for place in without_text - embeddable:
-        verdicts[place] = _Verdict(verdicts[place].source_row, verdicts[place].item_id, nothing)
+    problem_text = NOTHING_TO_EMBED + (OR_VECTOR if columns.vectors else "")
+    for position in without_text - embeddable:
+        verdicts[position] = _RowCheck(verdicts[position].source_row, verdicts[position].item_id, problem_text)
     return verdicts
 
 
 def _ids_and_texts(reader: Reader, columns: Columns) -> Iterator[tuple[Any, list[Any]]]:
-    for batch in reader.batches(list(dict.fromkeys([columns.item_id, *columns.text])), ROWS):
+    for batch in reader.batches(list(dict.fromkeys([columns.item_id, *columns.text])), BATCH_ROWS):
         texts = [python_values(batch.column(name)) for name in columns.text]
-        for place, raw in enumerate(python_values(batch.column(columns.item_id))):
-            yield raw, [text[place] for text in texts]
+        for row, raw in enumerate(python_values(batch.column(columns.item_id))):
+            yield raw, [text[row] for text in texts]
 
 
 def _with_files(reader: Reader, columns: Columns) -> set[int]:
     """Places of the readable rows that name or hold a picture, a sound or a film."""
-    found: set[int] = set()
+    positions: set[int] = set()
     if not columns.media:
-        return found
-    place = 0
-    for batch in reader.batches(list(columns.media), ROWS // 16):
+        return positions
+    position = 0
+    for batch in reader.batches(list(columns.media), BATCH_ROWS // 16):
         for values in zip(*(python_values(batch.column(name)) for name in columns.media), strict=True):
             if any(map(_holds_file, values)):
-                found.add(place)
-            place += 1
-    return found
+                positions.add(position)
+            position += 1
+    return positions
 
 
 def _holds_file(value: Any) -> bool:  # noqa: ANN401 - of a file
@@ -143,19 +143,19 @@ def _holds_file(value: Any) -> bool:  # noqa: ANN401 - of a file
 
 def _with_vector(reader: Reader, columns: Columns) -> set[int]:
     """Places of the readable rows that hold a precomputed vector, usable or not."""
-    found: set[int] = set()
-    place = 0
-    for batch in reader.batches(list(columns.vectors), ROWS) if columns.vectors else ():
-        holds = np.any([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns], axis=0)
-        found.update((np.flatnonzero(holds) + place).tolist())
-        place += len(batch)
-    return found
+    positions: set[int] = set()
+    position = 0
+    for batch in reader.batches(list(columns.vectors), BATCH_ROWS) if columns.vectors else ():
+        has_vector = np.any([column.is_valid().to_numpy(zero_copy_only=False) for column in batch.columns], axis=0)
+        positions.update((np.flatnonzero(has_vector) + position).tolist())
+        position += len(batch)
+    return positions
 
 
-def _table(found: AttributeColumns, kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:
-    parts: dict[str, list[pa.Array]] = {name: [] for name in found.types}
+def _table(attribute_columns: AttributeColumns, kept: tuple[bool, ...], item_ids: list[str | None]) -> pa.Table:
+    parts: dict[str, list[pa.Array]] = {name: [] for name in attribute_columns.types}
     start = 0
-    for batch in found.batches():
+    for batch in attribute_columns.batches():
         size = len(next(iter(batch.values()), ()))
         mask = pa.array(kept[start : start + size], pa.bool_())
         start += size
@@ -163,5 +163,5 @@ def _table(found: AttributeColumns, kept: tuple[bool, ...], item_ids: list[str |
             parts[name].append(pc.filter(column, mask))
         for name in parts.keys() - batch.keys():  # found to be of no use
             del parts[name]
-    columns = {name: pa.chunked_array(parts[name], kind) for name, kind in found.types.items()}
+    columns = {name: pa.chunked_array(parts[name], kind) for name, kind in attribute_columns.types.items()}
     return pa.table({"item_id": pa.array(item_ids, pa.string()), **columns})

@@ -18,7 +18,7 @@ from indexing.catalogue.readers.base import Reader
 from indexing.errors import CatalogueError
 from indexing.media.files import Modality
 
-ROWS = 4096
+BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +40,16 @@ class VectorBatch:
 
 
 def column_dims(reader: Reader, columns: Columns) -> dict[str, int]:
-    """Give the length that most vectors of each vector column have; 0 for a column without any."""
+    """Return the length that most vectors of each vector column have; 0 for a column without any."""
     counts = {name: Counter[int]() for name in columns.vectors}
-    for batch in reader.batches(list(columns.vectors), ROWS) if columns.vectors else ():
+    for batch in reader.batches(list(columns.vectors), BATCH_ROWS) if columns.vectors else ():
         for name in columns.vectors:
             counts[name].update(pc.list_value_length(batch.column(name)).drop_null().to_pylist())
     return {name: max(count, key=lambda dim: (count[dim], dim), default=0) for name, count in counts.items()}
 
 
 def check_dim(source: str, dims: Mapping[str, int], dim: int | None = None) -> int:
-    """Give the one length that all vector columns share.
+    """Return the one length that all vector columns share.
 
     Args:
         source: For messages.
@@ -59,24 +59,26 @@ def check_dim(source: str, dims: Mapping[str, int], dim: int | None = None) -> i
     Raises:
         CatalogueError: When there are no vectors, or of several lengths, or of another than expected.
     """
-    found = {name: length for name, length in dims.items() if length}
-    if not found:
+    lengths = {name: length for name, length in dims.items() if length}
+    if not lengths:
         raise CatalogueError(
             f"{source} brings no vectors; give them as lists of numbers in columns named {list(VECTOR_NAMES)}"
         )
-    told = " and ".join(f"{name} of {length}" for name, length in found.items())
-    if len(set(found.values())) > 1:
+    description = " and ".join(f"{name} of {length}" for name, length in lengths.items())
+    if len(set(lengths.values())) > 1:
         raise CatalogueError(
-            f"{source} brings vectors of several lengths, {told}: they are different spaces and cannot be compared; "
-            "choose one column with `vectors`, or load 'vectors:separate', which keeps them apart"
+            f"{source} brings vectors of several lengths, {description}: they are different spaces and cannot be "
+            "compared; choose one column with `vectors`, or load 'vectors:separate', which keeps them apart"
         )
-    if dim not in (None, *found.values()):
-        raise CatalogueError(f"{source} brings vectors of another length than {dim}: {told}; load 'vectors:' instead")
-    return next(iter(found.values()))
+    if dim not in (None, *lengths.values()):
+        raise CatalogueError(
+            f"{source} brings vectors of another length than {dim}: {description}; load 'vectors:' instead"
+        )
+    return next(iter(lengths.values()))
 
 
 def check_lengths(source: str, dims: Mapping[str, int], lengths: Mapping[Modality, int]) -> dict[str, int]:
-    """Give the length that each vector column must have, where each modality has its own.
+    """Return the length that each vector column must have, where each modality has its own.
 
     Args:
         source: For messages.
@@ -86,20 +88,20 @@ def check_lengths(source: str, dims: Mapping[str, int], lengths: Mapping[Modalit
     Raises:
         CatalogueError: When there are no vectors, or a column has another length, or is of no expected modality.
     """
-    found = {name: length for name, length in dims.items() if length}
-    if not found:
+    lengths_found = {name: length for name, length in dims.items() if length}
+    if not lengths_found:
         raise CatalogueError(
             f"{source} brings no vectors; give them as lists of numbers in columns named {list(VECTOR_NAMES)}"
         )
-    told = ", ".join(f"{modality} of {length}" for modality, length in lengths.items())
-    for name, length in found.items():
+    description = ", ".join(f"{modality} of {length}" for modality, length in lengths.items())
+    for name, length in lengths_found.items():
         if (expected := lengths.get(VECTOR_NAMES[name])) != length:
             raise CatalogueError(
                 f"{source} brings {name} of {length} numbers, expected "
-                f"{'none' if expected is None else expected}: the maps were learned for {told}; choose columns with "
-                "`vectors`, or build the bundle again from these"
+                f"{'none' if expected is None else expected}: the maps were learned for {description}; choose columns "
+                "with `vectors`, or build the bundle again from these"
             )
-    return {name: lengths[VECTOR_NAMES[name]] for name in found}
+    return {name: lengths[VECTOR_NAMES[name]] for name in lengths_found}
 
 
 def read_vectors(
@@ -113,46 +115,44 @@ def read_vectors(
         batch: n rows.
         dims: For each vector column the length that its vectors must have.
     """
-    read = {VECTOR_NAMES[name]: _read(batch.column(name), rows, dim) for name, dim in dims.items()}
+    columns_read = {VECTOR_NAMES[name]: _read(batch.column(name), rows, dim) for name, dim in dims.items()}
     return VectorBatch(
         item_ids,
-        {modality: vectors for modality, (vectors, _) in read.items()},
-        {modality: np.asarray(vectors.any(axis=1), np.bool_) for modality, (vectors, _) in read.items()},
-        {modality: problems for modality, (_, problems) in read.items()},
+        {modality: vectors for modality, (vectors, _) in columns_read.items()},
+        {modality: np.asarray(vectors.any(axis=1), np.bool_) for modality, (vectors, _) in columns_read.items()},
+        {modality: problems for modality, (_, problems) in columns_read.items()},
     )
 
 
 def _read(column: pa.Array, rows: Sequence[int], dim: int) -> tuple[Vectors, list[str]]:
-    """Give (n, D) float32, zero where a vector is missing or unusable, and n problems."""
+    """Return (n, D) float32, zero where a vector is missing or unusable, and n problems."""
     lengths = pc.list_value_length(column).fill_null(-1).to_numpy()
     fitting = lengths == dim
     flat = column.filter(pa.array(fitting)).flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
-    wide = np.zeros((len(lengths), dim))
-    wide[fitting] = flat.reshape(-1, dim)
+    values = np.zeros((len(lengths), dim))
+    values[fitting] = flat.reshape(-1, dim)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which is refused below
-        vectors = wide.astype(np.float32)
+        vectors = values.astype(np.float32)
     problems = [""] * len(lengths)
-    for place in np.flatnonzero((lengths >= 0) & ~fitting).tolist():
-        problems[place] = f"vector of the wrong length: row {rows[place]}: {lengths[place]} numbers, expected {dim}"
+    for row in np.flatnonzero((lengths >= 0) & ~fitting).tolist():
+        problems[row] = f"vector of the wrong length: row {rows[row]}: {lengths[row]} numbers, expected {dim}"
     finite = np.isfinite(vectors).all(axis=1)
-    for place in np.flatnonzero(~finite).tolist():
-        at = int(np.argmin(np.isfinite(vectors[place])))
-        problems[place] = (
-            f"vector with a value that is not finite: row {rows[place]}: {wide[place, at]} at position {at}, "
+    for row in np.flatnonzero(~finite).tolist():
+        position = int(np.argmin(np.isfinite(vectors[row])))
+        problems[row] = (
+            f"vector with a value that is not finite: row {rows[row]}: {values[row, position]} at position {position}, "
             f"expected {dim} finite numbers"
         )
-        vectors[place] = 0
-    for place in np.flatnonzero(fitting & finite & ~vectors.any(axis=1)).tolist():
-        problems[place] = (
-            f"vector of zeros: row {rows[place]}: it has no direction, expected {dim} numbers not all zero"
-        )
+        vectors[row] = 0
+    for row in np.flatnonzero(fitting & finite & ~vectors.any(axis=1)).tolist():
+        problems[row] = f"vector of zeros: row {rows[row]}: it has no direction, expected {dim} numbers not all zero"
     return vectors, problems
 
 
 def units(vectors: Vectors) -> NDArray[np.float64]:
     """Scale (N, D) vectors, none of them zero, to unit length as float64, whatever their size."""
-    wide = vectors.astype(np.float64)  # squares of very large or small float32 leave its range
-    scaled: NDArray[np.float64] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    doubles = vectors.astype(np.float64)  # squares of very large or small float32 leave its range
+    scaled: NDArray[np.float64] = doubles / np.linalg.norm(doubles, axis=1, keepdims=True)
     return scaled
 
 

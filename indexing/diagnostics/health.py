@@ -1,7 +1,7 @@
 """How healthy a bundle's vectors are: one finding a question, each with a verdict and a way out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -25,17 +25,17 @@ from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from indexing.store.store import EmbeddingStore
 
-MOST_ITEMS, MOST_QUERIES = 200_000, 5_000
+MAX_ITEMS, MAX_QUERIES = 200_000, 5_000
 K = 10
-TWINS = 0.999
+MIN_DUPLICATE_COSINE = 0.999
 
 # Where a verdict turns: what real CLIP vectors, which serve well, stay under.
-LARGEST_GAP_SHARE = 0.7
-LARGEST_MEAN_COSINE = 0.6
-FEWEST_DIRECTIONS = 10.0
-MOST_EXCESS_SKEWNESS = 3.0
-MOST_DUPLICATES = 0.01
-MOST_QUARANTINED = 0.01
+MAX_GAP_FRACTION = 0.7
+MAX_MEAN_COSINE = 0.6
+MIN_DIRECTIONS = 10.0
+MAX_EXCESS_SKEWNESS = 3.0
+MAX_DUPLICATES = 0.01
+MAX_QUARANTINED = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,24 @@ class Finding:
         values: What was measured.
         good: Whether there is nothing to do.
         verdict: One line for people.
-        way_out: What to do; empty when there is nothing.
+        hint: What to do; empty when there is nothing.
     """
 
     name: str
     values: Mapping[str, Any]
     good: bool
     verdict: str
-    way_out: str = ""
+    hint: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
-        return asdict(self)
+        """Return the fields as plain JSON values."""
+        return {
+            "name": self.name,
+            "values": dict(self.values),
+            "good": self.good,
+            "verdict": self.verdict,
+            "way_out": self.hint,
+        }
 
 
 def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
@@ -73,8 +79,8 @@ def examine(bundle: Bundle, *, seed: int = 0) -> list[Finding]:
     rng = np.random.default_rng(seed)
     count = len(bundle.require_compacted().items)
     rows = np.arange(count)
-    if count > MOST_ITEMS:
-        rows = np.sort(rng.choice(count, MOST_ITEMS, replace=False))
+    if count > MAX_ITEMS:
+        rows = np.sort(rng.choice(count, MAX_ITEMS, replace=False))
     frozen = bundle.modality_vectors.take(rows)
     items = unit(served_vectors(bundle)[rows, : bundle.manifest.encoder.dim])  # content, without behaviour
     names = [bundle.items[row] for row in rows]
@@ -108,7 +114,7 @@ def examine_vectors(
     findings = [*gaps, _anisotropy(frozen, items)]
     if len(items) > 1:
         lists = _lists(frozen, items, rng)
-        findings += [_hubness(f"{kind} to item", found, item_ids) for kind, found in lists.items()]
+        findings += [_hubness(f"{kind} to item", lists_found, item_ids) for kind, lists_found in lists.items()]
         findings.append(_duplicates(items, lists["item"]))
     return findings
 
@@ -118,10 +124,10 @@ def _damage(frozen: ModalityVectors) -> Finding:
     for modality in frozen.modalities:
         infinite, zero = unusable(frozen.vectors[modality][frozen.exists[modality]])
         values[str(modality)] = {"not_finite": infinite, "zero": zero}
-    bad = sum(sum(counts.values()) for counts in values.values())
-    if not bad:
+    num_bad = sum(sum(counts.values()) for counts in values.values())
+    if not num_bad:
         return Finding("damage", values, True, "no vector is NaN, infinite or zero")
-    return Finding("damage", values, False, f"{bad} vectors are NaN, infinite or zero", "build the bundle again")
+    return Finding("damage", values, False, f"{num_bad} vectors are NaN, infinite or zero", "build the bundle again")
 
 
 def _quarantine(bundle: Bundle) -> Finding:
@@ -130,48 +136,53 @@ def _quarantine(bundle: Bundle) -> Finding:
     total = sum(reasons.values())
     embeddings = sum(bundle.manifest.counts["embeddings"].values())
     values = {"quarantined": dict(reasons.most_common()), "rows_rejected": dict(rejected), "embeddings": embeddings}
-    told = f"{total} texts, pictures or vectors were quarantined beside {embeddings} embedded"
-    if total <= MOST_QUARANTINED * (total + embeddings):
-        return Finding("quarantine", values, True, told)
-    most = reasons.most_common(1)[0]
+    summary = f"{total} texts, pictures or vectors were quarantined beside {embeddings} embedded"
+    if total <= MAX_QUARANTINED * (total + embeddings):
+        return Finding("quarantine", values, True, summary)
+    commonest = reasons.most_common(1)[0]
     return Finding(
         "quarantine",
         values,
         False,
-        f"{told}, {most[1]} of them: {most[0]}",
+        f"{summary}, {commonest[1]} of them: {commonest[0]}",
         "mend these in the source and build again; what is encoded already is kept",
     )
 
 
 def _texts(bundle: Bundle, seed: int) -> Iterator[Finding]:
-    told = measure_text_separation(bundle, np.random.default_rng(seed))
-    if told is not None:
-        yield Finding("texts", told.to_json(), told.good, told.in_words(), "" if told.good else HINT)
+    separation = measure_text_separation(bundle, np.random.default_rng(seed))
+    if separation is not None:
+        yield Finding(
+            "texts", separation.to_json(), separation.good, separation.in_words(), "" if separation.good else HINT
+        )
 
 
 def _no_gaps(frozen: ModalityVectors) -> Iterator[Finding]:
     for first, second in combinations(frozen.modalities, 2):
-        told = "not measured: they are different spaces, and none is compared with another"
-        yield Finding(f"gap {first}-{second}", {}, True, told)
+        verdict = "not measured: they are different spaces, and none is compared with another"
+        yield Finding(f"gap {first}-{second}", {}, True, verdict)
 
 
 def _gaps(frozen: ModalityVectors, rng: np.random.Generator) -> Iterator[Finding]:
     for first, second in combinations(frozen.modalities, 2):
-        one, other = (finite_units(frozen.vectors[m][frozen.exists[m]]) for m in (first, second))
-        if not len(one) or not len(other):
+        first_vectors, second_vectors = (finite_units(frozen.vectors[m][frozen.exists[m]]) for m in (first, second))
+        if not len(first_vectors) or not len(second_vectors):
             continue
-        gap, distance = modality_gap(one, other, rng)
-        share = gap / distance if distance else 0.0
-        values = {"gap": _round(gap), "mean_distance": _round(distance), "share": _round(share)}
-        name, told = f"gap {first}-{second}", f"the means are {gap:.2f} apart, {share:.0%} of a mean pair's distance"
-        if share <= LARGEST_GAP_SHARE:
-            yield Finding(name, values, True, told)
+        gap, distance = modality_gap(first_vectors, second_vectors, rng)
+        fraction = gap / distance if distance else 0.0
+        values = {"gap": _round(gap), "mean_distance": _round(distance), "share": _round(fraction)}
+        name, summary = (
+            f"gap {first}-{second}",
+            f"the means are {gap:.2f} apart, {fraction:.0%} of a mean pair's distance",
+        )
+        if fraction <= MAX_GAP_FRACTION:
+            yield Finding(name, values, True, summary)
         else:
             yield Finding(
                 name,
                 values,
                 False,
-                f"{told}: an item with both modalities and one with a single one are hardly comparable",
+                f"{summary}: an item with both modalities and one with a single one are hardly comparable",
                 "give all items the same modalities, or fit an adapter; centring is weighed in docs/decisions/0006",
             )
 
@@ -187,75 +198,77 @@ def _anisotropy(frozen: ModalityVectors, items: Vectors) -> Finding:
             "effective_rank": round(rank, 1),
         }
     cosine, ratio = values["item"]["mean_cosine"], values["item"]["participation_ratio"]
-    few = min(FEWEST_DIRECTIONS, len(items) / 4, items.shape[1] / 4)
-    told = f"two items have cosine {cosine:.2f} on average and spread in {ratio:.1f} of {items.shape[1]} directions"
-    if cosine <= LARGEST_MEAN_COSINE and ratio >= few:
-        return Finding("anisotropy", values, True, told)
+    min_directions = min(MIN_DIRECTIONS, len(items) / 4, items.shape[1] / 4)
+    summary = f"two items have cosine {cosine:.2f} on average and spread in {ratio:.1f} of {items.shape[1]} directions"
+    if cosine <= MAX_MEAN_COSINE and ratio >= min_directions:
+        return Finding("anisotropy", values, True, summary)
     return Finding(
         "anisotropy",
         values,
         False,
-        f"{told}: scores lie close together",
+        f"{summary}: scores lie close together",
         "compare ranks, not scores; fit an adapter, or choose an encoder that tells these items apart",
     )
 
 
 def _lists(frozen: ModalityVectors, items: Vectors, rng: np.random.Generator) -> dict[str, Occurrences]:
     """Search with samples of what queries look like: one modality of an item, and items."""
-    found = {}
+    lists = {}
     for modality in (m for m in (Modality.TEXT, Modality.IMAGE) if m in frozen.modalities):
         vectors = frozen.vectors[modality]
         rows = np.flatnonzero(frozen.exists[modality] & np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
-        rows = _some(rows, rng)
+        rows = _sample_rows(rows, rng)
         if len(rows):
-            found[str(modality)] = occurrences(unit(vectors[rows]), items, rows, K)
-    rows = _some(np.arange(len(items)), rng)
-    found["item"] = occurrences(items[rows], items, rows, K)
-    return found
+            lists[str(modality)] = occurrences(unit(vectors[rows]), items, rows, K)
+    rows = _sample_rows(np.arange(len(items)), rng)
+    lists["item"] = occurrences(items[rows], items, rows, K)
+    return lists
 
 
-def _some(rows: Rows, rng: np.random.Generator) -> Rows:
-    return rows if len(rows) <= MOST_QUERIES else np.sort(rng.choice(rows, MOST_QUERIES, replace=False))
+def _sample_rows(rows: Rows, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= MAX_QUERIES else np.sort(rng.choice(rows, MAX_QUERIES, replace=False))
 
 
-def _hubness(name: str, found: Occurrences, item_ids: Sequence[str]) -> Finding:
-    largest = int(found.counts.argmax())
-    hubs = int((found.counts > found.counts.mean() + 2 * found.counts.std()).sum())
+def _hubness(name: str, lists: Occurrences, item_ids: Sequence[str]) -> Finding:
+    largest = int(lists.counts.argmax())
+    hubs = int((lists.counts > lists.counts.mean() + 2 * lists.counts.std()).sum())
     values = {
-        "queries": len(found.best),
-        "items": len(found.counts),
-        "k": found.k,
-        "skewness": _round(found.skewness),
-        "skewness_by_chance": _round(found.skewness_by_chance),
-        "never": _round(found.never),
-        "never_by_chance": _round(found.never_by_chance),
+        "queries": len(lists.best_scores),
+        "items": len(lists.counts),
+        "k": lists.k,
+        "skewness": _round(lists.skewness),
+        "skewness_by_chance": _round(lists.skewness_by_chance),
+        "never": _round(lists.never),
+        "never_by_chance": _round(lists.never_by_chance),
         "hubs": hubs,
         "largest_hub": item_ids[largest],
-        "largest_hub_in_lists": int(found.counts[largest]),
+        "largest_hub_in_lists": int(lists.counts[largest]),
     }
-    told = (
-        f"skewness {found.skewness:.1f} (by chance {found.skewness_by_chance:.1f}), {found.never:.0%} of items are in "
-        f"no list (by chance {found.never_by_chance:.0%})"
+    summary = (
+        f"skewness {lists.skewness:.1f} (by chance {lists.skewness_by_chance:.1f}), {lists.never:.0%} of items are in "
+        f"no list (by chance {lists.never_by_chance:.0%})"
     )
-    if found.skewness - found.skewness_by_chance <= MOST_EXCESS_SKEWNESS:
-        return Finding(f"hubness {name}", values, True, told)
+    if lists.skewness - lists.skewness_by_chance <= MAX_EXCESS_SKEWNESS:
+        return Finding(f"hubness {name}", values, True, summary)
     return Finding(
         f"hubness {name}",
         values,
         False,
-        f"{told}: {item_ids[largest]!r} is in {found.counts[largest]} of {len(found.best)} lists",
+        f"{summary}: {item_ids[largest]!r} is in {lists.counts[largest]} of {len(lists.best_scores)} lists",
         "look at the largest hub, often an empty or generic item, and remove or mend it; then try another encoder",
     )
 
 
-def _duplicates(items: Vectors, found: Occurrences) -> Finding:
+def _duplicates(items: Vectors, lists: Occurrences) -> Finding:
     same = identical(items) / len(items)
-    near = float((found.best > TWINS).mean())
-    values = {"identical": _round(same), "near": _round(near), "near_means_cosine_over": TWINS}
-    told = f"{same:.1%} of items repeat another's vector, {near:.1%} have a twin (cosine over {TWINS})"
-    if near <= MOST_DUPLICATES and same <= MOST_DUPLICATES:
-        return Finding("duplicates", values, True, told)
-    return Finding("duplicates", values, False, told, "drop twins from the source, or they fill each other's lists")
+    near = float((lists.best_scores > MIN_DUPLICATE_COSINE).mean())
+    values = {"identical": _round(same), "near": _round(near), "near_means_cosine_over": MIN_DUPLICATE_COSINE}
+    summary = (
+        f"{same:.1%} of items repeat another's vector, {near:.1%} have a twin (cosine over {MIN_DUPLICATE_COSINE})"
+    )
+    if near <= MAX_DUPLICATES and same <= MAX_DUPLICATES:
+        return Finding("duplicates", values, True, summary)
+    return Finding("duplicates", values, False, summary, "drop twins from the source, or they fill each other's lists")
 
 
 def _round(value: float) -> float:

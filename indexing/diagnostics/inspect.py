@@ -15,15 +15,15 @@ from indexing.catalogue.attributes import AttributeColumns
 from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.cleaning import clean_text, reason_kind
 from indexing.catalogue.medium import media_in
-from indexing.catalogue.validation import NOTHING, IdJudge
+from indexing.catalogue.validation import NOTHING_TO_EMBED, ItemIdChecker
 from indexing.diagnostics.inspect_counts import EXAMPLES, Pictures, Texts, quantiles
 from indexing.errors import InputError
 from indexing.media.files import Kind
 from indexing.media.images import PictureLimits
 
-ROWS = 64  # at once, since pictures and sounds are read with them
-MEMBERS = 6  # of a group, as examples
-SAMPLED = 24
+BATCH_ROWS = 64  # at once, since pictures and sounds are read with them
+MAX_MEMBERS = 6  # of a group, as examples
+NUM_SAMPLED = 24
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Inspection:
     columns: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -88,7 +88,7 @@ class _Pass:
         self.root = catalogue.image_dir.resolve() if catalogue.image_dir else None
         self.rows = self.kept = self.audio_size = 0
         self.items_with: Counter[Kind] = Counter()
-        self.ids = IdJudge(Counter())
+        self.ids = ItemIdChecker(Counter())
         self.rejected: Counter[str] = Counter()
         self.rejects: list[dict[str, Any]] = []
         self.texts, self.pictures = Texts(), Pictures(limits)
@@ -106,9 +106,9 @@ class _Pass:
         text = clean_text([values[name] for name in self.columns.text], Counter()) if problem is None else None
         media = media_in(values, self.columns, self.root)
         if problem is None and text is None and not media:
-            problem = NOTHING
+            problem = NOTHING_TO_EMBED
         if problem is not None or item_id is None:
-            self.reject(row, item_id, problem or NOTHING)
+            self.reject(row, item_id, problem or NOTHING_TO_EMBED)
             return
         self.rows += 1
         self._sample(row)
@@ -124,10 +124,10 @@ class _Pass:
     def _sample(self, row: int) -> None:
         """Keep each kept row with equal chances, without knowing how many there will be."""
         self.kept += 1
-        if len(self.sampled) < SAMPLED:
+        if len(self.sampled) < NUM_SAMPLED:
             self.sampled.append(row)
-        elif (place := self._random.randrange(self.kept)) < SAMPLED:
-            self.sampled[place] = row
+        elif (position := self._random.randrange(self.kept)) < NUM_SAMPLED:
+            self.sampled[position] = row
 
 
 def inspect_catalogue(
@@ -150,27 +150,29 @@ def inspect_catalogue(
     """
     if limit is not None and limit < 1:
         raise InputError(f"{limit} rows cannot be looked at; give a limit of at least 1")
-    seen = _Pass(catalogue, limits or PictureLimits())
-    columns = seen.columns
+    counts = _Pass(catalogue, limits or PictureLimits())
+    columns = counts.columns
     names = [columns.item_id, *columns.text, *columns.media]
-    before = 0
+    reported = 0
     for row, values in numbered_rows(catalogue, names, limit):
-        seen.see(row, values)
-        if progress and row - before >= ROWS:
-            progress(row - before)
-            before = row
+        counts.see(row, values)
+        if progress and row - reported >= BATCH_ROWS:
+            progress(row - reported)
+            reported = row
     for row, problem in catalogue.reader.malformed.items():
         if limit is None or row < limit:
-            seen.reject(row, None, problem)
-    return _summary(seen, limit)
+            counts.reject(row, None, problem)
+    return _summary(counts, limit)
 
 
 def numbered_rows(
     catalogue: Catalogue, names: Sequence[str], limit: int | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give some columns of the readable rows with their number in the source."""
+    """Return some columns of the readable rows with their number in the source."""
     numbers = (number for number in count() if number not in catalogue.reader.malformed)
-    for batch in catalogue.reader.batches(list(dict.fromkeys(names)), ROWS if limit is None else min(ROWS, limit)):
+    for batch in catalogue.reader.batches(
+        list(dict.fromkeys(names)), BATCH_ROWS if limit is None else min(BATCH_ROWS, limit)
+    ):
         for values in python_rows(batch):
             number = next(numbers)
             if limit is not None and number >= limit:
@@ -178,24 +180,24 @@ def numbered_rows(
             yield number, values
 
 
-def _summary(seen: _Pass, limit: int | None) -> Inspection:
-    texts, pictures = seen.texts, seen.pictures
-    coverage = {"text": len(texts.lengths), "image": seen.items_with[Kind.IMAGE]}
-    for kind, name in ((Kind.AUDIO, seen.columns.audio), (Kind.VIDEO, seen.columns.video)):
-        coverage |= {str(kind): seen.items_with[kind]} if name else {}
+def _summary(counts: _Pass, limit: int | None) -> Inspection:
+    texts, pictures = counts.texts, counts.pictures
+    coverage = {"text": len(texts.lengths), "image": counts.items_with[Kind.IMAGE]}
+    for kind, name in ((Kind.AUDIO, counts.columns.audio), (Kind.VIDEO, counts.columns.video)):
+        coverage |= {str(kind): counts.items_with[kind]} if name else {}
     return Inspection(
-        source=seen.catalogue.source,
+        source=counts.catalogue.source,
         limit=limit,
-        rows=seen.rows,
-        kept=seen.kept,
-        rejected=dict(seen.rejected),
-        rejected_examples=sorted(seen.rejects, key=lambda reject: reject["source_row"]),
+        rows=counts.rows,
+        kept=counts.kept,
+        rejected=dict(counts.rejected),
+        rejected_examples=sorted(counts.rejects, key=lambda reject: reject["source_row"]),
         coverage=coverage,
         text={
             "bytes": texts.size,
             "characters": quantiles(texts.lengths),
             "language_guess": dict(texts.languages.most_common()),
-            "duplicates": _groups(texts.keys.equal(), seen),
+            "duplicates": _groups(texts.keys.equal(), counts),
         },
         image={
             "bytes": sum(pictures.sizes),
@@ -205,36 +207,36 @@ def _summary(seen: _Pass, limit: int | None) -> Inspection:
             "height": quantiles(pictures.heights),
             "file_bytes": quantiles(pictures.sizes),
             "unusable": {"reasons": dict(pictures.reasons.most_common()), "examples": pictures.unusable},
-            "duplicates": _groups(pictures.keys.equal(), seen),
-            "near_duplicates": _groups(pictures.looks.near(), seen),
+            "duplicates": _groups(pictures.keys.equal(), counts),
+            "near_duplicates": _groups(pictures.looks.near(), counts),
             "without_detail": pictures.flat,
         },
-        audio={"bytes": seen.audio_size} if seen.columns.audio else {},
-        sampled=sorted(seen.sampled),
-        columns=_columns(seen.catalogue, limit),
-        left_out=dict(seen.catalogue.reader.left_out),
+        audio={"bytes": counts.audio_size} if counts.columns.audio else {},
+        sampled=sorted(counts.sampled),
+        columns=_columns(counts.catalogue, limit),
+        left_out=dict(counts.catalogue.reader.left_out),
     )
 
 
 def _columns(catalogue: Catalogue, limit: int | None) -> dict[str, Any]:
-    found = AttributeColumns(catalogue.reader, catalogue.columns)
-    found.look(limit)
+    attributes = AttributeColumns(catalogue.reader, catalogue.columns)
+    attributes.look(limit)
     return {
         "item_id": catalogue.columns.item_id,
         "taken": catalogue.columns.in_words(),
-        "attributes": found.in_words(),
-        "as_text": found.as_text(),
-        "columns_left_out": found.left_out,
+        "attributes": attributes.in_words(),
+        "as_text": attributes.as_text(),
+        "columns_left_out": attributes.left_out,
         "read_as": list(catalogue.reader.notes.read_as),
     }
 
 
-def _groups(groups: list[list[int]], seen: _Pass) -> Groups:
-    shown = [group[:MEMBERS] for group in groups[:EXAMPLES]]
-    wanted = {row for group in shown for row in group}
-    name_of = {row: item_id for item_id, row in seen.ids.first_row.items() if row in wanted} if wanted else {}
+def _groups(groups: list[list[int]], counts: _Pass) -> Groups:
+    examples = [group[:MAX_MEMBERS] for group in groups[:EXAMPLES]]
+    rows = {row for group in examples for row in group}
+    name_of = {row: item_id for item_id, row in counts.ids.first_row.items() if row in rows} if rows else {}
     return Groups(
         groups=len(groups),
         items=sum(map(len, groups)),
-        examples=[[{"source_row": row, "item_id": name_of[row]} for row in group] for group in shown],
+        examples=[[{"source_row": row, "item_id": name_of[row]} for row in group] for group in examples],
     )

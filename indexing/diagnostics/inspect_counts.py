@@ -21,7 +21,7 @@ from indexing.store.shared_pool import decode_all
 
 DISTANCE = 4
 BANDS = 6  # with at most 4 bits that differ, at least 2 of 6 bands are equal
-MOST_NEIGHBOURS = 128  # compared within a bucket; only thousands of pictures with hardly any detail share one
+MAX_NEIGHBOURS = 128  # compared within a bucket; only thousands of pictures with hardly any detail share one
 Places = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
 
@@ -35,7 +35,7 @@ def near_groups(hashes: Hashes, distance: int = DISTANCE) -> list[list[int]]:
     values, inverse = np.unique(hashes, return_inverse=True)
     group_of = np.arange(len(values))
     for keys in _band_pairs(values):
-        group_of = _joined(group_of, values, keys, distance)
+        group_of = _join_groups(group_of, values, keys, distance)
     return equal_groups(group_of[inverse])
 
 
@@ -49,24 +49,26 @@ def equal_groups(values: Hashes | Places) -> list[list[int]]:
     ordered = values[order]
     starts = np.flatnonzero(np.append(len(values) > 0, ordered[1:] != ordered[:-1]))
     sizes = np.diff(np.append(starts, len(values)))
-    several = sizes > 1
-    groups = [order[start : start + size].tolist() for start, size in zip(starts[several], sizes[several], strict=True)]
+    repeated = sizes > 1
+    groups = [
+        order[start : start + size].tolist() for start, size in zip(starts[repeated], sizes[repeated], strict=True)
+    ]
     return sorted(groups, key=lambda group: (-len(group), group))
 
 
 def _band_pairs(values: Hashes) -> list[Hashes]:
-    """Give for every two bands the bits of both: whoever is close to a hash shares one of these with it."""
+    """Return for every two bands the bits of both: whoever is close to a hash shares one of these with it."""
     edges = np.linspace(0, 64, BANDS + 1).astype(int)
     masks = [((1 << int(end)) - 1) ^ ((1 << int(start)) - 1) for start, end in pairwise(edges)]
     return [values & np.uint64(first | second) for first, second in combinations(masks, 2)]
 
 
-def _joined(group_of: Places, values: Hashes, keys: Hashes, distance: int) -> Places:
+def _join_groups(group_of: Places, values: Hashes, keys: Hashes, distance: int) -> Places:
     """Join the groups of close hashes that share a key, comparing each with the next ones in sorted order."""
     order = np.argsort(keys, kind="stable")
     ordered, hashes = keys[order], values[order]
     active = np.arange(len(values))
-    for step in range(1, MOST_NEIGHBOURS + 1):
+    for step in range(1, MAX_NEIGHBOURS + 1):
         active = active[active < len(values) - step]
         active = active[ordered[active] == ordered[active + step]]
         if not len(active):
@@ -77,7 +79,7 @@ def _joined(group_of: Places, values: Hashes, keys: Hashes, distance: int) -> Pl
 
 
 def _union(group_of: Places, left: Places, right: Places) -> Places:
-    """Give each group that is linked with another the smaller number, until nothing changes."""
+    """Return each group that is linked with another the smaller number, until nothing changes."""
     while True:
         first, second = group_of[left], group_of[right]
         if not (differ := first != second).any():
@@ -108,15 +110,15 @@ class Keys:
         self.values.append(value)
 
     def equal(self) -> list[list[int]]:
-        """Give the rows whose values come more than once, the largest groups first."""
+        """Return the rows whose values come more than once, the largest groups first."""
         return self._rows(equal_groups(np.asarray(self.values, np.uint64)))
 
     def near(self) -> list[list[int]]:
-        """Give the rows whose values differ in a few bits only, the largest groups first."""
+        """Return the rows whose values differ in a few bits only, the largest groups first."""
         return self._rows(near_groups(np.asarray(self.values, np.uint64)))
 
     def _rows(self, groups: list[list[int]]) -> list[list[int]]:
-        return [[self.rows[place] for place in group] for group in groups]
+        return [[self.rows[position] for position in group] for group in groups]
 
 
 @dataclass
@@ -160,25 +162,25 @@ class Pictures:
             data = read_picture(source, self.limits)
             self.keys.add(row, _hash(data))
             self.sizes.append(len(data))
-            (seen,) = decode_all(Kind.IMAGE, [data], Task(pictures=self.limits, described=True))
-            if isinstance(seen, Unusable):
-                raise UnusablePicture(seen.reason)
+            (decoded,) = decode_all(Kind.IMAGE, [data], Task(pictures=self.limits, described=True))
+            if isinstance(decoded, Unusable):
+                raise UnusablePicture(decoded.reason)
         except UnusablePicture as error:
             self.reasons[NUMBER.sub("N", reason_kind(str(error)))] += 1  # or every size is a reason of its own
             if len(self.unusable) < EXAMPLES:
                 self.unusable.append({"source_row": row, "item_id": item_id, "reason": str(error)})
             return
-        self.widths.append(seen.described["width"])
-        self.heights.append(seen.described["height"])
-        self.formats[seen.described["format"]] += 1
-        if (look := seen.described["look"]) is None:
+        self.widths.append(decoded.described["width"])
+        self.heights.append(decoded.described["height"])
+        self.formats[decoded.described["format"]] += 1
+        if (look := decoded.described["look"]) is None:
             self.flat += 1
         else:
             self.looks.add(row, look)
 
 
 def quantiles(values: "array[int]") -> dict[str, int]:
-    """Give the quantiles of some values by name.
+    """Return the quantiles of some values by name.
 
     >>> quantiles(array("q", [3, 1, 2]))["median"], quantiles(array("q"))
     (2, {})
@@ -186,8 +188,8 @@ def quantiles(values: "array[int]") -> dict[str, int]:
     if not values:
         return {}
     # Values that occur, not means of two: a picture is 3 pixels wide or 4.
-    found = np.quantile(np.asarray(values), list(QUANTILES.values()), method="inverted_cdf")
-    return dict(zip(QUANTILES, map(int, found), strict=True))
+    quantile_values = np.quantile(np.asarray(values), list(QUANTILES.values()), method="inverted_cdf")
+    return dict(zip(QUANTILES, map(int, quantile_values), strict=True))
 
 
 def _hash(data: bytes) -> int:

@@ -53,12 +53,12 @@ class Card:
     picture: bytes | None
 
 
-def inspection_page(found: Inspection, catalogue: Catalogue, limits: PictureLimits | None = None) -> str:
-    """Give the whole page as HTML; the items that it shows are read from the source once more."""
-    same_text, same_image = found.text["duplicates"], found.image["duplicates"]
-    near = found.image["near_duplicates"]
-    wanted = {
-        *found.sampled,
+def inspection_page(inspection: Inspection, catalogue: Catalogue, limits: PictureLimits | None = None) -> str:
+    """Return the whole page as HTML; the items that it shows are read from the source once more."""
+    same_text, same_image = inspection.text["duplicates"], inspection.image["duplicates"]
+    near = inspection.image["near_duplicates"]
+    rows = {
+        *inspection.sampled,
         *(
             member["source_row"]
             for groups in (same_text, same_image, near)
@@ -66,30 +66,32 @@ def inspection_page(found: Inspection, catalogue: Catalogue, limits: PictureLimi
             for member in group
         ),
     }
-    cards = _cards(catalogue, wanted, found.limit, limits or PictureLimits())
+    cards = _cards(catalogue, rows, inspection.limit, limits or PictureLimits())
     sections = [
-        _table("What there is", overview(found).items()),
-        _section("Some items, drawn at random", [_figures(found.sampled, cards)]),
+        _table("What there is", overview(inspection).items()),
+        _section("Some items, drawn at random", [_figures(inspection.sampled, cards)]),
         _grouped("Pictures that are the same", same_image, cards),
         _grouped("Pictures that look alike", near, cards),
         _grouped("Texts that are the same", same_text, cards),
-        _listed("Pictures that cannot be used", found.image["unusable"]["examples"]),
-        _listed("Rows that are rejected", found.rejected_examples),
+        _listed("Pictures that cannot be used", inspection.image["unusable"]["examples"]),
+        _listed("Rows that are rejected", inspection.rejected_examples),
     ]
-    return PAGE.substitute(title=_safe(found.source), sections="\n".join(filter(None, sections)))
+    return PAGE.substitute(title=_safe(inspection.source), sections="\n".join(filter(None, sections)))
 
 
-def overview(found: Inspection) -> dict[str, str]:
-    """Give what matters by name, as short texts for people."""
-    text, image = found.text, found.image
-    shares = [f"{name} {count} ({count / max(found.kept, 1):.0%})" for name, count in found.coverage.items()]
-    size = text["bytes"] + image["bytes"] + found.audio.get("bytes", 0)
+def overview(inspection: Inspection) -> dict[str, str]:
+    """Return what matters by name, as short texts for people."""
+    text, image = inspection.text, inspection.image
+    coverage = [
+        f"{name} {count} ({count / max(inspection.kept, 1):.0%})" for name, count in inspection.coverage.items()
+    ]
+    size = text["bytes"] + image["bytes"] + inspection.audio.get("bytes", 0)
     return {
-        "rows": f"{found.rows}" + (f" (the first ones; --limit {found.limit})" if found.limit else ""),
-        "kept": f"{found.kept}",
-        "rejected": _counts(found.rejected) or "none",
-        **({"left out": _counts(found.left_out)} if found.left_out else {}),
-        "coverage": ", ".join(shares),
+        "rows": f"{inspection.rows}" + (f" (the first ones; --limit {inspection.limit})" if inspection.limit else ""),
+        "kept": f"{inspection.kept}",
+        "rejected": _counts(inspection.rejected) or "none",
+        **({"left out": _counts(inspection.left_out)} if inspection.left_out else {}),
+        "coverage": ", ".join(coverage),
         "characters of text": _counts(text["characters"]) or "no text",
         "language (a guess)": _counts(text["language_guess"]) or "no text",
         "same text": _summed(text["duplicates"]),

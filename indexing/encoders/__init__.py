@@ -64,11 +64,11 @@ def load_encoder(spec: str, *, precision: str = "auto", bridge: bytes | None = N
     if bridge is not None:
         if not EncoderInfo(spec, 0, (), "").separate:
             raise EncoderError(f"encoder {spec!r} takes no bridge; one that does is named MAIN+clap:NAME")
-        apart: Encoder = importlib.import_module(MODULES["vectors"]).load(spec.partition(":")[2], bridge=bridge)
-        return apart
+        separate: Encoder = importlib.import_module(MODULES["vectors"]).load(spec.partition(":")[2], bridge=bridge)
+        return separate
     prefix, _, rest = spec.partition(":")
-    wanting = prefix in ("open_clip", "hf") and rest == ""
-    if prefix not in MODULES or wanting or (prefix == "pocket" and rest):
+    lacks_model = prefix in ("open_clip", "hf") and rest == ""
+    if prefix not in MODULES or lacks_model or (prefix == "pocket" and rest):
         close = difflib.get_close_matches(prefix, MODULES, n=1)
         hint = f", did you mean {close[0]!r}?" if close and close[0] != prefix else ""
         raise UnknownEncoderError(f"there is no encoder {spec!r}{hint}; known are {KNOWN}")
@@ -90,7 +90,7 @@ def _load_bridged(spec: str, precision: str, bridge: bytes | None) -> Encoder:
 
 
 def _named_repo(prefix: str, rest: str) -> str | None:
-    """Give the hub repository that a name states outright; an open_clip architecture must be looked up first."""
+    """Return the hub repository that a name states outright; an open_clip architecture must be looked up first."""
     if prefix == "open_clip":
         return rest.removeprefix("hf-hub:") if rest.startswith("hf-hub:") else None
     return rest if prefix in NAMED_BY_REPO and not Path(rest).is_dir() else None

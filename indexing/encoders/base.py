@@ -58,10 +58,10 @@ class EncoderInfo:
         return dict(zip(self.modalities, self.weights, strict=bool(self.weights)))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values, without weights where there are none."""
+        """Return the fields as plain JSON values, without weights where there are none."""
         weights = {"weights": list(self.weights)} if self.weights else {}
-        others = {name: value for name, value in asdict(self).items() if name != "weights"}
-        return others | {"modalities": [str(m) for m in self.modalities]} | weights
+        fields_ = {name: value for name, value in asdict(self).items() if name != "weights"}
+        return fields_ | {"modalities": [str(m) for m in self.modalities]} | weights
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EncoderInfo":
@@ -137,7 +137,7 @@ class KnowsTokens(Protocol):
     """An encoder whose tokenizer says what it does not know, such as words in another script."""
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Give the share of the texts' tokens that stand for whatever is unknown, from 0 to 1."""
+        """Return the share of the texts' tokens that stand for whatever is unknown, from 0 to 1."""
         ...
 
 
@@ -150,7 +150,7 @@ class HasBridge(Protocol):
         ...
 
     def bridge_bytes(self) -> bytes:
-        """Give what `load_encoder` takes as ``bridge``, to have the same encoder again."""
+        """Return what `load_encoder` takes as ``bridge``, to have the same encoder again."""
         ...
 
 
@@ -171,14 +171,14 @@ def require(encoder: Encoder, modality: Modality) -> None:
         EncoderError: When it cannot.
     """
     if modality not in encoder.info.modalities:
-        able = ", ".join(encoder.info.modalities)
+        modalities = ", ".join(encoder.info.modalities)
         raise EncoderError(
-            f"encoder {encoder.info.name!r} cannot embed {modality}, only {able}; choose another encoder"
+            f"encoder {encoder.info.name!r} cannot embed {modality}, only {modalities}; choose another encoder"
         )
 
 
 def check_encoder(encoder: object) -> Encoder:
-    """Give an encoder.
+    """Return an encoder.
 
     Raises:
         InputError: When it is none.
@@ -189,7 +189,7 @@ def check_encoder(encoder: object) -> Encoder:
 
 
 def with_audio(encoder: Encoder) -> AudioEncoder:
-    """Give an encoder as one that embeds sounds.
+    """Return an encoder as one that embeds sounds.
 
     Raises:
         EncoderError: When it cannot.
@@ -206,18 +206,18 @@ TEXTS = (
     "собака, 猫, pájaro, ☂",
     "size 42, EUR 19.99",
 )
-SIDE = 96
+GOLDEN_SIDE = 96
 SOUND_SECONDS = 2
-AT_LEAST = 0.999
+MIN_COSINE = 0.999
 
 
 def golden_images() -> list[Image.Image]:
     """Draw four pictures: a gradient, stripes, a disc and noise. The same pixels on every machine."""
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
-    noise = np.random.Generator(np.random.PCG64(7)).integers(0, 256, (SIDE, SIDE, 3))
-    disc = (x - SIDE // 2) ** 2 + (y - SIDE // 2) ** 2 < (SIDE // 3) ** 2
+    y, x = np.mgrid[0:GOLDEN_SIDE, 0:GOLDEN_SIDE]
+    noise = np.random.Generator(np.random.PCG64(7)).integers(0, 256, (GOLDEN_SIDE, GOLDEN_SIDE, 3))
+    disc = (x - GOLDEN_SIDE // 2) ** 2 + (y - GOLDEN_SIDE // 2) ** 2 < (GOLDEN_SIDE // 3) ** 2
     pixels = (
-        np.stack([x * 255 // SIDE, y * 255 // SIDE, np.full_like(x, 128)], axis=2),
+        np.stack([x * 255 // GOLDEN_SIDE, y * 255 // GOLDEN_SIDE, np.full_like(x, 128)], axis=2),
         np.where((x // 12 % 2 == 0)[:, :, None], [220, 40, 40], [250, 250, 240]),
         np.where(disc[:, :, None], [30, 80, 200], [255, 220, 90]),
         noise,
@@ -246,25 +246,26 @@ def golden_vectors(encoder: Encoder) -> Vectors:
     if Modality.IMAGE in encoder.info.modalities:
         parts.append(encoder.encode_images(golden_images()))
     if Modality.AUDIO in encoder.info.modalities:
-        hearing = with_audio(encoder)
-        parts.append(hearing.encode_audio(golden_sounds(hearing.audio_rate)))
+        audio_encoder = with_audio(encoder)
+        parts.append(audio_encoder.encode_audio(golden_sounds(audio_encoder.audio_rate)))
     return np.concatenate(parts)
 
 
-def check_golden(encoder: Encoder, stored: Vectors, at_least: float = AT_LEAST) -> None:
+def check_golden(encoder: Encoder, stored: Vectors, at_least: float = MIN_COSINE) -> None:
     """Check that an encoder still gives the stored vectors.
 
     Raises:
         EncoderMismatchError: When the cosine of any golden input falls below the limit.
     """
-    now = golden_vectors(encoder)
-    if now.shape != stored.shape:
+    vectors = golden_vectors(encoder)
+    if vectors.shape != stored.shape:
         raise EncoderMismatchError(
-            f"encoder {encoder.info.name!r} gives golden vectors of shape {now.shape}, the bundle has {stored.shape}"
+            f"encoder {encoder.info.name!r} gives golden vectors of shape {vectors.shape}, the bundle has "
+            f"{stored.shape}"
         )
-    if not len(now):
+    if not len(vectors):
         return
-    cosines = (now * stored).sum(axis=1) / (np.linalg.norm(now, axis=1) * np.linalg.norm(stored, axis=1))
+    cosines = (vectors * stored).sum(axis=1) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(stored, axis=1))
     worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
     if not cosines[worst] >= at_least:
         raise EncoderMismatchError(

@@ -25,7 +25,7 @@ from indexing.encoders.inference.checkpoints import (
     pooled,
     tokens,
 )
-from indexing.encoders.inference.hub import tried
+from indexing.encoders.inference.hub import check_embeds
 from indexing.encoders.inference.torch_models import lasting, state_fingerprint, vocabulary
 from indexing.media.audio import Sound
 from indexing.media.files import Modality
@@ -61,7 +61,7 @@ class ClapEncoder:
             long_sounds="mean of windows",
             library="transformers",
         )
-        tried(name, "sounds", lambda: self._sounds([np.zeros(self._window, np.float32)]))
+        check_embeds(name, "sounds", lambda: self._sounds([np.zeros(self._window, np.float32)]))
         dim = self._texts(["a"]).shape[1]
         self.info = EncoderInfo(name, int(dim), (Modality.TEXT, Modality.AUDIO), fingerprint)
 

@@ -24,7 +24,7 @@ from indexing.errors import EncoderError, import_extra
 
 CONFIG = "config.json"
 # What is padded together: at most so many pairs, and about so many characters counting the padding.
-PAIRS, CHARACTERS = 128, 32_768
+MAX_PAIRS, MAX_CHARACTERS = 128, 32_768
 Pair = tuple[str, str]
 
 
@@ -41,8 +41,10 @@ class CrossEncoder:
 
     def __init__(self, name: str, model: Any) -> None:  # noqa: ANN401
         self.name = name
-        if others := set(map(str, model.modalities)) - {"text", "message"}:
-            raise EncoderError(f"{name} also reads {', '.join(sorted(others))}: name a cross-encoder for texts alone")
+        if other_modalities := set(map(str, model.modalities)) - {"text", "message"}:
+            raise EncoderError(
+                f"{name} also reads {', '.join(sorted(other_modalities))}: name a cross-encoder for texts alone"
+            )
         if model.num_labels != 1:
             raise EncoderError(f"{name} gives {model.num_labels} numbers a pair, a cross-encoder that ranks gives one")
         self._model = model.eval().requires_grad_(False)
@@ -53,19 +55,23 @@ class CrossEncoder:
         Raises:
             EncoderError: When a score is not a finite number.
         """
-        whole = [(well_formed(query), well_formed(text)) for query, text in pairs]
-        scores = np.empty(len(whole), np.float32)
-        for places in batches_by_length([len(query) + len(text) for query, text in whole]):
-            batch = [whole[place] for place in places]
-            scores[places] = self._model.predict(batch, batch_size=len(batch), show_progress_bar=False)
+        cleaned = [(well_formed(query), well_formed(text)) for query, text in pairs]
+        scores = np.empty(len(cleaned), np.float32)
+        for positions in batches_by_length([len(query) + len(text) for query, text in cleaned]):
+            batch = [cleaned[position] for position in positions]
+            scores[positions] = self._model.predict(batch, batch_size=len(batch), show_progress_bar=False)
         if not np.isfinite(scores).all():
-            place = int(np.argmin(np.isfinite(scores)))
-            raise EncoderError(f"{self.name} gives {scores[place]} for {whole[place]!r:.100}: its weights are damaged")
+            position = int(np.argmin(np.isfinite(scores)))
+            raise EncoderError(
+                f"{self.name} gives {scores[position]} for {cleaned[position]!r:.100}: its weights are damaged"
+            )
         return scores
 
 
-def batches_by_length(lengths: Sequence[int], characters: int = CHARACTERS, most: int = PAIRS) -> Iterator[list[int]]:
-    """Give the places of texts in batches, the longest first, so that little is padded and memory is bounded.
+def batches_by_length(
+    lengths: Sequence[int], characters: int = MAX_CHARACTERS, max_pairs: int = MAX_PAIRS
+) -> Iterator[list[int]]:
+    """Return the places of texts in batches, the longest first, so that little is padded and memory is bounded.
 
     >>> list(batches_by_length([3, 9, 2, 4], characters=9))
     [[1], [3, 0], [2]]
@@ -73,7 +79,7 @@ def batches_by_length(lengths: Sequence[int], characters: int = CHARACTERS, most
     order = np.argsort([-length for length in lengths], kind="stable").tolist()
     start = 0
     while start < len(order):
-        count = min(most, max(1, characters // max(1, lengths[order[start]])))
+        count = min(max_pairs, max(1, characters // max(1, lengths[order[start]])))
         yield order[start : start + count]
         start += count
 
@@ -96,9 +102,9 @@ def load_cross_encoder(spec: str) -> CrossEncoder:
 
 def _create(spec: str, *, offline: bool) -> CrossEncoder:
     folder = Path(spec) if Path(spec).is_dir() else _snapshot(spec, offline=offline)
-    check_parts(spec, folder, _listed(spec, folder))
+    check_parts(spec, folder, _module_list(spec, folder))
     pairs = [(TEXTS[0], text) for text in TEXTS[1:]]
-    first, second = (_loaded(spec, folder, seed) for seed in (0, 1))
+    first, second = (_load_model(spec, folder, seed) for seed in (0, 1))
     # Weights that its files lack are made up at random, silently.
     if not np.allclose(first.score(pairs), second.score(pairs), atol=1e-5):
         raise EncoderError(
@@ -108,16 +114,16 @@ def _create(spec: str, *, offline: bool) -> CrossEncoder:
 
 
 def _snapshot(repo: str, *, offline: bool) -> Path:
-    """Give the cached folder of a hub's model, fetching what it lacks when the hub may be asked."""
-    patterns, others = list(FILES), list(OTHER_RUNTIMES)
-    folder = Path(snapshot_download(repo, local_files_only=offline, allow_patterns=patterns, ignore_patterns=others))
+    """Return the cached folder of a hub's model, fetching what it lacks when the hub may be asked."""
+    patterns, ignored = list(FILES), list(OTHER_RUNTIMES)
+    folder = Path(snapshot_download(repo, local_files_only=offline, allow_patterns=patterns, ignore_patterns=ignored))
     if offline and not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{CONFIG} is not in the cache")  # no verdict on the model: the hub may have it
     return folder
 
 
-def _listed(spec: str, folder: Path) -> list[dict[str, Any]]:
-    """Give the modules of a model; one of transformers, as cross-encoders used to be saved, is one by itself."""
+def _module_list(spec: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the modules of a model; one of transformers, as cross-encoders used to be saved, is one by itself."""
     if (folder / LISTING).is_file():
         modules: list[dict[str, Any]] = json.loads((folder / LISTING).read_bytes())
         return modules
@@ -126,7 +132,7 @@ def _listed(spec: str, folder: Path) -> list[dict[str, Any]]:
     return [{"type": "sentence_transformers.Transformer", "path": ""}]
 
 
-def _loaded(spec: str, folder: Path, seed: int) -> CrossEncoder:
+def _load_model(spec: str, folder: Path, seed: int) -> CrossEncoder:
     library = import_extra("sentence_transformers", "st")
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

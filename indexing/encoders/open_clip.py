@@ -127,7 +127,7 @@ class OpenClipEncoder:
         )
         self.image_form, self._normalise = _form(settings), normaliser(settings["mean"], settings["std"])
         # Where each token sees only those before it, what follows a text's end cannot change its vector.
-        self._trims = _reads_its_end(model)
+        self._trims = _has_causal_text(model)
         probe_tokens, probe_pixels = tokenize(list(TEXTS)), self._pixels(golden_images())
         self._model, precision = in_precision(
             with_fast_attention(self._model),
@@ -145,7 +145,9 @@ class OpenClipEncoder:
             return np.empty((0, self.info.dim), np.float32)
         tokens = self._tokenize([well_formed(text) for text in texts])
         return by_length(
-            _ends(tokens).tolist(), lambda places: self._tokens_to_vectors(tokens[list(places)]), self.info.dim
+            _text_lengths(tokens).tolist(),
+            lambda positions: self._tokens_to_vectors(tokens[list(positions)]),
+            self.info.dim,
         )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
@@ -171,12 +173,12 @@ class OpenClipEncoder:
     @torch.inference_mode()
     def _tokens_to_vectors(self, tokens: torch.Tensor) -> Vectors:
         if self._trims:
-            return _vectors(_encode_trimmed(self._model, tokens[:, : int(_ends(tokens).max())]))
+            return _vectors(_encode_trimmed(self._model, tokens[:, : int(_text_lengths(tokens).max())]))
         return _text_vectors(self._model, tokens)
 
 
 def _form(settings: dict[str, Any]) -> ImageForm | None:
-    """Give the preprocessing as data, where it is one that `ImageForm` knows."""
+    """Return the preprocessing as data, where it is one that `ImageForm` knows."""
     size = settings["size"]
     width, height = (size, size) if isinstance(size, int) else size[-2:]
     if width != height or settings["resize_mode"] not in ("shortest", "squash"):
@@ -184,7 +186,7 @@ def _form(settings: dict[str, Any]) -> ImageForm | None:
     return ImageForm(int(width), settings["resize_mode"], settings["interpolation"])
 
 
-def _reads_its_end(model: Any) -> bool:  # noqa: ANN401
+def _has_causal_text(model: Any) -> bool:  # noqa: ANN401
     """Whether each token sees only those before it, and the vector is read at the text's last one."""
     # Towers of other classes keep a mask of full length, and some have tokens of their own at the end.
     return (
@@ -192,10 +194,10 @@ def _reads_its_end(model: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _ends(tokens: torch.Tensor) -> torch.Tensor:
-    """Give for each line of (B, L) token ids how many there are before the padding, which is zero."""
-    places = torch.arange(1, tokens.shape[1] + 1)
-    return (places * (tokens != 0)).amax(dim=1)
+def _text_lengths(tokens: torch.Tensor) -> torch.Tensor:
+    """Return for each line of (B, L) token ids how many there are before the padding, which is zero."""
+    positions = torch.arange(1, tokens.shape[1] + 1)
+    return (positions * (tokens != 0)).amax(dim=1)
 
 
 def _encode_trimmed(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
@@ -282,9 +284,11 @@ def _architecture_and_tag(rest: str) -> tuple[str, str]:
             "A folder is named by open_clip:local-dir:FOLDER"
         )
     # open_clip only warns of it and then gives the vectors of a network that nobody trained.
-    right = f"{arch}-quickgelu/{tag}"
-    if trained.get("quick_gelu") and not open_clip.get_model_config(arch).get("quick_gelu") and right in known:
-        raise EncoderError(f"{rest!r} was trained with another activation than {arch} has: load 'open_clip:{right}'")
+    quickgelu_name = f"{arch}-quickgelu/{tag}"
+    if trained.get("quick_gelu") and not open_clip.get_model_config(arch).get("quick_gelu") and quickgelu_name in known:
+        raise EncoderError(
+            f"{rest!r} was trained with another activation than {arch} has: load 'open_clip:{quickgelu_name}'"
+        )
     return arch, tag
 
 
@@ -308,8 +312,8 @@ def _check_folder(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         raise EncoderError(f"{folder} is no open_clip model: it has no {CONFIG}")
     if not (folder / WEIGHTS).is_file():
-        found = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
         raise EncoderError(
             f"{folder} has no {WEIGHTS}"
-            + (f", only {found[0]}, a pickle that could run code: convert it to safetensors" if found else "")
+            + (f", only {pickles[0]}, a pickle that could run code: convert it to safetensors" if pickles else "")
         )

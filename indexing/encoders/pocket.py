@@ -43,7 +43,7 @@ from indexing.media.images import to_rgb
 # Of glibc's mallopt: beyond the first size a block is a mapping of its own, returned at once when freed; up to the
 # second, free memory at the end of the heap is kept.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-LARGEST_KEPT_BLOCK, KEPT = 32 << 20, 256 << 20
+MAX_KEPT_BLOCK, MAX_KEPT_BYTES = 32 << 20, 256 << 20
 
 
 def keep_freed_memory() -> bool:
@@ -55,7 +55,7 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK) and mallopt(_TRIM_THRESHOLD, KEPT))
+    return bool(mallopt(_MMAP_THRESHOLD, MAX_KEPT_BLOCK) and mallopt(_TRIM_THRESHOLD, MAX_KEPT_BYTES))
 
 
 TEXT_DIM, IMAGE_DIM, CLASSES = 384, 1280, 1000
@@ -189,10 +189,10 @@ class ImageTower(nn.Module):
 WEIGHTS = Path(str(files("indexing"))) / "encoders" / "pocket_weights"
 SIDE = 224
 FORM = ImageForm(SIDE, "longest", reducing_gap=2.0)
-TEXT_BATCH, IMAGE_BATCH = 128, 4  # no activation of so few pictures is over `LARGEST_KEPT_BLOCK`
-LONGEST_TEXT = 128  # tokens; the tower was trained on no longer ones
+TEXT_BATCH, IMAGE_BATCH = 128, 4  # no activation of so few pictures is over `MAX_KEPT_BLOCK`
+MAX_TOKENS = 128  # tokens; the tower was trained on no longer ones
 DIM = 3 * TEXT_DIM + 1
-LEVEL = 0.3  # last component of every text; the pictures' last component is scaled accordingly
+TEXT_LAST_COMPONENT = 0.3  # last component of every text; the pictures' last component is scaled accordingly
 
 
 class PocketEncoder:
@@ -213,7 +213,7 @@ class PocketEncoder:
     def __init__(self, folder: Path = WEIGHTS) -> None:
         keep_freed_memory()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(LONGEST_TEXT)
+        self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
         self._settings = json.loads((folder / "config.json").read_bytes())
         self._bridge = dequantise(load_file(folder / "bridge.safetensors"))
@@ -232,7 +232,7 @@ class PocketEncoder:
             name="pocket",
             dim=DIM,
             modalities=(Modality.TEXT, Modality.IMAGE),
-            fingerprint=hash_parts(parts, side=SIDE, longest_text=LONGEST_TEXT),
+            fingerprint=hash_parts(parts, side=SIDE, longest_text=MAX_TOKENS),
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -242,14 +242,17 @@ class PocketEncoder:
             for encoding in self._tokenizer.encode_batch([well_formed(text) for text in checked_texts(texts)])
         ]
         return by_length(
-            [len(one) for one in ids], lambda places: self._texts([ids[place] for place in places]), DIM, TEXT_BATCH
+            [len(token_ids) for token_ids in ids],
+            lambda positions: self._texts([ids[position] for position in positions]),
+            DIM,
+            TEXT_BATCH,
         )
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Give the share of the texts' tokens that the vocabulary does not have."""
+        """Return the share of the texts' tokens that the vocabulary does not have."""
         unknown = self._tokenizer.token_to_id("[UNK]")
-        found = self._tokenizer.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
-        ids = np.concatenate([np.empty(0, np.int64), *(np.array(one.ids, np.int64) for one in found)])
+        encodings = self._tokenizer.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
+        ids = np.concatenate([np.empty(0, np.int64), *(np.array(encoding.ids, np.int64) for encoding in encodings)])
         return float((ids == unknown).mean()) if len(ids) else 0.0
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
@@ -268,7 +271,7 @@ class PocketEncoder:
     @torch.inference_mode()
     def _texts(self, ids: Sequence[Sequence[int]]) -> Vectors:
         content = self._texts_content(self._text(*padded(ids)))
-        vectors: Vectors = F.pad(content, (0, 1), value=LEVEL).numpy()
+        vectors: Vectors = F.pad(content, (0, 1), value=TEXT_LAST_COMPONENT).numpy()
         return vectors
 
     @torch.inference_mode()
@@ -277,14 +280,14 @@ class PocketEncoder:
         content = self._images_content(*self._image(scaled.contiguous()))
         temperature = self._settings["hub_temperature"]
         hub = temperature * torch.logsumexp(content @ self._usual.T / temperature, dim=1, keepdim=True)
-        lowered = self._settings["hub_share"] * (self._bridge["hub_mean"] - hub)
-        vectors: Vectors = torch.cat([content, lowered / LEVEL], dim=1).numpy()
+        hub_penalty = self._settings["hub_share"] * (self._bridge["hub_mean"] - hub)
+        vectors: Vectors = torch.cat([content, hub_penalty / TEXT_LAST_COMPONENT], dim=1).numpy()
         return vectors
 
     def _texts_content(self, words: torch.Tensor) -> torch.Tensor:
         """Map (B, 384) text vectors to (B, 1152), unit length."""
-        moved = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
-        return side_by_side(self._settings["first_block_weight"], words, moved, words)
+        shifted = words + words @ self._bridge["text_residual"] + self._bridge["text_bias"]
+        return side_by_side(self._settings["first_block_weight"], words, shifted, words)
 
     def _images_content(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Map (B, 2528) features and (B, 1000) logits to (B, 1152), unit length."""
@@ -302,10 +305,10 @@ def load(_: str = "", precision: str = "auto") -> PocketEncoder:  # noqa: ARG001
 
 
 def padded(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give token ids as (B, L) int64, filled up with zeros, and (B, L) bool saying which tokens are real."""
+    """Return token ids as (B, L) int64, filled up with zeros, and (B, L) bool saying which tokens are real."""
     length = max(map(len, ids))
-    filled = torch.tensor([[*one, *[0] * (length - len(one))] for one in ids])
-    return filled, torch.tensor([[place < len(one) for place in range(length)] for one in ids])
+    filled = torch.tensor([[*token_ids, *[0] * (length - len(token_ids))] for token_ids in ids])
+    return filled, torch.tensor([[position < len(token_ids) for position in range(length)] for token_ids in ids])
 
 
 def side_by_side(first_weight: float, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
@@ -320,7 +323,7 @@ def square(image: Image.Image) -> Pixels:
 
 
 def dequantise(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give float32 weights of int8 matrices (R, C) and scales (R, G), one for each C / G weights (``NAME.scale``)."""
+    """Return float32 weights of int8 matrices (R, C) and scales (R, G), one for each C / G weights (``NAME.scale``)."""
     weights = {name: part.float() for name, part in stored.items() if not name.endswith(".scale")}
     for name, part in weights.items():
         if stored[name].dtype == torch.int8:

@@ -12,13 +12,13 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.columns import VECTOR_NAMES
 from indexing.catalogue.vectors import check_dim
 from indexing.encoders.alignment.separate_encoder import SpacesEncoder, separate_name
-from indexing.encoders.alignment.separate_spaces import MOST_DIMS, Spaces, learn_spaces
+from indexing.encoders.alignment.separate_spaces import MAX_DIMS, Spaces, learn_spaces
 from indexing.encoders.base import PRECOMPUTED, SEPARATE, EncoderInfo
 from indexing.errors import EncoderError
 from indexing.media.files import Modality
 
-LONGEST_LABEL = 100
-APART = SEPARATE.removeprefix(PRECOMPUTED)
+MAX_LABEL_LENGTH = 100
+SEPARATE_SUFFIX = SEPARATE.removeprefix(PRECOMPUTED)
 
 
 class VectorsEncoder:
@@ -39,32 +39,32 @@ class VectorsEncoder:
         name = separate_name(most, label) if most else f"{PRECOMPUTED}{dim or ''}" + (f":{label}" if label else "")
         self.info = EncoderInfo(name, dim, tuple(Modality), hashlib.sha256(name.encode()).hexdigest())
 
-    def fitted(self, catalogue: Catalogue, learned: bytes | None = None) -> "VectorsEncoder | SpacesEncoder":
-        """Give the encoder with the dimension and the modalities of a catalogue's vector columns.
+    def fitted(self, catalogue: Catalogue, stored_maps: bytes | None = None) -> "VectorsEncoder | SpacesEncoder":
+        """Return the encoder with the dimension and the modalities of a catalogue's vector columns.
 
         Columns of several lengths are different spaces: for these, or when told so, maps are learned, one a modality.
 
         Args:
             catalogue: The items with their vectors.
-            learned: Maps that a bundle keeps already, which are taken instead of learning others.
+            stored_maps: Maps that a bundle keeps already, which are taken instead of learning others.
 
         Raises:
             CatalogueError: When there are no vectors, or of another length than this encoder's.
         """
-        dims, most = catalogue.vector_dims, self.most or MOST_DIMS
-        if learned is not None and not self.info.dim:
-            return SpacesEncoder(Spaces.from_bytes(learned), most, self.label)
+        dims, max_dims = catalogue.vector_dims, self.most or MAX_DIMS
+        if stored_maps is not None and not self.info.dim:
+            return SpacesEncoder(Spaces.from_bytes(stored_maps), max_dims, self.label)
         lengths = {VECTOR_NAMES[name]: length for name, length in dims.items() if length}
         if lengths and self.separates(catalogue):
-            return SpacesEncoder(learn_spaces(catalogue, lengths, most), most, self.label)
+            return SpacesEncoder(learn_spaces(catalogue, lengths, max_dims), max_dims, self.label)
         fitted = VectorsEncoder(check_dim(catalogue.source, dims, self.info.dim or None), self.label)
         fitted.info = replace(fitted.info, modalities=tuple(VECTOR_NAMES[name] for name in dims))
         return fitted
 
     def separates(self, catalogue: Catalogue) -> bool:
         """Whether it takes the modalities of a catalogue for spaces of their own."""
-        several = len({length for length in catalogue.vector_dims.values() if length}) > 1
-        return bool(self.most) or (several and not self.info.dim)
+        has_several_lengths = len({length for length in catalogue.vector_dims.values() if length}) > 1
+        return bool(self.most) or (has_several_lengths and not self.info.dim)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Refuse: there is no model.
@@ -105,16 +105,20 @@ def load(
         EncoderError: When it is anything else.
         DamagedFileError: When ``bridge`` is none of such maps.
     """
-    separate = rest.split(":")[0] == APART
-    dim, _, label = (rest.removeprefix(APART).removeprefix(":") if separate else rest).partition(":")
+    separate = rest.split(":")[0] == SEPARATE_SUFFIX
+    dim, _, label = (rest.removeprefix(SEPARATE_SUFFIX).removeprefix(":") if separate else rest).partition(":")
     if (dim and not (dim.isascii() and dim.isdecimal() and int(dim) > 0)) or (label and not dim):
         raise EncoderError(
             f"{PRECOMPUTED + rest!r} names no dimension; write vectors:, vectors:512 or vectors:512:NAME, or for "
             f"modalities of different spaces {SEPARATE}, {SEPARATE}:256 or {SEPARATE}:256:NAME"
         )
-    if not label.isprintable() or len(label) > LONGEST_LABEL:
-        raise EncoderError(f"label {label[:20]!r} is unusable; give at most {LONGEST_LABEL} printable characters")
+    if not label.isprintable() or len(label) > MAX_LABEL_LENGTH:
+        raise EncoderError(f"label {label[:20]!r} is unusable; give at most {MAX_LABEL_LENGTH} printable characters")
     if not separate:
         return VectorsEncoder(int(dim or 0), label)
-    most = int(dim or MOST_DIMS)
-    return VectorsEncoder(0, label, most) if bridge is None else SpacesEncoder(Spaces.from_bytes(bridge), most, label)
+    max_dims = int(dim or MAX_DIMS)
+    return (
+        VectorsEncoder(0, label, max_dims)
+        if bridge is None
+        else SpacesEncoder(Spaces.from_bytes(bridge), max_dims, label)
+    )

@@ -32,7 +32,7 @@ LISTING = "modules.json"
 ROUTERS = ("router_config.json", "config.json", "sentence_*_config.json")  # modules within modules, and settings
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # Pickles that the library or transformers would read, by how their names begin, and what is read instead where it is.
-READ_INSTEAD = {"pytorch_model": "model", "adapter_model": "adapter_model"}
+SAFE_REPLACEMENTS = {"pytorch_model": "model", "adapter_model": "adapter_model"}
 
 
 class SentenceTransformersEncoder:
@@ -48,13 +48,13 @@ class SentenceTransformersEncoder:
 
     def __init__(self, name: str, model: Any) -> None:  # noqa: ANN401
         self._model = model.eval().requires_grad_(False)
-        whole = import_extra("sentence_transformers.base.modules", "st").Transformer
+        transformer_class = import_extra("sentence_transformers.base.modules", "st").Transformer
         # Other kinds of first modules know texts only, and take strings.
-        self._believes = isinstance(model[0], whole)
-        if not self._believes and list(model.modalities) != ["text"]:
+        self._takes_dicts = isinstance(model[0], transformer_class)
+        if not self._takes_dicts and list(model.modalities) != ["text"]:
             raise EncoderError(f"{name} chooses among several models by input: load one of them by itself")
-        known = (Modality.TEXT, Modality.IMAGE)
-        modalities = tuple(modality for modality in known if str(modality) in model.modalities)
+        order = (Modality.TEXT, Modality.IMAGE)
+        modalities = tuple(modality for modality in order if str(modality) in model.modalities)
         if Modality.TEXT not in modalities:
             raise EncoderError(f"{name} embeds no texts, only {', '.join(map(str, model.modalities))}")
         dim = self._texts(["a"]).shape[1]
@@ -74,8 +74,8 @@ class SentenceTransformersEncoder:
         return in_batches(checked_images(images), self._images, self.info.dim)
 
     def _texts(self, texts: Sequence[str]) -> Vectors:
-        whole = [well_formed(text) for text in checked_texts(texts)]
-        return self._encode([{"text": text} for text in whole] if self._believes else whole)
+        cleaned = [well_formed(text) for text in checked_texts(texts)]
+        return self._encode([{"text": text} for text in cleaned] if self._takes_dicts else cleaned)
 
     def _images(self, images: Sequence[Image.Image]) -> Vectors:
         return self._encode([to_rgb(image) for image in images])
@@ -118,8 +118,8 @@ def load(rest: str, precision: str = "auto") -> SentenceTransformersEncoder:  # 
 def _create(rest: str, *, offline: bool) -> SentenceTransformersEncoder:
     name = f"st:{rest}"
     folder = Path(rest) if Path(rest).is_dir() else _snapshot(rest, offline=offline)
-    check_parts(name, folder, _listed(name, folder))
-    first, second = (_loaded(name, folder, seed) for seed in (0, 1))
+    check_parts(name, folder, _module_list(name, folder))
+    first, second = (_load_model(name, folder, seed) for seed in (0, 1))
     # Weights that its files lack are made up at random, silently; not all of them matter, as a text's unused pooler.
     if not np.allclose(golden_vectors(first), golden_vectors(second), atol=1e-4):
         raise EncoderError(f"{name} gives other vectors at each load: its files lack weights or are not of one model")
@@ -127,15 +127,15 @@ def _create(rest: str, *, offline: bool) -> SentenceTransformersEncoder:
 
 
 def _snapshot(repo: str, *, offline: bool) -> Path:
-    """Give the cached folder of a hub's model, fetching what it lacks when the hub may be asked."""
-    patterns, others = list(FILES), list(OTHER_RUNTIMES)
-    folder = snapshot_download(repo, local_files_only=offline, allow_patterns=patterns, ignore_patterns=others)
+    """Return the cached folder of a hub's model, fetching what it lacks when the hub may be asked."""
+    patterns, ignored = list(FILES), list(OTHER_RUNTIMES)
+    folder = snapshot_download(repo, local_files_only=offline, allow_patterns=patterns, ignore_patterns=ignored)
     if offline and not (Path(folder) / LISTING).is_file():
         raise FileNotFoundError(f"{LISTING} is not in the cache")  # no verdict on the model: the hub may have it
     return Path(folder)
 
 
-def _loaded(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
+def _load_model(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
     library = import_extra("sentence_transformers", "st")
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -149,7 +149,7 @@ def _loaded(name: str, folder: Path, seed: int) -> SentenceTransformersEncoder:
     return SentenceTransformersEncoder(name, model)
 
 
-def _listed(name: str, folder: Path) -> list[dict[str, Any]]:
+def _module_list(name: str, folder: Path) -> list[dict[str, Any]]:
     listed = folder / LISTING
     if not listed.is_file():
         raise EncoderError(f"{name} is no sentence-transformers model: it has no {LISTING}")
@@ -180,8 +180,8 @@ def check_parts(name: str, folder: Path, modules: Sequence[dict[str, Any]]) -> N
                 _check_type(name, kind)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise EncoderError(f"{name} has a list of modules that cannot be read ({one_line(error)})") from error
-    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _check_weights(name, place, place.relative_to(folder).as_posix())
+    for subfolder in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _check_weights(name, subfolder, subfolder.relative_to(folder).as_posix())
 
 
 def _check_type(name: str, kind: str) -> None:
@@ -190,16 +190,16 @@ def _check_type(name: str, kind: str) -> None:
         raise EncoderError(f"{name} needs code of its own, {kind!r}, which is never run")
 
 
-def _check_weights(name: str, place: Path, part: str) -> None:
+def _check_weights(name: str, subfolder: Path, part: str) -> None:
     """Check one folder: beside each pickle that the library would read lies what it reads instead."""
-    files = {path.name for path in place.iterdir()}
+    files = {path.name for path in subfolder.iterdir()}
     safe = any(file.endswith(".safetensors") for file in files)
     for pickle in sorted(file for file in files if file.endswith(PICKLES)):
-        read = next((stem for begin, stem in READ_INSTEAD.items() if pickle.startswith(begin)), None)
-        if read is not None and not files & {f"{read}.safetensors", f"{read}.safetensors.index.json"}:
+        stem_read = next((stem for begin, stem in SAFE_REPLACEMENTS.items() if pickle.startswith(begin)), None)
+        if stem_read is not None and not files & {f"{stem_read}.safetensors", f"{stem_read}.safetensors.index.json"}:
             safe = False
         if not safe:
             raise EncoderError(
-                f"{name} has no {read or 'model'}.safetensors in {part!r}, only {pickle}, a pickle that could run "
+                f"{name} has no {stem_read or 'model'}.safetensors in {part!r}, only {pickle}, a pickle that could run "
                 "code: convert it to safetensors"
             )

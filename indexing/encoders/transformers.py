@@ -20,7 +20,7 @@ from indexing.encoders.inference.checkpoints import (
     pooled,
     tokens,
 )
-from indexing.encoders.inference.hub import tried
+from indexing.encoders.inference.hub import check_embeds
 from indexing.encoders.inference.torch_models import (
     AUTO,
     EXACT,
@@ -101,7 +101,7 @@ class TransformersEncoder:
         self.image_form = _form(settings)
         self._normalise = normaliser(settings["image_mean"], settings["image_std"])
         texts, images = self._tokens(TEXTS), self._processed(golden_images())
-        tried(name, "pictures", lambda: _images(self._model, self._processed(golden_images()[:1])))
+        check_embeds(name, "pictures", lambda: _images(self._model, self._processed(golden_images()[:1])))
         self._model, precision = in_precision(
             self._model, precision, lambda model: unit(np.concatenate([_texts(model, texts), _images(model, images)]))
         )
@@ -113,7 +113,7 @@ class TransformersEncoder:
         lengths = [len(text) for text in checked_texts(texts)] if self._padding == "longest" else [0] * len(texts)
         return by_length(
             lengths,
-            lambda places: _texts(self._model, self._tokens([texts[place] for place in places])),
+            lambda positions: _texts(self._model, self._tokens([texts[position] for position in positions])),
             self.info.dim,
         )
 
@@ -155,7 +155,7 @@ def _images(model: Any, pixels: Mapping[str, torch.Tensor]) -> Vectors:  # noqa:
 
 
 def _form(settings: Mapping[str, Any]) -> ImageForm | None:
-    """Give the preprocessing as data, where it is one that `ImageForm` knows; it rounds pixels its own way."""
+    """Return the preprocessing as data, where it is one that `ImageForm` knows; it rounds pixels its own way."""
     size, crop = settings.get("size") or {}, settings.get("crop_size") or {}
     interpolation = INTERPOLATIONS.get(settings.get("resample", -1))
     plain = all(settings.get(step) for step in ("do_resize", "do_rescale", "do_normalize"))

@@ -25,7 +25,7 @@ from indexing.store.collect import ModalityVectors
 
 @contextmanager
 def new_folder(folder: Path | str) -> Iterator[Path]:
-    """Give a folder to fill, which appears under its name when the block ends without an error.
+    """Return a folder to fill, which appears under its name when the block ends without an error.
 
     Raises:
         InputError: When there is something already: files of two exports must not be mixed.
@@ -70,8 +70,8 @@ def read_array(path: Path) -> Vectors:
         )
     with np.errstate(over="ignore"):
         vectors: Vectors = array.astype(np.float32)
-    if bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-        raise CatalogueError(f"{path} holds NaN or infinity in rows {examples(bad)}; embed those items again")
+    if bad_rows := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+        raise CatalogueError(f"{path} holds NaN or infinity in rows {examples(bad_rows)}; embed those items again")
     return vectors
 
 
@@ -104,7 +104,7 @@ class Embedded(NamedTuple):
     attributes: pa.Table
 
     def catalogue(self, name: str = "the vectors") -> Catalogue:
-        """Give the items as a catalogue, to build a bundle with the ``vectors:`` encoder.
+        """Return the items as a catalogue, to build a bundle with the ``vectors:`` encoder.
 
         Args:
             name: What to call them in messages.
@@ -118,6 +118,6 @@ class Embedded(NamedTuple):
 
 
 def as_lists(vectors: NDArray[np.float16], exists: Mask) -> pa.Array:
-    """Give (N, D) vectors as an Arrow array of N lists, null where a vector does not exist."""
+    """Return (N, D) vectors as an Arrow array of N lists, null where a vector does not exist."""
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~exists))

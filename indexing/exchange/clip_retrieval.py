@@ -58,7 +58,7 @@ class ClipRetrievalReport:
     left_out: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -86,22 +86,22 @@ def read_clip_retrieval(folder: Path | str, *, item_id: str | None = None) -> Em
     if not raw:
         raise CatalogueError(f"{folder} holds neither {' nor '.join(FOLDERS.values())}; name the folder above them")
     if len({vectors.shape[1] for vectors in raw.values()}) > 1:
-        told = ", ".join(f"{FOLDERS[m]} {vectors.shape[1]}" for m, vectors in raw.items())
-        raise CatalogueError(f"{folder} holds vectors of several lengths: {told}; they are different spaces")
+        lengths = ", ".join(f"{FOLDERS[m]} {vectors.shape[1]}" for m, vectors in raw.items())
+        raise CatalogueError(f"{folder} holds vectors of several lengths: {lengths}; they are different spaces")
     exists = {m: _exists(vectors, m, metadata) for m, vectors in raw.items()}
     halves = {m: np.zeros(vectors.shape, np.float16) for m, vectors in raw.items()}
     for m, vectors in raw.items():
         halves[m][exists[m]] = half_units(vectors[exists[m]])
     item_ids = _item_ids(metadata, item_id, folder)
-    others = metadata.select([name for name in metadata.column_names if name != "item_id"])
-    attributes = others.add_column(0, "item_id", pa.array(item_ids, pa.string()))
+    other_columns = metadata.select([name for name in metadata.column_names if name != "item_id"])
+    attributes = other_columns.add_column(0, "item_id", pa.array(item_ids, pa.string()))
     return Embedded(item_ids, ModalityVectors(halves, exists), attributes)
 
 
 def _partitions(folder: Path, name: str, suffix: str) -> list[Path]:
-    """Give the files of one kind by number: their names do not sort so (metadata_10 comes before metadata_2)."""
-    named = {path: re.fullmatch(rf"{name}_(\d+){re.escape(suffix)}", path.name) for path in (folder / name).glob("*")}
-    numbered = sorted((int(match[1]), path) for path, match in named.items() if match)
+    """Return the files of one kind by number: their names do not sort so (metadata_10 comes before metadata_2)."""
+    matches = {path: re.fullmatch(rf"{name}_(\d+){re.escape(suffix)}", path.name) for path in (folder / name).glob("*")}
+    numbered = sorted((int(match[1]), path) for path, match in matches.items() if match)
     if not numbered:
         raise CatalogueError(f"{folder / name} holds no {name}_0{suffix}; is this a folder of clip-retrieval?")
     numbers = [number for number, _ in numbered]
@@ -140,10 +140,12 @@ def _item_ids(metadata: pa.Table, name: str | None, folder: Path) -> ItemIds:
             f"{metadata.column_names} with `item_id`"
         )
     values = python_values(metadata[name])
-    read = [clean_item_id(value, Counter()) for value in values]
-    if bad := [value for value, (_, problem) in zip(values, read, strict=True) if problem]:
-        raise InputError(f"{len(bad)} values of {name} are no item_ids, e.g. {examples(bad)}; name another column")
-    return ItemIds(item_id or "" for item_id, _ in read)
+    cleaned = [clean_item_id(value, Counter()) for value in values]
+    if unusable := [value for value, (_, problem) in zip(values, cleaned, strict=True) if problem]:
+        raise InputError(
+            f"{len(unusable)} values of {name} are no item_ids, e.g. {examples(unusable)}; name another column"
+        )
+    return ItemIds(item_id or "" for item_id, _ in cleaned)
 
 
 def write_clip_retrieval(bundle: Bundle, folder: Path | str, *, rows: int = PARTITION_ROWS) -> ClipRetrievalReport:
@@ -194,7 +196,7 @@ def write_clip_retrieval(bundle: Bundle, folder: Path | str, *, rows: int = PART
 
 
 def _metadata(bundle: Bundle) -> pa.Table:
-    """Give the attributes with the two columns that clip-retrieval shows, unless they have them."""
+    """Return the attributes with the two columns that clip-retrieval shows, unless they have them."""
     table = bundle.attributes
     texts = [name for name in bundle.manifest.columns.get("text") or () if name in table.column_names]
     captions = [clean_text(list(row.values()), Counter()) for row in python_rows(table.select(texts))] if texts else []

@@ -53,7 +53,7 @@ class FaissReport:
     learned: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -70,16 +70,16 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     """
     if kind not in ("own", "flat"):
         raise InputError(f"kind of index {kind!r} is unknown; choose 'own' or 'flat'")
-    built = bundle.require_compacted().manifest.index["kind"]
-    own = kind == "own" and built.startswith("faiss-")
-    if own and built == SHARDED:
+    index_kind = bundle.require_compacted().manifest.index["kind"]
+    copy_index = kind == "own" and index_kind.startswith("faiss-")
+    if copy_index and index_kind == SHARDED:
         raise InputError(f"the index of {bundle.root} is in shards, no single file of FAISS; export kind 'flat'")
     info = bundle.manifest.encoder
     report = FaissReport(
         items=len(bundle.items),
         dim=bundle.index.dim,
         content_dim=info.dim,
-        kind=built if own else "faiss-flat",
+        kind=index_kind if copy_index else "faiss-flat",
         metric="inner_product",
         encoder=info.name,
         fingerprint=info.fingerprint,
@@ -89,7 +89,7 @@ def export_faiss(bundle: Bundle, folder: Path | str, *, kind: Literal["own", "fl
     rows = pa.array(np.arange(report.items, dtype=np.int64))
     ids = pa.table({"row": rows, "item_id": pa.array(bundle.items, pa.string())})
     with new_folder(folder) as unfinished:
-        if own:
+        if copy_index:
             fsops.copy(bundle.folder / INDEX, unfinished / INDEX_FILE)
         else:
             _save_flat(served_vectors(bundle), unfinished / INDEX_FILE)

@@ -36,8 +36,8 @@ ITEM_MAPPING, USER_MAPPING = "i_id_mapping.csv", "u_id_mapping.csv"
 SPLITS = ("train", "valid", "test")
 COLUMNS = ("userID", "itemID", "rating", "timestamp", "x_label")
 LOG = ("user_id", "item_id", "timestamp", "weight")
-SHORTEST_SPLIT = 3
-HELD_OUT = 10  # one in so many to valid, and as many to test
+MIN_SPLIT_LENGTH = 3
+HELD_OUT_DIVISOR = 10  # one in so many to valid, and as many to test
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MmrecReport:
     unknown: int
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -102,11 +102,13 @@ def write_mmrec(bundle: Bundle, interactions: pa.Table, folder: Path | str, *, n
     if missing := [column for column in LOG if column not in interactions.column_names]:
         raise InputError(f"the interactions lack columns {missing}; read the log with retrieval.Interactions")
     row_of = {item_id: row for row, item_id in enumerate(bundle.require_compacted().items)}
-    found = np.array([row_of.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()], np.int64)
-    known = found >= 0
+    bundle_rows = np.array([row_of.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()], np.int64)
+    known = bundle_rows >= 0
     if not known.any():
-        raise InputError(f"none of the {len(found)} interactions is with an item of {bundle.root}; check their ids")
-    rows, items = np.unique(found[known], return_inverse=True)
+        raise InputError(
+            f"none of the {len(bundle_rows)} interactions is with an item of {bundle.root}; check their ids"
+        )
+    rows, items = np.unique(bundle_rows[known], return_inverse=True)
     log = interactions.filter(pa.array(known))
     user_ids, users = np.unique(np.array(log["user_id"].to_pylist(), object), return_inverse=True)
     times = log["timestamp"].to_numpy()
@@ -118,8 +120,8 @@ def write_mmrec(bundle: Bundle, interactions: pa.Table, folder: Path | str, *, n
         for modality in (modality for modality in FEATURES if modality in frozen.modalities):
             vectors, exists = unit(frozen.vectors[modality]), frozen.exists[modality]
             zeros[str(modality)] = int(len(exists) - exists.sum())
-            own = spaces.part(modality) if spaces else slice(None)
-            write_array(unfinished / FEATURES[modality], vectors[:, own] * exists[:, None])
+            columns = spaces.part(modality) if spaces else slice(None)
+            write_array(unfinished / FEATURES[modality], vectors[:, columns] * exists[:, None])
         lines = zip(users, items, log["weight"].to_pylist(), times, labels, strict=True)
         _write_tsv(unfinished / f"{name}.inter", COLUMNS, lines)
         ids = [bundle.items[row] for row in rows]
@@ -142,11 +144,11 @@ def split_by_time(users: Rows, times: NDArray[np.int64]) -> Rows:
     labels = np.zeros(len(users), np.int64)
     order = np.lexsort((times, users))
     ends = np.flatnonzero(np.diff(users[order])) + 1
-    for of_user in np.split(order, ends):
-        if len(of_user) >= SHORTEST_SPLIT:
-            held = max(1, len(of_user) // HELD_OUT)
-            labels[of_user[-2 * held : -held]] = 1
-            labels[of_user[-held:]] = 2
+    for user_rows in np.split(order, ends):
+        if len(user_rows) >= MIN_SPLIT_LENGTH:
+            num_held_out = max(1, len(user_rows) // HELD_OUT_DIVISOR)
+            labels[user_rows[-2 * num_held_out : -num_held_out]] = 1
+            labels[user_rows[-num_held_out:]] = 2
     return labels
 
 
@@ -157,43 +159,45 @@ def read_mmrec(folder: Path | str) -> MmrecData:
         CatalogueError: When files are missing, do not fit each other, or hold what cannot be read.
     """
     folder = Path(folder)
-    named = sorted(folder.glob("*.inter"))
-    if len(named) != 1:
-        raise CatalogueError(f"{folder} holds {len(named)} .inter files, expected one; name the folder of one data set")
-    header, lines = _read_tsv(named[0])
+    inter_files = sorted(folder.glob("*.inter"))
+    if len(inter_files) != 1:
+        raise CatalogueError(
+            f"{folder} holds {len(inter_files)} .inter files, expected one; name the folder of one data set"
+        )
+    header, lines = _read_tsv(inter_files[0])
     if missing := [column for column in ("userID", "itemID", "x_label") if column not in header]:
-        raise CatalogueError(f"{named[0]} lacks columns {missing}; it has {header}")
-    columns = {name: [line[place] for line in lines] for place, name in enumerate(header)}
-    users, items, labels = (_integers(columns[name], name, named[0]) for name in ("userID", "itemID", "x_label"))
-    if strange := sorted(set(labels.tolist()) - set(range(len(SPLITS)))):
-        raise CatalogueError(f"{named[0]} has x_label {examples(strange)}, expected 0, 1 or 2")
+        raise CatalogueError(f"{inter_files[0]} lacks columns {missing}; it has {header}")
+    columns = {name: [line[position] for line in lines] for position, name in enumerate(header)}
+    users, items, labels = (_integers(columns[name], name, inter_files[0]) for name in ("userID", "itemID", "x_label"))
+    if unknown_labels := sorted(set(labels.tolist()) - set(range(len(SPLITS)))):
+        raise CatalogueError(f"{inter_files[0]} has x_label {examples(unknown_labels)}, expected 0, 1 or 2")
     vectors = {m: read_array(folder / file) for m, file in FEATURES.items() if (folder / file).exists()}
     count = max([int(items.max()) + 1, *(len(array) for array in vectors.values())])
     item_ids = ItemIds(_mapping(folder / ITEM_MAPPING, count))
-    if wrong := {FEATURES[m]: len(array) for m, array in vectors.items() if len(array) != len(item_ids)}:
-        raise CatalogueError(f"{folder} has {len(item_ids)} items, but rows of {wrong}; row must be itemID")
+    if misfits := {FEATURES[m]: len(array) for m, array in vectors.items() if len(array) != len(item_ids)}:
+        raise CatalogueError(f"{folder} has {len(item_ids)} items, but rows of {misfits}; row must be itemID")
     user_ids = _mapping(folder / USER_MAPPING, int(users.max()) + 1)
     for what, numbers, ids in (("itemID", items, item_ids), ("userID", users, user_ids)):
         if numbers.max() >= len(ids):
-            raise CatalogueError(f"{named[0]} has {what} {numbers.max()}, its mapping only {len(ids)} of them")
+            raise CatalogueError(f"{inter_files[0]} has {what} {numbers.max()}, its mapping only {len(ids)} of them")
     table: dict[str, pa.Array] = {
         "user_id": pa.array([user_ids[user] for user in users], pa.string()),
         "item_id": pa.array([item_ids[item] for item in items], pa.string()),
     }
-    table |= {name: _floats(columns[name], name, named[0]) for name in ("rating", "timestamp") if name in columns}
+    table |= {name: _floats(columns[name], name, inter_files[0]) for name in ("rating", "timestamp") if name in columns}
     table["split"] = pa.array([SPLITS[label] for label in labels], pa.string())
     return MmrecData(item_ids, vectors, pa.table(table))
 
 
 def _mapping(path: Path, count: int) -> list[str]:
-    """Give the ids in the order of their numbers; the numbers themselves when there is no such file."""
+    """Return the ids in the order of their numbers; the numbers themselves when there is no such file."""
     if not path.exists():
         return [str(number) for number in range(count)]
     _, lines = _read_tsv(path)
     numbers = _integers([line[1] for line in lines if len(line) > 1], "numbers", path)
     if sorted(numbers.tolist()) != list(range(len(lines))):
         raise CatalogueError(f"{path} does not number its {len(lines)} lines from 0 to {len(lines) - 1}, each once")
-    return [lines[place][0] for place in np.argsort(numbers)]
+    return [lines[position][0] for position in np.argsort(numbers)]
 
 
 def _integers(values: Sequence[str], name: str, path: Path) -> Rows:

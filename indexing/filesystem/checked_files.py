@@ -29,7 +29,7 @@ HASH_BYTES = 16
 
 # What reading bytes raises that are cut short, changed or of something else: no tensors, missing names, other types,
 # sizes that no memory holds.
-_RAISED = (
+_READING_ERRORS = (
     SafetensorError,
     pa.ArrowException,
     LookupError,
@@ -45,7 +45,7 @@ _RAISED = (
 
 
 @contextmanager
-def read_as(what: str, way_out: str) -> Iterator[None]:
+def read_as(what: str, hint: str) -> Iterator[None]:
     """Turn whatever reading damaged bytes raises into a `DamagedFileError` that names what was read.
 
     Errors that this project raises on purpose pass as they are, but for those that are about values handed in.
@@ -61,17 +61,17 @@ def read_as(what: str, way_out: str) -> Iterator[None]:
     except CommonspaceError as error:
         if not isinstance(error, ValueError):
             raise
-        raise DamagedFileError(f"{what} cannot be read ({error}); {way_out}") from error
-    except _RAISED as error:
-        raise DamagedFileError(f"{what} cannot be read ({type(error).__name__}: {error}); {way_out}") from error
+        raise DamagedFileError(f"{what} cannot be read ({error}); {hint}") from error
+    except _READING_ERRORS as error:
+        raise DamagedFileError(f"{what} cannot be read ({type(error).__name__}: {error}); {hint}") from error
 
 
-def finite_tensors(data: bytes, *, endless: str | None = None) -> dict[str, NDArray[Any]]:
+def finite_tensors(data: bytes, *, infinite_suffix: str | None = None) -> dict[str, NDArray[Any]]:
     """Read safetensors all numbers of which are finite.
 
     Args:
         data: The bytes.
-        endless: How the names of those end that may hold infinity, though never NaN.
+        infinite_suffix: How the names of those end that may hold infinity, though never NaN.
 
     Raises:
         ValueError: When a number is not; `SafetensorError` when the bytes are no tensors. See `read_as`.
@@ -80,19 +80,19 @@ def finite_tensors(data: bytes, *, endless: str | None = None) -> dict[str, NDAr
     for name, tensor in tensors.items():
         if not np.issubdtype(tensor.dtype, np.floating):
             continue
-        may_be_infinite = endless is not None and name.endswith(endless)
+        may_be_infinite = infinite_suffix is not None and name.endswith(infinite_suffix)
         if not (~np.isnan(tensor) if may_be_infinite else np.isfinite(tensor)).all():
             raise ValueError(f"{name!r} holds numbers that are not finite")
     return tensors
 
 
 CHECKSUM = "checksum"
-LARGEST = 10_000_000
-WAY_OUT = "try `commonspace repair`, or build the bundle again (what is encoded already is kept)"
+MAX_SEALED_BYTES = 10_000_000
+REPAIR_HINT = "try `commonspace repair`, or build the bundle again (what is encoded already is kept)"
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """Give plain JSON values as text that `unseal` reads back.
+    """Return plain JSON values as text that `unseal` reads back.
 
     >>> seal({"a": 1}) == seal({"a": 1})
     True
@@ -111,34 +111,34 @@ def unseal(path: Path, schema: Mapping[str, Any] | None = None) -> dict[str, Any
     Raises:
         DamagedFileError: When it is missing, too large, not byte for byte what was written, or of other types.
     """
-    data = read_whole(path, LARGEST)
+    data = read_whole(path, MAX_SEALED_BYTES)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged: it is no JSON ({error}); {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} is damaged: it is no JSON ({error}); {REPAIR_HINT}") from error
     if not isinstance(content, dict) or seal({k: v for k, v in content.items() if k != CHECKSUM}) != data:
-        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {WAY_OUT}")
+        raise DamagedFileError(f"{path} is damaged: its bytes are not those that were written; {REPAIR_HINT}")
     del content[CHECKSUM]
-    if schema is not None and (wrong := misfit(content, schema)):
-        raise DamagedFileError(f"{path} cannot be used: {wrong}; {WAY_OUT}")
+    if schema is not None and (problem := misfit(content, schema)):
+        raise DamagedFileError(f"{path} cannot be used: {problem}; {REPAIR_HINT}")
     return content
 
 
-def read_whole(path: Path, largest: int | None = None) -> bytes:
-    """Give the bytes of a regular file; a pipe or a device in its place is not read, for it may never end.
+def read_whole(path: Path, max_bytes: int | None = None) -> bytes:
+    """Return the bytes of a regular file; a pipe or a device in its place is not read, for it may never end.
 
     Raises:
         DamagedFileError: When it is missing, cannot be read, is no regular file or is too large.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedFileError(f"{path} is no regular file; {WAY_OUT}")
-        if largest is not None and found.st_size > largest:
-            raise DamagedFileError(f"{path} is over {largest} bytes, which no version of it ever was; {WAY_OUT}")
+        stat_ = path.stat()
+        if not stat.S_ISREG(stat_.st_mode):
+            raise DamagedFileError(f"{path} is no regular file; {REPAIR_HINT}")
+        if max_bytes is not None and stat_.st_size > max_bytes:
+            raise DamagedFileError(f"{path} is over {max_bytes} bytes, which no version of it ever was; {REPAIR_HINT}")
         return path.read_bytes()
     except OSError as error:
-        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {WAY_OUT}") from error
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror or error}); {REPAIR_HINT}") from error
 
 
 def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: ANN401 - any JSON value
@@ -155,12 +155,12 @@ def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: AN
     if isinstance(schema, tuple):
         return None if value is None else misfit(value, schema[0], name)
     if isinstance(schema, dict):
-        return _misfit_of_keys(value, schema, name)
+        return _misfit_of_dict(value, schema, name)
     if isinstance(schema, list):
         if not isinstance(value, list):
             return f"{name} is {repr(value)[:60]}, expected a list"
-        misfits = (misfit(each, schema[0], f"{name}[{place}]") for place, each in enumerate(value))
-        return next((wrong for wrong in misfits if wrong), None)
+        misfits = (misfit(element, schema[0], f"{name}[{position}]") for position, element in enumerate(value))
+        return next((problem for problem in misfits if problem), None)
     if schema is float:
         return None if is_number(value) else f"{name} is {repr(value)[:60]}, expected a finite number"
     if isinstance(value, bool) != (schema is bool) or not isinstance(value, schema):
@@ -168,17 +168,19 @@ def misfit(value: Any, schema: Any, name: str = "it") -> str | None:  # noqa: AN
     return None
 
 
-def _misfit_of_keys(value: Any, schema: dict[str, Any], name: str) -> str | None:  # noqa: ANN401 - any JSON value
+def _misfit_of_dict(value: Any, schema: dict[str, Any], name: str) -> str | None:  # noqa: ANN401 - any JSON value
     if not isinstance(value, dict):
         return f"{name} is {repr(value)[:60]}, expected names with values"
     if missing := [key for key in schema if key != "*" and not key.endswith("?") and key not in value]:
         return f"{name} lacks {missing[0]!r}"
-    inner = {key.removesuffix("?"): each for key, each in schema.items()}
-    others = inner.pop("*", None)
-    for key, each in value.items():
-        wanted = inner.get(key, others)
-        if wanted is not None and (wrong := misfit(each, wanted, key if name == "it" else f"{name}.{key}")):
-            return wrong
+    inner = {key.removesuffix("?"): element for key, element in schema.items()}
+    any_key = inner.pop("*", None)
+    for key, element in value.items():
+        element_schema = inner.get(key, any_key)
+        if element_schema is not None and (
+            problem := misfit(element, element_schema, key if name == "it" else f"{name}.{key}")
+        ):
+            return problem
     return None
 
 

@@ -21,11 +21,11 @@ class Disk:
     """The operations themselves, each one call to the operating system."""
 
     def create(self, path: Path) -> int:
-        """Open an empty file for writing, and give its descriptor."""
+        """Open an empty file for writing, and return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
 
     def open(self, path: Path, create: bool) -> int:
-        """Open a file for writing at its end, and give its descriptor."""
+        """Open a file for writing at its end, and return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o666)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> None:
@@ -51,7 +51,7 @@ class Disk:
         os.replace(source, target)
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a file a second name."""
+        """Return a file a second name."""
         os.link(source, target)
 
     def unlink(self, path: Path) -> None:
@@ -94,24 +94,24 @@ def write_stream(path: Path, produce: Callable[[Callable[[bytes | memoryview], N
     Returns:
         The hexadecimal sha256 of what was written.
     """
-    digest, gathered = hashlib.sha256(), bytearray()
+    digest, buffer = hashlib.sha256(), bytearray()
     with _new_file(path) as descriptor:
 
-        def write(piece: bytes | memoryview) -> None:
-            digest.update(piece)
-            gathered.extend(piece)
-            if len(gathered) >= CHUNK:
-                disk.write(descriptor, bytes(gathered))
-                gathered.clear()
+        def write(chunk: bytes | memoryview) -> None:
+            digest.update(chunk)
+            buffer.extend(chunk)
+            if len(buffer) >= CHUNK:
+                disk.write(descriptor, bytes(buffer))
+                buffer.clear()
 
         produce(write)
-        disk.write(descriptor, bytes(gathered))
+        disk.write(descriptor, bytes(buffer))
     return digest.hexdigest()
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[int]:
-    """Give the descriptor of a new file, which takes its name when the block ends without an error."""
+    """Return the descriptor of a new file, which takes its name when the block ends without an error."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     descriptor = disk.create(temporary)
     try:
@@ -138,8 +138,8 @@ def _named(path: Path, descriptor: int) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         written, free = os.fstat(descriptor).st_size, shutil.disk_usage(path.parent).free
-        told = f"{error.strerror} after {written} bytes of this file; {free} bytes are free there"
-        raise OSError(error.errno, told, str(path)) from error
+        message = f"{error.strerror} after {written} bytes of this file; {free} bytes are free there"
+        raise OSError(error.errno, message, str(path)) from error
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -149,8 +149,8 @@ def require_space(folder: Path, needed: int) -> None:
         OSError: When they are not.
     """
     if (free := shutil.disk_usage(folder).free) < needed:
-        told = f"{os.strerror(errno.ENOSPC)}: about {needed} bytes are needed there, {free} are free"
-        raise OSError(errno.ENOSPC, told, str(folder))
+        message = f"{os.strerror(errno.ENOSPC)}: about {needed} bytes are needed there, {free} are free"
+        raise OSError(errno.ENOSPC, message, str(folder))
 
 
 def append(path: Path, data: bytes) -> None:
@@ -200,13 +200,13 @@ def make_folder(folder: Path) -> None:
     missing = [folder]
     while not missing[-1].parent.exists():
         missing.append(missing[-1].parent)
-    for each in reversed(missing):
-        disk.mkdir(each)
-        disk.fsync_folder(each.parent)
+    for folder_ in reversed(missing):
+        disk.mkdir(folder_)
+        disk.fsync_folder(folder_.parent)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give an immutable file a second name, without copying its bytes where the file system allows."""
+    """Return an immutable file a second name, without copying its bytes where the file system allows."""
     try:
         disk.link(source, target)
         disk.fsync_folder(target.parent)
@@ -217,8 +217,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
     with source.open("rb") as file, _new_file(target) as descriptor:
-        while piece := file.read(CHUNK):
-            disk.write(descriptor, piece)
+        while chunk := file.read(CHUNK):
+            disk.write(descriptor, chunk)
 
 
 def rename_folder(source: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ except ImportError:  # Windows has no shared locks of this kind; there the newes
     fcntl = None  # type: ignore[assignment]
 
 
-def reading(reader: object, path: Path) -> None:
+def hold_read_lock(reader: object, path: Path) -> None:
     """Hold a shared lock on a file for as long as an object lives; a lock vanishes with its process.
 
     Where the file system has no such locks, nothing is held.
@@ -45,8 +45,8 @@ def reading(reader: object, path: Path) -> None:
 
 
 @contextmanager
-def unread(path: Path) -> Iterator[bool]:
-    """Say whether nobody, in this process or another, holds a file by `reading`, and let nobody begin meanwhile."""
+def is_unread(path: Path) -> Iterator[bool]:
+    """Say whether no process holds a file by `hold_read_lock`, and keep others from doing so within the block."""
     if fcntl is None or not path.exists():
         yield True
         return
@@ -71,7 +71,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
-def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str = "writing to") -> Iterator[None]:
+def write_lock(folder: Path, *, wait: float = 0.0, name: str = "LOCK", activity: str = "writing to") -> Iterator[None]:
     """Hold the single-writer lock of a bundle folder.
 
     It is a lock of the operating system: it vanishes with the process, so a kill leaves nothing stale, and a copy of
@@ -82,7 +82,7 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str =
         folder: Folder of the bundle.
         wait: Seconds to wait for a writer that is soon done; as long as it takes when negative.
         name: Of the lock.
-        doing: What whoever holds it does.
+        activity: What whoever holds it does.
 
     Raises:
         BundleLockedError: When another process, or another thread of this one, goes on holding it.
@@ -94,13 +94,13 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str =
         lock.acquire(timeout=wait)
     except Timeout:
         raise BundleLockedError(
-            f"another process is {doing} {folder}; wait until it ends, or write to another folder"
+            f"another process is {activity} {folder}; wait until it ends, or write to another folder"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         raise BundleError(
-            f"{folder} cannot be written to: its file system ({_file_system(folder)}) has no locks "
+            f"{folder} cannot be written to: its file system ({_describe_file_system(folder)}) has no locks "
             f"({error.strerror}), so that two writers could not be kept apart; move the bundle to another, as a local "
             "disk, change it there, and copy it back"
         ) from error
@@ -110,16 +110,18 @@ def writing(folder: Path, *, wait: float = 0.0, name: str = "LOCK", doing: str =
         lock.release()
 
 
-def _file_system(folder: Path) -> str:
+def _describe_file_system(folder: Path) -> str:
     """Name the file system that a folder is on, as ``"nfs4 at /mnt/share"``; its path where that cannot be told."""
     try:
         mounts = [line.split(" ") for line in MOUNTS.read_text().splitlines()]
     except OSError:
         return str(folder.absolute())
     path = folder.resolve()
-    places = [(Path(mount[1].replace("\\040", " ")), mount[2]) for mount in mounts if len(mount) > 2]
-    above = [(len(place.parts), kind, place) for place, kind in places if path.is_relative_to(place)]
-    if not above:
+    mounted = [(Path(mount[1].replace("\\040", " ")), mount[2]) for mount in mounts if len(mount) > 2]
+    containing = [
+        (len(mount_point.parts), kind, mount_point) for mount_point, kind in mounted if path.is_relative_to(mount_point)
+    ]
+    if not containing:
         return str(path)
-    _, kind, place = max(above, key=lambda each: each[0])
-    return f"{kind} at {place}"
+    _, kind, mount_point = max(containing, key=lambda entry: entry[0])
+    return f"{kind} at {mount_point}"

@@ -30,7 +30,7 @@ class VectorIndex(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Give the number N of vectors."""
+        """Return the number N of vectors."""
         ...
 
     def search(
@@ -75,7 +75,7 @@ class TunableIndex(VectorIndex, Protocol):
         ...
 
     def with_efforts(self, efforts: Efforts) -> Self:
-        """Give the same index, not a copy, that tries otherwise; this one stays as it is."""
+        """Return the same index, not a copy, that tries otherwise; this one stays as it is."""
         ...
 
     def keep_greatest(self) -> None:
@@ -84,7 +84,7 @@ class TunableIndex(VectorIndex, Protocol):
 
 
 def check_k(k: object) -> int:
-    """Give how many answers are asked for as a plain int.
+    """Return how many answers are asked for as a plain int.
 
     Raises:
         InputError: When it is no whole number of at least 1.
@@ -96,7 +96,7 @@ def check_k(k: object) -> int:
 
 
 def check_search(index: VectorIndex, queries: Vectors, k: int, allow: Mask | None) -> Vectors:
-    """Check the arguments of `VectorIndex.search`, and give the queries as contiguous float32."""
+    """Check the arguments of `VectorIndex.search`, and return the queries as contiguous float32."""
     require_own_threads()
     check_k(k)
     if allow is not None and (allow.shape != (len(index),) or allow.dtype != np.bool_):

@@ -31,7 +31,7 @@ class Effort:
                 raise InputError(f"effort {name} is {value!r}, expected a whole number from 0 to {MAX_EFFORT}")
 
     def to_json(self) -> dict[str, int]:
-        """Give the fields that are in use."""
+        """Return the fields that are in use."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
@@ -55,12 +55,12 @@ class Efforts:
         return Effort(*(max(getattr(effort, spec.name) for effort in self.kinds.values()) for spec in fields(Effort)))
 
     def of(self, kind: str | None) -> Effort:
-        """Give the effort for a kind of query; for none, or one that is unknown, the greatest of all."""
+        """Return the effort for a kind of query; for none, or one that is unknown, the greatest of all."""
         known = None if kind is None else self.kinds.get(kind)
         return self.greatest if known is None else known
 
     def to_json(self) -> dict[str, dict[str, int]]:
-        """Give them as plain JSON values."""
+        """Return them as plain JSON values."""
         return {kind: effort.to_json() for kind, effort in self.kinds.items()}
 
     @classmethod

@@ -105,7 +105,7 @@ class AddedCodes:
         return codes_._with_fewest_candidates(coded_vectors)
 
     def extended(self, vectors: Vectors) -> "AddedCodes":
-        """Give codes of the rows after these too; those that are searched meanwhile stay as they are."""
+        """Return codes of the rows after these too; those that are searched meanwhile stay as they are."""
         num_coded, new_vectors = self.stop - self.start, vectors[self.stop :]
         codes = _add_in_blocks(faiss.clone_index(self._codes), self._rotation, new_vectors)
         ground_truth = {
@@ -134,7 +134,7 @@ class AddedCodes:
         return candidate
 
     def nearest(self, queries: Vectors, count: int, allow: Mask | None) -> Rows:
-        """Give the rows, counted from the first, of the best codes for each query: (B, count) int64, -1 for none."""
+        """Return the rows, counted from the first, of the best codes for each query: (B, count) int64, -1 for none."""
         about_to_compute(faiss.omp_get_max_threads())
         params = list_search_params(self._codes, 1, None if allow is None else selector(allow))
         # The mean changes no order: every score of a query changes alike.
@@ -200,7 +200,7 @@ def codes_for(
     held_out_queries: Callable[[], Mapping[str, Queries]],
     previous: AddedCodes | None = None,
 ) -> AddedCodes | None:
-    """Give codes for a search of what was added to an index; None where a scan is as fast, or was asked for.
+    """Return codes for a search of what was added to an index; None where a scan is as fast, or was asked for.
 
     A flat index that with the additions is larger than a build would choose a flat one for has codes too.
 
@@ -223,7 +223,7 @@ def codes_for(
 
 
 def _extended_truth(truth: GroundTruth, new_vectors: Vectors, num_before: int) -> GroundTruth:
-    """Give queries with what exact search finds when rows come after those that were known."""
+    """Return queries with what exact search finds when rows come after those that were known."""
     item_rows, k = truth.queries.item_rows, truth.exact.shape[1]
     new_truth = GroundTruth.by(
         new_vectors, Queries(truth.queries.vectors, None if item_rows is None else item_rows - num_before), k

@@ -65,7 +65,7 @@ def check_scores(scores: Vectors, rows: Rows) -> None:
 
 
 def _excluded_keys(exclude: Sequence[Rows], count: int) -> Rows:
-    """Give each line's excluded rows, of so many there are, as numbers ``line * count + row``, rising, each once."""
+    """Return each line's excluded rows, of so many there are, as numbers ``line * count + row``, rising, each once."""
     query_rows = np.repeat(np.arange(len(exclude)), list(map(len, exclude)))
     rows = np.concatenate([np.empty(0, np.int64), *exclude]).astype(np.int64)
     pairs: Rows = np.unique(query_rows * count + rows)

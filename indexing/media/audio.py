@@ -24,9 +24,9 @@ FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
 # Layer III of MPEG 1, 2 and 2.5 (which has 8,000 to 12,000 Hz), with and without a checksum, begins by the last six.
 _MP3 = tuple(bytes([0xFF, second]) for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2))
 STARTS = (b"RIFF", b"fLaC", b"OggS", b"ID3", *_MP3)
-LOWEST_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
-UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims as much, not knowing better
-BLOCK = 65_536  # frames decoded at once, so that many channels never all lie in memory
+MIN_RATE = 1_000  # hertz; below it there is nothing to hear, and resampling would blow a file up
+MIN_UNKNOWN_SIZE = 0x7FFF_0000  # bytes; what writes to a pipe claims as much, not knowing better
+BLOCK_FRAMES = 65_536  # frames decoded at once, so that many channels never all lie in memory
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class UnusableSound(UnusableFile):
 
 
 def read_sound(source: bytes | Path, limits: SoundLimits) -> bytes:
-    """Give the bytes of a sound's file.
+    """Return the bytes of a sound's file.
 
     Raises:
         UnusableSound: When the file is missing, unreadable, empty or too large.
@@ -103,8 +103,8 @@ def decode_sound(data: bytes, rate: int, limits: SoundLimits) -> Sound:
 def _check_header(file: Any, limits: SoundLimits) -> None:  # noqa: ANN401
     if file.format not in FORMATS:
         raise UnusableSound(f"sound is {file.format}, none of {', '.join(FORMATS)}")
-    if not LOWEST_RATE <= file.samplerate <= limits.rate:
-        raise UnusableSound(f"sound of {file.samplerate} Hz is not between {LOWEST_RATE} and {limits.rate} Hz")
+    if not MIN_RATE <= file.samplerate <= limits.rate:
+        raise UnusableSound(f"sound of {file.samplerate} Hz is not between {MIN_RATE} and {limits.rate} Hz")
     if not 1 <= file.channels <= limits.channels:
         raise UnusableSound(f"sound of {file.channels} channels is over {limits.channels}")
     if file.frames <= 0:
@@ -112,37 +112,37 @@ def _check_header(file: Any, limits: SoundLimits) -> None:  # noqa: ANN401
 
 
 def _claimed_frames(data: bytes) -> int:
-    """Give how many frames the header of a WAV claims, 0 where it does not; libsndfile counts those that are there."""
-    place, block = 12, 0
-    while data[:4] == b"RIFF" and place + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, place)
+    """Return the number of frames that the header of a WAV claims, or 0; libsndfile counts those that are there."""
+    offset, block = 12, 0
+    while data[:4] == b"RIFF" and offset + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, offset)
         if name == b"data":
-            return size // block if block and size < UNKNOWN_SIZE else 0
-        if name == b"fmt " and size >= 16 and place + 22 <= len(data):
-            (block,) = struct.unpack_from("<H", data, place + 20)
-        place += 8 + size + size % 2
+            return size // block if block and size < MIN_UNKNOWN_SIZE else 0
+        if name == b"fmt " and size >= 16 and offset + 22 <= len(data):
+            (block,) = struct.unpack_from("<H", data, offset + 20)
+        offset += 8 + size + size % 2
     return 0
 
 
 def _mono(file: Any, limits: SoundLimits, claimed: int) -> Sound:  # noqa: ANN401
     """Decode block by block: (S,) float32 at the file's own rate, for the seconds that the limits allow."""
-    wanted = min(max(file.frames, claimed), int(limits.seconds * file.samplerate))
+    num_wanted = min(max(file.frames, claimed), int(limits.seconds * file.samplerate))
     parts: list[Sound] = []
-    got = 0
-    while got < wanted:
-        block = file.read(min(BLOCK, wanted - got), dtype="float32", always_2d=True)
+    num_read = 0
+    while num_read < num_wanted:
+        block = file.read(min(BLOCK_FRAMES, num_wanted - num_read), dtype="float32", always_2d=True)
         if not len(block):
             break
         if not np.isfinite(block).all():
             raise UnusableSound("sound has samples that are not finite numbers")
         parts.append(np.clip(block, -1, 1).mean(axis=1, dtype=np.float32))
-        got += len(block)
+        num_read += len(block)
     # The header of an MP3 only estimates how many there are.
-    if not got or (got < wanted and file.format != "MP3"):
-        raise UnusableSound(f"sound is cut short: it has {got} of {wanted} samples")
+    if not num_read or (num_read < num_wanted and file.format != "MP3"):
+        raise UnusableSound(f"sound is cut short: it has {num_read} of {num_wanted} samples")
     return np.concatenate(parts)
 
 
 def _reason(error: Exception) -> str:
-    """Give what libsndfile says, without the address of the object that it read."""
+    """Return what libsndfile says, without the address of the object that it read."""
     return str(error).split(">: ")[-1]

@@ -27,10 +27,10 @@ from indexing.media.images import PictureLimits, decode_picture, difference_hash
 from indexing.media.video import FilmLimits, read_frames
 
 # A picture is decoded at no less than this many times the side that the model sees.
-MARGIN = 2
+SIDE_MARGIN = 2
 # A model that prepares its pictures itself gets them no larger than this: it shrinks them anyway, and many wait.
-LARGEST_SIDE = 1024
-HUGE, STRIP_PIXELS = 8_000_000, 1_000_000
+MAX_SIDE = 1024
+HUGE_PIXELS, STRIP_PIXELS = 8_000_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Task:
     sounds: SoundLimits = field(default_factory=SoundLimits)
     films: FilmLimits = field(default_factory=FilmLimits)
     frames: int = 8
-    largest: int = LARGEST_SIDE
+    largest: int = MAX_SIDE
     described: bool = False
 
-    def most_bytes(self, kind: Kind) -> int:
-        """Give the size that a file of some kind may have."""
+    def max_bytes(self, kind: Kind) -> int:
+        """Return the size that a file of some kind may have."""
         sizes = {
             Kind.IMAGE: self.pictures.file_bytes,
             Kind.AUDIO: self.sounds.file_bytes,
@@ -67,7 +67,7 @@ class Task:
         return sizes[kind]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
@@ -121,36 +121,36 @@ def decode(kind: Kind, data: bytes, task: Task) -> Decoded | Unusable:
 def _picture(data: bytes, task: Task) -> Decoded:
     if task.described:
         image = decode_picture(data, task.pictures)
-        seen = {"width": image.width, "height": image.height, "format": image.format or "unknown"}
-        return Decoded([], [], seen | {"look": difference_hash(to_rgb(_less(image, task)))})
-    wanted = task.form.side * MARGIN if task.form else task.largest
-    return Decoded([_shaped(_less(decode_picture(data, task.pictures, at_least=wanted), task), task)], [""])
+        description = {"width": image.width, "height": image.height, "format": image.format or "unknown"}
+        return Decoded([], [], description | {"look": difference_hash(to_rgb(_shrink_huge(image, task)))})
+    min_side = task.form.side * SIDE_MARGIN if task.form else task.largest
+    return Decoded([_to_pixels(_shrink_huge(decode_picture(data, task.pictures, min_side=min_side), task), task)], [""])
 
 
-def _less(image: Image.Image, task: Task) -> Image.Image:
+def _shrink_huge(image: Image.Image, task: Task) -> Image.Image:
     """Make a huge picture RGB and shrink it by a whole number, in strips, before anything makes a whole copy of it."""
-    if image.width * image.height < HUGE:
+    if image.width * image.height < HUGE_PIXELS:
         return image
     if task.form is None:
-        factor = max(1, max(image.size) // (task.largest * MARGIN))
+        factor = max(1, max(image.size) // (task.largest * SIDE_MARGIN))
     else:
         image = task.form.middle(image)
-        factor = max(1, min(image.size) // (task.form.side * MARGIN))
+        factor = max(1, min(image.size) // (task.form.side * SIDE_MARGIN))
     if factor == 1 and image.mode == "RGB" and not image.has_transparency_data:
         return image
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    lines = factor * max(1, STRIP_PIXELS // (image.width * factor))
-    for top in range(0, image.height, lines):
-        strip = to_rgb(image.crop((0, top, image.width, min(image.height, top + lines))))
+    strip_height = factor * max(1, STRIP_PIXELS // (image.width * factor))
+    for top in range(0, image.height, strip_height):
+        strip = to_rgb(image.crop((0, top, image.width, min(image.height, top + strip_height))))
         small.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
     return small
 
 
-def _shaped(image: Image.Image, task: Task) -> NDArray[np.uint8]:
+def _to_pixels(image: Image.Image, task: Task) -> NDArray[np.uint8]:
     rgb = to_rgb(image)
     if task.form is not None:
         return task.form.apply(rgb)
-    rgb.thumbnail((task.largest, task.largest), Image.Resampling.BICUBIC, reducing_gap=MARGIN)
+    rgb.thumbnail((task.largest, task.largest), Image.Resampling.BICUBIC, reducing_gap=SIDE_MARGIN)
     return np.asarray(rgb, np.uint8)
 
 
@@ -161,7 +161,7 @@ def _sound(data: bytes, task: Task) -> Decoded:
 def _film(data: bytes, task: Task) -> Decoded:
     arrays, labels = [], []
     for seconds, image in read_frames(data, task.frames, task.films):  # shaped one by one: whole they are many
-        arrays.append(_shaped(image, task))
+        arrays.append(_to_pixels(image, task))
         labels.append(f"{seconds:.1f} s")
     return Decoded(arrays, labels)
 
@@ -214,8 +214,8 @@ def answer(stream: IO[bytes], outcome: Decoded | Unusable) -> None:
     stream.flush()
 
 
-def _size() -> int | None:
-    """Give the address space that this process has; None where the system has no such limit, or does not tell."""
+def _address_space() -> int | None:
+    """Return the address space that this process has; None where the system has no such limit, or does not tell."""
     try:
         import resource
 
@@ -224,23 +224,25 @@ def _size() -> int | None:
         return None
 
 
-def _limit(wanted: int) -> None:
+def _set_limit(num_bytes: int) -> None:
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard), hard)
+    )
 
 
 def _limit_memory(more: int) -> None:
     """Let this process take so many bytes of address space more than it has now."""
-    if (size := _size()) is not None:
-        _limit(size + more)
+    if (size := _address_space()) is not None:
+        _set_limit(size + more)
 
 
 @contextmanager
 def _unlimited() -> Iterator[None]:
     """Let this process grow meanwhile, and raise the limit by as much as it did."""
-    if (before := _size()) is None:
+    if (before := _address_space()) is None:
         yield
         return
     import resource
@@ -250,4 +252,4 @@ def _unlimited() -> Iterator[None]:
     try:
         yield
     finally:
-        _limit(limit + (_size() or before) - before)
+        _set_limit(limit + (_address_space() or before) - before)

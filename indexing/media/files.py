@@ -73,7 +73,7 @@ def no_file(path: Path | str, most_bytes: int | None = None) -> str | None:
 
 
 def size_of(source: bytes | Path) -> int:
-    """Give the size of a file without opening it: a pipe may keep whoever opens it waiting, a device never ends.
+    """Return the size of a file without opening it: a pipe may keep whoever opens it waiting, a device never ends.
 
     Raises:
         OSError: When it is missing or no regular file.
@@ -81,26 +81,26 @@ def size_of(source: bytes | Path) -> int:
     if isinstance(source, bytes):
         return len(source)
     try:
-        found = source.stat()
+        stat_ = source.stat()
     except ValueError as error:  # a zero character
         raise OSError(errno.EINVAL, str(error), str(source)) from error
-    if stat.S_ISREG(found.st_mode):
-        return found.st_size
-    kind = next((name for is_kind, name in _KINDS.items() if is_kind(found.st_mode)), "no file")
+    if stat.S_ISREG(stat_.st_mode):
+        return stat_.st_size
+    kind = next((name for is_kind, name in _KINDS.items() if is_kind(stat_.st_mode)), "no file")
     raise OSError(errno.EINVAL, f"it is {kind}; give a regular file", str(source))
 
 
-def named(reason: str, name: str) -> str:
-    """Give a reason with the file that it is about, if that has a name.
+def with_name(reason: str, name: str) -> str:
+    """Return a reason with the file that it is about, if that has a name.
 
-    >>> named("image file is empty", "mugs/a.png"), named("image file is empty", "")
+    >>> with_name("image file is empty", "mugs/a.png"), with_name("image file is empty", "")
     ('image file is empty: mugs/a.png', 'image file is empty')
     """
     return f"{reason}: {name}" if name else reason
 
 
 def read_file(source: bytes | Path, most_bytes: int, what: str, unusable: type[UnusableFile]) -> bytes:
-    """Give the bytes of a file.
+    """Return the bytes of a file.
 
     Args:
         source: Its bytes, or its path.

@@ -18,7 +18,7 @@ FILTERS = {
 }
 
 
-LONGEST_RATIO = 32  # of the longer side to the shorter, in what is resized
+MAX_SIDE_RATIO = 32  # of the longer side to the shorter, in what is resized
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ImageForm:
     reducing_gap: float | None = None
 
     def apply(self, image: Image.Image) -> Pixels:
-        """Give an RGB picture as (side, side, 3) uint8.
+        """Return an RGB picture as (side, side, 3) uint8.
 
         >>> ImageForm(2, "shortest").apply(Image.new("RGB", (40, 20), (1, 2, 3))).tolist()[0][0]
         [1, 2, 3]
@@ -57,8 +57,8 @@ class ImageForm:
         return np.asarray(small, np.uint8)
 
     def middle(self, image: Image.Image) -> Image.Image:
-        """Give the part of a picture that is looked at: a very long one is cut, where only its middle is wanted."""
-        return _without_far_ends(image) if self.resize == "shortest" else image
+        """Return the part of a picture that is looked at: a very long one is cut, where only its middle is wanted."""
+        return _crop_far_ends(image) if self.resize == "shortest" else image
 
     def _size(self, image: Image.Image) -> tuple[int, int]:
         width, height = image.size
@@ -73,9 +73,9 @@ class ImageForm:
         return int(self.side * width / height), self.side
 
 
-def _without_far_ends(image: Image.Image) -> Image.Image:
+def _crop_far_ends(image: Image.Image) -> Image.Image:
     """Cut the ends off a very long picture, of which only the middle is wanted: whole it would grow to gigabytes."""
-    longest = LONGEST_RATIO * min(image.size)
+    longest = MAX_SIDE_RATIO * min(image.size)
     if max(image.size) <= longest:
         return image
     width, height = (min(length, longest) for length in image.size)

@@ -47,13 +47,13 @@ def picture_format(start: bytes) -> str | None:
     if start[:2] == b"BM" and int.from_bytes(start[14:18], "little") in _BMP_HEADERS:
         return "BMP"
     if start[4:8] == b"ftyp":
-        brands = {start[8:12], *(start[place : place + 4] for place in range(16, len(start), 4))}
+        brands = {start[8:12], *(start[offset : offset + 4] for offset in range(16, len(start), 4))}
         return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else None
     return next((name for magic, name in _STARTS.items() if start.startswith(magic)), None)
 
 
 def webp_size(start: bytes) -> tuple[int, int]:
-    """Give width and height of a WebP by its header, 0 and 0 where it has none that is known.
+    """Return width and height of a WebP by its header, 0 and 0 where it has none that is known.
 
     >>> webp_size(b"RIFF....WEBPVP8X" + bytes(8) + bytes([9, 0, 0, 4, 0, 0]))
     (10, 5)
@@ -71,7 +71,7 @@ def webp_size(start: bytes) -> tuple[int, int]:
 
 
 def decoder_of(name: str | None) -> tuple[str, ...]:
-    """Give the decoders that may read a picture of some format: those of `FORMATS`, or that of AVIF or HEIF.
+    """Return the decoders that may read a picture of some format: those of `FORMATS`, or that of AVIF or HEIF.
 
     Raises:
         MissingExtraError: When it is HEIF, and pillow-heif is not installed.
@@ -97,7 +97,7 @@ def _has_avif() -> bool:
     return True
 
 
-def unread(name: str | None) -> str:
+def why_not_read(name: str | None) -> str:
     """Say why a picture of a format that is not read cannot be used."""
     if name is None:
         return f"image is none of {', '.join((*FORMATS, 'AVIF', 'HEIF'))}"
@@ -109,10 +109,10 @@ def unread(name: str | None) -> str:
 
 
 # Decoders that hold several copies of a picture get smaller ones: the share of the pixels that others may have.
-SHARES = {"WEBP": 0.45, "AVIF": 0.75}
-MOST_PARTS = {"JPEG": 1_000, "PNG": 20_000}  # segments and chunks, which Pillow reads one by one in Python
-LONGEST_SIDE = 65_535  # pixels, as in JPEG: a decoder also keeps something for each line
-MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each costs a pass over all pixels
+PIXEL_FRACTIONS = {"WEBP": 0.45, "AVIF": 0.75}
+MAX_PARTS = {"JPEG": 1_000, "PNG": 20_000}  # segments and chunks, which Pillow reads one by one in Python
+MAX_SIDE = 65_535  # pixels, as in JPEG: a decoder also keeps something for each line
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each costs a pass over all pixels
 START_OF_SCAN = b"\xff\xda"  # nothing but a marker in the coded data of a JPEG
 
 
@@ -137,7 +137,7 @@ class UnusablePicture(UnusableFile):
 
 
 def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
-    """Give the bytes of a picture's file.
+    """Return the bytes of a picture's file.
 
     Raises:
         UnusablePicture: When the file is missing, unreadable, empty or too large.
@@ -145,21 +145,21 @@ def read_picture(source: bytes | Path, limits: PictureLimits) -> bytes:
     return read_file(source, limits.file_bytes, "image", UnusablePicture)
 
 
-def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = None) -> Image.Image:
+def decode_picture(data: bytes, limits: PictureLimits, min_side: int | None = None) -> Image.Image:
     """Decode the first frame of a picture after reading its size from the header, and turn it upright.
 
     Args:
         data: The bytes of its file.
         limits: What it may cost.
-        at_least: Let a JPEG be decoded at a fraction of its size, as long as both sides stay this long: much faster,
+        min_side: Let a JPEG be decoded at a fraction of its size, as long as both sides stay this long: much faster,
             and where the result is scaled down anyway, almost the same.
 
     Raises:
         UnusablePicture: When it is of no known format, too large, broken or cut short.
     """
     name = picture_format(data[:START])
-    if name in MOST_PARTS and _has_more_parts(data, name, MOST_PARTS[name]):
-        raise UnusablePicture(f"image of over {MOST_PARTS[name]} parts before its pixels end")
+    if name in MAX_PARTS and _has_more_parts(data, name, MAX_PARTS[name]):
+        raise UnusablePicture(f"image of over {MAX_PARTS[name]} parts before its pixels end")
     if name == "WEBP":  # its decoder takes the memory for all pixels when it is made
         _check_pixels(*webp_size(data[:START]), name, limits)
     try:
@@ -168,13 +168,13 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
             image = Image.open(io.BytesIO(data), formats=decoder_of(name))
             _check_cost(image, data, limits)
             _scale_transparency(image)
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))
             image.load()
             _turn_upright(image)
             return image
     except UnidentifiedImageError as error:
-        raise UnusablePicture(unread(name)) from error
+        raise UnusablePicture(why_not_read(name)) from error
     except MissingExtraError as error:
         raise UnusablePicture(f"image is {name}: {error}") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, beyond which it does not even read the header
@@ -188,24 +188,24 @@ def decode_picture(data: bytes, limits: PictureLimits, at_least: int | None = No
 def _check_cost(image: Image.Image, data: bytes, limits: PictureLimits) -> None:
     """Refuse a picture whose header says that decoding it would cost too much."""
     _check_pixels(image.width, image.height, image.format or "", limits)
-    if max(image.size) > LONGEST_SIDE:
-        raise UnusablePicture(f"image of {image.width} x {image.height} is over {LONGEST_SIDE} pixels on one side")
-    if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
-        raise UnusablePicture(f"image of {scans} scans is over {MOST_SCANS} scans")
+    if max(image.size) > MAX_SIDE:
+        raise UnusablePicture(f"image of {image.width} x {image.height} is over {MAX_SIDE} pixels on one side")
+    if image.format in ("JPEG", "MPO") and (scans := data.count(START_OF_SCAN)) > MAX_SCANS:
+        raise UnusablePicture(f"image of {scans} scans is over {MAX_SCANS} scans")
 
 
 def _check_pixels(width: int, height: int, name: str, limits: PictureLimits) -> None:
-    most = int(limits.pixels * SHARES.get(name, 1))
-    if width * height > most:
-        what = f" of a {name}" if name in SHARES else ""
-        raise UnusablePicture(f"image of {width} x {height} is over {most} pixels{what}")
+    max_pixels = int(limits.pixels * PIXEL_FRACTIONS.get(name, 1))
+    if width * height > max_pixels:
+        of_format = f" of a {name}" if name in PIXEL_FRACTIONS else ""
+        raise UnusablePicture(f"image of {width} x {height} is over {max_pixels} pixels{of_format}")
 
 
-def _has_more_parts(data: bytes, name: str, most: int) -> bool:
+def _has_more_parts(data: bytes, name: str, max_parts: int) -> bool:
     """Whether a JPEG has more than so many segments before its first scan, or a PNG so many chunks."""
-    place = 2 if name == "JPEG" else 8
-    for _ in range(most + 1):
-        head = data[place : place + 8]
+    offset = 2 if name == "JPEG" else 8
+    for _ in range(max_parts + 1):
+        head = data[offset : offset + 8]
         if (
             len(head) < 8
             or head[4:] == b"IEND"
@@ -213,16 +213,16 @@ def _has_more_parts(data: bytes, name: str, most: int) -> bool:
         ):
             return False
         if name == "PNG":
-            place += 12 + int.from_bytes(head[:4], "big")
+            offset += 12 + int.from_bytes(head[:4], "big")
         elif head[1] in (0x00, 0xFF):  # fill bytes
-            place += 1
+            offset += 1
         else:  # a marker alone, or one with its length
-            place += 2 if 0xD0 <= head[1] <= 0xD9 or head[1] == 1 else 2 + int.from_bytes(head[2:4], "big")
+            offset += 2 if 0xD0 <= head[1] <= 0xD9 or head[1] == 1 else 2 + int.from_bytes(head[2:4], "big")
     return True
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Give the colour that a PNG names as transparent in the depth that its pixels are read in."""
+    """Return the colour that a PNG names as transparent in the depth that its pixels are read in."""
     tiles = getattr(image, "tile", ())
     transparent, layout = image.info.get("transparency"), tiles[0].args if tiles else None
     if layout in ("L;2", "L;4") and isinstance(transparent, int):
@@ -239,7 +239,7 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Give any picture as RGB, transparency shown on white.
+    """Return any picture as RGB, transparency shown on white.
 
     >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
     (255, 255, 255)
@@ -259,18 +259,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Give a 16-bit grey picture as 8-bit grey; the grey that stands for transparency becomes white."""
-    wide = np.asarray(image, np.int64)
-    grey = (wide >> 8).clip(0, 255).astype(np.uint8)
+    """Return a 16-bit grey picture as 8-bit grey; the grey that stands for transparency becomes white."""
+    values = np.asarray(image, np.int64)
+    grey = (values >> 8).clip(0, 255).astype(np.uint8)
     if isinstance(transparent := image.info.get("transparency"), int):
-        grey[wide == transparent] = 255
+        grey[values == transparent] = 255
     return Image.fromarray(grey)
 
 
-STEP = 4  # shades of grey between neighbours that can be seen
+MIN_STEP = 4  # shades of grey between neighbours that can be seen
 
 
-STEPS = 24  # of 64; with fewer, as in a small thing on white, most bits say nothing, and any two such pictures match
+MIN_STEPS = (
+    24  # of 64; with fewer, as in a small thing on white, most bits say nothing, and any two such pictures match
+)
 
 
 def difference_hash(image: Image.Image) -> int | None:
@@ -284,6 +286,6 @@ def difference_hash(image: Image.Image) -> int | None:
     small = image.convert("L").resize((9, 8), Image.Resampling.BOX)
     grey = np.asarray(small, np.int16)
     steps = np.diff(grey, axis=1)
-    if np.count_nonzero(np.abs(steps) >= STEP) < STEPS:
+    if np.count_nonzero(np.abs(steps) >= MIN_STEP) < MIN_STEPS:
         return None
     return int(np.packbits(steps > 0).view(">u8")[0])

@@ -19,7 +19,7 @@ from indexing.media.decode import HEADER, KINDS, MODULES, READY, REQUEST, Decode
 from indexing.media.files import Kind, size_of, unreadable
 
 SECONDS = 10.0
-PATIENCE = 6  # times as long by the clock, for a worker that does nothing or must share the processor
+CLOCK_FACTOR = 6  # times as long by the clock, for a worker that does nothing or must share the processor
 START_SECONDS = 60.0  # by the clock; about half a second where nobody else computes
 MEMORY = 300_000_000
 PACKAGES = Path(__file__).parents[2]
@@ -40,10 +40,10 @@ class DecodePool:
     """
 
     def __init__(self, task: Task, workers: int, *, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self.task, self._inside = task, workers == 0
+        self.task, self._in_process = task, workers == 0
         self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-        self._mine = threading.local()
-        self._all: list[_Worker] = []
+        self._local = threading.local()
+        self._workers: list[_Worker] = []
         self._closing = False
         self._seconds, self._memory = seconds, memory
 
@@ -55,10 +55,10 @@ class DecodePool:
     ) -> None:
         self._closing = kind is not None
         if self._closing:  # what is under way is not waited for
-            for worker in list(self._all):
+            for worker in list(self._workers):
                 worker.stop()
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._all:
+        for worker in self._workers:
             worker.stop()
 
     def submit(self, kind: Kind, source: bytes | Path) -> "Future[Decoded | Unusable]":
@@ -73,20 +73,20 @@ class DecodePool:
 
     def _decode(self, kind: Kind, source: bytes | Path) -> Decoded | Unusable:
         try:
-            most = self.task.most_bytes(kind)
-            if isinstance(source, Path) and (size := size_of(source)) > most:
-                return Unusable(f"{kind} file of {size} bytes is over the limit of {most}")
+            max_bytes = self.task.max_bytes(kind)
+            if isinstance(source, Path) and (size := size_of(source)) > max_bytes:
+                return Unusable(f"{kind} file of {size} bytes is over the limit of {max_bytes}")
             data = source if isinstance(source, bytes) else source.read_bytes()
         except OSError as error:
             return Unusable(unreadable(kind, error))
         if self._closing:
             return Unusable("interrupted")
-        if self._inside:
+        if self._in_process:
             return decode(kind, data, self.task)
-        worker: _Worker | None = getattr(self._mine, "worker", None)
+        worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None:
-            worker = self._mine.worker = _Worker(self.task, self._seconds, self._memory)
-            self._all.append(worker)
+            worker = self._local.worker = _Worker(self.task, self._seconds, self._memory)
+            self._workers.append(worker)
         return worker.ask(kind, data)
 
 
@@ -108,7 +108,7 @@ class _Worker:
         ]
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._late = False
+        self._timed_out = False
 
     def ask(self, kind: Kind, data: bytes) -> Decoded | Unusable:
         """Decode a file.
@@ -117,23 +117,23 @@ class _Worker:
             DecoderError: When the process does not start, twice: no file is to blame.
         """
         # A process may be gone before it is asked, and no file is to blame: what fails in time is tried once more.
-        first = self._try(kind, data)
-        return first or self._try(kind, data) or Unusable(f"decoding this {kind} ended its process")
+        first = self._decode_once(kind, data)
+        return first or self._decode_once(kind, data) or Unusable(f"decoding this {kind} ended its process")
 
-    def _try(self, kind: Kind, data: bytes) -> Decoded | Unusable | None:
+    def _decode_once(self, kind: Kind, data: bytes) -> Decoded | Unusable | None:
         try:
-            process = self._process = self._process or self._started()
-            self._late = False
+            process = self._process = self._process or self._start_twice()
+            self._timed_out = False
             with self._deadline(process):
                 outcome = _exchange(process, kind, data)
-            if self._late:  # it was killed between its answer and the end of the clock
+            if self._timed_out:  # it was killed between its answer and the end of the clock
                 self.stop()
             return outcome
         except (OSError, EOFError):
             self.stop()
-            return Unusable(f"decoding this {kind} took over {self._seconds:g} s") if self._late else None
+            return Unusable(f"decoding this {kind} took over {self._seconds:g} s") if self._timed_out else None
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start_twice(self) -> subprocess.Popen[bytes]:
         for _ in range(2):
             with suppress(_NotStartedError):
                 return self._start()
@@ -166,13 +166,13 @@ class _Worker:
 
         def watch() -> None:
             waited, left = 0.0, self._seconds
-            while left > 0 and waited < PATIENCE * self._seconds:
+            while left > 0 and waited < CLOCK_FACTOR * self._seconds:
                 if ended.wait(left):
                     return
                 waited, now = waited + left, processor_seconds(process.pid)
                 used = self._seconds if now is None or before is None else now - before
                 left = max(self._seconds - used, self._seconds / 10) if used < self._seconds else 0.0
-            self._late = True
+            self._timed_out = True
             process.kill()
 
         watching = threading.Thread(target=watch, name="decode-watch", daemon=True)
@@ -199,7 +199,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def processor_seconds(pid: int) -> float | None:
-    """Give how long a process has computed; None where the system does not tell, as only Linux does."""
+    """Return how long a process has computed; None where the system does not tell, as only Linux does."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

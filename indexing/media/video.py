@@ -20,10 +20,10 @@ Frame: TypeAlias = tuple[float, Image.Image]
 
 FORMATS = "mp4, mov, webm, mkv, avi, gif"
 # Options of FFmpeg: a film is one file, whatever it says about others.
-ALONE = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": "none"}
+NO_OTHER_FILES = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": "none"}
 MICROSECONDS = 1_000_000
 # Sound may outlast the pictures a little; where all is missing that comes after, the file is not whole.
-SLACK_SECONDS, SLACK = 0.5, 0.1
+MISSING_SECONDS, MISSING_FRACTION = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[
         raise InputError(f"a film is to give {count} frames: ask for at least 1")
     av = import_extra("av", "video")
     try:
-        with _opened(data, limits) as file:
-            options = {**ALONE, "max_pixels": str(limits.pixels)}
+        with _open_checked(data, limits) as file:
+            options = {**NO_OTHER_FILES, "max_pixels": str(limits.pixels)}
             with av.open(file, format=_format(file), options=options, metadata_errors="replace") as film:
                 yield from _frames(film, count, limits)
     except UnusableFilm:
@@ -86,7 +86,7 @@ def read_frames(data: bytes | Path, count: int, limits: FilmLimits) -> Iterator[
         raise UnusableFilm(f"film is broken: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _opened(data: bytes | Path, limits: FilmLimits) -> BinaryIO:
+def _open_checked(data: bytes | Path, limits: FilmLimits) -> BinaryIO:
     try:
         size = size_of(data)
         if size > limits.file_bytes:
@@ -125,21 +125,21 @@ def _frames(film: Any, count: int, limits: FilmLimits) -> Iterator[Frame]:  # no
     if not 0 < seconds <= limits.seconds:
         raise UnusableFilm(f"film of {seconds:.1f} s is not within 0 and {limits.seconds} s")
     steps = max(1, limits.decoded_pixels // count // pixels)
-    before = -1.0
-    for part in range(count):
-        moment = seconds * (part + 0.5) / count
-        frame, is_last = _frame_at(film, stream, start + moment, steps)
-        since = max(0.0, float(frame.time) - start)
-        until = since + float((frame.duration or 0) * stream.time_base)
-        if is_last and moment - until > max(SLACK_SECONDS, SLACK * seconds):
-            raise UnusableFilm(f"film is cut short: it ends at {until:.1f} of {seconds:.1f} s")
-        if since > before:
-            before = since
-            yield since, _upright(frame)
+    last_shown = -1.0
+    for position in range(count):
+        target = seconds * (position + 0.5) / count
+        frame, is_last = _frame_at(film, stream, start + target, steps)
+        shown_from = max(0.0, float(frame.time) - start)
+        shown_until = shown_from + float((frame.duration or 0) * stream.time_base)
+        if is_last and target - shown_until > max(MISSING_SECONDS, MISSING_FRACTION * seconds):
+            raise UnusableFilm(f"film is cut short: it ends at {shown_until:.1f} of {seconds:.1f} s")
+        if shown_from > last_shown:
+            last_shown = shown_from
+            yield shown_from, _upright(frame)
 
 
 def _extent(film: Any, stream: Any) -> tuple[float, float]:  # noqa: ANN401
-    """Give when the pictures begin and how many seconds they last."""
+    """Return when the pictures begin and how many seconds they last."""
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     if stream.duration:
         return start, float(stream.duration * stream.time_base)
@@ -150,22 +150,22 @@ def _extent(film: Any, stream: Any) -> tuple[float, float]:  # noqa: ANN401
     return start, float(max(ends, default=0) * stream.time_base) - start
 
 
-def _frame_at(film: Any, stream: Any, moment: float, steps: int) -> tuple[Any, bool]:  # noqa: ANN401
-    """Give the frame shown at a moment, or an earlier one ``steps`` frames on; and whether the film ends with it."""
-    film.seek(int(moment / stream.time_base), stream=stream)
-    found = None
+def _frame_at(film: Any, stream: Any, target: float, steps: int) -> tuple[Any, bool]:  # noqa: ANN401
+    """Return the frame shown at a moment, or an earlier one ``steps`` frames on; and whether the film ends with it."""
+    film.seek(int(target / stream.time_base), stream=stream)
+    last_frame = None
     for step, frame in enumerate(film.decode(stream)):
         if frame.time is None:
             continue
-        if found is not None and (frame.time > moment or step >= steps):
-            return found, False
-        found = frame
-    if found is None:
-        raise UnusableFilm(f"film is cut short: it has no frame at {moment:.1f} s")
-    return found, True
+        if last_frame is not None and (frame.time > target or step >= steps):
+            return last_frame, False
+        last_frame = frame
+    if last_frame is None:
+        raise UnusableFilm(f"film is cut short: it has no frame at {target:.1f} s")
+    return last_frame, True
 
 
 def _upright(frame: Any) -> Image.Image:  # noqa: ANN401
-    """Give a frame as it is meant to be seen: phones turn films in their headers."""
+    """Return a frame as it is meant to be seen: phones turn films in their headers."""
     image: Image.Image = frame.to_image()
     return image.rotate(frame.rotation, expand=True) if getattr(frame, "rotation", 0) else image

@@ -68,7 +68,7 @@ def fuse(items: ModalityVectors) -> Vectors:
 
 
 def collect_vectors(store: EmbeddingStore, items: ItemIds, modalities: tuple[Modality, ...]) -> ModalityVectors:
-    """Give the vectors of every item and modality in a store."""
+    """Return the vectors of every item and modality in a store."""
     by_modality = {modality: store.collect(items, modality) for modality in modalities}
     vectors = {modality: found[0] for modality, found in by_modality.items()}
     return ModalityVectors(vectors, {modality: found[1] for modality, found in by_modality.items()})
@@ -80,7 +80,7 @@ FUSED = "fused.f32"
 def map_vectors(
     store: EmbeddingStore, item_ids: ItemIds, info: EncoderInfo, folder: Path
 ) -> tuple[Rows, ModalityVectors, Vectors]:
-    """Give the vectors of the items that have a direction as memory-mapped arrays.
+    """Return the vectors of the items that have a direction as memory-mapped arrays.
 
     The operating system brings in what is read and lets it go again; of the items only some thousand are in memory. A
     shard of the store is read once for every block that needs it: a few times where shards are in row order.

@@ -96,7 +96,7 @@ class EncodeReport:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self) | {"seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()}}
 
     @contextmanager
@@ -162,7 +162,7 @@ def check_encoding(config: object, progress: object) -> None:
 
 
 def _workers(memory: int) -> int:
-    """Give how many files are decoded at once: one a core, and together within a quarter of the memory."""
+    """Return how many files are decoded at once: one a core, and together within a quarter of the memory."""
     max_workers = MAX_WORKERS
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         max_workers = min(max_workers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // memory)
@@ -232,7 +232,7 @@ def store_vectors(
 def _new_embeddings(
     batch: VectorBatch, modality: Modality, store: EmbeddingStore, report: EncodeReport, spaces: Spaces | None
 ) -> list[Embedding]:
-    """Give what the store does not know yet of one modality."""
+    """Return what the store does not know yet of one modality."""
     vectors, problems, new = batch.vectors[modality], list(batch.problems[modality]), []
     rows = np.flatnonzero(batch.exists[modality])
     usable = vectors[rows]

@@ -19,7 +19,7 @@ from indexing.catalogue.medium import Medium
 from indexing.encoders.base import Encoder, PixelEncoder, with_audio
 from indexing.filesystem.checked_files import HASH_BYTES, content_hash
 from indexing.media.decode import Decoded, Unusable
-from indexing.media.files import Kind, Modality, named, size_of, unreadable
+from indexing.media.files import Kind, Modality, size_of, unreadable, with_name
 from indexing.media.pool import DecodePool
 from indexing.store.store import Embedding, EmbeddingStore
 
@@ -47,7 +47,7 @@ class Key(NamedTuple):
     is_film: bool = False
 
     def of_frame(self, number: int) -> str:
-        """Give the hash under which a vector is stored: a film has one for each of its frames."""
+        """Return the hash under which a vector is stored: a film has one for each of its frames."""
         return f"{self.digest}/{number}" if self.is_film else self.digest
 
 
@@ -121,7 +121,7 @@ class EncodingRun:
 
     def _begin_file(self, batch: Batch, item_id: str, part: int, medium: Medium) -> None:
         task = self._pool.task
-        digest, problem = _hash_or_problem(medium, task.most_bytes(medium.kind))
+        digest, problem = _hash_or_problem(medium, task.max_bytes(medium.kind))
         if digest and medium.kind is not Kind.IMAGE:  # what is taken of it makes it another content
             sampled = task.frames if medium.kind is Kind.VIDEO else task.sounds.seconds
             digest = content_hash(f"{digest} {sampled}")
@@ -226,7 +226,7 @@ class EncodingRun:
     def _quarantine(self, batch: Batch, contents: Sequence[Content], reason: str) -> None:
         self._report.quarantined += len(contents)
         for content in contents:  # which share the bytes, not the name
-            message = reason if content.problem else named(reason, content.name)
+            message = reason if content.problem else with_name(reason, content.name)
             batch.done.append(content.embedding(None, message))
 
 
@@ -239,16 +239,16 @@ def _number_media(media: Sequence[Medium], frames: int) -> Iterator[tuple[int, M
 
 
 def _hash_or_problem(medium: Medium, max_bytes: int) -> tuple[str, str]:
-    """Give the hash of a file, or why it cannot be used; a large one is not read into memory for it."""
+    """Return the hash of a file, or why it cannot be used; a large one is not read into memory for it."""
     kind, source = medium.kind, medium.source
     if source is None:
         return "", medium.problem or f"{kind} file is missing"
     try:
         size = size_of(source)
         if size > max_bytes:
-            return "", named(f"{kind} file of {size} bytes is over the limit of {max_bytes}", medium.name)
+            return "", with_name(f"{kind} file of {size} bytes is over the limit of {max_bytes}", medium.name)
         if not size:
-            return "", named(f"{kind} file is empty", medium.name)
+            return "", with_name(f"{kind} file is empty", medium.name)
         return (content_hash(source) if isinstance(source, bytes) else _hash_of_file(source)), ""
     except OSError as error:
         return "", unreadable(kind, error, medium.name)

@@ -64,28 +64,28 @@ class Ledger:
         self._current[self._slots[_slot_key(item_id, modality, part)]] = 1
 
     def in_any_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
-        """Give what was noted at a place, in this run or before."""
+        """Return what was noted at a place, in this run or before."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None else self._at(slot)
 
     def in_this_run(self, item_id: str, modality: Modality, part: int) -> Known | None:
-        """Give what is noted at a place in this run."""
+        """Return what is noted at a place in this run."""
         slot = self._slots.get(_slot_key(item_id, modality, part))
         return None if slot is None or not self._current[slot] else self._at(slot)
 
     def parts_of_item(self, item_id: str, modality: Modality) -> Iterator[tuple[int, Known]]:
-        """Give the parts of an item in this run, in order."""
+        """Return the parts of an item in this run, in order."""
         for part in range(self._last_part.get((item_id, modality), 0) + 1):
             if (known := self.in_this_run(item_id, modality, part)) is not None:
                 yield part, known
 
     def position(self, modality: Modality, digest: str) -> tuple[int, int] | None:
-        """Give shard and line of the vector of a content."""
+        """Return shard and line of the vector of a content."""
         position = self._positions.get(_content_key(modality, digest))
         return None if position is None else (position >> _ROW_BITS, position & (1 << _ROW_BITS) - 1)
 
     def reasons(self) -> Iterator[str]:
-        """Give the reason of everything that is quarantined."""
+        """Return the reason of everything that is quarantined."""
         return (known.reason for slot, known in self._notes.items() if known.reason and self._current[slot])
 
     def _at(self, slot: int) -> Known:
@@ -104,5 +104,5 @@ def _content_key(modality: Modality, digest: str) -> bytes:
 
 
 def _hash_bytes(digest: str) -> bytes | None:
-    """Give a hash as bytes, unless it is of a frame or there is none."""
+    """Return a hash as bytes, unless it is of a frame or there is none."""
     return bytes.fromhex(digest) if _HASH.fullmatch(digest) else None

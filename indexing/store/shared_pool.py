@@ -24,14 +24,14 @@ _lock = threading.Lock()
 
 
 def task_for(encoder: Encoder) -> Task:
-    """Give the task whose pictures and sounds are what a build with this encoder would make of them."""
+    """Return the task whose pictures and sounds are what a build with this encoder would make of them."""
     form = encoder.image_form if isinstance(encoder, PixelEncoder) else None
     rate = encoder.audio_rate if isinstance(encoder, AudioEncoder) else Task.audio_rate
     return Task(form, rate)
 
 
 def shared_pool(task: Task) -> DecodePool:
-    """Give the pool for a task, the same each time; a process that was forked has its own."""
+    """Return the pool for a task, the same each time; a process that was forked has its own."""
     key = os.getpid(), repr(task)
     with _lock:
         if key not in _pools:
@@ -47,7 +47,7 @@ def decode_all(kind: Kind, files: Sequence[bytes], task: Task) -> list[Decoded |
 
 
 def thumbnail(source: bytes | Path, limits: PictureLimits, side: int) -> bytes | None:
-    """Give a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
+    """Return a picture as a small JPEG whose longer side has at most so many pixels; None when it cannot be used."""
     try:
         data = read_picture(source, limits)
     except UnusablePicture:

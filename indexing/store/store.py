@@ -24,7 +24,7 @@ from indexing.catalogue.cleaning import reason_kind
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import DamagedFileError, ShapeError
 from indexing.filesystem import fsops
-from indexing.filesystem.checked_files import WAY_OUT, read_as, read_whole
+from indexing.filesystem.checked_files import REPAIR_HINT, read_as, read_whole
 from indexing.media.files import Modality
 from indexing.store.ledger import Known, Ledger
 
@@ -80,7 +80,7 @@ class EmbeddingStore:
         # Decoded as a whole: to unpack a shard's column for each of its rows would take quadratic time.
         self._unpacked = lru_cache(maxsize=8)(lambda shard: _vectors_and_labels(read_shard(shard), dim))
         for number, shard in enumerate(self._shards):
-            with read_as(str(shard), WAY_OUT):
+            with read_as(str(shard), REPAIR_HINT):
                 self._remember(number, check_embeddings_table(read_shard(shard), dim))
 
     def _remember(self, shard: int, table: pa.Table) -> None:
@@ -116,12 +116,12 @@ class EmbeddingStore:
         return Counter(map(reason_kind, self._ledger.reasons()))
 
     def vector(self, modality: Modality, digest: str) -> NDArray[np.float16] | None:
-        """Give the (D,) float16 vector of a content that was encoded before, for whichever item."""
+        """Return the (D,) float16 vector of a content that was encoded before, for whichever item."""
         found = self.found(modality, digest)
         return found and found[0]
 
     def found(self, modality: Modality, digest: str) -> tuple[NDArray[np.float16], str] | None:
-        """Give vector and label of a content that was encoded before, for whichever item."""
+        """Return vector and label of a content that was encoded before, for whichever item."""
         position = self._ledger.position(modality, digest)
         if position is None:
             return None
@@ -143,14 +143,14 @@ class EmbeddingStore:
         self._remember(len(self._shards) - 1, table)
 
     def collect(self, item_ids: ItemIds, modality: Modality) -> tuple[NDArray[np.float16], Mask]:
-        """Give the vectors of one modality in row order: (N, D) float16, and (N,) bool saying which exist.
+        """Return the vectors of one modality in row order: (N, D) float16, and (N,) bool saying which exist.
 
         An item with several pictures or frames gets the mean of their vectors.
         """
         return self.parts(item_ids, modality).pooled(len(item_ids))
 
     def parts(self, item_ids: ItemIds, modality: Modality) -> "Parts":
-        """Give every vector of one modality by itself, in row order."""
+        """Return every vector of one modality by itself, in row order."""
         positions: list[tuple[int, int]] = []
         rows: list[int] = []
         labels: list[str] = []
@@ -163,7 +163,7 @@ class EmbeddingStore:
         return Parts(np.array(rows, np.int64), labels, self._vectors_at(positions))
 
     def _vectors_at(self, shards_and_rows: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
-        """Give the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
+        """Return the vectors at P shards and lines: (P, D) float16; each shard is read once for all of them."""
         by_shard: dict[int, list[tuple[int, int]]] = {}
         for position, (shard, row) in enumerate(shards_and_rows):
             by_shard.setdefault(shard, []).append((position, row))
@@ -174,13 +174,13 @@ class EmbeddingStore:
         return vectors
 
     def records(self, item_ids: Iterable[str]) -> Iterator[Embedding]:
-        """Give what became of each content of the items, in the order of the ids."""
+        """Return what became of each content of the items, in the order of the ids."""
         ids = iter(item_ids)
         while chunk := list(islice(ids, BLOCK_ITEMS)):
             yield from self._records(chunk)
 
     def _records(self, item_ids: Sequence[str]) -> list[Embedding]:
-        """Give the records of some items."""
+        """Return the records of some items."""
         records: list[Embedding] = []
         encoded: dict[int, tuple[int, int]] = {}  # where the vector of a record is
         for item_id in item_ids:
@@ -210,7 +210,7 @@ class Parts:
 
     @classmethod
     def of_table(cls, table: pa.Table, item_ids: ItemIds, modality: Modality, dim: int) -> "Parts":
-        """Give the encoded contents of one modality in a table of the store's schema, whose items are all known."""
+        """Return the encoded contents of one modality in a table of the store's schema, whose items are all known."""
         mask = pc.and_(pc.equal(table.column("modality"), str(modality)), pc.equal(table.column("status"), ENCODED))
         table = table.filter(mask)
         rows, part = item_ids.rows(table.column("item_id").to_pylist()), table.column("part").to_numpy()
@@ -219,7 +219,7 @@ class Parts:
         return cls(rows[order], [labels[position] for position in order], vectors_of(table, dim)[order])
 
     def pooled(self, count: int) -> tuple[NDArray[np.float16], Mask]:
-        """Give the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
+        """Return the mean of each item's contents, (count, D) float16, and (count,) bool saying which have any."""
         means, contents = np.zeros((count, self.vectors.shape[1]), np.float16), np.zeros(count, np.int64)
         for start in range(0, count, BLOCK_ITEMS):
             block = slice(start, min(count, start + BLOCK_ITEMS))
@@ -241,7 +241,7 @@ def _label(part: int, label: str) -> str:
 
 
 def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
-    """Give embeddings as a table of the store's schema, a quarantined one with a vector of zeros."""
+    """Return embeddings as a table of the store's schema, a quarantined one with a vector of zeros."""
     vectors = np.zeros((len(embeddings), dim), np.float16)
     for row, embedding in enumerate(embeddings):
         if embedding.vector is not None:
@@ -265,16 +265,16 @@ def to_table(embeddings: Sequence[Embedding], dim: int) -> pa.Table:
 
 
 def vectors_of(table: pa.Table, dim: int) -> NDArray[np.float16]:
-    """Give the vectors of a shard as (rows, D) float16."""
+    """Return the vectors of a shard as (rows, D) float16."""
     column = table.column("vector").combine_chunks()
     if not _same_type(column.type, pa.list_(pa.float16(), dim)):
-        raise DamagedFileError(f"vectors are {column.type}, expected {dim} numbers of half precision; {WAY_OUT}")
+        raise DamagedFileError(f"vectors are {column.type}, expected {dim} numbers of half precision; {REPAIR_HINT}")
     flat: NDArray[np.float16] = column.flatten().to_numpy()
     return flat.reshape(-1, dim)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Give a table as the bytes of a Parquet file.
+    """Return a table as the bytes of a Parquet file.
 
     The numbers of a vector are not worth a dictionary, which takes time to make and to read. Rows are in groups because
     writing one takes several times the memory of its vectors.
@@ -301,12 +301,12 @@ def read_shard(path: Path) -> pa.Table:
     data = read_whole(path)
     if hashlib.sha256(data).hexdigest()[:32] != path.stem.split("-")[-1]:
         raise DamagedFileError(f"{path} is damaged: its bytes do not match its name; delete it and build again")
-    with read_as(str(path), WAY_OUT):
+    with read_as(str(path), REPAIR_HINT):
         return pq.read_table(pa.BufferReader(data))
 
 
 def check_embeddings_table(table: pa.Table, dim: int) -> pa.Table:
-    """Check that a table is one of the store's schema, with values that can be used, and give it.
+    """Check that a table is one of the store's schema, with values that can be used, and return it.
 
     Raises:
         ValueError: When it is not, or Arrow's own errors; see `read_as`.
@@ -334,7 +334,7 @@ def check_embeddings_table(table: pa.Table, dim: int) -> pa.Table:
 
 
 def check_table(table: pa.Table) -> pa.Table:
-    """Check every offset and text of a table, which Arrow believes otherwise, and give it.
+    """Check every offset and text of a table, which Arrow believes otherwise, and return it.
 
     Raises:
         ArrowInvalid: When one is wrong.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
 from retrieval.batch.answering import SCHEMA, Answers, BatchConfig, Step, answers, steps_of
 from retrieval.batch.input_rows import Source
@@ -93,7 +93,7 @@ def run_job(
     """
     out, config, report = Path(out), config or BatchConfig(), JobReport()
     all_steps = steps_of(retriever, config) if steps is None else steps
-    with writing(out, name=LOCK):
+    with write_lock(out, name=LOCK):
         folder = JobFolder(out, _description(retriever, source, config, all_steps))
         started, report_progress = perf_counter(), progress or (lambda _lines, _users, _quarantined: None)
         for part in folder.parts:

@@ -58,7 +58,7 @@ class Part:
 
 
 class JobFolder:
-    """Opens or begins a job; one process at a time, see `indexing.filesystem.locks.writing`.
+    """Opens or begins a job; one process at a time, see `indexing.filesystem.locks.write_lock`.
 
     Args:
         root: The folder.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing.arrays import Vectors
-from indexing.catalogue.arrow_values import marked
+from indexing.catalogue.arrow_values import replace_bad_bytes
 from indexing.catalogue.attribute_types import is_number, is_text
 from indexing.catalogue.readers.parquet import BUFFER, plain
 from indexing.errors import InputError
@@ -178,7 +178,7 @@ def rechunked(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 
 def text_column(table: pa.Table, name: str) -> pa.Array:
     """Give a column as strings, in one piece; what is no UTF-8 has U+FFFD in it."""
-    return _cast(marked(plain(_one(table.column(name)))), pa.string(), name)
+    return _cast(replace_bad_bytes(plain(_one(table.column(name)))), pa.string(), name)
 
 
 def number_column(table: pa.Table, name: str) -> Vectors:
@@ -205,7 +205,7 @@ def number_column(table: pa.Table, name: str) -> Vectors:
 def list_column(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:
     """Give a column as lists of one type, in one piece."""
     lists = _one(table.column(name))
-    return _cast(marked(plain(lists)) if kind == pa.string() else lists, pa.list_(kind), name)
+    return _cast(replace_bad_bytes(plain(lists)) if kind == pa.string() else lists, pa.list_(kind), name)
 
 
 def check_columns(schema: pa.Schema, needed: Sequence[str], lists: Sequence[str], what: str) -> None:

@@ -16,7 +16,7 @@ from indexing.bundle.edits.edit import delete as delete_items
 from indexing.bundle.edits.edit import upsert as upsert_items
 from indexing.bundle.edits.update import update as update_items
 from indexing.catalogue.catalogue import Catalogue
-from indexing.catalogue.columns import NamedColumns, several
+from indexing.catalogue.columns import NamedColumns, as_tuple
 from retrieval.cli.display.output import rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.cli.options.items import IdColumn, ItemColumns, Source, or_sample
@@ -52,7 +52,7 @@ def add(
 def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> NamedColumns:
     """Name the columns that the bundle was built from, if the source has them and no others were named."""
     built, present = bundle.manifest.columns, catalogue.reader.schema.names
-    texts, images = ([n for n in several(built.get(kind)) if n in present] for kind in ("text", "image"))
+    texts, images = ([n for n in as_tuple(built.get(kind)) if n in present] for kind in ("text", "image"))
     if named.text is None and texts:
         named = replace(named, text=tuple(texts))
     if named.image is None and images:
@@ -65,7 +65,7 @@ def _as_built(named: NamedColumns, catalogue: Catalogue, bundle: Bundle) -> Name
 
 def _other_columns(catalogue: Catalogue, bundle: Bundle) -> str:
     """Say which columns a source has that the bundle was built without, and the other way round."""
-    built, present = several(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
+    built, present = as_tuple(bundle.manifest.columns.get("text")), catalogue.reader.schema.names
     differences = []
     if catalogue.columns.text and (lost := [name for name in built if name not in present]):
         differences.append(

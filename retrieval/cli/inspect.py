@@ -83,7 +83,7 @@ def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
     rows: dict[str, Cell] = {
         f"{VERDICTS[finding.good]}: {finding.name}": [
             finding.verdict,
-            *([f"→ {finding.way_out}"] if finding.way_out else []),
+            *([f"→ {finding.hint}"] if finding.hint else []),
         ]
         for finding in findings
     }

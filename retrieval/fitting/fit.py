@@ -28,7 +28,7 @@ from indexing.bundle.maintenance.compact import compact
 from indexing.bundle.publish import FITTING
 from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
 from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
@@ -117,7 +117,7 @@ def fit(
     checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)
     own = root / f"{FITTING}-gen-learning"
-    with writing(root, name="FITTING", doing="fitting"):
+    with write_lock(root, name="FITTING", activity="fitting"):
         for left in root.glob(f"{FITTING}-gen-*"):  # by a fit that was killed
             if left != own:
                 fsops.remove(left)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import require_utf8
-from indexing.catalogue.item_ids import id_texts, without_point
+from indexing.catalogue.item_ids import id_texts, without_decimal_zero
 from indexing.errors import InputError, InteractionsError, examples
 
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # most of Arrow computes on no views
@@ -38,7 +38,7 @@ def whole_users(users: pa.Array) -> tuple[pa.Array, int]:
 
     That is how pandas writes whole numbers to CSV as soon as one of them is missing.
     """
-    written = without_point(users)
+    written = without_decimal_zero(users)
     return (users, 0) if written is None else (written, len(users) - users.null_count)
 
 

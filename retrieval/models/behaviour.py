@@ -316,7 +316,7 @@ class Behaviour:
             DamagedFileError: When parts are missing or do not fit together.
         """
         with read_as("the behaviour block", "fit again, or go back"):
-            return cls._of(finite_tensors(data, endless="half_lives"))
+            return cls._of(finite_tensors(data, infinite_suffix="half_lives"))
 
     @classmethod
     def _of(cls, tensors: Mapping[str, NDArray[Any]]) -> "Behaviour":

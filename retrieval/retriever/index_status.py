@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import PROMISE
-from indexing.filesystem.checked_files import WAY_OUT, read_as
+from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index.tuning.recall import Promise
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
@@ -55,7 +55,7 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
     index was built.
     """
     index_info = bundle.manifest.index
-    with read_as(f"the promise of {bundle.folder}", WAY_OUT):
+    with read_as(f"the promise of {bundle.folder}", REPAIR_HINT):
         target = bundle.manifest.index_config().min_recall
         reasons = [
             f"recall of {kind} was {built:.3f} < {target} when it was built"
@@ -63,7 +63,7 @@ def measured_status(bundle: Bundle, vectors: Vectors) -> Status:
             if built < target
         ]
     promise = promise_of(bundle)
-    with read_as(f"the promise of {bundle.folder}", WAY_OUT):
+    with read_as(f"the promise of {bundle.folder}", REPAIR_HINT):
         recall = promise.measure(bundle.index, vectors)
     reasons += [
         f"recall of {kind} is {measured:.3f} on {len(promise.ground_truth[kind].queries)} stored queries, "

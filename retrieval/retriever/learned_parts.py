@@ -14,7 +14,7 @@ from indexing.bundle.maintenance.repair import RepairReport
 from indexing.bundle.maintenance.repair import repair as repair_bundle
 from indexing.bundle.manifest import MANIFEST
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_files import WAY_OUT, read_as
+from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.item_features import DESCRIPTION, ItemFeatures, views_of
@@ -46,7 +46,7 @@ class LearnedParts:
         self.description = ItemFeatures.from_bytes(bundle.read(DESCRIPTION)) if bundle.has(DESCRIPTION) else None
         self.profiles = self._profiles(bundle)
         told = bundle.manifest.learned.get("user_model")
-        with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", WAY_OUT):
+        with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
             self.users = UserModel(least=None) if told is None else settings_of(UserModel, told)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None

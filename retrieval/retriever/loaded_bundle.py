@@ -12,7 +12,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.encoders import Encoder, load_encoder
 from indexing.errors import DamagedFileError
-from indexing.filesystem.checked_files import WAY_OUT
+from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
@@ -67,7 +67,7 @@ class LoadedBundle:
         if bundle.index.dim != self.indexed.shape[1]:
             raise DamagedFileError(
                 f"the index of {bundle.root} holds vectors of length {bundle.index.dim}, its items have "
-                f"{self.indexed.shape[1]}; {WAY_OUT}"
+                f"{self.indexed.shape[1]}; {REPAIR_HINT}"
             )
         self.reranker: Reranker = self.learned.reranker(self.space, bundle)
         self.status: Status = previous.status if previous else measured_status(bundle, self.indexed)

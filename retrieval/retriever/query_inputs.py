@@ -17,7 +17,7 @@ from indexing.encoders.inference.batching import checked_texts
 from indexing.errors import InputError, ShapeError, examples
 from indexing.media.audio import Sound, read_sound
 from indexing.media.decode import Task, Unusable
-from indexing.media.files import Kind, UnusableFile, named
+from indexing.media.files import Kind, UnusableFile, with_name
 from indexing.media.images import read_picture
 from indexing.runtime.arguments import check_array, check_list, check_names, is_whole, shown, shown_number
 from indexing.store.shared_pool import decode_all, task_for
@@ -133,7 +133,7 @@ def _decoded(
 
 def _told(what: str, position: int, given: object, reason: str) -> str:
     name = "" if isinstance(given, bytes) or str(given) in reason else str(given)
-    return f"query {what} {position}: {named(reason, name)}"
+    return f"query {what} {position}: {with_name(reason, name)}"
 
 
 def _located(what: str, position: int, given: object) -> bytes | Path:

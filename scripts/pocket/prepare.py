@@ -28,7 +28,7 @@ from rich.progress import track
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from indexing.encoders.pocket import LONGEST_TEXT, SIDE, TEXT_DIM, ImageTower, TextTower, padded, square
+from indexing.encoders.pocket import MAX_TOKENS, SIDE, TEXT_DIM, ImageTower, TextTower, padded, square
 from scripts.pocket.captions import Pictured, drawings, emoji, imagenet_classes, stamps
 from scripts.pocket.towers import image_tower, text_tower, tokenizer_json
 
@@ -137,7 +137,7 @@ def embed_words(collections: dict[str, list[Pictured]], packages: Path, work: Pa
 
 def text_embedder(tower: TextTower, tokenizer: Tokenizer) -> Callable[[Sequence[str]], Array]:
     """Give a function from texts to (N, 384) float32, without the bridge."""
-    tokenizer.enable_truncation(LONGEST_TEXT)
+    tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()
 
     @torch.inference_mode()

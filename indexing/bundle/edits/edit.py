@@ -32,7 +32,7 @@ from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_flag, check_names, check_path
 from indexing.store.collect import collect_vectors, fuse
 from indexing.store.encode import EncodeConfig, check_encoding, embed
@@ -78,7 +78,7 @@ class EditReport:
     compaction_due: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -172,10 +172,10 @@ def delete(bundle: Bundle | Path | str, item_ids: Sequence[str], *, missing_ok: 
 
 @contextmanager
 def locked_bundle(bundle: Bundle | Path | str) -> Iterator[Bundle]:
-    """Hold the lock of a bundle, and give what is in force."""
+    """Hold the lock of a bundle, and return the current state."""
     root = bundle.root if isinstance(bundle, Bundle) else check_path(bundle, "the folder of the bundle")
     require_bundle(root)
-    with writing(root, wait=LOCK_TIMEOUT):
+    with write_lock(root, wait=LOCK_TIMEOUT):
         require_newest(root)
         yield bundle.latest() if isinstance(bundle, Bundle) else Bundle.open(bundle, only=(ATTRIBUTES, BRIDGE, GOLDEN))
 
@@ -226,13 +226,13 @@ def _put_items(
 
 
 def _failed_items(item_ids: ItemIds, has_vector: Mask, records: Sequence[Embedding]) -> dict[str, str]:
-    """Give the items that nothing would find, with the reason."""
+    """Return the items that nothing would find, with the reason."""
     reasons = {record.item_id: record.reason for record in records if record.vector is None}
     return {item_ids[row]: reasons.get(item_ids[row], NOTHING) for row in np.flatnonzero(~has_vector)}
 
 
 def _cast_attributes(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
-    """Give the attributes of new items in the types that the bundle has, new columns in those that a file keeps."""
+    """Return the attributes of new items in the types that the bundle has, new columns in those that a file keeps."""
     table = pq.read_table(pa.BufferReader(parquet_bytes(catalogue.attributes)))
     for position, field_ in enumerate(table.schema):
         if field_.name not in schema.names or (target_type := schema.field(field_.name).type) == field_.type:
@@ -252,7 +252,7 @@ def _cast_attributes(catalogue: Catalogue, schema: pa.Schema) -> pa.Table:
 
 
 def commit_batch(bundle: Bundle, batch: Batch, report: EditReport) -> EditReport:
-    """Make a batch durable and then in force, if it changes anything."""
+    """Make a batch durable, then acknowledge it, if it changes anything."""
     root, state = bundle.root, bundle.state
     if not batch.removed and not len(batch.attributes) and batch.updated is None:
         return _with_pending(report, bundle, bundle.batches)

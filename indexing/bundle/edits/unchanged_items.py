@@ -8,7 +8,7 @@ import pyarrow as pa
 from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_rows
 from indexing.catalogue.catalogue import Catalogue
-from indexing.catalogue.columns import several
+from indexing.catalogue.columns import as_tuple
 from indexing.errors import InputError, examples
 from indexing.media.files import Modality
 from indexing.store.store import Embedding
@@ -18,7 +18,7 @@ Contents: TypeAlias = dict[str, dict[tuple[str, int], tuple[str, str]]]
 
 
 def contents_of(bundle: Bundle, tables: Iterable[pa.Table]) -> Contents:
-    """Give what a bundle has of the contents of items.
+    """Return what a bundle has of the contents of items.
 
     Args:
         bundle: Which it is.
@@ -87,11 +87,11 @@ def _has_column(catalogue: Catalogue, modality: Modality) -> bool:
 def _source_columns(bundle: Bundle, modality: Modality) -> tuple[str, ...]:
     """Name the columns that contents were read from."""
     columns = bundle.manifest.columns
-    return several(columns.get(str(modality))) or several(columns.get("video")) or (str(modality),)
+    return as_tuple(columns.get(str(modality))) or as_tuple(columns.get("video")) or (str(modality),)
 
 
 def unchanged(bundle: Bundle, attributes: pa.Table, before: Contents, records: Iterable[Embedding]) -> list[str]:
-    """Give the items that the bundle has just so: the same attributes, made of the same contents."""
+    """Return the items that the bundle has just so: the same attributes, made of the same contents."""
     after: Contents = {}
     for record in records:
         after.setdefault(record.item_id, {})[str(record.modality), record.part] = (record.content_hash, record.reason)

@@ -14,7 +14,7 @@ from indexing.bundle.edits.edit import EditReport, commit_batch, locked_bundle
 from indexing.catalogue.arrow_values import python_value, python_values
 from indexing.catalogue.attribute_types import in_words
 from indexing.catalogue.cleaning import clean_item_id
-from indexing.catalogue.columns import NamedColumns, id_name, several
+from indexing.catalogue.columns import NamedColumns, as_tuple, id_name
 from indexing.catalogue.item_ids import other_spelling
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.jsonl import read_jsonl
@@ -28,7 +28,7 @@ Updates: TypeAlias = pa.Table | Path | str | Sequence[Mapping[str, Any]]
 
 
 def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None = None) -> EditReport:
-    """Give items other attributes; when this returns, they are on disk and filters find them.
+    """Return items other attributes; when this returns, they are on disk and filters find them.
 
     Nothing is encoded and no vector changes: columns that vectors were made of are refused, `upsert` those.
     A missing value leaves what was. Whole or not at all: one row that cannot be used, and nothing is changed.
@@ -62,7 +62,7 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
 
 
 def _read(updates: Updates, columns: NamedColumns) -> pa.Table:
-    """Give updates as a table; a file with a row that cannot be read is refused."""
+    """Return updates as a table; a file with a row that cannot be read is refused."""
     if isinstance(updates, pa.Table):
         return updates
     if not isinstance(updates, Path | str):
@@ -95,7 +95,7 @@ def _column(name: str, values: list[Any]) -> pa.Array:
 
 
 def _with_item_ids(table: pa.Table, given_name: str | None) -> pa.Table:
-    """Give a table whose first column is ``item_id``, cleaned as a build cleans it."""
+    """Return a table whose first column is ``item_id``, cleaned as a build cleans it."""
     if not len(table):
         raise InputError("the updates have no rows: there is nothing to change")
     name = given_name or id_name(table.schema)
@@ -139,7 +139,7 @@ def _check_columns(table: pa.Table, bundle: Bundle) -> None:
     if not names:
         raise InputError("the updates have no column but the item_id; give the columns to change")
     columns = bundle.manifest.columns
-    encoded = {*several(columns.get("image")), columns.get("audio"), columns.get("video")}
+    encoded = {*as_tuple(columns.get("image")), columns.get("audio"), columns.get("video")}
     encoded |= {*(columns.get("text") or ()), *(columns.get("vectors") or ())}
     if stale := [name for name in names if name in encoded]:
         raise InputError(
@@ -155,7 +155,7 @@ def _check_columns(table: pa.Table, bundle: Bundle) -> None:
 
 
 def _cast_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give the columns in the types that the bundle has."""
+    """Return the columns in the types that the bundle has."""
     for position, column in enumerate(table.schema):
         if (target_type := schema.field(column.name).type) != column.type:
             table = table.set_column(position, column.name, _cast(table, column.name, target_type))

@@ -18,7 +18,7 @@ from indexing.bundle.index_files import index_items
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.index.tuning.recall import HeldOutQueries
 from indexing.runtime.arguments import check_path
 from indexing.store.collect import SHARD_ROWS
@@ -29,20 +29,20 @@ class Learned(Protocol):
     """What a bundle has learned, as far as compaction must know of it."""
 
     def item_vectors(self, bundle: Bundle) -> Vectors:
-        """Give what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
+        """Return what is indexed of every row of a bundle, also of those that are gone: (N, E) float32."""
         ...
 
     def queries(self, bundle: Bundle, vectors: Vectors, sample: int) -> HeldOutQueries:
-        """Give held-out queries for an index over the living rows of a bundle, (N, E) float32."""
+        """Return held-out queries for an index over the living rows of a bundle, (N, E) float32."""
         ...
 
     def files(self, bundle: Bundle) -> dict[str, bytes]:
-        """Give the learned files for a generation that holds the living rows of a bundle."""
+        """Return the learned files for a generation that holds the living rows of a bundle."""
         ...
 
 
 def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
-    """Write a new generation that contains every change acknowledged so far, and put it in force.
+    """Write a new generation that contains every change acknowledged so far, and make it current.
 
     The index is built without the lock of the bundle: what is added meanwhile stays a change of the new generation.
     With nothing to fold, nothing is done.
@@ -53,11 +53,11 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
 
     Raises:
         BundleLockedError: When another compaction of the bundle is running.
-        BundleError: When another generation was put in force meanwhile; that one stays.
+        BundleError: When another generation became current meanwhile; that one stays.
     """
     root = check_path(root, "the folder of the bundle")
     require_bundle(root)
-    with writing(root, name="COMPACTING", doing="compacting"):
+    with write_lock(root, name="COMPACTING", activity="compacting"):
         require_newest(root)
         for leftover in root.glob(f"{COMPACTING}-gen-*"):  # by a compaction that was killed
             fsops.remove(leftover)
@@ -75,7 +75,7 @@ def compact(root: Path | str, learned: Callable[[Bundle], Learned]) -> Bundle:
 
 
 def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest, dict[str, Content]]:
-    """Give manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
+    """Return manifest and files of a generation that holds what a bundle holds, changes included; see `index_items`."""
     live, old = bundle.alive, bundle.manifest
     frozen = bundle.modality_vectors.take(live)
     vectors = learned.item_vectors(bundle)[live]
@@ -102,7 +102,7 @@ def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest
 
 
 def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
-    """Give the shards of the store: those that no change touches as they are, the others without what is gone."""
+    """Return the shards of the store: those that no change touches as they are, the others without what is gone."""
     changed_ids = {item_id for batch in bundle.batches for item_id in (*batch.removed, *batch.item_ids)}
     changed = pa.array(sorted(changed_ids), pa.string())
     shards: list[tuple[str, Content]] = []
@@ -125,7 +125,7 @@ def _shards(bundle: Bundle) -> list[tuple[str, Content]]:
 
 
 def _added_embeddings(bundle: Bundle) -> pa.Table:
-    """Give what became of each content of the items put in, the last version of each."""
+    """Return what became of each content of the items put in, the last version of each."""
     start, tables = len(bundle.generation.items), []
     for batch in bundle.batches:
         live = bundle.alive[start : start + len(batch.item_ids)]

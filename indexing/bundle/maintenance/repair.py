@@ -1,4 +1,4 @@
-"""Mend what can be mended of a bundle: which state is in force, and its index, which is a cache of the vectors."""
+"""Mend what can be mended of a bundle: which state is current, and its index, which is a cache of the vectors."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +28,7 @@ from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_flag, check_path
 
 
@@ -45,7 +45,7 @@ class RepairReport:
     left: tuple[Problem, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {"done": list(self.done), "left": [problem.to_json() for problem in self.left]}
 
 
@@ -69,7 +69,7 @@ def repair(root: Path | str, learned: Callable[[Bundle], Learned], *, drop_chang
     root = check_path(root, "the folder of the bundle")
     check_flag(drop_changes, "drop_changes")
     require_bundle(root)
-    with writing(root):
+    with write_lock(root):
         actions: list[str] = []
         steps = [partial(_restore_current, root), partial(_rebuild_index, root, learned)]
         if drop_changes:
@@ -104,7 +104,7 @@ def _restore_current(root: Path) -> list[str]:
 
 
 def _possible_states(root: Path) -> list[State]:
-    """Give the states that may have been in force: of CURRENT and its copy, and one for each generation, newest first.
+    """Return the states that may have been current: of CURRENT and its copy, and one for each generation, newest first.
 
     Each with every change that there is.
     """
@@ -155,7 +155,7 @@ def _drop_changes(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]
 
 
 def _rebuild_index(root: Path, learned: Callable[[Bundle], Learned]) -> list[str]:
-    """Build the index of the generation in force again, if it is damaged and all else is whole."""
+    """Build the index of the current generation again, if it is damaged and all else is whole."""
     state = read_state(root)
     if state is None:
         return []

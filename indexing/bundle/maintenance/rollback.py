@@ -1,4 +1,4 @@
-"""Put an earlier generation in force again."""
+"""Make an earlier generation current again."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from indexing.bundle.current import CURRENT, State, is_generation, read_state, w
 from indexing.bundle.generation import Generation
 from indexing.bundle.manifest import MANIFEST, Manifest
 from indexing.errors import BundleError, DamagedFileError
-from indexing.filesystem.checked_files import WAY_OUT
-from indexing.filesystem.locks import writing
+from indexing.filesystem.checked_files import REPAIR_HINT
+from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_kind, check_path
 
 
 def generations(root: Path | str) -> list[str]:
-    """Give the names of the generations that are kept, in the order in which they were made, whatever the clock said.
+    """Return the names of the generations that are kept, in the order in which they were made, whatever the clock said.
 
     Those of which that cannot be told, as their manifest is damaged or older than the count, come first, by name.
     """
@@ -30,13 +30,13 @@ def _sequence(folder: Path) -> int:
 
 
 def rollback(root: Path | str, to: str | None = None) -> Bundle:
-    """Put an earlier generation in force again, with every acknowledged change that it does not contain.
+    """Make an earlier generation current again, with every acknowledged change that it does not contain.
 
     It undoes builds, fits and compactions, never an addition or a deletion.
 
     Args:
         root: Folder of the bundle.
-        to: Name of the generation; the one in force before the present one if not given. A later one may be named too,
+        to: Name of the generation; the one that was current before if not given. A later one may be named too,
             as long as it is kept.
 
     Returns:
@@ -50,18 +50,18 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
     if to is not None:
         check_kind(to, str, "to", "give the name of a generation, as gen-000001, or None")
     require_bundle(root)
-    with writing(root):
+    with write_lock(root):
         require_newest(root)
         state = read_state(root)
         if state is None:
-            raise DamagedFileError(f"{root} has generations but no {CURRENT}; {WAY_OUT}")
+            raise DamagedFileError(f"{root} has generations but no {CURRENT}; {REPAIR_HINT}")
         available = generations(root)
         name = next((name for name in reversed(state.history) if name in available), "") if to is None else to
         if name not in available:
             raise BundleError(
                 f"{root} keeps no generation {to!r}; it keeps {', '.join(available)}"
                 if to is not None
-                else f"{root} keeps no generation that was in force before {state.generation}"
+                else f"{root} keeps no generation that was current before {state.generation}"
             )
         if name != state.generation:
             write_state(root, rolled_back_state(root, name, state))
@@ -69,7 +69,7 @@ def rollback(root: Path | str, to: str | None = None) -> Bundle:
 
 
 def rolled_back_state(root: Path, name: str, state: State) -> State:
-    """Give the state after another, in which a generation is in force with every change that it lacks.
+    """Return the state after another, in which a generation is current with every change that it lacks.
 
     Raises:
         BundleError: When it cannot take one of the changes.

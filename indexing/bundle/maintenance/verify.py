@@ -16,7 +16,7 @@ from indexing.runtime.arguments import check_call, check_path
 
 REBUILDABLE = (INDEX, PROMISE)
 REBUILD_HINT = "`commonspace repair` builds the index again from the vectors"
-REWRITE_HINT = "`commonspace repair` puts the newest whole generation in force"
+REWRITE_HINT = "`commonspace repair` makes the newest intact generation current"
 ROLLBACK_HINT = "`commonspace rollback` to a whole generation, or build (and fit) again"
 REMOVE_HINT = "delete it, or move it to where it belongs"
 DROP_HINT = "`commonspace repair --drop-changes` gives up this batch and those after it; or build again"
@@ -30,7 +30,7 @@ class Problem:
         path: The file, from the folder of the bundle.
         message: What is wrong.
         hint: What to do.
-        serving: Whether what is in force needs the file.
+        serving: Whether the current state needs the file.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Problem:
     serving: bool
 
     def to_json(self) -> dict[str, str | bool]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {"path": self.path, "what": self.message, "way_out": self.hint, "serving": self.serving}
 
 
@@ -51,7 +51,7 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         progress: Called with the name of each file before it is read.
 
     Returns:
-        What is wrong, what is in force first; nothing when all is well.
+        What is wrong, of the current state first; nothing when all is well.
 
     Raises:
         BundleError: When there is no bundle at all.
@@ -76,7 +76,7 @@ def verify(root: Path | str, progress: Callable[[str], None] | None = None) -> l
         problems.append(Problem(CURRENT, outdated, OUTDATED_HINT, True))
     serving = state.generation if state else ""
     if serving and serving not in generations(root):
-        problems.append(Problem(serving, "the generation in force is missing", REWRITE_HINT, True))
+        problems.append(Problem(serving, "the current generation is missing", REWRITE_HINT, True))
     for name in sorted(generations(root), key=lambda name: (name != serving, name)):
         problems += _check_generation(root, name, name == serving, report)
     problems += _check_log(root, state, report)
@@ -107,7 +107,7 @@ def _check_generation(root: Path, name: str, serving: bool, report: Callable[[st
 
 
 def _check_log(root: Path, state: State | None, report: Callable[[str], None]) -> Iterator[Problem]:
-    """Look at the batches that any kept generation lacks; those in force must be exactly the ones acknowledged."""
+    """Check the batches that any kept generation lacks; those of the current state must be the acknowledged ones."""
     contained = {}
     for name in generations(root):
         try:

@@ -58,7 +58,7 @@ class Remote:
         return text
 
     def read_bytes(self) -> bytes:
-        """Give all of the file."""
+        """Return all of the file."""
         with self.open() as file:
             return file.read()
 
@@ -73,7 +73,7 @@ def is_url(source: str) -> bool:
 
 
 def remote(url: str, allowed: bool) -> Remote:
-    """Give the file behind a URL, if whoever asks has allowed that.
+    """Return the file behind a URL, if whoever asks has allowed that.
 
     Raises:
         CatalogueError: When URLs are not allowed, or this one is a chain of several.
@@ -126,7 +126,7 @@ class Reader(Protocol):
         ...
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all readable rows in order, at most ``size`` rows at a time."""
+        """Return some columns of all readable rows in order, at most ``size`` rows at a time."""
         ...
 
 
@@ -160,14 +160,14 @@ class TableReader:
         self._table = table
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all rows; see `Reader`."""
+        """Return some columns of all rows; see `Reader`."""
         for start in range(0, len(self._table), size):
             part = self._table.slice(start, size).select(list(columns)).combine_chunks()
             yield from part.to_batches()
 
 
 def file_of(path: Path | str | Remote) -> Path | Remote:
-    """Give a path as such after checking that there is a file; one behind a URL is not looked for yet.
+    """Return a path as such after checking that there is a file; one behind a URL is not looked for yet.
 
     Raises:
         CatalogueError: When there is none.

@@ -48,10 +48,10 @@ class DatasetReader:
         # cannot be had as Arrow, since `datasets` fails there on a column that is empty in one row and not in the next.
         self._dataset = typed.with_format("arrow") if hasattr(typed, "__len__") else typed.cast(_undecoded(typed))
         fields = [(field.name, _type(field, self._features[field.name])) for field in self._features.arrow_schema]
-        named = columns.item_id if columns else None
-        found = NUMBERED if named == NUMBERED and NUMBERED in self._features else id_name(pa.schema(fields))
-        self._numbers = named in (None, NUMBERED) and found is None
-        if self._numbers and named is None:
+        id_column = columns.item_id if columns else None
+        detected_id = NUMBERED if id_column == NUMBERED and NUMBERED in self._features else id_name(pa.schema(fields))
+        self._numbers = id_column in (None, NUMBERED) and detected_id is None
+        if self._numbers and id_column is None:
             self.notes.read_as.append(
                 f"rows are named row-0000000, row-0000001 and so on, as none of {list(self._features)} is a column of "
                 "ids: name the column of the item_id (--id-column) to have its own"
@@ -59,18 +59,20 @@ class DatasetReader:
         self.schema = pa.schema([(NUMBERED, pa.string()), *fields] if self._numbers else fields)
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all rows; see `Reader`."""
+        """Return some columns of all rows; see `Reader`."""
         stored = [name for name in columns if not (self._numbers and name == NUMBERED)]
         start = 0
         try:
             for rows in self._dataset.select_columns(stored or self._lightest()).iter(size):
-                given = {name: self._column(rows[name], name, start) for name in stored}
+                arrays = {name: self._column(rows[name], name, start) for name in stored}
                 count = len(rows) if isinstance(rows, pa.Table) else len(next(iter(rows.values())))
                 if self._numbers:
-                    given[NUMBERED] = pa.array([f"row-{start + place:07d}" for place in range(count)], pa.string())
+                    arrays[NUMBERED] = pa.array(
+                        [f"row-{start + position:07d}" for position in range(count)], pa.string()
+                    )
                 start += count
-                wanted = pa.schema([self.schema.field(name) for name in columns])
-                yield pa.RecordBatch.from_arrays([given[name] for name in columns], schema=wanted)
+                schema_ = pa.schema([self.schema.field(name) for name in columns])
+                yield pa.RecordBatch.from_arrays([arrays[name] for name in columns], schema=schema_)
         except CatalogueError:
             raise
         except UNREADABLE as error:
@@ -84,10 +86,12 @@ class DatasetReader:
         else:
             column = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
         if labels := _labels(self._features[name]):
-            known = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(labels)))
-            return pa.array(labels, pa.string()).take(pc.if_else(known, column, None))
-        if is_text(column.type) and (bad := not_utf8(column)):
-            raise CatalogueError(f"row {start + bad[0]} of {self.name} has text that is not UTF-8 in column {name}")
+            is_label = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(labels)))
+            return pa.array(labels, pa.string()).take(pc.if_else(is_label, column, None))
+        if is_text(column.type) and (positions := not_utf8(column)):
+            raise CatalogueError(
+                f"row {start + positions[0]} of {self.name} has text that is not UTF-8 in column {name}"
+            )
         return plain(column).cast(self.schema.field(name).type)
 
     def _lightest(self) -> list[str]:
@@ -102,12 +106,12 @@ def _type(field: pa.Field, feature: Any) -> pa.DataType:  # noqa: ANN401 - `data
 
 
 def _labels(feature: Any) -> list[str]:  # noqa: ANN401 - `datasets` stays lazy
-    """Give the names of a ClassLabel, the only feature that has some."""
+    """Return the names of a ClassLabel, the only feature that has some."""
     return list(getattr(feature, "names", None) or ())
 
 
 def _undecoded(dataset: Any) -> Any:  # noqa: ANN401 - `datasets` stays lazy
-    """Give the features of a dataset, with those that can be decoded (pictures, sounds, …) told not to be."""
+    """Return the features of a dataset, with those that can be decoded (pictures, sounds, …) told not to be."""
     features = dataset.features.copy()
     for name, feature in features.items():
         if hasattr(feature, "decode"):

@@ -18,7 +18,7 @@ from indexing.catalogue.readers.text_encoding import WESTERN, UnreadableCaption,
 from indexing.errors import CatalogueError, examples
 from indexing.media.images import FORMATS
 
-LONGEST_CAPTION = 65_536  # bytes
+MAX_CAPTION_BYTES = 65_536  # bytes
 UNLISTED = "picture without an item_id, as no metadata file lists it"
 
 
@@ -35,14 +35,14 @@ def read_folder(folder: Path | str, columns: Columns | NamedColumns | None = Non
     root = Path(folder)
     found = list_folder(root)
     if not found.pictures and not found.metadata:
-        raise CatalogueError(_nothing(folder, found))
+        raise CatalogueError(_no_picture_message(folder, found))
     captions = _captions(root, found)
     if not found.metadata:
         return _listed(str(folder), found, captions)
     return _with_metadata(root, found, captions, columns)
 
 
-def _nothing(folder: Path | str, found: Listing) -> str:
+def _no_picture_message(folder: Path | str, found: Listing) -> str:
     """Say what a folder without pictures holds."""
     suffixes = Counter(path.suffix.lower() or "none" for path in (*found.texts, *found.problems))
     message = f"{folder} holds no picture ({', '.join(FORMATS)}, AVIF, HEIF)"
@@ -55,7 +55,7 @@ def _nothing(folder: Path | str, found: Listing) -> str:
 
 
 def _captions(root: Path, found: Listing) -> dict[PurePosixPath, str | None]:
-    """Give the caption of each picture; a text that is none, or that cannot be read, is a problem."""
+    """Return the caption of each picture; a text that is none, or that cannot be read, is a problem."""
     texts = {_stem(path): path for path in found.texts}
     read: dict[PurePosixPath, str | None] = {}
     captions: dict[PurePosixPath, str | None] = {}
@@ -71,16 +71,16 @@ def _captions(root: Path, found: Listing) -> dict[PurePosixPath, str | None]:
 
 
 def _stem(path: PurePosixPath) -> str:
-    """Give the name that a picture and its caption share, however their system writes it."""
+    """Return the name that a picture and its caption share, however their system writes it."""
     return unicodedata.normalize("NFC", str(path.with_suffix("")))
 
 
 def _caption(root: Path, path: PurePosixPath, found: Listing) -> str | None:
     try:
         with (root / path).open("rb") as file:
-            data = file.read(LONGEST_CAPTION + 1)
-        caption = decode_caption(data[:LONGEST_CAPTION], cut=len(data) > LONGEST_CAPTION)
-        found.western += is_western(data[:LONGEST_CAPTION])
+            data = file.read(MAX_CAPTION_BYTES + 1)
+        caption = decode_caption(data[:MAX_CAPTION_BYTES], cut=len(data) > MAX_CAPTION_BYTES)
+        found.western += is_western(data[:MAX_CAPTION_BYTES])
         return caption
     except OSError as error:
         found.problems[path] = f"caption cannot be read: {error.strerror or error}"
@@ -90,7 +90,7 @@ def _caption(root: Path, path: PurePosixPath, found: Listing) -> str | None:
 
 
 def _listed(name: str, found: Listing, captions: dict[PurePosixPath, str | None]) -> TableReader:
-    """Give a row for each picture and each problem, in the order of their paths."""
+    """Return a row for each picture and each problem, in the order of their paths."""
     paths = [str(path) for path in found.pictures]
     values = {
         "item_id": paths,
@@ -119,27 +119,27 @@ def _with_metadata(
     captions: dict[PurePosixPath, str | None],
     columns: Columns | NamedColumns | None,
 ) -> TableReader:
-    """Give the rows of all metadata files, then those pictures that none of them lists, then the problems."""
+    """Return the rows of all metadata files, then those pictures that none of them lists, then the problems."""
     tables, malformed, rows = [], dict[int, str](), 0
     mentioned: set[str] = set()
     for path in found.metadata:
         listing = _metadata(root / path, columns)
-        tables.append(_below(listing, path.parent))
+        tables.append(_with_paths_from_root(listing, path.parent))
         mentioned |= _mentioned(tables[-1], path.parent)
-        several = f" of {shown(path)}" if len(found.metadata) > 1 else ""
-        malformed |= {rows + row: f"{reason}{several}" for row, reason in listing.malformed.items()}
+        source = f" of {shown(path)}" if len(found.metadata) > 1 else ""
+        malformed |= {rows + row: f"{reason}{source}" for row, reason in listing.malformed.items()}
         rows += len(tables[-1]) + len(listing.malformed)
     has_ids = any("item_id" in table.column_names for table in tables) or bool(columns and columns.item_id)
-    unlisted = [path for path in found.pictures if _written(str(path)) not in mentioned]
+    unlisted = [path for path in found.pictures if _normalised_path(str(path)) not in mentioned]
     if has_ids:
         found.problems |= dict.fromkeys(unlisted, UNLISTED)
     elif unlisted:
-        tables.append(_bare(unlisted, captions))
+        tables.append(_rows_without_metadata(unlisted, captions))
         rows += len(unlisted)
-    table = _joined(str(root), tables)
+    table = _concatenate(str(root), tables)
     if "item_id" not in table.column_names:
         table = table.append_column("item_id", table.column("file_name").cast(pa.string()))
-    malformed |= {rows + place: _reason(path, found) for place, path in enumerate(sorted(found.problems))}
+    malformed |= {rows + position: _reason(path, found) for position, path in enumerate(sorted(found.problems))}
     name = str(root / found.metadata[0]) if len(found.metadata) == 1 else str(root)
     return TableReader(name, table, malformed, found.left_out, _notes(found))
 
@@ -151,27 +151,27 @@ def _metadata(path: Path, columns: Columns | NamedColumns | None) -> TableReader
     return listing
 
 
-def _below(listing: TableReader, place: PurePosixPath) -> pa.Table:
-    """Give the rows of a metadata file, with the names of pictures from the folder that is read."""
+def _with_paths_from_root(listing: TableReader, subfolder: PurePosixPath) -> pa.Table:
+    """Return the rows of a metadata file, with the names of pictures from the folder that is read."""
     table = pa.Table.from_batches(listing.batches(listing.schema.names, 65_536), listing.schema)
-    if not place.parts:
+    if not subfolder.parts:
         return table
-    names = [_joined_name(place, value) for value in table.column("file_name").to_pylist()]
+    names = [_joined_name(subfolder, value) for value in table.column("file_name").to_pylist()]
     number = table.column_names.index("file_name")
     return table.set_column(number, "file_name", pa.array(names, table.schema.field("file_name").type))
 
 
-def _joined_name(place: PurePosixPath, value: Any) -> Any:  # noqa: ANN401 - a name, or a list of them
+def _joined_name(subfolder: PurePosixPath, value: Any) -> Any:  # noqa: ANN401 - a name, or a list of them
     if isinstance(value, list):
-        return [_joined_name(place, part) for part in value]
-    return value if value is None else f"{place}/{value}"
+        return [_joined_name(subfolder, part) for part in value]
+    return value if value is None else f"{subfolder}/{value}"
 
 
-def _mentioned(table: pa.Table, place: PurePosixPath) -> set[str]:
-    """Give every text of a metadata file as the path of a picture: others than ``file_name`` may name some too."""
+def _mentioned(table: pa.Table, subfolder: PurePosixPath) -> set[str]:
+    """Return every text of a metadata file as the path of a picture: others than ``file_name`` may name some too."""
     columns = [name for name in table.column_names if is_text(table.schema.field(name).type)]
     texts = {text for name in columns for value in table.column(name).to_pylist() for text in _texts(value)}
-    return {_written(text) for text in texts} | {_written(f"{place}/{text}") for text in texts}
+    return {_normalised_path(text) for text in texts} | {_normalised_path(f"{subfolder}/{text}") for text in texts}
 
 
 def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - of a source
@@ -180,30 +180,30 @@ def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - of a source
             yield str(part)
 
 
-def _written(path: str) -> str:
-    """Give a path as other systems would write it."""
+def _normalised_path(path: str) -> str:
+    """Return a path as other systems would write it."""
     return posixpath.normpath(unicodedata.normalize("NFC", path.strip().replace("\\", "/")))
 
 
-def _bare(paths: Sequence[PurePosixPath], captions: dict[PurePosixPath, str | None]) -> pa.Table:
-    """Give a row for each picture of which nothing is known but perhaps a caption."""
+def _rows_without_metadata(paths: Sequence[PurePosixPath], captions: dict[PurePosixPath, str | None]) -> pa.Table:
+    """Return a row for each picture of which nothing is known but perhaps a caption."""
     columns = {"file_name": pa.array(list(map(str, paths)), pa.string())}
     texts = [captions[path] for path in paths]
     return pa.table(columns | ({"caption": pa.array(texts, pa.string())} if any(texts) else {}))
 
 
-def _joined(name: str, tables: Sequence[pa.Table]) -> pa.Table:
+def _concatenate(name: str, tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables below each other; a column of several types becomes text."""
     if len(tables) == 1:
         return tables[0]
     names = dict.fromkeys(column for table in tables for column in table.column_names)
-    if twice := [column for column in names if any(table.column_names.count(column) > 1 for table in tables)]:
-        raise CatalogueError(f"{name} has metadata with more than one column named {twice}; rename one of them")
-    return pa.table({column: _alike(column, tables) for column in names})
+    if duplicates := [column for column in names if any(table.column_names.count(column) > 1 for table in tables)]:
+        raise CatalogueError(f"{name} has metadata with more than one column named {duplicates}; rename one of them")
+    return pa.table({column: _common_type_column(column, tables) for column in names})
 
 
-def _alike(column: str, tables: Sequence[pa.Table]) -> pa.ChunkedArray:
-    """Give a column of several tables in one type, with nothing for the rows of those that lack it."""
+def _common_type_column(column: str, tables: Sequence[pa.Table]) -> pa.ChunkedArray:
+    """Return a column of several tables in one type, with nothing for the rows of those that lack it."""
     kinds = {table.schema.field(column).type for table in tables if column in table.column_names} - {pa.null()}
     kind = kinds.pop() if len(kinds) == 1 else pa.float64() if kinds == {pa.int64(), pa.float64()} else pa.string()
     chunks: list[pa.Array] = []

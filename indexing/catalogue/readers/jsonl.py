@@ -51,19 +51,19 @@ def _with_ids(rows: list[dict[str, Any]], name: str, malformed: dict[int, str]) 
     """Set rows aside whose item_id is neither text nor a number, as it would become a text that nobody wrote."""
     kept = []
     numbers = (number for number in range(len(rows) + len(malformed)) if number not in malformed)
-    strange: dict[int, str] = {}
+    bad_ids: dict[int, str] = {}
     for number, row in zip(numbers, rows, strict=True):
         value = row.get(name)
         if isinstance(value, bool | list | dict) or (isinstance(value, float) and not value.is_integer()):
-            strange[number] = f"item_id is neither text nor a whole number: {_shown(value)}"
+            bad_ids[number] = f"item_id is neither text nor a whole number: {_shown(value)}"
         else:
             kept.append(row)
-    malformed.update(strange)
+    malformed.update(bad_ids)
     return kept
 
 
 def json_object(line: bytes) -> tuple[dict[str, Any], str | None]:
-    """Give the object of a line, or what is wrong with the line.
+    """Return the object of a line, or what is wrong with the line.
 
     >>> json_object(b"[1]")
     ({}, 'a JSON list instead of an object')
@@ -80,7 +80,7 @@ def json_object(line: bytes) -> tuple[dict[str, Any], str | None]:
 
 
 def _column(name: str, values: list[Any], numbers: list[int], notes: ReadingNotes) -> pa.Array:
-    """Give values as one Arrow column; as strings where their types conflict, as nulls where nothing compares them."""
+    """Return values as one Arrow column: strings where their types conflict, nulls where nothing compares them."""
     if all(value is None or _is_nested(value) for value in values) and any(value is not None for value in values):
         notes.left_out[name] = "objects and lists of lists cannot be compared; make columns of their values"
         return pa.nulls(len(values))
@@ -90,19 +90,24 @@ def _column(name: str, values: list[Any], numbers: list[int], notes: ReadingNote
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
         kinds = [_kind(value) for value in values]
-        most = Counter(kind for kind in kinds if kind).most_common(1)[0][0]
-        other = next((place for place, kind in enumerate(kinds) if kind and kind != most), None)
-        if other is None:  # a whole number that is too large
-            other = max((place for place, kind in enumerate(kinds) if kind), key=lambda place: len(str(values[place])))
-        notes.as_text[name] = f"because of {_shown(values[other])} in row {numbers[other]}"
+        commonest = Counter(kind for kind in kinds if kind).most_common(1)[0][0]
+        position = next((position_ for position_, kind in enumerate(kinds) if kind and kind != commonest), None)
+        if position is None:  # a whole number that is too large
+            position = max(
+                (position_ for position_, kind in enumerate(kinds) if kind),
+                key=lambda position_: len(str(values[position_])),
+            )
+        notes.as_text[name] = f"because of {_shown(values[position])} in row {numbers[position]}"
         return pa.array([as_text(value) for value in values], pa.string())
 
 
 def _is_nested(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
     if isinstance(value, dict):
-        return not (value and value.keys() <= {"bytes", "path"} and all(_is_leaf(one) for one in value.values()))
+        return not (
+            value and value.keys() <= {"bytes", "path"} and all(_is_leaf(element) for element in value.values())
+        )
     return isinstance(value, list) and not all(
-        _is_leaf(one) or (isinstance(one, dict) and not _is_nested(one)) for one in value
+        _is_leaf(element) or (isinstance(element, dict) and not _is_nested(element)) for element in value
     )
 
 
@@ -121,7 +126,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - what JSON holds
 
 
 def as_text(value: Any) -> str | None:  # noqa: ANN401 - what JSON holds
-    """Give any JSON value as a string.
+    """Return any JSON value as a string.
 
     >>> as_text(2.0), as_text(["a", "b"]), as_text({"a": True})
     ('2', 'a, b', '{"a": true}')

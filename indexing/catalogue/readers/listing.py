@@ -63,19 +63,19 @@ def list_folder(folder: Path) -> Listing:
         os.scandir(root).close()
     except OSError as error:
         raise CatalogueError(f"folder {folder} cannot be read: {error.strerror or error}") from error
-    found, left = Listing(), [PurePosixPath()]
-    while left:
-        place = left.pop()
+    found, pending = Listing(), [PurePosixPath()]
+    while pending:
+        subfolder = pending.pop()
         try:
-            with os.scandir(root / place) as entries:
+            with os.scandir(root / subfolder) as entries:
                 names = list(entries)
         except OSError as error:
-            found.problems[place] = f"folder cannot be read: {error.strerror or error}"
+            found.problems[subfolder] = f"folder cannot be read: {error.strerror or error}"
             continue
         for entry in _counted(names, found):
-            path = place / entry.name
+            path = subfolder / entry.name
             if entry.is_dir(follow_symlinks=False):
-                left.append(path)
+                pending.append(path)
             else:
                 _sort(found, root, path, entry)
     for paths in (found.pictures, found.texts, found.metadata):
@@ -84,12 +84,12 @@ def list_folder(folder: Path) -> Listing:
 
 
 def shown(path: PurePosixPath) -> str:
-    """Give a path for a reason; names that are no Unicode have a question mark for each byte that is none."""
+    """Return a path for a reason; names that are no Unicode have a question mark for each byte that is none."""
     return str(path).encode("utf-8", "replace").decode()
 
 
 def _counted(entries: list["os.DirEntry[str]"], found: Listing) -> Iterator["os.DirEntry[str]"]:
-    """Give the entries but for those that are hidden or of the system, which are counted."""
+    """Return the entries but for those that are hidden or of the system, which are counted."""
     for entry in entries:
         if entry.name.startswith("."):
             found.left_out[HIDDEN] += 1

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 
 from indexing.catalogue.arrow_values import not_utf8
 from indexing.catalogue.columns import is_text, plain_type
-from indexing.catalogue.item_ids import without_point
+from indexing.catalogue.item_ids import without_decimal_zero
 from indexing.catalogue.readers.base import Reader, ReadingNotes, Remote, TableReader, file_of
 from indexing.errors import CatalogueError
 from indexing.runtime.arguments import check_path
 
 BUFFER = 1 << 20
-ROWS = 4096
+BATCH_ROWS = 4096
 
 
 class ParquetReader:
@@ -51,17 +51,17 @@ class ParquetReader:
     @cached_property
     def malformed(self) -> Mapping[int, str]:
         """Rows with text that is not UTF-8, found by reading all columns of text once."""
-        found: dict[int, str] = {}
+        problems: dict[int, str] = {}
         start = 0
-        for batch in self._stored([field.name for field in self.schema if is_text(field.type)], ROWS):
+        for batch in self._stored([field.name for field in self.schema if is_text(field.type)], BATCH_ROWS):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                for place in not_utf8(column):
-                    found.setdefault(start + place, f"not UTF-8: column {name}")
+                for position in not_utf8(column):
+                    problems.setdefault(start + position, f"not UTF-8: column {name}")
             start += len(batch)
-        return found
+        return problems
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all readable rows; see `Reader`."""
+        """Return some columns of all readable rows; see `Reader`."""
         start, malformed = 0, self.malformed
         for batch in self._stored(columns, size):
             rows = range(start, start + len(batch))
@@ -72,7 +72,7 @@ class ParquetReader:
             yield pa.RecordBatch.from_arrays(arrays, batch.schema.names)
 
     def _stored(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all rows as they are stored."""
+        """Return some columns of all rows as they are stored."""
         for path in self._files if columns else ():
             try:
                 # Without a buffer size a whole column of a row group, with all its pictures, is read at once.
@@ -83,7 +83,7 @@ class ParquetReader:
 
 
 def _files(path: Path | str | Remote) -> tuple[list[Path | Remote], dict[str, int]]:
-    """Give the Parquet files that a path names, and how many others of a folder are left out."""
+    """Return the Parquet files that a path names, and how many others of a folder are left out."""
     if isinstance(path, Remote) or not check_path(path).is_dir():
         return [file_of(path)], {}
     entries = sorted(Path(path).iterdir())
@@ -99,7 +99,7 @@ def _opened(path: Path | Remote) -> AbstractContextManager[Any]:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """Give text in its plain type, and other columns as they are.
+    """Return text in its plain type, and other columns as they are.
 
     >>> plain(pa.array(["red", "blue"]).dictionary_encode()).type
     DataType(string)
@@ -131,12 +131,12 @@ class WholeIds:
         return self._reader.malformed
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all readable rows; see `Reader`."""
+        """Return some columns of all readable rows; see `Reader`."""
         for batch in self._reader.batches(columns, size):
             if self._item_id in columns:
-                place = columns.index(self._item_id)
-                written = without_point(batch.column(place))
-                batch = batch if written is None else batch.set_column(place, batch.schema.field(place), written)
+                position = columns.index(self._item_id)
+                ids = without_decimal_zero(batch.column(position))
+                batch = batch if ids is None else batch.set_column(position, batch.schema.field(position), ids)
             yield batch
 
 
@@ -147,7 +147,7 @@ def with_whole_ids(reader: Reader, item_id: str) -> Reader:
     first = None
     for batch in reader.batches([item_id], WHOLE_ID_ROWS):
         ids = batch.column(0).drop_null()
-        if len(ids) and without_point(ids) is None:
+        if len(ids) and without_decimal_zero(ids) is None:
             return reader
         first = first or (ids[0].as_py() if len(ids) else None)
     if first is None:

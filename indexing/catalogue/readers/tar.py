@@ -62,7 +62,7 @@ class _Header(tarfile.TarInfo):
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Give the key and the extension of a member, or None where it has no two such parts.
+    """Return the key and the extension of a member, or None where it has no two such parts.
 
     >>> split_name("a.b/0001.seg.PNG"), split_name("README"), split_name("a/._0001.jpg")
     (('a.b/0001', 'seg.png'), None, None)
@@ -73,7 +73,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def records(path: Path, wanted: Callable[[str], bool]) -> Iterator[Record]:
-    """Give the records of a tar file in its order, reading only members of the extensions that are wanted.
+    """Return the records of a tar file in its order, reading only members of the extensions that are wanted.
 
     A file that is damaged ends with a record that says where.
     """
@@ -117,7 +117,7 @@ def _add(record: Record, extension: str, member: _Member, tar: tarfile.TarFile, 
 
 
 def _members(tar: tarfile.TarFile, size: int) -> Iterator[_Member]:
-    """Give the regular files in order; tarfile's own loop remembers all of them, and takes damage for an end."""
+    """Return the regular files in order; tarfile's own loop remembers all of them, and takes damage for an end."""
     place = 0
     while True:
         tar.fileobj.seek(place)

@@ -23,7 +23,7 @@ _SIGNS = re.compile(rb"(?<![\x80-\xff])[\x80\x85\x91-\x97\x99\xa3\xa7\xa9\xab\xa
 
 
 def as_utf8(data: bytes) -> tuple[bytes, str | None]:
-    """Give data in UTF-8, and what it was in before, where it was in something else.
+    """Return data in UTF-8, and what it was in before, where it was in something else.
 
     UTF-16 and UTF-32 are known by the mark at their start. Data without one sequence of UTF-8 in which each other byte
     is a letter of a Western word, or a common sign, is in Windows-1252; other data is left as it is.
@@ -44,7 +44,7 @@ def as_utf8(data: bytes) -> tuple[bytes, str | None]:
 
 
 def separator_of(data: bytes, suffix: str, fits: Callable[[Collection[str]], bool]) -> tuple[str, list[str]]:
-    """Give what separates the columns, and their names: what parts names that fit, or else the most names."""
+    """Return what separates the columns, and their names: what parts names that fit, or else the most names."""
     lines = io.StringIO(data[:HEAD].decode("utf-8", "replace").removeprefix("\ufeff"), newline="")
     usual = "\t" if suffix == ".tsv" else ","
     tried: dict[str, list[str]] = {}
@@ -80,7 +80,7 @@ class UnreadableCaption(ValueError):  # noqa: N818 - a verdict on one file, neve
 
 
 def decode_caption(data: bytes, *, cut: bool = False) -> str | None:
-    r"""Give a caption without marks, blank ends and carriage returns, or None where nothing is left.
+    r"""Return a caption without marks, blank ends and carriage returns, or None where nothing is left.
 
     Args:
         data: The bytes of its file.

@@ -74,7 +74,7 @@ class WebDatasetReader:
         self.schema = pa.schema([(name, pa.string() if kind == pa.null() else kind) for name, kind in fields.items()])
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Give some columns of all readable rows; see `Reader`. Rows that hold much come fewer at a time."""
+        """Return some columns of all readable rows; see `Reader`. Rows that hold much come fewer at a time."""
         wanted = {extension for name in columns for extension in MEMBERS.get(name, ((), None))[0]}
         if set(columns) - {"image", "audio"}:
             wanted.add("json")
@@ -166,7 +166,7 @@ def _first(record: Record, extensions: Sequence[str]) -> bytes | None:
 
 
 def _values(record: Record) -> tuple[dict[str, Any], str | None]:
-    """Give what the JSON of a record holds, and why the record cannot be used."""
+    """Return what the JSON of a record holds, and why the record cannot be used."""
     if record.problem:
         return {}, record.problem
     if not record.members.keys() & KNOWN:

@@ -28,8 +28,8 @@ from indexing.sample import items_path
 Matrix: TypeAlias = NDArray[np.float64]
 METHODS = ("ridge", "orthogonal")
 PENALTIES = tuple(float(10.0**power) for power in range(-5, 3))  # in units of the mean variance of a source axis
-FEWEST = 20
-HELD_OUT, MOST_HELD_OUT = 0.15, 1_000  # share of the texts for choosing, and as many again for the report
+MIN_TEXTS = 20
+HELD_OUT_FRACTION, MAX_HELD_OUT = 0.15, 1_000  # share of the texts for choosing, and as many again for the report
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class BridgeReport:
     scores: Mapping[str, BridgeScore]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
@@ -122,28 +122,30 @@ class Bridge:
             ShapeError: When the arrays are not (N, S) and (N, T).
             VectorError: When a vector is not finite.
         """
-        source, target = _checked(source_texts, target_texts)
+        source, target = _check_texts(source_texts, target_texts)
         if method not in (*METHODS, "best"):
             raise InputError(f"there is no bridge method {method!r}; known are best, {', '.join(METHODS)}")
-        fitting, choosing, reporting = _parts(len(source), seed)
+        fit_only, validation, test = _split(len(source), seed)
 
-        def chosen(*fits: _Fit) -> tuple[_Fit, BridgeScore]:
-            scored = [(fit, _score(fit(source[fitting], target[fitting]), source, target, choosing)) for fit in fits]
+        def best_of(*fits: _Fit) -> tuple[_Fit, BridgeScore]:
+            scored = [
+                (fit, _score(fit(source[fit_only], target[fit_only]), source, target, validation)) for fit in fits
+            ]
             return max(scored, key=lambda pair: (pair[1].recall_at_1, pair[1].recall_at_10, pair[1].mean_cosine))
 
-        tried: dict[str, tuple[_Fit, BridgeScore]] = {}
+        candidates: dict[str, tuple[_Fit, BridgeScore]] = {}
         if method != "orthogonal":
-            tried["ridge"] = chosen(*(_Ridge(penalty) for penalty in PENALTIES))
+            candidates["ridge"] = best_of(*(_Ridge(penalty) for penalty in PENALTIES))
         if method != "ridge":
-            tried["orthogonal"] = chosen(_orthogonal)
-        best = max(tried, key=lambda name: (tried[name][1].recall_at_1, tried[name][1].mean_cosine))
-        learning = np.concatenate([fitting, choosing])
+            candidates["orthogonal"] = best_of(_orthogonal)
+        best = max(candidates, key=lambda name: (candidates[name][1].recall_at_1, candidates[name][1].mean_cosine))
+        fit_rows = np.concatenate([fit_only, validation])
         scores = {
-            name: _score(fit(source[learning], target[learning]), source, target, reporting)
-            for name, (fit, _) in tried.items()
+            name: _score(fit(source[fit_rows], target[fit_rows]), source, target, test)
+            for name, (fit, _) in candidates.items()
         }
-        fit = tried[best][0]
-        report = BridgeReport(len(source), len(reporting), best, getattr(fit, "penalty", 0.0), scores)
+        fit = candidates[best][0]
+        report = BridgeReport(len(source), len(test), best, getattr(fit, "penalty", 0.0), scores)
         matrix, source_mean, target_mean = (part.astype(np.float32) for part in fit(source, target))
         origin = origin or hashlib.sha256(source.tobytes() + target.tobytes()).hexdigest()
         return cls(matrix, source_mean, target_mean, report, origin)
@@ -159,7 +161,7 @@ class Bridge:
         return unit((np.asarray(vectors, np.float32) - self.source_mean) @ self.matrix + self.target_mean)
 
     def to_bytes(self) -> bytes:
-        """Give the bridge as safetensors."""
+        """Return the bridge as safetensors."""
         about = json.dumps({"report": self.report.to_json(), "origin": self.origin}, sort_keys=True)
         arrays = {"matrix": self.matrix, "source_mean": self.source_mean, "target_mean": self.target_mean}
         return save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
@@ -203,40 +205,40 @@ def _orthogonal(source: Matrix, target: Matrix) -> Fitted:
     """Turn, and scale everything alike (Schönemann 1966); between unequal lengths, turn what has a counterpart."""
     means = source.mean(axis=0), target.mean(axis=0)
     x, y = source - means[0], target - means[1]
-    left, strengths, right = np.linalg.svd(x.T @ y, full_matrices=False)
-    spread = ((x @ left) ** 2).sum() or 1.0
-    return left @ right * (strengths.sum() / spread), *means
+    left, singular_values, right = np.linalg.svd(x.T @ y, full_matrices=False)
+    variance = ((x @ left) ** 2).sum() or 1.0
+    return left @ right * (singular_values.sum() / variance), *means
 
 
-def _checked(source: Vectors, target: Vectors) -> tuple[Matrix, Matrix]:
+def _check_texts(source: Vectors, target: Vectors) -> tuple[Matrix, Matrix]:
     if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
         raise ShapeError(f"texts have shapes {source.shape} and {target.shape}, expected (N, S) and (N, T)")
-    if len(source) < FEWEST:
-        raise InputError(f"a bridge needs at least {FEWEST} texts, better thousands; there are {len(source)}")
+    if len(source) < MIN_TEXTS:
+        raise InputError(f"a bridge needs at least {MIN_TEXTS} texts, better thousands; there are {len(source)}")
     for side, vectors in (("source", source), ("target", target)):
         if not np.isfinite(vectors).all():
             raise VectorError(f"{side} texts have {int((~np.isfinite(vectors)).any(axis=1).sum())} vectors not finite")
     return source.astype(np.float64), target.astype(np.float64)
 
 
-def _parts(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _split(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Split positions at random: for fitting, for choosing, for the report."""
     order = np.random.default_rng(seed).permutation(count)
-    held = min(MOST_HELD_OUT, max(1, round(HELD_OUT * count)))
-    return order[2 * held :], order[:held], order[held : 2 * held]
+    num_held_out = min(MAX_HELD_OUT, max(1, round(HELD_OUT_FRACTION * count)))
+    return order[2 * num_held_out :], order[:num_held_out], order[num_held_out : 2 * num_held_out]
 
 
 def _score(fitted: Fitted, source: Matrix, target: Matrix, rows: NDArray[np.int64]) -> BridgeScore:
     matrix, source_mean, target_mean = fitted
     mapped = unit((source[rows] - source_mean) @ matrix + target_mean)
     cosines = mapped @ unit(target[rows]).T
-    own = np.diagonal(cosines)
+    own_cosines = np.diagonal(cosines)
     # Equal texts in the list are equally right; a strict comparison counts neither against the other.
-    better = (cosines > own[:, None] + 1e-6).sum(axis=1)
-    return BridgeScore(float((better < 1).mean()), float((better < 10).mean()), float(own.mean()))
+    better = (cosines > own_cosines[:, None] + 1e-6).sum(axis=1)
+    return BridgeScore(float((better < 1).mean()), float((better < 10).mean()), float(own_cosines.mean()))
 
 
-FITTING = 1  # counts changes to how bridges are fitted, which make another space of the same texts
+FIT_VERSION = 1  # counts changes to how bridges are fitted, which make another space of the same texts
 
 
 class BridgedEncoder:
@@ -255,20 +257,20 @@ class BridgedEncoder:
     """
 
     def __init__(self, main: Encoder, audio: Encoder, bridge: Bridge) -> None:
-        hearing: AudioEncoder = with_audio(audio)
+        audio_encoder: AudioEncoder = with_audio(audio)
         if bridge.matrix.shape != (audio.info.dim, main.info.dim):
             raise EncoderError(
                 f"bridge maps {bridge.matrix.shape[0]} to {bridge.matrix.shape[1]} dimensions, but {audio.info.name!r} "
                 f"has {audio.info.dim} and {main.info.name!r} has {main.info.dim}: fit it with bridge_audio"
             )
-        self._main, self._audio, self.bridge = main, hearing, bridge
-        self.audio_rate = hearing.audio_rate
+        self._main, self._audio, self.bridge = main, audio_encoder, bridge
+        self.audio_rate = audio_encoder.audio_rate
         parts = [main.info.fingerprint, audio.info.fingerprint, bridge.origin, bridge.report.method]
-        seen = tuple(modality for modality in main.info.modalities if modality != Modality.AUDIO)
+        other_modalities = tuple(modality for modality in main.info.modalities if modality != Modality.AUDIO)
         self.info = EncoderInfo(
             name=f"{main.info.name}+{audio.info.name}",
             dim=main.info.dim,
-            modalities=(*seen, Modality.AUDIO),
+            modalities=(*other_modalities, Modality.AUDIO),
             fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
             precision=main.info.precision,
         )
@@ -282,11 +284,11 @@ class BridgedEncoder:
         return self._main.encode_images(images)
 
     def bridge_report(self) -> dict[str, Any]:
-        """Give how the bridge was fitted, and its scores on held-out texts."""
+        """Return how the bridge was fitted, and its scores on held-out texts."""
         return self.bridge.report.to_json()
 
     def bridge_bytes(self) -> bytes:
-        """Give the bridge as a file."""
+        """Return the bridge as a file."""
         return self.bridge.to_bytes()
 
     @property
@@ -297,7 +299,7 @@ class BridgedEncoder:
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """Embed N prepared pictures (N, side, side, 3) uint8 with the main encoder: (N, D) float32, unit length."""
         if not isinstance(self._main, PixelEncoder):
-            return self.encode_images([Image.fromarray(one) for one in pixels])
+            return self.encode_images([Image.fromarray(array) for array in pixels])
         return self._main.encode_pixels(pixels)
 
     def encode_audio(self, sounds: Sequence[Sound]) -> Vectors:
@@ -324,14 +326,14 @@ def bridge_audio(main: Encoder, audio: Encoder, texts: Sequence[str], *, seed: i
         require(encoder, Modality.TEXT)
     if len(set(texts)) < len(texts):
         raise InputError(f"{len(texts) - len(set(texts))} of {len(texts)} texts are there twice: give each once")
-    parts = [main.info.fingerprint, audio.info.fingerprint, list(texts), seed, FITTING]
+    parts = [main.info.fingerprint, audio.info.fingerprint, list(texts), seed, FIT_VERSION]
     origin = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     vectors = audio.encode_texts(texts), main.encode_texts(texts)
     return BridgedEncoder(main, audio, Bridge.fit(*vectors, seed=seed, origin=origin))
 
 
 def default_bridge_texts() -> list[str]:
-    """Give the titles and keywords of the shipped sample, each once, sorted.
+    """Return the titles and keywords of the shipped sample, each once, sorted.
 
     >>> len(default_bridge_texts()) > 1500
     True

@@ -14,13 +14,13 @@ from indexing.errors import EncoderError, VectorError, examples
 from indexing.media.files import Modality
 
 
-def separate_name(most: int, label: str) -> str:
+def separate_name(max_dims: int, label: str) -> str:
     """Name the encoder by the most numbers that a modality keeps, and the label.
 
     >>> separate_name(256, "mine"), separate_name(0, "")
     ('vectors:separate:256:mine', 'vectors:separate')
     """
-    return SEPARATE + (f":{most}" if most else "") + (f":{label}" if label else "")
+    return SEPARATE + (f":{max_dims}" if max_dims else "") + (f":{label}" if label else "")
 
 
 class SpacesEncoder:
@@ -32,18 +32,18 @@ class SpacesEncoder:
         label: A name, so that two are not taken for the same.
     """
 
-    def __init__(self, spaces: Spaces, most: int, label: str = "") -> None:
+    def __init__(self, spaces: Spaces, max_dims: int, label: str = "") -> None:
         self.spaces = spaces
-        name = separate_name(most, label)
+        name = separate_name(max_dims, label)
         fingerprint = hashlib.sha256(f"{name} {spaces.digest}".encode()).hexdigest()
         self.info = EncoderInfo(name, spaces.dim, spaces.modalities, fingerprint, weights=spaces.weights)
 
     def bridge_report(self) -> dict[str, Any]:
-        """Give for each modality how long its vectors are, how many numbers are kept, and how much that keeps."""
+        """Return for each modality how long its vectors are, how many numbers are kept, and how much that keeps."""
         return self.spaces.report()
 
     def bridge_bytes(self) -> bytes:
-        """Give the maps as a file."""
+        """Return the maps as a file."""
         return self.spaces.to_bytes()
 
     def encode_vectors(self, modality: Modality, vectors: Vectors) -> Vectors:

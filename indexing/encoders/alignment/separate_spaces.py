@@ -26,8 +26,8 @@ from indexing.errors import CatalogueError, DamagedFileError, SeparateSpacesErro
 from indexing.filesystem.checked_files import read_as
 from indexing.media.files import Modality
 
-LEAST_SPREAD = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
-SMALLEST = 1e-5  # what is shorter after centring is rounding, beside a vector of length 1
+MIN_SPREAD = 1e-4  # vectors that are all alike say next to nothing, but an item may have no others
+MIN_NORM = 1e-5  # what is shorter after centring is rounding, beside a vector of length 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +54,13 @@ class Space:
 
         So that an item is, but for each vector's own length, what centring makes of the vectors side by side.
         """
-        return math.sqrt(max(self.spread, LEAST_SPREAD))
+        return math.sqrt(max(self.spread, MIN_SPREAD))
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Map (N, S) finite vectors, none of them zero: (N, K) float32 of unit length; zero if nothing is left."""
         centred = (units(vectors) - self.mean).astype(np.float32)
         mapped = centred @ self.axes
-        mapped[np.linalg.norm(mapped, axis=1) < SMALLEST] = 0
+        mapped[np.linalg.norm(mapped, axis=1) < MIN_NORM] = 0
         return unit(mapped)
 
 
@@ -79,7 +79,7 @@ class Spaces:
     def __init__(self, spaces: Mapping[Modality, Space]) -> None:
         self._spaces = {modality: spaces[modality] for modality in Modality if modality in spaces}
         ends = np.cumsum([space.axes.shape[1] for space in self._spaces.values()]).tolist()
-        self._parts = {m: slice(a, b) for m, a, b in zip(self._spaces, [0, *ends], ends, strict=False)}
+        self._parts = {m: slice(start, end) for m, start, end in zip(self._spaces, [0, *ends], ends, strict=False)}
         self.dim: int = ends[-1]
 
     @property
@@ -129,7 +129,7 @@ class Spaces:
         return ", ".join(f"{modality} has {length} numbers" for modality, length in self.lengths.items())
 
     def report(self) -> dict[str, Any]:
-        """Give for each modality lengths before and after, variance kept, weight, and of how many vectors."""
+        """Return for each modality lengths before and after, variance kept, weight, and of how many vectors."""
         return {
             str(modality): {
                 "length": len(space.mean),
@@ -147,7 +147,7 @@ class Spaces:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """Give the maps as safetensors."""
+        """Return the maps as safetensors."""
         arrays: dict[str, NDArray[Any]] = {}
         for modality, space in self._spaces.items():
             arrays |= {f"{modality}.mean": space.mean, f"{modality}.axes": np.ascontiguousarray(space.axes)}
@@ -171,48 +171,48 @@ class Spaces:
                 Modality(name): Space(
                     arrays.pop(f"{name}.mean"),
                     arrays.pop(f"{name}.axes"),
-                    float(told["spread"]),
-                    float(told["kept"]),
-                    int(told["learned_from"]),
+                    float(numbers["spread"]),
+                    float(numbers["kept"]),
+                    int(numbers["learned_from"]),
                 )
-                for name, told in about.items()
+                for name, numbers in about.items()
             }
-        if arrays or not spaces or not all(_fits(space) for space in spaces.values()):
+        if arrays or not spaces or not all(_is_consistent(space) for space in spaces.values()):
             raise DamagedFileError(f"maps of {', '.join(spaces) or 'nothing'} have parts that do not fit; build again")
         return cls(spaces)
 
 
-def _fits(space: Space) -> bool:
+def _is_consistent(space: Space) -> bool:
     """Whether mean, axes and spread are numbers that belong together."""
     shaped = space.axes.ndim == 2 and space.mean.shape == space.axes.shape[:1] and space.axes.shape[1] > 0
     arrays = space.mean, space.axes
     return (
         shaped
         and 0 <= space.spread <= 1
-        and all(one.dtype == np.float32 and bool(np.isfinite(one).all()) for one in arrays)
+        and all(array.dtype == np.float32 and bool(np.isfinite(array).all()) for array in arrays)
     )
 
 
 Matrix: TypeAlias = NDArray[np.float64]
-MOST_DIMS = 256
-MOST_LEARNED_FROM = 20_000
-ROWS = 2048
-ALIKE = 1e-9  # of variance around the mean, beside a mean square of 1
+MAX_DIMS = 256
+MAX_VECTORS = 20_000
+BATCH_ROWS = 2048
+MIN_VARIANCE = 1e-9  # of variance around the mean, beside a mean square of 1
 Source: TypeAlias = Callable[[], Iterator[Mapping[Modality, Vectors]]]
 
 
 def learn_spaces(
-    catalogue: Catalogue, lengths: Mapping[Modality, int], most: int = MOST_DIMS, *, seed: int = 0
+    catalogue: Catalogue, lengths: Mapping[Modality, int], max_dims: int = MAX_DIMS, *, seed: int = 0
 ) -> Spaces:
     """Learn one map a modality. The same catalogue gives the same maps.
 
-    Where vectors are longer than ``most``, their principal axes around the mean are kept: the linear map to so few
+    Where vectors are longer than ``max_dims``, their principal axes around the mean are kept: the linear map to so few
     numbers that keeps most of the centred vectors. Shorter ones are centred only, which loses nothing.
 
     Args:
         catalogue: The items with their vectors; unusable ones are passed over.
         lengths: Length S of the vectors of each modality.
-        most: Most numbers K that a modality keeps.
+        max_dims: Most numbers K that a modality keeps.
         seed: Draws the at most about 20,000 vectors that axes are learned from; means are over all of them.
 
     Raises:
@@ -220,21 +220,21 @@ def learn_spaces(
     """
 
     def usable() -> Iterator[Mapping[Modality, Vectors]]:
-        for batch in catalogue.vectors(ROWS, lengths):
+        for batch in catalogue.vectors(BATCH_ROWS, lengths):
             yield {modality: batch.vectors[modality][batch.exists[modality]] for modality in lengths}
 
     means, spreads, counts = _means(usable, lengths)
-    if lacking := [str(modality) for modality, count in counts.items() if not count]:
+    if missing := [str(modality) for modality, count in counts.items() if not count]:
         raise CatalogueError(
-            f"{catalogue.source} has no usable vector of {' or '.join(lacking)}: mend that column, or choose others "
+            f"{catalogue.source} has no usable vector of {' or '.join(missing)}: mend that column, or choose others "
             "with `vectors`"
         )
-    long = {modality: means[modality] for modality, length in lengths.items() if length > most}
-    axes = _principal(usable, long, counts, most, seed) if long else {}
+    long = {modality: means[modality] for modality, length in lengths.items() if length > max_dims}
+    axes = _principal_axes(usable, long, counts, max_dims, seed) if long else {}
     spaces = {}
     for modality, length in lengths.items():
-        whole = np.eye(length, dtype=np.float32), 1.0, counts[modality]
-        kept_axes, kept, learned_from = axes.get(modality, whole)
+        identity = np.eye(length, dtype=np.float32), 1.0, counts[modality]
+        kept_axes, kept, learned_from = axes.get(modality, identity)
         mean = means[modality].astype(np.float32)
         spaces[modality] = Space(mean, kept_axes, spreads[modality] * kept, kept, learned_from)
     return Spaces(spaces)
@@ -243,7 +243,7 @@ def learn_spaces(
 def _means(
     usable: Source, lengths: Mapping[Modality, int]
 ) -> tuple[dict[Modality, Matrix], dict[Modality, float], dict[Modality, int]]:
-    """Give the mean of the unit vectors of each modality, their variance around it, and their number.
+    """Return the mean of the unit vectors of each modality, their variance around it, and their number.
 
     Vectors that are all alike keep what they are: nothing would be left of them after centring.
     """
@@ -255,33 +255,33 @@ def _means(
             counts[modality] += len(vectors)
     means = {modality: total / max(counts[modality], 1) for modality, total in sums.items()}
     spreads = {modality: max(1 - float(mean @ mean), 0.0) for modality, mean in means.items()}
-    return {m: mean if spreads[m] > ALIKE else np.zeros_like(mean) for m, mean in means.items()}, spreads, counts
+    return {m: mean if spreads[m] > MIN_VARIANCE else np.zeros_like(mean) for m, mean in means.items()}, spreads, counts
 
 
-def _principal(
-    usable: Source, means: Mapping[Modality, Matrix], counts: Mapping[Modality, int], most: int, seed: int
+def _principal_axes(
+    usable: Source, means: Mapping[Modality, Matrix], counts: Mapping[Modality, int], max_dims: int, seed: int
 ) -> dict[Modality, tuple[Vectors, float, int]]:
-    """Give for each modality its (S, K) principal axes, the share of variance that they keep, and of how many vectors.
+    """Return for each modality its (S, K) principal axes, the fraction of variance kept, and the number of vectors.
 
     A second pass, with the means known: to subtract large means at the end would cost digits.
     """
     squares = {modality: np.zeros((len(mean), len(mean))) for modality, mean in means.items()}
-    seen = dict.fromkeys(means, 0)
-    draws = {modality: np.random.default_rng((seed, place)) for place, modality in enumerate(means)}
+    num_seen = dict.fromkeys(means, 0)
+    draws = {modality: np.random.default_rng((seed, number)) for number, modality in enumerate(means)}
     for batch in usable():
         for modality, mean in means.items():
-            chosen = draws[modality].random(len(batch[modality])) * counts[modality] < MOST_LEARNED_FROM
-            centred = units(batch[modality][chosen]) - mean
+            sampled = draws[modality].random(len(batch[modality])) * counts[modality] < MAX_VECTORS
+            centred = units(batch[modality][sampled]) - mean
             squares[modality] += centred.T @ centred
-            seen[modality] += len(centred)
-    return {modality: (*_axes(square, most), seen[modality]) for modality, square in squares.items()}
+            num_seen[modality] += len(centred)
+    return {modality: (*_axes(square, max_dims), num_seen[modality]) for modality, square in squares.items()}
 
 
-def _axes(square: Matrix, most: int) -> tuple[Vectors, float]:
-    """Give the K leading eigenvectors as columns, the largest number of each positive, and their share of the trace."""
+def _axes(square: Matrix, max_dims: int) -> tuple[Vectors, float]:
+    """Return the K leading eigenvectors, each with its largest number positive, and their part of the trace."""
     values, vectors = np.linalg.eigh(square)
-    kept = vectors[:, ::-1][:, :most]
-    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
+    leading = vectors[:, ::-1][:, :max_dims]
+    signs = np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
     total = float(np.trace(square))
-    share = float(values[::-1][:most].sum()) / total if total > 0 else 1.0
-    return np.ascontiguousarray(kept * signs, dtype=np.float32), min(share, 1.0)
+    fraction = float(values[::-1][:max_dims].sum()) / total if total > 0 else 1.0
+    return np.ascontiguousarray(leading * signs, dtype=np.float32), min(fraction, 1.0)

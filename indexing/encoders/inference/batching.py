@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from indexing.arrays import Vectors, unit
-from indexing.catalogue.cleaning import LONGEST_TEXT
+from indexing.catalogue.cleaning import MAX_TEXT_LENGTH
 from indexing.errors import InputError, ShapeError, VectorError
 from indexing.media.audio import Sound
 from indexing.media.image_form import Pixels
@@ -19,55 +19,57 @@ BATCH_SIZE = 64
 
 
 def well_formed(text: str) -> str:
-    r"""Give a text with a question mark for every half of a surrogate pair, which no tokenizer takes, and not too long.
+    r"""Return a text cut to length, with a question mark for each lone surrogate, which no tokenizer takes.
 
     >>> well_formed("caf\u00e9 \ud83d") == "caf\u00e9 ?"
     True
     """
-    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+    return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
 
 
 def checked_texts(texts: Sequence[str]) -> Sequence[str]:
-    """Give texts as they are.
+    """Return texts as they are.
 
     Raises:
         InputError: When there is but one, or one is no text.
     """
     if isinstance(texts, str | bytes):
         raise InputError(f"texts is the single value {texts!r:.60}; give a list, even of one: [{texts!r:.60}]")
-    for place, text in enumerate(texts):
+    for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"text {place} is {text!r:.60} of type {type(text).__name__}, expected a str")
+            raise InputError(f"text {position} is {text!r:.60} of type {type(text).__name__}, expected a str")
     return texts
 
 
 def checked_sounds(sounds: Sequence[Sound]) -> list[Sound]:
-    """Give sounds as float32.
+    """Return sounds as float32.
 
     Raises:
         ShapeError: When one is not (S,) with S >= 1.
         VectorError: When one has samples that are not finite.
     """
     checked = [np.asarray(sound, np.float32) for sound in sounds]
-    for place, sound in enumerate(checked):
+    for position, sound in enumerate(checked):
         if sound.ndim != 1 or not sound.size:
-            raise ShapeError(f"sound {place} has shape {sound.shape}, expected (S,): one channel, at least one sample")
+            raise ShapeError(
+                f"sound {position} has shape {sound.shape}, expected (S,): one channel, at least one sample"
+            )
         if not np.isfinite(sound).all():
-            raise VectorError(f"sound {place} has samples that are not finite: read sounds with decode_sound")
+            raise VectorError(f"sound {position} has samples that are not finite: read sounds with decode_sound")
     return checked
 
 
 def checked_images(images: Sequence[Image.Image]) -> Sequence[Image.Image]:
-    """Give pictures as they are.
+    """Return pictures as they are.
 
     Raises:
         InputError: When one is no PIL image: bytes and paths are opened by `decode_picture` or `search_images`.
     """
-    for place, image in enumerate(images):
+    for position, image in enumerate(images):
         if not isinstance(image, Image.Image):
             raise InputError(
-                f"picture {place} is of type {type(image).__name__}, not a PIL image: open files with decode_picture, "
-                f"or search with search_images, which takes bytes and paths"
+                f"picture {position} is of type {type(image).__name__}, not a PIL image: open files with "
+                f"decode_picture, or search with search_images, which takes bytes and paths"
             )
     return images
 
@@ -84,7 +86,7 @@ def in_batches(
 
 def pixels_in_batches(pixels: Pixels, encode: Callable[[Pixels], Vectors], dim: int, size: int) -> Vectors:
     """Encode prepared pictures (N, H, W, 3) batch by batch: (N, D) float32 of unit length."""
-    return in_batches(range(len(pixels)), lambda places: encode(pixels[places[0] : places[-1] + 1]), dim, size)
+    return in_batches(range(len(pixels)), lambda positions: encode(pixels[positions[0] : positions[-1] + 1]), dim, size)
 
 
 def by_length(

@@ -23,8 +23,8 @@ from indexing.errors import EncoderError, examples
 # What each call of from_pretrained gets.
 REFUSED = {"trust_remote_code": False}
 
-_counting = threading.Lock()
-_inside: list[int] = []  # one waiting time to go back to, for as long as any load is under way
+_timeout_lock = threading.Lock()
+_saved_timeouts: list[int] = []  # one waiting time to go back to, for as long as any load is under way
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def no_remote_code(name: str) -> Iterator[None]:
     Raises:
         EncoderError: When it needs code of its own.
     """
-    with _counting:
-        _inside.append(dynamic_module_utils.TIME_OUT_REMOTE_CODE)
+    with _timeout_lock:
+        _saved_timeouts.append(dynamic_module_utils.TIME_OUT_REMOTE_CODE)
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
     try:
         yield
@@ -49,10 +49,10 @@ def no_remote_code(name: str) -> Iterator[None]:
             raise
         raise _needs_code(name) from error
     finally:
-        with _counting:
-            before = _inside.pop()
-            if not _inside:
-                dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
+        with _timeout_lock:
+            previous = _saved_timeouts.pop()
+            if not _saved_timeouts:
+                dynamic_module_utils.TIME_OUT_REMOTE_CODE = previous
 
 
 def check_settings(name: str, settings: object) -> None:
@@ -138,21 +138,21 @@ def complete_model(name: str, rest: str, *, offline: bool) -> Any:  # noqa: ANN4
         )
     # transformers only warns of these and fills the gaps with random numbers, others at each load.
     misshapen = {key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]}
-    if gaps := sorted((set(report["missing_keys"]) | misshapen) - NOT_IN_VECTORS):
+    if unfit := sorted((set(report["missing_keys"]) | misshapen) - NOT_IN_VECTORS):
         raise EncoderError(
-            f"{name} has no fitting weights for {examples(gaps)}: its files are not complete or not of one model"
+            f"{name} has no fitting weights for {examples(unfit)}: its files are not complete or not of one model"
         )
     return model.eval().requires_grad_(False)
 
 
 def tokens(tokenizer: Any, texts: Sequence[str], padding: str, length: int) -> Any:  # noqa: ANN401
-    """Give B texts as tensors of token ids, cut to a length: texts, whatever they look like."""
-    whole = [well_formed(text) for text in checked_texts(texts)]
-    return tokenizer(whole, padding=padding, truncation=True, max_length=length, return_tensors="pt")
+    """Return B texts as tensors of token ids, cut to a length: texts, whatever they look like."""
+    cleaned = [well_formed(text) for text in checked_texts(texts)]
+    return tokenizer(cleaned, padding=padding, truncation=True, max_length=length, return_tensors="pt")
 
 
 def pooled(features: Any) -> Vectors:  # noqa: ANN401
-    """Give features as (B, D) float32: a tensor in transformers 4, an output with ``pooler_output`` in 5."""
+    """Return features as (B, D) float32: a tensor in transformers 4, an output with ``pooler_output`` in 5."""
     tensor = features if isinstance(features, torch.Tensor) else features.pooler_output
     vectors: Vectors = tensor.float().cpu().numpy()
     return vectors

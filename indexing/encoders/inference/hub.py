@@ -18,9 +18,9 @@ from indexing.errors import EncoderError
 
 Loaded = TypeVar("Loaded")
 PROBE_SECONDS = 3.0
-WAY_OUT = "name a local folder, fill the cache on a machine with network, or use 'pocket'"
+HINT = "name a local folder, fill the cache on a machine with network, or use 'pocket'"
 # The libraries read their offline switch from this process, so two loads at once would undo each other's.
-_switching = threading.RLock()
+_switch_lock = threading.RLock()
 
 
 def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
@@ -35,7 +35,7 @@ def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
     """
     if _partly_cached(repo):
         try:
-            with _switched(offline=True):
+            with _offline_switch(offline=True):
                 return load(True)
         except EncoderError:
             raise  # our own verdict on what was found: the hub would not change it
@@ -48,12 +48,12 @@ def load_from_hub(repo: str, load: Callable[[bool], Loaded]) -> Loaded:
     else:
         ask_hub(repo)
     try:
-        with _switched(offline=False):
+        with _offline_switch(offline=False):
             return load(False)
     except EncoderError:
         raise
     except Exception as error:
-        raise EncoderError(f"model {repo!r} cannot be loaded from the hub ({one_line(error)}): {WAY_OUT}") from error
+        raise EncoderError(f"model {repo!r} cannot be loaded from the hub ({one_line(error)}): {HINT}") from error
 
 
 def require_known(repo: str) -> None:
@@ -75,20 +75,20 @@ def ask_hub(repo: str) -> None:
         EncoderError: When it does not, or does not answer within seconds.
     """
     if constants.HF_HUB_OFFLINE:
-        raise EncoderError(f"model {repo!r} is not in the cache and HF_HUB_OFFLINE is set: {WAY_OUT}")
-    error = _answer(repo)
+        raise EncoderError(f"model {repo!r} is not in the cache and HF_HUB_OFFLINE is set: {HINT}")
+    error = _probe_hub(repo)
     if isinstance(error, RepositoryNotFoundError):
-        raise EncoderError(f"the hub has no model {repo!r} that you may read: check its name, or {WAY_OUT}") from error
+        raise EncoderError(f"the hub has no model {repo!r} that you may read: check its name, or {HINT}") from error
     if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code == 404:
         return  # the repository lacks only the file we asked for; which it has is for the library to find out
     if error is not None:
         reason = f"no answer in {PROBE_SECONDS:.0f} s" if isinstance(error, TimeoutError) else one_line(error)
         raise EncoderError(
-            f"model {repo!r} is not in the cache and the hub cannot be reached ({reason}): {WAY_OUT}"
+            f"model {repo!r} is not in the cache and the hub cannot be reached ({reason}): {HINT}"
         ) from error
 
 
-def tried(name: str, content: str, embed: Callable[[], object]) -> None:
+def check_embeds(name: str, content: str, embed: Callable[[], object]) -> None:
     """Embed something at once, so that a model and its preprocessing that do not fit are told before a build begins.
 
     Args:
@@ -108,13 +108,13 @@ def tried(name: str, content: str, embed: Callable[[], object]) -> None:
         ) from error
 
 
-def one_line(error: Exception, longest: int = 300) -> str:
-    """Give an error's message on one line, for use inside another message."""
+def one_line(error: Exception, max_length: int = 300) -> str:
+    """Return an error's message on one line, for use inside another message."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
-def _answer(repo: str) -> Exception | None:
+def _probe_hub(repo: str) -> Exception | None:
     """Send one HEAD request; None is success. Looking up a name may hang, so a thread does it, which nobody joins."""
     answers: list[Exception | None] = []
 
@@ -136,18 +136,18 @@ def _partly_cached(repo: str) -> bool:
 
 
 @contextmanager
-def _switched(*, offline: bool) -> Iterator[None]:
+def _offline_switch(*, offline: bool) -> Iterator[None]:
     """Keep the libraries off the network, or at least off the bot that converts pickles; undone at the end."""
     name = "DISABLE_SAFETENSORS_CONVERSION"
-    with _switching:
-        before, bot_before = constants.HF_HUB_OFFLINE, os.environ.get(name)
-        constants.HF_HUB_OFFLINE = offline or before
+    with _switch_lock:
+        was_offline, bot_setting = constants.HF_HUB_OFFLINE, os.environ.get(name)
+        constants.HF_HUB_OFFLINE = offline or was_offline
         os.environ[name] = "1"
         try:
             yield
         finally:
-            constants.HF_HUB_OFFLINE = before
-            if bot_before is None:
+            constants.HF_HUB_OFFLINE = was_offline
+            if bot_setting is None:
                 del os.environ[name]
             else:
-                os.environ[name] = bot_before
+                os.environ[name] = bot_setting

@@ -20,15 +20,15 @@ from indexing.media.image_form import Pixels
 AUTO, EXACT = "auto", "float32"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A model of fewer weights is fast in any precision, and keeps float32.
-LARGE = 10_000_000
-AT_LEAST = 0.999
+MIN_LARGE_WEIGHTS = 10_000_000
+MIN_COSINE = 0.999
 TENSOR_CORES, BFLOAT16_CORES = (7, 0), (8, 0)  # CUDA's compute capabilities from which on they are there
 
 Probe = Callable[[torch.nn.Module], Vectors]
 
 
 def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[torch.nn.Module, str]:
-    """Give a float32 model, on a GPU if there is one, in a precision.
+    """Return a float32 model, on a GPU if there is one, in a precision.
 
     With ``auto`` a model of at least 10 million weights takes the first of `low_precisions` whose vectors have a cosine
     of at least 0.999 with those of float32; without such, and for a smaller model, it is float32.
@@ -51,51 +51,51 @@ def in_precision(model: torch.nn.Module, precision: str, probe: Probe) -> tuple[
         return model.to(best_device(), DTYPES[precision]), precision
     model = model.to(best_device())
     names = low_precisions()
-    if not names or sum(weights.numel() for weights in model.parameters()) < LARGE:
+    if not names or sum(weights.numel() for weights in model.parameters()) < MIN_LARGE_WEIGHTS:
         return model, EXACT
     exact = probe(model)
     for name in names:
         candidate = copy.deepcopy(model).to(DTYPES[name])
-        if np.nan_to_num((probe(candidate) * exact).sum(axis=1)).min() >= AT_LEAST:
+        if np.nan_to_num((probe(candidate) * exact).sum(axis=1)).min() >= MIN_COSINE:
             return candidate, name
     return model, EXACT
 
 
 def low_precisions() -> tuple[str, ...]:
-    """Give what this machine computes faster with than with float32, the more exact first.
+    """Return what this machine computes faster with than with float32, the more exact first.
 
     That is what there are units for: tensor cores on a GPU; AMX or AVX512_BF16 on a CPU. Without them a CPU converts
     each number, which is no faster and often slower.
     """
     if torch.cuda.is_available():
         cores = {"float16": TENSOR_CORES, "bfloat16": BFLOAT16_CORES}
-        return tuple(name for name, since in cores.items() if torch.cuda.get_device_capability() >= since)
+        return tuple(name for name, minimum in cores.items() if torch.cuda.get_device_capability() >= minimum)
     units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public name for them before 2.12
     return ("bfloat16",) if any(getattr(torch.cpu, unit, bool)() for unit in units) else ()
 
 
 def best_device() -> torch.device:
-    """Give the GPU if there is one."""
+    """Return the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
-    """Give the device that a model's weights are on, where its inputs must be too."""
+    """Return the device that a model's weights are on, where its inputs must be too."""
     return next(model.parameters()).device
 
 
 def normaliser(mean: Sequence[float], std: Sequence[float]) -> Callable[[Pixels], torch.Tensor]:
-    """Give a function from (N, H, W, 3) uint8 to (N, 3, H, W) float32, as torchvision's ToTensor and Normalize do it.
+    """Return a function from (N, H, W, 3) uint8 to (N, 3, H, W) float32, as torchvision's ToTensor and Normalize do it.
 
     >>> import numpy as np
     >>> normaliser([0.5] * 3, [0.5] * 3)(np.full((1, 1, 1, 3), 255, np.uint8)).flatten().tolist()
     [1.0, 1.0, 1.0]
     """
-    centre, spread = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
+    mean_, std_ = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
 
     def normalise(pixels: Pixels) -> torch.Tensor:
         channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-        return channels_first.float().div_(255).sub_(centre).div_(spread)
+        return channels_first.float().div_(255).sub_(mean_).div_(std_)
 
     return normalise
 
@@ -117,7 +117,7 @@ def state_fingerprint(model: torch.nn.Module, **settings: object) -> str:
 
 
 def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a model's configuration (activation, pooling, sizes) without what changes from one save to the next."""
+    """Return a model's configuration (activation, pooling, sizes) without what changes from one save to the next."""
     return {
         name: lasting(value) if isinstance(value, Mapping) else value
         for name, value in config.items()
@@ -126,7 +126,7 @@ def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def vocabulary(tokenizer: Any) -> object:  # noqa: ANN401
-    """Give what a tokenizer knows: its tokens and, where it has them, its merges.
+    """Return what a tokenizer knows: its tokens and, where it has them, its merges.
 
     How it treats a text before that shows in the tokens of a few texts, which belong in the fingerprint too.
     """

@@ -222,6 +222,6 @@ class _Shard:
         self.free_rows -= len(vectors)
 
     def finished(self) -> Any:  # noqa: ANN401 - FAISS ships no types
-        """Give the FAISS index, once there is no room left."""
+        """Return the FAISS index, once there is no room left."""
         self._exact.ntotal = self._refined.ntotal = self._index.ntotal = len(self._halves)
         return self._index

@@ -104,7 +104,7 @@ class FaissIndex(FaissFile):
         return vectors
 
     def with_efforts(self, efforts: Efforts) -> "FaissIndex":
-        """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
+        """Return the same index with other efforts; see `TunableIndex.with_efforts`."""
         return FaissIndex(self._index, efforts)
 
     def search(
@@ -133,7 +133,7 @@ class FaissIndex(FaissFile):
         return padded(*ordered(scores, rows), k)
 
     def _effort(self, k: int, allowed: int, kind: str | None) -> int:
-        """Give how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""
+        """Return how many candidates a graph must keep; the k best of a filter lie about k · N / allowed deep."""
         ef_search = self.efforts.of(kind).ef_search
         if not self._is_graph or allowed == len(self):
             return max(ef_search, k)

@@ -33,7 +33,7 @@ def write_faiss(index: Any, path: Path) -> str:  # noqa: ANN401 - FAISS ships no
 
 
 def faiss_bytes(index: Any) -> bytes:  # noqa: ANN401 - FAISS ships no types
-    """Give an index in FAISS's own format."""
+    """Return an index in FAISS's own format."""
     data: bytes = faiss.serialize_index(index).tobytes()
     return data
 
@@ -102,7 +102,7 @@ _QUANTIZERS = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantiz
 
 
 def quantizer(codec: str) -> int:
-    """Give FAISS's number of a scalar quantiser other than ``"fp32"``."""
+    """Return FAISS's number of a scalar quantiser other than ``"fp32"``."""
     return int(_QUANTIZERS[codec])
 
 
@@ -228,7 +228,7 @@ def search_allowed(
 
 
 def selector(allow: Mask) -> Any:  # noqa: ANN401 - FAISS ships no types
-    """Give a mask (N,) in the form in which FAISS takes it."""
+    """Return a mask (N,) in the form in which FAISS takes it."""
     return faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
 
 

@@ -52,7 +52,7 @@ class FlatIndex:
         return padded(*search_vectors(self.vectors, queries, k, allow), k)
 
     def save(self, path: Path) -> str:
-        """Write the vectors into one safetensors file, and give its sha256."""
+        """Write the vectors into one safetensors file, and return its sha256."""
         data = save({"vectors": self.vectors})
         return fsops.write_stream(path, lambda write: write(data))
 

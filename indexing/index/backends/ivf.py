@@ -187,11 +187,11 @@ class IvfIndex(FaissFile):
         return unmapped_bytes(self._codes)
 
     def with_efforts(self, efforts: Efforts) -> "IvfIndex":
-        """Give the same index with other efforts; see `TunableIndex.with_efforts`."""
+        """Return the same index with other efforts; see `TunableIndex.with_efforts`."""
         return IvfIndex(self._index, efforts)
 
     def with_effort(self, effort: Effort) -> "IvfIndex":
-        """Give the same index that tries so hard for every kind of query."""
+        """Return the same index that tries so hard for every kind of query."""
         return self.with_efforts(Efforts(default=effort))
 
     @property
@@ -253,7 +253,7 @@ class IvfIndex(FaissFile):
         return search_allowed(self._exact, self._rotate_queries(queries), k, allow, MAX_ROW_WISE_QUERIES)
 
     def _rotate_queries(self, queries: Vectors) -> Vectors:
-        """Give queries as the codes and the exact vectors have them."""
+        """Return queries as the codes and the exact vectors have them."""
         rotated: Vectors = self._index.chain.at(0).apply(queries)
         return rotated
 
@@ -299,5 +299,5 @@ def _is_lists(index: Any) -> bool:  # noqa: ANN401 - FAISS ships no types
 
 
 def list_count(size: int) -> int:
-    """Give the number of lists for so many vectors; 0 when they are too few."""
+    """Return the number of lists for so many vectors; 0 when they are too few."""
     return min(int(LISTS_PER_SQRT * size**0.5), size // POINTS_PER_LIST)

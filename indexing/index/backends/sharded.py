@@ -100,7 +100,7 @@ class ShardedIndex:
         return [shard for shard in self.shards if isinstance(shard, IvfIndex)]
 
     def with_efforts(self, efforts: Efforts) -> "ShardedIndex":
-        """Give the same index with other efforts in each shard; those without inverted lists stay as they are."""
+        """Return the same index with other efforts in each shard; those without inverted lists stay as they are."""
         return ShardedIndex(
             [
                 shard.with_efforts(_capped_efforts(efforts, shard)) if isinstance(shard, IvfIndex) else shard
@@ -109,7 +109,7 @@ class ShardedIndex:
         )
 
     def with_effort(self, effort: Effort) -> "ShardedIndex":
-        """Give the same index that tries so hard in each shard for every kind of query."""
+        """Return the same index that tries so hard in each shard for every kind of query."""
         return self.with_efforts(Efforts(default=effort))
 
     def keep_greatest(self) -> None:
@@ -161,7 +161,7 @@ class ShardedIndex:
 
 
 def _capped_efforts(efforts: Efforts, shard: IvfIndex) -> Efforts:
-    """Give efforts that ask for no more lists than a shard has."""
+    """Return efforts that ask for no more lists than a shard has."""
 
     def capped(effort: Effort) -> Effort:
         return replace(effort, lists=min(effort.lists, shard.lists))
@@ -184,7 +184,7 @@ def clear(path: Path) -> None:
 
 
 def shard_files(path: Path) -> list[Path]:
-    """Give the files of the shards of the index at ``path``, in order of their rows."""
+    """Return the files of the shards of the index at ``path``, in order of their rows."""
     return [shard_path(path, number) for number in range(len(_read_contents(path)[0]))]
 
 

@@ -48,7 +48,7 @@ class IndexReport:
     tried: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 

@@ -51,7 +51,7 @@ class Family:
         raise InputError(f"there is no index {self.name!r}")
 
     def estimated_bytes(self, size: int, dim: int, m: int) -> int:
-        """Give the bytes of memory that an index of so many vectors will take, to a few percent."""
+        """Return the bytes of memory that an index of so many vectors will take, to a few percent."""
         code, refined = -(-_BITS[self.codec] * dim // 8), -(-_BITS[self.refine] * dim // 8)
         match self.kind:
             case "flat":
@@ -108,7 +108,7 @@ def _list_count(size: int) -> int:
 
 
 def shortlist(config: IndexConfig, size: int, dim: int) -> list[Family]:
-    """Give the families to try for N vectors of length D, in order.
+    """Return the families to try for N vectors of length D, in order.
 
     What would not fit the memory goal is left out, and so is what only saves memory where its finer form fits: of flat
     indexes and of graphs the finest is tried, of lists the finest refinement of each code. When nothing fits, the

@@ -164,11 +164,11 @@ class Promise:
         return cls(promise.ground_truth, promise.measure(index, vectors))
 
     def measure(self, index: VectorIndex, vectors: Vectors) -> dict[str, float]:
-        """Give the recall of an index over (N, D) vectors for each kind of query."""
+        """Return the recall of an index over (N, D) vectors for each kind of query."""
         return {kind: round(truth.measure(index, vectors, kind)[0], 4) for kind, truth in self.ground_truth.items()}
 
     def to_bytes(self) -> bytes:
-        """Give the promise as safetensors."""
+        """Return the promise as safetensors."""
         tensors: dict[str, NDArray[Any]] = {}
         for kind, truth in self.ground_truth.items():
             tensors[f"{kind}.vectors"], tensors[f"{kind}.exact"] = truth.queries.vectors, truth.exact
@@ -185,7 +185,7 @@ class Promise:
             DamagedFileError: When it is something else.
         """
         with read_as("the stored sample of queries", "build again"):
-            tensors = finite_tensors(data, endless=".exact")
+            tensors = finite_tensors(data, infinite_suffix=".exact")
             kinds = [name.removesuffix(".vectors") for name in tensors if name.endswith(".vectors")]
             ground_truth = {
                 kind: GroundTruth(

@@ -35,7 +35,7 @@ class Point:
     queries_per_second: float
 
     def to_json(self) -> dict[str, Any]:
-        """Give the point as plain JSON values."""
+        """Return the point as plain JSON values."""
         return {
             "effort": self.effort.to_json(),
             "recall": round(self.recall, 4),
@@ -44,7 +44,7 @@ class Point:
 
 
 def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
-    """Give the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
+    """Return the efforts to choose from: ladders of rising effort, each with fewer candidates than the one before."""
     from indexing.index.backends.ivf import IvfIndex  # FAISS is loaded only by those who build
     from indexing.index.backends.sharded import ShardedIndex
 
@@ -62,7 +62,7 @@ def ladders(family: Family, index: TunableIndex) -> list[Ladder]:
 
 
 def cost(index: TunableIndex, effort: Effort) -> float:
-    """Give the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
+    """Return the relative cost of a query, in vectors scored; only efforts of one index may be compared by it."""
     from indexing.index.backends.ivf import IvfIndex
     from indexing.index.backends.sharded import ShardedIndex
 
@@ -139,7 +139,7 @@ class Trial:
         return min(self.recall.values(), default=1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was measured as plain JSON values."""
+        """Return what was measured as plain JSON values."""
         return {
             "family": self.family.name,
             "kind": self.index.kind,

@@ -12,7 +12,7 @@ from indexing.bundle.generation import REJECTS
 from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.manifest import Manifest
 from indexing.catalogue.attributes import attributes_in_words
-from indexing.catalogue.columns import taken_in_words
+from indexing.catalogue.columns import describe_columns
 from retrieval.cli.display.columns import columns_in_words
 from retrieval.cli.display.output import FIRST, counted, quarantined, rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
@@ -45,7 +45,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         pairs["rejected"] = rejected
     if status is not None:
         pairs["now"] = _now(status)
-    taken, attributes = taken_in_words(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)
+    taken, attributes = describe_columns(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)
     pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes, taken)
     if unread := bundle.manifest.counts.get("not_embedded"):
         pairs["not encoded"] = "; ".join(f"{name}: {reason}" for name, reason in unread.items())

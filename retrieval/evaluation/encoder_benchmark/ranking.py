@@ -18,7 +18,7 @@ from indexing.encoders import Encoder, load_encoder
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, SeparateSpacesError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.media.files import Modality
 from indexing.store.collect import ModalityVectors
 from indexing.store.encode import EncodeConfig, OnProgress, encode_catalogue, store_vectors
@@ -295,7 +295,7 @@ def rank_encoders(
     trial = Trial(drawn, held, label, config, root)
     results: list[EncoderResult] = []
     failed: dict[str, str] = {}
-    with writing(root):
+    with write_lock(root):
         for name in dict.fromkeys(names):
             try:
                 results.append(trial.result(name, load(name), begun))

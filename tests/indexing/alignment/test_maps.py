@@ -89,7 +89,7 @@ def test_short_vectors_are_centred_and_lose_nothing(tmp_path: Path) -> None:
 
 def test_axes_may_be_learned_from_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     things = Things(400)
-    monkeypatch.setattr(spaces_learned, "MOST_LEARNED_FROM", 50)
+    monkeypatch.setattr(spaces_learned, "MAX_VECTORS", 50)
     catalogue = things.catalogue(tmp_path)
     spaces = learn_spaces(catalogue, LENGTHS, 10)
     assert 20 < spaces.report()["text"]["learned_from"] < 100

@@ -21,7 +21,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem import locks as lock
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from indexing.media.files import Modality
 from indexing.store.encode import EncodeConfig
 from retrieval.retriever.learned_parts import compact, repair
@@ -170,13 +170,13 @@ def test_the_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pyt
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/a / ext4 rw 0 0\nhost:/b {tmp_path.resolve()} nfs4 rw 0 0\nc /elsewhere tmpfs rw 0 0\n")
     monkeypatch.setattr(lock, "MOUNTS", mounts)
-    assert lock._file_system(tmp_path) == f"nfs4 at {tmp_path.resolve()}"
+    assert lock._describe_file_system(tmp_path) == f"nfs4 at {tmp_path.resolve()}"
     monkeypatch.setattr(lock, "MOUNTS", tmp_path / "none")
-    assert lock._file_system(tmp_path) == str(tmp_path)
+    assert lock._describe_file_system(tmp_path) == str(tmp_path)
 
 
 def test_a_copied_lock_locks_nothing(root: Path, tmp_path: Path) -> None:
-    with writing(root):
+    with write_lock(root):
         shutil.copytree(root, tmp_path / "copy")
     delete(tmp_path / "copy", ["red-shoe"])
 

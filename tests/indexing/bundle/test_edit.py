@@ -196,7 +196,7 @@ def test_compaction_leaves_changes_made_meanwhile(root: Path, tmp_path: Path, mo
 
 def test_rollback_undoes_builds_and_compactions_but_no_change(root: Path, tmp_path: Path) -> None:
     first = Bundle.open(root).manifest.generation
-    with pytest.raises(BundleError, match="keeps no generation that was in force before"):
+    with pytest.raises(BundleError, match="keeps no generation that was current before"):
         rollback(root)
     changed(root, tmp_path)
     before = Retriever.load(root, ToyEncoder())

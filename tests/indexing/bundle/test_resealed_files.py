@@ -125,9 +125,9 @@ def test_a_hash_of_other_letters_is_no_hash() -> None:
 def test_tensors_must_be_finite() -> None:
     data = save({"a": np.array([1, np.nan], np.float32), "b.half_lives": np.array([np.inf], np.float32)})
     with pytest.raises(ValueError, match="'a' holds numbers that are not finite"):
-        finite_tensors(data, endless="half_lives")
+        finite_tensors(data, infinite_suffix="half_lives")
     data = save({"a": np.array([2], np.int64), "b.half_lives": np.array([np.inf], np.float32)})
-    assert finite_tensors(data, endless="half_lives")["b.half_lives"].tolist() == [np.inf]
+    assert finite_tensors(data, infinite_suffix="half_lives")["b.half_lives"].tolist() == [np.inf]
     with pytest.raises(ValueError, match=r"'b\.half_lives' holds"):
         finite_tensors(data)
 

@@ -72,7 +72,7 @@ def test_occurrences_by_hand() -> None:
     items = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     found = geometry.occurrences(items, items, np.arange(4), k=1)
     assert found.counts.tolist() == [1, 2, 1, 0]
-    np.testing.assert_allclose(found.best, np.cos(np.deg2rad([10, 10, 15, 65])), rtol=1e-5)
+    np.testing.assert_allclose(found.best_scores, np.cos(np.deg2rad([10, 10, 15, 65])), rtol=1e-5)
     assert found.never == 0.25
     assert found.never_by_chance == 0.75**4
     assert found.skewness_by_chance == pytest.approx((1 - 2 / 4) / np.sqrt(4 * 0.25 * 0.75))
@@ -132,7 +132,7 @@ def test_every_illness_is_named_with_a_way_out(tmp_path: Path) -> None:
     found = by_name(examine(bundle))
     ill = {name for name, finding in found.items() if not finding.good}
     assert ill >= {"quarantine", "gap text-image", "duplicates"}
-    assert all(bool(finding.way_out) != finding.good for finding in found.values())
+    assert all(bool(finding.hint) != finding.good for finding in found.values())
     assert found["quarantine"].values["quarantined"] == {"vector of the wrong length": 10, "vector of zeros": 1}
     assert "10 of them: vector of the wrong length" in found["quarantine"].verdict
     assert found["duplicates"].values["identical"] >= 0.02
@@ -159,8 +159,8 @@ def test_narrow_vectors_are_noticed(tmp_path: Path) -> None:
 
 
 def test_samples_are_bounded_and_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "MOST_ITEMS", 50)
-    monkeypatch.setattr(health, "MOST_QUERIES", 20)
+    monkeypatch.setattr(health, "MAX_ITEMS", 50)
+    monkeypatch.setattr(health, "MAX_QUERIES", 20)
     vectors = rng().normal(size=(200, 8)).astype(np.float32)
     bundle = built(tmp_path, item_id=[str(row) for row in range(200)], text_vector=lists(vectors))
     first, again, other = examine(bundle, seed=1), examine(bundle, seed=1), examine(bundle, seed=2)

@@ -53,7 +53,7 @@ def pocket() -> PocketEncoder:
 
 def finding(bundle: Bundle) -> tuple[bool, str, str]:
     (found,) = (one for one in examine(bundle) if one.name == "texts")
-    return found.good, found.verdict, found.way_out
+    return found.good, found.verdict, found.hint
 
 
 def test_pocket_does_not_tell_chinese_apart(pocket: PocketEncoder, tmp_path: Path) -> None:

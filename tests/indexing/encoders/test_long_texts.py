@@ -9,7 +9,7 @@ import pytest
 
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue
-from indexing.catalogue.cleaning import LONGEST_TEXT
+from indexing.catalogue.cleaning import MAX_TEXT_LENGTH
 from indexing.encoders import load_encoder
 from indexing.encoders.cross_encoder import load_cross_encoder
 from retrieval.retriever.retriever import Retriever
@@ -48,7 +48,7 @@ MADE: dict[str, Callable[[Path], Path]] = {
 
 
 def quickly(score: Callable[[str], np.ndarray], text: str) -> None:
-    expected = score(text[:LONGEST_TEXT])
+    expected = score(text[:MAX_TEXT_LENGTH])
     started = time.process_time()
     found = score(text)
     assert time.process_time() - started < SECONDS

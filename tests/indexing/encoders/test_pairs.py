@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_library_pair_by_pair(folder: Path) -> None:
 
 def test_batches_hold_every_text_once_and_little_padding() -> None:
     lengths = np.random.default_rng(0).integers(0, 500, 1_000).tolist()
-    batches = list(batches_by_length(lengths, characters=2_000, most=16))
+    batches = list(batches_by_length(lengths, characters=2_000, max_pairs=16))
     assert sorted(place for batch in batches for place in batch) == list(range(1_000))
     assert max(map(len, batches)) == 16
     assert max(len(batch) * max(lengths[place] for place in batch) for batch in batches) <= 2_000

@@ -36,7 +36,7 @@ def embed(model: torch.nn.Module, off: float = 0.0, slow: tuple[torch.dtype, ...
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU with units for bfloat16, where the model of these tests counts as large."""
-    monkeypatch.setattr(precision, "LARGE", 64)
+    monkeypatch.setattr(precision, "MIN_LARGE_WEIGHTS", 64)
     monkeypatch.setattr(precision, "low_precisions", lambda: ("bfloat16",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -57,7 +57,7 @@ def test_vectors_that_do_not_agree_keep_float32(off: float, taken: str) -> None:
 
 @pytest.mark.usefixtures("large")
 def test_a_small_model_keeps_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "LARGE", 65)
+    monkeypatch.setattr(precision, "MIN_LARGE_WEIGHTS", 65)
     assert in_precision(Model(), "auto", embed)[1] == "float32"
 
 

@@ -52,7 +52,7 @@ def test_each_file_is_decoded_or_refused_in_time_and_memory() -> None:
     with DecodePool(TASK, workers=1, seconds=300.0) as pool:
         before_each = pool.submit(Kind.IMAGE, good).result()
         assert isinstance(before_each, Decoded)
-        (worker,) = pool._all
+        (worker,) = pool._workers
         for kind, name, data in FILES:
             assert worker._process is not None
             pid = worker._process.pid

@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
-from indexing.media.images import MOST_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb, webp_size
+from indexing.media.images import MAX_SCANS, PictureLimits, UnusablePicture, decode_picture, to_rgb, webp_size
 
 LIMITS = PictureLimits()
 WHITE = [255, 255, 255]
@@ -68,8 +68,8 @@ def scans(count: int) -> bytes:
 
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     assert decode_picture(saved(Image.new("L", (64, 64), 77), "JPEG", progressive=True), LIMITS).size == (64, 64)
-    for count in (MOST_SCANS + 1, 20_000):
-        with pytest.raises(UnusablePicture, match=f"image of {count + 6} scans is over {MOST_SCANS} scans"):
+    for count in (MAX_SCANS + 1, 20_000):
+        with pytest.raises(UnusablePicture, match=f"image of {count + 6} scans is over {MAX_SCANS} scans"):
             decode_picture(scans(count), LIMITS)
 
 

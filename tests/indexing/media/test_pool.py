@@ -66,7 +66,7 @@ def test_a_file_that_takes_too_long_or_kills_costs_itself_only() -> None:
     assert outcome == Unusable("decoding this image took over 1e-06 s")
     with DecodePool(TASK, workers=1) as pool:
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
-        (worker,) = pool._all
+        (worker,) = pool._workers
         assert worker._process is not None
         worker._process.kill()
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
@@ -76,7 +76,7 @@ def stopped_for(seconds: float | None, patience: float) -> Decoded | Unusable:
     """Decode with a worker that is stopped meanwhile for some time by the clock, or for good."""
     with DecodePool(TASK, workers=1, seconds=patience) as pool:
         assert isinstance(pool.submit(Kind.IMAGE, photo(64, 64)).result(), Decoded)
-        process = pool._all[0]._process
+        process = pool._workers[0]._process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         coming = pool.submit(Kind.IMAGE, photo(64, 64))
@@ -112,7 +112,7 @@ def test_nobody_is_left_behind() -> None:
     with DecodePool(TASK, workers=2) as pool:
         for future in [pool.submit(Kind.IMAGE, photo(64, 64)) for _ in range(8)]:
             future.result()
-        processes = [worker._process for worker in pool._all if worker._process is not None]
+        processes = [worker._process for worker in pool._workers if worker._process is not None]
     assert processes
     assert all(process.returncode is not None for process in processes)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexing.catalogue.catalogue import Catalogue
-from indexing.catalogue.cleaning import LONGEST_TEXT
+from indexing.catalogue.cleaning import MAX_TEXT_LENGTH
 from indexing.errors import CatalogueError
 
 LINES = "item_id,title,price\n1,café house,3\n2,tree,4.5\n3,sun,6\n"
@@ -83,8 +83,8 @@ def test_a_quote_that_is_not_closed_is_told(tmp_path: Path) -> None:
 def test_a_long_text_is_cut_and_counted(tmp_path: Path) -> None:
     catalogue = opened(tmp_path, f"item_id,title\n1,{'mug ' * 10_000}\n2,lamp\n")
     (batch,) = catalogue.batches(8)
-    assert len(batch[0].text or "") <= LONGEST_TEXT
-    assert catalogue.report.repaired[f"text cut to {LONGEST_TEXT} characters"] == 1
+    assert len(batch[0].text or "") <= MAX_TEXT_LENGTH
+    assert catalogue.report.repaired[f"text cut to {MAX_TEXT_LENGTH} characters"] == 1
 
 
 def test_the_process_ends_cleanly_after_a_file_that_cannot_be_used(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from PIL import Image, features
 
 from indexing.bundle.build import build_bundle
 from indexing.catalogue.catalogue import Catalogue, Item
-from indexing.catalogue.cleaning import LONGEST_TEXT
+from indexing.catalogue.cleaning import MAX_TEXT_LENGTH
 from indexing.catalogue.columns import Columns
 from indexing.catalogue.medium import Medium
-from indexing.catalogue.readers.folder import LONGEST_CAPTION
+from indexing.catalogue.readers.folder import MAX_CAPTION_BYTES
 from indexing.diagnostics.inspect import inspect_catalogue
 from indexing.errors import CatalogueError
 from indexing.media.files import Kind
@@ -38,8 +38,8 @@ def test_captions_do_not_come_from_elsewhere(tmp_path: Path) -> None:
     (folder / "d.txt").write_text("x" * 100_000)
     catalogue = Catalogue.from_image_folder(folder)
     texts = {item.item_id: item.text for item in items_of(catalogue)}
-    assert texts == {"a.png": None, "b.png": None, "c.png": None, "d.png": "x" * LONGEST_TEXT}
-    assert catalogue.attributes["caption"].to_pylist()[-1] == "x" * LONGEST_CAPTION
+    assert texts == {"a.png": None, "b.png": None, "c.png": None, "d.png": "x" * MAX_TEXT_LENGTH}
+    assert catalogue.attributes["caption"].to_pylist()[-1] == "x" * MAX_CAPTION_BYTES
     assert catalogue.rejects["reason"].to_pylist() == [
         "link leads out of the folder: a.txt",
         "link leads nowhere: b.txt",

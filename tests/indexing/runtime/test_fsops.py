@@ -10,7 +10,7 @@ import pytest
 
 from indexing.errors import BundleLockedError
 from indexing.filesystem import fsops
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 
 
 def test_a_stream_is_hashed_while_it_is_written(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_link_or_copy_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.M
 
 def try_to_write(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
     try:
-        with writing(folder):
+        with write_lock(folder):
             answers.put("wrote")
     except BundleLockedError as error:
         answers.put(str(error))
@@ -69,7 +69,7 @@ def try_to_write(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
 def test_a_second_writer_is_refused_at_once(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.Queue()
-    with writing(tmp_path):
+    with write_lock(tmp_path):
         process = spawn.Process(target=try_to_write, args=(tmp_path, answers))
         process.start()
         assert "another process is writing to" in answers.get(timeout=60)

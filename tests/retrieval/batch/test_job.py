@@ -20,7 +20,7 @@ import pytest
 from indexing.bundle.edits.edit import add
 from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import BundleLockedError, InputError
-from indexing.filesystem.locks import writing
+from indexing.filesystem.locks import write_lock
 from retrieval import Retriever
 from retrieval.batch import (
     BatchConfig,
@@ -160,7 +160,7 @@ def test_another_state_of_the_bundle_is_refused(bundle: Path, path: Path, tmp_pa
 
 
 def test_one_process_at_a_time(retriever: Retriever, path: Path, whole: Path) -> None:
-    with writing(whole, name="_LOCK"), pytest.raises(BundleLockedError, match="another process is writing"):
+    with write_lock(whole, name="_LOCK"), pytest.raises(BundleLockedError, match="another process is writing"):
         run(retriever, path, whole)
 
 
