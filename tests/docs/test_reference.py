@@ -11,6 +11,8 @@ import typer.main
 from indexing import Catalogue, IndexConfig, build_bundle
 from retrieval import FitConfig
 from retrieval.cli import app
+from retrieval.training.config import AdapterConfig, AttentionConfig, BehaviourConfig, NextItemsConfig
+from retrieval.training.ranker_config import StageConfig
 from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
@@ -27,14 +29,23 @@ def rows(section: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("section", "config"), [("The index: `IndexConfig`", IndexConfig), ("Learning: `FitConfig`", FitConfig)]
+    ("section", "config"),
+    [
+        ("The index: `IndexConfig`", IndexConfig),
+        ("Learning: `FitConfig`", FitConfig),
+        ("Content: `AdapterConfig`", AdapterConfig),
+        ("Behaviour: `BehaviourConfig`", BehaviourConfig),
+        ("The trained tower: `NextItemsConfig`", NextItemsConfig),
+        ("Attention: `AttentionConfig`", AttentionConfig),
+        ("The second stage: `StageConfig`", StageConfig),
+    ],
 )
 def test_fields_exist(section: str, config: Any) -> None:  # noqa: ANN401
     named = [name for cell, _ in rows(section) for name in re.findall(r"`(\w+)`", cell)]
     fields = [field.name for field in dataclasses.fields(config)]
     assert len(named) >= 4
     assert set(named) <= set(fields)
-    assert named[0] == fields[0]  # the dial
+    assert named[0] == fields[0]
     assert len(fields) <= 8
 
 
