@@ -296,10 +296,10 @@ class _Fit:
             stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.cuts))
         if not self._holds_in_time(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
-        if newcomers is not None and stage.fewest:
+        if newcomers is not None and stage.min_history:
             judged = (staged.stage, passed, self.cuts, left_out, self.validation)
             fewest, self.short = select_shortest_history(trainer, *judged)
-            stage = replace(stage, fewest=fewest)
+            stage = replace(stage, min_history=fewest)
         return passed._replace(reranker=stage)
 
     def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:

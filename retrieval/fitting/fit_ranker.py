@@ -141,7 +141,7 @@ def train_second_stage(
     features = learner.seen(passed.space, [part.early for part in cuts])
     moment = Cutoff.between(early, middle)
     if by_time:  # all ask at once, whenever they did the last
-        moment = Cutoff(early, middle, np.full(len(early), features.facts.now, np.int64))
+        moment = Cutoff(early, middle, np.full(len(early), features.statistics.now, np.int64))
     examples = [learner.examples(moment, features)]
     head = _head(trainer, examples, EARLY)
     taught_by, last = (early, middle), (validation.pasts, [part.last for part in validation.cuts])
@@ -197,7 +197,7 @@ def answer_visits(trainer: Trainer, stage: SecondStage, pasts: Sequence[History]
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
     """Answer those who ask at a cutoff, as `Retriever.recommend` does."""
     features, names = stage.features, [past.user_id for past in cutoff.pasts]
-    batch = cutoff.asked(features.facts.now).knowing(features.profiles, trainer.profiles, names)
+    batch = cutoff.asked(features.statistics.now).knowing(features.profiles, trainer.profiles, names)
     return stage.recommend(batch, trainer.bundle.items)
 
 
@@ -253,7 +253,7 @@ def select_shortest_history(
         part: learner.served(stage.head, features, passed.space, fewest)
         for part, fewest in (("retrieval", LONGER), ("reranker", 1))
     }
-    shortest, measured, above = stage.fewest, dict[str, dict[str, float]](), LONGER
+    shortest, measured, above = stage.min_history, dict[str, dict[str, float]](), LONGER
     for length in reversed(LENGTHS):
         if (users := HeldOutUsers.of(left_out, validation.least, length.items)) is None:
             continue

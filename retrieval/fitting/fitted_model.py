@@ -79,7 +79,7 @@ class FittedModel(NamedTuple):
             more: The items that are still shown too much.
         """
         if self.reranker is not None:
-            return self._replace(reranker=replace(self.reranker, held=taken.astype(np.float32)))
+            return self._replace(reranker=replace(self.reranker, penalties=taken.astype(np.float32)))
         if self.block is None:
             return self
         items = self.block.behaviour.items.copy()

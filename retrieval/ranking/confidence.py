@@ -49,19 +49,19 @@ class Logistic:
             VectorError: When a number is not finite.
             InputError: When there is but one outcome.
         """
-        given, outcome = np.asarray(x, np.float64), np.asarray(yes, bool)
-        if given.ndim != 2 or outcome.shape != (len(given),):
-            raise ShapeError(f"x is {given.shape} and yes {outcome.shape}; expected (N, F) and (N,)")
-        if not np.isfinite(given).all():
-            raise VectorError(f"{np.count_nonzero(~np.isfinite(given).all(axis=1))} lines of x are not finite")
+        features, outcome = np.asarray(x, np.float64), np.asarray(yes, bool)
+        if features.ndim != 2 or outcome.shape != (len(features),):
+            raise ShapeError(f"x is {features.shape} and yes {outcome.shape}; expected (N, F) and (N,)")
+        if not np.isfinite(features).all():
+            raise VectorError(f"{np.count_nonzero(~np.isfinite(features).all(axis=1))} lines of x are not finite")
         if outcome.all() or not outcome.any():
             raise InputError(f"all {len(outcome)} outcomes are alike: give some of both")
-        mean, scale = given.mean(axis=0), given.std(axis=0)
+        mean, scale = features.mean(axis=0), features.std(axis=0)
         scale[scale == 0] = 1
-        design = np.column_stack([(given - mean) / scale, np.ones(len(given))])
-        found = _newton(design, outcome.astype(np.float64), np.array([ridge] * given.shape[1] + [0.0]))
-        weights = found[:-1] / scale
-        return cls(weights, float(found[-1] - mean @ weights))
+        design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
+        coefficients = _newton(design, outcome.astype(np.float64), np.array([ridge] * features.shape[1] + [0.0]))
+        weights = coefficients[:-1] / scale
+        return cls(weights, float(coefficients[-1] - mean @ weights))
 
     def level(self, x: NDArray[np.floating]) -> Floats:
         """Give the log odds of (…, F) numbers: (…)."""
@@ -90,24 +90,24 @@ def _newton(design: Floats, outcome: Floats, ridge: Floats) -> Floats:
     loss = _loss(design, outcome, weights, ridge)
     for _ in range(STEPS):
         expected = sigmoid(design @ weights)
-        slope = design.T @ (expected - outcome) + ridge * weights
-        bend = (design * (expected * (1 - expected))[:, None]).T @ design + np.diag(ridge + 1e-12)
-        step, share = np.linalg.lstsq(bend, slope, rcond=None)[0], 1.0
-        while (next_loss := _loss(design, outcome, weights - share * step, ridge)) > loss and share > 1e-8:
-            share /= 2
-        weights = weights - share * step
+        gradient = design.T @ (expected - outcome) + ridge * weights
+        hessian = (design * (expected * (1 - expected))[:, None]).T @ design + np.diag(ridge + 1e-12)
+        step, step_size = np.linalg.lstsq(hessian, gradient, rcond=None)[0], 1.0
+        while (next_loss := _loss(design, outcome, weights - step_size * step, ridge)) > loss and step_size > 1e-8:
+            step_size /= 2
+        weights = weights - step_size * step
         if loss - next_loss < 1e-12 * max(1.0, loss):
             break
         loss = next_loss
     return weights
 
 
-MOST = 500  # queries that are learned from
-FEWEST = 20
-SCORES = 16_000_000  # at a time: 64 MB of float32
-PASSED = 0.95
+MAX_QUERIES = 500  # queries that are learned from
+MIN_QUERIES = 20
+MAX_SCORES = 16_000_000  # at a time: 64 MB of float32
+PASS_RATE = 0.95
 # Of all items, those so near to what a query came out of are taken for its answers; and whatever is the same thing.
-APART, SAME = 0.01, 0.99
+NEAREST_FRACTION, SAME_ITEM = 0.01, 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +139,21 @@ class Matching:
 
     @classmethod
     def fit(
-        cls, vectors: Vectors, queries: Vectors, own: Rows, *, held: bool = False, passed: float = PASSED
+        cls,
+        vectors: Vectors,
+        queries: Vectors,
+        answer_rows: Rows,
+        *,
+        from_items: bool = False,
+        passed: float = PASS_RATE,
     ) -> "Matching":
         """Learn from queries whose answers are known.
 
         Args:
             vectors: (N, D) float32, the items.
             queries: (Q, D) float32, of which at most 500 are used.
-            own: (Q,) int64, the row that answers each query.
-            held: Whether each query came out of its item, as its title did. That item is then no witness of what
+            answer_rows: (Q,) int64, the row that answers each query.
+            from_items: Whether each query came out of its item, as its title did. That item is then no witness of what
                 queries score; what answers the query is the nearest beside it.
             passed: The share of answered queries that are to have a good match.
 
@@ -155,19 +161,27 @@ class Matching:
             ShapeError: When queries and own do not fit.
             InputError: When there are fewer than 20 queries or items, or the share is not between 0 and 1.
         """
-        if len(queries) != len(own):
-            raise ShapeError(f"{len(queries)} queries but {len(own)} rows; give the row that answers each")
-        if min(len(own), len(vectors)) < FEWEST:
-            raise InputError(f"{len(own)} queries to {len(vectors)} items are too few to learn from; give {FEWEST}")
+        if len(queries) != len(answer_rows):
+            raise ShapeError(f"{len(queries)} queries but {len(answer_rows)} rows; give the row that answers each")
+        if min(len(answer_rows), len(vectors)) < MIN_QUERIES:
+            raise InputError(
+                f"{len(answer_rows)} queries to {len(vectors)} items are too few to learn from; give {MIN_QUERIES}"
+            )
         if not 0 < passed < 1:
             raise InputError(f"passed is {passed}; give a share between 0 and 1, as 0.95")
-        chosen = np.sort(np.random.default_rng(0).permutation(len(own))[:MOST])
-        asked = unit(np.asarray(queries[chosen], np.float32))
-        cohort = asked[:0] if held else asked
-        answered, unanswered = best_rows(vectors, asked, own[chosen], held=held, apart=APART if held else 0.0)
-        x = np.concatenate([statistics(vectors[best], asked, cohort) for best in (answered, unanswered)])
-        model = Logistic.fit(x, np.repeat([True, False], len(asked)))
-        threshold = float(np.quantile(model.probability(x[: len(asked)]), 1 - passed))
+        sample = np.sort(np.random.default_rng(0).permutation(len(answer_rows))[:MAX_QUERIES])
+        sampled = unit(np.asarray(queries[sample], np.float32))
+        cohort = sampled[:0] if from_items else sampled
+        answered, unanswered = best_rows(
+            vectors,
+            sampled,
+            answer_rows[sample],
+            from_items=from_items,
+            nearest_fraction=NEAREST_FRACTION if from_items else 0.0,
+        )
+        x = np.concatenate([statistics(vectors[best_of], sampled, cohort) for best_of in (answered, unanswered)])
+        model = Logistic.fit(x, np.repeat([True, False], len(sampled)))
+        threshold = float(np.quantile(model.probability(x[: len(sampled)]), 1 - passed))
         return cls(cohort, model, threshold)
 
     def judge(self, best: Vectors, queries: Vectors) -> Verdicts:
@@ -190,38 +204,38 @@ def statistics(best: Vectors, queries: Vectors, cohort: Vectors) -> Floats:
     score: Floats = np.einsum("bd,bd->b", best, queries).astype(np.float64)
     if not len(cohort):
         return score[:, None]
-    others = best @ cohort.T
-    spread = others.std(axis=1, dtype=np.float64)
-    above = (score - others.mean(axis=1, dtype=np.float64)) / np.where(spread > 1e-9, spread, 1)
-    return np.stack([score, above], axis=1)
+    cohort_scores = best @ cohort.T
+    std = cohort_scores.std(axis=1, dtype=np.float64)
+    z_score = (score - cohort_scores.mean(axis=1, dtype=np.float64)) / np.where(std > 1e-9, std, 1)
+    return np.stack([score, z_score], axis=1)
 
 
 def best_rows(
-    vectors: Vectors, queries: Vectors, own: Rows, *, held: bool = False, apart: float = 0.0
+    vectors: Vectors, queries: Vectors, answer_rows: Rows, *, from_items: bool = False, nearest_fraction: float = 0.0
 ) -> tuple[Rows, Rows]:
     """Give the best row for each query as it is, and without its own item, its like, and the share nearest to it.
 
     Args:
         vectors: (N, D) float32.
         queries: (Q, D) float32.
-        own: (Q,) int64.
-        held: Whether the own item is no answer.
-        apart: The share.
+        answer_rows: (Q,) int64.
+        from_items: Whether the own item is no answer.
+        nearest_fraction: The share.
     """
-    left_out = min(1 + int(np.ceil(apart * len(vectors))), len(vectors) - 1)
-    answered, unanswered = np.empty(len(own), np.int64), np.empty(len(own), np.int64)
-    step = max(1, SCORES // len(vectors))
-    for start in range(0, len(own), step):
+    num_left_out = min(1 + int(np.ceil(nearest_fraction * len(vectors))), len(vectors) - 1)
+    answered, unanswered = np.empty(len(answer_rows), np.int64), np.empty(len(answer_rows), np.int64)
+    step = max(1, MAX_SCORES // len(vectors))
+    for start in range(0, len(answer_rows), step):
         block = slice(start, start + step)
-        scores, near = queries[block] @ vectors.T, vectors[own[block]] @ vectors.T
-        lines = np.arange(len(scores))
-        near[lines, own[block]] = np.inf
-        if held:
-            scores[lines, own[block]] = -np.inf
+        scores, similarities = queries[block] @ vectors.T, vectors[answer_rows[block]] @ vectors.T
+        numbers = np.arange(len(scores))
+        similarities[numbers, answer_rows[block]] = np.inf
+        if from_items:
+            scores[numbers, answer_rows[block]] = -np.inf
         answered[block] = scores.argmax(axis=1)
-        scores[near >= SAME] = -np.inf
-        gone = np.argpartition(-near, left_out - 1, axis=1)[:, :left_out]
-        np.put_along_axis(scores, gone, -np.inf, axis=1)
+        scores[similarities >= SAME_ITEM] = -np.inf
+        left_out = np.argpartition(-similarities, num_left_out - 1, axis=1)[:, :num_left_out]
+        np.put_along_axis(scores, left_out, -np.inf, axis=1)
         unanswered[block] = scores.argmax(axis=1)
     return answered, unanswered
 
@@ -244,15 +258,15 @@ def matching_of(bundle: Bundle, vectors: Vectors, kind: str) -> Matching:
         raise InputError(f"there are no queries of kind {kind!r}; known are {', '.join(Modality)}")
     if bundle.manifest.encoder.separate:
         raise InputError("the modalities of this bundle are different spaces: learn with `Matching.fit` from pairs")
-    alive = np.flatnonzero(bundle.alive)
+    live = np.flatnonzero(bundle.alive)
     frozen = bundle.modality_vectors
     modality = Modality(kind)
     exists = frozen.exists.get(modality, np.zeros(len(bundle.alive), bool))
-    own = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(exists[alive]))[:MOST])
-    living = vectors if len(alive) == len(vectors) else vectors[alive]
-    queries = frozen.vectors[modality][alive[own]].astype(np.float32) if len(own) else living[:0]
+    answer_rows = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(exists[live]))[:MAX_QUERIES])
+    live_vectors = vectors if len(live) == len(vectors) else vectors[live]
+    queries = frozen.vectors[modality][live[answer_rows]].astype(np.float32) if len(answer_rows) else live_vectors[:0]
     try:
-        return Matching.fit(living, queries, own, held=True)
+        return Matching.fit(live_vectors, queries, answer_rows, from_items=True)
     except InputError as error:
         raise InputError(
             f"what a good match of {kind} is cannot be learned from this bundle ({error}): use `Matching.fit` "
@@ -285,8 +299,8 @@ def judged(candidates: Candidates, vectors: Vectors, matching: Matching) -> Verd
     for start in range(0, len(candidates), QUERIES) if candidates.rows.shape[1] else ():
         rows = candidates.rows[start : start + QUERIES]
         scores = np.einsum("bkd,bd->bk", vectors[rows], queries[start : start + QUERIES])
-        places = np.where(rows >= 0, scores, -np.inf).argmax(axis=1)
-        best[start : start + QUERIES] = rows[np.arange(len(rows)), places]
-    found = matching.judge(vectors[best], queries)
-    found.probability[best < 0] = 0
-    return Verdicts(found.probability, found.good & (best >= 0))
+        positions = np.where(rows >= 0, scores, -np.inf).argmax(axis=1)
+        best[start : start + QUERIES] = rows[np.arange(len(rows)), positions]
+    verdicts = matching.judge(vectors[best], queries)
+    verdicts.probability[best < 0] = 0
+    return Verdicts(verdicts.probability, verdicts.good & (best >= 0))

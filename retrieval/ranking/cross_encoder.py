@@ -47,25 +47,25 @@ class CrossEncoderReranker:
         """
         if isinstance(self.item_texts, ItemTexts):
             candidates = candidates.pointing_into(self.item_texts.items)
-        if unknown := [name for name in candidates.query_ids if name not in self.query_texts]:
-            raise InputError(f"the texts of queries {examples(unknown)} are not known: give them by query_id")
+        if missing := [name for name in candidates.query_ids if name not in self.query_texts]:
+            raise InputError(f"the texts of queries {examples(missing)} are not known: give them by query_id")
         scores = np.empty(candidates.rows.shape, np.float32)
-        for lines in _blocks([self.query_texts[name] for name in candidates.query_ids]):
-            scores[lines] = self._scores(candidates.take(lines))
+        for block in _blocks([self.query_texts[name] for name in candidates.query_ids]):
+            scores[block] = self._scores(candidates.take(block))
         return candidates.reordered(scores, STAGE)
 
     def _scores(self, candidates: Candidates) -> Vectors:
-        lines, places = np.nonzero(candidates.rows >= 0)
-        rows, inverse = np.unique(candidates.rows[lines, places], return_inverse=True)
+        query_numbers, positions = np.nonzero(candidates.rows >= 0)
+        rows, inverse = np.unique(candidates.rows[query_numbers, positions], return_inverse=True)
         texts = self.item_texts(rows)
-        asked = [self.query_texts[name] for name in candidates.query_ids]
-        numbers: dict[tuple[str, str], int] = {}
+        query_texts = [self.query_texts[name] for name in candidates.query_ids]
+        pair_numbers: dict[tuple[str, str], int] = {}
         pair_of = np.full(candidates.rows.shape, -1)
-        for line, place, row in zip(lines, places, inverse, strict=True):
-            if texts[row]:
-                pair_of[line, place] = numbers.setdefault((asked[line], texts[row]), len(numbers))
-        read = np.append(self.scorer.score(list(numbers)), np.float32(0))
-        return _unread_last(read[pair_of].astype(np.float32), pair_of < 0)
+        for query, position, text in zip(query_numbers, positions, inverse, strict=True):
+            if texts[text]:
+                pair_of[query, position] = pair_numbers.setdefault((query_texts[query], texts[text]), len(pair_numbers))
+        scores = np.append(self.scorer.score(list(pair_numbers)), np.float32(0))
+        return _unread_last(scores[pair_of].astype(np.float32), pair_of < 0)
 
 
 def _unread_last(scores: Vectors, unread: Mask) -> Vectors:
@@ -78,9 +78,9 @@ def _unread_last(scores: Vectors, unread: Mask) -> Vectors:
 
 def _blocks(texts: Sequence[str]) -> Iterator[list[int]]:
     """Give the lines of queries, those of equal texts in one block."""
-    lines: dict[str, list[int]] = {}
-    for line, text in enumerate(texts):
-        lines.setdefault(text, []).append(line)
-    groups = list(lines.values())
+    by_text: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        by_text.setdefault(text, []).append(number)
+    groups = list(by_text.values())
     for start in range(0, len(groups), BLOCK):
-        yield [line for group in groups[start : start + BLOCK] for line in group]
+        yield [number for group in groups[start : start + BLOCK] for number in group]

@@ -1,4 +1,4 @@
-"""Why an item was recommended: its parts, and the items of the history that brought it up."""
+"""Explains a recommendation: the parts of its score, and the effect of each item of the history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,24 +14,24 @@ from retrieval.models.adapter import Adapter, ModalityGate
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.second_stage import SecondStage
 
-READ = 50
+MAX_HISTORY = 50
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why one hit has its score.
+    """The parts of one hit's score.
 
     Attributes:
         item_id: The hit.
-        score: By retrieval: the sum of the four below.
-        content: What looks, reads and sounds like the history.
-        behaviour: What users of the history's items went on to.
-        popularity: What users take whatever their history.
-        profile: What new users of the same profile like beside that; see `with_profiles`.
-        history: Items of the history and by how much the score would be lower without each, the most telling first.
-        stages: The score by each stage: ``"retrieve"``, and that which ordered the candidates last, if another.
-        modalities: How much each counts in the item's content, ``{"text": 0.7, "image": 0.3}``, the most first.
-        features: By how much each group of features moved the score of the head, the most first; see
+        score: Of retrieval: the sum of the four parts below.
+        content: Similarity to the content of the history.
+        behaviour: Similarity by what users of the history's items took next.
+        popularity: The part that is the same for all users.
+        profile: The part of what new users of the same profile like; see `with_profiles`.
+        history: Items of the history, each with the drop of the score without it, largest first.
+        stages: The score by each stage: ``"retrieve"``, and the stage that ordered the candidates last, if another.
+        modalities: Weight of each modality in the item's content, ``{"text": 0.7, "image": 0.3}``, largest first.
+        features: Effect of each group of features on the score of the head, largest first; see
             `retrieval.ranking.explain.with_features`.
     """
 
@@ -52,62 +52,66 @@ def explain(
     space: ItemSpace,
     centre: Vectors | None = None,
     weights: Sequence[Vectors] | None = None,
-    most: int = 5,
+    max_items: int = 5,
 ) -> list[list[Explanation]]:
-    """Explain the hits of recommendations: each item of a history is dropped, and the user asked for again.
+    """Explain the hits of recommendations: each item of a history is left out in turn, and the hits are scored again.
 
     Args:
-        candidates: B queries that were made of histories. Those of a pool, which no index was asked for, are asked for
-            here: `Explanation.score` is what retrieval would have given.
-        space: Where they were found.
-        centre: (D,) float32, the mean content, as it was for the queries.
-        weights: For each history how much each item was liked, as it was for the queries; as the candidates say when
-            None.
-        most: So many items of a history a hit.
+        candidates: Of B histories. Candidates of a pool have no queries; they are made here, and `Explanation.score` is
+            what retrieval would have given.
+        space: The space that was searched.
+        centre: (D,) float32, the mean content, as in the queries.
+        weights: For each history the weight of each item, as in the queries; those of the candidates when None.
+        max_items: Items of the history that an explanation names.
 
     Returns:
-        For each query one explanation a hit, in the order of the hits. Of histories the last 50 items are dropped.
+        For each query one explanation a hit, in the order of the hits. The last 50 items of a history are left out in
+        turn.
 
     Raises:
         InputError: When a query was not made of a history, or is of another space.
     """
-    if not is_whole(most, 0):
-        raise InputError(f"most={shown_number(most)} items of a history; give 0 or more")
+    if not is_whole(max_items, 0):
+        raise InputError(f"most={shown_number(max_items)} items of a history; give 0 or more")
     weights = candidates.weights or None if weights is None else weights
-    space = _asked(candidates, space)
+    space = _space_of_queries(candidates, space)
     candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
-    asked = [bool(query[space.dim :].any()) for query in candidates.queries]
-    if not all(len(past) or new for past, new in zip(candidates.histories, asked, strict=True)):
+    asks_behaviour = [bool(query[space.dim :].any()) for query in candidates.queries]
+    if not all(
+        len(history) or is_asked for history, is_asked in zip(candidates.histories, asks_behaviour, strict=True)
+    ):
         raise InputError("only recommendations are explained: each query needs the history that it was made of")
-    told = []
-    for line, rows in enumerate(candidates.rows):
-        hits, query = rows[rows >= 0], candidates.queries[line]
+    explanations = []
+    for number, rows in enumerate(candidates.rows):
+        hits, query = rows[rows >= 0], candidates.queries[number]
         products = space.indexed[hits] * query
         behaviour = products[:, space.dim :]
         popularity = behaviour[:, -1] if behaviour.shape[1] else np.zeros(len(hits), np.float32)
-        parts = np.stack([products[:, : space.dim].sum(axis=1), behaviour.sum(axis=1) - popularity, popularity], axis=1)
-        history = candidates.histories[line]
-        given = None if weights is None else weights[line]
-        if given is not None:  # what was disliked brings nothing up
-            liked = space.users.is_liked(given)
-            history, given = history[liked], np.asarray(given)[liked]
-        effects = _effects(space, history, hits, given, centre)
-        told.append(
+        contributions = np.stack(
+            [products[:, : space.dim].sum(axis=1), behaviour.sum(axis=1) - popularity, popularity], axis=1
+        )
+        history = candidates.histories[number]
+        item_weights = None if weights is None else weights[number]
+        if item_weights is not None:  # disliked items are no reason
+            liked = space.users.is_liked(item_weights)
+            history, item_weights = history[liked], np.asarray(item_weights)[liked]
+        effects = _effects(space, history, hits, item_weights, centre)
+        explanations.append(
             [
                 Explanation(
                     candidates.items[row],
-                    float(parts[place].sum()),
-                    content=float(parts[place, 0]),
-                    behaviour=float(parts[place, 1]),
-                    popularity=float(parts[place, 2]),
-                    history=_most_telling(candidates, history, effects[place], most),
-                    stages=_stages(candidates, line, place, float(parts[place].sum())),
+                    float(contributions[position].sum()),
+                    content=float(contributions[position, 0]),
+                    behaviour=float(contributions[position, 1]),
+                    popularity=float(contributions[position, 2]),
+                    history=_top_items(candidates, history, effects[position], max_items),
+                    stages=_stages(candidates, number, position, float(contributions[position].sum())),
                 )
-                for place, row in enumerate(hits.tolist())
+                for position, row in enumerate(hits.tolist())
             ]
         )
-    return told
+    return explanations
 
 
 def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequence[Rows]) -> list[Vectors]:
@@ -118,22 +122,22 @@ def finite_weights(weights: Sequence[Sequence[float] | Vectors], histories: Sequ
         ShapeError: When there is not one weight for each row of each history.
     """
     try:
-        given = [np.asarray(one, np.float32) for one in weights]
+        arrays = [np.asarray(array, np.float32) for array in weights]
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"weights are numbers, a list for each history, as [[5.0, 1.0]]: {error}") from error
-    if [one.shape for one in given] != [(len(past),) for past in histories]:
+    if [array.shape for array in arrays] != [(len(history),) for history in histories]:
         raise ShapeError(
-            f"weights of shapes {examples(one.shape for one in given)} for histories of "
+            f"weights of shapes {examples(array.shape for array in arrays)} for histories of "
             f"{examples(map(len, histories))} items; give one weight for each item of each history"
         )
-    for line, one in enumerate(given):
-        if len(bad := np.flatnonzero(~np.isfinite(one))):
-            raise InputError(f"weights[{line}][{bad[0]}] is {one[bad[0]]}; give finite numbers")
-    return given
+    for number, array in enumerate(arrays):
+        if len(invalid := np.flatnonzero(~np.isfinite(array))):
+            raise InputError(f"weights[{number}][{invalid[0]}] is {array[invalid[0]]}; give finite numbers")
+    return arrays
 
 
-def _asked(candidates: Candidates, space: ItemSpace) -> ItemSpace:
-    """Give the space as it was asked: in a visit, by those who come back, or for items that nobody has met."""
+def _space_of_queries(candidates: Candidates, space: ItemSpace) -> ItemSpace:
+    """Give the space that was queried: for a visit, for users who come back, or for new items."""
     if candidates.new_items and space.has_only_new(candidates.rows[candidates.rows >= 0]):
         return space.for_new_items
     return space if candidates.idle is None else space.for_returning
@@ -142,7 +146,7 @@ def _asked(candidates: Candidates, space: ItemSpace) -> ItemSpace:
 def _with_queries(
     candidates: Candidates, space: ItemSpace, centre: Vectors | None, weights: Sequence[Vectors] | None
 ) -> Candidates:
-    """Give candidates with the queries that their histories make, where no index was asked."""
+    """Add the queries of the histories to candidates of a pool."""
     width = candidates.queries.shape[1]
     if width == space.indexed.shape[1]:
         return candidates
@@ -152,147 +156,166 @@ def _with_queries(
 
 
 def with_modalities(
-    told: list[list[Explanation]], candidates: Candidates, frozen: ModalityVectors, adapter: Adapter | None
+    explanations: list[list[Explanation]], candidates: Candidates, frozen: ModalityVectors, adapter: Adapter | None
 ) -> list[list[Explanation]]:
-    """Give explanations that also say how much each modality counts in the item.
+    """Add the weight of each modality in the item to explanations.
 
     Args:
-        told: One explanation a hit, of `explain`.
-        candidates: What was explained.
+        explanations: One explanation a hit, of `explain`.
+        candidates: The candidates that were explained.
         frozen: The frozen vectors of all rows.
-        adapter: What weighs the modalities; without one they count as they were fused.
+        adapter: Weighs the modalities; without one they count as they were fused.
     """
     rows = np.unique(candidates.rows[candidates.rows >= 0])
     items = frozen.take(rows)
     weights = ModalityGate().weigh(items)[1] if adapter is None else adapter.modality_weights(items)
     names = [str(modality) for modality in items.vectors]
-    of_item = {}
-    for row, line in zip(rows.tolist(), weights.tolist(), strict=True):
-        ordered = sorted(zip(names, line, strict=True), key=lambda pair: -pair[1])
-        of_item[candidates.items[row]] = {name: weight for name, weight in ordered if weight > 0}
-    return [[replace(one, modalities=of_item[one.item_id]) for one in hits] for hits in told]
+    modalities_of = {}
+    for row, row_weights in zip(rows.tolist(), weights.tolist(), strict=True):
+        pairs = sorted(zip(names, row_weights, strict=True), key=lambda pair: -pair[1])
+        modalities_of[candidates.items[row]] = {name: weight for name, weight in pairs if weight > 0}
+    return [[replace(hit, modalities=modalities_of[hit.item_id]) for hit in hits] for hits in explanations]
 
 
-def with_profiles(told: list[list[Explanation]], candidates: Candidates, space: ItemSpace) -> list[list[Explanation]]:
-    """Give explanations in which what profiles say is no part of behaviour.
+def with_profiles(
+    explanations: list[list[Explanation]], candidates: Candidates, space: ItemSpace
+) -> list[list[Explanation]]:
+    """Separate the part of profiles from that of behaviour in explanations.
 
     Args:
-        told: One explanation a hit, of `explain`.
-        candidates: What was explained.
-        space: Where they were found.
+        explanations: One explanation a hit, of `explain`.
+        candidates: The candidates that were explained.
+        space: The space that was searched.
     """
     if candidates.new is None or space.behaviour is None:
-        return told
-    asked = (1 - space.behaviour.own(candidates.histories)) * candidates.new
-    asked[:, -1] = 0  # popularity, which all ask alike
-    found = []
-    for rows, query, hits in zip(candidates.rows, asked, told, strict=True):
-        moved = (space.indexed[rows[rows >= 0], space.dim :] @ query).tolist()
-        pairs = zip(hits, moved, strict=True)
-        found.append([replace(one, profile=by, behaviour=one.behaviour - by) for one, by in pairs])
-    return found
+        return explanations
+    profile_queries = (1 - space.behaviour.own(candidates.histories)) * candidates.new
+    profile_queries[:, -1] = 0  # popularity, the same in all queries
+    result = []
+    for rows, query, hits in zip(candidates.rows, profile_queries, explanations, strict=True):
+        effects = (space.indexed[rows[rows >= 0], space.dim :] @ query).tolist()
+        pairs = zip(hits, effects, strict=True)
+        result.append(
+            [
+                replace(explanation, profile=effect, behaviour=explanation.behaviour - effect)
+                for explanation, effect in pairs
+            ]
+        )
+    return result
 
 
-def _stages(candidates: Candidates, line: int, place: int, retrieved: float) -> dict[str, float]:
-    """Give the score of a hit by retrieval and by the stage that ordered it last; hits stand before all padding."""
-    return {"retrieve": retrieved, candidates.stage: float(candidates.scores[line, place])}
+def _stages(candidates: Candidates, query: int, position: int, retrieved: float) -> dict[str, float]:
+    """Give the score of a hit by retrieval and by the stage that ordered it last; padding comes after all hits."""
+    return {"retrieve": retrieved, candidates.stage: float(candidates.scores[query, position])}
 
 
 def _effects(space: ItemSpace, history: Rows, hits: Rows, weights: Vectors | None, centre: Vectors | None) -> Vectors:
-    """By how much the score of each hit falls when one of the last items of the history is dropped: (K, H).
+    """Give the drop of each hit's score when one of the last items of the history is left out: (K, H).
 
-    The others then count as much as all did. What is popular and what a profile says have no part in it.
+    The other items then count as much as all did. Popularity and profiles are not part of it.
     """
-    places = range(max(0, len(history) - READ), len(history))
-    if not places:
+    positions = range(max(0, len(history) - MAX_HISTORY), len(history))
+    if not positions:
         return np.zeros((len(hits), 0), np.float32)
-    own, block = 1.0, space.behaviour
+    history_share, block = 1.0, space.behaviour
     if block is not None:
-        own = float(block.own([history])[0, 0])
+        history_share = float(block.own([history])[0, 0])
         space = replace(space, behaviour=replace(block, few=0.0))
-    dropped = places if len(history) > 1 else ()  # without an only one nothing is left
-    pasts = [history, *(np.delete(history, place) for place in dropped)]
-    liked = None if weights is None else [weights, *(np.delete(weights, place) for place in dropped)]
-    queries = np.float32(own) * space.asked(pasts, liked, centre)
+    left_out = positions if len(history) > 1 else ()  # without its only item a history is empty
+    histories = [history, *(np.delete(history, position) for position in left_out)]
+    weights_of = None if weights is None else [weights, *(np.delete(weights, position) for position in left_out)]
+    queries = np.float32(history_share) * space.asked(histories, weights_of, centre)
     if block is not None:
         queries[:, -1] = 0
     scores = space.indexed[hits] @ queries.T
-    effects: Vectors = scores[:, :1] - scores[:, 1:] if dropped else scores
+    effects: Vectors = scores[:, :1] - scores[:, 1:] if left_out else scores
     return effects
 
 
-def _most_telling(candidates: Candidates, history: Rows, effects: Vectors, most: int) -> tuple[tuple[str, float], ...]:
+def _top_items(
+    candidates: Candidates, history: Rows, effects: Vectors, max_items: int
+) -> tuple[tuple[str, float], ...]:
     recent = history[len(history) - len(effects) :]
-    return tuple((candidates.items[recent[place]], float(effects[place])) for place in np.argsort(-effects)[:most])
+    return tuple(
+        (candidates.items[recent[position]], float(effects[position])) for position in np.argsort(-effects)[:max_items]
+    )
 
 
-_NEAR = 1e-3  # of a score: products of lists of other lengths are summed up in another order
+_TOLERANCE = 1e-3  # of a score: sums over lists of other lengths add up in another order
 
 
 def with_features(
-    told: list[list[Explanation]], hits: Candidates, among: Candidates, stage: SecondStage, most: int = 5
+    explanations: list[list[Explanation]],
+    hits: Candidates,
+    reranked: Candidates,
+    stage: SecondStage,
+    max_items: int = 5,
 ) -> list[list[Explanation]]:
-    """Give explanations that also say which features of the head moved the score.
+    """Add the effect of each group of features on the score of the head to explanations.
 
-    A group of features, as all that is known by one source, is set to its mean over the candidates of the query: by so
-    much the score falls (occlusion, after Zeiler and Fergus, 2014). The user's own features are the same for all.
+    A group of features, such as those of one source, is set to its mean over the candidates of the query; the effect is
+    the drop of the score (occlusion, after Zeiler and Fergus, 2014). Features of the user are the same for all
+    candidates.
 
     Args:
-        told: One explanation a hit, of `explain`.
-        hits: What was explained.
-        among: What the head ordered, for the same queries: the hits and all others.
-        stage: Which has the head.
-        most: So many groups a hit, those that move it most, up or down, first.
+        explanations: One explanation a hit, of `explain`.
+        hits: The candidates that were explained.
+        reranked: All candidates that the head ordered, for the same queries.
+        stage: The second stage with the head.
+        max_items: Groups of features that an explanation names, those with the largest effect, up or down.
 
     Returns:
-        Nothing more where the head did not order a hit: of a short history, of an item that nobody has met, or
-        one that a rule pinned.
+        The explanations, unchanged where the head did not order a hit: of a short history, of a new item, or of one
+        that a rule pinned.
 
     Raises:
         ShapeError: When the queries are not the same.
-        InputError: When ``among`` was cut, or ordered by something else since the head ordered it.
+        InputError: When ``reranked`` was truncated or ordered again since the head ordered it.
     """
-    if among.query_ids != hits.query_ids:
-        raise ShapeError(f"hits of {len(hits)} queries among candidates of {len(among)}, or of others; give the same")
-    learned, groups = stage.ordered_by_head(among), [one.group for one in stage.features.features]
-    columns = {group: np.array([one == group for one in groups]) for group in dict.fromkeys(groups)}
-    found = []
-    for line, explanations in enumerate(told):
-        rows = hits.rows[line][hits.rows[line] >= 0]
-        effects = _moved(stage, among.take([line]), learned[line], rows, columns)
-        found.append(
+    if reranked.query_ids != hits.query_ids:
+        raise ShapeError(
+            f"hits of {len(hits)} queries among candidates of {len(reranked)}, or of others; give the same"
+        )
+    by_head, groups = stage.ordered_by_head(reranked), [feature.group for feature in stage.features.features]
+    columns = {group: np.array([name == group for name in groups]) for group in dict.fromkeys(groups)}
+    result = []
+    for number, of_query in enumerate(explanations):
+        rows = hits.rows[number][hits.rows[number] >= 0]
+        effects = _feature_effects(stage, reranked.take([number]), by_head[number], rows, columns)
+        result.append(
             [
-                replace(one, features=_first(effects.get(row, {}), most))
-                for one, row in zip(explanations, rows.tolist(), strict=True)
+                replace(explanation, features=_largest(effects.get(row, {}), max_items))
+                for explanation, row in zip(of_query, rows.tolist(), strict=True)
             ]
         )
-    return found
+    return result
 
 
-def _moved(
-    stage: SecondStage, among: Candidates, learned: Mask, wanted: Rows, columns: Mapping[str, Mask]
+def _feature_effects(
+    stage: SecondStage, reranked: Candidates, by_head: Mask, hits: Rows, columns: Mapping[str, Mask]
 ) -> dict[int, dict[str, float]]:
-    """Give the effects of all groups for those rows of one list that are wanted and that the head ordered."""
-    kept = among.rows[0] >= 0
-    rows, scores, learned = among.rows[0][kept], among.scores[0][kept], learned[kept]
-    features = stage.features.of(among)[0][kept]
-    head = stage.head_of(among, 0)
-    by_head = head.score(features) - stage.held_of(rows)
-    if not np.allclose(by_head[learned], scores[learned], rtol=_NEAR, atol=_NEAR):
+    """Give the effects of all groups for the hits of one list that the head ordered."""
+    valid = reranked.rows[0] >= 0
+    rows, scores, by_head = reranked.rows[0][valid], reranked.scores[0][valid], by_head[valid]
+    features = stage.features.of(reranked)[0][valid]
+    head = stage.head_of(reranked, 0)
+    head_scores = head.score(features) - stage.penalties_of(rows)
+    if not np.allclose(head_scores[by_head], scores[by_head], rtol=_TOLERANCE, atol=_TOLERANCE):
         raise InputError(
-            f"the candidates of query {among.query_ids[0]!r} were cut or changed since the head ordered them, or "
-            "ordered in another state, and what it reads of one depends on the others; rerank them, or give among=, "
+            f"the candidates of query {reranked.query_ids[0]!r} were cut or changed since the head ordered them, or "
+            "ordered in another state, and the features of one depend on the others; rerank them, or give among=, "
             "all that `rerank` gave"
         )
-    places = np.flatnonzero(learned & np.isin(rows, wanted))
-    usual = features.mean(axis=0)
-    without: Vectors = np.stack([np.where(group, usual, features[places]) for group in columns.values()])
-    effects = (by_head[places] + stage.held_of(rows)[places] - head.score(without)).T.tolist()
+    positions = np.flatnonzero(by_head & np.isin(rows, hits))
+    means = features.mean(axis=0)
+    occluded: Vectors = np.stack([np.where(group, means, features[positions]) for group in columns.values()])
+    effects = (head_scores[positions] + stage.penalties_of(rows)[positions] - head.score(occluded)).T.tolist()
     return {
-        row: dict(zip(columns, line, strict=True)) for row, line in zip(rows[places].tolist(), effects, strict=True)
+        row: dict(zip(columns, row_effects, strict=True))
+        for row, row_effects in zip(rows[positions].tolist(), effects, strict=True)
     }
 
 
-def _first(effects: Mapping[str, float], most: int) -> dict[str, float]:
-    ordered = sorted(effects.items(), key=lambda pair: -abs(pair[1]))
-    return {name: effect for name, effect in ordered[:most] if effect}
+def _largest(effects: Mapping[str, float], max_items: int) -> dict[str, float]:
+    pairs = sorted(effects.items(), key=lambda pair: -abs(pair[1]))
+    return {name: effect for name, effect in pairs[:max_items] if effect}

@@ -1,6 +1,6 @@
-"""What the second stage sees of a user and a candidate, from sources, vectors and counts of the past alone.
+"""Features of a user and a candidate for the second stage, from sources, item vectors and counts of the past.
 
-All is computed from `Candidates`, wherever they come from; ranks and spreads are those among the candidates of a query,
+They are computed from `Candidates`, whatever found them. Ranks and z-scores are those among the candidates of a query,
 in training as in serving.
 """
 
@@ -27,148 +27,164 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
-from retrieval.ranking.sources import Neighbours, Source, SpaceSource, UserBatch, said, scored, users_of_space
-from retrieval.ranking.sources.base import renumbered
+from retrieval.ranking.sources import (
+    Neighbours,
+    Source,
+    SpaceSource,
+    UserBatch,
+    inner_product_scores,
+    neighbour_scores,
+    users_of_space,
+)
+from retrieval.ranking.sources.base import renumber_rows
 
-READ = 200  # last items of a history that tastes are made of
-TASTES = 4
+MAX_HISTORY = 200  # last items of a history that tastes are computed from
+NUM_TASTES = 4
 _HALF_LIFE = 15.0
 
 
-class Told(NamedTuple):
-    """What T items of histories, which follow each other, count to four tastes of each of B users.
+class TasteWeights(NamedTuple):
+    """Weights of T history items in the four tastes of each of B users.
 
     Attributes:
-        rows: (T,) int64, the items.
-        counts: (4, T) float32.
+        rows: (T,) int64, the items, one history after the other.
+        weights: (4, T) float32.
         lengths: (B,) int64, of each history.
     """
 
     rows: Rows
-    counts: Vectors
+    weights: Vectors
     lengths: NDArray[np.int64]
 
 
-def tastes(asked: UserBatch, usual: float, *, in_order: bool = True) -> Told:
-    """Say how much each of the last items of a history counts to four tastes of the user.
+def taste_weights(batch: UserBatch, mean_weight: float, *, in_order: bool = True) -> TasteWeights:
+    """Give the weight of each of the last items of a history in four tastes of the user.
 
-    All of them by their weight, those liked more than the user's mean, those liked less, and the last one.
+    The tastes are of all items by their weight, of those above the user's mean weight, of those below it, and of the
+    last item.
 
     Args:
-        asked: Users.
-        usual: What the only item of a history is compared with.
-        in_order: Whether the order of a history says anything; else all of it is the last.
+        batch: Users.
+        mean_weight: Stands for the user's mean in a history of one item.
+        in_order: Whether the order of a history says anything; else all of its items count as the last.
     """
-    rows = np.concatenate([np.empty(0, np.int64), *(one[-READ:] for one in asked.histories)])
-    told = np.concatenate([np.empty(0, np.float32), *(one[-READ:] for one in asked.weights)])
-    lengths = np.minimum(lengths_of(asked.histories), READ)
-    back = steps_back(lengths) if in_order else np.zeros(len(rows), np.int64)
-    usually = np.where(lengths == 1, usual, segment_means(told, lengths))
-    recent, apart = 0.5 ** (back / _HALF_LIFE), told - np.repeat(usually, lengths)
-    counts = np.stack([recent * told, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), back == 0])
-    return Told(rows, counts.astype(np.float32), lengths)
+    rows = np.concatenate([np.empty(0, np.int64), *(array[-MAX_HISTORY:] for array in batch.histories)])
+    weights = np.concatenate([np.empty(0, np.float32), *(array[-MAX_HISTORY:] for array in batch.weights)])
+    lengths = np.minimum(lengths_of(batch.histories), MAX_HISTORY)
+    positions_back = steps_back(lengths) if in_order else np.zeros(len(rows), np.int64)
+    user_means = np.where(lengths == 1, mean_weight, segment_means(weights, lengths))
+    recent, deviations = 0.5 ** (positions_back / _HALF_LIFE), weights - np.repeat(user_means, lengths)
+    stacked = np.stack(
+        [recent * weights, recent * np.maximum(deviations, 0), recent * np.maximum(-deviations, 0), positions_back == 0]
+    )
+    return TasteWeights(rows, stacked.astype(np.float32), lengths)
 
 
-def compared(vectors: Vectors, told: Told, rows: Rows) -> Vectors:
-    """Give the cosine of each candidate with each taste: (4, B, K) float32; 0 where either says nothing.
+def taste_cosines(vectors: Vectors, weights: TasteWeights, rows: Rows) -> Vectors:
+    """Give the cosine of each candidate with each taste: (4, B, K) float32; 0 where either vector is 0.
 
     Args:
-        vectors: (N, D) float32, of length 1, or 0 where an item says nothing.
-        told: Of B users.
+        vectors: (N, D) float32, of length 1, or 0 for an item without one.
+        weights: Of B users; see `taste_weights`.
         rows: (B, K) int64, their candidates.
     """
-    found = weighted_sums(told.counts, vectors, told.rows, told.lengths)
-    lengths = np.sqrt(np.vecdot(found, found))[..., None]
-    cosines = row_products(vectors, found, rows)
+    tastes = weighted_sums(weights.weights, vectors, weights.rows, weights.lengths)
+    lengths = np.sqrt(np.vecdot(tastes, tastes))[..., None]
+    cosines = row_products(vectors, tastes, rows)
     cosines /= np.where(lengths > 1e-9, lengths, np.inf)
     return cosines.swapaxes(0, 1)
 
 
-_DOUBT = 10.0  # as many interactions of the usual weight are assumed of every item
+_SHRINKAGE = 10.0  # pseudo-count: interactions of the mean weight that are added to those of every item
+_STORED_AS = {"first_seen": "first", "mean_weight": "usual"}  # names of arrays in files, where they differ
 
 
 @dataclass(frozen=True, eq=False)
 class ItemStatistics:
-    """Counts over a past alone.
+    """Statistics of items over a log.
 
     Attributes:
         counts: (N,) float32, interactions.
-        liked: (N,) float32, the mean weight against that of the log, drawn to 0 where few say so.
-        first: (N,) int64, when somebody first took it, in seconds since 1970; the end of the past if nobody has.
-        usual: The mean weight of the log.
-        mean: Of the counts when they were taken; it stays when items come and go.
-        now: The end of the past.
+        liked: (N,) float32, the mean weight less that of the log, shrunk to 0 for few interactions.
+        first_seen: (N,) int64, time of the first interaction, in seconds since 1970; the end of the log without any.
+        mean_weight: The mean weight of the log.
+        mean: Of the counts in training; it stays when items are added and deleted.
+        now: Time of the last interaction of the log.
     """
 
     counts: Vectors
     liked: Vectors
-    first: NDArray[np.int64]
-    usual: float
+    first_seen: NDArray[np.int64]
+    mean_weight: float
     mean: float
     now: int
 
     names = ("popularity", "liked", "age", "confidence")
 
     @classmethod
-    def of(cls, pasts: Sequence[History], count: int) -> "ItemStatistics":
-        """Count what users did; at least one of them did something."""
-        rows = np.concatenate([past.rows for past in pasts])
-        weights = np.concatenate([past.weights for past in pasts])
-        times = np.concatenate([past.timestamps for past in pasts])
-        counts, usual, now = item_counts(rows, count), float(weights.mean()), int(times.max())
-        first = np.full(count, now, np.int64)
-        np.minimum.at(first, rows, times)
-        liked = item_counts(rows, count, weights - usual) / (counts + _DOUBT)
-        return cls(counts.astype(np.float32), liked.astype(np.float32), first, usual, float(counts.mean()), now)
+    def of(cls, histories: Sequence[History], count: int) -> "ItemStatistics":
+        """Compute the statistics of a log of at least one interaction."""
+        rows = np.concatenate([history.rows for history in histories])
+        weights = np.concatenate([history.weights for history in histories])
+        times = np.concatenate([history.timestamps for history in histories])
+        counts, mean_weight, now = item_counts(rows, count), float(weights.mean()), int(times.max())
+        first_seen = np.full(count, now, np.int64)
+        np.minimum.at(first_seen, rows, times)
+        liked = item_counts(rows, count, weights - mean_weight) / (counts + _SHRINKAGE)
+        return cls(
+            counts.astype(np.float32), liked.astype(np.float32), first_seen, mean_weight, float(counts.mean()), now
+        )
 
     def at(self, times: NDArray[np.int64], rows: Rows) -> Vectors:
-        """Give what is known of items when users ask: (B, K, 4) float32.
+        """Give the features of items at the time of each request: (B, K, 4) float32.
 
         Args:
             times: (B,) int64, in seconds since 1970.
             rows: (B, K), none of them padding.
         """
-        ages = np.log1p(np.maximum(times[:, None] - self.first.take(rows), 0) / SECONDS_PER_DAY)
+        ages = np.log1p(np.maximum(times[:, None] - self.first_seen.take(rows), 0) / SECONDS_PER_DAY)
         parts = (self._logs.take(rows), self.liked.take(rows), ages, self._trust.take(rows))
-        found: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
-        return found
+        features: Vectors = np.stack([part.astype(np.float32) for part in parts]).transpose(1, 2, 0)
+        return features
 
     @cached_property
     def _logs(self) -> Vectors:
-        """(N,), of the counts; computed once for all who ask."""
+        """(N,), logarithms of the counts; computed once for all queries."""
         logs: Vectors = np.log((self.counts + 1) / (self.mean + 1))
         return logs
 
     @cached_property
     def _trust(self) -> Vectors:
-        """(N,) from 0 to 1, how much the counts tell."""
-        trust: Vectors = self.counts / (self.counts + _DOUBT)
+        """(N,) from 0 to 1, the reliability of the counts."""
+        trust: Vectors = self.counts / (self.counts + _SHRINKAGE)
         return trust
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "ItemStatistics":
-        """Give the facts of other rows; nobody has met a new item. See `Source.carried`."""
-        _, came = renumbered(origins, kept)
-        old = came >= 0
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "ItemStatistics":
+        """Give the statistics of other rows; new items have no interactions. See `Source.carried`."""
+        _, old_rows = renumber_rows(origins, keep)
+        known = old_rows >= 0
         return ItemStatistics(
-            np.where(old, self.counts[came], np.float32(0)),
-            np.where(old, self.liked[came], np.float32(0)),
-            np.where(old, self.first[came], self.now),
-            self.usual,
+            np.where(known, self.counts[old_rows], np.float32(0)),
+            np.where(known, self.liked[old_rows], np.float32(0)),
+            np.where(known, self.first_seen[old_rows], self.now),
+            self.mean_weight,
             self.mean,
             self.now,
         )
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give everything, for a file."""
-        return {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
+        """Give its arrays, for a file."""
+        return {
+            _STORED_AS.get(column.name, column.name): np.asarray(getattr(self, column.name)) for column in fields(self)
+        }
 
     @classmethod
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "ItemStatistics":
         """Read what `tensors` gave."""
-        given = dict(tensors)
-        usual, mean = (float(given.pop(name).item()) for name in ("usual", "mean"))
+        given = {column.name: tensors[_STORED_AS.get(column.name, column.name)] for column in fields(cls)}
+        mean_weight, mean = (float(given.pop(name).item()) for name in ("mean_weight", "mean"))
         now = int(given.pop("now").item())
-        return cls(**given, usual=usual, mean=mean, now=now)  # type: ignore[arg-type]
+        return cls(**given, mean_weight=mean_weight, mean=mean, now=now)  # type: ignore[arg-type]
 
 
 BLOCK = 256  # queries at a time
@@ -179,13 +195,13 @@ IDLE = "idle"
 
 
 class Feature(NamedTuple):
-    """The name of a column, and what it belongs to."""
+    """The name of a column, and the group that it belongs to."""
 
     group: str
-    what: str
+    name: str
 
     def __str__(self) -> str:
-        return f"{self.group}_{self.what}"
+        return f"{self.group}_{self.name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,42 +210,44 @@ class StageFeatures:
 
     Attributes:
         sources: Each gives its score and rank among the candidates.
-        views: Ways to look at items, as their texts, pictures or genres: for each (N, D) float32, of length 1, or 0
-            where an item lacks it. Each compares a candidate with what the history tells of taste.
-        facts: Counts of the past.
-        with_idle: Whether the days since a user did the last are read; not by a stage of an earlier version.
+        views: Representations of items, such as texts, pictures or genres: for each (N, D) float32, of length 1, or 0
+            for an item without one. Each compares a candidate with the tastes of the history.
+        statistics: Counts of the past.
+        with_idle: Whether the days since the last interaction are a feature; not for a stage of an earlier version.
     """
 
     sources: Sequence[Source]
     views: Mapping[str, Vectors]
-    facts: ItemStatistics
+    statistics: ItemStatistics
     with_idle: bool = True
 
     @property
     def profiles(self) -> ProfileModel | None:
-        """What reads profiles of users, if anything does."""
+        """The model of user profiles, if there is one."""
         spaces = (source.space for source in self.sources if isinstance(source, SpaceSource))
         return next((space.profiles for space in spaces), None)
 
     @property
-    def usual(self) -> float:
-        """The weight of what has none."""
+    def default_weight(self) -> float:
+        """The weight of an item without one."""
         users = users_of_space(self.sources)
-        return self.facts.usual if users is None else users.weight_of(self.facts.usual)
+        return self.statistics.mean_weight if users is None else users.weight_of(self.statistics.mean_weight)
 
     @property
     def features(self) -> tuple[Feature, ...]:
         """The F columns, in order; the first is the z-score of the first source."""
         return (
-            *(Feature(source.name, what) for source in self.sources for what in _OF_SOURCE),
-            *(Feature(view, what) for view in self.views for what in _OF_VIEW),
-            *(Feature("item", what) for what in ItemStatistics.names),
-            *(Feature("user", what) for what in (*_OF_USER, *([IDLE] if self.with_idle else []))),
+            *(Feature(source.name, name) for source in self.sources for name in _OF_SOURCE),
+            *(Feature(view, name) for view in self.views for name in _OF_VIEW),
+            *(Feature("item", name) for name in ItemStatistics.names),
+            *(Feature("user", name) for name in (*_OF_USER, *([IDLE] if self.with_idle else []))),
         )
 
     def in_space(self, space: ItemSpace) -> "StageFeatures":
-        """Give the features of another space of the same items, as one that is served otherwise."""
-        sources = [replace(one, space=space) if isinstance(one, SpaceSource) else one for one in self.sources]
+        """Give the features with another space of the same items, such as one with other serving weights."""
+        sources = [
+            replace(source, space=space) if isinstance(source, SpaceSource) else source for source in self.sources
+        ]
         return replace(self, sources=tuple(sources))
 
     def of(self, candidates: Candidates) -> Vectors:
@@ -237,51 +255,51 @@ class StageFeatures:
         return np.ascontiguousarray(self.columns(candidates).transpose(1, 2, 0))
 
     def columns(self, candidates: Candidates) -> Vectors:
-        """Give the same as (F, B, K), the order in which they are made and in which the neural head reads fastest."""
-        found = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
+        """Give the same as (F, B, K), the layout that is fastest to write, and to read for the neural head."""
+        columns = np.zeros((len(self.features), *candidates.rows.shape), np.float32)
         if not candidates.rows.size:
-            return found
-        asked = UserBatch.of(candidates, self.usual, self.facts.now).liking(users_of_space(self.sources))
+            return columns
+        batch = UserBatch.of(candidates, self.default_weight, self.statistics.now).liking(users_of_space(self.sources))
         for start in range(0, len(candidates), BLOCK):
-            part = slice(start, min(start + BLOCK, len(candidates)))
-            kept = candidates.rows[part] >= 0
-            self._fill(found[:, part], asked[part], np.where(kept, candidates.rows[part], 0), kept)
-        return found
+            block = slice(start, min(start + BLOCK, len(candidates)))
+            valid = candidates.rows[block] >= 0
+            self._write(columns[:, block], batch[block], np.where(valid, candidates.rows[block], 0), valid)
+        return columns
 
-    def _fill(self, here: Vectors, asked: UserBatch, rows: Rows, kept: Mask) -> None:
+    def _write(self, columns: Vectors, batch: UserBatch, rows: Rows, valid: Mask) -> None:
         """Write the features of a block of queries."""
-        place = len(self.sources) * len(_OF_SOURCE)
-        scores = self._scores(asked, rows)
-        here[0:place:2], here[1:place:2] = spread(scores, kept), ranked(scores, kept)
+        start = len(self.sources) * len(_OF_SOURCE)
+        scores = self._scores(batch, rows)
+        columns[0:start:2], columns[1:start:2] = z_scores(scores, valid), log_ranks(scores, valid)
         users = users_of_space(self.sources)
-        counts = tastes(asked, self.facts.usual, in_order=users is None or users.in_order)
+        tastes = taste_weights(batch, self.statistics.mean_weight, in_order=users is None or users.in_order)
         for name, vectors in self.views.items():
-            here[place : place + TASTES] = compared(vectors, counts, rows)
-            here[place + TASTES] = self._missing[name].take(rows)
-            place += len(_OF_VIEW)
-        here[place : place + 4] = self.facts.at(asked.times, rows).transpose(2, 0, 1)
-        here[place + 4 : place + 4 + len(_OF_USER)] = _of_users(asked).T[:, :, None]
-        if self.with_idle and asked.idle is not None:
-            here[-1] = np.log1p(asked.idle)[:, None]
-        here[:, ~kept] = 0
+            columns[start : start + NUM_TASTES] = taste_cosines(vectors, tastes, rows)
+            columns[start + NUM_TASTES] = self._missing[name].take(rows)
+            start += len(_OF_VIEW)
+        columns[start : start + 4] = self.statistics.at(batch.times, rows).transpose(2, 0, 1)
+        columns[start + 4 : start + 4 + len(_OF_USER)] = _user_features(batch).T[:, :, None]
+        if self.with_idle and batch.idle is not None:
+            columns[-1] = np.log1p(batch.idle)[:, None]
+        columns[:, ~valid] = 0
 
-    def _scores(self, asked: UserBatch, rows: Rows) -> Vectors:
-        """Give the scores of S sources, (S, B, K) float32; those that are alike are asked together."""
-        found = np.empty((len(self.sources), *rows.shape), np.float32)
+    def _scores(self, batch: UserBatch, rows: Rows) -> Vectors:
+        """Give the scores of S sources, (S, B, K) float32; sources of one kind are scored together."""
+        scores = np.empty((len(self.sources), *rows.shape), np.float32)
         spaces: dict[int, dict[int, SpaceSource]] = {}
-        sparse: dict[int, Neighbours] = {}
+        neighbours: dict[int, Neighbours] = {}
         for number, source in enumerate(self.sources):
             if isinstance(source, SpaceSource):
                 spaces.setdefault(id(source.space.indexed), {})[number] = source
             elif isinstance(source, Neighbours):
-                sparse[number] = source
+                neighbours[number] = source
             else:
-                found[number] = source.scores(asked, rows)
-        for alike in spaces.values():
-            found[list(alike)] = scored(list(alike.values()), asked, rows).swapaxes(0, 1)
-        if sparse:
-            found[list(sparse)] = said(list(sparse.values()), asked, rows)
-        return found
+                scores[number] = source.scores(batch, rows)
+        for group in spaces.values():
+            scores[list(group)] = inner_product_scores(list(group.values()), batch, rows).swapaxes(0, 1)
+        if neighbours:
+            scores[list(neighbours)] = neighbour_scores(list(neighbours.values()), batch, rows)
+        return scores
 
     @cached_property
     def _missing(self) -> dict[str, Vectors]:
@@ -289,47 +307,47 @@ class StageFeatures:
         return {name: np.logical_not(vectors.any(axis=1)).astype(np.float32) for name, vectors in self.views.items()}
 
 
-def spread(scores: Vectors, kept: Mask) -> Vectors:
-    """Give z-scores among the candidates of a query, (…, B, K); 0 for padding and for what is not known.
+def z_scores(scores: Vectors, valid: Mask) -> Vectors:
+    """Give z-scores among the candidates of a query, (…, B, K); 0 for padding and unknown scores.
 
     >>> spread(np.array([[1.0, 3.0, np.nan, 9.0]]), np.array([[True, True, True, False]])).tolist()
     [[-1.0, 1.0, 0.0, 0.0]]
     """
-    there = kept & np.isfinite(scores)
-    count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
-    apart = np.where(there, scores, 0)
-    apart -= apart.sum(axis=-1, keepdims=True) / count
-    np.copyto(apart, 0, where=~there)
-    deviation = np.sqrt(np.vecdot(apart, apart)[..., None] / count)
-    apart /= np.maximum(deviation, 1e-6)
-    return apart
+    known = valid & np.isfinite(scores)
+    count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
+    deviations = np.where(known, scores, 0)
+    deviations -= deviations.sum(axis=-1, keepdims=True) / count
+    np.copyto(deviations, 0, where=~known)
+    std = np.sqrt(np.vecdot(deviations, deviations)[..., None] / count)
+    deviations /= np.maximum(std, 1e-6)
+    return deviations
 
 
-def ranked(scores: Vectors, kept: Mask) -> Vectors:
+def log_ranks(scores: Vectors, valid: Mask) -> Vectors:
     """Give the logarithm of the rank among the candidates of a query, from log 1: (…, B, K).
 
-    Equals share the best of their ranks, whatever their order; what is not known comes after all others.
+    Equal scores share the best of their ranks, whatever their order; unknown scores come after all others.
 
     >>> np.exp(ranked(np.array([[1.0, 3.0, np.nan, 3.0]]), np.array([[True, True, True, True]]))).round().tolist()
     [[3.0, 1.0, 4.0, 1.0]]
     """
     width = scores.shape[-1]
-    falling = np.where(kept & np.isfinite(scores), -scores, np.inf).reshape(-1, width)
-    order = falling.argsort(axis=1)
-    order += np.arange(0, falling.size, width)[:, None]
-    fallen = falling.ravel().take(order)
-    places = np.zeros(falling.shape, np.int64)
-    np.multiply(fallen[:, 1:] != fallen[:, :-1], np.arange(1, width), out=places[:, 1:])
-    np.maximum.accumulate(places, axis=1, out=places)
+    negated = np.where(valid & np.isfinite(scores), -scores, np.inf).reshape(-1, width)
+    order = negated.argsort(axis=1)
+    order += np.arange(0, negated.size, width)[:, None]
+    sorted_scores = negated.ravel().take(order)
+    positions = np.zeros(negated.shape, np.int64)
+    np.multiply(sorted_scores[:, 1:] != sorted_scores[:, :-1], np.arange(1, width), out=positions[:, 1:])
+    np.maximum.accumulate(positions, axis=1, out=positions)
     ranks = np.empty(scores.size, np.float32)
-    ranks[order] = np.log1p(np.arange(width, dtype=np.float32)).take(places)
+    ranks[order] = np.log1p(np.arange(width, dtype=np.float32)).take(positions)
     return ranks.reshape(scores.shape)
 
 
-def _of_users(asked: UserBatch) -> Vectors:
-    """Give what is the same for all candidates of a user: (B, 3)."""
-    lengths = lengths_of(asked.weights)
-    weights = np.concatenate([np.empty(0), *asked.weights])
+def _user_features(batch: UserBatch) -> Vectors:
+    """Give the features that are the same for all candidates of a user: (B, 3)."""
+    lengths = lengths_of(batch.weights)
+    weights = np.concatenate([np.empty(0), *batch.weights])
     mean = segment_means(weights, lengths)
     variance = segment_means((weights - np.repeat(mean, lengths)) ** 2, lengths)
     return np.stack([np.log1p(lengths), mean, np.sqrt(variance)], axis=1).astype(np.float32)

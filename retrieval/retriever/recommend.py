@@ -68,7 +68,7 @@ def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -
     if alone or not isinstance(stage, SecondStage) or (not stage.new_items and only_new):
         return retrieved(state, request, k, new_items=only_new)
     found = by_both_stages(state, stage.liking(request.least), request)
-    short = check_k(k) > stage.each and found.rows.shape[1] - (found.rows < 0).sum(axis=1).max(initial=0) < k
+    short = check_k(k) > stage.per_source and found.rows.shape[1] - (found.rows < 0).sum(axis=1).max(initial=0) < k
     if short:  # a list longer than what the sources bring up
         found = found.followed_by(retrieved(state, request, k, new_items=only_new))
     return found.top(k)
@@ -78,7 +78,7 @@ def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) ->
     """Order the candidates of all sources by the head."""
     allow, exclude = state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
-    found = stage.recommend(asked, state.items, exclude=exclude, allow=allow, names=names)
+    found = stage.recommend(asked, state.items, exclude=exclude, allow=allow, query_ids=names)
     learned_from = state.learned.learned_from
     among = None if found.among is None else replace(found.among, learned=learned_from)
     return replace(found, learned=learned_from, among=among)
@@ -99,8 +99,8 @@ def seen_rows(request: Request) -> list[Rows] | None:
 
 def asked_of(stage: SecondStage, request: Request) -> UserBatch:
     """Give users as the sources of the second stage take them."""
-    users, facts = request.users, stage.features.facts
-    weights = users.weights or [np.full(len(rows), stage.features.usual, np.float32) for rows in users.rows]
+    users, facts = request.users, stage.features.statistics
+    weights = users.weights or [np.full(len(rows), stage.features.default_weight, np.float32) for rows in users.rows]
     times = np.full(len(users.rows), facts.now, np.int64) if users.times is None else users.times
     return UserBatch(users.rows, weights, times, request.new, users.idle)
 

@@ -254,7 +254,7 @@ class Retriever:
         if not isinstance(stage, SecondStage):
             raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
         exclude_seen = check_flag(exclude_seen, "exclude_seen")
-        each = stage.each if each is None else check_whole(each, "each")
+        each = stage.per_source if each is None else check_whole(each, "each")
         users = users_of(self.state, histories, user_ids, weights, times)
         new = new_queries(self.state, profiles, len(users.rows))
         return pool_of(self.state, stage, Request(users, new, where, exclude_seen, users.least), each)

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from indexing.arrays import Rows, Vectors, unit
 from indexing.encoders import load_encoder
-from retrieval.ranking.confidence import APART, Floats, Logistic, best_rows, statistics
+from retrieval.ranking.confidence import NEAREST_FRACTION, Floats, Logistic, best_rows, statistics
 from scripts.benchmarks.record import keep
 
 SEED, SPLITS, LEARNED = 0, 20, 300
@@ -119,7 +119,7 @@ def read(products: dict[str, Any], kind: str, one: Drawn) -> tuple[Floats, Float
     frozen = unit(products[kind])
     catalogue = unit(unit(products["T"]) + unit(products["I"]))[one.items]
     cohort, queries = frozen[one.items[one.learned]], frozen[one.asked]
-    rows = best_rows(catalogue, cohort, one.learned, held=True, apart=APART)
+    rows = best_rows(catalogue, cohort, one.learned, from_items=True, nearest_fraction=NEAREST_FRACTION)
     x = np.concatenate([known(catalogue[best], cohort, cohort, catalogue[:1000]) for best in rows])
     return x, known(catalogue[(queries @ catalogue.T).argmax(axis=1)], queries, cohort, catalogue[:1000])
 

@@ -38,8 +38,8 @@ class BothHead:
 
     def score(self, features: Vectors) -> Vectors:
         """Map (…, F) float32 to (…) float32, higher is better."""
-        first, second = self.spreads
-        scores: Vectors = self.neural.score(features) / first + self.trees.score(features) / second
+        neural_std, trees_std = self.spreads
+        scores: Vectors = self.neural.score(features) / neural_std + self.trees.score(features) / trees_std
         return scores
 
     def tensors(self) -> Tensors:

@@ -46,21 +46,21 @@ class NeuralHead:
         """Map (…, F) float32 to (…) float32, higher is better; fastest where each feature's numbers lie together."""
         columns = np.moveaxis(features, -1, 0).reshape(self.width, -1)
         scores = np.empty(columns.shape[1], np.float32)
-        widest = min(BLOCK, len(scores))
-        x, hidden = (np.ones((width, widest), np.float32) for width in self._first.shape[::-1])
+        block_width = min(BLOCK, len(scores))
+        x, hidden = (np.ones((width, block_width), np.float32) for width in self._first.shape[::-1])
         for start in range(0, len(scores), BLOCK):
-            here = scores[start : start + BLOCK]
-            some = slice(0, len(here))
-            self._score(columns[:, start : start + BLOCK], x[:, some], hidden[:, some], here)
+            block = scores[start : start + BLOCK]
+            columns_of_block = slice(0, len(block))
+            self._score(columns[:, start : start + BLOCK], x[:, columns_of_block], hidden[:, columns_of_block], block)
         return scores.reshape(features.shape[:-1])
 
     def _score(self, columns: Vectors, x: Vectors, hidden: Vectors, scores: Vectors) -> None:
         """Map (F, P) float32 to (P,) float32 by way of (F + 1, P), the last line of which is 1, and (H + 1, P)."""
-        standard = np.subtract(columns, self.mean[:, None], out=x[:-1])
-        standard *= self._unscale
-        np.clip(standard, -FAR, FAR, out=standard)
-        bent = matmul_into(self._first, x, hidden)[:-1]
-        np.maximum(bent, 0, out=bent)
+        standardised = np.subtract(columns, self.mean[:, None], out=x[:-1])
+        standardised *= self._unscale
+        np.clip(standardised, -FAR, FAR, out=standardised)
+        activations = matmul_into(self._first, x, hidden)[:-1]
+        np.maximum(activations, 0, out=activations)
         np.matmul(self._second, hidden, out=scores)
 
     @cached_property
@@ -82,19 +82,19 @@ class NeuralHead:
     @classmethod
     def together(cls, heads: Sequence["NeuralHead"]) -> "NeuralHead":
         """Give the mean of heads that standardise alike, as one: a wider network."""
-        share = np.float32(1 / len(heads))
+        weight = np.float32(1 / len(heads))
         return cls(
             heads[0].mean,
             heads[0].scale,
-            share * np.stack([head.linear for head in heads]).sum(axis=0),
+            weight * np.stack([head.linear for head in heads]).sum(axis=0),
             np.concatenate([head.w1 for head in heads], axis=1),
             np.concatenate([head.b1 for head in heads]),
-            share * np.concatenate([head.w2 for head in heads]),
+            weight * np.concatenate([head.w2 for head in heads]),
         )
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what it is made of."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {array.name: getattr(self, array.name) for array in fields(self)}
 
     @classmethod
     def read(cls, tensors: dict[str, NDArray[np.generic]]) -> "NeuralHead":

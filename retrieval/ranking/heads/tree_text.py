@@ -15,8 +15,8 @@ UNREAD = ("monotone_constraints", "tree_sizes", "feature_names")  # of the heade
 INNER = ("split_feature", "threshold", "decision_type", "left_child", "right_child")  # a number for each inner node
 INNER_UNREAD = ("split_gain", "internal_value", "internal_weight", "internal_count")
 LEAVES = ("leaf_value", "leaf_weight", "leaf_count")  # a number for each leaf
-DEEPEST = 1_000  # LightGBM walks down a tree by recursion
-MOST_FEATURES = 10_000
+MAX_DEPTH = 1_000  # LightGBM walks down a tree by recursion
+MAX_FEATURES = 10_000
 # Bit 0 is a category; bit 1 where a missing value goes; bits 2 and 3 what counts as missing.
 DECISIONS = {0, 2, 4, 6, 8, 10}
 
@@ -32,13 +32,13 @@ def sound_trees(text: str) -> str:
     try:
         head, trees = _parts(text)
         width = _width(head)
-        made = [_checked(number, fields, width) for number, fields in enumerate(trees)]
+        checked = [_checked(number, fields, width) for number, fields in enumerate(trees)]
     except ValueError as error:
         raise DamagedFileError(f"the trees of the second stage cannot be read ({error}); fit again") from error
     names = " ".join(f"Column_{number}" for number in range(width))
     lines = ["tree", *(f"{key}={head[key]}" for key in HEADER), f"feature_names={names}"]
     lines += [f"feature_infos={head['feature_infos']}", ""]
-    for number, tree in enumerate(made):
+    for number, tree in enumerate(checked):
         lines += [f"Tree={number}", *tree, "", ""]
     return "\n".join([*lines, "end of trees", ""])
 
@@ -49,43 +49,43 @@ def _parts(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
     if not end:
         raise ValueError("it has no end")
     blocks = body.split("\nTree=")
-    first, *others = blocks
+    first, *tree_blocks = blocks
     lines = first.split("\n")
-    if lines[0] != "tree" or not others:
+    if lines[0] != "tree" or not tree_blocks:
         raise ValueError("it has no trees")
     head = _fields(lines[1:])
     if unknown := set(head) - {*HEADER, *UNREAD, "feature_infos"}:
         raise ValueError(f"its header says {sorted(unknown)[0]!r:.40}")
     trees = []
-    for number, block in enumerate(others):
-        said, *lines = block.split("\n")
-        if said != str(number):
-            raise ValueError(f"tree {number} is called {said!r:.40}")
+    for number, block in enumerate(tree_blocks):
+        number_text, *lines = block.split("\n")
+        if number_text != str(number):
+            raise ValueError(f"tree {number} is called {number_text!r:.40}")
         trees.append(_fields(lines))
     return head, trees
 
 
 def _fields(lines: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines:
         if not line:
             continue
         key, equals, value = line.partition("=")
-        if not equals or key in found:
+        if not equals or key in fields:
             raise ValueError(f"{line!r:.60} is no field, or one that is there already")
-        found[key] = value
-    return found
+        fields[key] = value
+    return fields
 
 
 def _width(head: dict[str, str]) -> int:
     """Give how many features a header says that there are."""
     if missing := [key for key in (*HEADER, "feature_infos") if key not in head]:
         raise ValueError(f"its header has no {missing[0]}")
-    if other := [key for key, value in FIXED.items() if head[key] != value]:
-        raise ValueError(f"{other[0]} is {head[other[0]]!r:.40}, expected {FIXED[other[0]]}")
+    if wrong := [key for key, value in FIXED.items() if head[key] != value]:
+        raise ValueError(f"{wrong[0]} is {head[wrong[0]]!r:.40}, expected {FIXED[wrong[0]]}")
     if not re.fullmatch(r"v[34]", head["version"]) or head["label_index"] != "0":
         raise ValueError(f"its version is {head['version']!r:.40}")
-    width = _whole(head["max_feature_idx"], 0, MOST_FEATURES - 1) + 1
+    width = _whole(head["max_feature_idx"], 0, MAX_FEATURES - 1) + 1
     ranges = head["feature_infos"].split(" ")
     if len(ranges) != width or not all(map(_is_range, ranges)):
         raise ValueError(f"it has no range for each of {width} features")
@@ -115,8 +115,8 @@ def _checked(number: int, fields: dict[str, str], width: int) -> Iterator[str]:
             raise ValueError(f"its shrinkage is {shrinkage!r:.40}")
     except (KeyError, ValueError) as error:
         raise ValueError(f"tree {number}: {error}") from error
-    written = [f"{key}={' '.join(values)}" for key, values in columns.items()]
-    return iter([f"num_leaves={leaves}", "num_cat=0", *written, "is_linear=0", f"shrinkage={shrinkage}"])
+    lines = [f"{key}={' '.join(values)}" for key, values in columns.items()]
+    return iter([f"num_leaves={leaves}", "num_cat=0", *lines, "is_linear=0", f"shrinkage={shrinkage}"])
 
 
 def _check_splits(columns: dict[str, list[str]], width: int) -> None:
@@ -143,7 +143,7 @@ def _check_children(columns: dict[str, list[str]], leaves: int) -> None:
     expected = [0, *([1] * (inner + leaves - 1))] if inner else [0]
     if seen != expected:
         raise ValueError("its nodes are not each below one other")
-    if max(depths, default=0) > DEEPEST:
+    if max(depths, default=0) > MAX_DEPTH:
         raise ValueError(f"it is {max(depths)} splits deep")
 
 
@@ -161,7 +161,7 @@ def _is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
-def _whole(text: str, least: int, most: int) -> int:
-    if not re.fullmatch(r"-?\d{1,10}", text) or not least <= int(text) <= most:
-        raise ValueError(f"{text!r:.40} is no whole number from {least} to {most}")
+def _whole(text: str, minimum: int, maximum: int) -> int:
+    if not re.fullmatch(r"-?\d{1,10}", text) or not minimum <= int(text) <= maximum:
+        raise ValueError(f"{text!r:.40} is no whole number from {minimum} to {maximum}")
     return int(text)

@@ -44,11 +44,11 @@ class TreesHead:
 
     def score(self, features: Vectors) -> Vectors:
         """Map (…, F) float32 to (…) float32, higher is better."""
-        lines = features.reshape(-1, features.shape[-1])
-        if not len(lines):
+        flat = features.reshape(-1, features.shape[-1])
+        if not len(flat):
             return np.zeros(features.shape[:-1], np.float32)
         # One thread: blocks of queries are scored in a pool of threads, each of which would start one for every core.
-        scores: Vectors = self._booster.predict(lines, num_threads=1).astype(np.float32)
+        scores: Vectors = self._booster.predict(flat, num_threads=1).astype(np.float32)
         return scores.reshape(features.shape[:-1])
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:

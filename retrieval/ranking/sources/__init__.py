@@ -1,9 +1,9 @@
 """Where candidates come from: several sources, each of which scores all items for a history."""
 
-from retrieval.ranking.sources.base import Source, TrainingLog, UserBatch, renumbered
-from retrieval.ranking.sources.inner_product import SpaceSource, scored, space_sources, users_of_space
-from retrieval.ranking.sources.item_neighbours import Neighbours, said, strongest
-from retrieval.ranking.sources.pool import pooled, tops
+from retrieval.ranking.sources.base import Source, TrainingLog, UserBatch, renumber_rows
+from retrieval.ranking.sources.inner_product import SpaceSource, inner_product_scores, space_sources, users_of_space
+from retrieval.ranking.sources.item_neighbours import Neighbours, neighbour_scores, top_neighbours
+from retrieval.ranking.sources.pool import pool_candidates, top_rows_by_source
 from retrieval.ranking.sources.popularity import Popular, Recent
 
 __all__ = [
@@ -14,12 +14,12 @@ __all__ = [
     "SpaceSource",
     "TrainingLog",
     "UserBatch",
-    "pooled",
-    "renumbered",
-    "said",
-    "scored",
+    "inner_product_scores",
+    "neighbour_scores",
+    "pool_candidates",
+    "renumber_rows",
     "space_sources",
-    "strongest",
-    "tops",
+    "top_neighbours",
+    "top_rows_by_source",
     "users_of_space",
 ]

@@ -1,4 +1,4 @@
-"""What every source of candidates does, and the book it keeps of what it has learned from."""
+"""The protocol of candidate sources, the users who ask them, and the log that a source was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ class UserBatch:
     """Users who ask.
 
     Attributes:
-        histories: B arrays of rows, oldest first.
-        weights: For each how much each of its items was liked.
-        times: (B,) int64, when each asks, in seconds since 1970.
-        new: (B, R) float32, what each would ask behaviour with, had they done nothing; for what is popular when None.
-        idle: (B,) float32, days since the last that each did; none, for a visit goes on, when None.
+        histories: B arrays of item rows, oldest first.
+        weights: For each history the weight of each item.
+        times: (B,) int64, the time of each request, in seconds since 1970.
+        new: (B, R) float32, the behaviour query of each user without a history; that of popularity when None.
+        idle: (B,) float32, days since the last interaction; None while the visit continues.
     """
 
     histories: Sequence[Rows]
@@ -46,62 +46,66 @@ class UserBatch:
     def __len__(self) -> int:
         return len(self.histories)
 
-    def __getitem__(self, part: slice) -> "UserBatch":
-        new, idle = (None if one is None else one[part] for one in (self.new, self.idle))
-        return UserBatch(self.histories[part], self.weights[part], self.times[part], new, idle)
+    def __getitem__(self, rows: slice) -> "UserBatch":
+        new, idle = (None if array is None else array[rows] for array in (self.new, self.idle))
+        return UserBatch(self.histories[rows], self.weights[rows], self.times[rows], new, idle)
 
     def of_space(self, space: ItemSpace) -> QueryParts:
-        """Give what `ItemSpace.asked_apart` does; all sources of one space ask alike, so once is enough."""
+        """Give what `ItemSpace.asked_apart` does, computed once for all sources of a space."""
         if space not in self._queries:
-            asked = space if self.idle is None else space.for_returning
-            self._queries[space] = asked.asked_apart(self.histories, self.weights, self.new)
+            queried = space if self.idle is None else space.for_returning
+            self._queries[space] = queried.asked_apart(self.histories, self.weights, self.new)
         return self._queries[space]
 
     @classmethod
-    def after(cls, pasts: Sequence[History]) -> "UserBatch":
-        """Ask just after the last of what each user did."""
-        times = [int(past.timestamps[-1]) if len(past) else 0 for past in pasts]
-        return cls([past.rows for past in pasts], [past.weights for past in pasts], np.array(times, np.int64))
+    def after(cls, histories: Sequence[History]) -> "UserBatch":
+        """Let each user ask just after the last interaction."""
+        times = [int(history.timestamps[-1]) if len(history) else 0 for history in histories]
+        return cls(
+            [history.rows for history in histories],
+            [history.weights for history in histories],
+            np.array(times, np.int64),
+        )
 
     @classmethod
-    def visiting(cls, pasts: Sequence[History], now: int) -> "UserBatch":
-        """Ask at one time, in the visit in which each did the last."""
-        times = np.full(len(pasts), now, np.int64)
-        return cls([past.rows for past in pasts], [past.weights for past in pasts], times)
+    def visiting(cls, histories: Sequence[History], now: int) -> "UserBatch":
+        """Let all users ask at one time, in the visit of the last interaction."""
+        times = np.full(len(histories), now, np.int64)
+        return cls([history.rows for history in histories], [history.weights for history in histories], times)
 
     @classmethod
     def of(cls, candidates: Candidates, usual: float, now: int) -> "UserBatch":
-        """Ask what candidates were made for.
+        """Give the users whom candidates were made for.
 
         Args:
-            candidates: Made of histories.
-            usual: Weight of what has none.
-            now: When those ask that do not say.
+            candidates: Of histories.
+            usual: Weight of an item without one.
+            now: Time of a request without one.
         """
         weights = candidates.weights or tuple(np.full(len(rows), usual, np.float32) for rows in candidates.histories)
         times = np.full(len(candidates), now, np.int64) if candidates.times is None else candidates.times
         return cls(candidates.histories, weights, times, candidates.new, candidates.idle)
 
     def liking(self, users: UserModel | None) -> "UserBatch":
-        """Give what each liked, with how much each counts in place of its weight."""
+        """Keep the items that each user liked; weights become what each item counts."""
         if users is None:
             return self
         histories, weights = users.liked_of(self.histories, self.weights)
         return replace(self, histories=histories, weights=weights or [])
 
     def knowing(self, taste: ProfileModel | None, profiles: Profiles | None, user_ids: Sequence[str]) -> "UserBatch":
-        """Let each, by name, ask with their profile, if there are profiles and what reads them."""
+        """Add the queries of the users' profiles, if there are profiles and a model of them."""
         if taste is None or profiles is None:
             return self
         return replace(self, new=taste.queries(taste.table(profiles.of(user_ids))))
 
 
 class TrainingLog(NamedTuple):
-    """What was learned from: which interactions, told apart by user and item.
+    """The interactions that a source was trained on, by user and item.
 
     Attributes:
-        users: Names of users, each once.
-        pairs: Rising int64, ``place of the user * N + row``.
+        users: User ids, each once.
+        pairs: Ascending int64, ``number of the user * N + row``.
         items: N.
     """
 
@@ -110,73 +114,72 @@ class TrainingLog(NamedTuple):
     items: int
 
     @classmethod
-    def of(cls, pasts: Sequence[History], count: int) -> "TrainingLog":
-        """Enter all that users did."""
-        users = tuple(past.user_id for past in pasts)
-        pairs = [place * count + past.rows for place, past in enumerate(pasts)]
+    def of(cls, histories: Sequence[History], count: int) -> "TrainingLog":
+        """Enter all interactions."""
+        users = tuple(history.user_id for history in histories)
+        pairs = [number * count + history.rows for number, history in enumerate(histories)]
         return cls(users, np.sort(np.concatenate([np.empty(0, np.int64), *pairs])), count)
 
-    def holds(self, wanted: Sequence[History]) -> list[tuple[str, int]]:
-        """Give the (user, row) of what users did that was learned from."""
-        place = {user: number for number, user in enumerate(self.users)}
-        found = []
-        for history in wanted:
-            if len(self.pairs) and history.user_id in place:
-                pairs = place[history.user_id] * self.items + history.rows
-                nearest = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
-                found += [(history.user_id, row) for row in history.rows[self.pairs[nearest] == pairs].tolist()]
-        return found
+    def holds(self, histories: Sequence[History]) -> list[tuple[str, int]]:
+        """Give the (user id, row) of the interactions of some histories that were trained on."""
+        numbers = {user: number for number, user in enumerate(self.users)}
+        pairs_found = []
+        for history in histories:
+            if len(self.pairs) and history.user_id in numbers:
+                pairs = numbers[history.user_id] * self.items + history.rows
+                positions = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+                pairs_found += [(history.user_id, row) for row in history.rows[self.pairs[positions] == pairs].tolist()]
+        return pairs_found
 
 
 class Source(Protocol):
-    """Says of every item how well it suits a history."""
+    """Scores all items for a history."""
 
     @property
     def name(self) -> str:
-        """What its features are called."""
+        """Prefix of its features' names."""
         ...
 
     @property
     def book(self) -> TrainingLog | None:
-        """What it was learned from; None where that is no longer known, as of one that was stored."""
+        """What it was trained on; None where that is no longer known, as of a stored source."""
         ...
 
-    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
+    def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, higher is better; NaN for items that it does not know.
 
         Args:
-            asked: B users.
-            rows: (B, K) int64, from 0 to N - 1: only these are wanted, (B, K) float32.
+            batch: B users.
+            rows: (B, K) int64, from 0 to N - 1: only these are scored, (B, K) float32.
         """
         ...
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Source":
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "Source":
         """Give the source for other rows.
 
         Args:
-            origins: (M,) int64, for each row after those it knows the one that had the same item before, or -1: then
-                nothing is known of it.
-            kept: (N + M,) bool, the rows to keep.
+            origins: (M,) int64, for each new row the old row of the same item, or -1 for a new item.
+            keep: (N + M,) bool, the rows to keep.
         """
         ...
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Give what it is made of, for a file."""
+        """Give its arrays, for a file."""
         ...
 
 
-def renumbered(origins: Rows, kept: NDArray[np.bool_]) -> tuple[Rows, Rows]:
-    """Say where rows go and come from when some are added and some taken away.
+def renumber_rows(origins: Rows, keep: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+    """Map old rows to new ones, and new ones to old, when rows are added and removed.
 
     Returns:
-        (N + M,) int64, the new row of each old one, -1 where it is gone, an old item's being that of its successor; and
-        for each new row the one of the first N that it was, or -1.
+        (N,) int64, the new row of each old one, that of its successor for an item that was replaced, -1 for one that is
+        gone; and for each new row the old one, or -1.
     """
-    count = len(kept) - len(origins)
-    came = np.concatenate([np.arange(count), origins])[kept]
-    places = np.full(len(kept), -1, np.int64)
-    places[kept] = np.arange(int(kept.sum()))
-    back = places[:count].copy()
-    live = np.flatnonzero(came >= 0)
-    back[came[live]] = live
-    return back, came
+    count = len(keep) - len(origins)
+    old_rows = np.concatenate([np.arange(count), origins])[keep]
+    new_rows = np.full(len(keep), -1, np.int64)
+    new_rows[keep] = np.arange(int(keep.sum()))
+    successors = new_rows[:count].copy()
+    carried = np.flatnonzero(old_rows >= 0)
+    successors[old_rows[carried]] = carried
+    return successors, old_rows

@@ -37,12 +37,12 @@ class SpaceSource:
     book: TrainingLog | None = None
     asks: Literal["served", "alone", "attention", "new"] = "served"
 
-    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
+    def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
         if rows is not None:
-            return scored([self], asked, rows)[:, 0]
-        found: Vectors = self.queries(asked) @ self.space.indexed[:, self.part].T
-        return found
+            return inner_product_scores([self], batch, rows)[:, 0]
+        scores: Vectors = self.queries(batch) @ self.space.indexed[:, self.part].T
+        return scores
 
     @cached_property
     def column(self) -> Vectors | None:
@@ -50,12 +50,12 @@ class SpaceSource:
         single = self.part.stop - self.part.start == 1
         return np.ascontiguousarray(self.space.indexed[:, self.part.start]) if single else None
 
-    def queries(self, asked: UserBatch) -> Vectors:
+    def queries(self, batch: UserBatch) -> Vectors:
         """Give what users ask the part with, (B, d) float32."""
-        queries: Vectors = getattr(asked.of_space(self.space), self.asks)
+        queries: Vectors = getattr(batch.of_space(self.space), self.asks)
         return queries[:, self.part]
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "SpaceSource":
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "SpaceSource":
         """Refuse: whoever changes the space makes its sources anew, by `space_sources`."""
         raise NotImplementedError("a space is carried over by itself; make its sources anew")
 
@@ -69,24 +69,24 @@ def users_of_space(sources: Iterable[object]) -> UserModel | None:
     return next((source.space.users for source in sources if isinstance(source, SpaceSource)), None)
 
 
-def scored(sources: Sequence[SpaceSource], asked: UserBatch, rows: Rows) -> Vectors:
+def inner_product_scores(sources: Sequence[SpaceSource], batch: UserBatch, rows: Rows) -> Vectors:
     """Give the scores of S sources over the same vectors, each of which is read once: (B, S, K) float32.
 
     Args:
         sources: One or more.
-        asked: B users.
+        batch: B users.
         rows: (B, K) int64, from 0 to N - 1.
     """
-    vectors, wide = sources[0].space.indexed, [source for source in sources if source.column is None]
-    queries = np.zeros((len(asked), len(wide), vectors.shape[1]), np.float32)
-    for place, source in enumerate(wide):
-        queries[:, place, source.part] = source.queries(asked)
-    found = np.empty((len(asked), len(sources), rows.shape[1]), np.float32)
-    found[:, [source.column is None for source in sources]] = row_products(vectors, queries, rows)
-    for place, source in enumerate(sources):
+    vectors, dense = sources[0].space.indexed, [source for source in sources if source.column is None]
+    queries = np.zeros((len(batch), len(dense), vectors.shape[1]), np.float32)
+    for number, source in enumerate(dense):
+        queries[:, number, source.part] = source.queries(batch)
+    scores = np.empty((len(batch), len(sources), rows.shape[1]), np.float32)
+    scores[:, [source.column is None for source in sources]] = row_products(vectors, queries, rows)
+    for number, source in enumerate(sources):
         if source.column is not None:
-            found[:, place] = source.queries(asked) * source.column.take(rows)
-    return found
+            scores[:, number] = source.queries(batch) * source.column.take(rows)
+    return scores
 
 
 def space_sources(space: ItemSpace, book: TrainingLog | None = None) -> tuple[SpaceSource, ...]:
@@ -103,11 +103,14 @@ def space_sources(space: ItemSpace, book: TrainingLog | None = None) -> tuple[Sp
         return (whole,)
     starts = space.dim + np.cumsum([0, *(len(tower.start) for tower in block.towers)])
     parts = [slice(int(start), int(end)) for start, end in pairwise(starts)]
-    found = [whole, *(SpaceSource(name, space, part, book, "alone") for name, part in zip(TOWERS, parts, strict=False))]
+    sources = [
+        whole,
+        *(SpaceSource(name, space, part, book, "alone") for name, part in zip(TOWERS, parts, strict=False)),
+    ]
     if block.attention is not None:
-        found.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
-    found.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
-    found.append(SpaceSource(EARLY, space, slice(parts[-1].stop, space.indexed.shape[1]), book, "alone"))
+        sources.append(SpaceSource(ATTENTION, space, slice(space.dim, parts[-1].stop), book, "attention"))
+    sources.append(SpaceSource(CONTENT, space, slice(0, space.dim), book, "alone"))
+    sources.append(SpaceSource(EARLY, space, slice(parts[-1].stop, space.indexed.shape[1]), book, "alone"))
     if space.profiles is not None:
-        found.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
-    return tuple(found)
+        sources.append(SpaceSource(PROFILE, space, slice(space.dim, space.indexed.shape[1]), book, "new"))
+    return tuple(sources)

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors, lengths_of, steps_back
-from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
+from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 Doubles = NDArray[np.float64]
-_NONE = np.empty(0)
+_EMPTY = np.empty(0)
 # Users whose candidates are told apart at once, in a table of at most so many places: more are fewer calls of numpy,
 # at each of which the other threads may have to be waited for.
-_MOST_USERS, _ROOM = 16, 2**21
-_AT_ONCE = 512  # lines of a matrix that are sorted at once: sorting takes several times their memory
+_MAX_USERS, _TABLE_SIZE = 16, 2**21
+_ROWS_A_BLOCK = 512  # lines of a matrix that are sorted at once: sorting takes several times their memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,159 +44,163 @@ class Neighbours:
     worth: Vectors
     book: TrainingLog | None = None
 
-    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
+    def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows, NaN for unknown items; see `Source`."""
         if rows is not None:
-            of_rows: Vectors = said([self], asked, rows)[0]
+            of_rows: Vectors = neighbour_scores([self], batch, rows)[0]
             return of_rows
         count = len(self.known)
-        found = np.zeros((len(asked), count + 1), np.float32)  # padding goes to the last column
-        ends = np.cumsum(lengths_of(asked.histories))
-        counts = np.split(self.counts(asked), ends[:-1]) if len(ends) else []
-        for line, (history, told) in enumerate(zip(asked.histories, counts, strict=True)):
-            values = (told[:, None] * self.values[history]).ravel()
-            found[line] = np.bincount(self.rows[history].ravel() % (count + 1), values, minlength=count + 1)
-        found[:, :-1][:, ~self.known] = np.nan
-        return found[:, :-1]
+        result = np.zeros((len(batch), count + 1), np.float32)  # padding goes to the last column
+        ends = np.cumsum(lengths_of(batch.histories))
+        counts = np.split(self.counts(batch), ends[:-1]) if len(ends) else []
+        for user, (history, history_counts) in enumerate(zip(batch.histories, counts, strict=True)):
+            values = (history_counts[:, None] * self.values[history]).ravel()
+            result[user] = np.bincount(self.rows[history].ravel() % (count + 1), values, minlength=count + 1)
+        result[:, :-1][:, ~self.known] = np.nan
+        return result[:, :-1]
 
-    def best(self, asked: UserBatch, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
+    def best(self, batch: UserBatch, exclude: Sequence[Rows], max_rows: int, allow: Mask | None = None) -> Rows:
         """Give what is said for most, of what anything is said for: (B, most) int64, the best first, -1 pads.
 
         Args:
-            asked: B users.
+            batch: B users.
             exclude: B arrays of rows that must not come up.
-            most: How many.
+            max_rows: How many.
             allow: (N,) bool, the rows that may come up; all when None.
         """
-        found = np.full((len(asked), min(most, len(self.known))), -1, np.int64)
-        ends = np.cumsum(lengths_of(asked.histories))
-        counts = np.split(self.counts(asked), ends[:-1]) if len(ends) else []
-        for line, (history, told) in enumerate(zip(asked.histories, counts, strict=True)):
+        best_rows = np.full((len(batch), min(max_rows, len(self.known))), -1, np.int64)
+        ends = np.cumsum(lengths_of(batch.histories))
+        counts = np.split(self.counts(batch), ends[:-1]) if len(ends) else []
+        for user, (history, history_counts) in enumerate(zip(batch.histories, counts, strict=True)):
             rows = self.rows[history].ravel()
-            there = rows >= 0
-            sums = np.bincount(rows[there], (told[:, None] * self.values[history]).ravel()[there], len(self.known))
-            sums[exclude[line]] = 0
-            some = np.flatnonzero(sums > 0)
-            some = some if allow is None else some[allow[some]]
-            values = sums[some].astype(np.float32)  # as `scores` gives them
-            order = np.argsort(-values, kind="stable")[:most]
-            found[line, : len(order)] = some[order]
-        return found
+            valid = rows >= 0
+            sums = np.bincount(
+                rows[valid], (history_counts[:, None] * self.values[history]).ravel()[valid], len(self.known)
+            )
+            sums[exclude[user]] = 0
+            item_rows = np.flatnonzero(sums > 0)
+            item_rows = item_rows if allow is None else item_rows[allow[item_rows]]
+            values = sums[item_rows].astype(np.float32)  # as `scores` gives them
+            order = np.argsort(-values, kind="stable")[:max_rows]
+            best_rows[user, : len(order)] = item_rows[order]
+        return best_rows
 
-    def counts(self, asked: UserBatch) -> Doubles:
+    def counts(self, batch: UserBatch) -> Doubles:
         """Give what each item of all histories counts, one history after the other: (T,) float64."""
-        lengths = lengths_of(asked.histories)
-        counts: Doubles = np.interp(np.concatenate([_NONE, *asked.weights]), self.levels, self.worth)
+        lengths = lengths_of(batch.histories)
+        counts: Doubles = np.interp(np.concatenate([_EMPTY, *batch.weights]), self.levels, self.worth)
         counts *= 0.5 ** (steps_back(lengths) / self.half_life)
         return counts
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Neighbours":
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "Neighbours":
         """Give the source for other rows; see `Source`."""
-        places, came = renumbered(origins, kept)
-        old = came >= 0
-        rows = np.where(old[:, None] & (self.rows[came] >= 0), places[self.rows[came]], -1).astype(np.int32)
-        values = np.where(rows >= 0, self.values[came], np.float32(0))
-        return replace(self, rows=rows, values=values, known=old & self.known[came])
+        new_rows, old_rows = renumber_rows(origins, keep)
+        known = old_rows >= 0
+        rows = np.where(known[:, None] & (self.rows[old_rows] >= 0), new_rows[self.rows[old_rows]], -1).astype(np.int32)
+        values = np.where(rows >= 0, self.values[old_rows], np.float32(0))
+        return replace(self, rows=rows, values=values, known=known & self.known[old_rows])
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what it is made of, without the lines of items that say nothing: of a large catalogue most."""
-        says: Mask = np.logical_or.reduce(self.rows >= 0, axis=1)
+        has_neighbours: Mask = np.logical_or.reduce(self.rows >= 0, axis=1)
         parts: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in ("known", "levels", "worth")}
-        parts |= {"says": says, "rows": self.rows[says], "values": self.values[says]}
+        parts |= {"says": has_neighbours, "rows": self.rows[has_neighbours], "values": self.values[has_neighbours]}
         return parts | {"half_life": np.array([self.half_life])}
 
     @classmethod
     def read(cls, name: str, tensors: dict[str, NDArray[np.generic]]) -> "Neighbours":
         """Read what `tensors` gave."""
-        says, half_life = tensors["says"], float(np.asarray(tensors["half_life"]).item())
-        rows = np.full((len(says), tensors["rows"].shape[1]), -1, np.int32)
+        has_neighbours, half_life = tensors["says"], float(np.asarray(tensors["half_life"]).item())
+        rows = np.full((len(has_neighbours), tensors["rows"].shape[1]), -1, np.int32)
         values = np.zeros(rows.shape, np.float32)
-        rows[says], values[says] = tensors["rows"], tensors["values"]
+        rows[has_neighbours], values[has_neighbours] = tensors["rows"], tensors["values"]
         known, levels, worth = (tensors[part] for part in ("known", "levels", "worth"))
         return cls(name, rows, values, known, half_life, levels, worth)  # type: ignore[arg-type]
 
 
-class _Users(NamedTuple):
+class _UserBlock(NamedTuple):
     """Some users, and for each of T items of their histories whose it is; and (b, K) places of their candidates."""
 
     history: Rows
     user: NDArray[np.int64]
-    first: NDArray[np.int32]
-    wanted: NDArray[np.int64]
+    offsets: NDArray[np.int32]
+    candidates: NDArray[np.int64]
 
 
-def said(sources: Sequence[Neighbours], asked: UserBatch, rows: Rows) -> Vectors:
+def neighbour_scores(sources: Sequence[Neighbours], batch: UserBatch, rows: Rows) -> Vectors:
     """Sum up what S sources over the same N items say for K items of each of B users: (S, B, K) float32.
 
     Args:
         sources: One or more.
-        asked: The users.
+        batch: The users.
         rows: (B, K) int64, from 0 to N - 1.
 
     Returns:
         The sums, NaN for an item that a source does not know.
     """
-    items = len(sources[0].known) + 1  # the first is what padding points to
-    together = min(_MOST_USERS, max(1, _ROOM // items))
-    kind: type[np.signedinteger] = np.int16 if rows.shape[1] < 2**15 else np.int64
-    table = np.zeros(min(together, len(rows)) * items, kind)
-    counts = [source.counts(asked) for source in sources]
-    ends = np.cumsum([0, *map(len, asked.histories)])
-    found = np.empty((len(sources), *rows.shape), np.float32)
-    for start in range(0, len(rows), together):
-        some = slice(start, start + together)
-        users = _users(asked.histories[some], rows[some], items)
-        here = slice(ends[start], ends[start] + len(users.history))
-        table[users.wanted] = np.arange(1, rows.shape[1] + 1)  # an item that comes twice has one place
-        for place, source in enumerate(sources):
-            found[place, some] = _summed(source, counts[place][here], users, table)
-        table[users.wanted] = 0
-    for place, source in enumerate(sources):
-        found[place, ~source.known.take(rows)] = np.nan
-    return found
+    width = len(sources[0].known) + 1  # the first is what padding points to
+    block_size = min(_MAX_USERS, max(1, _TABLE_SIZE // width))
+    dtype: type[np.signedinteger] = np.int16 if rows.shape[1] < 2**15 else np.int64
+    table = np.zeros(min(block_size, len(rows)) * width, dtype)
+    counts = [source.counts(batch) for source in sources]
+    ends = np.cumsum([0, *map(len, batch.histories)])
+    scores = np.empty((len(sources), *rows.shape), np.float32)
+    for start in range(0, len(rows), block_size):
+        block = slice(start, start + block_size)
+        users = _users(batch.histories[block], rows[block], width)
+        block_counts = slice(ends[start], ends[start] + len(users.history))
+        table[users.candidates] = np.arange(1, rows.shape[1] + 1)  # an item that comes twice has one place
+        for number, source in enumerate(sources):
+            scores[number, block] = _user_sums(source, counts[number][block_counts], users, table)
+        table[users.candidates] = 0
+    for number, source in enumerate(sources):
+        scores[number, ~source.known.take(rows)] = np.nan
+    return scores
 
 
-def _users(histories: Sequence[Rows], rows: Rows, items: int) -> _Users:
+def _users(histories: Sequence[Rows], rows: Rows, width: int) -> _UserBlock:
     user = np.repeat(np.arange(len(rows)), lengths_of(histories))
-    first = (np.arange(len(rows)) * items + 1).astype(np.int32)  # as `rows`: adding others takes longer
-    return _Users(np.concatenate(histories), user, first[user][:, None], rows + first[:, None])
+    offsets = (np.arange(len(rows)) * width + 1).astype(np.int32)  # as `rows`: adding others takes longer
+    return _UserBlock(np.concatenate(histories), user, offsets[user][:, None], rows + offsets[:, None])
 
 
-def _summed(source: Neighbours, told: Doubles, users: _Users, table: NDArray[np.signedinteger]) -> Doubles:
+def _user_sums(source: Neighbours, counts: Doubles, users: _UserBlock, table: NDArray[np.signedinteger]) -> Doubles:
     """Give what is said for (b, K) candidates, whose places in a list of each user the table has; 0 for all others."""
-    width = users.wanted.shape[1]
-    places = table.take(source.rows.take(users.history, axis=0) + users.first).ravel()
-    hits = (places != 0).nonzero()[0]  # several times as fast as `nonzero` of numbers
-    line, neighbour = np.divmod(hits, source.rows.shape[1])
-    values = told[line] * source.values[users.history[line], neighbour]
-    sums = np.bincount(users.user[line] * width + places[hits], values, minlength=users.wanted.size + 1)
-    of_user = np.arange(len(users.wanted))[:, None] * width
-    summed: Doubles = sums[table.take(users.wanted) + of_user]
-    return summed
+    width = users.candidates.shape[1]
+    positions = table.take(source.rows.take(users.history, axis=0) + users.offsets).ravel()
+    hits = (positions != 0).nonzero()[0]  # several times as fast as `nonzero` of numbers
+    item, neighbour = np.divmod(hits, source.rows.shape[1])
+    values = counts[item] * source.values[users.history[item], neighbour]
+    sums = np.bincount(users.user[item] * width + positions[hits], values, minlength=users.candidates.size + 1)
+    of_user = np.arange(len(users.candidates))[:, None] * width
+    scores: Doubles = sums[table.take(users.candidates) + of_user]
+    return scores
 
 
-def strongest(weights: NDArray[np.floating], kept: Rows, count: int, most: int) -> tuple[NDArray[np.int32], Vectors]:
+def top_neighbours(
+    weights: NDArray[np.floating], item_rows: Rows, count: int, max_neighbours: int
+) -> tuple[NDArray[np.int32], Vectors]:
     """Keep the entries of each row of a matrix that are furthest from zero.
 
     Args:
-        weights: (n, n), what each of ``kept`` says for each.
-        kept: (n,) their rows among N.
+        weights: (n, n), what each of ``item_rows`` says for each.
+        item_rows: (n,) their rows among N.
         count: N.
-        most: K.
+        max_neighbours: K.
 
     Returns:
         Rows (N, K) int32, -1 pads, and values (N, K) float32, the strongest first.
     """
-    width = min(most, len(kept))
-    rows_of, values_of = np.full((count, most), -1, np.int32), np.zeros((count, most), np.float32)
-    for start in range(0, len(kept), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        here = weights[some].astype(np.float32)
-        size = np.abs(here)  # parted first: a sixth of the time of sorting all
-        most_of = np.sort(np.argpartition(size, -width, axis=1)[:, -width:], axis=1)
-        best = np.argsort(-np.take_along_axis(size, most_of, axis=1), axis=1, kind="stable")
-        order = np.take_along_axis(most_of, best, axis=1)
-        values = np.take_along_axis(here, order, axis=1)
-        rows_of[kept[some], :width] = np.where(values != 0, kept[order], -1)
-        values_of[kept[some], :width] = values
+    width = min(max_neighbours, len(item_rows))
+    rows_of, values_of = np.full((count, max_neighbours), -1, np.int32), np.zeros((count, max_neighbours), np.float32)
+    for start in range(0, len(item_rows), _ROWS_A_BLOCK):
+        block = slice(start, start + _ROWS_A_BLOCK)
+        values_of_block = weights[block].astype(np.float32)
+        magnitudes = np.abs(values_of_block)  # parted first: a sixth of the time of sorting all
+        largest = np.sort(np.argpartition(magnitudes, -width, axis=1)[:, -width:], axis=1)
+        best = np.argsort(-np.take_along_axis(magnitudes, largest, axis=1), axis=1, kind="stable")
+        order = np.take_along_axis(largest, best, axis=1)
+        values = np.take_along_axis(values_of_block, order, axis=1)
+        rows_of[item_rows[block], :width] = np.where(values != 0, item_rows[order], -1)
+        values_of[item_rows[block], :width] = values
     return rows_of, values_of

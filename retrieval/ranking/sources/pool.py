@@ -13,18 +13,18 @@ from retrieval.ranking.sources.inner_product import users_of_space
 from retrieval.ranking.sources.item_neighbours import Neighbours
 
 CHUNK = 128  # scores of a line whose maximum is looked at first
-BLOCK, AT_ONCE = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
+BLOCK, MAX_SCORES = 256, 2**24  # users whose scores of all items are in memory at once, and at most so many scores
 
 
-def pooled(
+def pool_candidates(
     sources: Sequence[Source],
-    asked: UserBatch,
+    batch: UserBatch,
     items: ItemIds,
-    each: int,
+    per_source: int,
+    query_ids: Sequence[str] = (),
     *,
     exclude: Sequence[Rows] | None = None,
     allow: Mask | None = None,
-    names: Sequence[str] = (),
 ) -> Candidates:
     """Give each user the best of every source, each item once, in the order of its best rank; ties by source.
 
@@ -32,110 +32,112 @@ def pooled(
 
     Args:
         sources: One or more; scores that are NaN bring nothing up, nor do neighbours that nothing speaks for.
-        asked: B users.
+        batch: B users.
         items: The catalogue.
-        each: Candidates that a source may give.
+        per_source: Candidates that a source may give.
+        query_ids: Of the queries.
         exclude: Rows that must not come up; the history of each when None.
         allow: (N,) bool, the rows that may come up; all when None.
-        names: Of the queries.
 
     Raises:
         InputError: Without a source, or for less than one candidate each.
     """
-    if not sources or each < 1:
-        raise InputError(f"{len(sources)} sources with {each} candidates each bring nothing up; give one and more")
-    exclude = asked.histories if exclude is None else exclude
-    liking = asked.liking(users_of_space(sources))
-    lists = [np.empty((0, 0), np.int64)] * len(asked)
-    for part, found in tops(sources, liking, exclude, each, len(items), allow):
-        for line, top in enumerate(found, start=part.start):
-            lists[line] = _first_seen(top)
-    rows = np.full((len(asked), max((len(one) for one in lists), default=0)), -1, np.int64)
+    if not sources or per_source < 1:
+        raise InputError(
+            f"{len(sources)} sources with {per_source} candidates each bring nothing up; give one and more"
+        )
+    exclude = batch.histories if exclude is None else exclude
+    liked = batch.liking(users_of_space(sources))
+    lists = [np.empty((0, 0), np.int64)] * len(batch)
+    for block, tops_of_block in top_rows_by_source(sources, liked, exclude, per_source, len(items), allow):
+        for user, source_rows in enumerate(tops_of_block, start=block.start):
+            lists[user] = _first_seen(source_rows)
+    rows = np.full((len(batch), max((len(candidates) for candidates in lists), default=0)), -1, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
-    for line, one in enumerate(lists):
-        rows[line, : len(one)], scores[line, : len(one)] = one[:, 0], 1 / (one[:, 1] + 1)
+    for user, candidates in enumerate(lists):
+        rows[user, : len(candidates)], scores[user, : len(candidates)] = candidates[:, 0], 1 / (candidates[:, 1] + 1)
     return Candidates(
-        np.zeros((len(asked), 0), np.float32),
+        np.zeros((len(batch), 0), np.float32),
         rows,
         scores,
         items,
         "pool",
-        tuple(names),
-        tuple(asked.histories),
-        tuple(asked.weights),
-        asked.times,
-        asked.new,
-        idle=asked.idle,
+        tuple(query_ids),
+        tuple(batch.histories),
+        tuple(batch.weights),
+        batch.times,
+        batch.new,
+        idle=batch.idle,
     )
 
 
-def tops(
+def top_rows_by_source(
     sources: Sequence[Source],
-    asked: UserBatch,
+    batch: UserBatch,
     exclude: Sequence[Rows],
-    each: int,
-    items: int,
+    per_source: int,
+    num_items: int,
     allow: Mask | None = None,
 ) -> Iterator[tuple[slice, Rows]]:
     """Give what every source would show, some users at a time: which of them, and rows (b, k, S); see `top_of`."""
-    many = min(BLOCK, max(1, AT_ONCE // max(1, items)))
-    for start in range(0, len(asked), many):
-        part = slice(start, min(start + many, len(asked)))
-        users = asked[part]
-        yield part, np.stack([_best(source, users, exclude[part], each, allow) for source in sources], axis=2)
+    num_users = min(BLOCK, max(1, MAX_SCORES // max(1, num_items)))
+    for start in range(0, len(batch), num_users):
+        block = slice(start, min(start + num_users, len(batch)))
+        users = batch[block]
+        yield block, np.stack([_best(source, users, exclude[block], per_source, allow) for source in sources], axis=2)
 
 
-def _best(source: Source, users: UserBatch, exclude: Sequence[Rows], most: int, allow: Mask | None) -> Rows:
+def _best(source: Source, users: UserBatch, exclude: Sequence[Rows], max_rows: int, allow: Mask | None) -> Rows:
     if isinstance(source, Neighbours):
-        return source.best(users, exclude, most, allow)
-    return top_of(source.scores(users), exclude, most, allow)
+        return source.best(users, exclude, max_rows, allow)
+    return top_of(source.scores(users), exclude, max_rows, allow)
 
 
-def top_of(scores: Vectors, exclude: Sequence[Rows], most: int, allow: Mask | None = None) -> Rows:
+def top_of(scores: Vectors, exclude: Sequence[Rows], max_rows: int, allow: Mask | None = None) -> Rows:
     """Give the best rows of each line, ties by row: (B, min(most, N)) int64, -1 pads.
 
     Args:
         scores: (B, N), NaN where nothing is known.
         exclude: B arrays of rows that must not come up.
-        most: How many.
+        max_rows: How many.
         allow: (N,) bool, the rows that may come up; all when None.
     """
     allowed = np.where(np.isnan(scores), -np.inf, scores)
     if allow is not None:
         allowed[:, ~allow] = -np.inf
-    for line, rows in enumerate(exclude):
-        allowed[line, rows] = -np.inf
-    best = np.sort(_largest(allowed, most), axis=1)
+    for number, rows in enumerate(exclude):
+        allowed[number, rows] = -np.inf
+    best = np.sort(_largest(allowed, max_rows), axis=1)
     values = np.take_along_axis(allowed, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     rows_of = np.take_along_axis(best, order, axis=1)
-    found: Rows = np.where(np.isneginf(np.take_along_axis(values, order, axis=1)), -1, rows_of)
-    return found
+    item_rows: Rows = np.where(np.isneginf(np.take_along_axis(values, order, axis=1)), -1, rows_of)
+    return item_rows
 
 
-def _largest(scores: Vectors, most: int) -> Rows:
+def _largest(scores: Vectors, max_rows: int) -> Rows:
     """Give the places of the largest of each line, in any order: (B, min(most, N)).
 
     They lie in as many chunks as they are, those with the largest maxima: of a long line few are looked at twice.
     """
-    lines, count = scores.shape
+    num_rows, count = scores.shape
     chunks = count // CHUNK
-    if chunks <= 2 * most:
-        found: Rows = np.argpartition(-scores, min(most, count) - 1, axis=1)[:, :most]
-        return found
-    whole = scores[:, : chunks * CHUNK].reshape(lines, chunks, CHUNK)
-    chosen = np.argpartition(-whole.max(axis=2), most - 1, axis=1)[:, :most]
-    places = (chosen[:, :, None] * CHUNK + np.arange(CHUNK)).reshape(lines, -1)
-    rest = np.broadcast_to(np.arange(chunks * CHUNK, count), (lines, count - chunks * CHUNK))
-    places = np.concatenate([places, rest], axis=1)
-    among = np.argpartition(-np.take_along_axis(scores, places, axis=1), most - 1, axis=1)[:, :most]
-    return np.take_along_axis(places, among, axis=1)
+    if chunks <= 2 * max_rows:
+        positions: Rows = np.argpartition(-scores, min(max_rows, count) - 1, axis=1)[:, :max_rows]
+        return positions
+    chunked = scores[:, : chunks * CHUNK].reshape(num_rows, chunks, CHUNK)
+    best_chunks = np.argpartition(-chunked.max(axis=2), max_rows - 1, axis=1)[:, :max_rows]
+    positions = (best_chunks[:, :, None] * CHUNK + np.arange(CHUNK)).reshape(num_rows, -1)
+    rest = np.broadcast_to(np.arange(chunks * CHUNK, count), (num_rows, count - chunks * CHUNK))
+    positions = np.concatenate([positions, rest], axis=1)
+    largest = np.argpartition(-np.take_along_axis(scores, positions, axis=1), max_rows - 1, axis=1)[:, :max_rows]
+    return np.take_along_axis(positions, largest, axis=1)
 
 
-def _first_seen(top: Rows) -> Rows:
+def _first_seen(source_rows: Rows) -> Rows:
     """Give (n, 2) rows and the rank at which each is first seen, of (k, S) rows: by rank, then by source."""
-    ranks = np.repeat(np.arange(len(top)), top.shape[1])
-    rows, first = np.unique(top.ravel(), return_index=True)
-    order = np.argsort(first[rows >= 0])
-    places = first[rows >= 0][order]
-    return np.stack([rows[rows >= 0][order], ranks[places]], axis=1)
+    ranks = np.repeat(np.arange(len(source_rows)), source_rows.shape[1])
+    rows, first_positions = np.unique(source_rows.ravel(), return_index=True)
+    order = np.argsort(first_positions[rows >= 0])
+    first_seen = first_positions[rows >= 0][order]
+    return np.stack([rows[rows >= 0][order], ranks[first_seen]], axis=1)

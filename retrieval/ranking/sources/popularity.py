@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Rows, Vectors
 from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
-from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumbered
+from retrieval.ranking.sources.base import TrainingLog, UserBatch, renumber_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +25,16 @@ class Popular:
     logs: Vectors
     book: TrainingLog | None = None
 
-    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
+    def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; see `Source`."""
         if rows is not None:
             return self.logs.take(rows)
-        return np.broadcast_to(self.logs, (len(asked), len(self.logs)))
+        return np.broadcast_to(self.logs, (len(batch), len(self.logs)))
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Popular":
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "Popular":
         """Give the source for other rows; see `Source`."""
-        _, came = renumbered(origins, kept)
-        return replace(self, logs=np.where(came >= 0, self.logs[came], np.float32(0)))
+        _, old_rows = renumber_rows(origins, keep)
+        return replace(self, logs=np.where(old_rows >= 0, self.logs[old_rows], np.float32(0)))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what it is made of."""
@@ -67,28 +67,31 @@ class Recent:
     book: TrainingLog | None = None
     _last: dict[tuple[int, int], Vectors] = field(init=False, repr=False, default_factory=dict)
 
-    def scores(self, asked: UserBatch, rows: Rows | None = None) -> Vectors:
+    def scores(self, batch: UserBatch, rows: Rows | None = None) -> Vectors:
         """Give (B, N) float32, or (B, K) of given rows; what was done in the second in which a user asks counts."""
-        moments, line = np.unique(asked.times, return_inverse=True)
-        ends = np.searchsorted(self.times, moments, side="right")
-        starts = np.searchsorted(self.times, moments - int(self.days * SECONDS_PER_DAY), side="right")
-        if rows is not None and len(moments) == 1:  # as all do who ask after what was learned from
+        times, user_time = np.unique(batch.times, return_inverse=True)
+        ends = np.searchsorted(self.times, times, side="right")
+        starts = np.searchsorted(self.times, times - int(self.days * SECONDS_PER_DAY), side="right")
+        if rows is not None and len(times) == 1:  # as all do who ask after what was learned from
             return self._between(int(starts[0]), int(ends[0])).take(rows)
         if rows is not None:
             keys = rows * (len(self.rows) + 1)
-            before, until = (np.searchsorted(self._places, keys + edge[line][:, None]) for edge in (starts, ends))
-            return np.log1p((until - before).astype(np.float32))
-        found: Vectors = np.stack([self._counted(*edges) for edges in zip(starts, ends, strict=True)])[line]
-        return found
+            count_before, count_until = (
+                np.searchsorted(self._places, keys + edges_of_time[user_time][:, None])
+                for edges_of_time in (starts, ends)
+            )
+            return np.log1p((count_until - count_before).astype(np.float32))
+        scores: Vectors = np.stack([self._counted(*edges) for edges in zip(starts, ends, strict=True)])[user_time]
+        return scores
 
     def _between(self, start: int, end: int) -> Vectors:
         """Count once what all ask for; several threads may ask at once."""
-        found = self._last.get((start, end))
-        if found is None:
-            found = self._counted(start, end)
+        counts = self._last.get((start, end))
+        if counts is None:
+            counts = self._counted(start, end)
             self._last.clear()
-            self._last[start, end] = found
-        return found
+            self._last[start, end] = counts
+        return counts
 
     def _counted(self, start: int, end: int) -> Vectors:
         """Give (N,) float32."""
@@ -97,21 +100,21 @@ class Recent:
     @cached_property
     def _places(self) -> NDArray[np.int64]:
         """Rising, for each item where in time it was taken: ``row * (n + 1) + place``."""
-        there = np.flatnonzero(self.rows >= 0)
-        return np.sort(self.rows[there] * (len(self.rows) + 1) + there)
+        positions = np.flatnonzero(self.rows >= 0)
+        return np.sort(self.rows[positions] * (len(self.rows) + 1) + positions)
 
-    def carried(self, origins: Rows, kept: NDArray[np.bool_]) -> "Recent":
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "Recent":
         """Give the source for other rows; see `Source`."""
-        places, came = renumbered(origins, kept)
-        return replace(self, rows=np.where(self.rows >= 0, places[self.rows], -1), count=len(came))
+        new_rows, old_rows = renumber_rows(origins, keep)
+        return replace(self, rows=np.where(self.rows >= 0, new_rows[self.rows], -1), count=len(old_rows))
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Give what those need who ask after all of this: the last days."""
         last = int(self.times[-1]) if len(self.times) else 0
-        late = self.times > last - int(self.days * SECONDS_PER_DAY)
+        recent = self.times > last - int(self.days * SECONDS_PER_DAY)
         return {
-            "times": self.times[late],
-            "rows": self.rows[late],
+            "times": self.times[recent],
+            "rows": self.rows[recent],
             "settings": np.array([self.count, self.days], np.float64),
         }
 

@@ -17,7 +17,7 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import ItemStatistics, StageFeatures
 from retrieval.ranking.heads import ScoringHead
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.ranking.sources import Source, pooled
+from retrieval.ranking.sources import Source, pool_candidates
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
 from retrieval.training.ranker.sources import check_books, learn_sources
@@ -80,8 +80,8 @@ class StageLearner:
             raise TrainingError("no user has interactions both before a cut and after it: there is nothing to order")
         check_books(features.sources, users.wanted)
         names = [history.user_id for history in users.pasts]
-        batch = users.asked(features.facts.now).knowing(features.profiles, self.profiles, names)
-        candidates = pooled(features.sources, batch, self.items, self.config.candidates_per_source)
+        batch = users.asked(features.statistics.now).knowing(features.profiles, self.profiles, names)
+        candidates = pool_candidates(features.sources, batch, self.items, self.config.candidates_per_source)
         return Examples(features.of(candidates), self.gains(candidates, users.wanted), candidates.rows >= 0)
 
     def gains(self, candidates: Candidates, targets: Sequence[History]) -> Vectors:
@@ -122,4 +122,4 @@ class StageLearner:
 
     def served(self, head: ScoringHead, features: StageFeatures, space: ItemSpace, fewest: int = 1) -> SecondStage:
         """Join head and features; ``fewest`` is 0 for a head that has met users without a history."""
-        return SecondStage(features, head, space.indexed, fewest, each=self.config.candidates_per_source)
+        return SecondStage(features, head, space.indexed, fewest, per_source=self.config.candidates_per_source)

@@ -20,8 +20,8 @@ from retrieval.ranking.sources import (
     TrainingLog,
     UserBatch,
     space_sources,
-    strongest,
-    tops,
+    top_neighbours,
+    top_rows_by_source,
 )
 from retrieval.training.behaviour.behaviour import weight_bins_of
 from retrieval.training.behaviour.ease import Doubles, ease
@@ -91,7 +91,7 @@ def learn_ease(
             np.interp(history.weights, weight_bins, bin_weights).astype(np.float32) for history in histories
         ]
         weights = ease(histories, interaction_weights, ease_rows, count, config.regularisation)
-        rows, values = strongest(weights, ease_rows, count, config.num_neighbours)
+        rows, values = top_neighbours(weights, ease_rows, count, config.num_neighbours)
     else:  # nobody says anything
         rows = np.full((count, config.num_neighbours), -1, np.int32)
         values = np.zeros(rows.shape, np.float32)
@@ -187,7 +187,7 @@ def recalls_of(
     """Give for each source the mean share of what each user did next that is among its first 20 of so many items."""
     batch = UserBatch.after(histories)
     shares = np.empty((len(sources), len(histories)))
-    for part, rows in tops(sources, batch, batch.histories, DEPTH, items):
+    for part, rows in top_rows_by_source(sources, batch, batch.histories, DEPTH, items):
         following = [history.rows for history in targets[part]]
         shares[:, part] = (held(rows, following, items).sum(axis=1) / np.maximum(lengths_of(following), 1)[:, None]).T
     recalls: NDArray[np.float64] = shares.mean(axis=1)

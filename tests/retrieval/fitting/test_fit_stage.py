@@ -95,7 +95,7 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     assert report.short["1-3"]["reranker"] >= report.short["1-3"]["retrieval"] > 0
     reranker = Retriever.load(live).reranker
     assert isinstance(reranker, SecondStage)
-    assert reranker.fewest == 1
+    assert reranker.min_history == 1
     mean, judged = Validation.mean, list[float]()
 
     def worse(self: Validation, found: Candidates, wanted: Sequence[History], measure: str) -> float:
@@ -111,7 +111,7 @@ def test_a_head_that_is_worse_on_short_histories_leaves_them_to_retrieval(
     retriever = Retriever.load(live)
     assert isinstance(retriever.reranker, SecondStage)
     assert len(judged) == 2
-    assert retriever.reranker.fewest == 4
+    assert retriever.reranker.min_history == 4
     found = retriever.recommend([["i000", "i003"], [f"i{row:03}" for row in range(5)]], 20, stages="retrieval")
     ranked = retriever.rerank(found)
     np.testing.assert_array_equal(ranked.rows[0], found.rows[0])
@@ -166,7 +166,7 @@ def test_a_head_that_is_to_serve_new_users_learns_from_those_who_came_in_the_mid
     assert moment.times[0] < min(later.timestamps[0] for later in moment.wanted)
     stage = Retriever.load(live).reranker
     assert isinstance(stage, SecondStage)
-    assert stage.fewest == 0
+    assert stage.min_history == 0
 
 
 def test_a_source_that_has_seen_the_targets_is_named_by_fit(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ def test_a_refresh_keeps_the_head_and_learns_its_sources_anew(fresh: Callable[[]
     assert isinstance(new, SecondStage)
     for name, tensor in old.head.tensors().items():
         np.testing.assert_array_equal(new.head.tensors()[name], tensor)
-    assert new.features.facts.counts.sum() > old.features.facts.counts.sum()
+    assert new.features.statistics.counts.sum() > old.features.statistics.counts.sum()
 
 
 def test_an_adapter_goes_on_too(fresh: Callable[[], Path]) -> None:

@@ -26,13 +26,13 @@ def groups(seed: int = 0, count: int = 40, each: int = 15) -> tuple[Vectors, Row
 
 @pytest.mark.parametrize("held", [False, True])
 def test_the_best_rows_are_those_of_brute_force(held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict, "SCORES", 2_000)  # several blocks
+    monkeypatch.setattr(verdict, "MAX_SCORES", 2_000)  # several blocks
     vectors, _ = groups(count=8)
     rng = np.random.default_rng(1)
     vectors[7] = vectors[3]  # the same thing again
     own = np.append(rng.permutation(120)[:30], [3, 7])
     queries = unit(vectors[own] + 0.1 * rng.normal(size=(32, 24)).astype(np.float32))
-    answered, unanswered = best_rows(vectors, queries, own, held=held, apart=0.1)
+    answered, unanswered = best_rows(vectors, queries, own, from_items=held, nearest_fraction=0.1)
     for line, row in enumerate(own):
         scores = vectors @ queries[line]
         others = [other for other in range(120) if other != row]
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
     rng = np.random.default_rng(2)
     asked = catalogue if held else unit(catalogue + 0.1 * rng.normal(size=catalogue.shape).astype(np.float32))
     own = np.arange(0, len(catalogue), 2)
-    matching = Matching.fit(catalogue, asked[own], own, held=held, passed=0.9)
+    matching = Matching.fit(catalogue, asked[own], own, from_items=held, passed=0.9)
     new, _ = groups(seed=0)
     queries = unit(new + 0.1 * rng.normal(size=new.shape).astype(np.float32)) * 3  # of any length
     best = catalogue[(queries @ catalogue.T).argmax(axis=1)]
@@ -68,7 +68,7 @@ def test_what_is_not_there_is_told_and_as_many_pass_as_were_to(held: bool) -> No
     assert found.probability.dtype == np.float32
     assert found.good[~there].mean() < 0.1
     assert found.probability[there].mean() > 0.7 > 0.3 > found.probability[~there].mean()
-    known = matching.judge(catalogue[best_rows(catalogue, unit(asked[own]), own, held=held)[0]], asked[own])
+    known = matching.judge(catalogue[best_rows(catalogue, unit(asked[own]), own, from_items=held)[0]], asked[own])
     assert known.good.mean() == pytest.approx(0.9, abs=0.01)
     apart = np.abs(found.probability - matching.threshold) > 1e-6  # what is told is rounded to float32
     assert apart.mean() > 0.9

@@ -49,14 +49,14 @@ def test_a_linear_head_is_moved_by_how_far_each_group_is_from_the_mean(stage: Se
     features = stage.features.of(ranked)
     assert np.abs(features).max() < 6  # the head cuts nothing off
     names = [one.group for one in stage.features.features]
-    found = with_features(told(ranked), ranked, ranked, stage, most=4)
-    assert (stage.features.facts.counts[ranked.rows[ranked.rows >= 0]] == 0).any()
+    found = with_features(told(ranked), ranked, ranked, stage, max_items=4)
+    assert (stage.features.statistics.counts[ranked.rows[ranked.rows >= 0]] == 0).any()
     assert isinstance(stage.head, NeuralHead)
     for line in (0, 1, 2, 4, 5):
         kept = ranked.rows[line] >= 0
         apart = (features[line] - features[line][kept].mean(axis=0)) * stage.head.linear
         for place, one in enumerate(found[line]):
-            if stage.features.facts.counts[ranked.rows[line, place]] == 0:
+            if stage.features.statistics.counts[ranked.rows[line, place]] == 0:
                 assert not one.features
                 continue
             groups = {name: float(apart[place, np.array(names) == name].sum()) for name in names}

@@ -49,7 +49,7 @@ def earlier(stage: SecondStage, heads: tuple[NeuralHead, TreesHead], *, returnin
 
 
 def pool_of(stage: SecondStage) -> Candidates:
-    now = np.full(20, stage.features.facts.now)  # what was taken of late is stored as it is then
+    now = np.full(20, stage.features.statistics.now)  # what was taken of late is stored as it is then
     return stage.pool(replace(asked(), times=now), ItemIds(ITEMS), 10)
 
 

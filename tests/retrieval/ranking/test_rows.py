@@ -11,7 +11,7 @@ from indexing import arrays as computing
 from indexing.arrays import Rows, Vectors, matmul_into, row_products, weighted_sums
 from retrieval.candidates import Candidates
 from retrieval.ranking import second_stage
-from retrieval.ranking.features import READ, StageFeatures
+from retrieval.ranking.features import MAX_HISTORY, StageFeatures
 from retrieval.ranking.heads import NeuralHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
@@ -40,8 +40,8 @@ def given(world: World) -> Candidates:
     histories, weights = list(found.histories), list(found.weights)
     histories[4], weights[4] = histories[4][:0], weights[4][:0]
     histories[5], weights[5] = histories[5][:1], weights[5][:1]
-    histories[6] = rng.integers(0, ITEMS, READ + 90)
-    weights[6] = rng.integers(1, 6, READ + 90).astype(np.float32)
+    histories[6] = rng.integers(0, ITEMS, MAX_HISTORY + 90)
+    weights[6] = rng.integers(1, 6, MAX_HISTORY + 90).astype(np.float32)
     scores = np.where(rows >= 0, found.scores, np.float32(-np.inf))
     return replace(found, rows=rows, scores=scores, histories=tuple(histories), weights=tuple(weights))
 
@@ -54,7 +54,7 @@ def at_many_times(found: Candidates) -> Candidates:
 def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
     """The features of one query after another, as they are described: (K, F) float64."""
     for line in range(len(found)):
-        one = UserBatch.of(found.take([line]), features.facts.usual, features.facts.now)
+        one = UserBatch.of(found.take([line]), features.statistics.mean_weight, features.statistics.now)
         kept = found.rows[line][found.rows[line] >= 0]
         columns: list[Any] = []
         for source in features.sources:
@@ -62,9 +62,9 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
             known = scores[~np.isnan(scores)].astype(np.float64)
             columns.append(np.nan_to_num((scores - known.mean()) / max(known.std(), 1e-6)))
             columns.append([np.log1p((known > score).sum() if score == score else len(known)) for score in scores])
-        history, weights = one.histories[0][-READ:], one.weights[0][-READ:].astype(np.float64)
+        history, weights = one.histories[0][-MAX_HISTORY:], one.weights[0][-MAX_HISTORY:].astype(np.float64)
         recent = 0.5 ** (np.arange(len(history))[::-1] / 15)
-        apart = weights - (weights.mean() if len(history) > 1 else features.facts.usual)
+        apart = weights - (weights.mean() if len(history) > 1 else features.statistics.mean_weight)
         last = np.arange(len(history)) == len(history) - 1
         counts = [recent * weights, recent * np.maximum(apart, 0), recent * np.maximum(-apart, 0), last]
         for vectors in features.views.values():
@@ -73,7 +73,7 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
                 length = np.linalg.norm(taste)
                 columns.append(vectors[kept] @ taste / (length if length > 1e-9 else np.inf))
             columns.append(np.array([not vectors[row].any() for row in kept]))
-        columns.extend(features.facts.at(one.times, kept[None])[0].T)
+        columns.extend(features.statistics.at(one.times, kept[None])[0].T)
         whole = one.weights[0].astype(np.float64)
         of_user = [np.log1p(len(whole)), whole.mean(), whole.std()] if len(whole) else [0, 0, 0]
         of_user.append(0 if found.idle is None else np.log(1 + found.idle[line]))
@@ -83,7 +83,7 @@ def slowly(features: StageFeatures, found: Candidates) -> Iterator[Vectors]:
 
 @pytest.mark.parametrize("many", [False, True], ids=["now", "many times"])
 def test_a_source_says_of_some_items_what_it_says_of_all(world: World, given: Candidates, *, many: bool) -> None:
-    asked = UserBatch.of(at_many_times(given) if many else given, world.features.facts.usual, NOW)
+    asked = UserBatch.of(at_many_times(given) if many else given, world.features.statistics.mean_weight, NOW)
     rows: Rows = np.maximum(given.rows, 0)
     for source in world.features.sources:
         expected = np.take_along_axis(source.scores(asked), rows, axis=1)
@@ -110,10 +110,10 @@ def test_the_stage_orders_by_the_head_on_these_features_in_any_number_of_threads
     world: World, given: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng, width = np.random.default_rng(0), len(world.features.features)
-    asked = UserBatch.of(given, world.features.facts.usual, NOW)
+    asked = UserBatch.of(given, world.features.statistics.mean_weight, NOW)
     linear, w1, b1, w2 = (rng.normal(size=n).astype(np.float32) for n in [(width,), (width, 16), (16,), (16,)])
     head = NeuralHead(np.zeros(width, np.float32), np.ones(width, np.float32), linear, w1, b1, w2)
-    stage = SecondStage(world.features, head, world.space.indexed, fewest=0, new_items=True)
+    stage = SecondStage(world.features, head, world.space.indexed, min_history=0, new_items=True)
     scores = np.where(given.rows >= 0, head.score(world.features.of(given)), -np.inf)
     order = np.argsort(-scores, axis=1, kind="stable")
     answers = []

@@ -12,7 +12,15 @@ from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.sources import Neighbours, Popular, Recent, TrainingLog, UserBatch, pooled, strongest
+from retrieval.ranking.sources import (
+    Neighbours,
+    Popular,
+    Recent,
+    TrainingLog,
+    UserBatch,
+    pool_candidates,
+    top_neighbours,
+)
 from retrieval.ranking.sources.pool import top_of
 from retrieval.training.ranker.sources import learn_ease, learn_next, learn_recent, learn_sources, weighted_bins
 from retrieval.training.ranker_config import SourcesConfig
@@ -29,13 +37,13 @@ def history(user: str, rows: list[int], weights: list[float] | None = None, star
 
 def neighbours(dense: np.ndarray, half_life: float = 2.0) -> Neighbours:
     count = len(dense)
-    rows, values = strongest(dense.astype(np.float32), np.arange(count), count, count)
+    rows, values = top_neighbours(dense.astype(np.float32), np.arange(count), count, count)
     levels = np.array([1.0, 5.0], np.float32)
     return Neighbours("ease", rows, values, np.ones(count, np.bool_), half_life, levels, levels / np.float32(5))
 
 
 def test_what_is_stored_of_neighbours_is_what_some_item_says() -> None:
-    rows, values = strongest(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
+    rows, values = top_neighbours(np.array([[0, -3, 2], [0, 0, 0], [1, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
     levels = np.array([1, 5], np.float32)
     source = Neighbours("next", rows, values, np.arange(7) > 3, 9.0, levels, levels / np.float32(5))
     stored = source.tensors()
@@ -56,7 +64,7 @@ def test_neighbours_score_as_the_matrix_they_are_of() -> None:
 
 
 def test_only_the_strongest_are_kept_whatever_their_sign() -> None:
-    rows, values = strongest(np.array([[0, -3, 2], [0, 0, 1], [0, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
+    rows, values = top_neighbours(np.array([[0, -3, 2], [0, 0, 1], [0, 0, 0]], np.float32), np.array([1, 4, 5]), 7, 2)
     assert rows[[1, 4, 5]].tolist() == [[4, 5], [5, -1], [-1, -1]]
     assert values[[1, 4, 5]].tolist() == [[-3, 2], [1, 0], [0, 0]]
     assert (rows[[0, 2, 3, 6]] == -1).all()
@@ -125,13 +133,13 @@ def test_a_pool_holds_each_candidate_once_by_its_best_rank() -> None:
         Popular(name, np.array(logs, np.float32)) for name, logs in (("a", [5, 4, 3, 2]), ("b", [2, 5, 3, 4]))
     )
     asked = UserBatch.after([history("ann", [0]), history("bob", [2])])
-    found = pooled([first, second], asked, ItemIds([*"wxyz"]), 2, names=["ann", "bob"])
+    found = pool_candidates([first, second], asked, ItemIds([*"wxyz"]), 2, query_ids=["ann", "bob"])
     assert found.rows.tolist() == [[1, 2, 3], [0, 1, 3]]
     np.testing.assert_allclose(found.scores, [[1, 0.5, 0.5], [1, 1, 0.5]])
     assert found.query_ids == ("ann", "bob")
     assert [rows.tolist() for rows in found.histories] == [[0], [2]]
     with pytest.raises(InputError, match="0 sources with 2 candidates each"):
-        pooled([], asked, ItemIds([*"wxyz"]), 2)
+        pool_candidates([], asked, ItemIds([*"wxyz"]), 2)
 
 
 def test_the_best_rows_are_those_of_a_full_sort() -> None:

@@ -14,7 +14,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 from retrieval.models.user_model import UserModel
-from retrieval.ranking.features import ItemStatistics, compared, tastes
+from retrieval.ranking.features import ItemStatistics, taste_cosines, taste_weights
 from retrieval.ranking.heads import NeuralHead, TreesHead
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Popular, Source, TrainingLog, UserBatch, space_sources
@@ -67,18 +67,18 @@ def test_the_head_does_better_than_any_source(stage: SecondStage) -> None:
     features, _ = at.features(moment.pasts)
     served = replace(stage, features=features)
     found = served.rerank(
-        served.pool(moment.asked(served.features.facts.now), at.items, SMALL.candidates_per_source)
+        served.pool(moment.asked(served.features.statistics.now), at.items, SMALL.candidates_per_source)
     ).rows[:, :2]
     ours = np.mean([np.isin(later.rows, line).mean() for later, line in zip(moment.wanted, found, strict=True)])
     for source in features.sources:
-        alone = np.argsort(-np.nan_to_num(source.scores(moment.asked(served.features.facts.now)), nan=-9), axis=1)
+        alone = np.argsort(-np.nan_to_num(source.scores(moment.asked(served.features.statistics.now)), nan=-9), axis=1)
         tops = [line[~np.isin(line, past.rows)][:2] for line, past in zip(alone, moment.pasts, strict=True)]
         found_alone = np.mean([np.isin(w.rows, top).mean() for w, top in zip(moment.wanted, tops, strict=True)])
         assert ours >= found_alone, source.name
 
 
 def test_a_stored_stage_ranks_alike(stage: SecondStage) -> None:
-    late = replace(asked(), times=np.full(20, stage.features.facts.now))  # a stored one serves who asks from now on
+    late = replace(asked(), times=np.full(20, stage.features.statistics.now))  # a stored one serves later users
     pool = stage.pool(late, ItemIds(ITEMS), 10)
     read = SecondStage.from_bytes(stage.to_bytes(), space_of(None), VIEWS)
     first, second = stage.rerank(pool), read.rerank(pool)
@@ -118,9 +118,9 @@ def test_ranks_and_spreads_are_those_of_the_list(stage: SecondStage) -> None:
 
 
 def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None:
-    late = np.full(20, stage.features.facts.now)
+    late = np.full(20, stage.features.statistics.now)
     both = UserBatch.after([past[: 2 + 3 * (line % 2)] for line, past in enumerate(PASTS[:20])])
-    few = replace(stage, fewest=5)
+    few = replace(stage, min_history=5)
     pool = few.pool(replace(both, times=late), ItemIds(ITEMS), 10)
     found, by_head = few.rerank(pool), stage.rerank(pool)
     space = space_of(None)
@@ -134,7 +134,7 @@ def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None
         assert_best(found.rows[[line], : len(rows)], pooled[None])
         assert not few.ordered_by_head(found)[line].any()
     assert not np.array_equal(found.rows[::2], by_head.rows[::2])
-    assert SecondStage.from_bytes(few.to_bytes(), space, VIEWS).fewest == 5
+    assert SecondStage.from_bytes(few.to_bytes(), space, VIEWS).min_history == 5
 
 
 def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
@@ -143,7 +143,7 @@ def test_tastes_are_means_of_what_was_liked_and_disliked() -> None:
     liked, disliked = VECTORS[4] * 2 * recent[0], VECTORS[2] * 2 * recent[1]
     taste = VECTORS[[4, 2, 9]].T @ (recent * [5, 1, 3])
     expected = [VECTORS[6] @ vector / np.linalg.norm(vector) for vector in (taste, liked, disliked, VECTORS[9])]
-    found = compared(VECTORS, tastes(one, 3.0), np.array([[6]]))
+    found = taste_cosines(VECTORS, taste_weights(one, 3.0), np.array([[6]]))
     np.testing.assert_allclose(found[:, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -174,8 +174,10 @@ def test_several_networks_are_their_mean() -> None:
 
 def test_items_that_nobody_has_met_keep_the_place_of_retrieval_unless_the_head_should_judge(stage: SecondStage) -> None:
     pool = stage.pool(asked(), ItemIds(ITEMS), 10)
-    facts = replace(stage.features.facts, counts=np.where(np.arange(COUNT) % 5, stage.features.facts.counts, 0))
-    kept = replace(stage, features=replace(stage.features, facts=facts))
+    facts = replace(
+        stage.features.statistics, counts=np.where(np.arange(COUNT) % 5, stage.features.statistics.counts, 0)
+    )
+    kept = replace(stage, features=replace(stage.features, statistics=facts))
     judged = replace(kept, new_items=True)
     found, by_head = kept.rerank(pool), judged.rerank(pool)
     retrieved = stage.features.sources[0].scores(asked())
@@ -213,7 +215,7 @@ def test_trees_learn_are_stored_as_text_and_are_missed_politely(monkeypatch: pyt
     one = learner(replace(SMALL, head="trees"))
     grown = one.stage(one.head([one.examples(moment_of(PASTS))])[0], PASTS)
     assert isinstance(grown.head, TreesHead)
-    pool = grown.pool(replace(asked(), times=np.full(20, grown.features.facts.now)), one.items, 10)
+    pool = grown.pool(replace(asked(), times=np.full(20, grown.features.statistics.now)), one.items, 10)
     read = SecondStage.from_bytes(grown.to_bytes(), space_of(None), VIEWS)
     np.testing.assert_array_equal(read.rerank(pool).rows, grown.rerank(pool).rows)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
@@ -246,7 +248,7 @@ def test_a_source_that_lies_about_its_past_does_too_well() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 7 * COUNT, 2**24])
 def test_recalls_are_those_of_users_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrieval.ranking.sources.pool.AT_ONCE", at_once)
+    monkeypatch.setattr("retrieval.ranking.sources.pool.MAX_SCORES", at_once)
     moment = moment_of(PASTS)
     sources: list[Source] = [
         learn_ease("ease", moment.pasts, weighted_bins(moment.pasts)[1], 9, SMALL.sources, TrainingLog.of([], COUNT)),

@@ -63,7 +63,7 @@ def test_a_log_brings_weights_times_and_names(retriever: Retriever) -> None:
     asked = retriever.recommend(log, 8, user_ids=names, times=later)
     assert asked.idle is not None
     np.testing.assert_allclose(asked.idle, [1, 2, 3, 4])  # days
-    idle = [one.what for one in retriever.reranker.features.features].index("idle")  # type: ignore[attr-defined]
+    idle = [one.name for one in retriever.reranker.features.features].index("idle")  # type: ignore[attr-defined]
     read = retriever.reranker.features.of(asked)[:, 0, idle]  # type: ignore[attr-defined]
     np.testing.assert_allclose(read, np.log1p([1, 2, 3, 4]), rtol=1e-6)
 
