@@ -1,20 +1,20 @@
 """`fit`: train each part, validate it on later interactions, publish what helps. Nothing is encoded again.
 
-Each user's history is split in time into three parts:
+Each history is split in time into a train, a validation and a test part.
 
-    early   trains the behaviour block, or the adapter where there is none. Some users are held out: they stand for new
-            users, and decide how much a short history counts and whether the head ranks for such users
-    middle  selects the weights of a query's parts, and trains the second stage on candidates of sources that have seen
-            only the early part; a source that has seen more raises an error with its name
-    last    validates: a part is published only if the interval of its gain is above zero
+    train   trains the behaviour block, or the adapter where there is none. Some users are held out: they stand for new
+            users, and select how much a short history counts and which lengths the head orders
+    valid   selects the weights of a query's parts, and trains the second stage on candidates of sources that were
+            trained on the train part; a source that has seen more raises an error with its name
+    test    validates: a part is published only if the interval of its gain is above zero
 
-Where the log has times and enough users, all histories are also split at one moment. A second head learns from half of
-the users who were active after it, new users included, with sources that know only what was before. If its gain on the
-other half is not surely above zero, retrieval alone answers such users. What passed is trained once more on everything.
-An item that would then be shown far more often than its audience explains is held back; see `exposure_limit`.
+If the log has times and enough users, all histories are also split at one moment. A second head is trained on half of
+the users who were active after it, new users included. If its gain on the other half is not surely above zero, these
+users get the order of retrieval. What passed is trained once more on everything. An item that would then be shown far
+more often than its audience explains is held back; see `exposure_limit`.
 
-A refresh continues from the published model. That has seen everything up to its training, so only what came since is
-split: the first half trains, and the second half decides between the published model and the refreshed one.
+A refresh continues from the published model. Only what came since is split: the first half trains, and the second half
+decides between the published model and the refreshed one.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,14 +49,14 @@ from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitReport, check_wishes, manifest_record
 from retrieval.fitting.selection.behaviour_selection import (
-    description_of,
+    learn_item_features,
     sample_users,
     select_behaviour,
     validation_users,
 )
 from retrieval.fitting.selection.held_out_new_users import HeldOutUsers, hold_out_users
 from retrieval.fitting.selection.temporal_split import split_at, split_since, temporal_split
-from retrieval.fitting.selection.validation import FEWEST, NUM_CANDIDATES, Gain, Validation, why_too_few
+from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Gain, Validation, why_too_few
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.cleaning import PreparationReport, prepare
@@ -155,55 +155,52 @@ class _Fit:
             interactions, self.preparation = prepare(interactions, config.prepare)
         check_weights(interactions)
         check_index_memory(bundle, config.behaviour)
-        self.all = histories(interactions, bundle.items)
-        kind = LogKind.of(self.all, interactions.repeats)
+        self.histories = histories(interactions, bundle.items)
+        kind = LogKind.of(self.histories, interactions.repeats)
         if before is not None:
             kind = kind.as_read_by(before.space.users)
-        if config.split == "time" and self.all and not kind.in_order:
+        if config.split == "time" and self.histories and not kind.in_order:
             raise InputError(
                 "all of the log is of one second, or it has no times: nothing was before and after a moment",
                 python='name the column of times, or cut by split="user"',
                 cli="name the column of times by --time-column, or leave out --split",
             )
         self.config = config = kind.config(config)
-        self.cuts = []
-        if self.all:
-            self.cuts = split_since(self.all, before.until) if before else temporal_split(self.all, config.split)
-        users = sample_users(validation_users(self.cuts, kind.least), len(bundle.items))
-        self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.least)
-        self.later = global_cutoff(self.all) if before is None and config.split == "both" else None
-        description = (before.description if before else None) or description_of(bundle)
-        steps = StepCounter(self._steps(profiles is not None))
-        trained = config.scaled()
-        self.trainer = Trainer(bundle, trained, description, kind.least, profiles, before, work, progress, steps=steps)
+        self.splits = []
+        if self.histories:
+            args = (self.histories, config.split)
+            self.splits = split_since(self.histories, before.until) if before else temporal_split(*args)
+        users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
+        self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance)
+        self.cutoff = global_cutoff(self.histories) if before is None and config.split == "both" else None
+        description = (before.description if before else None) or learn_item_features(bundle)
+        flags = (profiles is not None, self.cutoff is not None, "until" in bundle.manifest.learned)
+        expected = expected_refresh_steps(before.fitted.names) if before else expected_steps(config, *flags)
+        inputs = (description, kind.min_relevance, profiles, before, work, progress)
+        self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected))
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, dict[str, float]] = {}
         self.new_users: dict[str, float] = {}
         self.notes = kind.notes
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
-        self.shown: Candidates | None = None  # what the best so far answers
-
-    def _steps(self, profiles: bool) -> list[tuple[str, str]]:
-        if self.before is not None:
-            return expected_refresh_steps(self.before.fitted.names)
-        return expected_steps(self.config, profiles, self.later is not None, "until" in self.bundle.manifest.learned)
+        self.best: Candidates | None = None  # what the best so far answers
 
     def run(self) -> FitReport:
-        passed, refused = self._chosen() if self.before is None else self._refreshed(self.before)
+        passed, refused = self._fit_parts() if self.before is None else self._refresh(self.before)
         report = self._report(passed)
         if refused:
             return replace(report, refused=refused)
-        held = self._in_proportion(self.trainer.again(passed, self.all, EVERYTHING))
+        held = self._limit_exposure(self.trainer.again(passed, self.histories, EVERYTHING))
         final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
         report = replace(report, exposure=held.exposure, held_back=names, training=self.trainer.curves)
         if final.names and (refused := why_over_exposed(held.exposure)):
             return replace(report, refused=refused)
-        told = manifest_record(report, self.config, self.all, self.before.generation if self.before else None)
-        if refused := unchanged_since(self.bundle, final.files(self.all, self.bundle.items), told, self.config):
+        record = manifest_record(report, self.config, self.histories, self.before.generation if self.before else None)
+        if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):
             return replace(report, refused=refused)
         self.trainer.told("index", EVERYTHING, 0, 0)
-        made = publish_fitted(self.bundle, final, self.all, told).manifest
+        made = publish_fitted(self.bundle, final, self.histories, record).manifest
         return replace(report, generation=made.generation, published=made.features, in_force=made.features)
 
     def _report(self, passed: FittedModel) -> FitReport:
@@ -211,7 +208,7 @@ class _Fit:
         return FitReport(
             self.bundle.manifest.generation,
             (),
-            len(self.validation.cuts),
+            len(self.validation.splits),
             self.ndcg,
             self.trainer.curves.get("adapter", {}).get("search_recall@10", {}),
             serving=passed.block.serving if passed.block else {},
@@ -226,21 +223,21 @@ class _Fit:
             in_time=self.in_time,
         )
 
-    def _refreshed(self, before: PublishedModel) -> tuple[FittedModel, str]:
+    def _refresh(self, before: PublishedModel) -> tuple[FittedModel, str]:
         """Let what is in force go on with the first half of what came since, and judge both by the other half."""
-        now, users = before.fitted, len(self.validation.cuts)
-        if users < FEWEST:
+        now, users = before.fitted, len(self.validation.splits)
+        if users < MIN_USERS:
             return now, (
                 f"only {users} users with a past did something that they liked lately, since what is in force was "
-                f"learned; judging needs at least {FEWEST}"
+                f"learned; judging needs at least {MIN_USERS}"
             )
-        before_it = self._served(now, self.validation.pasts)
+        before_it = self._recommend(now, self.validation.histories)
         self.ndcg["in force"] = self.validation.ndcg(before_it)
         try:
-            new = self.trainer.again(now, [part.past for part in self.cuts], BEFORE)
+            new = self.trainer.again(now, [part.before_test for part in self.splits], BEFORE)
         except TrainingError as error:
             return now, f"what came since cannot teach yet: {error}"
-        after = self._served(new, self.validation.pasts)
+        after = self._recommend(new, self.validation.histories)
         self.ndcg["refreshed"], self.gain = self.validation.ndcg(after), self.validation.gain(before_it, after)
         if self.gain.high >= 0:  # not surely worse, and it knows more
             return now, ""
@@ -249,62 +246,63 @@ class _Fit:
             f"against {self.ndcg['refreshed']:.4f}"
         )
 
-    def _chosen(self) -> tuple[FittedModel, str]:
+    def _fit_parts(self) -> tuple[FittedModel, str]:
         """Learn part after part, keep those that help, and say why what is in force should stay, if it should."""
-        if len(self.validation.cuts) < FEWEST:
+        if len(self.validation.splits) < MIN_USERS:
             raise TrainingError(
-                f"only {len(self.validation.cuts)} users have known items both before and after the cut (by "
+                f"only {len(self.validation.splits)} users have known items both before and after the cut (by "
                 f"{self.config.split}; five in all where each history is cut for itself); learning and judging need at "
-                f"least {FEWEST}.{why_too_few(self.all, self.validation.least)} {self.known}".rstrip(" ")
+                f"least {MIN_USERS}.{why_too_few(self.histories, self.validation.min_relevance)} {self.known}".rstrip()
             )
-        passed = self._passed()
-        return passed, self._no_better(passed)
+        passed = self._train_parts()
+        return passed, self._why_keep_published(passed)
 
-    def _passed(self) -> FittedModel:
+    def _train_parts(self) -> FittedModel:
         """Learn part after part from the early part of the log, and keep those that help on the last."""
-        trainer, everybody = self.trainer, [part.early for part in self.cuts]
-        others, out = hold_out_users([past for past in everybody if len(past)])
+        trainer, everybody = self.trainer, [part.train for part in self.splits]
+        others, out = hold_out_users([history for history in everybody if len(history)])
         frozen = ItemSpace.of(trainer.fused, self.config.user_model)
-        before = self.shown = self.validation.listed(frozen)
+        before = self.best = self.validation.recommend_all(frozen)
         self.ndcg["frozen"] = self.validation.ndcg(before)
-        block = self._helping("behaviour", lambda: self._block(frozen, others), self._listed)
-        adapter = self._adapted(block, others)
-        content, taste = adapter.apply(trainer.frozen) if adapter else trainer.fused, self._profiled(block, everybody)
+        block = self._train_if_better("behaviour", lambda: self._train_behaviour(frozen, others), self._recommend_with)
+        adapter = self._train_adapter(block, others)
+        content = adapter.apply(trainer.frozen) if adapter else trainer.fused
+        taste = self._train_profiles(block, everybody)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
-        passed, names = FittedModel(adapter, block, None, space, trainer.description), {past.user_id for past in out}
-        left_out = [past for past in self.all if block is not None and past.user_id in names]
-        newcomers = HeldOutUsers.of(left_out, self.validation.least)
-        if newcomers is not None:
-            passed = trainer.short_histories(passed, self.validation, newcomers)
+        passed, names = FittedModel(adapter, block, None, space, trainer.description), {one.user_id for one in out}
+        left_out = [history for history in self.histories if block is not None and history.user_id in names]
+        held_out = HeldOutUsers.of(left_out, self.validation.min_relevance)
+        if held_out is not None:
+            passed = trainer.short_histories(passed, self.validation, held_out)
         earlier = None
-        if block and self.later:  # without behaviour nothing answers new users
+        if block and self.cutoff:  # without behaviour nothing answers new users
             try:
-                earlier = train_on_earlier(trainer, passed, self.later)
+                earlier = train_on_earlier(trainer, passed, self.cutoff)
                 passed, earlier = select_returning_weights(passed, earlier, self.validation)
             except TrainingError as error:  # the other parts may help all the same
                 self.notes["users who come back"] = str(error)
-        staged = self._helping(
+        staged = self._train_if_better(
             "reranker",
-            lambda: train_second_stage(trainer, passed, self.cuts, self.validation, earlier),
-            lambda found: answer_visits(self.trainer, found.stage, self.validation.pasts),
+            lambda: train_second_stage(trainer, passed, self.splits, self.validation, earlier),
+            lambda found: answer_visits(self.trainer, found.stage, self.validation.histories),
         )
-        self.gain = self.validation.gain(before, self.shown) if self.shown is not before else None
+        self.gain = self.validation.gain(before, self.best) if self.best is not before else None
         if staged is None:
             return passed
         stage = staged.stage
         if self.config.retrains_reranker:
-            stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.cuts))
-        if not self._holds_in_time(staged):
+            stage = replace(stage, head=retrain_with_last_part(trainer, passed, staged.examples, self.splits))
+        if not self._gains_at_cutoff(staged):
             stage = replace(stage, returning=None, leaves_returning=True)
-        if newcomers is not None and stage.min_history:
-            judged = (staged.stage, passed, self.cuts, left_out, self.validation)
+        if held_out is not None and stage.min_history:
+            judged = (staged.stage, passed, self.splits, left_out, self.validation)
             fewest, self.short = select_shortest_history(trainer, *judged)
             stage = replace(stage, min_history=fewest)
         return passed._replace(reranker=stage)
 
-    def _helping(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
+    def _train_if_better(self, name: str, learn: Callable[[], Part], ask: Callable[[Part], Candidates]) -> Part | None:
         """Learn a part, if it is wanted, and give it if the interval of its gain over all before is above zero."""
-        if getattr(self.config, name) is None or self.shown is None:
+        if getattr(self.config, name) is None or self.best is None:
             return None
         try:
             part = learn()
@@ -312,14 +310,14 @@ class _Fit:
             self.notes[name] = str(error)
             return None
         answered = ask(part)
-        self.ndcg[name], gain = self.validation.ndcg(answered), self.validation.gain(self.shown, answered)
+        self.ndcg[name], gain = self.validation.ndcg(answered), self.validation.gain(self.best, answered)
         if reason := why_not_published(gain):
             self.notes[name] = reason
             return None
-        self.shown = answered
+        self.best = answered
         return part
 
-    def _holds_in_time(self, staged: TrainedStage) -> bool:
+    def _gains_at_cutoff(self, staged: TrainedStage) -> bool:
         """Say whether the head for those who come back surely gains, and note what it does."""
         if staged.later is None or (asking := staged.asking) is None:  # nor is that of a visit shown to be for them
             return self.config.split != "both"
@@ -331,15 +329,15 @@ class _Fit:
         self.notes["users who come back"] = f"{left}: {gain}, on {gain.users} users"
         return False
 
-    def _adapted(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:
+    def _train_adapter(self, block: ServedBehaviour | None, early: Sequence[History]) -> Adapter | None:
         """Learn an adapter where there is no behaviour block, beside which it has gained nothing."""
         if block is None:
-            return self._helping("adapter", lambda: self.trainer.adapter(early, EARLY), self._with_adapter)
+            return self._train_if_better("adapter", lambda: self.trainer.adapter(early, EARLY), self._recommend_adapted)
         if self.config.adapter is not None:
             self.notes["adapter"] = "not learned, for beside a behaviour block it gains nothing; fit without behaviour"
         return None
 
-    def _profiled(self, block: ServedBehaviour | None, early: Sequence[History]) -> ProfileModel | None:
+    def _train_profiles(self, block: ServedBehaviour | None, early: Sequence[History]) -> ProfileModel | None:
         """Learn what profiles say, if there are any, and give it if new users are better answered with it."""
         if self.trainer.profiles is None:
             return None
@@ -347,35 +345,36 @@ class _Fit:
             self.notes["profiles"] = "new users are answered by the behaviour block, and there is none"
             return None
         try:
-            taste, told = self.trainer.profile_taste(early, block)
+            taste, record = self.trainer.profile_taste(early, block)
         except TrainingError as error:
             self.notes["profiles"] = str(error)
             return None
-        self.new_users = told._asdict()
+        self.new_users = record._asdict()
         return taste
 
-    def _with_adapter(self, adapter: Adapter) -> Candidates:
-        return self.validation.listed(ItemSpace.of(adapter.apply(self.trainer.frozen), self.config.user_model))
+    def _recommend_adapted(self, adapter: Adapter) -> Candidates:
+        return self.validation.recommend_all(ItemSpace.of(adapter.apply(self.trainer.frozen), self.config.user_model))
 
-    def _listed(self, block: ServedBehaviour) -> Candidates:
-        return self.validation.listed(ItemSpace.of(self.trainer.fused, self.config.user_model, block.behaviour))
+    def _recommend_with(self, block: ServedBehaviour) -> Candidates:
+        return self.validation.recommend_all(ItemSpace.of(self.trainer.fused, self.config.user_model, block.behaviour))
 
-    def _block(self, content: ItemSpace, early: Sequence[History]) -> ServedBehaviour:
+    def _train_behaviour(self, content: ItemSpace, early: Sequence[History]) -> ServedBehaviour:
         trainer = self.trainer
         return select_behaviour(
             lambda _: trainer.behaviour(early, EARLY),
             content,
-            self.cuts,
+            self.splits,
             self.validation,
             lambda tried: trainer.told("serving", EARLY, tried, 0),
         ).block
 
-    def _served(self, parts: FittedModel, pasts: Sequence[History]) -> Candidates:
+    def _recommend(self, parts: FittedModel, histories: Sequence[History]) -> Candidates:
         """Answer users as they would be served."""
-        stage = parts.reranker
-        return answer_visits(self.trainer, stage, pasts) if stage else self.validation.recommend(parts.space, pasts)
+        if parts.reranker is None:
+            return self.validation.recommend(parts.space, histories)
+        return answer_visits(self.trainer, parts.reranker, histories)
 
-    def _no_better(self, passed: FittedModel) -> str:
+    def _why_keep_published(self, passed: FittedModel) -> str:
         """Say why what is in force should stay, if it should."""
         wanted = [name for name in _PARTS if getattr(self.config, name) is not None]
         if not passed.names and wanted:
@@ -383,18 +382,18 @@ class _Fit:
         until = self.bundle.manifest.learned.get("until")
         if until is None:
             return ""
-        since = [split_at(past, until) for past in self.all]
-        users = sample_users(validation_users(since, self.validation.least), len(self.bundle.items))
+        since = [split_at(history, until) for history in self.histories]
+        users = sample_users(validation_users(since, self.validation.min_relevance), len(self.bundle.items))
         return why_not_better(
             self.bundle,
-            replace(self.validation, cuts=users),
-            lambda: self.trainer.space_again(passed, [part.past for part in since], BEFORE, afresh=True).space,
+            replace(self.validation, splits=users),
+            lambda: self.trainer.space_again(passed, [part.before_test for part in since], BEFORE, afresh=True).space,
             self.ndcg,
         )
 
-    def _in_proportion(self, final: FittedModel) -> LimitedExposure:
+    def _limit_exposure(self, final: FittedModel) -> LimitedExposure:
         """Hold back what would be shown out of proportion to everybody who is judged."""
-        shown_to = {part.early.user_id for part in self.validation.cuts}
-        pasts = [past for past in self.all if past.user_id in shown_to]
-        allowed = allowed_exposure(self.all, len(self.bundle.items), self.config.exposure_floor)
-        return limit_exposure(final, lambda parts: self._served(parts, pasts), allowed)
+        shown_to = {part.train.user_id for part in self.validation.splits}
+        histories = [history for history in self.histories if history.user_id in shown_to]
+        allowed = allowed_exposure(self.histories, len(self.bundle.items), self.config.exposure_floor)
+        return limit_exposure(final, lambda parts: self._recommend(parts, histories), allowed)

@@ -9,11 +9,16 @@ import numpy as np
 from indexing.errors import TrainingError
 from retrieval.candidates import Candidates
 from retrieval.fitting.fitted_model import FittedModel
-from retrieval.fitting.selection.behaviour_selection import MEASURE, sample_users, training_users, validation_users
-from retrieval.fitting.selection.held_out_new_users import SHORT, HeldOutUsers
-from retrieval.fitting.selection.serving_weights import RETURNING, served
+from retrieval.fitting.selection.behaviour_selection import (
+    SELECTION_METRIC,
+    sample_users,
+    training_users,
+    validation_users,
+)
+from retrieval.fitting.selection.held_out_new_users import SHORT_LENGTHS, HeldOutUsers
+from retrieval.fitting.selection.serving_weights import RETURNING, apply_serving
 from retrieval.fitting.selection.temporal_split import TemporalSplit
-from retrieval.fitting.selection.validation import JUDGE, Validation
+from retrieval.fitting.selection.validation import VALIDATION_METRIC, Validation
 from retrieval.fitting.steps import BEFORE, EARLIER, EARLY
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History
@@ -27,22 +32,22 @@ class EarlierModel(NamedTuple):
 
     Attributes:
         fitted: Content and behaviour, learned from what all did before it.
-        moment: What all had done by then.
+        cutoff: What all had done by then.
         asking: Those who did something afterwards; of very many some.
     """
 
     fitted: FittedModel
-    moment: Cutoff
+    cutoff: Cutoff
     asking: Cutoff
 
 
-def train_on_earlier(trainer: Trainer, passed: FittedModel, moment: Cutoff) -> EarlierModel:
+def train_on_earlier(trainer: Trainer, passed: FittedModel, cutoff: Cutoff) -> EarlierModel:
     """Learn content and behaviour once more, from what came before a moment for all."""
     curves = dict(trainer.curves)
-    fitted = trainer.space_again(passed, moment.pasts, EARLIER, afresh=True)
+    fitted = trainer.space_again(passed, cutoff.pasts, EARLIER, afresh=True)
     trainer.curves.update(curves)  # of what is served, not of what was learned for an earlier moment alone
-    asking = moment.asking(new=True)
-    return EarlierModel(fitted, moment, asking.take(sample_users(range(len(asking.pasts)), len(trainer.bundle.items))))
+    asking = cutoff.asking(new=True)
+    return EarlierModel(fitted, cutoff, asking.take(sample_users(range(len(asking.pasts)), len(trainer.bundle.items))))
 
 
 def select_returning_weights(
@@ -54,29 +59,33 @@ def select_returning_weights(
     what a cut in time was best served with; of the two the better is taken. They change queries alone, so that one
     index serves both.
     """
-    asking, least = earlier.asking, validation.least
-    there = zip(asking.pasts, asking.wanted, strict=True)
-    lines = [line for line, (past, later) in enumerate(there) if len(past) and len(later.liked(least))]
-    if not lines:
+    asking, min_relevance = earlier.asking, validation.min_relevance
+    pairs = zip(asking.pasts, asking.wanted, strict=True)
+    users = [
+        user for user, (history, relevant) in enumerate(pairs) if len(history) and len(relevant.liked(min_relevance))
+    ]
+    if not users:
         return passed, earlier
-    back = asking.take(lines)
-    told = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
-    otherwise = _served(earlier.fitted, told)
+    returning = asking.take(users)
+    weights = {f"{RETURNING}{name}": value for name, value in DEFAULT_WEIGHTS._asdict().items()}
+    alternative = _with_serving(earlier.fitted, weights)
     values = [
-        validation.values(validation.recommend(one.space.for_returning, back.pasts), back.wanted, MEASURE).mean()
-        for one in (earlier.fitted, otherwise)
+        validation.values(
+            validation.recommend(model.space.for_returning, returning.pasts), returning.wanted, SELECTION_METRIC
+        ).mean()
+        for model in (earlier.fitted, alternative)
     ]
     if values[1] <= values[0]:
         return passed, earlier
-    return _served(passed, told), earlier._replace(fitted=otherwise)
+    return _with_serving(passed, weights), earlier._replace(fitted=alternative)
 
 
-def _served(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
+def _with_serving(fitted: FittedModel, told: dict[str, float]) -> FittedModel:
     """Serve those who come back with weights of their own."""
     if (block := fitted.block) is None:
         return fitted
     serving = block.serving | told
-    behaviour = served(block.behaviour, serving)
+    behaviour = apply_serving(block.behaviour, serving)
     return fitted._replace(
         block=block._replace(behaviour=behaviour, serving=serving), space=replace(fitted.space, behaviour=behaviour)
     )
@@ -106,7 +115,7 @@ class TrainedStage(NamedTuple):
 def train_second_stage(
     trainer: Trainer,
     passed: FittedModel,
-    cuts: Sequence[TemporalSplit],
+    splits: Sequence[TemporalSplit],
     validation: Validation,
     earlier: EarlierModel | None,
 ) -> TrainedStage:
@@ -119,7 +128,7 @@ def train_second_stage(
     Args:
         trainer: How to learn.
         passed: What helps so far, learned from the early part.
-        cuts: Of all users.
+        splits: Of all users.
         validation: Those whom it will be judged by, who must not find what they are judged by too easily.
         earlier: Everybody at one moment, and what was learned before it; None where that cannot be told.
 
@@ -131,29 +140,30 @@ def train_second_stage(
     learner = trainer.stage_learner()
     by_time = trainer.config.split == "time"
     users = sample_users(
-        training_users(cuts, validation.least, new=by_time and learner.config.new_users), len(trainer.bundle.items)
+        training_users(splits, validation.min_relevance, new=by_time and learner.config.new_users),
+        len(trainer.bundle.items),
     )
     fewest = 0 if by_time and learner.config.new_users else 1
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to order")
     trainer.told("sources", EARLY, 0, 0)
-    early, middle = [part.early for part in users], [part.middle for part in users]
-    features = learner.seen(passed.space, [part.early for part in cuts])
-    moment = Cutoff.between(early, middle)
+    early, middle = [part.train for part in users], [part.valid for part in users]
+    features = learner.seen(passed.space, [part.train for part in splits])
+    cutoff = Cutoff.between(early, middle)
     if by_time:  # all ask at once, whenever they did the last
-        moment = Cutoff(early, middle, np.full(len(early), features.statistics.now, np.int64))
-    examples = [learner.examples(moment, features)]
-    head = _head(trainer, examples, EARLY)
-    taught_by, last = (early, middle), (validation.pasts, [part.last for part in validation.cuts])
+        cutoff = Cutoff(early, middle, np.full(len(early), features.statistics.now, np.int64))
+    examples = [learner.examples(cutoff, features)]
+    head = _train_head(trainer, examples, EARLY)
+    taught_by, last = (early, middle), (validation.histories, [part.test for part in validation.splits])
     check_recalls(features.sources, taught_by, last, len(trainer.bundle.items))
     stage = learner.served(head, features, passed.space, fewest)
     if earlier is None:
         return TrainedStage(stage, examples)
     space, asking = earlier.fitted.space, earlier.asking
     trainer.told("sources", EARLIER, 0, 0)
-    features = learner.seen(space, earlier.moment.pasts)
+    features = learner.seen(space, earlier.cutoff.pasts)
     try:
-        returning = _head(trainer, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
+        returning = _train_head(trainer, [*examples, learner.examples(asking.every_other(0), features)], EARLIER)
     except TrainingError:  # too few of them have a candidate that they took
         return TrainedStage(replace(stage, leaves_returning=True), examples)
     then = replace(learner.served(head, features, space, fewest), returning=returning)
@@ -161,7 +171,7 @@ def train_second_stage(
 
 
 def retrain_with_last_part(
-    trainer: Trainer, passed: FittedModel, examples: "list[Examples]", cuts: Sequence[TemporalSplit]
+    trainer: Trainer, passed: FittedModel, examples: "list[Examples]", splits: Sequence[TemporalSplit]
 ) -> "ScoringHead":
     """Learn the head of a stage that passed once more, to find what each did last, too.
 
@@ -169,34 +179,34 @@ def retrain_with_last_part(
         trainer: How to learn.
         passed: What is published, learned from the early part.
         examples: What it learned from when it was judged.
-        cuts: Of all users.
+        splits: Of all users.
     """
     learner = trainer.stage_learner()
-    users = sample_users(validation_users(cuts, trainer.least), len(trainer.bundle.items))
-    pasts, curves = [part.past for part in cuts], dict(trainer.curves)
-    space = trainer.space_again(passed, pasts, BEFORE).space
+    users = sample_users(validation_users(splits, trainer.min_relevance), len(trainer.bundle.items))
+    histories, curves = [part.before_test for part in splits], dict(trainer.curves)
+    space = trainer.space_again(passed, histories, BEFORE).space
     trainer.curves.update(curves)  # of what is served
     trainer.told("sources", BEFORE, 0, 0)
-    moment = Cutoff.between([part.past for part in users], [part.last for part in users])
-    return _head(trainer, [*examples, learner.examples(moment, learner.seen(space, pasts))], BEFORE)
+    cutoff = Cutoff.between([part.before_test for part in users], [part.test for part in users])
+    return _train_head(trainer, [*examples, learner.examples(cutoff, learner.seen(space, histories))], BEFORE)
 
 
-def _head(trainer: Trainer, examples: "list[Examples]", past: str) -> "ScoringHead":
+def _train_head(trainer: Trainer, examples: "list[Examples]", part_of_log: str) -> "ScoringHead":
     def told(done: int, total: int) -> None:
-        trainer.told("reranker", past, done, total)
+        trainer.told("reranker", part_of_log, done, total)
 
     head, trainer.curves["reranker"] = trainer.stage_learner().head(examples, told, trainer.work)
     return head
 
 
-def answer_visits(trainer: Trainer, stage: SecondStage, pasts: Sequence[History]) -> Candidates:
+def answer_visits(trainer: Trainer, stage: SecondStage, histories: Sequence[History]) -> Candidates:
     """Answer users in their visit, as `Retriever.recommend` does."""
-    return answer_at(trainer, stage, Cutoff.between(list(pasts), [past[:0] for past in pasts]))
+    return answer_at(trainer, stage, Cutoff.between(list(histories), [part_of_log[:0] for part_of_log in histories]))
 
 
 def answer_at(trainer: Trainer, stage: SecondStage, cutoff: Cutoff) -> Candidates:
     """Answer those who ask at a cutoff, as `Retriever.recommend` does."""
-    features, names = stage.features, [past.user_id for past in cutoff.pasts]
+    features, names = stage.features, [history.user_id for history in cutoff.pasts]
     batch = cutoff.asked(features.statistics.now).knowing(features.profiles, trainer.profiles, names)
     return stage.recommend(batch, trainer.bundle.items)
 
@@ -218,7 +228,7 @@ class Length(NamedTuple):
         return "-".join(map(str, sorted({self.items[0], self.items[-1]})))
 
 
-LENGTHS = (Length(SHORT, 1), Length((5,), 4), Length((10,), 8), Length((20,), 15))
+LENGTHS = (Length(SHORT_LENGTHS, 1), Length((5,), 4), Length((10,), 8), Length((20,), 15))
 LONGER = 30  # items of a history that is longer than any of these
 
 
@@ -226,7 +236,7 @@ def select_shortest_history(
     trainer: Trainer,
     stage: SecondStage,
     passed: FittedModel,
-    cuts: Sequence[TemporalSplit],
+    splits: Sequence[TemporalSplit],
     left_out: Sequence[History],
     validation: Validation,
 ) -> tuple[int, dict[str, dict[str, float]]]:
@@ -240,7 +250,7 @@ def select_shortest_history(
         trainer: How to learn.
         stage: That passed.
         passed: What it stands on, learned without the users who were left out.
-        cuts: Of all users.
+        splits: Of all users.
         left_out: All that these users did.
         validation: Judges lists.
 
@@ -248,17 +258,17 @@ def select_shortest_history(
         Items that a history must have, and for each length ndcg@10 of ``retrieval`` and of the ``reranker``.
     """
     learner, out = trainer.stage_learner(), {history.user_id for history in left_out}
-    features = learner.seen(passed.space, [part.early for part in cuts if part.early.user_id not in out])
+    features = learner.seen(passed.space, [part.train for part in splits if part.train.user_id not in out])
     judged = {
         part: learner.served(stage.head, features, passed.space, fewest)
         for part, fewest in (("retrieval", LONGER), ("reranker", 1))
     }
     shortest, measured, above = stage.min_history, dict[str, dict[str, float]](), LONGER
     for length in reversed(LENGTHS):
-        if (users := HeldOutUsers.of(left_out, validation.least, length.items)) is None:
+        if (users := HeldOutUsers.of(left_out, validation.min_relevance, length.items)) is None:
             continue
         values = {
-            part: validation.mean(answer_visits(trainer, one, users.begun), users.wanted, JUDGE)
+            part: validation.mean(answer_visits(trainer, one, users.histories), users.relevant, VALIDATION_METRIC)
             for part, one in judged.items()
         }
         measured[length.name] = values

@@ -11,8 +11,8 @@ from retrieval.interactions.columns import Repeats
 from retrieval.interactions.histories import History, least_liked
 from retrieval.models.user_model import ALL_ALIKE, UserModel
 
-FAR = 10  # times the median: weights of which one is larger may be counts
-MANY = 10  # different weights: events have one for each kind
+COUNT_RATIO = 10  # times the median: weights of which one is larger may be counts
+MIN_KINDS = 10  # different weights: events have one for each kind
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LogKind:
     """What the weights and the order of a log say.
 
     Attributes:
-        least: What weighs less was disliked; 0 where weights are no ratings.
+        min_relevance: An interaction of a smaller weight is a dislike; 0 where weights are no ratings.
         largest: Weight.
         median: Weight.
         counts: Whether weights are counts, as of plays: those of which one is more than ten times the median, and which
@@ -29,25 +29,25 @@ class LogKind:
             that of names, or of how often something was played.
     """
 
-    least: float
+    min_relevance: float
     largest: float
     median: float
     counts: bool
     in_order: bool
 
     @classmethod
-    def of(cls, pasts: Sequence[History], repeats: Repeats) -> "LogKind":
+    def of(cls, histories: Sequence[History], repeats: Repeats) -> "LogKind":
         """Tell it from what users did.
 
         >>> plays = History("ann", np.arange(12), np.zeros(12, np.int64), 2.0 ** np.arange(12))
         >>> LogKind.of([plays], "sum")
-        LogKind(least=0.0, largest=2048.0, median=48.0, counts=True, in_order=False)
+        LogKind(min_relevance=0.0, largest=2048.0, median=48.0, counts=True, in_order=False)
         """
-        weights = np.concatenate([np.empty(0, np.float32), *(past.weights for past in pasts)])
-        times = np.concatenate([np.empty(0, np.int64), *(past.timestamps for past in pasts)])
+        weights = np.concatenate([np.empty(0, np.float32), *(history.weights for history in histories)])
+        times = np.concatenate([np.empty(0, np.int64), *(history.timestamps for history in histories)])
         largest, median = (float(weights.max()), float(np.median(weights))) if len(weights) else (0.0, 0.0)
-        counts = repeats != "last" and largest > FAR * median > 0 and len(np.unique(weights)) > MANY
-        return cls(least_liked(pasts, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0)
+        counts = repeats != "last" and largest > COUNT_RATIO * median > 0 and len(np.unique(weights)) > MIN_KINDS
+        return cls(least_liked(histories, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0)
 
     def as_read_by(self, users: UserModel) -> "LogKind":
         """Give the kind as what goes on from an earlier log reads it.
@@ -55,10 +55,11 @@ class LogKind:
         Raises:
             InputError: When one of both logs has ratings, and the other has not.
         """
-        if users.least is not None and (users.least > 0) != (self.least > 0):
+        if users.least is not None and (users.least > 0) != (self.min_relevance > 0):
             kinds = ("weights that are no ratings", "ratings")
             raise InputError(
-                f"what is in force has learned from {kinds[users.least > 0]}, and this log has {kinds[self.least > 0]}",
+                f"what is in force has learned from {kinds[users.least > 0]}, and this log has "
+                f"{kinds[self.min_relevance > 0]}",
                 python="fit without refresh, or read the log with repeats as before",
                 cli="fit without --refresh, or give --repeats as before",
             )
@@ -67,22 +68,22 @@ class LogKind:
     @property
     def notes(self) -> dict[str, str]:
         """What is worth saying of it."""
-        told = {}
+        notes = {}
         if self.counts:
-            told["weights"] = (
+            notes["weights"] = (
                 f"they are counts, up to {self.largest:g} with a median of {self.median:g}, so each counts by its "
                 "logarithm"
             )
         if not self.in_order:
-            told["times"] = (
+            notes["times"] = (
                 "the log has none, so the order of its rows says nothing, and what decides is drawn at random; if rows "
                 "are in order, give a column of times, which may be their numbers"
             )
-        return told
+        return notes
 
     def users(self, users: UserModel) -> UserModel:
         """Give what reads histories of such a log."""
-        users = replace(users, least=self.least, counts=self.counts)
+        users = replace(users, least=self.min_relevance, counts=self.counts)
         return users if self.in_order else replace(users, half_life=ALL_ALIKE)
 
     def config(self, config: FitConfig) -> FitConfig:

@@ -8,7 +8,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import part_of
 from retrieval.fitting.fit_config import FitConfig, same_config
 from retrieval.fitting.fitted_model import LEARNED
-from retrieval.fitting.selection.validation import FEWEST, Gain, Validation
+from retrieval.fitting.selection.validation import MIN_USERS, Gain, Validation
 from retrieval.models.item_space import ItemSpace
 from retrieval.retriever.learned_parts import LearnedParts
 
@@ -31,14 +31,14 @@ def why_not_better(
         learned_before: Learns as would be published, but only from the past.
         ndcg: Receives both means, when there are ten users at least.
     """
-    users = len(validation.cuts)
-    if users < FEWEST:
+    users = len(validation.splits)
+    if users < MIN_USERS:
         return ""
-    new = validation.listed(learned_before())
+    new = validation.recommend_all(learned_before())
     now = validation.ndcg(new)
     learned = LearnedParts(bundle)
     space = ItemSpace.of(learned.content(bundle), learned.users, learned.block(bundle))
-    present = validation.listed(space)
+    present = validation.recommend_all(space)
     before = validation.ndcg(present)
     ndcg |= {"new, on what came since": now, "in force, on what came since": before}
     gain = validation.gain(present, new)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from indexing.runtime.arguments import check_flag, check_kind
 from retrieval.fitting.exposure_limit import Exposure
 from retrieval.fitting.fit_config import FitConfig
-from retrieval.fitting.selection.validation import JUDGE, Gain
+from retrieval.fitting.selection.validation import VALIDATION_METRIC, Gain
 from retrieval.interactions.cleaning import PreparationReport
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
@@ -134,7 +134,7 @@ def manifest_record(
         "serving": report.serving,
         "refreshed": refreshed,
         "measured": {
-            JUDGE: report.ndcg,
+            VALIDATION_METRIC: report.ndcg,
             "search_recall@10": report.search,
             "users": report.users,
             "short histories": report.short,

@@ -14,9 +14,9 @@ from retrieval.features.item_features import FeatureMatrix, ItemFeatures, views_
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour
 from retrieval.fitting.published_model import PublishedModel
-from retrieval.fitting.selection.behaviour_selection import MEASURE
-from retrieval.fitting.selection.held_out_new_users import NEXT, HeldOutUsers
-from retrieval.fitting.selection.profile_selection import NewUsers, choose_profile_taste
+from retrieval.fitting.selection.behaviour_selection import SELECTION_METRIC
+from retrieval.fitting.selection.held_out_new_users import MAX_RELEVANT, HeldOutUsers
+from retrieval.fitting.selection.profile_selection import NewUsers, select_profile_model
 from retrieval.fitting.selection.validation import Validation
 from retrieval.fitting.steps import EARLY, Step, StepCounter, Tell
 from retrieval.interactions.histories import History
@@ -43,7 +43,7 @@ class Trainer:
         bundle: Whose items they are.
         config: How the parts are trained, as `FitConfig.scaled` gives it.
         description: How the items are described.
-        least: What weighs less was disliked.
+        min_relevance: An interaction of a smaller weight is a dislike.
         profiles: What is known of users beside what they did, if anything.
         before: What is in force, where learning goes on from it; None to begin anew.
         work: Folder in which a training that was killed goes on; nothing is kept when None.
@@ -55,7 +55,7 @@ class Trainer:
     bundle: Bundle
     config: FitConfig
     description: ItemFeatures
-    least: float
+    min_relevance: float
     profiles: Profiles | None = None
     before: PublishedModel | None = None
     work: Path | None = None
@@ -78,12 +78,12 @@ class Trainer:
         """The items by their description."""
         return self.description.of(self.frozen, self.bundle.attributes)
 
-    def adapter(self, pasts: Sequence[History], past: str) -> Adapter:
+    def adapter(self, histories: Sequence[History], part_of_log: str) -> Adapter:
         """Learn an adapter that keeps search.
 
         Args:
-            pasts: The histories.
-            past: What they are, by name.
+            histories: The histories.
+            part_of_log: Its name, as in `Step.past`.
 
         Raises:
             TrainingError: When there is too little to learn from.
@@ -91,20 +91,20 @@ class Trainer:
         from retrieval.fitting.selection.search_bound import bound_search_loss
         from retrieval.training.adapter.adapter import train_adapter  # torch is loaded only by those who learn
 
-        pasts = self._liked(pasts)
+        histories = self._liked_histories(histories)
         config, start = self.config.adapter or AdapterConfig(), None
         if self.before is not None:
-            pasts, start = self.before.replay_sample(pasts, config.seed), self.before.adapter
-            config = replace(config, epochs=self._fewer(config.epochs_for(_teaching(pasts))))
-        total, done = config.epochs_for(_teaching(pasts)), 0
-        self.told("adapter", past, 0, total)
+            histories, start = self.before.replay_sample(histories, config.seed), self.before.adapter
+            config = replace(config, epochs=self._refresh_epochs(config.epochs_for(_num_sequences(histories))))
+        total, done = config.epochs_for(_num_sequences(histories)), 0
+        self.told("adapter", part_of_log, 0, total)
 
         def after(more: int) -> None:
             nonlocal done
             done += more
-            self.told("adapter", past, done, total)
+            self.told("adapter", part_of_log, done, total)
 
-        rows, weights = [one.rows for one in pasts], [one.weights for one in pasts]
+        rows, weights = [history.rows for history in histories], [history.weights for history in histories]
         adapter, curve = train_adapter(
             self.frozen, rows, self.config.user_model, config, after, self.work, start, weights
         )
@@ -112,36 +112,36 @@ class Trainer:
         self.curves["adapter"] = curve.to_json() | kept.to_json()
         return kept.adapter
 
-    def behaviour(self, pasts: Sequence[History], past: str, earlier: Behaviour | None = None) -> Behaviour:
+    def behaviour(self, histories: Sequence[History], part_of_log: str, earlier: Behaviour | None = None) -> Behaviour:
         """Learn a behaviour block; see `adapter`.
 
         Args:
-            pasts: The histories.
-            past: What they are, by name.
+            histories: The histories.
+            part_of_log: Its name, as in `Step.past`.
             earlier: Learned from a part of them, from which the learned tower goes on in fewer passes.
         """
         from retrieval.training.behaviour.behaviour import learn_behaviour
         from retrieval.training.behaviour.warm_start import TowerStart
 
-        some = [one for one in self._liked(pasts) if len(one)]
+        liked = [history for history in self._liked_histories(histories) if len(history)]
         config, start = self.config.behaviour or BehaviourConfig(), None
         learned = config.next_items
-        total = learned.epochs_for(_teaching(some)) if learned else 0
+        total = learned.epochs_for(_num_sequences(liked)) if learned else 0
         if self.before is not None and self.before.block is not None and learned is not None:
-            again = self.before.replay_sample(some, learned.seed)
-            total = self._fewer(learned.epochs_for(_teaching(again)))
+            again = self.before.replay_sample(liked, learned.seed)
+            total = self._refresh_epochs(learned.epochs_for(_num_sequences(again)))
             config = replace(config, next_items=replace(learned, epochs=total))
             start = TowerStart.of(self.before.block.behaviour, again)
-        elif earlier is not None and learned is not None and (start := TowerStart.of(earlier, some)) is not None:
-            total = self._fewer(total)
+        elif earlier is not None and learned is not None and (start := TowerStart.of(earlier, liked)) is not None:
+            total = self._refresh_epochs(total)
             config = replace(config, next_items=replace(learned, epochs=total))
         goes_on = earlier is not None and self.before is None  # the losses that are told are of a whole training
-        self.told("behaviour", past, 0, total)
+        self.told("behaviour", part_of_log, 0, total)
         return learn_behaviour(
-            some,
+            liked,
             self.described,
             config,
-            lambda epoch, _: self.told("behaviour", past, epoch, total),
+            lambda epoch, _: self.told("behaviour", part_of_log, epoch, total),
             work=self.work,
             start=start,
             ended=None if goes_on else lambda curve: self.curves.update(behaviour=curve.to_json()),
@@ -154,41 +154,47 @@ class Trainer:
         views = views_of(self.description, self.frozen, self.bundle.attributes)
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # what was disliked is no more to be found by the head than by the judge
-            config = replace(config, min_relevance=self.least)
+            config = replace(config, min_relevance=self.min_relevance)
         return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
 
-    def again(self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False) -> FittedModel:
+    def again(
+        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, afresh: bool = False
+    ) -> FittedModel:
         """Learn parts once more, from other pasts; the order of candidates is learned once, their sources anew.
 
         Args:
             passed: The parts.
-            pasts: The histories.
-            past: What they are, by name.
+            histories: The histories.
+            part_of_log: Its name, as in `Step.past`.
             afresh: Begin anew, for what was learned before knows more than these; go on from it otherwise.
         """
-        found, stage = self.space_again(passed, pasts, past, afresh=afresh), passed.reranker
+        fitted, stage = self.space_again(passed, histories, part_of_log, afresh=afresh), passed.reranker
         if stage is None:
-            return found
-        self.told("sources", past, 0, 0)
-        features = self.stage_learner().seen(found.space, pasts)
-        return found._replace(reranker=replace(stage, features=features, vectors=found.space.indexed))
+            return fitted
+        self.told("sources", part_of_log, 0, 0)
+        features = self.stage_learner().seen(fitted.space, histories)
+        return fitted._replace(reranker=replace(stage, features=features, vectors=fitted.space.indexed))
 
-    def profile_taste(self, pasts: Sequence[History], block: ServedBehaviour) -> tuple[ProfileModel, NewUsers]:
-        """Learn what profiles say; see `choose_profile_taste`."""
+    def profile_taste(self, histories: Sequence[History], block: ServedBehaviour) -> tuple[ProfileModel, NewUsers]:
+        """Learn what profiles say; see `select_profile_model`."""
         if self.profiles is None:
             raise TrainingError("nobody has a profile")
         self.told("profiles", EARLY, 0, 0)
-        return choose_profile_taste(
-            self.profiles, self._liked(pasts), block.behaviour.items, self.bundle.items, self.least
+        return select_profile_model(
+            self.profiles,
+            self._liked_histories(histories),
+            block.behaviour.items,
+            self.bundle.items,
+            self.min_relevance,
         )
 
-    def short_histories(self, passed: FittedModel, validation: Validation, newcomers: HeldOutUsers) -> FittedModel:
+    def short_histories(self, passed: FittedModel, validation: Validation, held_out: HeldOutUsers) -> FittedModel:
         """Choose how far a short history counts, by what is best for new users.
 
         Args:
-            passed: What helps so far, learned from others than the newcomers.
+            passed: What helps so far, trained without the held-out users.
             validation: Judges lists.
-            newcomers: Tell what is best.
+            held_out: The quality is that of these users.
         """
         from retrieval.fitting.selection.serving_weights import choose_few
         from retrieval.training.one_standard_error import Values
@@ -196,54 +202,54 @@ class Trainer:
         if (block := passed.block) is None:
             return passed
 
-        def judge(one: Behaviour) -> Values:
-            found = validation.recommend(replace(passed.space, behaviour=one), newcomers.begun, NEXT)
-            return validation.values(found, newcomers.wanted, MEASURE)
+        def evaluate(tried: Behaviour) -> Values:
+            candidates = validation.recommend(replace(passed.space, behaviour=tried), held_out.histories, MAX_RELEVANT)
+            return validation.values(candidates, held_out.relevant, SELECTION_METRIC)
 
-        behaviour, few = choose_few(block.behaviour, judge)
+        behaviour, few = choose_few(block.behaviour, evaluate)
         space = replace(passed.space, behaviour=behaviour)
         return passed._replace(block=ServedBehaviour(behaviour, block.serving | {"few": few}), space=space)
 
     def space_again(
-        self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool = False
+        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, afresh: bool = False
     ) -> FittedModel:
         """Learn adapter and behaviour once more, those that there are; see `again`."""
         adapter, content = passed.adapter, self.fused
         if adapter is not None:
-            adapter = self.adapter(pasts, past)
+            adapter = self.adapter(histories, part_of_log)
             content = adapter.apply(self.frozen)
-        block, taste = self._block_again(passed, pasts, past, afresh=afresh)
+        block, taste = self._retrain_behaviour(passed, histories, part_of_log, afresh=afresh)
         space = ItemSpace.of(content, self.config.user_model, block.behaviour if block else None, taste)
         return FittedModel(adapter, block, None, space, self.description)
 
-    def _block_again(
-        self, passed: FittedModel, pasts: Sequence[History], past: str, *, afresh: bool
+    def _retrain_behaviour(
+        self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, afresh: bool
     ) -> tuple[ServedBehaviour | None, ProfileModel | None]:
         """Learn behaviour and what profiles say to it once more, if there is any."""
-        from retrieval.fitting.selection.serving_weights import served
+        from retrieval.fitting.selection.serving_weights import apply_serving
 
         block, taste = passed.block, passed.profiles
         if block is None:
             return None, None
         start = None if afresh else block.behaviour
-        block = block._replace(behaviour=served(self.behaviour(pasts, past, start), block.serving))
+        block = block._replace(behaviour=apply_serving(self.behaviour(histories, part_of_log, start), block.serving))
         if taste is not None and self.profiles is not None:
-            taste = learn_profile_taste(self.profiles, self._liked(pasts), block.behaviour.items, taste)
+            taste = learn_profile_taste(self.profiles, self._liked_histories(histories), block.behaviour.items, taste)
         return block, taste
 
-    def told(self, part: str, past: str, done: int, total: int) -> None:
+    def told(self, part: str, part_of_log: str, done: int, total: int) -> None:
         """Tell how far a part is."""
         if self.tell is not None:
-            self.tell(Step(part, past, done, total, *self.steps.number(part, past)))
+            self.tell(Step(part, part_of_log, done, total, *self.steps.number(part, part_of_log)))
 
-    def _liked(self, pasts: Sequence[History]) -> list[History]:
+    def _liked_histories(self, histories: Sequence[History]) -> list[History]:
         """Give what was liked, as much as it counts: no part learns from dislikes, as none is asked with them."""
-        return [past.counted_by(self.config.user_model) for past in pasts]
+        return [history.counted_by(self.config.user_model) for history in histories]
 
-    def _fewer(self, epochs: int) -> int:
+    def _refresh_epochs(self, epochs: int) -> int:
         return max(1, round(REFRESH_PASSES * epochs))
 
 
-def _teaching(pasts: Sequence[History]) -> int:
+def _num_sequences(histories: Sequence[History]) -> int:
     """Count the histories that teach what comes next."""
-    return sum(len(past) >= 2 for past in pasts)
+    return sum(len(history) >= 2 for history in histories)

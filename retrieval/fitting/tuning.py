@@ -10,9 +10,9 @@ from indexing.errors import InputError, TrainingError, import_extra
 from indexing.store.collect import fuse
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.log_kind import LogKind
-from retrieval.fitting.selection.behaviour_selection import description_of, select_behaviour, training_users
+from retrieval.fitting.selection.behaviour_selection import learn_item_features, select_behaviour, training_users
 from retrieval.fitting.selection.temporal_split import temporal_split
-from retrieval.fitting.selection.validation import FEWEST, NUM_CANDIDATES, Validation
+from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Validation
 from retrieval.interactions.cleaning import prepare
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.interactions import Interactions
@@ -21,7 +21,7 @@ from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 from retrieval.training.config import BehaviourConfig, NextItemsConfig
 
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,23 @@ def tune(
     judge = _judge(opened, interactions, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(study)))
-    found = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
-    seed = (start.next_items.seed if start.next_items else 0) + len(found.trials)  # or the same would be drawn again
-    found.sampler = optuna.samplers.TPESampler(seed=seed)
-    _check_same(found, opened, interactions)
-    if not _complete(found):
-        found.enqueue_trial(_parameters(start))
+    search = optuna.create_study(storage=storage, study_name="behaviour", direction="maximize", load_if_exists=True)
+    seed = (start.next_items.seed if start.next_items else 0) + len(search.trials)  # or the same would be drawn again
+    search.sampler = optuna.samplers.TPESampler(seed=seed)
+    _check_same(search, opened, interactions)
+    if not _complete(search):
+        search.enqueue_trial(_parameters(start))
     failed = 0
-    while (done := len(_complete(found))) < trials:
-        found.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
-        failed = failed + 1 if len(_complete(found)) == done else 0
-        if failed == MOST_FAILURES:
+    while (done := len(_complete(search))) < trials:
+        search.optimize(lambda trial: judge(_suggested(trial, start)), n_trials=1, catch=(TrainingError,))
+        failed = failed + 1 if len(_complete(search)) == done else 0
+        if failed == MAX_FAILURES:
             raise TrainingError(f"{failed} trials in a row could not be learned; look at the log of {study}")
         if progress is not None and not failed:
-            progress(done + 1, found.best_value)
-    best = _suggested(optuna.trial.FixedTrial(found.best_params), start)
-    complete = _complete(found)
-    return Tuned(replace(config, behaviour=best), found.best_value, complete[0].value, len(complete))
+            progress(done + 1, search.best_value)
+    best = _suggested(optuna.trial.FixedTrial(search.best_params), start)
+    complete = _complete(search)
+    return Tuned(replace(config, behaviour=best), search.best_value, complete[0].value, len(complete))
 
 
 def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:  # noqa: ANN401 - an optional package
@@ -99,11 +99,11 @@ def _check_same(study: Any, bundle: Bundle, interactions: Interactions) -> None:
     from retrieval.training.loop import digest  # torch is loaded only by those who learn
 
     ids = [list(bundle.items), *(interactions.table[name].to_pylist() for name in ("user_id", "item_id"))]
-    told = digest(ids, *(interactions.table[name].to_numpy() for name in ("timestamp", "weight")))
+    fingerprint = digest(ids, *(interactions.table[name].to_numpy() for name in ("timestamp", "weight")))
     known = study.user_attrs.get("learns from")
     if known is None:
-        study.set_user_attr("learns from", told)
-    elif known != told:
+        study.set_user_attr("learns from", fingerprint)
+    elif known != fingerprint:
         raise InputError("this study is of another bundle or another log; give it another file")
 
 
@@ -118,26 +118,26 @@ def _judge(bundle: Bundle, interactions: Interactions, config: FitConfig) -> Cal
     if config.prepare is not None:
         interactions, _ = prepare(interactions, config.prepare)
     interactions, known = known_items(interactions, bundle.items)
-    pasts = histories(interactions, bundle.items)
-    kind = LogKind.of(pasts, interactions.repeats)
-    config, least = kind.config(config), kind.least
-    cuts = temporal_split(pasts, config.split) if pasts else []
-    if (users := len(training_users(cuts, least))) < FEWEST:
+    all_histories = histories(interactions, bundle.items)
+    kind = LogKind.of(all_histories, interactions.repeats)
+    config, min_relevance = kind.config(config), kind.min_relevance
+    splits = temporal_split(all_histories, config.split) if all_histories else []
+    if (users := len(training_users(splits, min_relevance))) < MIN_USERS:
         raise TrainingError(
-            f"only {users} users have an early and a middle part; {FEWEST} are needed. {known}".rstrip()
+            f"only {users} users have an early and a middle part; {MIN_USERS} are needed. {known}".rstrip()
         )
-    validation = Validation(bundle.items, [], NUM_CANDIDATES, least)
+    validation = Validation(bundle.items, [], NUM_CANDIDATES, min_relevance)
     content = ItemSpace.of(fuse(bundle.modality_vectors), config.user_model)
-    described = description_of(bundle).of(bundle.modality_vectors, bundle.attributes)
+    described = learn_item_features(bundle).of(bundle.modality_vectors, bundle.attributes)
 
     def judge(tried: BehaviourConfig) -> float:
         settings = kind.config(replace(config, behaviour=tried)).scaled()
 
-        def learn(some: Sequence[History]) -> Behaviour:
-            liked = (past.counted_by(settings.user_model) for past in some)
-            return learn_behaviour([past for past in liked if len(past)], described, settings.behaviour)
+        def learn(train_histories: Sequence[History]) -> Behaviour:
+            liked = (history.counted_by(settings.user_model) for history in train_histories)
+            return learn_behaviour([history for history in liked if len(history)], described, settings.behaviour)
 
-        return select_behaviour(learn, content, cuts, validation).value
+        return select_behaviour(learn, content, splits, validation).value
 
     return judge
 

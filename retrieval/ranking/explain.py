@@ -78,9 +78,7 @@ def explain(
     candidates = _with_queries(candidates, space, centre, weights)
     # A search asks content alone, a user without a history behaviour alone.
     asks_behaviour = [bool(query[space.dim :].any()) for query in candidates.queries]
-    if not all(
-        len(history) or is_asked for history, is_asked in zip(candidates.histories, asks_behaviour, strict=True)
-    ):
+    if not all(len(history) or asks for history, asks in zip(candidates.histories, asks_behaviour, strict=True)):
         raise InputError("only recommendations are explained: each query needs the history that it was made of")
     explanations = []
     for number, rows in enumerate(candidates.rows):

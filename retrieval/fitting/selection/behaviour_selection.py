@@ -1,4 +1,4 @@
-"""Learning a behaviour block for a bundle: from the early part, served as the middle part wants it."""
+"""Trains a behaviour block on the train part of histories, and selects its serving weights on the validation part."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -11,23 +11,23 @@ from indexing.errors import TrainingError
 from retrieval.features.item_features import ItemFeatures
 from retrieval.fitting.fitted_model import ServedBehaviour
 from retrieval.fitting.selection.temporal_split import TemporalSplit
-from retrieval.fitting.selection.validation import FEWEST, Validation
+from retrieval.fitting.selection.validation import MIN_USERS, Validation
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace
 
-MEASURE = "ndcg@20"
+SELECTION_METRIC = "ndcg@20"
 User = TypeVar("User")
-# Users times items: so many scores are computed to judge once; fewer where it is done for every serving that is tried.
-MOST_SCORES, MOST_TRIED = 100_000_000, 25_000_000
+# Users times items: so many scores are computed for one evaluation; fewer where it is repeated for every trial.
+MAX_SCORES, MAX_SCORES_A_TRIAL = 100_000_000, 25_000_000
 
 
 class SelectedBehaviour(NamedTuple):
-    """A block learned from the early part, and what it is worth.
+    """A block trained on the train part, and its quality.
 
     Attributes:
-        block: Served as the middle part wants it.
-        value: ndcg@20 of the middle part, which the serving was chosen by.
+        block: With the serving weights that the validation part selected.
+        value: ndcg@20 on the validation part, by which the weights were selected.
     """
 
     block: ServedBehaviour
@@ -35,64 +35,64 @@ class SelectedBehaviour(NamedTuple):
 
 
 def select_behaviour(
-    learn: Callable[[Sequence[History]], Behaviour],
+    train: Callable[[Sequence[History]], Behaviour],
     content: ItemSpace,
-    cuts: Sequence[TemporalSplit],
+    splits: Sequence[TemporalSplit],
     validation: Validation,
-    tried: Callable[[int], None] | None = None,
+    on_trial: Callable[[int], None] | None = None,
 ) -> SelectedBehaviour:
-    """Learn from the early part of histories, and choose the serving on the middle.
+    """Train on the train part of histories, and select the serving weights on the validation part.
 
     Args:
-        learn: Learns a block.
+        train: Trains a block.
         content: The items, without behaviour.
-        cuts: Of all users.
+        splits: Of all users.
         validation: Says what is liked.
-        tried: Called after each serving that was tried with how many they are.
+        on_trial: Called after each trial of serving weights with the number of trials so far.
 
     Raises:
-        TrainingError: When there is too little to learn from.
+        TrainingError: When there is too little to train on.
     """
     from retrieval.fitting.selection.serving_weights import choose_serving  # torch is loaded only by those who learn
     from retrieval.training.serving_trials import ServingTrials
 
-    behaviour = learn([part.early for part in cuts if len(part.early)])
-    users = sample_users(training_users(cuts, validation.least), len(content.indexed), MOST_TRIED)
+    behaviour = train([split.train for split in splits if len(split.train)])
+    users = training_users(splits, validation.min_relevance)
+    users = sample_users(users, len(content.indexed), MAX_SCORES_A_TRIAL)
     if not users:
         raise TrainingError("no user has interactions both early and in the middle: there is nothing to choose by")
-    joined, count = ItemSpace.of(content.content, content.users, behaviour), 0
-    trials = ServingTrials(
-        joined, [part.early for part in users], [part.middle.liked(validation.least) for part in users]
-    )
+    space, num_trials = ItemSpace.of(content.content, content.users, behaviour), 0
+    relevant = [split.valid.liked(validation.min_relevance) for split in users]
+    trials = ServingTrials(space, [split.train for split in users], relevant)
 
-    def judge(one: Behaviour) -> NDArray[np.float64]:
-        nonlocal count
-        count += 1
-        if tried is not None:
-            tried(count)
-        return trials.values(one)
+    def evaluate(tried: Behaviour) -> NDArray[np.float64]:
+        nonlocal num_trials
+        num_trials += 1
+        if on_trial is not None:
+            on_trial(num_trials)
+        return trials.values(tried)
 
-    behaviour, serving, value = choose_serving(behaviour, judge, in_order=content.users.in_order)
+    behaviour, serving, value = choose_serving(behaviour, evaluate, in_order=content.users.in_order)
     return SelectedBehaviour(ServedBehaviour(behaviour, serving), value)
 
 
-def training_users(cuts: Sequence[TemporalSplit], least: float, *, new: bool = False) -> list[TemporalSplit]:
-    """Give the users with an early part, or new ones too, and something that weighs at least so much in the middle."""
-    return [part for part in cuts if (new or len(part.early)) and len(part.middle.liked(least))]
+def training_users(splits: Sequence[TemporalSplit], min_relevance: float, *, new: bool = False) -> list[TemporalSplit]:
+    """Give the users with a train part, or new ones too, who liked something in the validation part."""
+    return [split for split in splits if (new or len(split.train)) and len(split.valid.liked(min_relevance))]
 
 
-def validation_users(cuts: Sequence[TemporalSplit], least: float) -> list[TemporalSplit]:
-    """Give the users with a past, and something that weighs at least so much in the last part."""
-    return [part for part in cuts if len(part.past) and len(part.last.liked(least))]
+def validation_users(splits: Sequence[TemporalSplit], min_relevance: float) -> list[TemporalSplit]:
+    """Give the users with a history before the test part who liked something in it."""
+    return [split for split in splits if len(split.before_test) and len(split.test.liked(min_relevance))]
 
 
-def sample_users(users: Sequence[User], items: int, scores: int = MOST_SCORES) -> list[User]:
-    """Give as many users as can be judged over so many items in seconds, drawn by seed 0, in their order."""
-    drawn = np.random.default_rng(0).permutation(len(users))[: max(FEWEST, scores // items)]
-    return [users[line] for line in sorted(drawn.tolist())]
+def sample_users(users: Sequence[User], num_items: int, max_scores: int = MAX_SCORES) -> list[User]:
+    """Give a random sample of users (seed 0, in their order), for whom all items are scored in seconds."""
+    sample = np.random.default_rng(0).permutation(len(users))[: max(MIN_USERS, max_scores // num_items)]
+    return [users[number] for number in sorted(sample.tolist())]
 
 
-def description_of(bundle: Bundle) -> ItemFeatures:
-    """Learn how the items are described: by vectors, attributes and how much is said of them."""
+def learn_item_features(bundle: Bundle) -> ItemFeatures:
+    """Learn the features of items: vectors, attributes, and how many words and numbers there are."""
     texts = bundle.manifest.columns.get("text") or ()
     return ItemFeatures.learn(bundle.modality_vectors, bundle.attributes, exclude={"item_id"}, texts=texts)

@@ -1,6 +1,6 @@
-"""Users who stand for new ones: what is best for these is chosen with what was learned without them.
+"""Users held out of training, who stand for new users.
 
-Those who were learned from cannot stand for them, for what was learned knows what else they did.
+Users who were trained on cannot stand for new ones, because the model knows their later interactions.
 """
 
 from collections.abc import Sequence
@@ -8,49 +8,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.fitting.selection.validation import FEWEST
+from retrieval.fitting.selection.validation import MIN_USERS
 from retrieval.interactions.histories import History
 
-SHORT, NEXT = (1, 2, 3), 20  # items of a short history, and, at most, of what should be found after it
-LEAST_OUT, MOST_OUT = 20, 2_000  # users who are left out
-MOST_OTHERS = 20_000  # who are then learned from
+SHORT_LENGTHS, MAX_RELEVANT = (1, 2, 3), 20  # items of a short history, and of the interactions after it
+MIN_HELD_OUT, MAX_HELD_OUT = 20, 2_000  # users
+MAX_TRAINING_USERS = 20_000
 
 
 @dataclass(frozen=True)
 class HeldOutUsers:
-    """Users after the first few things they did.
+    """Users after their first few interactions.
 
     Attributes:
-        begun: The first few items of each.
-        wanted: The next ones.
+        histories: The first few items of each.
+        relevant: The next ones.
     """
 
-    begun: list[History]
-    wanted: list[History]
+    histories: list[History]
+    relevant: list[History]
 
     @classmethod
-    def of(cls, pasts: Sequence[History], least: float, lengths: Sequence[int] = SHORT) -> "HeldOutUsers | None":
-        """Take those who liked something of what came next; None when they are too few to judge by.
+    def of(
+        cls, histories: Sequence[History], min_relevance: float, lengths: Sequence[int] = SHORT_LENGTHS
+    ) -> "HeldOutUsers | None":
+        """Take the users who liked something of the next items; None when they are too few to validate on.
 
         Args:
-            pasts: All that each did, oldest first.
-            least: What weighs so much was liked.
-            lengths: Items of a history, of one user after the other in turn.
+            histories: All interactions of each, oldest first.
+            min_relevance: An interaction of a smaller weight is a dislike.
+            lengths: Items of a short history, for one user after the other in turn.
         """
-        firsts = [lengths[n % len(lengths)] for n in range(len(pasts))]
-        cuts = [(past[:first], past[first : first + NEXT]) for past, first in zip(pasts, firsts, strict=True)]
-        some = [(begun, wanted) for begun, wanted in cuts if len(wanted.liked(least))]
-        return cls([begun for begun, _ in some], [wanted for _, wanted in some]) if len(some) >= FEWEST else None
+        pairs = []
+        for number, history in enumerate(histories):
+            length = lengths[number % len(lengths)]
+            relevant = history[length : length + MAX_RELEVANT]
+            if len(relevant.liked(min_relevance)):
+                pairs.append((history[:length], relevant))
+        if len(pairs) < MIN_USERS:
+            return None
+        return cls([short for short, _ in pairs], [relevant for _, relevant in pairs])
 
 
-def hold_out_users(pasts: Sequence[History]) -> tuple[list[History], list[History]]:
-    """Part users into others, 20,000 at most, and a tenth who are to be new, 20 to 2,000.
+def hold_out_users(histories: Sequence[History]) -> tuple[list[History], list[History]]:
+    """Split users into training users, 20,000 at most, and a tenth that is held out, 20 to 2,000.
 
-    Nobody is left out where that would be more than a quarter.
+    Nobody is held out where that would be more than a quarter.
     """
-    many = min(MOST_OUT, max(LEAST_OUT, len(pasts) // 10))
-    if 4 * many > len(pasts):
-        return list(pasts), []
-    drawn = np.random.default_rng(0).permutation(len(pasts))
-    out, others = np.sort(drawn[:many]).tolist(), np.sort(drawn[many : many + MOST_OTHERS]).tolist()
-    return [pasts[n] for n in others], [pasts[n] for n in out]
+    num_held_out = min(MAX_HELD_OUT, max(MIN_HELD_OUT, len(histories) // 10))
+    if 4 * num_held_out > len(histories):
+        return list(histories), []
+    order = np.random.default_rng(0).permutation(len(histories))
+    held_out = np.sort(order[:num_held_out]).tolist()
+    training = np.sort(order[num_held_out : num_held_out + MAX_TRAINING_USERS]).tolist()
+    return [histories[number] for number in training], [histories[number] for number in held_out]

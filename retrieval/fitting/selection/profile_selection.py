@@ -1,4 +1,4 @@
-"""How much profiles count: chosen on users who are kept away from learning."""
+"""Selects how much profiles count, on users held out of training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,25 +15,23 @@ from indexing.index.search import retrieve
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.features.column_encoders import columns_of
-from retrieval.fitting.selection.behaviour_selection import MEASURE, MOST_SCORES
+from retrieval.fitting.selection.behaviour_selection import MAX_SCORES, SELECTION_METRIC
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.profile_model import ProfileModel
 from retrieval.training.one_standard_error import clearly_better, first_as_good
 from retrieval.training.profile_model import FEWEST, FOLDS, Doubles, first_tastes, fitted_taste, profiled
 
-SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.5)
-
-
-WANTED = 20  # of what users did first, which should be found
+PROFILE_WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.5)
+MAX_RELEVANT = 20  # first items of a user that should be found
 
 
 class NewUsers(NamedTuple):
-    """What users who were left out would have been shown before they did anything, against what they did first.
+    """Quality of recommendations to held-out users before their first interaction.
 
     Attributes:
         users: How many.
-        popular: ndcg@20 of what is popular.
+        popular: ndcg@20 by popularity alone.
         profiles: ndcg@20 with their profiles.
     """
 
@@ -42,62 +40,65 @@ class NewUsers(NamedTuple):
     profiles: float
 
 
-def choose_profile_taste(
-    profiles: Profiles, pasts: Sequence[History], items: Vectors, item_ids: ItemIds, least: float = 0.0
+def select_profile_model(
+    profiles: Profiles, histories: Sequence[History], items: Vectors, item_ids: ItemIds, min_relevance: float = 0.0
 ) -> tuple[ProfileModel, NewUsers]:
-    """Learn what profiles say, and how much that should count.
+    """Fit a model of what users of a profile like, and select its weight.
 
     Args:
         profiles: Of some of the users, and perhaps of others.
-        pasts: What users did.
+        histories: Of all users.
         items: (N, R) float32, the item vectors of behaviour, popularity last.
         item_ids: The N items.
-        least: What weighs less was disliked.
+        min_relevance: An interaction of a smaller weight is a dislike.
 
     Raises:
-        TrainingError: When too few have a profile, when profiles say nothing, or do not say what new users like.
+        TrainingError: When too few users have a profile, when profiles do not differ, or when new users are not
+            answered better with them.
     """
-    pasts = profiled(profiles, pasts)
-    if len(pasts) < FEWEST:
-        raise TrainingError(f"{len(pasts)} users of the log have a profile; it takes {FEWEST} to learn what they say")
-    attributes = profiles.of([past.user_id for past in pasts])
+    histories = profiled(profiles, histories)
+    if len(histories) < FEWEST:
+        raise TrainingError(
+            f"{len(histories)} users of the log have a profile; it takes {FEWEST} to learn what they say"
+        )
+    attributes = profiles.of([history.user_id for history in histories])
     columns = columns_of(attributes)
     if not columns:
         raise TrainingError(f"the columns {attributes.column_names} of profiles do not tell users apart")
-    tastes, folds = first_tastes(pasts, items), np.random.default_rng(0).permutation(len(pasts)) % FOLDS
-    asked = np.zeros((len(pasts), items.shape[1]), np.float32)
+    targets, folds = first_tastes(histories, items), np.random.default_rng(0).permutation(len(histories)) % FOLDS
+    queries = np.zeros((len(histories), items.shape[1]), np.float32)
     for fold in range(FOLDS):
-        left_out = folds == fold
-        one = fitted_taste(columns, attributes.filter(pa.array(~left_out)), tastes[~left_out], 1.0)
-        asked[left_out] = one.queries(attributes.filter(pa.array(left_out)))
-    share, told = _best_share(asked, pasts, items, item_ids, least)
-    ignored = set(attributes.column_names) - {one.column for one in columns}
-    return replace(fitted_taste(columns, attributes, tastes, share), ignored=tuple(sorted(ignored))), told
+        held_out = folds == fold
+        model = fitted_taste(columns, attributes.filter(pa.array(~held_out)), targets[~held_out], 1.0)
+        queries[held_out] = model.queries(attributes.filter(pa.array(held_out)))
+    weight, quality = _select_weight(queries, histories, items, item_ids, min_relevance)
+    ignored = set(attributes.column_names) - {column.column for column in columns}
+    return replace(fitted_taste(columns, attributes, targets, weight), ignored=tuple(sorted(ignored))), quality
 
 
-def _best_share(
-    asked: Vectors, pasts: Sequence[History], items: Vectors, item_ids: ItemIds, least: float
+def _select_weight(
+    queries: Vectors, histories: Sequence[History], items: Vectors, item_ids: ItemIds, min_relevance: float
 ) -> tuple[float, NewUsers]:
-    """Find the share that shows new users most of what they did first."""
-    wanted = [past.liked(least)[:WANTED] for past in pasts]
-    there = np.array([line for line, rows in enumerate(wanted) if len(rows)], np.int64)
-    drawn = np.random.default_rng(0).permutation(len(there))[: max(FEWEST, MOST_SCORES // len(items))]
-    lines, index = there[np.sort(drawn)], FlatIndex(items)
-    relevant = [[item_ids[row] for row in wanted[line]] for line in lines.tolist()]
+    """Select the weight with which new users find most of their first items."""
+    relevant_rows = [history.liked(min_relevance)[:MAX_RELEVANT] for history in histories]
+    with_relevant = np.array([number for number, rows in enumerate(relevant_rows) if len(rows)], np.int64)
+    sample = np.random.default_rng(0).permutation(len(with_relevant))[: max(FEWEST, MAX_SCORES // len(items))]
+    users, index = with_relevant[np.sort(sample)], FlatIndex(items)
+    relevant = [[item_ids[row] for row in relevant_rows[user]] for user in users.tolist()]
 
-    def values(share: float) -> Doubles:
-        queries = asked[lines] * np.append(np.full(items.shape[1] - 1, share), 1).astype(np.float32)
-        scores, rows = retrieve(index, queries, WANTED)
-        found = Candidates(queries, rows, scores, item_ids, "retrieve")
-        return evaluate(found, relevant, measures=[MEASURE]).per_query[MEASURE]
+    def values(weight: float) -> Doubles:
+        weighted = queries[users] * np.append(np.full(items.shape[1] - 1, weight), 1).astype(np.float32)
+        scores, rows = retrieve(index, weighted, MAX_RELEVANT)
+        candidates = Candidates(weighted, rows, scores, item_ids, "retrieve")
+        return evaluate(candidates, relevant, measures=[SELECTION_METRIC]).per_query[SELECTION_METRIC]
 
     popular = values(0.0)
-    each = {share: values(share) for share in SHARES}
-    best = SHARES[first_as_good([each[share] for share in SHARES])]
-    told = NewUsers(len(lines), round(float(popular.mean()), 4), round(float(each[best].mean()), 4))
-    if not clearly_better(each[best], popular):
+    by_weight = {weight: values(weight) for weight in PROFILE_WEIGHTS}
+    best = PROFILE_WEIGHTS[first_as_good([by_weight[weight] for weight in PROFILE_WEIGHTS])]
+    quality = NewUsers(len(users), round(float(popular.mean()), 4), round(float(by_weight[best].mean()), 4))
+    if not clearly_better(by_weight[best], popular):
         raise TrainingError(
-            f"profiles do not tell what {told.users} users who were left out did first: {MEASURE} {told.profiles:.4f} "
-            f"with them, {told.popular:.4f} by popularity alone, which is no more than chance"
+            f"profiles do not tell what {quality.users} users who were left out did first: {SELECTION_METRIC} "
+            f"{quality.profiles:.4f} with them, {quality.popular:.4f} by popularity alone, which is no more than chance"
         )
-    return best, told
+    return best, quality

@@ -1,8 +1,9 @@
-"""What an adapter costs text and image search, and how strong it may be for the price that was named.
+"""Bounds what an adapter may cost text and image search.
 
-What people will ask is not in a bundle. Items are asked for by their own vectors instead, and by blurred ones: an
-item's vector with so much noise that the frozen space only just finds it. A caption is such a query for a picture: far
-from it, and a little nearer than to others, so what moves items about costs it more than it costs own vectors.
+A bundle does not hold the queries that people will type. Items are searched instead by their own vectors, and by
+blurred ones: an item's vector with so much noise that the frozen space only just finds it. A caption is such a query
+for a picture: far from it, and a little nearer than to others. What moves items therefore costs blurred queries more
+than it costs own vectors.
 """
 
 from collections.abc import Mapping
@@ -18,14 +19,14 @@ from retrieval.models.adapter import Adapter
 STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 K = 10
 MAX_LOSS = 0.02  # of recall@10, that an adapter may cost
-# Searched among so many items of a large catalogue, and asked so often: seconds, whatever the catalogue.
-MOST_ITEMS, MOST_QUERIES = 50_000, 500
-BLURRED, FOUND = "blurred", 0.95
-ROUNDING = 1e-9  # .95 less .01 is not .94 to the last bit, and five of 500 lost are within a hundredth
+# Of a large catalogue so many items are searched by so many queries: seconds, whatever its size.
+MAX_ITEMS, MAX_QUERIES = 50_000, 500
+BLURRED, BLURRED_RECALL = "blurred", 0.95
+ROUNDING = 1e-9  # 0.95 less 0.01 is not 0.94 to the last bit, and five of 500 lost are within a hundredth
 _DOUBLINGS, _HALVINGS = 8, 12
 
 
-class Asked(NamedTuple):
+class KnownItemQueries(NamedTuple):
     """Queries, and the one item that each of them is about.
 
     Attributes:
@@ -37,11 +38,11 @@ class Asked(NamedTuple):
     rows: Rows
 
     def recall(self, items: Vectors, k: int = K) -> float:
-        """Give the share of queries whose item is among the k nearest; what scores the same is not before it.
+        """Give the fraction of queries whose item is among the k nearest; an equal score does not come before it.
 
         Args:
-            items: (N, D) float32, in which is searched.
-            k: How many are looked at.
+            items: (N, D) float32, which are searched.
+            k: Length of the list.
         """
         scores = self.vectors @ items.T
         own = np.take_along_axis(scores, self.rows[:, None], axis=1)
@@ -49,14 +50,14 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Softened:
+class BoundedAdapter:
     """An adapter that keeps search.
 
     Attributes:
-        adapter: It.
-        strength: How much of what was learned is in it, from 0 to 1.
-        search: Recall@10 of finding items by their own vector of each modality, and by blurred ones: frozen, and with
-            the adapter.
+        adapter: As it is served.
+        strength: How much of what was trained is in it, from 0 to 1.
+        search: Recall@10 of items by their own vector of each modality, and by blurred ones: frozen, and with the
+            adapter.
     """
 
     adapter: Adapter
@@ -65,75 +66,74 @@ class Softened:
 
     def to_json(self) -> dict[str, Any]:
         """Give strength and search as plain JSON values."""
-        search = {name: {"frozen": frozen, "adapter": now} for name, (frozen, now) in self.search.items()}
+        search = {name: {"frozen": frozen, "adapter": adapted} for name, (frozen, adapted) in self.search.items()}
         return {"strength": self.strength, "search_recall@10": search}
 
 
-def bound_search_loss(adapter: Adapter, items: ModalityVectors, max_loss: float = MAX_LOSS) -> Softened:
-    """Soften an adapter until it costs no kind of search more than was named.
+def bound_search_loss(adapter: Adapter, items: ModalityVectors, max_loss: float = MAX_LOSS) -> BoundedAdapter:
+    """Soften an adapter until it costs no kind of query more than ``max_loss``.
 
     Args:
-        adapter: What was learned.
+        adapter: As it was trained.
         items: The frozen vectors.
         max_loss: How much recall@10 may be lost, from 0 to 1.
     """
     rng = np.random.default_rng(0)
-    some = rng.permutation(items.count)[:MOST_ITEMS]
-    among = items.take(np.sort(some))
-    frozen = fuse(among)
-    asked = own_queries(among, rng) | {BLURRED: blurred(frozen, rng)}
-    before = recalls(asked, frozen)
+    sample = items.take(np.sort(rng.permutation(items.count)[:MAX_ITEMS]))
+    frozen = fuse(sample)
+    queries = own_queries(sample, rng) | {BLURRED: blurred_queries(frozen, rng)}
+    before = recalls(queries, frozen)
     for strength in STRENGTHS:
-        softer = adapter.softened(strength)
-        after = recalls(asked, softer.apply(among))
-        if all(before[name] - after[name] <= max_loss + ROUNDING for name in asked):
-            return Softened(softer, strength, {name: (before[name], after[name]) for name in asked})
-    return Softened(adapter.softened(0.0), 0.0, {name: (found, found) for name, found in before.items()})
+        softened = adapter.softened(strength)
+        after = recalls(queries, softened.apply(sample))
+        if all(before[name] - after[name] <= max_loss + ROUNDING for name in queries):
+            return BoundedAdapter(softened, strength, {name: (before[name], after[name]) for name in queries})
+    return BoundedAdapter(adapter.softened(0.0), 0.0, {name: (recall, recall) for name, recall in before.items()})
 
 
-def own_queries(items: ModalityVectors, rng: np.random.Generator) -> dict[str, Asked]:
-    """Ask for some items by their own text, picture or sound."""
-    asked = {}
+def own_queries(items: ModalityVectors, rng: np.random.Generator) -> dict[str, KnownItemQueries]:
+    """Give queries for some items by their own text, picture or sound."""
+    queries = {}
     for modality in items.modalities:
-        rows = rng.permutation(np.flatnonzero(items.exists[modality]))[:MOST_QUERIES]
-        asked[str(modality)] = Asked(unit(items.vectors[modality][rows]), rows)
-    return asked
+        rows = rng.permutation(np.flatnonzero(items.exists[modality]))[:MAX_QUERIES]
+        queries[str(modality)] = KnownItemQueries(unit(items.vectors[modality][rows]), rows)
+    return queries
 
 
-def blurred(frozen: Vectors, rng: np.random.Generator, found: float = FOUND) -> Asked:
-    """Ask for some items by their vector and just so much noise that no more than a share of them is found.
+def blurred_queries(frozen: Vectors, rng: np.random.Generator, recall: float = BLURRED_RECALL) -> KnownItemQueries:
+    """Give queries for some items: their vectors with just so much noise that recall@10 is no more than ``recall``.
 
     In a catalogue so small that noise alone finds more than that, the noise ends at 256 times the vector's length.
 
     Args:
         frozen: (N, D) float32, the items.
-        rng: Chooses items and noise, alike in all directions.
-        found: Recall@10 that is aimed at.
+        rng: Draws items, and isotropic noise.
+        recall: Recall@10 that is aimed at.
     """
-    rows = rng.permutation(np.flatnonzero(frozen.any(axis=1)))[:MOST_QUERIES]
+    rows = rng.permutation(np.flatnonzero(frozen.any(axis=1)))[:MAX_QUERIES]
     noise = unit(rng.normal(size=(len(rows), frozen.shape[1])).astype(np.float32))
 
-    def ahead(queries: Vectors) -> Vectors:
-        """Give by how much each item scores more than the one that is asked for."""
+    def margins(queries: Vectors) -> Vectors:
+        """Give by how much each item scores more than the one that the query is about."""
         scores = queries @ frozen.T
         return scores - np.take_along_axis(scores, rows[:, None], axis=1)
 
-    near, far = ahead(frozen[rows]), ahead(noise)  # scores are linear: noise of any length is a sum away
+    of_items, of_noise = margins(frozen[rows]), margins(noise)  # scores are linear: noise of any length is a sum away
 
-    def enough(length: float) -> bool:
-        return bool(((near + np.float32(length) * far > 0).sum(axis=1) < K).mean() <= found)
+    def is_enough(length: float) -> bool:
+        return bool(((of_items + np.float32(length) * of_noise > 0).sum(axis=1) < K).mean() <= recall)
 
     low, high = 0.0, 1.0
     for _ in range(_DOUBLINGS):
-        if enough(high):
+        if is_enough(high):
             break
         low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return Asked(unit(frozen[rows] + np.float32(high) * noise), rows)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return KnownItemQueries(unit(frozen[rows] + np.float32(high) * noise), rows)
 
 
-def recalls(asked: Mapping[str, Asked], items: Vectors) -> dict[str, float]:
+def recalls(queries: Mapping[str, KnownItemQueries], items: Vectors) -> dict[str, float]:
     """Give recall@10 of each kind of query."""
-    return {name: queries.recall(items) for name, queries in asked.items()}
+    return {name: query_set.recall(items) for name, query_set in queries.items()}

@@ -1,4 +1,4 @@
-"""Choosing how much each part of a user's query counts: no training, only serving."""
+"""Selects how much each part of a user's query counts, by validation alone: nothing is trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,21 +14,21 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "popular": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
     "content": (0.0, 0.1, 0.2, 0.4, 0.8, 1.6),
 }
-# Asked only of a block that has it, and of how it was served before there was any it does not speak.
+# Tried only for a block with attention; the serving weights of a block without it do not have the name.
 ATTENTION: Mapping[str, tuple[float, ...]] = {"attention": (1.0, 0.0, 0.3, 0.6, 1.5, 2.5, 4.0, 6.0)}
-FEW = (2.0, 0.0, 1.0, 4.0)  # items that a history must have to count half; with 0 any counts whole
+FEW = (2.0, 0.0, 1.0, 4.0)  # items with which a history counts half; with 0 any history counts whole
 Serving = dict[str, float]
-RETURNING = "returning_"  # how the names of what users ask with who come back begin
+RETURNING = "returning_"  # prefix of the weights for users who come back
 
 
-def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
-    """Set how a block is served.
+def apply_serving(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
+    """Set the serving weights of a block.
 
     Args:
         block: As `learn_behaviour` gives it.
-        serving: The `QueryWeights`, by name; the item vectors of ``content`` have length 1 as behaviour's have on the
-            average; those for users who come back, with ``returning_`` before their names, where they have any;
-            ``attention``, of a block that has it; ``few``, where it was chosen.
+        serving: The `QueryWeights`, by name; the item vectors of ``content`` have length 1, as behaviour's have on
+            average; those for users who come back, with the prefix ``returning_``, where they have any; ``attention``,
+            of a block that has it; ``few``, where it was selected.
     """
     block = block.weighing(QueryWeights(*(serving[name] for name in QueryWeights._fields)))
     if f"{RETURNING}{QueryWeights._fields[0]}" in serving:
@@ -42,62 +42,64 @@ def served(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
 
 
 def choose_serving(
-    block: Behaviour, judge: Callable[[Behaviour], Values], *, in_order: bool = True
+    block: Behaviour, evaluate: Callable[[Behaviour], Values], *, in_order: bool = True
 ) -> tuple[Behaviour, Serving, float]:
-    """Choose how a block is served; see `choose`.
+    """Select the serving weights of a block; see `choose_weights`.
 
     Args:
-        block: Learned from what came before.
-        judge: What each user is worth as it is served: higher is better.
+        block: Trained on earlier interactions.
+        evaluate: Gives the quality for each user with some weights: higher is better.
         in_order: Whether the order of histories says anything.
 
     Returns:
-        The block as it is to be served, how, and how good that is.
+        The block with the weights that were selected, the weights, and their mean quality.
     """
     attends = block.attention is not None
-    serving, value = choose(lambda one: judge(served(block, one)), attention=attends, in_order=in_order)
-    return served(block, serving), serving, value
+    serving, value = choose_weights(
+        lambda weights: evaluate(apply_serving(block, weights)), attention=attends, in_order=in_order
+    )
+    return apply_serving(block, serving), serving, value
 
 
-def choose_few(block: Behaviour, judge: Callable[[Behaviour], Values]) -> tuple[Behaviour, float]:
-    """Choose how long a history must be to count half, by what is best after short ones; long ones hardly care.
+def choose_few(block: Behaviour, evaluate: Callable[[Behaviour], Values]) -> tuple[Behaviour, float]:
+    """Select how long a history must be to count half, by the quality after short ones; long ones hardly change.
 
     Args:
-        block: As it is served.
-        judge: What each user is worth after a short history: higher is better.
+        block: With its serving weights.
+        evaluate: Gives the quality for each user after a short history: higher is better.
     """
-    few = FEW[first_as_good([judge(replace(block, few=tried)) for tried in FEW])]
+    few = FEW[first_as_good([evaluate(replace(block, few=value)) for value in FEW])]
     return replace(block, few=few), few
 
 
-def choose(
-    judge: Callable[[Serving], Values], *, attention: bool = False, in_order: bool = True
+def choose_weights(
+    evaluate: Callable[[Serving], Values], *, attention: bool = False, in_order: bool = True
 ) -> tuple[Serving, float]:
-    """Choose one value after the other, twice around, by what is as good as the best on a later part of the log.
+    """Select one weight after the other, twice over, by validation on a later part of the log.
 
-    Of what is as good the first of the grid is taken; see `first_as_good`.
+    Of the values that are as good as the best the first of the grid is taken; see `first_as_good`.
 
     Args:
-        judge: What each user is worth when served so: higher is better.
-        attention: Whether there is attention.
-        in_order: Whether the order of histories says anything; else all items of one count alike.
+        evaluate: Gives the quality for each user with some weights: higher is better.
+        attention: Whether the block has attention.
+        in_order: Whether the order of histories says anything; else all items of a history count equally.
 
     Returns:
-        How to serve, and how good that is.
+        The weights, and their mean quality.
     """
     grid = {**GRID, **ATTENTION} if attention else dict(GRID)
     if not in_order:
         grid["half_life"] = (ALL_ALIKE,)
     serving: Serving = {name: values[0] for name, values in grid.items()}
-    known: dict[Any, Values] = {}
+    cache: dict[Any, Values] = {}
 
-    def values(one: Serving) -> Values:
-        key = tuple(one.values())
-        if key not in known:
-            known[key] = judge(one)
-        return known[key]
+    def cached(weights: Serving) -> Values:
+        key = tuple(weights.values())
+        if key not in cache:
+            cache[key] = evaluate(weights)
+        return cache[key]
 
     for name in (*grid, *grid):
-        tried = [serving | {name: value} for value in grid[name]]
-        serving = tried[first_as_good([values(one) for one in tried])]
-    return serving, float(values(serving).mean())
+        trials = [serving | {name: value} for value in grid[name]]
+        serving = trials[first_as_good([cached(trial) for trial in trials])]
+    return serving, float(cached(serving).mean())

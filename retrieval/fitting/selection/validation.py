@@ -1,4 +1,4 @@
-"""Recommending to the users of a log at a point in its past, and judging by what they did next."""
+"""Recommends to the users of a log at a point in its past, and validates by their later interactions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
 
-JUDGE = "ndcg@10"
-NUM_CANDIDATES = 200  # a user, that retrieval alone is validated by
-FEWEST = 10  # users that a judgement needs
-SURE = 0.9  # of means drawn again, in the interval of a gain: without one, it lies above zero one time in twenty
+VALIDATION_METRIC = "ndcg@10"
+NUM_CANDIDATES = 200  # a user, by which retrieval alone is validated
+MIN_USERS = 10  # fewer cannot validate
+CONFIDENCE = 0.9  # of the interval of a gain: where nothing was gained, it lies above zero one time in twenty
 
 
 class Gain(NamedTuple):
-    """By how much one way to answer does better than another, in ndcg@10 on the same users.
+    """By how much one model does better than another, in ndcg@10 on the same users.
 
     Attributes:
         users: How many.
@@ -46,83 +46,83 @@ class Gain(NamedTuple):
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-def why_too_few(pasts: Sequence[History], least: float) -> str:
-    """Say why few users have something that they liked before and after a cut; empty where nothing stands out."""
-    weights = np.concatenate([past.weights for past in pasts]) if pasts else np.zeros(0, np.float32)
-    short, told = sum(len(past.liked(least)) < 2 for past in pasts), []
-    if disliked := int((weights < least).sum()):
-        told.append(
-            f"{disliked} of {len(weights)} interactions weigh less than {least:g}, half of the largest weight, and "
-            "count as dislikes, which nobody is judged by"
+def why_too_few(histories: Sequence[History], min_relevance: float) -> str:
+    """Say why few users liked something before and after a split; empty where nothing stands out."""
+    weights = np.concatenate([history.weights for history in histories]) if histories else np.zeros(0, np.float32)
+    num_short, reasons = sum(len(history.liked(min_relevance)) < 2 for history in histories), []
+    if num_disliked := int((weights < min_relevance).sum()):
+        reasons.append(
+            f"{num_disliked} of {len(weights)} interactions weigh less than {min_relevance:g}, half of the largest "
+            "weight, and count as dislikes, which nobody is judged by"
         )
-    if short:
-        told.append(f"{short} of {len(pasts)} users liked fewer than two known items")
-    return "".join(f" {one[0].upper()}{one[1:]}." for one in told)
+    if num_short:
+        reasons.append(f"{num_short} of {len(histories)} users liked fewer than two known items")
+    return "".join(f" {reason[0].upper()}{reason[1:]}." for reason in reasons)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Exact search for users, and what it is worth.
+    """Exact search for users, and its quality.
 
     Attributes:
         items: The catalogue.
-        cuts: The users to judge by, each with something before the last part, and something liked in it.
-        depth: Candidates a user.
-        least: What weighs less was disliked: it should not be found.
+        splits: The users to validate on, each with a history before the test part and something liked in it.
+        num_candidates: Candidates a user.
+        min_relevance: An item of a smaller weight was disliked and is not relevant.
     """
 
     items: ItemIds
-    cuts: Sequence[TemporalSplit]
-    depth: int
-    least: float = 0.0
+    splits: Sequence[TemporalSplit]
+    num_candidates: int
+    min_relevance: float = 0.0
 
     @property
-    def pasts(self) -> list[History]:
-        """What came before the last part of each."""
-        return [cut.past for cut in self.cuts]
+    def histories(self) -> list[History]:
+        """The history of each user before the test part."""
+        return [split.before_test for split in self.splits]
 
-    def recommend(self, space: ItemSpace, pasts: Sequence[History], k: int | None = None) -> Candidates:
-        """Give candidates to each user, without what is in their history; ``depth`` of them when k is None."""
-        rows = [past.rows for past in pasts]
-        weights = tuple(past.weights for past in pasts)
+    def recommend(self, space: ItemSpace, histories: Sequence[History], k: int | None = None) -> Candidates:
+        """Give k candidates to each user, without the items of the history; ``num_candidates`` when k is None."""
+        rows = [history.rows for history in histories]
+        weights = tuple(history.weights for history in histories)
         queries = space.asked(rows, weights)
         # Where content has no say in any query, most of each vector need not be read.
-        first = 0 if queries[:, : space.dim].any() else space.dim
-        index = FlatIndex(space.indexed[:, first:])
-        scores, found = retrieve_tastes(index, queries[:, first:], k or self.depth, exclude=rows)
-        return Candidates(queries, found, scores, self.items, "retrieve", histories=tuple(rows), weights=weights)
+        start = 0 if queries[:, : space.dim].any() else space.dim
+        index = FlatIndex(space.indexed[:, start:])
+        scores, item_rows = retrieve_tastes(index, queries[:, start:], k or self.num_candidates, exclude=rows)
+        return Candidates(queries, item_rows, scores, self.items, "retrieve", histories=tuple(rows), weights=weights)
 
-    def listed(self, space: ItemSpace) -> Candidates:
-        """Give candidates to each user just before the last part."""
-        return self.recommend(space, self.pasts)
+    def recommend_all(self, space: ItemSpace) -> Candidates:
+        """Give candidates to each user just before the test part."""
+        return self.recommend(space, self.histories)
 
     def ndcg(self, candidates: Candidates) -> float:
-        """Judge candidates for all of ``cuts`` by the last part: the mean of ndcg@10."""
-        return self.mean(candidates, [cut.last for cut in self.cuts], JUDGE)
+        """Give the mean ndcg@10 of candidates for all of ``splits``, by the test part."""
+        return self.mean(candidates, [split.test for split in self.splits], VALIDATION_METRIC)
 
-    def gain(self, before: Candidates, after: Candidates, wanted: Sequence[History] | None = None) -> "Gain":
+    def gain(self, before: Candidates, after: Candidates, relevant: Sequence[History] | None = None) -> "Gain":
         """Say by how much the second candidates do better than the first, user by user.
 
         Args:
             before: One list a user.
             after: For the same users.
-            wanted: What each did next; the last part of all of ``cuts`` when None.
+            relevant: Later interactions of each; the test part of all of ``splits`` when None.
         """
-        wanted = [cut.last for cut in self.cuts] if wanted is None else wanted
-        values = [one[~np.isnan(one)] for one in (self.values(found, wanted, JUDGE) for found in (before, after))]
-        apart = (values[1] - values[0])[:, None]
-        low, high = bootstrap_intervals(apart, level=SURE)[0].tolist()
-        first, second = (float(one.mean()) for one in values)
-        return Gain(len(apart), first, second, second - first, low, high)
+        relevant = [split.test for split in self.splits] if relevant is None else relevant
+        values = [self.values(candidates, relevant, VALIDATION_METRIC) for candidates in (before, after)]
+        first, second = (per_user[~np.isnan(per_user)] for per_user in values)
+        low, high = bootstrap_intervals((second - first)[:, None], level=CONFIDENCE)[0].tolist()
+        mean_before, mean_after = float(first.mean()), float(second.mean())
+        return Gain(len(first), mean_before, mean_after, mean_after - mean_before, low, high)
 
-    def mean(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> float:
+    def mean(self, candidates: Candidates, relevant: Sequence[History], metric: str) -> float:
         """Give the mean of `values`."""
-        return round(float(self.values(candidates, wanted, measure).mean()), 4)
+        return round(float(self.values(candidates, relevant, metric).mean()), 4)
 
-    def values(self, candidates: Candidates, wanted: Sequence[History], measure: str) -> NDArray[np.float64]:
-        """Give a measure for each user, with what they did next and liked as relevant.
+    def values(self, candidates: Candidates, relevant: Sequence[History], metric: str) -> NDArray[np.float64]:
+        """Give a metric for each user, with the later interactions that were liked as relevant.
 
         Users who liked nothing are left out.
         """
-        ids = [[self.items[row] for row in history.liked(self.least)] for history in wanted]
-        return evaluate(candidates, ids, measures=[measure]).per_query[measure]
+        item_ids = [[self.items[row] for row in history.liked(self.min_relevance)] for history in relevant]
+        return evaluate(candidates, item_ids, measures=[metric]).per_query[metric]

@@ -204,7 +204,7 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
         user_ids=[one.past.user_id for one in cuts],
         weights=[one.past.weights.tolist() for one in cuts],
     )
-    wanted = [[retriever.items[row] for row in one.last.rows] for one in cuts]
+    wanted = [[retriever.items[row] for row in one.test.rows] for one in cuts]
     measured = evaluate(replace(found, learned=None), wanted, measures=["ndcg@10"])
     assert round(measured.means["ndcg@10"], 4) == report.ndcg["reranker"]
 

@@ -19,11 +19,12 @@ def test_newcomers_are_users_after_their_first_items_who_liked_what_came_next() 
     pasts = [history(list(range(30)), [5] * 30) for _ in range(12)] + [history([1, 2, 3, 4], [5, 5, 5, 1])]
     found = HeldOutUsers.of(pasts, 2.5)
     assert found is not None
-    assert [past.rows.tolist() for past in found.begun[:4]] == [[0], [0, 1], [0, 1, 2], [0]]
-    assert [past.rows.tolist() for past in found.wanted[:2]] == [list(range(1, 21)), list(range(2, 22))]
-    assert len(found.begun) == len(found.wanted) == 13
+    assert [past.rows.tolist() for past in found.histories[:4]] == [[0], [0, 1], [0, 1, 2], [0]]
+    assert [past.rows.tolist() for past in found.relevant[:2]] == [list(range(1, 21)), list(range(2, 22))]
+    assert len(found.histories) == len(found.relevant) == 13
     assert (
-        len((HeldOutUsers.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or HeldOutUsers([], [])).begun) == 0
+        len((HeldOutUsers.of([*pasts[:12], pasts[12], pasts[12], pasts[12]], 5.5) or HeldOutUsers([], [])).histories)
+        == 0
     )
     assert HeldOutUsers.of(pasts[:9], 2.5) is None
 
@@ -55,11 +56,11 @@ def test_the_head_orders_histories_from_the_length_on_above_which_it_never_loses
         return 0.5 if fewest > 1 else 0.4 if items in loses else 0.5
 
     arguments: list[Any] = [
-        SimpleNamespace(head=None, fewest=1),
+        SimpleNamespace(head=None, min_history=1),
         SimpleNamespace(space=None),
         [],
         [history(list(range(30)), [5] * 30)] * 12,
-        SimpleNamespace(least=2.5, mean=mean),
+        SimpleNamespace(min_relevance=2.5, mean=mean),
     ]
     found, measured = fit_ranker.select_shortest_history(trainer, *arguments)
     assert found == shortest

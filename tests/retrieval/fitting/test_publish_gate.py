@@ -50,16 +50,16 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
 )
 def test_each_history_is_cut_for_itself(length: int, parts: tuple[int, int, int]) -> None:
     (found,) = temporal_split([done("u", *range(length))], "user")
-    assert (len(found.early), len(found.middle), len(found.last)) == parts
-    assert [*found.past.rows, *found.last.rows] == list(range(length))
+    assert (len(found.train), len(found.valid), len(found.test)) == parts
+    assert [*found.before_test.rows, *found.test.rows] == list(range(length))
 
 
 def test_all_histories_are_cut_at_the_same_moments() -> None:
     pasts = [done("old", *range(7)), done("both", 7, 8, start=6), done("new", 9, start=9)]
     old, both, new = temporal_split(pasts, "time")
     # The times are 0 to 6, 6, 7 and 9: seven tenths and nine tenths of the way are at 6 and 7.2.
-    assert (old.early.rows.tolist(), old.middle.rows.tolist(), old.last.rows.tolist()) == ([0, 1, 2, 3, 4, 5], [6], [])
-    assert (len(both.early), both.middle.rows.tolist()) == (0, [7, 8])
-    assert new.last.rows.tolist() == [9]
-    assert new.last.after(9).rows.tolist() == []
-    assert new.last.after(8).rows.tolist() == [9]
+    assert (old.train.rows.tolist(), old.valid.rows.tolist(), old.test.rows.tolist()) == ([0, 1, 2, 3, 4, 5], [6], [])
+    assert (len(both.train), both.valid.rows.tolist()) == (0, [7, 8])
+    assert new.test.rows.tolist() == [9]
+    assert new.test.after(9).rows.tolist() == []
+    assert new.test.after(8).rows.tolist() == [9]

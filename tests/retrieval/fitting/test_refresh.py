@@ -306,12 +306,12 @@ def test_what_a_refresh_cannot_go_on_from(fresh: Callable[[], Path]) -> None:
 def test_what_came_since_is_cut_at_one_moment(fresh: Callable[[], Path]) -> None:
     pasts = histories(log(9, start=CLOCK, each=6), Bundle.open(fresh()).items)
     cuts = split_since(pasts, CLOCK + 2999)
-    assert {(len(one.early), len(one.middle), len(one.last)) for one in cuts} <= {(3, 1, 2), (3, 2, 1)}
+    assert {(len(one.train), len(one.valid), len(one.test)) for one in cuts} <= {(3, 1, 2), (3, 2, 1)}
     moment = np.median(np.concatenate([past.timestamps[3:] for past in pasts]))
     for one in cuts:
-        assert (one.middle.timestamps < moment).all()
-        assert (one.last.timestamps >= moment).all()
-    assert [len(one.last) for one in split_since(pasts, CLOCK + 10**6)] == [0] * 9
+        assert (one.valid.timestamps < moment).all()
+        assert (one.test.timestamps >= moment).all()
+    assert [len(one.test) for one in split_since(pasts, CLOCK + 10**6)] == [0] * 9
 
 
 def test_whom_a_refresh_goes_on_with(fresh: Callable[[], Path]) -> None:

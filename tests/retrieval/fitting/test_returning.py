@@ -11,7 +11,7 @@ from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Interactions, Retriever, fit
 from retrieval.fitting.report import FitReport
-from retrieval.fitting.selection.serving_weights import served
+from retrieval.fitting.selection.serving_weights import apply_serving
 from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.user_model import ALL_ALIKE
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, walks
@@ -69,7 +69,7 @@ def test_weights_of_those_who_come_back_are_served_with_the_others(tmp_path: Pat
     block = Retriever.load(bundle).behaviour
     assert block is not None
     told = VISIT | {f"returning_{name}": value for name, value in BACK._asdict().items()}
-    found = served(block, told)
+    found = apply_serving(block, told)
     assert found.returning == BACK
     assert (found.popular, found.content, found.towers[1].share) == (0.0, 0.1, 2.0)
     assert found.towers[0].half_lives.tolist() == [3.0]

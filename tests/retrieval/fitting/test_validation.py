@@ -46,7 +46,9 @@ def test_what_was_disliked_need_not_be_found() -> None:
     both = (1.0 + 1.0) / 2
     assert validation.mean(found, wanted, "ndcg@3") == pytest.approx(both)
     # Of the first user only the second hit is liked, the second user liked nothing and is left out.
-    assert replace(validation, least=2.5).mean(found, wanted, "ndcg@3") == pytest.approx(1 / np.log2(3), abs=1e-4)
+    assert replace(validation, min_relevance=2.5).mean(found, wanted, "ndcg@3") == pytest.approx(
+        1 / np.log2(3), abs=1e-4
+    )
 
 
 def test_users_without_anything_liked_neither_teach_nor_judge() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
-from retrieval.fitting.selection.profile_selection import choose_profile_taste
+from retrieval.fitting.selection.profile_selection import select_profile_model
 from retrieval.interactions.histories import History
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.training.profile_model import RIDGE, first_tastes, learn_profile_taste, profiled
@@ -34,7 +34,7 @@ TELLING = Profiles.from_arrow(
 
 
 def test_profiles_that_tell_are_asked_with() -> None:
-    taste, told = choose_profile_taste(TELLING, PASTS, ITEMS, IDS)
+    taste, told = select_profile_model(TELLING, PASTS, ITEMS, IDS)
     assert told.users == USERS
     assert told.profiles > told.popular + 0.2
     asked = taste.queries(taste.table([{"plan": "plan 0"}, {"plan": "plan 1"}]))
@@ -49,12 +49,12 @@ def test_profiles_that_tell_are_asked_with() -> None:
 def test_profiles_that_say_nothing_are_not() -> None:
     drawn = pa.table({"user": TELLING.user_ids, "plan": [f"plan {n}" for n in RNG.permutation(TASTES)]})
     with pytest.raises(TrainingError, match="no more than chance"):
-        choose_profile_taste(Profiles.from_arrow(drawn), PASTS, ITEMS, IDS)
+        select_profile_model(Profiles.from_arrow(drawn), PASTS, ITEMS, IDS)
     alike = pa.table({"user": TELLING.user_ids, "plan": ["plan 0"] * USERS})
     with pytest.raises(TrainingError, match=r"columns \['plan'\] of profiles do not tell"):
-        choose_profile_taste(Profiles.from_arrow(alike), PASTS, ITEMS, IDS)
+        select_profile_model(Profiles.from_arrow(alike), PASTS, ITEMS, IDS)
     with pytest.raises(TrainingError, match="49 users of the log have a profile"):
-        choose_profile_taste(TELLING, PASTS[:49], ITEMS, IDS)
+        select_profile_model(TELLING, PASTS[:49], ITEMS, IDS)
 
 
 def test_it_is_a_ridge_regression() -> None:
@@ -62,7 +62,7 @@ def test_it_is_a_ridge_regression() -> None:
     profiles = Profiles.from_arrow(
         pa.table({"user": TELLING.user_ids, "plan": TELLING.attributes["plan"], "age": ages})
     )
-    chosen, _ = choose_profile_taste(profiles, PASTS, ITEMS, IDS)
+    chosen, _ = select_profile_model(profiles, PASTS, ITEMS, IDS)
     again = learn_profile_taste(profiles, PASTS[:200], ITEMS, chosen)
     lines = np.concatenate([one.lines(profiles.attributes[one.column].slice(0, 200)) for one in again.columns], axis=1)
     described = lines - lines.mean(axis=0)

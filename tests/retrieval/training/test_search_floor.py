@@ -10,8 +10,8 @@ from indexing.store.collect import ModalityVectors, fuse
 from retrieval.fitting.selection.search_bound import (
     BLURRED,
     STRENGTHS,
-    Asked,
-    blurred,
+    KnownItemQueries,
+    blurred_queries,
     bound_search_loss,
     own_queries,
     recalls,
@@ -55,12 +55,12 @@ def test_recall_is_that_of_exact_search(modality: Modality) -> None:
 def test_blurred_queries_are_only_just_found() -> None:
     frozen = fuse(some_items())
     for found in (0.95, 0.6):
-        asked = blurred(frozen, np.random.default_rng(0), found)
+        asked = blurred_queries(frozen, np.random.default_rng(0), found)
         nearest = FlatIndex(frozen).search(asked.vectors, 10)[1]
         assert (nearest == asked.rows[:, None]).any(axis=1).mean() == pytest.approx(found, abs=0.01)
         assert asked.recall(frozen) <= found
         np.testing.assert_allclose(np.linalg.norm(asked.vectors, axis=1), 1, rtol=1e-5)
-    few = blurred(frozen[:5], np.random.default_rng(0))  # ten of five items are always all of them
+    few = blurred_queries(frozen[:5], np.random.default_rng(0))  # ten of five items are always all of them
     assert few.recall(frozen[:5]) == 1
 
 
@@ -69,7 +69,7 @@ def test_queries_that_are_far_from_their_item_are_kept_too() -> None:
     rng = np.random.default_rng(3)
     frozen = unit(rng.normal(size=(400, 64)).astype(np.float32))
     items = ModalityVectors({Modality.IMAGE: frozen.astype(np.float16)}, {Modality.IMAGE: np.ones(400, np.bool_)})
-    captions = Asked(unit(frozen + 0.3 * rng.normal(size=frozen.shape).astype(np.float32)), np.arange(400))
+    captions = KnownItemQueries(unit(frozen + 0.3 * rng.normal(size=frozen.shape).astype(np.float32)), np.arange(400))
     w1, w2 = (rng.normal(size=shape).astype(np.float32) for shape in ((64, 8), (8, 64)))
     adapter = Adapter(w1, np.zeros(8, np.float32), 0.04 * w2, ModalityGate({}, {}))
     own = own_queries(items, rng)["image"]
@@ -85,7 +85,7 @@ def test_queries_that_are_far_from_their_item_are_kept_too() -> None:
 def test_it_is_as_strong_as_the_bound_allows() -> None:
     items, adapter = some_items(), learned(0.2)
     rng = np.random.default_rng(4)
-    asked = own_queries(items, rng) | {BLURRED: blurred(fuse(items), rng)}
+    asked = own_queries(items, rng) | {BLURRED: blurred_queries(fuse(items), rng)}
     before = recalls(asked, fuse(items))
     lost = []
     for strength in STRENGTHS:

@@ -9,7 +9,7 @@ import numpy as np
 from indexing.bundle.build import build_bundle
 from indexing.encoders import load_encoder
 from retrieval import Retriever, fit
-from retrieval.fitting.selection.serving_weights import FEW, choose_few, served
+from retrieval.fitting.selection.serving_weights import FEW, apply_serving, choose_few
 from retrieval.models.behaviour import Behaviour
 from retrieval.training.one_standard_error import Values
 from tests.groups import COUNT, SMALL, catalogue, items, log
@@ -31,8 +31,8 @@ def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
 def test_a_block_is_served_as_was_said_and_as_it_is_where_nothing_was() -> None:
     block = replace(random_block(), few=3.0)
     serving = {"half_life": 5.0, "share": 1.5, "popular": 0.2, "content": 0.4}
-    assert served(block, serving).few == 3
-    assert served(block, serving | {"few": 1.0}).few == 1
+    assert apply_serving(block, serving).few == 3
+    assert apply_serving(block, serving | {"few": 1.0}).few == 1
 
 
 def test_where_one_click_tells_all_it_counts_whole(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from indexing.arrays import unit
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation import evaluate
-from retrieval.fitting.selection.serving_weights import choose, choose_serving, served
+from retrieval.fitting.selection.serving_weights import apply_serving, choose_serving, choose_weights
 from retrieval.fitting.selection.validation import Validation
 from retrieval.interactions.histories import History
 from retrieval.models.behaviour import Behaviour
@@ -49,8 +49,8 @@ def test_a_trial_is_what_is_served_and_judged(serving: dict[str, float], few: fl
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
     trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
     for other in SERVINGS:  # whatever was tried before
-        trials.values(served(block, other))
-    tried = served(block, serving)
+        trials.values(apply_serving(block, other))
+    tried = apply_serving(block, serving)
     found = validation.recommend(replace(space, behaviour=tried), pasts, 20)
     np.testing.assert_allclose(trials.queries(tried), found.queries, rtol=1e-6, atol=1e-7)  # the same steps
     np.testing.assert_array_equal(trials.best(trials.queries(tried)), found.rows)
@@ -62,9 +62,9 @@ def test_the_same_serving_is_chosen_as_by_retrieval_and_evaluation() -> None:
     space, pasts, later = world(block)
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
     trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])
-    expected, value = choose(
+    expected, value = choose_weights(
         lambda one: validation.values(
-            validation.recommend(replace(space, behaviour=served(block, one)), pasts, 20), later, "ndcg@20"
+            validation.recommend(replace(space, behaviour=apply_serving(block, one)), pasts, 20), later, "ndcg@20"
         )
     )
     _, serving, best = choose_serving(block, trials.values)
