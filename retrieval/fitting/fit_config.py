@@ -13,8 +13,8 @@ from retrieval.training.config import AdapterConfig, BehaviourConfig, NextItemsC
 from retrieval.training.ranker_config import StageConfig
 from retrieval.training.settings import check_settings, settings_of
 
-Effort = Literal["fast", "default", "thorough"]
-SCALES: dict[str, float] = {"fast": 0.5, "default": 1.0, "thorough": 2.0}  # of passes, batches and networks
+Effort = Literal["fast", "default"]
+SCALES: dict[str, float] = {"fast": 0.5, "default": 1.0}  # of passes, batches and networks
 Passes = TypeVar("Passes", AdapterConfig, NextItemsConfig)
 
 
@@ -24,8 +24,7 @@ class FitConfig:
 
     Attributes:
         effort: ``"fast"`` halves the passes and networks that the parts below name, and does not train the reranker
-            again on the last interactions; ``"thorough"`` doubles passes and networks; ``"default"`` leaves all as it
-            is. See `scaled`.
+            again on the last interactions; ``"default"`` leaves all as it is. See `scaled`.
         adapter: How the adapter of the item vectors is trained; None goes without.
         behaviour: How item vectors are learned from histories; None goes without.
         reranker: How the second stage is trained; None goes without.

@@ -22,7 +22,7 @@ EffortOption = Annotated[
     typer.Option(
         "--effort",
         rich_help_panel=LEARNING,
-        help="How long to train: fast takes about half of the time of default, thorough about twice as long.",
+        help="How long to train: fast takes about half of the time of default.",
     ),
 ]
 Refresh = Annotated[

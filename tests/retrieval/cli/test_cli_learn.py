@@ -51,8 +51,8 @@ def bundle(shop: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("options", "effort"),
-    [((), "default"), (("--effort", "fast"), "fast"), (("--config", "file"), "thorough"),
-     (("--config", "file", "--effort", "fast"), "fast")],
+    [((), "default"), (("--effort", "fast"), "fast"), (("--config", "file"), "fast"),
+     (("--config", "file", "--effort", "default"), "default")],
 )  # fmt: skip
 def test_fit_takes_an_effort(
     options: tuple[str, ...], effort: str, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -64,7 +64,7 @@ def test_fit_takes_an_effort(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("retrieval.cli.fit.fit_bundle", fake)
-    write_settings(FitConfig(effort="thorough"), tmp_path / "settings.json")
+    write_settings(FitConfig(effort="fast"), tmp_path / "settings.json")
     given = [str(tmp_path / "settings.json") if option == "file" else option for option in options]
     run("fit", "bundle", shop / "first.parquet", *given)
     assert [config.effort for config in configs] == [effort]

@@ -45,7 +45,7 @@ def test_the_default_changes_nothing() -> None:
     assert PARTS.scaled() == PARTS
 
 
-def test_fast_halves_what_takes_time_and_thorough_doubles_it() -> None:
+def test_fast_halves_what_takes_time() -> None:
     def counts(config: FitConfig) -> tuple[int, ...]:
         assert config.adapter is not None
         assert config.behaviour is not None
@@ -61,7 +61,6 @@ def test_fast_halves_what_takes_time_and_thorough_doubles_it() -> None:
         )
 
     assert counts(replace(PARTS, effort="fast").scaled()) == (4, 1, 2, 4, 25)
-    assert counts(replace(PARTS, effort="thorough").scaled()) == (18, 2, 8, 14, 100)
 
 
 def test_parts_that_are_left_out_stay_out() -> None:
@@ -77,7 +76,7 @@ def test_what_is_written_are_the_settings_that_were_given() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"effort": "slow"}, "effort is 'slow'; give one of 'fast', 'default', 'thorough'"),
+        ({"effort": "slow"}, "effort is 'slow'; give one of 'fast', 'default'"),
         ({"way": "sideways"}, "split is 'sideways'; give one of 'both', 'user', 'time'"),
         ({"head": None, "reranker": None}, "head is an older name of reranker, and both are there"),
         ({"depth": 20}, "depth is 20, and there is no such setting any more: leave it out"),
