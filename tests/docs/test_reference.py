@@ -22,8 +22,8 @@ FILES = (REFERENCE / "files.md").read_text()
 
 
 def rows(section: str) -> list[tuple[str, str]]:
-    """The first two cells of each line of a section's table, without its head."""
-    (part,) = re.findall(rf"^## {re.escape(section)}$(.*?)(?=^## |\Z)", CONFIGURATION, re.DOTALL | re.MULTILINE)
+    """The first two cells of each line of a section's first table, without its head."""
+    (part,) = re.findall(rf"^## {re.escape(section)}$(.*?)(?=^## |^\*\*|\Z)", CONFIGURATION, re.DOTALL | re.MULTILINE)
     found: list[tuple[str, str]] = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", part, re.MULTILINE)
     return found
 

@@ -199,10 +199,10 @@ def test_what_fit_reports_is_what_recommend_gives(live: Path, monkeypatch: pytes
     cuts = temporal_split(histories(walks(), retriever.items), "user")
     assert len(cuts) == report.users
     found = retriever.recommend(
-        [[retriever.items[row] for row in one.past.rows] for one in cuts],
+        [[retriever.items[row] for row in one.before_test.rows] for one in cuts],
         10,
-        user_ids=[one.past.user_id for one in cuts],
-        weights=[one.past.weights.tolist() for one in cuts],
+        user_ids=[one.before_test.user_id for one in cuts],
+        weights=[one.before_test.weights.tolist() for one in cuts],
     )
     wanted = [[retriever.items[row] for row in one.test.rows] for one in cuts]
     measured = evaluate(replace(found, learned=None), wanted, measures=["ndcg@10"])
