@@ -107,7 +107,22 @@ def _reranked_among(state: LoadedBundle, candidates: Candidates, among: Candidat
 
 @dataclass(frozen=True, eq=False)
 class Diversity:
-    """The settings of `Retriever.diversify`, which documents them."""
+    """The settings of `Retriever.diversify`.
+
+    Attributes:
+        method: ``"mmr"`` or ``"msd"``, by how items look and read, or by an attribute; ``"calibrated"`` to the shares
+            that an attribute has in the history; ``"caps"`` for caps alone.
+        strength: From 0, relevance alone, to 1, variety alone.
+        sharpness: Above 1, the first hits are kept more and the last ones less.
+        attribute: Items with the same values of it are similar, in place of their content; ``"calibrated"`` needs one.
+        caps: For attributes how many of the k may have the same value; more come only when no others are left.
+        apart: A cosine, as search gives it: no two of the k have content that is more similar; more come only when no
+            others are left.
+        page: Hits that are seen at once: each so many stand in the order of relevance, not as they were picked.
+        shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
+            Items that this bundle lacks are ignored.
+        spread: How much it does, where relevance is from 0 to 1.
+    """
 
     method: Method = "mmr"
     strength: float = 0.3

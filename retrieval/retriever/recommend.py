@@ -24,14 +24,36 @@ Stages = Literal["all", "retrieval"]
 
 
 class Request(NamedTuple):
-    """What users ask for.
+    """What users ask for, as given to `Retriever.recommend` and `Retriever.pool`.
+
+    With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
+    follows; without one the index answers. It also does where ``where`` leaves only items without interactions, which
+    no head orders: then all items of a history count equally, not the last ones most.
+
+    `Retriever.recommend` makes ``users`` and ``new`` of these arguments:
+
+    histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that comes
+        several times counts once, where it comes last, with its last weight. Where interactions were learned from, an
+        empty history is answered with what is popular. Or a log: `Interactions`, the path of one, a table or a
+        DataFrame. It brings weights and times along, and items that the bundle lacks are left out.
+    user_ids: B names for the answers; of a log the users who ask, all of them when there are none.
+    weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
+        against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
+        says nothing of taste. A user who liked nothing is answered with what is popular, or with nothing where that
+        was not learned.
+    times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each did the
+        last count too. When None all ask now, after all that was learned from, in a visit that goes on.
+    profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
+        for each; only where `fit` learned from profiles. It counts less the longer the history is.
 
     Attributes:
         users: B users by their histories.
-        new: (B, R) float32, what each would ask behaviour with, had they done nothing; what is popular when None.
+        new: (B, R) float32, the behaviour query of each user for an empty history, from ``profiles``; None is
+            popularity.
         where: What every answer satisfies.
         exclude_seen: Leave out the items of the history.
-        least: What weighs less was disliked; as the bundle says when None.
+        least: What weighs less was disliked: half of the largest weight of the ratings learned from when None, or of
+            the same history where nothing was learned. Give 0 where weights are no ratings.
     """
 
     users: UserHistories

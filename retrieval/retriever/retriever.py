@@ -26,8 +26,9 @@ from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.after_retrieval import Diversity, Part, explained, matched_parts, reranked, varied
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds, worded
+from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
+from retrieval.retriever.search import SearchMode, search
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
 
 
@@ -90,6 +91,19 @@ class Retriever:
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
         return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
+    def search(
+        self, queries: Sequence[str], k: int = 10, *, mode: SearchMode = "vector", where: Where = ()
+    ) -> Candidates:
+        """Find the k items that answer each query best; see `retrieval.retriever.search`.
+
+        Args:
+            queries: B texts.
+            k: Hits for each query.
+            mode: ``"vector"``: the items nearest to each query.
+            where: What every hit satisfies; see `search_texts`.
+        """
+        return search(self.state, queries, k, mode, where)
+
     def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each text.
 
@@ -99,9 +113,7 @@ class Retriever:
             where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
                 as ``("year", ">=", 1990)`` that all hold.
         """
-        worded(texts)
-        require(self.encoder, Modality.TEXT)
-        return self.state.search_content(self.encoder.encode_texts(texts), k, where, kind="text")
+        return search(self.state, texts, k, "vector", where)
 
     def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
@@ -184,31 +196,8 @@ class Retriever:
     ) -> Candidates:
         """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
 
-        With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
-        follows; without one the index answers. It also does where ``where`` leaves only items that nobody has met,
-        which no head orders: then all items of a history count equally, not the last ones most.
-
-        Args:
-            histories: For each of B users the item_ids of their history, oldest first; one click will do. An item that
-                comes several times counts once, where it comes last, with its last weight. Where interactions were
-                learned from, an empty history is answered with what is popular. Or a log: `Interactions`, the path of
-                one, a table or a DataFrame. It brings weights and times along, and items that the bundle lacks are
-                left out.
-            k: Answers a user.
-            stages: ``"all"``, or ``"retrieval"`` for what the index finds alone.
-            where: What every answer satisfies.
-            exclude_seen: Leave out the items of the history.
-            user_ids: B names for the answers; of a log the users who ask, all of them when there are none.
-            weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1
-                speaks against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the
-                answers, and says nothing of taste. A user who liked nothing is answered with what is popular, or with
-                nothing where that was not learned.
-            times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each
-                did the last count too. When None all ask now, after all that was learned from, in a visit that goes on.
-            profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a
-                line for each; only where `fit` learned from profiles. It counts less the longer the history is.
-            least: What weighs less was disliked: half of the largest weight of the ratings learned from when None, or
-                of the same history where nothing was learned. Give 0 where weights are no ratings.
+        The arguments are those of `retrieval.retriever.recommend.Request`; ``stages="retrieval"`` gives what the index
+        finds alone.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
@@ -237,15 +226,7 @@ class Retriever:
     ) -> Candidates:
         """Give each user the candidates of all sources of the second stage, for `rerank`; see `recommend`.
 
-        Args:
-            histories: As for `recommend`.
-            each: Candidates that a source may give; as many as where the head learned when None.
-            where: What every candidate satisfies.
-            exclude_seen: Leave out the items of the history.
-            user_ids: As for `recommend`.
-            weights: As for `recommend`.
-            times: As for `recommend`.
-            profiles: As for `recommend`.
+        ``each`` is how many candidates a source may give; as many as where the head learned when None.
 
         Raises:
             InputError: When no second stage was learned.
@@ -289,28 +270,14 @@ class Retriever:
     ) -> Candidates:
         """Pick the k of each query that are relevant and varied, and keep these (all, reordered, when None).
 
-        Args:
-            candidates: More than k a query, best first.
-            k: Answers a query.
-            method: ``"mmr"`` or ``"msd"``, by how items look and read, or by an attribute; ``"calibrated"`` to the
-                shares that an attribute has in the history; ``"caps"`` for caps alone.
-            strength: From 0, relevance alone, to 1, variety alone.
-            sharpness: Above 1, the first hits are kept more and the last ones less.
-            attribute: Whose values make items alike, in place of their content; ``"calibrated"`` needs one.
-            caps: For attributes how many of the k may have the same value; more come only when no others are left.
-            apart: A cosine, as search gives it: no two of the k have content that is more alike; more come only when no
-                others are left.
-            page: Answers that are seen at once: each so many stand in the order of relevance, not as they were picked.
-            shown: Lists that others are shown, such as yesterday's, all their hits: what is in many of them gives way.
-                What this bundle does not have any more counts for nothing.
-            spread: How much it does, where relevance is from 0 to 1.
+        The arguments are those of `retrieval.retriever.after_retrieval.Diversity`.
 
         Raises:
             InputError: For an unknown method or attribute, or a number that cannot be used.
             UnknownItemError: When a candidate is not in this bundle.
         """
-        wish = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
-        return varied(self.state, candidates, wish, k)
+        settings = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
+        return varied(self.state, candidates, settings, k)
 
     def apply_rules(self, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None = None) -> Ruled:
         """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.

@@ -50,6 +50,19 @@ def test_texts_find_their_items(retriever: Retriever) -> None:
     np.testing.assert_allclose(found.scores[0], np.sort(retriever.vectors @ query)[::-1][:3], rtol=1e-5)
 
 
+def test_search_takes_texts(retriever: Retriever) -> None:
+    where = "price > 10"
+    found = retriever.search(["red shoe", "white lamp"], k=3, where=where)
+    expected = retriever.search_texts(["red shoe", "white lamp"], k=3, where=where)
+    assert [ids(found, query) for query in (0, 1)] == [ids(expected, query) for query in (0, 1)]
+    np.testing.assert_array_equal(found.scores, expected.scores)  # the same path
+
+
+def test_search_refuses_an_unknown_mode(retriever: Retriever) -> None:
+    with pytest.raises(InputError, match="mode"):
+        retriever.search(["red shoe"], mode="telepathy")  # type: ignore[arg-type]
+
+
 def test_the_example_of_the_class_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shoes = "item_id,title\nmug-1,blue mug\nshoe-3,red canvas shoes\nlamp-2,a lamp\n"
     (tmp_path / "shop.csv").write_text(shoes)
