@@ -1,4 +1,4 @@
-"""Whether one system is better than another: the same queries, paired; a test, corrected for asking it often."""
+"""Compare two systems on the same queries: paired intervals, and p-values corrected for multiple tests."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from retrieval.evaluation.statistics import bootstrap_intervals, defined_mean, h
 
 
 class Difference(NamedTuple):
-    """How two systems differ in one measure, over the queries that both answered.
+    """The difference of two systems in one measure, over the queries that both answered.
 
     Attributes:
-        measure: Which.
+        measure: The measure.
         mean_a: Mean of the first system.
         mean_b: Mean of the second.
-        difference: ``mean_b - mean_a``: above 0 when the second has more.
+        difference: ``mean_b - mean_a``: positive if the second system has the higher mean.
         low: Lower end of the paired bootstrap interval of the difference.
         high: Upper end.
-        p: How often systems that differ by chance alone differ by as much (two-sided randomisation test).
-        p_corrected: The same corrected for the number of measures (Holm).
-        queries: Queries for which the measure is defined in both.
+        p: p-value of the two-sided randomisation test.
+        p_corrected: The p-value corrected for the number of measures (Holm).
+        queries: Number of queries for which the measure is defined in both systems.
     """
 
     measure: str
@@ -44,11 +44,11 @@ class Comparison:
     """Two systems on the same queries.
 
     Attributes:
-        rows: One a measure.
-        queries: How many queries both answered.
-        only_a: How many only the first did; they count for nothing here.
-        only_b: How many only the second did.
-        level: Of the intervals.
+        rows: The differences, one per measure.
+        queries: Number of queries that both systems answered.
+        only_a: Number of queries that only the first system answered; they are ignored.
+        only_b: Number of queries that only the second system answered; they are ignored.
+        level: Level of the intervals.
     """
 
     rows: tuple[Difference, ...]
@@ -58,11 +58,11 @@ class Comparison:
     level: float
 
     def table(self) -> list[Difference]:
-        """Give the rows, as `Evaluation.table` does."""
+        """Return the rows, as `Evaluation.table` does."""
         return list(self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as an object that ``json.dumps`` takes; null for NaN."""
+        """Return all fields for ``json.dumps``; NaN becomes null."""
         rows = [
             {name: number(value) if isinstance(value, float) else value for name, value in row._asdict().items()}
             for row in self.rows
@@ -77,8 +77,8 @@ class Comparison:
             f"{row.low:+.4f} to {row.high:+.4f}  {row.p_corrected:.4f}"
             for row in self.rows
         ]
-        alone = f"; {self.only_a} only in a, {self.only_b} only in b" if self.only_a or self.only_b else ""
-        return "\n".join([*lines, f"{self.queries} queries{alone}"])
+        unpaired = f"; {self.only_a} only in a, {self.only_b} only in b" if self.only_a or self.only_b else ""
+        return "\n".join([*lines, f"{self.queries} queries{unpaired}"])
 
 
 def compare(
@@ -92,64 +92,65 @@ def compare(
 ) -> Comparison:
     """Compare two systems on the queries that both answered.
 
-    The queries are paired by id: what makes a query hard for both cancels out, and much smaller differences show than
-    by comparing two intervals. A p-value says how surprising the difference is between equals, not how large or useful
-    it is: read the interval first.
+    Queries are paired by id, which detects much smaller differences than comparing two intervals does. A p-value says
+    how surprising the difference would be between equal systems, not how large or useful it is: read the interval
+    first.
 
     Args:
-        a: The first system, the one to beat.
-        b: The second.
-        measures: Which to compare; all that both have when empty. Name those that were planned: each further one
-            makes the correction harsher.
-        level: Of the intervals.
+        a: The first system, the baseline.
+        b: The second system.
+        measures: The measures to compare; all that both have if empty. Name the planned ones only: each further
+            measure makes the correction stricter.
+        level: Level of the intervals.
         seed: Makes intervals and p-values repeatable.
-        resamples: Draws for the intervals, and for the test.
+        resamples: Number of resamples for the intervals, and for the test.
 
     Raises:
-        InputError: When they share no query or no measure, a measure is missing in one, or ids are not unique.
+        InputError: If they share no query or no measure, a measure is missing in one, or ids are not unique.
     """
-    lines_a, lines_b = _paired(a, b)
+    rows_a, rows_b = _paired(a, b)
     names = list(measures) or [measure for measure in a.per_query if measure in b.per_query]
     if missing := [name for name in names if name not in a.per_query or name not in b.per_query]:
         raise InputError(f"{examples(missing)} was not measured of both; {_shared(a, b)} were")
     if not names:
         raise InputError(f"no measure was taken of both: {examples(a.per_query)} and {examples(b.per_query)}")
-    first, second = (
-        np.column_stack([one.per_query[name] for name in names])[lines] for one, lines in ((a, lines_a), (b, lines_b))
+    values_a, values_b = (
+        np.column_stack([evaluation.per_query[name] for name in names])[rows]
+        for evaluation, rows in ((a, rows_a), (b, rows_b))
     )
-    both = ~np.isnan(first) & ~np.isnan(second)
-    first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)
-    intervals = bootstrap_intervals(second - first, level=level, seed=seed, resamples=resamples)
-    chances = randomisation_test(second - first, seed=seed, resamples=resamples)
-    corrected = holm(chances)
-    rows = []
+    both = ~np.isnan(values_a) & ~np.isnan(values_b)
+    values_a, values_b = np.where(both, values_a, np.nan), np.where(both, values_b, np.nan)
+    intervals = bootstrap_intervals(values_b - values_a, level=level, seed=seed, resamples=resamples)
+    p_values = randomisation_test(values_b - values_a, seed=seed, resamples=resamples)
+    corrected = holm(p_values)
+    differences = []
     for column, name in enumerate(names):
-        mean_a, mean_b = defined_mean(first[:, column]), defined_mean(second[:, column])
+        mean_a, mean_b = defined_mean(values_a[:, column]), defined_mean(values_b[:, column])
         low, high = intervals[column].tolist()
-        p, p_corrected = float(chances[column]), float(corrected[column])
+        p, p_corrected = float(p_values[column]), float(corrected[column])
         count = int(both[:, column].sum())
-        rows.append(Difference(name, mean_a, mean_b, mean_b - mean_a, low, high, p, p_corrected, count))
-    shared = len(lines_a)
-    return Comparison(tuple(rows), shared, len(a.query_ids) - shared, len(b.query_ids) - shared, level)
+        differences.append(Difference(name, mean_a, mean_b, mean_b - mean_a, low, high, p, p_corrected, count))
+    shared = len(rows_a)
+    return Comparison(tuple(differences), shared, len(a.query_ids) - shared, len(b.query_ids) - shared, level)
 
 
 def _paired(a: Evaluation, b: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the lines of the queries that both have, in the order of the first."""
-    for one in (a, b):
-        if twice := [query for query, count in Counter(one.query_ids).items() if count > 1]:
+    """Return the rows of the queries that both have, in the order of the first."""
+    for evaluation in (a, b):
+        if repeated := [query for query, count in Counter(evaluation.query_ids).items() if count > 1]:
             raise InputError(
-                f"{len(twice)} query ids appear more than once, e.g. {examples(twice)}, so that queries cannot be "
-                "paired; give each query a name of its own with Candidates.named"
+                f"{len(repeated)} query ids appear more than once, e.g. {examples(repeated)}, so that queries cannot "
+                "be paired; give each query a name of its own with Candidates.named"
             )
-    line_of = {query: line for line, query in enumerate(b.query_ids)}
-    pairs = [(line, line_of[query]) for line, query in enumerate(a.query_ids) if query in line_of]
+    row_of = {query: row for row, query in enumerate(b.query_ids)}
+    pairs = [(row, row_of[query]) for row, query in enumerate(a.query_ids) if query in row_of]
     if not pairs:
         raise InputError(
             f"the two have no query in common: {examples(a.query_ids)} and {examples(b.query_ids)}; "
             "compare evaluations of the same queries, named alike"
         )
-    lines = np.array(pairs, np.int64)
-    return lines[:, 0], lines[:, 1]
+    paired = np.array(pairs, np.int64)
+    return paired[:, 0], paired[:, 1]
 
 
 def _shared(a: Evaluation, b: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""Whether the two sides of a pair find each other: text to image, image to text, and either to the item."""
+"""Cross-modal retrieval: text to image, image to text, and either to the item."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,9 +20,9 @@ from retrieval.evaluation.evaluate import Estimate, Evaluation
 from retrieval.evaluation.metrics import coverage
 from retrieval.retriever.retriever import Retriever
 
-# Scores of the same vectors differ by rounding, depending on where they stand in a matrix: relative to unit length.
-TIE = 1e-6
-_AT_ONCE = 16_000_000  # scores held at a time
+# Scores of the same vectors differ by rounding, depending on their position in a matrix; vectors have unit length.
+TOLERANCE = 1e-6
+_MAX_SCORES = 16_000_000  # scores in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,42 +30,41 @@ class Side:
     """One side of pairs.
 
     Attributes:
-        vectors: (L, D) float32, any length but zero; searched by cosine.
-        owners: L names; what has the same name belongs together. Several lines may have one, as five captions of a
-            picture have.
-        space: Name of the space of its own that they are in, if they are in one; such a side can be compared with one
-            of the same name or without any.
+        vectors: (L, D) float32, of any norm but zero; searched by cosine.
+        item_ids: L ids; rows with the same id belong together. Several rows may have one id, such as five captions of
+            one image.
+        space: Name of the separate space of the vectors, or empty; sides with different names cannot be compared.
     """
 
     vectors: Vectors
-    owners: tuple[str, ...]
+    item_ids: tuple[str, ...]
     space: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", unit(check_vectors(self.vectors)))
-        object.__setattr__(self, "owners", tuple(self.owners))
-        if len(self.vectors) != len(self.owners):
-            raise ShapeError(f"{len(self.vectors)} vectors but {len(self.owners)} owners; one a vector")
+        object.__setattr__(self, "item_ids", tuple(self.item_ids))
+        if len(self.vectors) != len(self.item_ids):
+            raise ShapeError(f"{len(self.vectors)} vectors but {len(self.item_ids)} item ids; give one per vector")
 
 
 def evaluate_pairs(queries: Side, targets: Side, *, ks: Sequence[int] = (1, 5, 10)) -> Evaluation:
-    """Let every line of one side look for a line of the same owner among all lines of the other, exactly.
+    """Search the rows of one side among all rows of the other, exactly: the target has the same item id.
 
-    For each query there is the ``rank`` of the best of its own lines, counting from 1. Ties are taken pessimistically:
-    what scores the same as the query's own and belongs to another stands before it, so that vectors which are all alike
-    find nothing. From the rank follow ``hit_rate@k``, whether it is at most k, which papers on cross-modal retrieval
-    call R@k, also with several captions a picture; and ``mrr``, 1 / rank. The lower the rank the better. The median
-    rank is ``catalogue["median_rank"]``; `median_rank` gives its interval.
+    For each query, ``rank`` is that of its best target, counting from 1; lower is better. Ties are counted against the
+    query: other rows with the same score rank before its targets, so that identical vectors retrieve nothing.
+    ``hit_rate@k`` is 1 if the rank is at most k; papers on cross-modal retrieval call it R@k, also with several
+    captions per image. ``mrr`` is 1 / rank. The median rank is ``catalogue["median_rank"]``; `median_rank` returns its
+    interval.
 
     Args:
-        queries: What asks.
-        targets: What is found. Queries whose owner is not there are left out and counted as ``skipped``.
-        ks: The depths of the hit rates.
+        queries: The query side.
+        targets: The side that is searched. Queries without a target are left out and counted as ``skipped``.
+        ks: The cutoffs of the hit rates.
 
     Raises:
-        InputError: When no query has an owner among the targets, or a depth is below 1.
-        ShapeError: When the two have vectors of different lengths.
-        SeparateSpacesError: When the two are in different spaces of their own.
+        InputError: If no query has a target, or a cutoff is below 1.
+        ShapeError: If the two have vectors of different dimensions.
+        SeparateSpacesError: If the two are in different separate spaces.
 
     >>> texts = Side(np.array([[1, 0.1], [0.1, 1]], np.float32), ("cat", "dog"))
     >>> images = Side(np.array([[1, 0], [1, 0.3], [0, 1]], np.float32), ("cow", "cat", "dog"))
@@ -83,50 +82,50 @@ def evaluate_pairs(queries: Side, targets: Side, *, ks: Sequence[int] = (1, 5, 1
             f"queries have {queries.vectors.shape[1]} dimensions and targets {targets.vectors.shape[1]}; "
             "both must be in one space"
         )
-    if wrong := [k for k in ks if k < 1]:
-        raise InputError(f"nothing is found in the best {wrong[0]}; give depths of at least 1, such as 1, 5 and 10")
-    number_of = {owner: number for number, owner in enumerate(dict.fromkeys(targets.owners))}
-    judged = [line for line, owner in enumerate(queries.owners) if owner in number_of]
-    if not judged:
-        raise InputError("no query has an owner among the targets; are both sides named alike?")
-    wanted = np.array([number_of[queries.owners[line]] for line in judged])
-    owners = np.array([number_of[owner] for owner in targets.owners])
-    ranks, first = _ranks(queries.vectors[judged], targets.vectors, wanted, owners)
+    if invalid := [k for k in ks if k < 1]:
+        raise InputError(f"a cutoff of {invalid[0]} has no meaning; give cutoffs of at least 1, such as 1, 5 and 10")
+    code_of = {item_id: code for code, item_id in enumerate(dict.fromkeys(targets.item_ids))}
+    with_target = [row for row, item_id in enumerate(queries.item_ids) if item_id in code_of]
+    if not with_target:
+        raise InputError("no query has its item id among the targets; do both sides have the same ids?")
+    query_codes = np.array([code_of[queries.item_ids[row]] for row in with_target])
+    target_codes = np.array([code_of[item_id] for item_id in targets.item_ids])
+    ranks, top = _ranks(queries.vectors[with_target], targets.vectors, query_codes, target_codes)
     hits = {f"hit_rate@{k}": (ranks <= k).astype(np.float64) for k in ks}
     return Evaluation(
-        query_ids=tuple(_named([queries.owners[line] for line in judged])),
+        query_ids=tuple(_named([queries.item_ids[row] for row in with_target])),
         per_query=hits | {"mrr": 1 / ranks, "rank": ranks},
-        coverage={"coverage@1": coverage(first[:, None], len(targets.owners), 1)},
-        skipped=len(queries.owners) - len(judged),
+        coverage={"coverage@1": coverage(top[:, None], len(targets.item_ids), 1)},
+        skipped=len(queries.item_ids) - len(with_target),
         catalogue={"median_rank": float(np.median(ranks))},
     )
 
 
 def cross_modal(sides: Mapping[str, Side], *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, Evaluation]:
-    """Let every side but ``"item"`` look for each other side: ``"text→image"``, ``"image→item"``, ….
+    """Evaluate every pair of sides with another query side than ``"item"``: ``"text→image"``, ``"image→item"``, ….
 
-    Items contain the very texts and pictures that look for them: these two say how much of each survived in the item.
-    Sides in different spaces of their own cannot look for each other and are left out.
+    Item vectors are made of the texts and images that are searched with: ``"text→item"`` and ``"image→item"`` measure
+    how much of each the item vector keeps. Pairs in different separate spaces are left out.
 
     Args:
-        sides: By modality, and ``"item"`` for the vectors that are searched.
-        ks: The depths of the hit rates.
+        sides: By modality, and ``"item"`` for the item vectors.
+        ks: The cutoffs of the hit rates.
     """
     return {
-        f"{asking}→{found}": evaluate_pairs(sides[asking], sides[found], ks=ks)
-        for asking in sides
-        for found in sides
-        if asking not in (found, "item") and comparable(sides[asking], sides[found])
+        f"{query}→{target}": evaluate_pairs(sides[query], sides[target], ks=ks)
+        for query in sides
+        for target in sides
+        if query not in (target, "item") and comparable(sides[query], sides[target])
     }
 
 
-def comparable(one: Side, other: Side) -> bool:
-    """Whether cosines between two sides mean anything."""
-    return not (one.space and other.space) or one.space == other.space
+def comparable(a: Side, b: Side) -> bool:
+    """Return whether two sides share a space, so that their cosines can be compared."""
+    return not (a.space and b.space) or a.space == b.space
 
 
 def median_rank(evaluation: Evaluation, *, level: float = 0.95, seed: int = 0, resamples: int = 2000) -> Estimate:
-    """Give the median of an evaluation's ranks, and its bootstrap interval."""
+    """Return the median rank of an evaluation, and its bootstrap interval."""
     ranks = evaluation.per_query["rank"]
     rng = np.random.default_rng(seed)
     medians = [float(np.median(ranks[rng.integers(len(ranks), size=len(ranks))])) for _ in range(resamples)]
@@ -135,79 +134,79 @@ def median_rank(evaluation: Evaluation, *, level: float = 0.95, seed: int = 0, r
 
 
 def _ranks(
-    queries: Vectors, targets: Vectors, wanted: NDArray[np.int64], owners: NDArray[np.int64]
+    queries: Vectors, targets: Vectors, query_codes: NDArray[np.int64], target_codes: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Give the rank of each query's best own target, and the first target of each."""
+    """Return the rank of each query's best target, and the top row of each query."""
     ranks: NDArray[np.float64] = np.empty(len(queries))
-    first = np.empty(len(queries), np.int64)
-    block = max(1, _AT_ONCE // max(1, len(targets)))
-    for start in range(0, len(queries), block):
-        part = slice(start, start + block)
-        scores = queries[part] @ targets.T
-        own = owners[None, :] == wanted[part, None]
-        best = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
-        ranks[part] = 1 + ((scores >= best - np.float32(TIE)) & ~own).sum(axis=1)
-        first[part] = scores.argmax(axis=1)
-    return ranks, first
+    top = np.empty(len(queries), np.int64)
+    chunk_size = max(1, _MAX_SCORES // max(1, len(targets)))
+    for start in range(0, len(queries), chunk_size):
+        chunk = slice(start, start + chunk_size)
+        scores = queries[chunk] @ targets.T
+        is_target = target_codes[None, :] == query_codes[chunk, None]
+        best = np.where(is_target, scores, -np.inf).max(axis=1, keepdims=True)
+        ranks[chunk] = 1 + ((scores >= best - np.float32(TOLERANCE)) & ~is_target).sum(axis=1)
+        top[chunk] = scores.argmax(axis=1)
+    return ranks, top
 
 
-def _named(owners: Sequence[str]) -> list[str]:
-    """Name queries by their owners; the second and later of one owner with a number, so that all differ."""
+def _named(item_ids: Sequence[str]) -> list[str]:
+    """Return unique query ids: the item id, numbered from the second query of an item on."""
     seen: dict[str, int] = {}
     names = []
-    for owner in owners:
-        seen[owner] = seen.get(owner, 0) + 1
-        names.append(owner if seen[owner] == 1 else f"{owner} #{seen[owner]}")
+    for item_id in item_ids:
+        seen[item_id] = seen.get(item_id, 0) + 1
+        names.append(item_id if seen[item_id] == 1 else f"{item_id} #{seen[item_id]}")
     return names
 
 
 def sides_of(retriever: Retriever) -> dict[str, Side]:
-    """Give the sides that a bundle keeps: each text, picture and sound by itself, and the items that are searched.
+    """Return the sides that a bundle stores: the vectors of each modality, and the item vectors.
 
-    Nothing is encoded. Where an item has several pictures, each looks, and is looked for, by itself.
+    Nothing is encoded. Each of several images of an item has a row of its own.
     """
     bundle = retriever.bundle
     sides = {}
     for modality, parts in bundle.parts.items():
-        kept = bundle.alive[parts.rows]
-        if kept.any():
-            owners = tuple(bundle.items[row] for row in parts.rows[kept].tolist())
+        mask = bundle.alive[parts.rows]
+        if mask.any():
+            item_ids = tuple(bundle.items[row] for row in parts.rows[mask].tolist())
             space = str(modality) if bundle.manifest.encoder.separate else ""
-            sides[str(modality)] = Side(parts.vectors[kept].astype(np.float32), owners, space)
-    there = np.flatnonzero(bundle.alive & retriever.vectors.any(axis=1))
-    sides["item"] = Side(retriever.vectors[there], tuple(bundle.items[row] for row in there.tolist()))
+            sides[str(modality)] = Side(parts.vectors[mask].astype(np.float32), item_ids, space)
+    live_rows = np.flatnonzero(bundle.alive & retriever.vectors.any(axis=1))
+    sides["item"] = Side(retriever.vectors[live_rows], tuple(bundle.items[row] for row in live_rows.tolist()))
     return sides
 
 
-def encoded_sides(catalogue: Catalogue, encoder: Encoder, *, size: int = 64) -> dict[str, Side]:
-    """Encode the texts and pictures of a catalogue: to judge an encoder before anything is built.
+def encoded_sides(catalogue: Catalogue, encoder: Encoder, *, batch_size: int = 64) -> dict[str, Side]:
+    """Encode the texts and images of a catalogue, to evaluate an encoder before a bundle is built.
 
-    Pictures that cannot be read are left out.
+    Images that cannot be read are left out.
 
     Args:
         catalogue: The items.
-        encoder: Of texts and pictures in one space.
-        size: Items encoded at a time.
+        encoder: An encoder of texts and images into one space.
+        batch_size: Number of items per batch.
 
     Raises:
-        InputError: When there is no text, or no picture that can be read.
+        InputError: If there is no text, or no image that can be read.
     """
     vectors: dict[Modality, list[Vectors]] = {Modality.TEXT: [], Modality.IMAGE: []}
-    owners: dict[Modality, list[str]] = {Modality.TEXT: [], Modality.IMAGE: []}
-    for items in catalogue.batches(size):
+    item_ids: dict[Modality, list[str]] = {Modality.TEXT: [], Modality.IMAGE: []}
+    for items in catalogue.batches(batch_size):
         texts = [(item.item_id, item.text) for item in items if item.text]
-        pictures = [one for item in items for one in _pictures(item, encoder)]
-        owners[Modality.TEXT] += [item_id for item_id, _ in texts]
-        owners[Modality.IMAGE] += [item_id for item_id, _ in pictures]
+        pictures = [pair for item in items for pair in _pictures(item, encoder)]
+        item_ids[Modality.TEXT] += [item_id for item_id, _ in texts]
+        item_ids[Modality.IMAGE] += [item_id for item_id, _ in pictures]
         vectors[Modality.TEXT].append(encoder.encode_texts([text for _, text in texts]))
         vectors[Modality.IMAGE].append(encoder.encode_images([picture for _, picture in pictures]))
-    if lacking := [str(modality) for modality, names in owners.items() if not names]:
-        raise InputError(f"no item has a usable {' or '.join(lacking)}, so that there are no pairs")
-    return {str(m): Side(np.concatenate(vectors[m]), tuple(owners[m])) for m in vectors}
+    if missing := [str(modality) for modality, names in item_ids.items() if not names]:
+        raise InputError(f"no item has a usable {' or '.join(missing)}, so that there are no pairs")
+    return {str(m): Side(np.concatenate(vectors[m]), tuple(item_ids[m])) for m in vectors}
 
 
 def _pictures(item: Item, encoder: Encoder) -> Iterator[tuple[str, Image.Image]]:
-    """Decode those pictures of an item that can be."""
+    """Decode the images of an item that can be read."""
     task = task_for(encoder)
     for medium in item.media:
         if medium.kind is Kind.IMAGE and medium.source is not None:

@@ -1,4 +1,4 @@
-"""An evaluation as a file of plain JSON, with the values of every query: what comparisons read."""
+"""Save evaluations as JSON with the values of every query, and load them for comparisons."""
 
 import hashlib
 import json
@@ -16,20 +16,20 @@ from indexing.media.files import no_file
 from retrieval.evaluation.evaluate import Evaluation
 
 FORMAT, VERSION = "commonspace evaluation", 2
-UNSEALED = 1  # files of this version carry no checksum, and are read as they are
+WITHOUT_CHECKSUM = 1  # files of this version have no checksum
 CHECKSUM = "checksum"
-LARGEST = 1 << 30  # bytes
-# The fields with measures of all lists together, as coverage: whatever is not about single queries.
+MAX_BYTES = 1 << 30  # bytes
+# The fields that hold measures of all lists together, such as coverage.
 OVERALL = tuple(f.name for f in fields(Evaluation) if f.name not in ("query_ids", "per_query", "skipped"))
 
 
 @dataclass(frozen=True)
 class Saved:
-    """An evaluation as it was saved.
+    """A saved evaluation.
 
     Attributes:
-        evaluation: What was measured.
-        about: What was evaluated and how, by name.
+        evaluation: The measures.
+        about: What was evaluated and how: names and values.
     """
 
     evaluation: Evaluation
@@ -37,21 +37,21 @@ class Saved:
 
 
 def overall(evaluation: Evaluation) -> dict[str, float]:
-    """Give what was measured of all lists together, as coverage."""
+    """Return the measures of all lists together, such as coverage."""
     return {name: value for part in OVERALL for name, value in getattr(evaluation, part).items()}
 
 
 def save(saved: Saved, path: Path | str) -> None:
-    """Write an evaluation with its values per query and a checksum; a value that does not exist becomes null."""
-    found = saved.evaluation
+    """Write an evaluation with its values per query and a checksum; NaN becomes null."""
+    evaluation = saved.evaluation
     content = {
         "format": FORMAT,
         "version": VERSION,
         "about": dict(saved.about),
-        "query_ids": list(found.query_ids),
-        "per_query": {m: [_plain(v) for v in values.tolist()] for m, values in found.per_query.items()},
-        **{part: {name: _plain(v) for name, v in getattr(found, part).items()} for part in OVERALL},
-        "skipped": found.skipped,
+        "query_ids": list(evaluation.query_ids),
+        "per_query": {m: [_plain(v) for v in values.tolist()] for m, values in evaluation.per_query.items()},
+        **{part: {name: _plain(v) for name, v in getattr(evaluation, part).items()} for part in OVERALL},
+        "skipped": evaluation.skipped,
     }
     path = Path(path)
     fsops.make_folder(path.parent)
@@ -59,41 +59,41 @@ def save(saved: Saved, path: Path | str) -> None:
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:
-    """Give plain JSON values as text with a checksum of itself, in their order, one line."""
+    """Return JSON values as one line of text that contains its checksum."""
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return (json.dumps({CHECKSUM: digest, **content}) + "\n").encode()
 
 
 def load(path: Path | str) -> Saved:
-    """Read what `save` wrote.
+    """Read a file that `save` wrote.
 
     Raises:
-        InputError: When it is missing, damaged, something else, of a newer version, or its parts do not fit together.
+        InputError: If the file is missing, damaged, of another format or of a newer version.
     """
     path = Path(path)
     content = _content(path)
     if content.get("format") != FORMAT:
         raise InputError(f"{path} is no saved evaluation; write one with `commonspace evaluate … --save {path}`")
-    if content.get("version") not in (UNSEALED, VERSION):
+    if content.get("version") not in (WITHOUT_CHECKSUM, VERSION):
         raise InputError(
             f"{path} is of version {content.get('version')!r}, and this program reads {VERSION}; take the newer program"
         )
     try:
-        query_ids = tuple(str(one) for one in content["query_ids"])
+        query_ids = tuple(str(query_id) for query_id in content["query_ids"])
         per_query = {str(m): np.array(values, np.float64) for m, values in content["per_query"].items()}
         parts = {
             part: {str(name): float("nan" if v is None else v) for name, v in content.get(part, {}).items()}
             for part in OVERALL
         }
         about = {str(name): str(value) for name, value in content["about"].items()}
-        found = Evaluation(query_ids, per_query, skipped=int(content["skipped"]), **parts)
+        evaluation = Evaluation(query_ids, per_query, skipped=int(content["skipped"]), **parts)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__} {error}; evaluate and save again") from error
-    if wrong := [m for m, values in per_query.items() if values.shape != (len(query_ids),)]:
-        raise InputError(f"{path} is damaged: not one value of {wrong[0]} for each of {len(query_ids)} queries")
+    if misshapen := [m for m, values in per_query.items() if values.shape != (len(query_ids),)]:
+        raise InputError(f"{path} is damaged: not one value of {misshapen[0]} for each of {len(query_ids)} queries")
     if not per_query or not query_ids:
         raise InputError(f"{path} is damaged: it holds no query or no measure; evaluate and save again")
-    return Saved(found, about)
+    return Saved(evaluation, about)
 
 
 def _plain(value: float) -> float | None:
@@ -101,7 +101,7 @@ def _plain(value: float) -> float | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if problem := no_file(path, LARGEST):
+    if problem := no_file(path, MAX_BYTES):
         raise InputError(problem)
     try:
         data = path.read_bytes()
@@ -112,7 +112,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no saved evaluation: it is no JSON ({error})") from error
     if not isinstance(content, dict):
         return {}
-    given = content.pop(CHECKSUM, None)
-    if (given is not None or content.get("version") == VERSION) and sealed(content) != data:
+    checksum = content.pop(CHECKSUM, None)
+    if (checksum is not None or content.get("version") == VERSION) and sealed(content) != data:
         raise InputError(f"{path} is damaged: its bytes are not those that were written; evaluate and save again")
     return content

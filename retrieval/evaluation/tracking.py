@@ -1,4 +1,4 @@
-"""An evaluation as flat names and numbers, which MLflow and TensorBoard take as they are."""
+"""Flatten an evaluation into names and numbers for MLflow and TensorBoard."""
 
 import re
 from math import isfinite
@@ -10,7 +10,7 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_\-. :/]")  # by MLflow, which is the str
 
 
 def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Give means, 95 % intervals and what was measured of all lists together; what is not a finite number is left out.
+    """Return means, 95 % intervals and measures of all lists together; values that are not finite are left out.
 
     >>> import numpy as np
     >>> flat_metrics(Evaluation(("ann",), {"recall@10": np.array([0.5])}, {"coverage@10": 0.25}, skipped=0))
@@ -26,7 +26,7 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def metric_name(measure: str) -> str:
-    """Give a name that both allow.
+    """Return a name that both allow.
 
     >>> metric_name("recall@10")
     'recall_at_10'

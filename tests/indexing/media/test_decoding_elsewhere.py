@@ -118,7 +118,7 @@ def test_inspection_pages_and_evaluation(tmp_path: Path) -> None:
     assert inspection_page(found, source).count("data:image/jpeg") == 1
     cards = cards_of(["red", *BOMBS], {}, source)
     assert [name for name, card in cards.items() if card.picture] == ["red"]
-    assert encoded_sides(source, ToyEncoder())["image"].owners == ("red",)
+    assert encoded_sides(source, ToyEncoder())["image"].item_ids == ("red",)
 
 
 def test_thumbnails_fit_their_side() -> None:

@@ -12,10 +12,10 @@ from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
 from retrieval.evaluation import Beyond, evaluate
 from retrieval.evaluation.beyond_accuracy import (
-    Past,
+    InteractionCounts,
     calibration,
     diversity,
-    firsts,
+    first_occurrences,
     gini,
     hits_of,
     mean_popularity,
@@ -31,7 +31,7 @@ NAN = float("nan")
 LOG = Interactions.from_arrow(
     pa.table({"user": [*"uvwxuvvwx"], "item": [*"aaaabbbc", "gone"]}),
 )
-PAST = Past.of(LOG, ITEMS)
+PAST = InteractionCounts.of(LOG, ITEMS)
 
 
 def rows(*lines: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -42,14 +42,14 @@ def rows(*lines: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
 def test_the_past_is_counted_by_users_and_by_interactions() -> None:
     assert PAST.users.tolist() == [4, 2, 1, 0, 0, 0]
     assert PAST.interactions.tolist() == [4, 3, 1, 0, 0, 0]
-    assert PAST.people == 4
+    assert PAST.num_users == 4
     with pytest.raises(InputError, match="the past is empty"):
-        Past.of(Interactions(LOG.table[:0]), ITEMS)
+        InteractionCounts.of(Interactions(LOG.table[:0]), ITEMS)
 
 
 def test_an_item_put_in_again_is_counted_at_its_new_row() -> None:
     changed = ItemIds([*"ab"]).changed((["a"], ["a", "c"]))
-    assert Past.of(LOG, changed).users.tolist() == [0, 2, 4, 1]
+    assert InteractionCounts.of(LOG, changed).users.tolist() == [0, 2, 4, 1]
 
 
 def test_novelty() -> None:
@@ -77,7 +77,7 @@ def test_serendipity() -> None:
 
 
 def test_items_met_equally_often_share_a_popularity_rank() -> None:
-    even = Past(np.array([2, 2, 1, 0]), np.array([2, 2, 1, 0]), 2)
+    even = InteractionCounts(np.array([2, 2, 1, 0]), np.array([2, 2, 1, 0]), 2)
     # Ranks 1, 1, 2: pu is 4/4, 4/4, 3/4, 0.
     lists = rows([2, 3, 0, 1])
     np.testing.assert_allclose(serendipity(lists, lists >= 0, even, 4), [((4 - 3) + 3 + 0 + 0) / 4 / 4])
@@ -100,9 +100,9 @@ def test_gini_is_half_the_relative_mean_difference() -> None:
 
 def test_hits_and_repeats() -> None:
     lists = rows([3, 1, 3], [0, 0])
-    assert firsts(lists).tolist() == [[True, True, False], [True, False, False]]
+    assert first_occurrences(lists).tolist() == [[True, True, False], [True, False, False]]
     assert hits_of(lists, [{"d", "gone"}, ["a", "a"]], ITEMS).tolist() == [[True, False, False], [True, False, False]]
-    assert firsts(np.empty((2, 0), np.int64)).shape == (2, 0)
+    assert first_occurrences(np.empty((2, 0), np.int64)).shape == (2, 0)
 
 
 def test_diversity() -> None:
@@ -199,7 +199,7 @@ def test_what_is_not_defined_is_null_in_json() -> None:
 
 
 def test_one_line_an_item_is_asked_for() -> None:
-    with pytest.raises(ShapeError, match="vectors has 5 lines for 6 items"):
+    with pytest.raises(ShapeError, match="vectors has 5 rows for 6 items"):
         evaluate(some(), [{"a"}] * 4, beyond=Beyond(vectors=np.eye(5, dtype=np.float32)))
-    with pytest.raises(ShapeError, match="attribute has 1 lines for 6 items"):
+    with pytest.raises(ShapeError, match="attribute has 1 rows for 6 items"):
         evaluate(some(), [{"a"}] * 4, beyond=Beyond(attribute=["x"]))

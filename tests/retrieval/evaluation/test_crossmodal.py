@@ -86,7 +86,7 @@ def test_equals_the_evaluation_of_complete_rankings(monkeypatch: pytest.MonkeyPa
     found = evaluate_pairs(texts, images, ks=[1, 5])
     for ours, theirs in (("hit_rate@1",) * 2, ("hit_rate@5",) * 2, ("mrr", "mrr@60")):
         np.testing.assert_allclose(found.per_query[ours], expected.per_query[theirs], atol=1e-12)
-    monkeypatch.setattr(crossmodal, "_AT_ONCE", 130)
+    monkeypatch.setattr(crossmodal, "_MAX_SCORES", 130)
     np.testing.assert_array_equal(evaluate_pairs(texts, images).per_query["rank"], found.per_query["rank"])
 
 
@@ -107,10 +107,10 @@ def test_sides_of_a_bundle_and_of_a_catalogue_agree(tmp_path: Path) -> None:
     catalogue = Catalogue.from_parquet(toy_file(tmp_path))
     build_bundle(catalogue, ToyEncoder(), tmp_path / "bundle")
     stored = sides_of(Retriever.load(tmp_path / "bundle", ToyEncoder()))
-    encoded = encoded_sides(catalogue, ToyEncoder(), size=3)
+    encoded = encoded_sides(catalogue, ToyEncoder(), batch_size=3)
     assert set(stored) == {"text", "image", "item"}
     for name, one in encoded.items():
-        assert one.owners == stored[name].owners
+        assert one.item_ids == stored[name].item_ids
         np.testing.assert_allclose(one.vectors, stored[name].vectors, atol=2e-3)  # stored as float16
     found = cross_modal(stored, ks=[1])
     assert list(found) == ["text→image", "text→item", "image→text", "image→item"]
@@ -122,15 +122,15 @@ def test_sides_of_a_bundle_and_of_a_catalogue_agree(tmp_path: Path) -> None:
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="1 vectors but 2 owners"):
+    with pytest.raises(ShapeError, match="1 vectors but 2 item ids"):
         side([[1, 0]], "ab")
     with pytest.raises(VectorError, match="all zero"):
         side([[0, 0]], "a")
     with pytest.raises(ShapeError, match="queries have 2 dimensions and targets 3"):
         evaluate_pairs(side([[1, 0]], "a"), side([[1, 0, 0]], "a"))
-    with pytest.raises(InputError, match="no query has an owner among the targets"):
+    with pytest.raises(InputError, match="no query has its item id among the targets"):
         evaluate_pairs(side([[1, 0]], "a"), side([[1, 0]], "b"))
-    with pytest.raises(InputError, match="depths of at least 1"):
+    with pytest.raises(InputError, match="cutoffs of at least 1"):
         evaluate_pairs(side([[1, 0]], "a"), side([[1, 0]], "a"), ks=[0])
     path = tmp_path / "items.csv"
     path.write_text("item_id,title\na,red mug\n")

@@ -41,9 +41,9 @@ def test_groups_are_of_the_items_as_they_are_now(edited: Retriever) -> None:
 def test_sides_have_each_item_once(edited: Retriever) -> None:
     sides = sides_of(edited)
     for name in ("text", "item"):
-        assert len(sides[name].owners) == 19
-        assert set(sides[name].owners) == {edited.items[row] for row in range(len(edited.items))} - {"red-shoe"}
-    assert not {"red-mug", "red-shoe"} & set(sides["image"].owners)
+        assert len(sides[name].item_ids) == 19
+        assert set(sides[name].item_ids) == {edited.items[row] for row in range(len(edited.items))} - {"red-shoe"}
+    assert not {"red-mug", "red-shoe"} & set(sides["image"].item_ids)
 
 
 def test_exact_search_is_over_what_is_there(edited: Retriever) -> None:

@@ -138,7 +138,7 @@ def test_items_are_told_apart_by_past_modality_and_attribute(bundle: Bundle) -> 
     assert groups["tags"]["lamp"] == {"red-lamp", "green-lamp", "blue-lamp", "white-lamp"}
     assert groups["tags"]["red"] == {item for item in bundle.items if item.startswith("red")}
     assert groups["price"]["3"] == {"red-mug"}
-    with pytest.raises(InputError, match="a share of 1 makes no popular items"):
+    with pytest.raises(InputError, match="popular is 1; give a fraction"):
         item_groups(bundle, past, popular=1)
     with pytest.raises(FilterError, match="there is no attribute 'tag'"):
         item_groups(bundle, past, attributes=["tag"])

@@ -6,7 +6,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import Popularity
-from retrieval.evaluation.beyond_accuracy import Past
+from retrieval.evaluation.beyond_accuracy import InteractionCounts
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_counts import SECONDS_PER_DAY, interaction_counts, item_counts, recency_weights
@@ -43,7 +43,7 @@ def test_everybody_counts_alike() -> None:
     expected = [2, 1, 0]
     assert interaction_counts(past, 3).tolist() == expected
     assert Popularity.fit(LOG, ITEMS).counts.tolist() == expected
-    assert Past.of(LOG, ITEMS).interactions.tolist() == expected
+    assert InteractionCounts.of(LOG, ITEMS).interactions.tolist() == expected
     assert ItemStatistics.of(past, 3).counts.tolist() == expected
     plain = popularity(past, 3, decay_days=1e12, early=1e12, disliked=1.0)
     np.testing.assert_allclose(plain, np.log1p(expected), rtol=1e-9)  # a decay so slow differs from none by rounding
