@@ -1,6 +1,8 @@
 """The command line, called as a program is, in the tests' own process."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,3 +20,10 @@ def runner(capsys: pytest.CaptureFixture[str]) -> Run:
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return call
+
+
+def json_lines(out: str, record: str = "hit") -> list[dict[str, Any]]:
+    """The objects that ``--json`` prints, one a line, each of the type that is named, without that."""
+    values: list[dict[str, Any]] = [json.loads(line) for line in out.split("\n") if line]
+    assert {value.pop("type") for value in values} <= {record}
+    return values

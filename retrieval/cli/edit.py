@@ -98,7 +98,8 @@ def _show(
     unread: Mapping[str, str] | None = None,
 ) -> None:
     if as_json:
-        show_json({"bundle": str(bundle), **report.to_json(), **({"not_embedded": dict(unread)} if unread else {})})
+        more = {"not_embedded": dict(unread)} if unread else {}
+        show_json("edit", {"bundle": str(bundle), **report.to_json(), **more})
         return
     rejected = [] if rejects is None else rejected_rows(report.rejected, rejects)
     pairs: dict[str, Cell] = {

@@ -24,7 +24,7 @@ app = typer.Typer(name="encoders", help="List encoders, and measure which one su
 def list_encoders(as_json: Json = False) -> None:
     """List the forms of name that encoders have."""
     names = KNOWN.split(", ")
-    show_json(names) if as_json else say(*names)
+    show_json("encoder", *({"name": name} for name in names)) if as_json else say(*names)
 
 
 @app.command(cls=Command)
@@ -51,7 +51,7 @@ def rank(
             yield advance
 
     ranking = rank_encoders(catalogue, names, out, config=config, load=load_encoder, begun=encoding)
-    show_json(ranking.to_json()) if as_json else _show(ranking)
+    show_json("encoder_ranking", ranking.to_json()) if as_json else _show(ranking)
     if not ranking.results:
         raise typer.Exit(1)
 

@@ -93,7 +93,7 @@ def _answer(
 
 def _show(measured: Measured, written: Mapping[str, Path], *, as_json: bool) -> None:
     if as_json:
-        show_json(measured.to_json())
+        show_json("evaluation", measured.to_json())
     else:
         show_measured(measured, written)
 
@@ -133,7 +133,7 @@ def compare(a: SavedEvaluation, b: SavedEvaluation, html: Html = None, as_json: 
         sides = Side(a.name, first.about), Side(b.name, second.about)
         write_file(html, comparison_page(comparison.rows, *sides, comparison.queries).encode())
     if as_json:
-        show_json(comparison.to_json())
+        show_json("comparison", comparison.to_json())
         return
     title = f"A {a}, B {b}: {comparison.queries} queries"
     # Without rules between columns it fits 80 characters, so that no name is cut.

@@ -60,7 +60,7 @@ def fit(
     if learning.loss_curve is not None:
         write_losses(report.training, learning.loss_curve, str(bundle))
     if as_json:
-        show_json(report.to_json())
+        show_json("fit", report.to_json())
     else:
         used = len(train) - (report.known.unknown if report.known else 0)
         show_report(f"{bundle}: fit on {used} interactions", report)
@@ -94,7 +94,7 @@ def tune(
         "trials": best.trials,
         "written": str(tuning.out),
     }
-    show_json(summary) if as_json else show_pairs(f"{bundle}: tuned on later interactions", summary)
+    show_json("tuning", summary) if as_json else show_pairs(f"{bundle}: tuned on later interactions", summary)
 
 
 def _train_part(path: str, log: LogOptions, fraction: float, by: SplitBy | None) -> Interactions:

@@ -37,7 +37,7 @@ def inspect(source: Source, items: MediaColumns, limit: Limit = None, html: Html
     if html is not None:
         write_file(html, inspection_page(inspected, catalogue).encode())
     if as_json:
-        show_json(inspected.to_json())
+        show_json("inspection", inspected.to_json())
         return
     columns = columns_in_words(inspected.columns, inspected.columns["attributes"], inspected.columns["taken"])
     show_pairs(inspected.source, overview(inspected) | columns)
@@ -72,12 +72,13 @@ def doctor(bundle: BundleFolder, seed: Seed = 0, as_json: Json = False) -> None:
     findings = examine(opened, seed=seed)
     if as_json:
         show_json(
+            "diagnosis",
             {
                 "bundle": str(bundle),
                 "generation": opened.manifest.generation,
                 "good": all(finding.good for finding in findings),
                 "findings": [finding.to_json() for finding in findings],
-            }
+            },
         )
         return
     rows: dict[str, Cell] = {

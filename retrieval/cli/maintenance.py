@@ -65,7 +65,7 @@ def verify(bundle: BundleFolder, as_json: Json = False) -> None:
     with progress("verifying", unit="files") as shown:
         problems = find_problems(bundle, lambda path: shown.advance(1, more=path))
     if as_json:
-        show_json({"bundle": str(bundle), "problems": [problem.to_json() for problem in problems]})
+        show_json("verification", {"bundle": str(bundle), "problems": [problem.to_json() for problem in problems]})
     else:
         _show_problems(bundle, problems)
     if any(problem.serving for problem in problems):
@@ -76,7 +76,7 @@ def repair(bundle: BundleFolder, drop_changes: DropChanges = False, as_json: Jso
     """Repair the pointer to the current generation, and its index."""
     report = repair_bundle(bundle, drop_changes=drop_changes)
     if as_json:
-        show_json({"bundle": str(bundle), **report.to_json()})
+        show_json("repair", {"bundle": str(bundle), **report.to_json()})
     else:
         if report.done:
             show_pairs(f"{bundle}: repaired", {str(place): line for place, line in enumerate(report.done, start=1)})
@@ -111,7 +111,7 @@ def export(
         case _:
             assert_never(form)
     if as_json:
-        show_json({"folder": str(out), **report})
+        show_json("export", {"folder": str(out), **report})
         return
     show_pairs(str(out), {name: _cell(value) for name, value in report.items()})
 
@@ -125,7 +125,7 @@ def _show(bundle: Bundle, as_json: bool) -> None:
         "batches_since": len(bundle.batches),
     }
     if as_json:
-        show_json(about)
+        show_json("generation", about)
     else:
         show_pairs(str(bundle.root), about | {"kept": ", ".join(generations(bundle.root))})
 

@@ -47,7 +47,7 @@ def prepare(
         write_file(report, json.dumps(written, ensure_ascii=False, indent=2).encode() + b"\n")
     write_table(written_back(prepared), out)
     if as_json:
-        show_json({"written": str(out), **written})
+        show_json("preparation", {"written": str(out), **written})
         return
     show_pairs(f"{interactions}: prepared as {out}", summary.lines())
 

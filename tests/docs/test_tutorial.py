@@ -1,6 +1,5 @@
 """Every step of docs/tutorials/first_bundle.md, in order, on a part of the shipped sample."""
 
-import json
 import re
 import shlex
 
@@ -8,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.sample import items_path
-from tests.cli_run import runner
+from tests.cli_run import json_lines, runner
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "tutorials" / "first_bundle.md").read_text()
@@ -46,6 +45,6 @@ def test_each_step_works(capsys: pytest.CaptureFixture[str]) -> None:
             assert expected.splitlines()[-1] in shown.splitlines(), command
     assert "slice" in printed['search bundles/shop "a slice of fruit" -k 3']
     assert printed["search bundles/shop --image shop/pictures/elephant.webp -k 3"].count("elephant") >= 1
-    left = json.loads(run("similar", "bundles/shop", "croissant", "-k", "400", "--json")[1])
+    left = json_lines(run("similar", "bundles/shop", "croissant", "-k", "400", "--json")[1])
     assert len(left) > 300
     assert "mug" not in {hit["item_id"] for hit in left}  # it was deleted, and stays so after the rollback

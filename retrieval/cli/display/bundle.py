@@ -35,7 +35,7 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         measured = {"cautions": list(cautions)} if status is None else {"status": status.to_json()}
         attributes = attributes_in_words(bundle.attributes.schema)
         more = {"attributes": attributes, "changes_since": since, "kept": generations(bundle.root), **named, **measured}
-        show_json(_summary(bundle.manifest, bundle.root) | more)
+        show_json("bundle", _summary(bundle.manifest, bundle.root) | more)
         return
     pairs: dict[str, Cell] = dict(_in_words(bundle.manifest))
     rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS)))

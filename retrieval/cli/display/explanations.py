@@ -38,7 +38,7 @@ def show_explained(
             for line in explanations
             for explanation in line
         ]
-        show_json([hit | {"why": why} for hit, why in zip(hits, whys, strict=True)])
+        show_json("hit", *(hit | {"why": why} for hit, why in zip(hits, whys, strict=True)))
         return
     for query, (query_id, line, hits) in enumerate(zip(candidates.query_ids, explanations, candidates, strict=True)):
         rows = candidates.rows[query]

@@ -48,10 +48,10 @@ def show_candidates(
         empty = int((candidates.rows < 0).all(axis=1).sum())
         message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(known)}
         more = f"; {empty} of them without any answer" if empty else ""
-        show_json(message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
+        show_json("written", message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
         return
     if as_json:
-        show_json(with_titles(candidates, bundle).to_pylist())
+        show_json("hit", *with_titles(candidates, bundle).to_pylist())
         return
     ruled = candidates if isinstance(candidates, Ruled) else None
     head = ["rank", "item_id", "score", "title", *(["rules"] if ruled is not None else [])]

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import typer
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
@@ -22,6 +22,28 @@ from indexing.runtime.safe_text import escaped, visible
 
 Cell: TypeAlias = object | Sequence[object]
 """The content of a cell: one value, or a list or tuple with a value for each line."""
+
+Record: TypeAlias = Literal[
+    "bundle",
+    "comparison",
+    "diagnosis",
+    "edit",
+    "encoder",
+    "encoder_ranking",
+    "evaluation",
+    "export",
+    "fit",
+    "generation",
+    "hit",
+    "inspection",
+    "job",
+    "preparation",
+    "repair",
+    "tuning",
+    "verification",
+    "written",
+]
+"""What a line of ``--json`` is."""
 
 SHOWN_TEXT = 120  # characters of a title
 UNLIMITED = 10_000  # columns when no terminal is there: a program reads whole lines
@@ -125,11 +147,18 @@ def show_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
     show_table(title, (), [(name, value) for name, value in pairs.items()])
 
 
-def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print one JSON value in one line; infinity and not-a-number are null."""
+def show_json(record: Record, *values: Mapping[str, Any]) -> None:
+    """Print JSON Lines: one object a line, which begins with its ``type``; infinity and not-a-number are null.
+
+    Args:
+        record: What each object is; docs/reference/json.md describes the keys of each.
+        values: The objects.
+    """
     utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
     try:
-        typer.echo(escaped(json.dumps(_finite(value), ensure_ascii=not utf8, allow_nan=False)))
+        for value in values:
+            line = {"type": record} | _finite(value)
+            typer.echo(escaped(json.dumps(line, ensure_ascii=not utf8, allow_nan=False)))
     except BrokenPipeError as error:
         raise ReaderGone from error
 

@@ -30,7 +30,7 @@ def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | 
 TABLE, FOLDER, DRAWING = _checked(check_out), _checked(check_folder), _checked(check_format)
 PAGE, JSON_FILE = _checked(partial(check_kind, ending=".html")), _checked(partial(check_kind, ending=".json"))
 
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON instead of tables.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON Lines instead of tables.")]
 Out = Annotated[
     Path | None,
     typer.Option(

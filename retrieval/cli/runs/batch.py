@@ -109,7 +109,7 @@ def _run(
             found = answers(retriever, source, config)
             report = write_answers(found, out, quarantine, schema=config.schema, progress=advance)
     if output.as_json:
-        show_json({"written": str(out), **report.to_json(), **known_json(known)})
+        show_json("job", {"written": str(out), **report.to_json(), **known_json(known)})
         return
     show_pairs(str(out), _in_words(report, quarantine))
 

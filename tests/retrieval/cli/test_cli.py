@@ -14,7 +14,7 @@ from indexing.encoders import base
 from indexing.index.tuning.recall import Promise
 from retrieval import cli
 from retrieval.retriever.retriever import Retriever
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, picture, toy_file
 
 
@@ -71,7 +71,7 @@ def test_build_and_info_say_what_there_is(tmp_path: Path, bundle: Path, run: Run
 
 def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> None:
     code, out, _ = run("search", bundle, "red shoe", "blue lamp", "-k", 2, "--json")
-    hits = json.loads(out)
+    hits = json_lines(out)
     assert code == 0
     assert [hit["item_id"] for hit in hits if hit["rank"] == 1] == ["red-shoe", "blue-lamp"]
     assert hits[0]["query_id"] == "red shoe"
@@ -79,15 +79,15 @@ def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> N
     _, out, _ = run(
         "search", bundle, "--image", tmp_path / "query.png", "-k", 1, "--where", "tags contains book", "--json"
     )
-    assert [hit["item_id"] for hit in json.loads(out)] == ["green-book"]
+    assert [hit["item_id"] for hit in json_lines(out)] == ["green-book"]
     attributes = Bundle.open(bundle).attributes.to_pylist()
     wanted = {a["item_id"] for a in attributes if {"book", "lamp"} & set(a["tags"]) and a["price"] >= 24}
     assert 0 < len(wanted) < 8
     both = ("--where", "tags contains book or tags contains lamp", "--where", "not (price < 24)")
     _, out, _ = run("search", bundle, "red shoe", "-k", 20, *both, "--json")
-    assert {hit["item_id"] for hit in json.loads(out)} == wanted
+    assert {hit["item_id"] for hit in json_lines(out)} == wanted
     _, out, _ = run("similar", bundle, "red-mug", "-k", 3, "--json")
-    assert "red-mug" not in {hit["item_id"] for hit in json.loads(out)}
+    assert "red-mug" not in {hit["item_id"] for hit in json_lines(out)}
     code, out, _ = run("search", bundle, "red shoe", "-k", 1)
     assert code == 0
     assert "red-shoe" in out
@@ -104,7 +104,7 @@ def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, 
     content = promised.vectors[:, : served.vectors.shape[1]]
     np.testing.assert_allclose(content, served.vectors[promised.item_rows], atol=1e-6)  # not those before learning
     code, out, _ = run("recommend", bundle, "--history", "red-mug,red-shoe", "-k", 3, "--json")
-    hits = json.loads(out)
+    hits = json_lines(out)
     assert len(hits) == 3
     assert not {"red-mug", "red-shoe"} & {hit["item_id"] for hit in hits}
     candidates, ranked = tmp_path / "candidates.parquet", tmp_path / "ranked.parquet"
@@ -155,7 +155,7 @@ def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run
     code, _, _ = run("build", tmp_path / "goods.csv", "--out", tmp_path / "b", "--id-column", "sku")
     assert code == 0
     _, out, _ = run("search", tmp_path / "b", "blue shoe", "-k", 1, "--json")
-    assert json.loads(out)[0]["item_id"] == "008"
+    assert json_lines(out)[0]["item_id"] == "008"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_items_are_added_deleted_and_folded_in(bundle: Path, run: Run, tmp_path:
     assert "unchanged" in run("add", bundle, more, "--upsert")[1]
     more.write_text('{"item_id": "red-kite", "title": "red kite", "price": 3}\n')
     assert json.loads(run("add", bundle, more, "--upsert", "--json")[1])["replaced"] == 1
-    assert json.loads(run("search", bundle, "red kite", "-k", 1, "--json")[1])[0]["item_id"] == "red-kite"
+    assert json_lines(run("search", bundle, "red kite", "-k", 1, "--json")[1])[0]["item_id"] == "red-kite"
     code, out, _ = run("delete", bundle, "red-mug", "red-shoe")
     assert "removed" in out
     assert "commonspace compact" in out

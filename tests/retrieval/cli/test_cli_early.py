@@ -10,7 +10,7 @@ import pytest
 
 from retrieval.cli.display.explanations import _in_words
 from retrieval.ranking.explain import Explanation
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.toy import COLOURS, SHAPES, ToyEncoder, toy_table
 
 USERS = 12
@@ -106,7 +106,7 @@ def test_fit_names_dislikes_where_they_leave_too_few_users(bundle: Path, run: Ru
 def test_a_user_is_found_however_the_id_is_written(user: str, bundle: Path, run: Run) -> None:
     given = ("recommend", bundle, "--interactions", "log.csv", "--no-rerank", "-k", 1, "--json")
     code, out, _ = run(*given, "--user", user)
-    assert (code, [row["query_id"] for row in json.loads(out)]) == (0, ["3"])
+    assert (code, [row["query_id"] for row in json_lines(out)]) == (0, ["3"])
 
 
 def test_a_column_given_for_a_user_and_a_user_for_a_column_are_told(bundle: Path, run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from retrieval import cli
 from retrieval.cli.encoders import _estimate
+from tests.cli_run import json_lines
 from tests.retrieval.evaluation.encoders.test_ranking import Encoders, items_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -60,7 +61,7 @@ def test_list_names_what_load_encoder_takes(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert out.splitlines()[0] == "pocket"
-    assert "open_clip:ARCH/TAG" in json.loads(run("list", "--json")[1])
+    assert {"name": "open_clip:ARCH/TAG"} in json_lines(run("list", "--json")[1], "encoder")
 
 
 @pytest.mark.parametrize(

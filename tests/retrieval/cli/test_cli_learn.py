@@ -22,7 +22,7 @@ from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.retriever import Retriever
 from retrieval.training.settings import write_settings
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.groups import CLOCK, COUNT, SMALL, catalogue, items, log
 
 
@@ -120,8 +120,8 @@ def test_explanations_are_there_for_people_and_programs(bundle: Path, shop: Path
     given = ("recommend", bundle, "--history", "i024,i025,i080", "-k", 4)
     code, out, _ = run(*given, "--explain", "--json")
     assert code == 0
-    hits = json.loads(out)
-    plain = json.loads(run(*given, "--json")[1])
+    hits = json_lines(out)
+    plain = json_lines(run(*given, "--json")[1])
     assert [{name: hit[name] for name in hit if name != "why"} for hit in hits] == plain
     retriever = Retriever.load(bundle)
     found = retriever.rerank(retriever.recommend([["i024", "i025", "i080"]], 200), 4)
@@ -151,7 +151,7 @@ def test_users_of_a_log_are_explained_by_how_they_liked_what_they_took(bundle: P
     given = ("--interactions", bundle / "../rated.parquet", "--user", user, "-k", 3)
     code, out, err = run("recommend", bundle, *given, "--explain", "--json")
     assert (code, err) == (0, "")
-    hits, retriever = json.loads(out), Retriever.load(bundle)
+    hits, retriever = json_lines(out), Retriever.load(bundle)
     assert {hit["query_id"] for hit in hits} == {user}
     (past,) = (
         one for one in histories(Interactions.open(bundle / "../rated.parquet"), retriever.items) if one.user_id == user

@@ -15,7 +15,7 @@ from retrieval.candidates import Candidates
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.recommend import user_queries
 from retrieval.retriever.retriever import Retriever
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.groups import catalogue, items
 
 
@@ -34,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answers(out: str) -> list[tuple[str, str]]:
-    return [(hit["query_id"], hit["item_id"]) for hit in json.loads(out)]
+    return [(hit["query_id"], hit["item_id"]) for hit in json_lines(out)]
 
 
 ROWS = [("7", "1", 5, 1_700_000_000), ("7", "2", 4, 1_700_000_100), ("9", "3", 3, 1_700_000_200)]

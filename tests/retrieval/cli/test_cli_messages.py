@@ -14,7 +14,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.cli.display.output import counted
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
@@ -126,7 +126,7 @@ def test_an_output_is_what_its_name_says(
     out = tmp_path / "made" / name
     given = (command[0], bundle, *command[1:], "-k", 3)
     assert run(*given, "--out", out)[0] == 0
-    hits = json.loads(run(*given, "--json")[1])
+    hits = json_lines(run(*given, "--json")[1])
     read = _read(out)
     assert [hit.pop("score") for hit in read] == pytest.approx([hit.pop("score") for hit in hits])
     assert read == hits
@@ -246,7 +246,7 @@ def test_nothing_to_repair_is_said_without_an_empty_box(bundle: Path, run: Run) 
 @pytest.mark.parametrize("command", ["search", "similar"])
 def test_a_dash_reads_standard_input(command: str, bundle: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("red-mug\n\n  blue-shoe \n"))
-    hits = json.loads(run(command, bundle, "-", "-k", 1, "--json")[1])
+    hits = json_lines(run(command, bundle, "-", "-k", 1, "--json")[1])
     assert [hit["query_id"] for hit in hits] == ["red-mug", "blue-shoe"]
     monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
     code, _, err = run(command, bundle, "-")
@@ -268,7 +268,7 @@ def test_explanations_are_read_at_80_columns(bundle: Path, run: Run, monkeypatch
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
-    why = json.loads(run(*given, "--json")[1])[0]["why"]["history"]
+    why = json_lines(run(*given, "--json")[1])[0]["why"]["history"]
     assert why[0]["title"] == why[0]["item_id"].replace("-", " ")
     assert f"because of {why[0]['title']} ({why[0]['item_id']}) {why[0]['effect']:+.2f}" in " ".join(
         re.sub("[│┃]", " ", out).split()

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from retrieval.cli import app, main
 from retrieval.cli.options.command import MOVED, RENAMED
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.paths import ROOT
 from tests.toy import ToyEncoder, toy_file
 
@@ -96,9 +96,9 @@ def test_a_name_that_a_command_has_keeps_its_meaning(bundle: Path, tmp_path: Pat
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id,timestamp\n1,red-mug,1\n2,blue-shoe,2\n")
     code, out, err = run("recommend", bundle, "--interactions", log, "--user", "2", "-k", 1, "--json")
-    assert (code, err, [hit["query_id"] for hit in json.loads(out)]) == (0, "", ["2"])
+    assert (code, err, [hit["query_id"] for hit in json_lines(out)]) == (0, "", ["2"])
     code, out, err = run("recommend", bundle, "--history", "red-mug", "-k", 1, "--json")
-    assert (code, err, len(json.loads(out))) == (0, "", 1)
+    assert (code, err, len(json_lines(out))) == (0, "", 1)
 
 
 def test_what_follows_two_dashes_is_no_option(bundle: Path, run: Run) -> None:

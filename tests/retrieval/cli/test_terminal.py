@@ -10,7 +10,7 @@ import pytest
 
 from indexing.runtime.safe_text import escaped, visible
 from retrieval.cli.display.terminal import show_json, show_pairs, show_table
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.paths import ROOT
 from tests.toy import ToyEncoder
 
@@ -78,8 +78,8 @@ def test_without_a_terminal_nothing_is_folded(
 
 
 def test_what_json_has_no_number_for_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    show_json({"a": [float("inf"), 1.5], "b": {"c": float("nan")}, "d": (float("-inf"), True)})
-    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": {"c": None}, "d": [None, True]}
+    show_json("fit", {"a": [float("inf"), 1.5], "b": {"c": float("nan")}, "d": (float("-inf"), True)})
+    assert json.loads(capsys.readouterr().out) == {"type": "fit", "a": [None, 1.5], "b": {"c": None}, "d": [None, True]}
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_every_command_shows_hostile_text_as_it_is(
         assert [one for one in seen if one not in out] == [], name
         assert not [one for one in COMMANDING if one != "\n" and one in out + err], name
         if name == "search for programs":
-            hits = json.loads(out)
+            hits = json_lines(out)
             assert {hit["item_id"]: hit["title"] for hit in hits} == dict(zip(IDS, HOSTILE, strict=True))
             assert {hit["query_id"] for hit in hits} == {"x \x1b[2J"}
 

@@ -12,7 +12,7 @@ import pytest
 from indexing.encoders import base
 from retrieval import Retriever
 from retrieval.postprocess.rules import Rules
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -49,7 +49,7 @@ def rules(tmp_path: Path) -> Path:
 
 
 def hits(out: str) -> list[str]:
-    return [hit["item_id"] for hit in json.loads(out)]
+    return [hit["item_id"] for hit in json_lines(out)]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run, write
     calibrated = by(method="calibrated", attribute="tags", strength=0.9, sharpness=2)
     code, out, _ = run("recommend", bundle, "--interactions", log, "-k", 4, *calibrated, "--json")
     assert (code, len(hits(out))) == (0, 4)
-    assert {hit["stage"] for hit in json.loads(out)} == {"diversify"}
+    assert {hit["stage"] for hit in json_lines(out)} == {"diversify"}
     assert run("recommend", bundle, "--interactions", log, "-k", 18, "--no-rerank", "--out", lists)[0] == 0
     capped_by = by(method="caps", caps={"tags": 1})
     code, again, _ = run("rerank", bundle, lists, "--interactions", log, "-k", 4, *capped_by, "--json")
@@ -175,7 +175,7 @@ def test_settings_given_for_rules_are_answered_with_the_option_for_them(
 
 def test_rules_are_applied_and_shown(bundle: Path, rules: Path, tmp_path: Path, run: Run) -> None:
     command = ("search", bundle, "red mug", "-k", 4, "--rules", rules)
-    found = json.loads(run(*command, "--json")[1])
+    found = json_lines(run(*command, "--json")[1])
     assert found[1]["item_id"] == "white-book"
     assert [hit["rules"] for hit in found] == [[], ["pin white-book at 2"], [], []]
     assert len(found) == 4  # others stand in for the mugs

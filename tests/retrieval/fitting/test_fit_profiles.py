@@ -26,7 +26,7 @@ from retrieval.retriever.learned_parts import compact
 from retrieval.retriever.recommend import new_queries, user_queries
 from retrieval.training.settings import write_settings
 from tests.agree import assert_hits_agree
-from tests.cli_run import Run, runner
+from tests.cli_run import Run, json_lines, runner
 from tests.groups import CLOCK, COUNT, SMALL, STAGE, catalogue, group_of, items, log, walks
 
 LOG = log(users=150, start=CLOCK)
@@ -217,7 +217,7 @@ def test_the_command_line_answers_by_profile(folder: Path, tmp_path: Path, run: 
     for asked in (("--profile", "club=club 3, age=30"), (*known, "--user", "newcomer")):
         code, out, _ = run("recommend", bundle, *asked, "-k", 4, "--json")
         assert code == 0
-        assert group_of([hit["item_id"] for hit in json.loads(out)]) == [3] * 4
+        assert group_of([hit["item_id"] for hit in json_lines(out)]) == [3] * 4
     code, out, _ = run("recommend", bundle, "--profile", "club=club 3", "-k", 2, "--explain")
     assert code == 0
     assert "profile +" in out

@@ -1,6 +1,5 @@
 """Reranking by a cross-encoder: the order of its scores, pair by pair, nothing dropped, nothing read twice."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from retrieval.candidates import Candidates
 from retrieval.features.item_texts import ItemTexts
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.retriever.retriever import Retriever
-from tests.cli_run import runner
+from tests.cli_run import json_lines, runner
 from tests.tiny_models import tiny_cross_encoder
 from tests.toy import ToyEncoder, toy_file
 
@@ -95,7 +94,7 @@ def test_a_bundle_is_searched_and_read_anew(
     monkeypatch.setattr("retrieval.retriever.loaded_bundle.encoder_of", lambda bundle: ToyEncoder())
     options = ["--cross-encoder", str(folder), "--num-candidates", "8", "-k", "3", "--json"]
     _, printed, _ = runner(capsys)("search", tmp_path / "bundle", "red mug", "two lamp", *options)
-    shown = json.loads(printed)
+    shown = json_lines(printed)
     best = [pair for pairs in expected for pair in pairs]
     assert [row["item_id"] for row in shown] == [item_id for item_id, _ in best]
     np.testing.assert_allclose([row["score"] for row in shown], [score for _, score in best], atol=1e-5)
