@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("rank", pa.int64()),
         ("score", pa.float32()),
         ("stage", pa.string()),
+        ("source", pa.string()),
     ]
 )
 RULED = pa.field("rules", pa.list_(pa.string()))
@@ -101,7 +102,7 @@ class Answers:
     titled: Bundle | None = None
 
     def to_arrow(self) -> pa.Table:
-        """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage``; ``title``, ``rules``."""
+        """Give `Candidates.to_arrow` of all hits, with ``title`` and ``rules`` where there are such."""
         tables = (
             candidates.to_arrow() if self.titled is None else with_titles(candidates, self.titled)
             for candidates in self.found

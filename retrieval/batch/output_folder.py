@@ -22,7 +22,7 @@ from indexing.store.store import parquet_bytes
 from retrieval.batch.answering import Answers
 
 JOB, LEDGER, SUCCESS, LOCK, QUARANTINED = "_job.json", "_parts.jsonl", "_SUCCESS", "_LOCK", "_quarantine"
-FORMAT = 1
+FORMAT = 2  # 1 had no column `source`
 
 
 @dataclass(frozen=True)

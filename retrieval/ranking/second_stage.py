@@ -18,6 +18,7 @@ from indexing.filesystem.checked_files import finite_tensors, read_as
 from indexing.index.search import check_scores
 from indexing.runtime.threads import cores
 from retrieval.candidates import Candidates
+from retrieval.candidates.sources import UNKNOWN, source_code, sources_of
 from retrieval.features.item_texts import metadata_entry
 from retrieval.models.item_space import ItemSpace
 from retrieval.ranking.features import BLOCK, IDLE, ItemStatistics, StageFeatures
@@ -150,7 +151,10 @@ class SecondStage:
         for block, ordered in ordered_blocks:
             rows[block], scores[block] = ordered.rows, ordered.scores
         check_scores(scores, rows)
-        return replace(candidates, rows=rows, scores=scores, stage=STAGE)
+        ranked = replace(candidates, rows=rows, scores=scores, stage=STAGE, sources=None)
+        kept = sources_of(rows, candidates.rows, candidates.sources)
+        codes = np.where(self.ordered_by_head(ranked), source_code("second stage"), UNKNOWN if kept is None else kept)
+        return replace(ranked, sources=codes.astype(np.int8))
 
     def _without_head(self, candidates: Candidates) -> Candidates:
         """Order candidates without a head: by exact score; a pool, which has no queries, by the first source.

@@ -188,7 +188,7 @@ class LoadedBundle:
         self, queries: Vectors, k: int, where: Where = (), exclude: Sequence[Rows] = (), kind: str | None = None
     ) -> Candidates:
         """Search the index by content alone, with queries (B, D) float32; see `search`."""
-        return self.search(self.space.searched(queries), k, where, exclude, kind)
+        return self.search(self.space.searched(queries), k, where, exclude, kind).coming_from("content")
 
     def allowed_rows(self, where: Where) -> Mask | None:
         """Give the rows that may be answers, None for all: not deleted, and as the filter wants them."""

@@ -6,11 +6,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from indexing.arrays import Rows, Vectors
+from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k
 from indexing.runtime.arguments import check_array, check_flag, check_number, check_whole
 from retrieval.candidates import Candidates
+from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where
 from retrieval.models.profile_model import Given
 from retrieval.ranking.explain import finite_weights
@@ -103,7 +104,8 @@ def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) ->
     found = stage.recommend(asked, state.items, exclude=exclude, allow=allow, query_ids=names)
     learned_from = state.learned.learned_from
     among = None if found.among is None else replace(found.among, learned=learned_from)
-    return replace(found, learned=learned_from, among=among)
+    found = replace(found, learned=learned_from, among=among)
+    return replace(found, sources=retrieval_sources(state, request, found))
 
 
 def pool_of(state: LoadedBundle, stage: SecondStage, request: Request, each: int) -> Candidates:
@@ -111,7 +113,8 @@ def pool_of(state: LoadedBundle, stage: SecondStage, request: Request, each: int
     stage, allow, exclude = stage.liking(request.least), state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
     found = stage.pool(asked, state.items, each, names, exclude=exclude, allow=allow)
-    return replace(found, learned=state.learned.learned_from)
+    found = replace(found, learned=state.learned.learned_from)
+    return replace(found, sources=retrieval_sources(state, request, found))
 
 
 def seen_rows(request: Request) -> list[Rows] | None:
@@ -142,6 +145,7 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
     found = state.search(queries, k, request.where, request.exclude, kind="history")
     return replace(
         found,
+        sources=retrieval_sources(state, request, found),
         query_ids=users.user_ids or found.query_ids,
         histories=tuple(users.rows),
         weights=tuple(users.weights or ()),
@@ -151,6 +155,23 @@ def retrieved(state: LoadedBundle, request: Request, k: int, *, new_items: bool)
         learned=state.learned.learned_from,
         new_items=new_items,
     )
+
+
+def retrieval_sources(state: LoadedBundle, request: Request, found: Candidates) -> Codes:
+    """Say where hits come from that no head has ordered; those that a head did keep their source.
+
+    Behaviour brings up what others took with the history, content what is like it, as it does all that nobody has
+    taken yet. Users who liked nothing, and of whom no profile is known, are answered with what is popular.
+    """
+    codes = codes_for(found.rows, "content" if state.behaviour is None else "behaviour")
+    if state.behaviour is not None:
+        histories, _ = state.space.liking(request.least).users.liked_of(request.users.rows, request.users.weights)
+        if request.new is None:
+            is_unknown = lengths_of(histories) == 0
+            codes[is_unknown] = codes_for(found.rows[is_unknown], "popular")
+        is_new = (found.rows >= 0) & state.space.is_new(found.rows.ravel()).reshape(found.rows.shape)
+        codes[is_new] = source_code("content")
+    return codes if found.sources is None else np.where(found.sources >= 0, found.sources, codes)
 
 
 def user_queries(

@@ -56,7 +56,7 @@ class Retriever:
 
         retriever = Retriever.open("bundles/shop")
         hits = retriever.search_texts(["red canvas shoes"], k=10)[0]
-        hits[0]  # Hit(item_id='shoe-3', score=0.71, rank=1)
+        hits[0]  # Hit(item_id='shoe-3', score=0.71, rank=1, source='content')
     """
 
     def __init__(self, bundle: Bundle, encoder: Encoder | None = None, *, previous: "Retriever | None" = None) -> None:
@@ -165,7 +165,7 @@ class Retriever:
         frozen = self.bundle.modality_vectors
         k = check_k(k)
         scores, rows = search_own_part(self.state.index, frozen, queries, k, modality=asked, allow=allow)
-        return Candidates(queries, rows, scores, self.items, "retrieve")
+        return Candidates(queries, rows, scores, self.items, "retrieve").coming_from("content")
 
     def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.

@@ -12,13 +12,14 @@ from indexing.bundle.bundle import Bundle
 from indexing.filesystem import fsops
 from indexing.store.store import QUARANTINED
 from retrieval.batch.table_files import write_table
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, source_code
 from retrieval.cli.display.terminal import Cell, say, show_json, show_table, title_cell
 from retrieval.interactions.known_items import KnownItems
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at, with_titles
 
 FIRST = 3  # rows and items that are named as examples
+_CONTENT = source_code("content")  # the source of every hit of a search: a column of it would say nothing
 
 
 def known_json(known: KnownItems | None) -> dict[str, Any]:
@@ -54,12 +55,14 @@ def show_candidates(
         show_json("hit", *with_titles(candidates, bundle).to_pylist())
         return
     ruled = candidates if isinstance(candidates, Ruled) else None
-    head = ["rank", "item_id", "score", "title", *(["rules"] if ruled is not None else [])]
+    with_sources = candidates.sources is not None and not (candidates.sources[candidates.rows >= 0] == _CONTENT).all()
+    head = ["rank", "item_id", "score", "title"]
+    head += ["source"] * with_sources + ["rules"] * (ruled is not None)
     for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
         rows = candidates.rows[query]
         titles = titles_at(bundle, rows[rows >= 0])
         lines: list[list[Cell]] = [
-            [hit.rank, hit.item_id, f"{hit.score:.4f}", title_cell(title)]
+            [hit.rank, hit.item_id, f"{hit.score:.4f}", title_cell(title), *[hit.source or ""] * with_sources]
             for hit, title in zip(hits, titles, strict=True)
         ]
         if ruled is not None:

@@ -1,7 +1,7 @@
 """One item after the other: what every way to diversify shares, for many queries at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -121,7 +121,7 @@ def diversified(
         part = candidates.take(np.arange(start, min(start + block, len(candidates))))
         counted = [cap.begin(part) for cap in caps]
         order[start : start + block] = _order(part.rows, objective.begin(part, k), (k, page or 1), counted)
-    return replace(candidates, rows=np.take_along_axis(candidates.rows, order, axis=1), stage=STAGE)
+    return candidates.placed(order, candidates.scores, STAGE)
 
 
 def _order(rows: Rows, gains: Gains, many: tuple[int, int], caps: Sequence[Kept]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.errors import InputError, examples
-from retrieval.candidates import Candidates
+from retrieval.candidates import Candidates, sources_of
 from retrieval.filters import Expression, Where
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
@@ -275,7 +275,8 @@ class Lists:
             scores = self.scores.astype(np.float32)
         if not np.isfinite(scores[self.rows >= 0]).all():
             raise InputError("rules raise some scores beyond what a float32 holds; lower `by`, or score these anew")
-        changed = {"rows": self.rows, "scores": scores, "stage": STAGE}
+        sources = sources_of(self.rows, candidates.rows, candidates.sources, default="rule")  # only pins are new
+        changed = {"rows": self.rows, "scores": scores, "stage": STAGE, "sources": sources}
         return Ruled(**(unchanged | changed), notes=tuple(notes), excluded=tuple(excluded))
 
     def _span(self) -> NDArray[np.float64]:

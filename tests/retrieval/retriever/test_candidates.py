@@ -75,6 +75,7 @@ def test_arrow_and_trec_leave_out_padding() -> None:
         "rank": [1, 2, 3, 1],
         "score": [pytest.approx(0.9), 0.5, pytest.approx(0.1), 0.25],
         "stage": ["retrieve"] * 4,
+        "source": [None] * 4,
     }
     assert candidates().to_trec().splitlines()[-1] == "r Q0 d 1 0.250000 retrieve"
 

@@ -14,6 +14,7 @@ from indexing.errors import InputError, ShapeError
 from retrieval import Interactions, Retriever, fit
 from retrieval.interactions.histories import histories
 from retrieval.ranking.reranker import STAGE as RERANKED
+from retrieval.ranking.second_stage import SecondStage
 from tests.groups import COUNT, SMALL, STAGE, catalogue, items, walks
 
 
@@ -124,3 +125,24 @@ def test_a_log_says_itself_what_was_liked_and_who_is_there(retriever: Retriever)
         retriever.recommend(walks(), 5, weights=[[1.0]])
     with pytest.raises(InputError, match=r"1 of the users are not in the log, e\.g\. 'nobody'"):
         retriever.recommend(walks(), 5, user_ids=["nobody"])
+
+
+def test_each_hit_says_what_brought_it_up(retriever: Retriever) -> None:
+    past = [["i000", "i003"], []]
+    found = retriever.recommend(past, 10)
+    assert isinstance(retriever.reranker, SecondStage)
+    head = retriever.reranker.ordered_by_head(found)
+    assert head[0].any()
+    assert [hit.source for hit in found[0]] == np.where(head[0], "second stage", "content").tolist()
+    assert {hit.source for hit in found[1]} <= {"popular", "content"}
+    plain = retriever.recommend(past, 10, stages="retrieval")
+    nobody = retriever.state.space.is_new(plain.rows.ravel()).reshape(plain.rows.shape)
+    assert [hit.source for hit in plain[0]] == np.where(nobody[0], "content", "behaviour").tolist()
+    assert [hit.source for hit in plain[1]] == np.where(nobody[1], "content", "popular").tolist()
+    ranked = retriever.rerank(plain)
+    assert [hit.source for hit in ranked[0]] == np.where(
+        retriever.reranker.ordered_by_head(ranked)[0],
+        "second stage",
+        "content",
+    ).tolist()
+    assert {hit.source for line in retriever.similar_items(["i000"], 5) for hit in line} == {"content"}

@@ -127,7 +127,7 @@ def test_fresh_halves_with_age() -> None:
 def test_notes_go_where_the_items_go() -> None:
     after = ruled(found("abcde", "cd"), Boost("kind = y", 0.5, name="sale"))
     table = after.to_arrow()
-    assert table.column_names == ["query_id", "item_id", "rank", "score", "stage", "rules"]
+    assert table.column_names == ["query_id", "item_id", "rank", "score", "stage", "source", "rules"]
     assert table["rules"].to_pylist() == [[], ["sale"], [], ["sale"], [], ["sale"], ["sale"]]
     assert after.take([1]).rules_of(0) == [("sale",), ("sale",)]
     assert after.top(2).to_arrow()["rules"].to_pylist() == [[], ["sale"], ["sale"], ["sale"]]

@@ -12,17 +12,31 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
+from retrieval.candidates.sources import (
+    SOURCES,
+    UNKNOWN,
+    Codes,
+    Source,
+    check_codes,
+    codes_for,
+    source_names,
+    sources_of,
+)
 from retrieval.interactions.learned_from import LearnedFrom
 
 _FIXED = "give (B, K) bool as an array of numpy"
 
 
 class Hit(NamedTuple):
-    """An item found for a query; ranks count from 1, a higher score is better."""
+    """An item found for a query; ranks count from 1, a higher score is better.
+
+    ``source`` is where it comes from, one of `SOURCES`; None where that is not known.
+    """
 
     item_id: str
     score: float
     rank: int
+    source: Source | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +61,8 @@ class Candidates:
             targets. None where nothing was learned, or it is not known.
         new_items: Whether the index was searched for items without interactions, as all that a filter left were such;
             no ranker scores them.
+        sources: (B, K) int8, where each hit comes from, as its position in `SOURCES`; -1 for padding. None where that
+            is not known, as of candidates of a file.
     """
 
     queries: Vectors
@@ -63,6 +79,7 @@ class Candidates:
     among: "Candidates | None" = None
     learned: LearnedFrom | None = None
     new_items: bool = False
+    sources: Codes | None = None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -81,6 +98,9 @@ class Candidates:
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         if self.rows.size and (self.rows.max() >= len(self.items) or self.rows.min() < -1):
             raise ShapeError(f"rows reach {self.rows.max()}, but there are {len(self.items)} items")
+
+        if self.sources is not None:
+            check_codes(self.sources, self.rows)
 
     def _check_kinds(self) -> None:
         for name in ("queries", "rows", "scores"):
@@ -107,9 +127,12 @@ class Candidates:
 
     def __getitem__(self, query: int) -> list[Hit]:
         """Give the hits of one query, best first, without padding."""
+        codes = np.full(self.rows.shape[1], -1) if self.sources is None else self.sources[query]
         return [
-            Hit(self.items[row], float(score), rank)
-            for rank, (row, score) in enumerate(zip(self.rows[query], self.scores[query], strict=True), start=1)
+            Hit(self.items[row], float(score), rank, SOURCES[code] if code >= 0 else None)
+            for rank, (row, score, code) in enumerate(
+                zip(self.rows[query], self.scores[query], codes.tolist(), strict=True), start=1
+            )
             if row >= 0
         ]
 
@@ -141,6 +164,7 @@ class Candidates:
             times=None if self.times is None else self.times[positions],
             new=None if self.new is None else self.new[positions],
             idle=None if self.idle is None else self.idle[positions],
+            sources=None if self.sources is None else self.sources[positions],
             among=None if self.among is None else self.among.take(positions),
         )
 
@@ -189,7 +213,12 @@ class Candidates:
             raise InputError(
                 f"k is {shown_number(k)}; give how many answers to keep of each query, a whole number of at least 0"
             )
-        return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
+        sources = None if self.sources is None else self.sources[:, :k]
+        return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k], sources=sources)
+
+    def coming_from(self, source: Source) -> "Candidates":
+        """Name the source of all hits."""
+        return replace(self, sources=codes_for(self.rows, source))
 
     def followed_by(self, more: "Candidates") -> "Candidates":
         """Append to each list the further hits of ``more`` for the same query, in their order.
@@ -213,7 +242,16 @@ class Candidates:
         scores = np.where(position < lengths[:, None], below, -np.inf).astype(np.float32)
         shared = min(self.rows.shape[1], len(position))
         scores[:, :shared] = np.where(position[:shared] < num_own, self.scores[:, :shared], scores[:, :shared])
-        return replace(self, rows=rows, scores=scores)
+        return replace(self, rows=rows, scores=scores, sources=self._sources_with(more, rows))
+
+    def _sources_with(self, more: "Candidates", rows: Rows) -> Codes | None:
+        """Give the sources of hits of these candidates and of others, whose hits follow."""
+        if self.sources is None and more.sources is None:
+            return None
+        own, other = (sources_of(rows, found.rows, found.sources) for found in (self, more))
+        is_own = np.arange(rows.shape[1]) < (self.rows >= 0).sum(axis=1, keepdims=True)
+        codes: Codes = np.where(is_own, UNKNOWN if own is None else own, UNKNOWN if other is None else other)
+        return codes.astype(np.int8)
 
     def reordered(self, scores: Vectors, stage: str, fixed: Mask | None = None) -> "Candidates":
         """Sort each list by new scores (B, K); equal scores keep their present order, padding stays last.
@@ -241,7 +279,9 @@ class Candidates:
         order = check_array(order, "order", np.int64, "give (B, K) positions")
         if order.shape != self.rows.shape or (order.size and not 0 <= order.min() <= order.max() < order.shape[1]):
             raise ShapeError(f"order is {shown(order)}; give (B, K) positions, as rows of {self.rows.shape}")
-        return replace(self, rows=np.take_along_axis(self.rows, order, axis=1), scores=scores, stage=stage)
+        sources = None if self.sources is None else np.take_along_axis(self.sources, order, axis=1)
+        rows = np.take_along_axis(self.rows, order, axis=1)
+        return replace(self, rows=rows, scores=scores, stage=stage, sources=sources)
 
     def _ordered_around(self, fixed: Mask, masked_scores: Vectors, stage: str) -> "Candidates":
         order = np.argsort(np.where(fixed, np.nan, -masked_scores), axis=1, kind="stable")  # fixed candidates come last
@@ -256,7 +296,10 @@ class Candidates:
         return self.placed(new_order, np.where(unmoved, self.scores, new_scores), stage)
 
     def to_arrow(self) -> pa.Table:
-        """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage``."""
+        """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage, source``.
+
+        The source is null where it is not known.
+        """
         query, position = np.nonzero(self.rows >= 0)
         unique_rows, item_code = np.unique(self.rows[query, position], return_inverse=True)  # each item_id is made once
         return pa.table(
@@ -268,6 +311,9 @@ class Candidates:
                 "rank": pa.array(position + 1, pa.int64()),
                 "score": pa.array(self.scores[query, position], pa.float32()),
                 "stage": pa.array([self.stage] * len(query), pa.string()),
+                "source": source_names(
+                    np.full(len(query), -1, np.int8) if self.sources is None else self.sources[query, position]
+                ),
             }
         )
 
