@@ -186,7 +186,7 @@ def measured(users: int, count: int, seed: int) -> dict[str, Evaluation]:
                 answer = retriever.recommend(world.log, K, user_ids=world.user_ids, stages=stages)
                 found[f"{row}, {name}"] = evaluate(answer, world.targets, measures=MEASURES)
         beside = against_baselines(answer, world.targets, world.log, content=retriever.vectors, measures=MEASURES)
-    found |= {row.baseline.name: row.measured for row in beside.rows}
+    found |= {row.baseline.name: row.evaluation for row in beside.rows}
     row_of = {item_id: row for row, item_id in enumerate(answer.items)}
     rows = np.array([[row_of[f"t{track}"] for track in tracks] for tracks in world.truth.tolist()])
     scores = np.broadcast_to(-np.arange(K, dtype=np.float32), rows.shape).copy()

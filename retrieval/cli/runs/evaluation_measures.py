@@ -114,8 +114,8 @@ def show_measured(measured: Measured, written: Mapping[str, Path]) -> None:
     queries, evaluation, baselines = measured.queries, measured.evaluation, measured.baselines
     if baselines is not None:
         say(baselines)
-        if baselines.new is not None:
-            say(f"users without a history: {baselines.new}")
+        if baselines.new_users is not None:
+            say(f"users without a history: {baselines.new_users}")
     if "split" in queries.about:
         say(queries.about["split"])
     title = f"{queries.about['queries'].partition(';')[0]} ({queries.candidates.stage})"
@@ -150,7 +150,7 @@ def _show_baselines(baselines: AgainstBaselines) -> None:
     for row in baselines.rows:
         paired = row.difference(baselines.measure)
         between = f"{paired.difference:+.4f} [{paired.low:+.4f}, {paired.high:+.4f}]"
-        lines.append((row.baseline.name, f"{paired.mean_a:.4f}", between, row.baseline.told()))
+        lines.append((row.baseline.name, f"{paired.mean_a:.4f}", between, row.baseline.describe_settings()))
     head = ("baseline", baselines.measure, "ours less it, 95 % interval", "settings")
     show_table("", head, lines, whole=head[:1], light=True)
     for note in baselines.notes():

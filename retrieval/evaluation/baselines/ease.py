@@ -17,7 +17,7 @@ from retrieval.interactions.histories import histories as histories_of
 from retrieval.interactions.interactions import Interactions
 
 # N x N doubles are inverted: 20,000 items take 3.2 GB, twice.
-_MOST_ITEMS = 20_000
+_MAX_ITEMS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class EASE:
     """Each item is predicted from the other items of a history.
 
     Attributes:
-        weights: (N, N) float64; what having item i says for item j. The diagonal is 0: no item predicts itself.
-        half_life: In a history, an item this many positions before the last counts half; all count alike when None.
+        weights: (N, N) float64; the weight of item i in the score of item j. The diagonal is 0.
+        half_life: In a history, an item this many positions before the last counts half; all count the same if None.
     """
 
     weights: NDArray[np.float64]
@@ -35,7 +35,7 @@ class EASE:
     @classmethod
     def fit(
         cls,
-        past: Interactions,
+        interactions: Interactions,
         items: ItemIds,
         *,
         regularisation: float = 200.0,
@@ -44,31 +44,31 @@ class EASE:
     ) -> "EASE":
         """Solve for the weights: ``B = I - P / diag(P)`` with ``P`` the inverse of ``X'X + regularisation * I``.
 
-        The solver is that of the behaviour block and of the sources of candidates, here in double precision.
+        The solver is also used by the behaviour model and the candidate sources, here in double precision.
 
         Args:
-            past: What users did; read it with ``min_weight`` to learn from positives only.
+            interactions: The interactions; read them with ``min_weight`` to fit on positives only.
             items: The catalogue; other items are left out.
-            regularisation: The larger, the less is said by what few users have in common.
+            regularisation: L2 penalty on the weights.
             weighted: Let X hold the interactions' weights instead of ones.
-            half_life: Positions, for serving only.
+            half_life: In positions; used by `recommend` only.
 
         Raises:
-            InputError: For a regularisation or half-life that is not positive, or a catalogue too large.
-            TrainingError: For a regularisation that is too small to tell items apart.
+            InputError: If the regularisation or half-life is not positive, or the catalogue is too large.
+            TrainingError: If the regularisation is too small to solve for the weights.
         """
         if not regularisation > 0 or not (half_life is None or half_life > 0):
             raise InputError(f"regularisation {regularisation} and half_life {half_life} must be positive")
-        if len(items) > _MOST_ITEMS:
-            raise InputError(f"{len(items)} items are too many to invert a matrix of; at most {_MOST_ITEMS} are taken")
-        from retrieval.training.behaviour.ease import solve_ease  # torch is loaded only by those who learn
+        if len(items) > _MAX_ITEMS:
+            raise InputError(f"{len(items)} items are too many to invert a matrix of; at most {_MAX_ITEMS} are taken")
+        from retrieval.training.behaviour.ease import solve_ease  # torch is imported for fitting only
         from retrieval.training.behaviour.ease_inverse import touches_of
 
-        histories = histories_of(past, items)
+        histories = histories_of(interactions, items)
         weights = [history.weights if weighted else np.ones(len(history), np.float32) for history in histories]
-        interactions = touches_of(histories, weights, np.arange(len(items)), len(items))
-        solved = solve_ease(interactions, regularisation, double=True).astype(np.float64, copy=False)
-        return cls(solved, half_life)
+        matrix = touches_of(histories, weights, np.arange(len(items)), len(items))
+        solution = solve_ease(matrix, regularisation, double=True).astype(np.float64, copy=False)
+        return cls(solution, half_life)
 
     def recommend(
         self,
@@ -78,22 +78,22 @@ class EASE:
         exclude: Sequence[Rows] | None = None,
         weights: Sequence[Vectors] | None = None,
     ) -> Ranked:
-        """Rank the best k items for each history; see `Recommender`. ``weights`` gives one for each row of a history.
+        """Rank the best k items for each history; see `Recommender`. ``weights`` has one weight per row of a history.
 
         Raises:
-            ShapeError: When weights and histories do not fit.
+            ShapeError: If weights and histories differ in length.
         """
         if weights is not None and list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
 
-        def score(part: slice) -> NDArray[np.float64]:
-            scores = np.zeros((part.stop - part.start, len(self.weights)))
-            for line in range(part.start, part.stop):
-                rows = histories[line]
-                values = np.ones(len(rows)) if weights is None else weights[line].astype(np.float64)
+        def score(batch: slice) -> NDArray[np.float64]:
+            scores = np.zeros((batch.stop - batch.start, len(self.weights)))
+            for position in range(batch.start, batch.stop):
+                rows = histories[position]
+                values = np.ones(len(rows)) if weights is None else weights[position].astype(np.float64)
                 if self.half_life is not None:
                     values = values * 0.5 ** (np.arange(len(rows))[::-1] / self.half_life)
-                scores[line - part.start] = values @ self.weights[rows]
+                scores[position - batch.start] = values @ self.weights[rows]
             return scores
 
         return rank(score, histories, k, exclude)

@@ -19,30 +19,30 @@ from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
 
 
-def user_items(rows: Sequence[Rows], items: int) -> Any:  # noqa: ANN401 - scipy ships no types
-    """Give a matrix (B, N) of float32 in CSR form: one where a history has an item, sorted by column."""
+def user_items(rows: Sequence[Rows], num_items: int) -> Any:  # noqa: ANN401 - scipy ships no types
+    """Return a CSR matrix (B, N) of float32: one where a history has an item, sorted by column."""
     sparse = import_extra("scipy.sparse", "baselines")
-    ends = np.cumsum([0, *map(len, rows)])
-    columns = np.concatenate([np.sort(line) for line in rows]) if len(rows) else np.empty(0, np.int64)
-    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), (len(rows), items))
+    offsets = np.cumsum([0, *map(len, rows)])
+    columns = np.concatenate([np.sort(row) for row in rows]) if len(rows) else np.empty(0, np.int64)
+    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(rows), num_items))
 
 
-def learned_from(past: Interactions, items: ItemIds) -> Any:  # noqa: ANN401
-    """Give the matrix of all users of a past, sorted by user_id."""
-    return user_items([history.rows for history in histories(past, items)], len(items))
+def interaction_matrix(interactions: Interactions, items: ItemIds) -> Any:  # noqa: ANN401
+    """Return the user-item matrix of interactions, sorted by user_id."""
+    return user_items([history.rows for history in histories(interactions, items)], len(items))
 
 
 @dataclass(frozen=True)
 class KNNConfig:
-    """How to find and use neighbours.
+    """Settings of `ItemKNN`.
 
     Attributes:
-        neighbours: Kept of each item, itself among them.
-        of_candidate: Let a candidate be scored by those of its own neighbours that are in the history, as in Sarwar et
-            al. 2001; else the neighbours of each item of the history come up, as in `implicit`.
-        k1: Of BM25.
-        b: Of BM25: how much an item that many have is held back.
-        threads: How many; 0 for all cores.
+        neighbours: Number of neighbours of each item, including itself.
+        of_candidate: Score a candidate by those of its neighbours that are in the history, as in Sarwar et al. 2001;
+            else by the items of the history that have it as a neighbour, as in `implicit`.
+        k1: Parameter k1 of BM25.
+        b: Parameter b of BM25: how strongly popular items are penalised.
+        threads: Number of threads; 0 for all cores.
     """
 
     neighbours: int = 100
@@ -54,29 +54,29 @@ class KNNConfig:
 
 @dataclass(frozen=True, eq=False)
 class ItemKNN:
-    """Item-kNN: users as words of an item, weighted by BM25, and each item's nearest others.
+    """Item-kNN: items are documents, their users are terms weighted by BM25.
 
     Attributes:
-        similarity: Sparse (N, N); what having item i says for item j.
+        similarity: Sparse (N, N); the weight of item i in the score of item j.
     """
 
     similarity: Any
 
     @classmethod
-    def fit(cls, past: Interactions, items: ItemIds, config: KNNConfig | None = None) -> "ItemKNN":
+    def fit(cls, interactions: Interactions, items: ItemIds, config: KNNConfig | None = None) -> "ItemKNN":
         """Find each item's neighbours.
 
         Args:
-            past: What users did; read it with ``min_weight`` to learn from positives only.
+            interactions: The interactions; read them with ``min_weight`` to fit on positives only.
             items: The catalogue; other items are left out.
-            config: How.
+            config: The settings.
 
         Raises:
             MissingExtraError: Without the extra ``baselines``.
         """
         config = config or KNNConfig()
         nearest = import_extra("implicit.nearest_neighbours", "baselines")
-        weighted = nearest.bm25_weight(learned_from(past, items).T, config.k1, config.b).T.tocsr()
+        weighted = nearest.bm25_weight(interaction_matrix(interactions, items).T, config.k1, config.b).T.tocsr()
         model = nearest.ItemItemRecommender(K=config.neighbours, num_threads=config.threads)
         model.fit(weighted, show_progress=False)
         return cls(model.similarity.T.tocsr() if config.of_candidate else model.similarity)
@@ -85,8 +85,8 @@ class ItemKNN:
         """Rank the best k items for each history; see `Recommender`."""
         count = self.similarity.shape[0]
 
-        def score(part: slice) -> NDArray[np.float64]:
-            scores: NDArray[np.float64] = (user_items(histories[part], count) @ self.similarity).toarray()
+        def score(batch: slice) -> NDArray[np.float64]:
+            scores: NDArray[np.float64] = (user_items(histories[batch], count) @ self.similarity).toarray()
             return scores
 
         return rank(score, histories, k, exclude)
@@ -94,14 +94,14 @@ class ItemKNN:
 
 @dataclass(frozen=True)
 class ALSConfig:
-    """How to factorise.
+    """Settings of `ImplicitALS`.
 
     Attributes:
-        factors: Length of the vectors.
-        regularisation: Keeps them short.
-        alpha: How much more an interaction counts than none.
-        iterations: Rounds over users and items.
-        threads: How many; 0 for all cores, 1 gives the same factors everywhere.
+        factors: Number of factors.
+        regularisation: L2 penalty of the factors.
+        alpha: Confidence of an interaction.
+        iterations: Number of iterations over users and items.
+        threads: Number of threads; 0 for all cores, 1 for reproducible factors.
     """
 
     factors: int = 32
@@ -113,7 +113,7 @@ class ALSConfig:
 
 @dataclass(frozen=True, eq=False)
 class ImplicitALS:
-    """A vector for each item; a user's is solved from the history, so a new user is served at once.
+    """Matrix factorisation; the factors of a user are solved from the history, without fitting again.
 
     Attributes:
         model: The fitted ``AlternatingLeastSquares``.
@@ -123,22 +123,22 @@ class ImplicitALS:
 
     @classmethod
     def fit(
-        cls, past: Interactions, items: ItemIds, config: ALSConfig | None = None, *, seed: int = 0
+        cls, interactions: Interactions, items: ItemIds, config: ALSConfig | None = None, *, seed: int = 0
     ) -> "ImplicitALS":
-        """Factorise who did what; every interaction counts alike.
+        """Factorise the user-item matrix; weights are ignored.
 
         Args:
-            past: What users did; read it with ``min_weight`` to learn from positives only.
+            interactions: The interactions; read them with ``min_weight`` to fit on positives only.
             items: The catalogue; other items are left out.
-            config: How.
-            seed: Of the first factors.
+            config: The settings.
+            seed: For the initial factors.
 
         Raises:
             MissingExtraError: Without the extra ``baselines``.
         """
         config = config or ALSConfig()
         als = import_extra("implicit.cpu.als", "baselines")
-        # More threads of BLAS inside each of its own make implicit slower, and it warns.
+        # implicit is slower with several BLAS threads, and warns about them.
         with import_extra("threadpoolctl", "baselines").threadpool_limits(1, "blas"):
             model = als.AlternatingLeastSquares(
                 factors=config.factors,
@@ -148,16 +148,16 @@ class ImplicitALS:
                 num_threads=config.threads,
                 random_state=seed,
             )
-            model.fit(learned_from(past, items), show_progress=False)
+            model.fit(interaction_matrix(interactions, items), show_progress=False)
         return cls(model)
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`."""
         factors: Vectors = self.model.item_factors
 
-        def score(part: slice) -> Vectors:
-            lines = user_items(histories[part], len(factors))
-            tastes: Vectors = self.model.recalculate_user(np.arange(lines.shape[0]), lines)
+        def score(batch: slice) -> Vectors:
+            matrix = user_items(histories[batch], len(factors))
+            tastes: Vectors = self.model.recalculate_user(np.arange(matrix.shape[0]), matrix)
             return tastes @ factors.T
 
         return rank(score, histories, k, exclude)

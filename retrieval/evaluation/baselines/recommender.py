@@ -1,4 +1,4 @@
-"""What every baseline does, and how scores of all items become a ranked list."""
+"""The interface of recommenders, and ranking of the scores of all items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from indexing.arrays import Rows, Vectors
 from indexing.errors import InputError, ShapeError
 
-# Histories whose scores of all items are in memory at a time.
-_BLOCK = 128
+# Histories per batch; the scores of all items are in memory.
+_BATCH = 128
 
 
 class Ranked(NamedTuple):
@@ -30,23 +30,23 @@ class Recommender(Protocol):
         Args:
             histories: B arrays of rows, oldest first, each row at most once.
             k: Length of the lists.
-            exclude: For each history the rows that must not come up; the history itself when not given. Give empty
+            exclude: For each history the rows that must not be recommended; the history itself if None. Give empty
                 arrays to exclude nothing.
 
         Returns:
-            Ties by row. A list is shorter where everything else is excluded, and empty where the history is and
-            nothing can be said without one.
+            The ranked items; ties go to the lower row. Lists are shorter if all other items are excluded, and empty
+            for an empty history if the recommender needs one.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ForNewUsers:
-    """One recommender for users with a history, another for those without: no list stays empty.
+    """A recommender for users with a history, and a fallback for users without.
 
     Attributes:
-        usual: For histories.
-        otherwise: For empty ones; such as popularity.
+        usual: For users with a history.
+        otherwise: For users without one, such as popularity.
     """
 
     usual: Recommender
@@ -54,13 +54,13 @@ class ForNewUsers:
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`."""
-        found = self.usual.recommend(histories, k, exclude=exclude)
-        new = [line for line, history in enumerate(histories) if not len(history)]
+        ranked = self.usual.recommend(histories, k, exclude=exclude)
+        new = [position for position, history in enumerate(histories) if not len(history)]
         if new:
-            excluded = None if exclude is None else [exclude[line] for line in new]
-            instead = self.otherwise.recommend([histories[line] for line in new], k, exclude=excluded)
-            found.rows[new], found.scores[new] = instead
-        return found
+            excluded = None if exclude is None else [exclude[position] for position in new]
+            fallback_ranked = self.otherwise.recommend([histories[position] for position in new], k, exclude=excluded)
+            ranked.rows[new], ranked.scores[new] = fallback_ranked
+        return ranked
 
 
 def rank(
@@ -71,18 +71,18 @@ def rank(
     *,
     needs_history: bool = True,
 ) -> Ranked:
-    """Order the items by scores that are made block by block.
+    """Rank the items by their scores, computed in batches.
 
     Args:
-        score: Gives (b, N) scores of the histories in a slice; the array may be written into.
+        score: Returns (b, N) scores of the histories in a slice; the array is modified.
         histories: B histories.
         k: Length of the lists.
-        exclude: Rows for each history; the histories when None.
+        exclude: Rows to exclude for each history; the histories if None.
         needs_history: Leave the lists of empty histories empty.
 
     Raises:
         InputError: For a k below 1.
-        ShapeError: When there are not as many lists to exclude as histories.
+        ShapeError: If the number of lists to exclude differs from that of histories.
     """
     exclude = histories if exclude is None else exclude
     if k < 1:
@@ -90,27 +90,28 @@ def rank(
     if len(exclude) != len(histories):
         raise ShapeError(f"{len(exclude)} lists to exclude for {len(histories)} histories; give one each")
     rows, scores = np.full((len(histories), k), -1, np.int64), np.full((len(histories), k), -np.inf, np.float32)
-    for start in range(0, len(histories), _BLOCK):
-        part = slice(start, min(start + _BLOCK, len(histories)))
-        of_part = score(part)
-        for line, of_line in enumerate(of_part, start=start):
-            of_line[exclude[line]] = -np.inf
-            if needs_history and not len(histories[line]):
-                of_line[:] = -np.inf
-        order = _best(of_part, k)
-        best = np.take_along_axis(of_part, order, axis=1).astype(np.float32)
-        rows[part, : order.shape[1]] = np.where(np.isneginf(best), -1, order)
-        scores[part, : order.shape[1]] = best
+    for start in range(0, len(histories), _BATCH):
+        batch = slice(start, min(start + _BATCH, len(histories)))
+        batch_scores = score(batch)
+        for position, row_scores in enumerate(batch_scores, start=start):
+            row_scores[exclude[position]] = -np.inf
+            if needs_history and not len(histories[position]):
+                row_scores[:] = -np.inf
+        order = _top_k(batch_scores, k)
+        best = np.take_along_axis(batch_scores, order, axis=1).astype(np.float32)
+        rows[batch, : order.shape[1]] = np.where(np.isneginf(best), -1, order)
+        scores[batch, : order.shape[1]] = best
     return Ranked(rows, scores)
 
 
-def _best(scores: NDArray[np.floating], k: int) -> Rows:
-    """Give the places of the k highest scores of each line (b, N), ties by place: (b, min(k, N)) int64."""
+def _top_k(scores: NDArray[np.floating], k: int) -> Rows:
+    """Return the columns of the k highest scores of each row (b, N), ties by column: (b, min(k, N)) int64."""
     count = scores.shape[1]
     if k >= count:
         return np.argsort(-scores, axis=1, kind="stable")
-    best = np.empty((len(scores), k), np.int64)
-    for line, of_line in enumerate(scores):
-        some = np.flatnonzero(of_line >= np.partition(of_line, count - k)[count - k])  # sorting them all takes longer
-        best[line] = some[np.argsort(-of_line[some], kind="stable")[:k]]
-    return best
+    top = np.empty((len(scores), k), np.int64)
+    for row, row_scores in enumerate(scores):
+        kth_score = np.partition(row_scores, count - k)[count - k]  # faster than sorting all scores
+        at_least_kth = np.flatnonzero(row_scores >= kth_score)
+        top[row] = at_least_kth[np.argsort(-row_scores[at_least_kth], kind="stable")[:k]]
+    return top

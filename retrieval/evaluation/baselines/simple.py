@@ -1,4 +1,4 @@
-"""Baselines that learn no model: popularity, and the items whose content is nearest to a history."""
+"""Baselines without a trained model: popularity and content-based nearest neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from retrieval.models.user_model import UserModel
 
 @dataclass(frozen=True, eq=False)
 class Popularity:
-    """Items by how often they were touched, lately more than long ago when wished.
+    """Items by their number of interactions, optionally with exponential decay over time.
 
     Attributes:
-        counts: (N,) float64, interactions an item.
+        counts: (N,) float64, (decayed) number of interactions of each item.
 
     Example:
         >>> log = pa.table({"user": ["a", "b", "a"], "item": ["mug", "cup", "cup"]})
@@ -34,28 +34,32 @@ class Popularity:
     counts: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, past: Interactions, items: ItemIds, *, decay_days: float | None = None) -> "Popularity":
+    def fit(cls, interactions: Interactions, items: ItemIds, *, decay_days: float | None = None) -> "Popularity":
         """Count interactions, whatever their weight.
 
         Args:
-            past: What users did.
+            interactions: The interactions.
             items: The catalogue; other items are left out.
-            decay_days: An interaction so many days before the last of the past counts 1/e; all count 1 when None.
+            decay_days: An interaction this many days before the last one counts 1/e; all count 1 if None.
 
         Raises:
-            InputError: For a decay that is not positive.
+            InputError: If the decay is not positive.
         """
         if decay_days is not None and not decay_days > 0:
             raise InputError(f"a decay over {decay_days} days has no meaning; give a positive number")
-        rows = pc.fill_null(pc.index_in(past.table["item_id"], value_set=pa.array(items, pa.string())), -1).to_numpy()
-        weights = None if decay_days is None else recency_weights(past.table["timestamp"].to_numpy(), decay_days)
+        rows = pc.fill_null(
+            pc.index_in(interactions.table["item_id"], value_set=pa.array(items, pa.string())), -1
+        ).to_numpy()
+        weights = (
+            None if decay_days is None else recency_weights(interactions.table["timestamp"].to_numpy(), decay_days)
+        )
         return cls(item_counts(rows, len(items), weights))
 
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
-        """Rank the best k items for each history; see `Recommender`. New users get the same as everybody."""
+        """Rank the best k items for each history; see `Recommender`. The same for users without a history."""
 
-        def score(part: slice) -> NDArray[np.float64]:
-            return np.tile(self.counts, (part.stop - part.start, 1))
+        def score(batch: slice) -> NDArray[np.float64]:
+            return np.tile(self.counts, (batch.stop - batch.start, 1))
 
         return rank(score, histories, k, exclude, needs_history=False)
 
@@ -65,9 +69,9 @@ class ContentKNN:
     """The items nearest to the mean of a history's vectors.
 
     Attributes:
-        vectors: (N, D) float32, unit length; zero where an item has none.
-        users: How a history becomes a taste, the catalogue's mean vector taken from it.
-        centred: Leave the mean in when False: worse, and how it is often done.
+        vectors: (N, D) float32, unit vectors; zero for items without one.
+        users: Computes a user vector from a history, minus the mean vector of the catalogue.
+        centred: Whether the mean is subtracted; without it results are worse.
     """
 
     vectors: Vectors
@@ -77,11 +81,13 @@ class ContentKNN:
     def recommend(self, histories: Sequence[Rows], k: int, *, exclude: Sequence[Rows] | None = None) -> Ranked:
         """Rank the best k items for each history; see `Recommender`."""
 
-        def score(part: slice) -> Vectors:
-            tastes = np.zeros((part.stop - part.start, self.vectors.shape[1]), np.float32)
-            there = [line for line in range(part.start, part.stop) if len(histories[line])]
-            if there:
-                tastes[np.array(there) - part.start] = self._tastes([histories[line] for line in there])
+        def score(batch: slice) -> Vectors:
+            tastes = np.zeros((batch.stop - batch.start, self.vectors.shape[1]), np.float32)
+            with_history = [position for position in range(batch.start, batch.stop) if len(histories[position])]
+            if with_history:
+                tastes[np.array(with_history) - batch.start] = self._tastes(
+                    [histories[position] for position in with_history]
+                )
             return tastes @ self.vectors.T
 
         return rank(score, histories, k, exclude)

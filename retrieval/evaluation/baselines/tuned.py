@@ -1,7 +1,7 @@
-"""Baselines as strong as a small search makes them: each with settings chosen on the last part of the past.
+"""Baselines whose settings are tuned on a validation part: the latest interactions of the training data.
 
-One setting after the other keeps the value that does best on what users did in that part, fitted on what came before;
-then the baseline is fitted on the whole past. Nothing of what is to be found is read.
+Settings are tuned one after the other: each keeps the value that scores best on the validation part, fitted on the
+interactions before it. Then the baseline is fitted on all training data. Test interactions are not used.
 """
 
 from collections.abc import Sequence
@@ -13,39 +13,48 @@ import numpy as np
 from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, MissingExtraError
-from retrieval.evaluation.baselines.families import LATELY, POPULAR, Answering, Asked, Kind, Past, Settings, kinds
+from retrieval.evaluation.baselines.families import (
+    DECAYED,
+    POPULAR,
+    BaselineFamily,
+    FittedBaseline,
+    Settings,
+    TrainingData,
+    UserBatch,
+    baseline_families,
+)
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.metrics import cutoffs, per_query
 from retrieval.evaluation.splits.queries import Questions, questions
 from retrieval.evaluation.splits.splits import Split, at_time, by_user
 
-Way = Literal["user", "time"]
+Cut = Literal["user", "time"]
 
-FEWEST = 10  # users by whom settings can be chosen
-MOST_CHOOSING = 1_000  # users, of more some are drawn
-MOST_TUNED = 5_000_000  # interactions; of more nothing is chosen, for time
-_SCORES = 200_000_000  # of users and items that are made at most to choose among settings, or to judge
-_ROUNDING = 1e-9  # of a mean of a thousand values in double precision
+MIN_USERS = 10  # with fewer, settings are not tuned
+MAX_TUNING_USERS = 1_000  # of more users a sample is drawn
+MAX_TUNING_INTERACTIONS = 5_000_000  # with more, settings are not tuned, for time
+_MAX_SCORES = 200_000_000  # users x items, to tune or to evaluate
+_TOLERANCE = 1e-9  # of a mean of a thousand values in double precision
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TunedBaseline:
     """A fitted baseline.
 
     Attributes:
-        name: As the field knows it.
-        settings: Those that were chosen.
-        answer: Gives lists.
-        note: What of the past it does not read, and why; empty where it reads all.
+        name: Its common name.
+        settings: The tuned settings.
+        recommend: Returns the best k items for each user.
+        note: What part of the data it does not use, and why; empty if it uses all.
     """
 
     name: str
     settings: Settings
-    answer: Answering
+    recommend: FittedBaseline
     note: str = ""
 
-    def told(self) -> str:
-        """Say with which settings, as in ``learned liked, half life 20``."""
+    def describe_settings(self) -> str:
+        """Return the settings as text, such as ``learned liked, half life 20``."""
         return ", ".join(
             f"{name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
             for name, value in self.settings.items()
@@ -53,135 +62,136 @@ class Tuned:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give what it is."""
+        """Return name, settings and note."""
         return {"name": self.name, "settings": self.settings} | ({"note": self.note} if self.note else {})
 
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """All that could be fitted.
+    """The fitted baselines.
 
     Attributes:
-        fitted: Them.
-        left_out: Why others are not among them, by name.
-        chosen_by: By how many users settings were chosen; 0 where the usual ones were taken.
+        fitted: The baselines.
+        left_out: Why others could not be fitted, by name.
+        chosen_by: Number of users that settings were tuned on; 0 if the defaults were used.
     """
 
-    fitted: tuple[Tuned, ...]
+    fitted: tuple[TunedBaseline, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     chosen_by: int = 0
 
 
 def tuned_baselines(
-    past: Past, *, way: Way = "user", share: float = 0.2, measure: str = "ndcg@10", seed: int = 0
+    data: TrainingData, *, way: Cut = "user", share: float = 0.2, measure: str = "ndcg@10", seed: int = 0
 ) -> Baselines:
     """Fit popularity, decayed popularity, item-kNN, EASE, iALS and content.
 
-    Those that have nothing to say of a user without a history give what is popular, lately where the log has times.
+    Baselines that need a history recommend popular items to users without one, by decayed popularity if the log has
+    times.
 
     Args:
-        past: What they learn from.
-        way: How what chooses is cut from the past: the last of each user, or what all did after one moment. Best that
-            by which what is to be found was cut.
-        share: How much of the past chooses.
-        measure: By what.
-        seed: Of iALS, and of who is drawn where there are more users than choosing needs.
+        data: The data to fit on.
+        way: How the validation part is cut off: the last interactions of each user, or all after one time. Use the one
+            by which the test part was cut off.
+        share: The fraction of the interactions in the validation part.
+        measure: The measure to tune for.
+        seed: For iALS, and for sampling users.
     """
-    some, left_out = kinds(past, seed)
-    split = _last_part(past, way, share)
-    asked = None if split is None else _drawn(split, past, seed)
-    earlier = past if split is None else replace(past, log=split.past, choosing=True)
-    fitted: dict[str, Tuned] = {}
-    for kind in some:
+    families, left_out = baseline_families(data, seed)
+    split = _validation_split(data, way, share)
+    queries = None if split is None else _validation_queries(split, data, seed)
+    tuning_data = data if split is None else replace(data, log=split.past, for_tuning=True)
+    fitted: dict[str, TunedBaseline] = {}
+    for family in families:
         try:
-            settings = _chosen(kind, earlier, asked, measure)
-            answer = kind.fit(past, settings)
+            settings = _tune(family, tuning_data, queries, measure)
+            recommend = family.fit(data, settings)
         except MissingExtraError as error:
-            left_out[kind.name] = str(error)
+            left_out[family.name] = str(error)
             continue
-        if not kind.for_new:
-            otherwise = fitted[LATELY] if LATELY in fitted else fitted[POPULAR]
-            answer = _ForNew(answer, otherwise.answer)
-        fitted[kind.name] = Tuned(kind.name, settings, answer, kind.note)
-    return Baselines(tuple(fitted.values()), left_out, 0 if asked is None else len(asked))
+        if not family.for_new:
+            fallback = fitted[DECAYED] if DECAYED in fitted else fitted[POPULAR]
+            recommend = _WithFallback(recommend, fallback.recommend)
+        fitted[family.name] = TunedBaseline(family.name, settings, recommend, family.note)
+    return Baselines(tuple(fitted.values()), left_out, 0 if queries is None else len(queries))
 
 
-def users_in_time(items: ItemIds, most: int) -> int:
-    """Say of how many users all items can be scored in little time."""
-    return min(most, max(20 * FEWEST, _SCORES // max(len(items), 1)))
+def max_users(items: ItemIds, at_most: int) -> int:
+    """Return for how many users all items can be scored in little time."""
+    return min(at_most, max(20 * MIN_USERS, _MAX_SCORES // max(len(items), 1)))
 
 
-def draw(count: int, most: int, seed: int) -> Rows:
-    """Draw some of so many lines, ascending; all where they are not more than wished."""
-    if count <= most:
+def draw_sample(count: int, at_most: int, seed: int) -> Rows:
+    """Return at most ``at_most`` positions below ``count``, drawn at random and ascending."""
+    if count <= at_most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+    return np.sort(np.random.default_rng(seed).permutation(count)[:at_most])
 
 
 @dataclass(frozen=True, eq=False)
-class _ForNew:
-    """One baseline for users with a history, another for those without.
+class _WithFallback:
+    """A baseline for users with a history, and another for users without.
 
     Attributes:
-        usual: The one.
-        otherwise: The other.
+        recommend: For users with a history.
+        fallback: For users without a history.
     """
 
-    usual: Answering
-    otherwise: Answering
+    recommend: FittedBaseline
+    fallback: FittedBaseline
 
-    def __call__(self, asked: Asked, k: int) -> Ranked:
-        found = self.usual(asked, k)
-        new = [line for line, history in enumerate(asked.histories) if not len(history)]
+    def __call__(self, users: UserBatch, k: int) -> Ranked:
+        ranked = self.recommend(users, k)
+        new = [position for position, history in enumerate(users.histories) if not len(history)]
         if new:
-            found.rows[new], found.scores[new] = self.otherwise(asked.take(new), k)
-        return found
+            ranked.rows[new], ranked.scores[new] = self.fallback(users.take(new), k)
+        return ranked
 
 
-def _last_part(past: Past, way: Way, share: float) -> Split | None:
-    """Cut what chooses from the past; None where that is not possible or takes too long."""
-    if len(past.log) > MOST_TUNED:
+def _validation_split(data: TrainingData, way: Cut, share: float) -> Split | None:
+    """Split off the validation part; None if that is not possible or tuning takes too long."""
+    if len(data.log) > MAX_TUNING_INTERACTIONS:
         return None
     try:
-        return by_user(past.log, share) if way == "user" else at_time(past.log, share=share)
-    except InputError:  # as where all is of one second
+        return by_user(data.log, share) if way == "user" else at_time(data.log, share=share)
+    except InputError:  # for example if all interactions have the same time
         return None
 
 
-def _drawn(split: Split, past: Past, seed: int) -> Questions | None:
-    """Ask for what users liked in the last part; None where too few liked any."""
+def _validation_queries(split: Split, data: TrainingData, seed: int) -> Questions | None:
+    """Return queries for items that users liked in the validation part; None if too few users did."""
     try:
-        asked = questions(split, past.items, min_weight=past.least or None)
+        queries = questions(split, data.items, min_weight=data.least or None)
     except InputError:
         return None
-    lines = draw(len(asked), users_in_time(past.items, MOST_CHOOSING), seed)
-    return asked.take(lines) if len(lines) >= FEWEST else None
+    positions = draw_sample(len(queries), max_users(data.items, MAX_TUNING_USERS), seed)
+    return queries.take(positions) if len(positions) >= MIN_USERS else None
 
 
-def _chosen(kind: Kind, earlier: Past, asked: Questions | None, measure: str) -> Settings:
-    """Choose one setting after the other; the usual ones where nobody tells."""
-    settings = {name: values[0] for name, values in kind.grid.items()}
-    if asked is not None and not kind.for_new:
-        asked = asked.take(np.flatnonzero(~asked.new))
-    if asked is None or len(asked) < FEWEST:
+def _tune(family: BaselineFamily, data: TrainingData, queries: Questions | None, measure: str) -> Settings:
+    """Tune one setting after the other; return the defaults if there are too few queries."""
+    settings = {name: values[0] for name, values in family.grid.items()}
+    if queries is not None and not family.for_new:
+        queries = queries.take(np.flatnonzero(~queries.new))
+    if queries is None or len(queries) < MIN_USERS:
         return settings
     best = -1.0
-    for name, values in kind.grid.items():
-        for value in values if best < 0 else values[1:]:  # the first is what is best so far
-            tried = settings | {name: value}
-            worth = _worth(kind.fit(earlier, tried), asked, measure)
-            if worth > best + _ROUNDING:
-                settings, best = tried, worth
+    for name, values in family.grid.items():
+        for value in values if best < 0 else values[1:]:  # the first value is already part of the best settings
+            candidate = settings | {name: value}
+            score = _mean_score(family.fit(data, candidate), queries, measure)
+            if score > best + _TOLERANCE:
+                settings, best = candidate, score
     return settings
 
 
-def _worth(answer: Answering, asked: Questions, measure: str) -> float:
-    (depth,) = cutoffs([measure]).values()
-    dead = np.flatnonzero(~asked.items.alive)
-    found = answer(Asked(asked.histories, asked.weights, without(asked.histories, dead)), depth)
-    return float(per_query(found.rows, asked.relevant, asked.items, [measure])[measure].mean())
+def _mean_score(recommend: FittedBaseline, queries: Questions, measure: str) -> float:
+    (k,) = cutoffs([measure]).values()
+    deleted = np.flatnonzero(~queries.items.alive)
+    ranked = recommend(UserBatch(queries.histories, queries.weights, with_deleted(queries.histories, deleted)), k)
+    return float(per_query(ranked.rows, queries.relevant, queries.items, [measure])[measure].mean())
 
 
-def without(histories: Sequence[Rows], dead: Rows) -> list[Rows]:
-    """Give what must not come up: what users have seen, and what was deleted."""
-    return [np.union1d(history, dead) if len(dead) else history for history in histories]
+def with_deleted(histories: Sequence[Rows], deleted: Rows) -> list[Rows]:
+    """Return the rows to exclude: the items of each history, and deleted items."""
+    return [np.union1d(history, deleted) if len(deleted) else history for history in histories]

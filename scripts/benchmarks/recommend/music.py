@@ -161,7 +161,7 @@ def measured(world: World, seed: int) -> tuple[dict[str, Evaluation], dict[str, 
         beside = against_baselines(
             lists["two stages"], wanted, past, content=retriever.vectors, measures=MEASURES, share=HELD_OUT
         )
-    found |= {row.baseline.name: row.measured for row in beside.rows}
+    found |= {row.baseline.name: row.evaluation for row in beside.rows}
     found[TRUTH] = evaluate(by_truth(world, lists["two stages"]), wanted, measures=MEASURES)
     return found, told(report) | {"baselines": [row.baseline.to_json() for row in beside.rows]}
 

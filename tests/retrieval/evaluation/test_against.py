@@ -12,8 +12,8 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
 from retrieval.evaluation import AgainstBaselines, against_baselines, evaluate
-from retrieval.evaluation.baselines import families as baseline_kinds
-from retrieval.evaluation.baselines.families import LATELY, Asked, Past
+from retrieval.evaluation.baselines import families as baseline_families
+from retrieval.evaluation.baselines.families import DECAYED, TrainingData, UserBatch
 from retrieval.evaluation.baselines.tuned import tuned_baselines
 from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.interactions.interactions import Interactions
@@ -70,15 +70,16 @@ def content() -> Vectors:
 def test_each_baseline_is_worth_what_it_is_by_hand(past: Interactions, content: Vectors) -> None:
     """p0 and p1 have 12 users, an a 8, a b 6, ties by row: popularity has the b of pair n at rank 7 + n."""
     found = against_baselines(listed(wanted(), histories()), wanted(), past, content=content)
-    values = {row.baseline.name: row.measured.per_query["ndcg@10"] for row in found.rows}
+    values = {row.baseline.name: row.evaluation.per_query["ndcg@10"] for row in found.rows}
     by_rank = [1 / np.log2(8 + n) if n < 4 else 0.0 for n in range(PAIRS)]
     np.testing.assert_allclose(values["popularity"], by_rank * 2, atol=1e-12)
     for name in ("item-kNN", "EASE", "content"):  # nothing but its pair goes with an a
         np.testing.assert_allclose(values[name], 1.0, atol=1e-12)
     assert values["iALS"].mean() > values["popularity"].mean()
-    assert found.baselines.left_out == {LATELY: "the log has no times"}
-    assert (found.users, found.of_users, found.new) == (10, 10, None)
-    assert [row.measured.means["ndcg@10"] for row in found.rows] == sorted(map(np.mean, values.values()), reverse=True)
+    assert found.baselines.left_out == {DECAYED: "the log has no times"}
+    assert (found.users, found.available_users, found.new_users) == (10, 10, None)
+    means = sorted(map(np.mean, values.values()), reverse=True)
+    assert [row.evaluation.means["ndcg@10"] for row in found.rows] == means
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_what_is_missing_is_said(bare: Interactions) -> None:
     for name in ("item-kNN", "iALS"):
         assert 'pip install "commonspace[baselines]"' in found.baselines.left_out[name]
     notes = "\n".join(found.notes())
-    assert "content left out: there are no vectors of content" in notes
+    assert "content left out: there are no content vectors" in notes
     assert "item-kNN left out" in notes
 
 
@@ -177,11 +178,11 @@ def test_users_without_a_history_get_what_is_popular(bare: Interactions) -> None
     asked = [*histories()[:5], *[NOBODY] * 5]
     ids = [*wanted()[:5], *[["p1"]] * 5]
     found = against_baselines(listed(ids, asked), ids, bare)
-    assert found.new is not None
+    assert found.new_users is not None
     for row in found.rows:
-        np.testing.assert_allclose(row.measured.per_query["ndcg@10"][5:], 1 / np.log2(3), atol=1e-12)
-    assert (found.new.users, found.new.verdict) == (5, "too few users")
-    assert found.new.best.mean_a == pytest.approx(1 / np.log2(3), abs=1e-12)
+        np.testing.assert_allclose(row.evaluation.per_query["ndcg@10"][5:], 1 / np.log2(3), atol=1e-12)
+    assert (found.new_users.users, found.new_users.verdict) == (5, "too few users")
+    assert found.new_users.best.mean_a == pytest.approx(1 / np.log2(3), abs=1e-12)
     assert found.to_json()["new_users"]["users"] == 5
 
 
@@ -190,17 +191,17 @@ def test_settings_are_those_that_do_best_on_the_last_of_the_past() -> None:
     items = ItemIds([f"i{n:02}" for n in range(30)])
     visits = [(day, n) for day in range(30) for n in range(20 - day // 3)]
     some = log([(f"u{day:02}-{n}", f"i{day:02}") for day, n in visits], [day * DAY + n for day, n in visits])
-    baselines = tuned_baselines(Past(some, items), way="time", share=0.05)
+    baselines = tuned_baselines(TrainingData(some, items), way="time", share=0.05)
     assert baselines.chosen_by >= 10
     settings = {one.name: one.settings for one in baselines.fitted}
-    assert settings[LATELY]["decay_days"] in (1.0, 3.0, 10.0)
-    lately = next(one for one in baselines.fitted if one.name == LATELY)
-    assert lately.answer(Asked([NOBODY], [np.empty(0, np.float32)], [NOBODY]), 1).rows.tolist() == [[29]]
+    assert settings[DECAYED]["decay_days"] in (1.0, 3.0, 10.0)
+    lately = next(one for one in baselines.fitted if one.name == DECAYED)
+    assert lately.recommend(UserBatch([NOBODY], [np.empty(0, np.float32)], [NOBODY]), 1).rows.tolist() == [[29]]
     plain = next(one for one in baselines.fitted if one.name == "popularity")
-    assert plain.answer(Asked([NOBODY], [np.empty(0, np.float32)], [NOBODY]), 1).rows.tolist() == [[0]]
+    assert plain.recommend(UserBatch([NOBODY], [np.empty(0, np.float32)], [NOBODY]), 1).rows.tolist() == [[0]]
 
 
-def rated() -> Past:
+def rated() -> TrainingData:
     """Two camps with their own items, and one item that all disliked; ratings of 1 and 5, and of 4."""
     rng = np.random.default_rng(0)
     items = ItemIds([f"i{n:02}" for n in range(21)])
@@ -208,22 +209,22 @@ def rated() -> Past:
     ratings = [4.0 + (number % 2) for number in range(len(rows))]
     disliked = [(f"u{user:02}", "i20") for user in range(40)]
     some = log([*disliked, *rows], range(len(rows) + 40), [*[1.0] * 40, *ratings])
-    return Past(some, items, least=2.5, content=np.eye(21, dtype=np.float32))
+    return TrainingData(some, items, least=2.5, content=np.eye(21, dtype=np.float32))
 
 
 def test_what_was_seen_or_disliked_never_comes_up() -> None:
     past = rated()
-    assert past.learned == ("liked", "all")
-    assert past.weighed == ("liked", "all", "by weight")
-    assert "i20" not in past.read("liked").table["item_id"].to_pylist()
-    by_weight = past.read("by weight").table["weight"].to_numpy()
+    assert past.feedback == ("liked", "all")
+    assert past.weighted_feedback == ("liked", "all", "by weight")
+    assert "i20" not in past.interactions("liked").table["item_id"].to_pylist()
+    by_weight = past.interactions("by weight").table["weight"].to_numpy()
     np.testing.assert_allclose(by_weight.mean(), 1, rtol=1e-5)
     np.testing.assert_allclose(by_weight.max() / by_weight.min(), 5, rtol=1e-5)
     baselines = tuned_baselines(past)
-    assert {one.name for one in baselines.fitted} == {"popularity", LATELY, "item-kNN", "EASE", "iALS", "content"}
-    asked = Asked([np.array([20, 0, 1])], [np.array([1, 5, 4], np.float32)], [np.array([20, 0, 1])])
+    assert {one.name for one in baselines.fitted} == {"popularity", DECAYED, "item-kNN", "EASE", "iALS", "content"}
+    asked = UserBatch([np.array([20, 0, 1])], [np.array([1, 5, 4], np.float32)], [np.array([20, 0, 1])])
     for one in baselines.fitted:
-        rows = one.answer(asked, 8).rows[0]
+        rows = one.recommend(asked, 8).rows[0]
         assert not set(rows.tolist()) & {20, 0, 1}
         if one.name in ("item-kNN", "EASE", "iALS"):
             assert set(rows[:5].tolist()) <= set(range(10))  # those of the own camp
@@ -231,16 +232,16 @@ def test_what_was_seen_or_disliked_never_comes_up() -> None:
 
 def test_a_large_catalogue_is_cut_for_ease_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     past = rated()
-    monkeypatch.setattr(baseline_kinds, "EASE_ITEMS", 4)
+    monkeypatch.setattr(baseline_families, "EASE_MAX_ITEMS", 4)
     ease = next(one for one in tuned_baselines(past).fitted if one.name == "EASE")
     counts = np.bincount([int(item[1:]) for item in past.log.table["item_id"].to_pylist()], minlength=21)
     most = np.argsort(-counts, kind="stable")[:4]
-    asked = Asked([np.array([0])], [np.array([5], np.float32)], [NOBODY])
-    rows = ease.answer(asked, 10).rows[0]
+    asked = UserBatch([np.array([0])], [np.array([5], np.float32)], [NOBODY])
+    rows = ease.recommend(asked, 10).rows[0]
     assert set(rows[rows >= 0].tolist()) <= set(most.tolist())
-    assert ease.note == "of the 4 most touched items alone, for time"
-    monkeypatch.setattr(baseline_kinds, "EASE_LOG", 100)
-    assert tuned_baselines(past).left_out["EASE"] == ("it is learned from at most 100 interactions, and these are 280")
+    assert ease.note == "fitted on the 4 most popular items only, for time"
+    monkeypatch.setattr(baseline_families, "EASE_MAX_INTERACTIONS", 100)
+    assert tuned_baselines(past).left_out["EASE"] == ("it is fitted on at most 100 interactions, and the log has 280")
 
 
 def test_no_past_with_known_items_is_refused(past: Interactions) -> None:
@@ -255,4 +256,4 @@ def test_the_same_users_are_judged(bare: Interactions) -> None:
     ours = listed(wanted(), histories())
     found = against_baselines(ours, ids, bare)
     assert found.users == 9
-    assert found.rows[0].measured.query_ids == evaluate(ours, ids).query_ids
+    assert found.rows[0].evaluation.query_ids == evaluate(ours, ids).query_ids
