@@ -50,7 +50,7 @@ def rank(
         with encode_progress(contents, shown=True, label=f"encoding by {name}") as advance:
             yield advance
 
-    ranking = rank_encoders(catalogue, names, out, config=config, load=load_encoder, begun=encoding)
+    ranking = rank_encoders(catalogue, names, out, config=config, load=load_encoder, track_progress=encoding)
     show_json("encoder_ranking", ranking.to_json()) if as_json else _show(ranking)
     if not ranking.results:
         raise typer.Exit(1)

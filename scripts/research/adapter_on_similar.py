@@ -16,7 +16,7 @@ import numpy as np
 from indexing.arrays import Rows
 from retrieval import Candidates, FitConfig, Retriever, evaluate
 from retrieval.evaluation import compare
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks.recommend.baselines import Films, ask, told
 from scripts.benchmarks.recommend.film_bundle import Fitted
@@ -56,7 +56,7 @@ def main() -> None:
     keep("adapter_on_similar", table, seed=options.seeds[0])
 
 
-def similar(retriever: Retriever, asked: Questions) -> Candidates:
+def similar(retriever: Retriever, asked: EvaluationQueries) -> Candidates:
     """Give what is like the last liked film of each user, without what the user knows."""
     names = list(retriever.items)
     mine = asked.items.rows(names)
@@ -74,7 +74,7 @@ def similar(retriever: Retriever, asked: Questions) -> Candidates:
     return asked.candidates(rows, np.where(rows < 0, -np.inf, scores).astype(np.float32), "similar")
 
 
-def judged(found: Candidates, asked: Questions) -> Any:  # noqa: ANN401 - an Evaluation
+def judged(found: Candidates, asked: EvaluationQueries) -> Any:  # noqa: ANN401 - an Evaluation
     """Judge lists by what each user liked next."""
     return evaluate(found, list(asked.relevant), measures=list(MEASURES))
 

@@ -6,7 +6,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from scripts.benchmarks.recommend.cold_peers import Hidden, parted
 from scripts.benchmarks.recommend.peer_models import Known
 
@@ -31,7 +31,7 @@ def hidden() -> Hidden:
     }
     histories = [np.array([row for user, row, _ in lines if user == one]) for one in range(6)]
     weights = [np.array([rating for user, _, rating in lines if user == one], np.float32) for one in range(6)]
-    asked = Questions(
+    asked = EvaluationQueries(
         items=items,
         query_ids=tuple(users),
         user_ids=tuple(users),

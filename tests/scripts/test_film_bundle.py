@@ -10,11 +10,11 @@ import pytest
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval import Interactions
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from scripts.benchmarks.recommend.film_bundle import recommended
 
 LOG = Interactions.from_arrow(pa.table({"user": ["ann"], "item": ["x0"], "rating": [5.0], "time": [1]}))
-ASKED = Questions(
+ASKED = EvaluationQueries(
     items=ItemIds(["x0", "x1", "x2"]),
     query_ids=("ann@1", "bob@1"),
     user_ids=("ann", "bob"),

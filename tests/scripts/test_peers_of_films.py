@@ -14,7 +14,7 @@ from indexing.catalogue.item_ids import ItemIds
 from retrieval import Interactions
 from retrieval.evaluation import Evaluation
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks.recommend import peers_of_films
 from scripts.benchmarks.recommend.kept_lists import as_ranked
@@ -35,9 +35,9 @@ from scripts.benchmarks.recommend.peers_of_films import Measured, Peers, against
 NOBODY = np.empty(0, np.int64)
 
 
-def questions(histories: list[list[int]], weights: list[list[float]], items: int = 4) -> Questions:
+def questions(histories: list[list[int]], weights: list[list[float]], items: int = 4) -> EvaluationQueries:
     names = tuple(f"u{line}" for line in range(len(histories)))
-    return Questions(
+    return EvaluationQueries(
         items=ItemIds([f"x{row}" for row in range(items)]),
         query_ids=tuple(f"{name}@1" for name in names),
         user_ids=names,

@@ -5,16 +5,16 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from scripts.benchmarks.recommend.kept_lists import as_ranked
 from scripts.benchmarks.recommend.two_stage import among_all, asked_for, compared
 
 ITEMS = ItemIds([f"x{row}" for row in range(6)])
 
 
-def questions(relevant: list[set[str]], histories: list[list[int]], window: int = 1) -> Questions:
+def questions(relevant: list[set[str]], histories: list[list[int]], window: int = 1) -> EvaluationQueries:
     names = tuple(f"u{line}" for line in range(len(relevant)))
-    return Questions(
+    return EvaluationQueries(
         items=ITEMS,
         query_ids=tuple(f"{name}@{window}" for name in names),
         user_ids=names,

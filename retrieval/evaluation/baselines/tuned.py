@@ -25,7 +25,7 @@ from retrieval.evaluation.baselines.families import (
 )
 from retrieval.evaluation.baselines.recommender import Ranked
 from retrieval.evaluation.metrics import cutoffs, per_query
-from retrieval.evaluation.splits.queries import Questions, questions
+from retrieval.evaluation.splits.queries import EvaluationQueries, evaluation_queries
 from retrieval.evaluation.splits.splits import Split, at_time, by_user
 
 Cut = Literal["user", "time"]
@@ -158,17 +158,17 @@ def _validation_split(data: TrainingData, way: Cut, share: float) -> Split | Non
         return None
 
 
-def _validation_queries(split: Split, data: TrainingData, seed: int) -> Questions | None:
+def _validation_queries(split: Split, data: TrainingData, seed: int) -> EvaluationQueries | None:
     """Return queries for items that users liked in the validation part; None if too few users did."""
     try:
-        queries = questions(split, data.items, min_weight=data.least or None)
+        queries = evaluation_queries(split, data.items, min_weight=data.least or None)
     except InputError:
         return None
     positions = draw_sample(len(queries), max_users(data.items, MAX_TUNING_USERS), seed)
     return queries.take(positions) if len(positions) >= MIN_USERS else None
 
 
-def _tune(family: BaselineFamily, data: TrainingData, queries: Questions | None, measure: str) -> Settings:
+def _tune(family: BaselineFamily, data: TrainingData, queries: EvaluationQueries | None, measure: str) -> Settings:
     """Tune one setting after the other; return the defaults if there are too few queries."""
     settings = {name: values[0] for name, values in family.grid.items()}
     if queries is not None and not family.for_new:
@@ -185,7 +185,7 @@ def _tune(family: BaselineFamily, data: TrainingData, queries: Questions | None,
     return settings
 
 
-def _mean_score(recommend: FittedBaseline, queries: Questions, measure: str) -> float:
+def _mean_score(recommend: FittedBaseline, queries: EvaluationQueries, measure: str) -> float:
     (k,) = cutoffs([measure]).values()
     deleted = np.flatnonzero(~queries.items.alive)
     ranked = recommend(UserBatch(queries.histories, queries.weights, with_deleted(queries.histories, deleted)), k)

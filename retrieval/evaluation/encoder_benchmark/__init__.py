@@ -1,1 +1,1 @@
-"""Which encoder suits the items at hand: retrieval, probes, health and speed, measured for each."""
+"""Rank encoders on a catalogue: retrieval, probes, health and speed."""

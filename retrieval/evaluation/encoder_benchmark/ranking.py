@@ -1,4 +1,4 @@
-"""Which encoder suits one's own data: several are measured on the same items, each kept as soon as it is done."""
+"""Rank encoders on the same items; each result is stored as soon as it is complete."""
 
 import hashlib
 import json
@@ -27,20 +27,20 @@ from retrieval.evaluation.encoder_benchmark import measures
 from retrieval.evaluation.encoder_benchmark.measures import Estimate, estimate
 from retrieval.evaluation.encoder_benchmark.probes import LabelColumn, find_label, label_column
 
-VERSION = 1  # of what is measured: results of another are measured anew
+VERSION = 1  # of the measures; results of other versions are not reused
 DIRECTIONS = ("text to image", "image to text")
 K = 10
-Begun: TypeAlias = Callable[[str, int], AbstractContextManager[OnProgress | None]]
+TrackProgress: TypeAlias = Callable[[str, int], AbstractContextManager[OnProgress | None]]
 
 
 @dataclass(frozen=True)
 class RankConfig:
-    """On what encoders are compared.
+    """Settings of `rank_encoders`.
 
     Attributes:
-        sample: Most items, those with text and picture first.
-        label: Column that probes tell; found when None, and none where there is none.
-        seed: Of the sample, the split and the intervals.
+        sample: Maximum number of items; items with text and image come first.
+        label: Column that probes predict; if None, a suitable column is used, if there is one.
+        seed: For the sample, the split and the intervals.
         encode: Batches, workers and limits of encoding.
     """
 
@@ -52,20 +52,20 @@ class RankConfig:
 
 @dataclass(frozen=True)
 class EncoderResult:
-    """What was measured of one encoder, all of it plain JSON.
+    """The measures of one encoder, as plain JSON values.
 
     Attributes:
-        name: What it was loaded as.
-        fingerprint: Which one it is.
-        dim: Length of its vectors.
-        bytes_per_item: Of the stored vectors, two a component and modality.
-        items_per_second: Texts and pictures a second through the model alone; None when all were kept from before.
+        name: The name it was loaded by.
+        fingerprint: Its fingerprint.
+        dim: Dimension of its vectors.
+        bytes_per_item: Of the stored vectors: two bytes per component and modality.
+        items_per_second: Texts and images per second of the model alone; None if all vectors were stored before.
         retrieval: See `measures.retrieval`.
         probes: See `measures.probes`; empty without a label.
         health: Findings by name.
-        seconds: Loading apart, from the first item to the last number.
-        against_first: How much its recall@10 over both directions differs from that of the encoder ranked first, over
-            the same pairs; None for that one and where the pairs differ.
+        seconds: Time to encode and measure, without loading.
+        against_first: Difference of its recall@10 over both directions from that of the first encoder, over the same
+            pairs; None for the first one and if the pairs differ.
     """
 
     name: str
@@ -81,49 +81,49 @@ class EncoderResult:
 
     @property
     def order(self) -> tuple[float, float]:
-        """What results are sorted by, best first: recall@10 of both directions, then the best linear probe."""
-        recall = [self.retrieval[way][f"recall@{K}"]["value"] for way in DIRECTIONS if self.retrieval]
+        """Sort key, best first: recall@10 of both directions, then the best linear probe."""
+        recall = [self.retrieval[direction][f"recall@{K}"]["value"] for direction in DIRECTIONS if self.retrieval]
         probed = [block["linear"]["value"] for block in self.probes.get("from", {}).values()]
         return -float(np.mean(recall)) if recall else 0.0, -max(probed, default=0.0)
 
     def to_json(self, *, ranks: bool = False) -> dict[str, Any]:
-        """Give the fields as plain JSON values, the rank of every pair only when asked for."""
+        """Return the fields as plain JSON values, the rank of every pair only with ``ranks``."""
         data = asdict(self)
         if not ranks:
             data["retrieval"].pop("rows", None)
-            for way in DIRECTIONS:
-                data["retrieval"].get(way, {}).pop("ranks", None)
+            for direction in DIRECTIONS:
+                data["retrieval"].get(direction, {}).pop("ranks", None)
         return data
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """What all encoders are measured on.
+class Benchmark:
+    """The data that all encoders are measured on.
 
     Attributes:
         catalogue: The sample.
-        held: What its items hold.
+        contents: Texts and images of its items.
         label: Their classes, if any.
         config: Seeds and limits.
-        folder: Where vectors and results are and go.
+        folder: Folder of vectors and results.
     """
 
     catalogue: Catalogue
-    held: Contents
+    contents: Contents
     label: LabelColumn | None
     config: RankConfig
     folder: Path
 
-    def result(self, name: str, encoder: Encoder, begun: Begun) -> EncoderResult:
-        """Give what is kept of an encoder, or measure and keep it.
+    def result(self, name: str, encoder: Encoder, track_progress: TrackProgress) -> EncoderResult:
+        """Return the stored result of an encoder, or measure and store it.
 
         Args:
-            name: What it was loaded as.
+            name: The name it was loaded by.
             encoder: The encoder.
-            begun: See `rank_encoders`.
+            track_progress: See `rank_encoders`.
 
         Raises:
-            CatalogueError: When not one item could be encoded.
+            CatalogueError: If no item could be encoded.
         """
         if encoder.info.separate or (isinstance(encoder, VectorsEncoder) and encoder.separates(self.catalogue)):
             raise SeparateSpacesError(
@@ -133,87 +133,88 @@ class Trial:
         if isinstance(encoder, VectorsEncoder):
             encoder = encoder.fitted(self.catalogue)
         path = self.folder / f"{encoder.info.fingerprint[:16]}-{self._key}.json"
-        if (kept := _read(path)) is not None:
-            return replace(kept, name=name)
-        contents = sum(map(bool, (*self.held.texts, *self.held.pictures)))
-        with begun(name, contents) as progress:
-            measured = self._measured(name, encoder, progress)
-        fsops.write_bytes(path, json.dumps(measured.to_json(ranks=True)).encode())
-        return measured
+        if (stored := _read(path)) is not None:
+            return replace(stored, name=name)
+        num_contents = sum(map(bool, (*self.contents.texts, *self.contents.pictures)))
+        with track_progress(name, num_contents) as progress:
+            result = self._measured(name, encoder, progress)
+        fsops.write_bytes(path, json.dumps(result.to_json(ranks=True)).encode())
+        return result
 
     @property
     def _key(self) -> str:
-        """Hash over all that a result depends on beside the encoder."""
+        """Hash of all that a result depends on except the encoder."""
         label = [self.label.name, *self.label.classes, self.label.of_item.tolist()] if self.label else None
-        told = json.dumps([VERSION, self.held.digest, label, self.config.seed])
-        return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+        description = json.dumps([VERSION, self.contents.digest, label, self.config.seed])
+        return hashlib.blake2b(description.encode(), digest_size=8).hexdigest()
 
     def _measured(self, name: str, encoder: Encoder, progress: OnProgress | None) -> EncoderResult:
-        started, info, seed = perf_counter(), encoder.info, self.config.seed
+        start_time, info, seed = perf_counter(), encoder.info, self.config.seed
         store = EmbeddingStore(self.folder / f"work-{info.fingerprint[:16]}", info.dim)
         frozen, speeds = self._encoded(encoder, store, progress)
         embedded = sum(int(exists.sum()) for exists in frozen.exists.values())
         if not embedded:
-            why = "; ".join(f"{count} times {reason}" for reason, count in store.reasons().most_common(2))
-            able = ", ".join(info.modalities)
+            reasons = "; ".join(f"{count} times {reason}" for reason, count in store.reasons().most_common(2))
+            modalities = ", ".join(info.modalities)
             raise CatalogueError(
-                f"none of {len(self.held.item_ids)} items could be encoded as {able}; {why or 'none has any'}"
+                f"none of {len(self.contents.item_ids)} items could be encoded as {modalities}; "
+                f"{reasons or 'none has any'}"
             )
         return EncoderResult(
             name=name,
             fingerprint=info.fingerprint,
             dim=info.dim,
-            bytes_per_item=round(2 * info.dim * embedded / len(self.held.item_ids), 1),
+            bytes_per_item=round(2 * info.dim * embedded / len(self.contents.item_ids), 1),
             items_per_second=speeds,
-            retrieval=measures.retrieval(frozen, self.held, seed=seed),
+            retrieval=measures.retrieval(frozen, self.contents, seed=seed),
             probes=measures.probes(frozen, self.label, seed=seed) if self.label else {},
-            health=measures.health(frozen, self.held, seed=seed),
-            seconds=round(perf_counter() - started, 2),
+            health=measures.health(frozen, self.contents, seed=seed),
+            seconds=round(perf_counter() - start_time, 2),
         )
 
     def _encoded(
         self, encoder: Encoder, store: EmbeddingStore, progress: OnProgress | None
     ) -> tuple[ModalityVectors, dict[str, float | None]]:
-        """Encode texts, then pictures, so that each has a time of its own; what is in the store already is kept."""
-        named = self.catalogue.columns
-        alone = replace(named, text=(), image=None, audio=None, video=None, vectors=(), attributes=())
+        """Encode texts, then images, each timed separately; vectors in the store are reused."""
+        columns_named = self.catalogue.columns
+        no_content = replace(columns_named, text=(), image=None, audio=None, video=None, vectors=(), attributes=())
         parts = {
-            Modality.TEXT: replace(alone, text=named.text) if named.text else None,
-            Modality.IMAGE: replace(alone, image=named.image) if named.image else None,
+            Modality.TEXT: replace(no_content, text=columns_named.text) if columns_named.text else None,
+            Modality.IMAGE: replace(no_content, image=columns_named.image) if columns_named.image else None,
         }
         frozen, speeds = ModalityVectors({}, {}), dict[str, float | None]()
         if encoder.info.precomputed:
             store_vectors(self.catalogue, store, encoder, progress=progress)
-            return _collected(store, self.held, encoder.info.modalities), speeds
+            return _collected(store, self.contents, encoder.info.modalities), speeds
         for modality, columns in parts.items():
             if columns is None or modality not in encoder.info.modalities:
                 continue
             _warm_up(encoder, modality)
-            part = Catalogue(self.catalogue.reader, columns, self.catalogue.image_dir)
-            report = encode_catalogue(part, encoder, store, config=self.config.encode, progress=progress)
-            frozen = _collected(store, self.held, (modality,), frozen)
-            spent = report.seconds["encode"]
-            speeds[str(modality)] = round(report.encoded / spent, 1) if report.encoded and spent else None
+            catalogue = Catalogue(self.catalogue.reader, columns, self.catalogue.image_dir)
+            report = encode_catalogue(catalogue, encoder, store, config=self.config.encode, progress=progress)
+            frozen = _collected(store, self.contents, (modality,), frozen)
+            seconds = report.seconds["encode"]
+            speeds[str(modality)] = round(report.encoded / seconds, 1) if report.encoded and seconds else None
         return frozen, speeds
 
 
 def _collected(
     store: EmbeddingStore,
-    held: Contents,
+    contents: Contents,
     modalities: tuple[Modality, ...],
-    others: ModalityVectors | None = None,
+    earlier: ModalityVectors | None = None,
 ) -> ModalityVectors:
-    """Take from a store what its last run settled, beside what was taken before."""
-    found = {modality: store.collect(held.item_ids, modality) for modality in modalities}
-    before = others or ModalityVectors({}, {})
+    """Collect vectors of some modalities from a store, in addition to earlier ones."""
+    collected = {modality: store.collect(contents.item_ids, modality) for modality in modalities}
+    previous = earlier or ModalityVectors({}, {})
     return ModalityVectors(
-        {**before.vectors, **{modality: vectors for modality, (vectors, _) in found.items()}},
-        {**before.exists, **{modality: exists for modality, (_, exists) in found.items()}},
+        {**previous.vectors, **{modality: vectors for modality, (vectors, _) in collected.items()}},
+        {**previous.exists, **{modality: exists for modality, (_, exists) in collected.items()}},
     )
 
 
 def _warm_up(encoder: Encoder, modality: Modality) -> None:
-    """Let a model do once what it only does the first time, which says nothing about its speed."""
+    """Encode once before timing, since the first batch is slower."""
     if modality is Modality.TEXT:
         encoder.encode_texts(["a first text"])
     else:
@@ -221,7 +222,7 @@ def _warm_up(encoder: Encoder, modality: Modality) -> None:
 
 
 def _read(path: Path) -> EncoderResult | None:
-    """Read a kept result; one that is damaged is as good as none."""
+    """Read a stored result; None if it is missing or damaged."""
     try:
         return EncoderResult(**json.loads(path.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -236,10 +237,10 @@ class EncoderRanking:
     """Encoders in order, and those that failed.
 
     Attributes:
-        results: The best first.
-        failed: For each name of an encoder that could not be measured the reason.
-        items: How many items were looked at.
-        label: The column that probes told, if any.
+        results: The results, best first.
+        failed: The reason for each encoder that could not be measured, by name.
+        items: Number of items.
+        label: The column that probes predict, if any.
     """
 
     results: tuple[EncoderResult, ...]
@@ -248,7 +249,7 @@ class EncoderRanking:
     label: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Return the fields as plain JSON values."""
         return {
             "items": self.items,
             "label": self.label,
@@ -264,53 +265,54 @@ def rank_encoders(
     *,
     config: RankConfig | None = None,
     load: Callable[[str], Encoder] = load_encoder,
-    begun: Begun = lambda name, contents: nullcontext(),  # noqa: ARG005
+    track_progress: TrackProgress = lambda name, contents: nullcontext(),  # noqa: ARG005
 ) -> EncoderRanking:
-    """Measure encoders on a catalogue; one that fails is reported and the others go on.
+    """Measure encoders on a catalogue; one that fails is reported, and the others are still measured.
 
-    A result is kept in the folder as soon as it is complete, named after the encoder's fingerprint and all that it
-    was measured on, beside the vectors: what is there already is neither encoded nor measured again.
+    Each result is stored in the folder as soon as it is complete, under the fingerprint of the encoder and a hash of
+    the data, next to the vectors. Stored vectors and results are reused.
 
     Args:
-        catalogue: The items, of which a sample is drawn.
-        names: What `load_encoder` takes.
-        folder: Where vectors and results are and go.
-        config: On what they are compared.
-        load: Gives an encoder by its name.
-        begun: Called for each encoder that is to be measured, with the number of its contents; gives a context, and
-            in it a function to be told of progress.
+        catalogue: The items; a sample is drawn of them.
+        names: Names of encoders for `load_encoder`.
+        folder: Folder of vectors and results.
+        config: The settings.
+        load: Returns the encoder of a name.
+        track_progress: Called with the name and the number of contents of each encoder that is measured; returns a
+            context manager that gives a progress callback.
 
     Raises:
-        InputError: Without names, or for a label that is none.
-        BundleLockedError: When another process is writing to the folder.
+        InputError: If there are no names, or the label cannot be used.
+        BundleLockedError: If another process is writing to the folder.
     """
     config, root = config or RankConfig(), Path(folder)
     if not names:
         raise InputError("there is no encoder to rank; name some, for example pocket and open_clip:ViT-B-32/openai")
     drawn = draw(catalogue, config.sample, seed=config.seed)
-    held, attributes = contents(drawn), drawn.attributes
+    sample_contents, attributes = contents(drawn), drawn.attributes
     label = (
         find_label(attributes, drawn.columns.text) if config.label is None else label_column(attributes, config.label)
     )
-    trial = Trial(drawn, held, label, config, root)
+    benchmark = Benchmark(drawn, sample_contents, label, config, root)
     results: list[EncoderResult] = []
     failed: dict[str, str] = {}
     with write_lock(root):
         for name in dict.fromkeys(names):
             try:
-                results.append(trial.result(name, load(name), begun))
-            except Exception as error:  # whatever a model or its library raises, the others are still wanted
+                results.append(benchmark.result(name, load(name), track_progress))
+            except Exception as error:  # any error of a model or its library; the others are still measured
                 failed[name] = " ".join(str(error).split()) or type(error).__name__
     ordered = sorted(results, key=lambda result: (*result.order, result.name))
-    compared = [replace(one, against_first=_difference(ordered[0], one, config.seed)) for one in ordered]
-    return EncoderRanking(tuple(compared), failed, len(held.item_ids), label.name if label else None)
+    compared = [replace(result, against_first=_difference(ordered[0], result, config.seed)) for result in ordered]
+    return EncoderRanking(tuple(compared), failed, len(sample_contents.item_ids), label.name if label else None)
 
 
-def _difference(first: EncoderResult, other: EncoderResult, seed: int) -> Estimate | None:
-    """Give recall@10 minus that of the first, over the same pairs, with its interval."""
-    if other is first or not first.retrieval or first.retrieval["rows"] != other.retrieval.get("rows"):
+def _difference(best: EncoderResult, result: EncoderResult, seed: int) -> Estimate | None:
+    """Return the difference in recall@10 from the best result over the same pairs, with its interval."""
+    if result is best or not best.retrieval or best.retrieval["rows"] != result.retrieval.get("rows"):
         return None
-    found = [
-        np.mean([np.array(one.retrieval[way]["ranks"]) <= K for way in DIRECTIONS], axis=0) for one in (other, first)
+    recalls = [
+        np.mean([np.array(encoder.retrieval[direction]["ranks"]) <= K for direction in DIRECTIONS], axis=0)
+        for encoder in (result, best)
     ]
-    return estimate(found[0] - found[1], seed=seed)
+    return estimate(recalls[0] - recalls[1], seed=seed)

@@ -1,4 +1,4 @@
-"""From a split to what is asked: for each user of the future a history, and the items to be found."""
+"""Evaluation queries of a split: a history and the relevant items of each user of the future part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,17 +18,17 @@ _NOTHING: Rows = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Questions:
-    """One line a user with something to find, sorted by user_id.
+class EvaluationQueries:
+    """The users with relevant items, sorted by user_id.
 
     Attributes:
-        items: The catalogue that rows point into.
-        query_ids: B names, ``user@split``.
-        user_ids: B users.
+        items: The catalogue that rows refer to.
+        query_ids: B ids, ``user@split``.
+        user_ids: B user ids.
         histories: B arrays of rows in the past, oldest first; empty for new users.
-        weights: B arrays of float32, the weight of each of these.
-        relevant: B sets of item_ids that should be found, none empty; also of items that the catalogue lacks.
-        left_out: Interactions of the future that ask for nothing, by reason.
+        weights: B arrays of float32, the weights of the histories.
+        relevant: B sets of relevant item_ids, none empty; includes items that the catalogue lacks.
+        left_out: Number of interactions of the future that are not relevant, by reason.
     """
 
     items: ItemIds
@@ -44,45 +44,45 @@ class Questions:
 
     @property
     def new(self) -> Mask:
-        """(B,) bool: users without a history."""
+        """(B,) bool, users without a history."""
         return np.array([not len(history) for history in self.histories], np.bool_)
 
-    def take(self, lines: Sequence[int] | NDArray[np.int64]) -> "Questions":
-        """Keep some of the users, in the order given."""
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> "EvaluationQueries":
+        """Return the queries at these positions, in their order."""
         return replace(
             self,
-            query_ids=tuple(self.query_ids[line] for line in lines),
-            user_ids=tuple(self.user_ids[line] for line in lines),
-            histories=tuple(self.histories[line] for line in lines),
-            weights=tuple(self.weights[line] for line in lines),
-            relevant=tuple(self.relevant[line] for line in lines),
+            query_ids=tuple(self.query_ids[position] for position in positions),
+            user_ids=tuple(self.user_ids[position] for position in positions),
+            histories=tuple(self.histories[position] for position in positions),
+            weights=tuple(self.weights[position] for position in positions),
+            relevant=tuple(self.relevant[position] for position in positions),
         )
 
     def candidates(self, rows: Rows, scores: Vectors, stage: str) -> Candidates:
-        """Make candidates of what a recommender gave for these histories."""
+        """Return a recommender's ranked rows for these histories as candidates."""
         return Candidates(
             np.zeros((len(self), 0), np.float32), rows, scores, self.items, stage, self.query_ids, self.histories
         )
 
 
-def questions(split: Split, items: ItemIds, *, min_weight: float | None = None) -> Questions:
-    """Ask for what each user comes to in the future, and had not come to before.
+def evaluation_queries(split: Split, items: ItemIds, *, min_weight: float | None = None) -> EvaluationQueries:
+    """Make the queries of a split: relevant are the items of a user's future that are not in the user's past.
 
     Args:
-        split: Past and future.
+        split: The split.
         items: The catalogue.
-        min_weight: Only interactions of the future of at least this weight are answers.
+        min_weight: Only items with at least this weight in the future are relevant.
 
     Raises:
-        InputError: When nothing is left to be found.
+        InputError: If no user has relevant items.
     """
-    pasts = {history.user_id: history for history in histories(split.past, items)}
+    past = {history.user_id: history for history in histories(split.past, items)}
     table = split.future.table
     left_out = {"weighs too little": 0, "in the history already": 0, "asked for already": 0}
     if min_weight is not None:
-        asked = table.filter(pc.greater_equal(table["weight"], min_weight))
-        left_out["weighs too little"], table = len(table) - len(asked), asked
-    seen = {user: {items[row] for row in history.rows.tolist()} for user, history in pasts.items()}
+        at_least_min_weight = table.filter(pc.greater_equal(table["weight"], min_weight))
+        left_out["weighs too little"], table = len(table) - len(at_least_min_weight), at_least_min_weight
+    seen = {user: {items[row] for row in history.rows.tolist()} for user, history in past.items()}
     relevant: dict[str, set[str]] = {}
     for user, item in zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True):
         if item in seen.get(user, ()):
@@ -91,25 +91,25 @@ def questions(split: Split, items: ItemIds, *, min_weight: float | None = None) 
             left_out["asked for already"] += 1
         else:
             relevant[user].add(item)
-    users = sorted(user for user, wanted in relevant.items() if wanted)
+    users = sorted(user for user, item_ids in relevant.items() if item_ids)
     if not users:
-        raise InputError(f"nothing of the future of {split} is left to be found: {left_out}")
-    return Questions(
+        raise InputError(f"no user of {split} has relevant items; left out: {left_out}")
+    return EvaluationQueries(
         items=items,
         query_ids=tuple(map(split.query_id, users)),
         user_ids=tuple(users),
-        histories=tuple(pasts[user].rows if user in pasts else _NOTHING for user in users),
-        weights=tuple(pasts[user].weights if user in pasts else np.empty(0, np.float32) for user in users),
+        histories=tuple(past[user].rows if user in past else _NOTHING for user in users),
+        weights=tuple(past[user].weights if user in past else np.empty(0, np.float32) for user in users),
         relevant=tuple(frozenset(relevant[user]) for user in users),
         left_out={reason: count for reason, count in left_out.items() if count},
     )
 
 
 def pooled(parts: Sequence[Candidates]) -> Candidates:
-    """Put the candidates of several splits below each other, as if all had been asked at once.
+    """Concatenate the candidates of several splits.
 
     Raises:
-        ShapeError: When they are over different items, differ in length or in stage.
+        ShapeError: If they differ in items, list length or stage.
     """
     first = parts[0]
     for part in parts:

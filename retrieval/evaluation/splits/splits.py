@@ -1,13 +1,13 @@
-"""Ways to cut a log in two: a past to learn from, and a future to be judged by.
+"""Split a log into a past for training and a future for testing.
 
-| split | what is promised |
+| split | guarantee |
 |---|---|
-| `at_time`, `rolling_windows` | nothing of the past is as late as the cut, nothing of the future earlier |
-| `by_user`, `leave_last_out` | nothing of a user's past is later than anything of the same user's future |
-| `cold_items`, `cold_users` | no item, or no user, is in both parts; nothing about time |
+| `at_time`, `rolling_windows` | all of the past is before the cut, all of the future at or after it |
+| `by_user`, `leave_last_out` | each user's past is not later than the same user's future |
+| `cold_items`, `cold_users` | no item, or no user, is in both parts; no guarantee about time |
 
-Only a cut in time is what a shop lives through. A split by user lets the past of one user know what was liked after the
-future of another, so its numbers are higher than any that will be seen in service.
+Only a cut in time is like production. In a split by user the past of one user may be later than the future of another,
+so metrics are higher than they will be in production.
 """
 
 from collections.abc import Collection
@@ -24,20 +24,20 @@ from indexing.errors import InputError, examples
 from retrieval.interactions.histories import hold_out_last
 from retrieval.interactions.interactions import Interactions
 
-_MOST_WINDOWS = 1000
+_MAX_WINDOWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A log cut in two.
+    """A log split in two.
 
     Attributes:
-        name: What to call it; windows have the form ``"window-03"``.
-        past: What may be learned from, and shown as history; oldest first.
-        future: What should be found; oldest first.
-        cut: The first second of the future, when all users share one; else None.
+        name: Name of the split; windows have the form ``"window-03"``.
+        past: Interactions for training and histories, oldest first.
+        future: Interactions for testing, oldest first.
+        cut: The first second of the future, if it is the same for all users; else None.
         in_time: Whether each user's past is before the same user's future.
-        left_out: Interactions that are in neither part, by reason.
+        left_out: Number of interactions in neither part, by reason.
     """
 
     name: str
@@ -49,20 +49,20 @@ class Split:
 
     @property
     def new_users(self) -> frozenset[str]:
-        """Users of the future without a past: they have no history, and are best told apart."""
+        """Users of the future without a past; they have no history."""
         return self._only_in_future("user_id")
 
     @property
     def new_items(self) -> frozenset[str]:
-        """Items of the future that nobody touched in the past."""
+        """Items of the future without past interactions."""
         return self._only_in_future("item_id")
 
     def query_id(self, user_id: str) -> str:
-        """Name a user's query so that users of several windows can be pooled: ``"ann@window-03"``."""
+        """Return the id of a user's query, which is unique over windows: ``"ann@window-03"``."""
         return f"{user_id}@{self.name}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give what is where, in numbers."""
+        """Return counts of both parts."""
         past, future = (set(part.table["user_id"].to_pylist()) for part in (self.past, self.future))
         return {
             "name": self.name,
@@ -83,10 +83,10 @@ class Split:
 
 
 def by_user(interactions: Interactions, share: float = 0.1) -> Split:
-    """Hold out the last ``ceil(share * n)`` of each user's n interactions; users with a single one are all past.
+    """Hold out the last ``ceil(share * n)`` of each user's n interactions; single ones are in the past.
 
     Raises:
-        InputError: When the share is not between 0 and 1.
+        InputError: If the share is not between 0 and 1.
 
     >>> log = pa.table({"user": ["a", "a", "b"], "item": ["mug", "cup", "jar"], "time": [1, 9, 5]})
     >>> by_user(Interactions.from_arrow(log), share=0.5)
@@ -96,22 +96,22 @@ def by_user(interactions: Interactions, share: float = 0.1) -> Split:
 
 
 def leave_last_out(interactions: Interactions) -> Split:
-    """Hold out the last interaction of each user with two and more; of one second, the last in the log."""
+    """Hold out the last interaction of each user with at least two; ties in time go by the order of the log."""
     lengths = pc.value_counts(interactions.table["user_id"]).field("counts")
-    # A share so small that it rounds up to one interaction of whoever has most.
+    # A share so small that it rounds up to one interaction, also for the longest history.
     return Split("leave_last_out", *hold_out_last(interactions, 1 / (2 + (pc.max(lengths).as_py() or 0))))
 
 
 def at_time(interactions: Interactions, cut: int | None = None, *, share: float | None = None) -> Split:
-    """Cut the log once, at the same second for everybody. Users without a past stay in; see ``Split.new_users``.
+    """Cut the log at the same second for all users. Users without a past are kept; see ``Split.new_users``.
 
     Args:
         interactions: The log.
-        cut: The first second of the future; or else
-        share: How much of the log is future, at least: a second is never torn apart.
+        cut: The first second of the future; or give ``share``.
+        share: Minimum fraction of the log in the future; interactions of one second stay together.
 
     Raises:
-        InputError: Unless one of the two is given, and both parts hold something.
+        InputError: If not exactly one of the two is given, or a part is empty.
 
     >>> log = pa.table({"user": ["a", "b", "c", "c"], "item": ["mug"] * 4, "time": [1, 2, 2, 3]})
     >>> at_time(Interactions.from_arrow(log), share=0.5).cut
@@ -123,7 +123,7 @@ def at_time(interactions: Interactions, cut: int | None = None, *, share: float 
     if share is not None:
         if not 0 < share < 1:
             raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
-        # 0.07 * 100 is a hair above 7 in floating point and must not be rounded up to 8.
+        # 0.07 * 100 is slightly above 7 in floating point, and must not be rounded up to 8.
         cut = int(times[len(times) - int(np.ceil(share * len(times) - 1e-9))]) if len(times) else 0
     late = times >= cut
     if late.all() or not late.any():
@@ -135,20 +135,19 @@ def at_time(interactions: Interactions, cut: int | None = None, *, share: float 
 def rolling_windows(interactions: Interactions, windows: int, length: int) -> list[Split]:
     """Cut the log at several seconds; each future is the window of that length after its cut.
 
-    The windows follow each other without a gap, and the last ends with the log. Pooled over windows (see
-    ``Split.query_id``) there are as many queries as one cut alone never has, each as honest as there. What comes after
-    a window is left out of its split.
+    The windows are consecutive, and the last ends with the log. Pooled over windows (see ``Split.query_id``) there are
+    more queries than after a single cut. Interactions after a window are left out of its split.
 
     Args:
         interactions: The log.
-        windows: How many.
-        length: Seconds each.
+        windows: Number of windows.
+        length: Length of a window in seconds.
 
     Returns:
-        One split a window, oldest first.
+        One split per window, oldest first.
 
     Raises:
-        InputError: When there is nothing before the first window, or nothing in one of them.
+        InputError: If nothing is before the first window, or a window is empty.
 
     >>> log = pa.table({"user": ["a", "b", "a", "b"], "item": ["mug"] * 4, "time": [10, 21, 30, 35]})
     >>> for split in rolling_windows(Interactions.from_arrow(log), windows=2, length=8):
@@ -156,43 +155,43 @@ def rolling_windows(interactions: Interactions, windows: int, length: int) -> li
     <Split window-1: past 1, future 1, left out {'after the window': 2}>
     <Split window-2: past 2, future 2, left out {}>
     """
-    if not 1 <= windows <= _MOST_WINDOWS or length < 1:
-        raise InputError(f"{windows} windows of {length} seconds; give 1 to {_MOST_WINDOWS} of one second and more")
+    if not 1 <= windows <= _MAX_WINDOWS or length < 1:
+        raise InputError(f"{windows} windows of {length} seconds; give 1 to {_MAX_WINDOWS} of one second and more")
     times = interactions.table["timestamp"].to_numpy()
     end = int(times[-1]) + 1 if len(times) else 0
     edges = [end - (windows - number) * length for number in range(windows + 1)]
-    places = np.searchsorted(times, edges).tolist()
-    if not places[0]:
+    offsets = np.searchsorted(times, edges).tolist()
+    if not offsets[0]:
         raise InputError(f"nothing is before the first window at {edges[0]}; take fewer or shorter windows")
-    if empty := [number for number in range(1, windows + 1) if places[number - 1] == places[number]]:
+    if empty := [number for number in range(1, windows + 1) if offsets[number - 1] == offsets[number]]:
         raise InputError(f"{len(empty)} of {windows} windows are empty, e.g. {examples(empty)}; take longer ones")
     splits = []
-    for number, (start, stop) in enumerate(pairwise(places), start=1):
+    for number, (start, stop) in enumerate(pairwise(offsets), start=1):
         past, future = (
             replace(interactions, table=interactions.table.slice(*part)) for part in ((0, start), (start, stop - start))
         )
-        later = {"after the window": len(times) - stop} if stop < len(times) else {}
+        left_out = {"after the window": len(times) - stop} if stop < len(times) else {}
         name = f"window-{number:0{len(str(windows))}d}"
-        splits.append(Split(name, past, future, cut=edges[number - 1], left_out=later))
+        splits.append(Split(name, past, future, cut=edges[number - 1], left_out=left_out))
     return splits
 
 
 def cold_items(interactions: Interactions, item_ids: Collection[str]) -> Split:
-    """Take some items out of the past altogether; all their interactions are the future.
+    """Hold out all interactions of some items.
 
     Raises:
-        InputError: When one of the two parts would be empty.
+        InputError: If one of the two parts would be empty.
     """
     return _cold("cold_items", interactions, "item_id", sorted(item_ids))
 
 
 def cold_users(interactions: Interactions, share: float = 0.1, *, seed: int = 0) -> Split:
-    """Take ``round(share * n)`` of n users, at least one, out of the past; all they did is the future.
+    """Hold out all interactions of ``round(share * n)`` of n users, at least one.
 
-    Who is drawn depends on the user_ids and the seed, not on the order of the log.
+    The drawn users depend on the user_ids and the seed, not on the order of the log.
 
     Raises:
-        InputError: When the share is not between 0 and 1, or there is but one user.
+        InputError: If the share is not between 0 and 1, or there is only one user.
     """
     if not 0 < share < 1:
         raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")

@@ -34,7 +34,7 @@ from retrieval.evaluation.baselines import (
     Recommender,
 )
 from retrieval.evaluation.splits.leaks import check_all
-from retrieval.evaluation.splits.queries import Questions, pooled, questions
+from retrieval.evaluation.splits.queries import EvaluationQueries, evaluation_queries, pooled
 from retrieval.evaluation.splits.splits import Split, cold_items, rolling_windows
 from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.recommend.systems import (
@@ -178,9 +178,9 @@ def cold(films: Films) -> dict[str, Any]:
     return table
 
 
-def ask(split: Split, films: Films) -> Questions:
+def ask(split: Split, films: Films) -> EvaluationQueries:
     """Make the questions of a split, after looking for leaks."""
-    asked = questions(split, films.items, min_weight=LIKED)
+    asked = evaluation_queries(split, films.items, min_weight=LIKED)
     check_all(split, relevant=dict(zip(asked.user_ids, asked.relevant, strict=True)))
     return asked
 
@@ -212,7 +212,7 @@ def chosen(films: Films, past: Interactions) -> dict[str, Answer]:
 class Judged:
     """The answers to several splits as if they were one, for each seed."""
 
-    def __init__(self, parts: Sequence[tuple[Questions, Answer]]) -> None:
+    def __init__(self, parts: Sequence[tuple[EvaluationQueries, Answer]]) -> None:
         self.relevant = [ids for asked, _ in parts for ids in asked.relevant]
         answers = [[asked.candidates(*ranked, "baseline") for ranked in answer(asked)] for asked, answer in parts]
         self.seeds: list[Candidates] = [pooled(of_seed) for of_seed in zip(*answers, strict=True)]
@@ -238,7 +238,7 @@ class Judged:
         return replace(found[0], per_query=means, coverage=coverage)
 
 
-def judged(asked: Questions, answer: Answer) -> Evaluation:
+def judged(asked: EvaluationQueries, answer: Answer) -> Evaluation:
     """Evaluate all queries of one split."""
     return Judged([(asked, answer)]).among(np.ones(len(asked), np.bool_))
 

@@ -23,7 +23,7 @@ from indexing.arrays import Mask, Vectors
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.baselines import EASE, ALSConfig, ImplicitALS
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split, cold_items
 from retrieval.interactions.interactions import Interactions
 from scripts.benchmarks.recommend.baselines import Films, ask
@@ -62,7 +62,7 @@ class Hidden:
 
     known: Known
     past: Interactions
-    asked: Questions
+    asked: EvaluationQueries
     hidden: Mask
     seed: int = 0
     rated: Vectors = field(init=False)

@@ -23,7 +23,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.encoders import load_encoder
 from indexing.errors import InputError
 from retrieval import Candidates, FitConfig, FitReport, Interactions, Profiles, Retriever, fit
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from scripts.benchmarks.encode.products import opened
 
 STAGES: dict[str, Literal["all", "retrieval"]] = {"two stages": "all", "retrieval alone": "retrieval"}
@@ -158,7 +158,7 @@ def fitted(
 def answers(
     bundle: Path,
     past: Interactions,
-    asked: Questions,
+    asked: EvaluationQueries,
     times: int | None = None,
     config: FitConfig | None = None,
     seed: int = 0,
@@ -180,7 +180,7 @@ def answers(
 def recommended(
     retriever: Retriever,
     past: Interactions,
-    asked: Questions,
+    asked: EvaluationQueries,
     times: int | None = None,
     k: int = 20,
     *,

@@ -20,7 +20,7 @@ from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.evaluation.baselines import EASE, ALSConfig, ContentKNN, ImplicitALS, ItemKNN, KNNConfig, Popularity
 from retrieval.evaluation.baselines.recommender import Ranked, rank
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.interactions.interactions import Interactions
 from retrieval.training.behaviour.ease import solve_ease
 from scripts.benchmarks.recommend.film_content import centred
@@ -122,7 +122,7 @@ class Fits:
 
     films: Known
     past: Interactions
-    asked: Questions
+    asked: EvaluationQueries
     _models: dict[Key, Any] = field(default_factory=dict)
     _scores: dict[Key, Scores] = field(default_factory=dict)
 
@@ -241,7 +241,7 @@ def named(setting: Setting) -> str:
     return " + ".join(f"{weight:g} x {', '.join(map(str, key))}" for weight, key in setting)
 
 
-def silent(setting: Setting, asked: Questions) -> NDArray[np.bool_]:
+def silent(setting: Setting, asked: EvaluationQueries) -> NDArray[np.bool_]:
     """Say which users a setting knows nothing of: no history, or nothing liked where only that counts."""
     if any(key[0] == "popularity" for _, key in setting):
         return np.zeros(len(asked), np.bool_)

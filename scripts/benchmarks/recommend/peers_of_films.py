@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask
 from retrieval.evaluation import Evaluation, compare, evaluate
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split
 from scripts.benchmarks.recommend.baselines import Films, ask
 from scripts.benchmarks.recommend.kept_lists import as_ranked
@@ -39,7 +39,7 @@ class Measured:
         ndcg: For each setting, (B,), the mean of seeds.
     """
 
-    asked: Questions
+    asked: EvaluationQueries
     lists: dict[Setting, NDArray[np.int64]]
     ndcg: dict[Setting, NDArray[np.float64]]
 
@@ -96,7 +96,7 @@ class Peers:
         return found, chosen
 
 
-def sasrec(files: Sequence[Path], window: int, asked: Questions, otherwise: Ranked) -> dict[str, list[Ranked]]:
+def sasrec(files: Sequence[Path], window: int, asked: EvaluationQueries, otherwise: Ranked) -> dict[str, list[Ranked]]:
     """Read the lists of SASRec for one window from 1, or 0 for a split; whoever has none is served otherwise."""
     return {
         f"{SASREC}, {settings}; seeds: {len(of)}": [listed(file, window, asked, otherwise) for file in of]
@@ -126,7 +126,7 @@ def _read(path: Path, every: Sequence[Setting]) -> tuple[dict[Setting, Any], dic
     return lists, ndcg
 
 
-def ndcg_of(asked: Questions, ranked: Ranked) -> NDArray[np.float64]:
+def ndcg_of(asked: EvaluationQueries, ranked: Ranked) -> NDArray[np.float64]:
     """Judge lists by ndcg@20, one value a user."""
     found = asked.candidates(*ranked, "baseline")
     return evaluate(found, asked.relevant, measures=[NDCG]).per_query[NDCG]
@@ -140,7 +140,7 @@ def by_settings(files: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def listed(file: Path, window: int, asked: Questions, otherwise: Ranked) -> Ranked:
+def listed(file: Path, window: int, asked: EvaluationQueries, otherwise: Ranked) -> Ranked:
     """Read lists by user; who has none is served otherwise."""
     table = pq.read_table(file, columns=["user_id", "item_id", "rank", "window"], filters=[("window", "=", window)])
     lines = {str(user): line for line, user in enumerate(asked.user_ids)}

@@ -20,7 +20,7 @@ from retrieval.evaluation.baselines import (
     Recommender,
 )
 from retrieval.evaluation.baselines.recommender import rank
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.interactions.interactions import Interactions
 
 SEED = 0
@@ -32,7 +32,7 @@ DECAY_DAYS = 30.0
 WORTH = {1: 0.2, 2: 0.4, 3: 0.7, 4: 1.0, 5: 1.2}
 
 
-Answer = Callable[[Questions], Sequence[Ranked]]
+Answer = Callable[[EvaluationQueries], Sequence[Ranked]]
 """Ranked lists for all questions, once a seed."""
 
 
@@ -92,7 +92,7 @@ class Random:
 
 
 def by_worth(
-    model: EASE, asked: Questions, wrap: Callable[[Recommender], Recommender] = lambda usual: usual
+    model: EASE, asked: EvaluationQueries, wrap: Callable[[Recommender], Recommender] = lambda usual: usual
 ) -> list[Ranked]:
     """Ask EASE with the worth of each rating in the history."""
     weights = [np.array([WORTH[int(one)] for one in line], np.float32) for line in asked.weights]
@@ -105,7 +105,7 @@ def worth(log: Interactions) -> Interactions:
     return Interactions(log.table.set_column(3, "weight", pa.array(values, pa.float32())))
 
 
-def by_liked(model: Recommender, exclude: Sequence[Rows], asked: Questions) -> list[Ranked]:
+def by_liked(model: Recommender, exclude: Sequence[Rows], asked: EvaluationQueries) -> list[Ranked]:
     """Ask with what was liked."""
     return [model.recommend(liked(asked), K, exclude=exclude)]
 
@@ -116,6 +116,6 @@ def by_factors(past: Interactions, items: ItemIds, config: ALSConfig) -> Answer:
     return lambda asked: [model.recommend(asked.histories, K) for model in models]
 
 
-def liked(asked: Questions) -> list[Rows]:
+def liked(asked: EvaluationQueries) -> list[Rows]:
     """Keep of each history what was liked."""
     return [rows[weights >= LIKED] for rows, weights in zip(asked.histories, asked.weights, strict=True)]

@@ -32,7 +32,7 @@ from indexing.arrays import Mask
 from retrieval import FitConfig, Profiles
 from retrieval.evaluation import compare
 from retrieval.evaluation.baselines.recommender import Ranked
-from retrieval.evaluation.splits.queries import Questions
+from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.evaluation.splits.splits import Split, rolling_windows
 from scripts.benchmarks.recommend.baselines import WINDOW_DAYS, WINDOWS, Films, Judged, ask, show, told
 from scripts.benchmarks.recommend.cold_peers import cold_answers
@@ -54,7 +54,7 @@ MISSING = {
     "30 % of posters removed": Content(lost="image_vector"),
 }
 WITH, WITHOUT = "with new films", "without new films"
-Cut = tuple[Questions, Mapping[str, Sequence[Ranked]]]
+Cut = tuple[EvaluationQueries, Mapping[str, Sequence[Ranked]]]
 
 
 def main() -> None:
@@ -236,7 +236,7 @@ def unseen(trial: Trial) -> dict[str, Any]:
     return compared([cut]) | told_of
 
 
-def among_all(asked: Questions, ranked: dict[str, list[Ranked]], cold: set[str]) -> dict[str, Any]:
+def among_all(asked: EvaluationQueries, ranked: dict[str, list[Ranked]], cold: set[str]) -> dict[str, Any]:
     """Judge lists with new films and without them, by all that was liked next, and by the other films alone."""
     lines = [line for line, wanted in enumerate(asked.relevant) if wanted - cold]
     others = asked_for(asked, lines, cold)
@@ -261,7 +261,7 @@ def among_all(asked: Questions, ranked: dict[str, list[Ranked]], cold: set[str])
     return table
 
 
-def asked_for(asked: Questions, lines: Sequence[int], but: set[str]) -> Questions:
+def asked_for(asked: EvaluationQueries, lines: Sequence[int], but: set[str]) -> EvaluationQueries:
     """Keep some questions, and ask for all but some films."""
     return replace(
         asked,

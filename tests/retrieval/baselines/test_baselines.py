@@ -22,7 +22,7 @@ from retrieval.evaluation.baselines import (
     Popularity,
     Recommender,
 )
-from retrieval.evaluation.baselines.neighbours import learned_from, user_items
+from retrieval.evaluation.baselines.neighbours import interaction_matrix, user_items
 from retrieval.evaluation.baselines.recommender import rank
 from retrieval.interactions.histories import histories
 from retrieval.interactions.interactions import Interactions
@@ -74,7 +74,7 @@ def test_neighbours_are_those_of_implicit(past: Interactions, asked: list[Rows])
     from implicit.nearest_neighbours import BM25Recommender
     from implicit.utils import ParameterWarning
 
-    matrix = learned_from(past, ITEMS)
+    matrix = interaction_matrix(past, ITEMS)
     theirs = BM25Recommender(K=5, num_threads=1)
     with pytest.warns(ParameterWarning, match="CSR"):
         theirs.fit(matrix, show_progress=False)
@@ -103,7 +103,7 @@ def test_a_candidate_can_be_scored_by_its_own_neighbours(past: Interactions, ask
 
 def test_factors_are_those_of_implicit(past: Interactions, asked: list[Rows]) -> None:
     model = ImplicitALS.fit(past, ITEMS, seed=3)
-    matrix = learned_from(past, ITEMS)
+    matrix = interaction_matrix(past, ITEMS)
     rows, scores = model.model.recommend(
         np.arange(len(asked)), matrix, N=4, filter_already_liked_items=True, recalculate_user=True
     )

@@ -182,9 +182,9 @@ def test_answers_among_the_negatives_are_caught(split: Split) -> None:
         check_negatives(negatives, split.future)
     with pytest.raises(LeakError, match=r"answers among the negatives: 1 of 5 .*\('ann', 'jar'\);"):
         check_negatives(negatives, split.future, min_weight=4)
-    check_negatives(negatives, split.future, chance=0.4)
+    check_negatives(negatives, split.future, tolerance=0.4)
     with pytest.raises(LeakError, match="answers among the negatives"):
-        check_negatives(negatives, split.future, chance=0.39)
+        check_negatives(negatives, split.future, tolerance=0.39)
 
 
 def test_answers_already_seen_are_caught() -> None:

@@ -8,7 +8,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.splits.leaks import check_answers
-from retrieval.evaluation.splits.queries import pooled, questions
+from retrieval.evaluation.splits.queries import evaluation_queries, pooled
 from retrieval.evaluation.splits.splits import Split, at_time, rolling_windows
 from retrieval.interactions.interactions import Interactions
 
@@ -37,7 +37,7 @@ def split() -> Split:
 
 
 def test_each_user_is_asked_once_for_what_is_new(split: Split) -> None:
-    asked = questions(split, ITEMS, min_weight=4)
+    asked = evaluation_queries(split, ITEMS, min_weight=4)
     assert asked.user_ids == ("ann", "cem")
     assert asked.query_ids == ("ann@at_time", "cem@at_time")
     assert [history.tolist() for history in asked.histories] == [[2, 0], []]
@@ -50,7 +50,7 @@ def test_each_user_is_asked_once_for_what_is_new(split: Split) -> None:
 
 
 def test_without_a_weight_everything_counts(split: Split) -> None:
-    asked = questions(split, ITEMS)
+    asked = evaluation_queries(split, ITEMS)
     assert dict(zip(asked.user_ids, asked.relevant, strict=True)) == {
         "ann": {"pan"},
         "bob": {"pot"},
@@ -60,13 +60,13 @@ def test_without_a_weight_everything_counts(split: Split) -> None:
 
 
 def test_nothing_to_find_is_refused(split: Split) -> None:
-    with pytest.raises(InputError, match=r"nothing of the future .* is left to be found: {'weighs too little': 6"):
-        questions(split, ITEMS, min_weight=6)
+    with pytest.raises(InputError, match=r"no user of .* has relevant items; left out: {'weighs too little': 6"):
+        evaluation_queries(split, ITEMS, min_weight=6)
 
 
 def test_windows_are_judged_as_one() -> None:
     windows = rolling_windows(made_of([*LOG, ("cem", "pot", 50, 5.0)]), 2, 8)  # 35 to 42, 43 to 50
-    asked = [questions(window, ITEMS, min_weight=4) for window in windows]
+    asked = [evaluation_queries(window, ITEMS, min_weight=4) for window in windows]
     assert [one.query_ids for one in asked] == [("cem@window-1",), ("ann@window-2", "cem@window-2")]
     scores = np.array([[2.0, 1.0]], np.float32)
     first = asked[0].candidates(np.array([[0, 1]]), scores, "popularity")

@@ -117,7 +117,7 @@ def test_what_cannot_be_learned_from_is_refused() -> None:
         knn_classes(vectors, labels[1:], vectors)
     with pytest.raises(InputError, match="no labelled vectors"):
         knn_classes(vectors[:0], labels[:0], vectors)
-    with pytest.raises(InputError, match="all 120 lines are held out"):
+    with pytest.raises(InputError, match="all 120 rows are held out"):
         fit_linear(vectors, labels, valid=np.arange(120))
     with pytest.raises(ShapeError, match="2 labels for 120 vectors"):
         fit_linear(vectors, labels[:2], valid=np.arange(1))

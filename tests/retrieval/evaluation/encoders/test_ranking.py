@@ -23,7 +23,7 @@ from indexing.media.images import PictureLimits, decode_picture
 from indexing.sample import items_path
 from indexing.store.collect import ModalityVectors, fuse
 from indexing.store.encode import EncodeConfig
-from retrieval.evaluation.encoder_benchmark.measures import first_right, probes
+from retrieval.evaluation.encoder_benchmark.measures import first_relevant_ranks, probes
 from retrieval.evaluation.encoder_benchmark.probes import LabelColumn
 from retrieval.evaluation.encoder_benchmark.ranking import DIRECTIONS, EncoderRanking, RankConfig, rank_encoders
 from tests.toy import COLOURS, DIM, SHAPES, ToyEncoder, picture
@@ -151,10 +151,11 @@ def test_retrieval_is_what_sorting_gives(catalogue: Catalogue, tmp_path: Path, l
 
 def test_ranks_keep_the_order_of_equal_scores() -> None:
     same = np.ones((4, 3), np.float32)
-    assert first_right(same, same, []).tolist() == [1, 2, 3, 4]
-    assert first_right(same, same, [np.array([0, 1, 1, 0])]).tolist() == [1, 2, 2, 1]
+    assert first_relevant_ranks(same, same, []).tolist() == [1, 2, 3, 4]
+    assert first_relevant_ranks(same, same, [np.array([0, 1, 1, 0])]).tolist() == [1, 2, 2, 1]
     queries = np.random.default_rng(0).normal(size=(2100, 4)).astype(np.float32)
-    assert first_right(queries, queries / np.linalg.norm(queries, axis=1, keepdims=True), []).tolist() == [1] * 2100
+    targets = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    assert first_relevant_ranks(queries, targets, []).tolist() == [1] * 2100
 
 
 def test_health_and_sizes_are_those_of_the_vectors(catalogue: Catalogue, tmp_path: Path, load: Encoders) -> None:
