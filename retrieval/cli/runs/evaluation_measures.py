@@ -21,7 +21,7 @@ from retrieval.evaluation import (
 )
 from retrieval.evaluation import evaluate as evaluate_candidates
 from retrieval.evaluation.breakdown import Loss
-from retrieval.evaluation.report.gather import described
+from retrieval.evaluation.report.gather import describe_run
 from retrieval.retriever.retriever import Retriever
 
 WITH, WITHOUT = "with a history", "without a history"
@@ -48,7 +48,7 @@ class Measured:
     def about(self, retriever: Retriever) -> dict[str, str]:
         """Say in words what was measured, and how."""
         compared = {} if self.baselines is None else {"beside baselines": str(self.baselines)}
-        return {**self.queries.about, **described(retriever, self.queries.candidates), **compared}
+        return {**self.queries.about, **describe_run(retriever, self.queries.candidates), **compared}
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as an object that ``json.dumps`` takes."""

@@ -1,4 +1,4 @@
-"""Collects what a report shows, from a retriever and the values that were measured."""
+"""Collect the content of a report from a retriever and an evaluation."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -7,14 +7,14 @@ from retrieval.candidates import Candidates
 from retrieval.evaluation.evaluate import Evaluation
 from retrieval.evaluation.report.examples import cards_of, examples_of
 from retrieval.evaluation.report.figures import curves
-from retrieval.evaluation.report.item_map import MODALITY, map_of
+from retrieval.evaluation.report.item_map import MODALITY, make_map
 from retrieval.evaluation.report.report import Report, Sliced
 from retrieval.postprocess.titles import titles_of
 from retrieval.retriever.retriever import Retriever
 
 
-def described(retriever: Retriever, candidates: Candidates) -> dict[str, str]:
-    """Say in words what answered: the bundle, its encoder, what it learned, and what ordered the lists."""
+def describe_run(retriever: Retriever, candidates: Candidates) -> dict[str, str]:
+    """Describe the bundle, its encoder, its trained parts, and the stage that ranked the lists."""
     bundle = retriever.bundle
     encoder = bundle.manifest.encoder
     return {
@@ -44,18 +44,18 @@ def gather(
     """Gather a report; `report_page` makes a page of it.
 
     Args:
-        retriever: What found the candidates.
-        candidates: What was evaluated.
-        relevant: For each query the item_ids that should be found.
-        evaluation: What was measured of just these.
+        retriever: The retriever of the candidates.
+        candidates: The candidates that were evaluated.
+        relevant: For each query the item_ids that are relevant.
+        evaluation: The evaluation of these candidates.
         title: The heading.
-        about: More on what was evaluated and how, by name.
-        catalogue: Where pictures of the items are; titles only when None.
-        slices: Means over some of the queries.
-        warm: The items that somebody touched in what was learned from.
-        measure: By which the best and the worst queries are chosen; the first that was measured when empty.
+        about: More about the evaluation: names and values.
+        catalogue: Source of the images of items; if None, only titles are shown.
+        slices: Means over slices of the queries.
+        warm: The items with interactions in the training data.
+        measure: The measure that selects the best and the worst queries; the first one if empty.
         colour_by: What colours the map: ``modality`` or an attribute.
-        seed: Of everything that is drawn by chance.
+        seed: For all random choices.
     """
     bundle, titles = retriever.bundle, titles_of(retriever.bundle)
     index = bundle.manifest.index
@@ -69,15 +69,15 @@ def gather(
         seed=seed,
     )
     names = [titles.get(item_id) or item_id for item_id in retriever.items]
-    space = map_of(bundle, retriever.vectors, names, colour_by=colour_by, seed=seed)
+    item_map = make_map(bundle, retriever.vectors, names, colour_by=colour_by, seed=seed)
     return Report(
         title=title,
-        about={**(about or {}), **described(retriever, candidates), "seed": str(seed)},
+        about={**(about or {}), **describe_run(retriever, candidates), "seed": str(seed)},
         evaluation=evaluation,
         slices=slices,
         index=index,
         curves=curves(index),
-        map=space,
+        map=item_map,
         examples=examples,
         cards=cards_of(sorted(examples.item_ids()), titles, catalogue),
     )

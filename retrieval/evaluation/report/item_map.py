@@ -1,4 +1,4 @@
-"""A map of the space: some points of it on two principal components, each with the group that it belongs to."""
+"""A map of the item space: a sample of points on two principal components, coloured by group."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from indexing.bundle.bundle import Bundle
 from indexing.catalogue.arrow_values import python_values
 from indexing.errors import InputError
 
-MOST_POINTS = 2000
-MOST_GROUPS = 8
+MAX_POINTS = 2000
+MAX_GROUPS = 8
 MODALITY = "modality"
 OTHER, MISSING = "other", "missing"
 
@@ -27,20 +27,20 @@ class Map:
 
     Attributes:
         points: (n, 2) float64.
-        names: What each point is, n texts.
+        names: Names of the points, n texts.
         groups: The group of each point, n texts.
-        coloured_by: What the groups are: ``modality``, or an attribute.
-        kept: The share of the variance that is left in two dimensions; None where there is none.
+        coloured_by: What the groups are: ``modality`` or an attribute.
+        explained_variance: The fraction of the variance in two dimensions; None if there is no variance.
     """
 
     points: NDArray[np.float64]
     names: Sequence[str]
     groups: Sequence[str]
     coloured_by: str
-    kept: float | None
+    explained_variance: float | None
 
 
-def map_of(
+def make_map(
     bundle: Bundle,
     vectors: Vectors,
     names: Sequence[str],
@@ -48,14 +48,14 @@ def map_of(
     colour_by: str = MODALITY,
     seed: int = 0,
 ) -> Map:
-    """Draw at most 2,000 points of a bundle's space.
+    """Sample at most 2,000 points of a bundle's space.
 
     Args:
         bundle: The bundle.
-        vectors: (N, D) float32, its item vectors as they are served.
+        vectors: (N, D) float32, its item vectors.
         names: N texts.
         colour_by: ``modality`` for the frozen vectors of every modality, or an attribute for the item vectors.
-        seed: Of the draw of items.
+        seed: For sampling items.
 
     Raises:
         InputError: For an attribute that the bundle lacks.
@@ -63,33 +63,33 @@ def map_of(
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(bundle.alive)
     if colour_by == MODALITY:
-        found, owners, groups = _modalities(bundle, rows, rng)
+        points_to_map, item_rows, groups = _modalities(bundle, rows, rng)
     else:
         values = _attribute(bundle.attributes, colour_by)
-        owners = _drawn(rows, MOST_POINTS, rng)
-        found, groups = vectors[owners], groups_of([values[row] for row in owners])
-    points, kept = principal_plane(unit(found))
-    return Map(points, [names[row] for row in owners], groups, colour_by, kept)
+        item_rows = _sample(rows, MAX_POINTS, rng)
+        points_to_map, groups = vectors[item_rows], groups_of([values[row] for row in item_rows])
+    points, explained_variance = principal_plane(unit(points_to_map))
+    return Map(points, [names[row] for row in item_rows], groups, colour_by, explained_variance)
 
 
 def groups_of(values: Sequence[Any]) -> list[str]:
-    """Give each value the name of its group: at most eight, of which the last gathers what is rare.
+    """Return the name of each value's group: at most eight; rare values are grouped as ``other``.
 
-    Of a list the first element counts. Numbers of many values are cut at their quintiles.
+    Of a list the first element counts. Numbers with many distinct values are binned at their quintiles.
 
     >>> groups_of(["red", None, ["red", "blue"]])
     ['red', 'missing', 'red']
     """
-    plain = [(value[0] if value else None) if isinstance(value, list) else value for value in values]
-    numbers = [value for value in plain if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(set(numbers)) > MOST_GROUPS and len(numbers) == sum(value is not None for value in plain):
-        return _quintiles(plain, numbers)
-    names = [MISSING if value is None else str(value) for value in plain]
+    single_values = [(value[0] if value else None) if isinstance(value, list) else value for value in values]
+    numbers = [value for value in single_values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(set(numbers)) > MAX_GROUPS and len(numbers) == sum(value is not None for value in single_values):
+        return _quintiles(single_values, numbers)
+    names = [MISSING if value is None else str(value) for value in single_values]
     counts = Counter(names)
-    common = sorted(counts, key=lambda name: (-counts[name], name))
-    if len(common) > MOST_GROUPS:
-        common = common[: MOST_GROUPS - 1]
-    return [name if name in common else OTHER for name in names]
+    frequent = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(frequent) > MAX_GROUPS:
+        frequent = frequent[: MAX_GROUPS - 1]
+    return [name if name in frequent else OTHER for name in names]
 
 
 def _quintiles(values: Sequence[Any], numbers: Sequence[float]) -> list[str]:
@@ -104,16 +104,16 @@ def _quintiles(values: Sequence[Any], numbers: Sequence[float]) -> list[str]:
 def _modalities(
     bundle: Bundle, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Vectors, NDArray[np.int64], list[str]]:
-    """Give frozen vectors of all modalities of the same items, whose they are, and of which modality."""
+    """Return frozen vectors of all modalities of the same items, with their item rows and modalities."""
     frozen = bundle.modality_vectors
-    rows = _drawn(rows, MOST_POINTS // max(len(frozen.modalities), 1), rng)
-    found, owners, groups = [], [], list[str]()
+    rows = _sample(rows, MAX_POINTS // max(len(frozen.modalities), 1), rng)
+    vectors, item_rows, groups = [], [], list[str]()
     for modality in frozen.modalities:
-        have = rows[frozen.exists[modality][rows]]
-        found.append(frozen.vectors[modality][have].astype(np.float32))
-        owners.append(have)
-        groups += [str(modality)] * len(have)
-    return np.concatenate(found), np.concatenate(owners), groups
+        present = rows[frozen.exists[modality][rows]]
+        vectors.append(frozen.vectors[modality][present].astype(np.float32))
+        item_rows.append(present)
+        groups += [str(modality)] * len(present)
+    return np.concatenate(vectors), np.concatenate(item_rows), groups
 
 
 def _attribute(table: pa.Table, name: str) -> list[Any]:
@@ -122,23 +122,23 @@ def _attribute(table: pa.Table, name: str) -> list[Any]:
     return python_values(table.column(name))
 
 
-def _drawn(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+def _sample(rows: NDArray[np.int64], max_rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows if len(rows) <= max_rows else np.sort(rng.choice(rows, max_rows, replace=False))
 
 
 def principal_plane(vectors: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], float | None]:
-    """Give (n, 2) principal components of (n, D) vectors, and the share of the variance that they keep.
+    """Return (n, 2) principal components of (n, D) vectors, and the fraction of the variance that they explain.
 
-    Each points to where its longest arm is, so that a map never flips.
+    The sign of each makes its extreme value positive, so that maps are reproducible.
     """
     if not len(vectors):
         return np.zeros((0, 2)), None
-    wide = vectors.astype(np.float64)
-    centred = wide - wide.mean(axis=0)
+    values = vectors.astype(np.float64)
+    centred = values - values.mean(axis=0)
     variances, axes = np.linalg.eigh(centred.T @ centred)  # ascending
     points = np.zeros((len(vectors), 2))
-    best = centred @ axes[:, ::-1][:, :2]
-    points[:, : best.shape[1]] = best
-    arms = points[np.abs(points).argmax(axis=0), np.arange(2)]
+    projected = centred @ axes[:, ::-1][:, :2]
+    points[:, : projected.shape[1]] = projected
+    extremes = points[np.abs(points).argmax(axis=0), np.arange(2)]
     total = float(variances.sum())
-    return points * np.where(arms < 0, -1.0, 1.0), float(variances[-2:].sum()) / total if total > 0 else None
+    return points * np.where(extremes < 0, -1.0, 1.0), float(variances[-2:].sum()) / total if total > 0 else None

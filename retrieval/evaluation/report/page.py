@@ -1,4 +1,4 @@
-"""The frame of a page and its tables: one HTML file, no script, nothing fetched, every text from outside inert."""
+"""HTML pages and tables: one file without scripts or external resources; all texts are escaped."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-LONGEST = 160  # characters of a text that are shown
+MAX_CHARACTERS = 160  # of a text; longer ones are shortened
 
 
 @cache
@@ -15,51 +15,55 @@ def _frame() -> Template:
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """Give a whole page of sections that are HTML already."""
-    return _frame().substitute(title=quoted(title), heading=shown(title), sections="\n".join(filter(None, sections)))
+    """Return a page of sections, which are HTML."""
+    return _frame().substitute(title=escaped(title), heading=to_html(title), sections="\n".join(filter(None, sections)))
 
 
-def quoted(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape a text for an attribute or a title; half surrogate pairs, which no page can hold, become ``?``."""
     return escape(text.encode("utf-8", "replace").decode(), quote=True)
 
 
-def shown(text: str) -> str:
-    """Give a text as HTML that cannot turn the direction of what stands beside it, cut where it is very long.
+def to_html(text: str) -> str:
+    """Return a text as HTML with isolated text direction, shortened if it is very long.
 
-    >>> shown("<b>")
+    >>> to_html("<b>")
     '<bdi>&lt;b&gt;</bdi>'
     """
-    return f"<bdi>{quoted(text if len(text) <= LONGEST else text[: LONGEST - 1] + '…')}</bdi>"
+    return f"<bdi>{escaped(text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + '…')}</bdi>"
 
 
 def section(title: str, *parts: str, note: str = "") -> str:
-    """Give a heading with what stands under it; nothing when there is nothing."""
+    """Return a section with a heading; empty if all its parts are."""
     if not any(parts):
         return ""
-    said = f"<p class='note'>{quoted(note)}</p>\n" if note else ""
-    return f"<section>\n<h2>{quoted(title)}</h2>\n{said}" + "\n".join(filter(None, parts)) + "\n</section>"
+    note_html = f"<p class='note'>{escaped(note)}</p>\n" if note else ""
+    return f"<section>\n<h2>{escaped(title)}</h2>\n{note_html}" + "\n".join(filter(None, parts)) + "\n</section>"
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
-    """Give names and values as a table."""
-    lines = "\n".join(f"<tr><th scope='row'>{shown(name)}</th><td>{shown(value)}</td></tr>" for name, value in rows)
+    """Return a table of names and values."""
+    lines = "\n".join(f"<tr><th scope='row'>{to_html(name)}</th><td>{to_html(value)}</td></tr>" for name, value in rows)
     return f"<div class='wide'><table><tbody>\n{lines}\n</tbody></table></div>" if lines else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """Give a table with a head; all but the first ``words`` columns are numbers."""
-    kind = ["" if column < words else " class='number'" for column in range(len(head))]
-    top = "".join(f"<th scope='col'{k}>{shown(name)}</th>" for name, k in zip(head, kind, strict=True))
-    lines = "\n".join(
-        "<tr>" + "".join(f"<td{k}>{shown(cell)}</td>" for cell, k in zip(row, kind, strict=True)) + "</tr>"
+    """Return a table with a head; all but the first ``words`` columns are numbers."""
+    css_classes = ["" if column < words else " class='number'" for column in range(len(head))]
+    head_cells = "".join(
+        f"<th scope='col'{css_class}>{to_html(name)}</th>" for name, css_class in zip(head, css_classes, strict=True)
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(f"<td{css_class}>{to_html(cell)}</td>" for cell, css_class in zip(row, css_classes, strict=True))
+        + "</tr>"
         for row in rows
     )
-    return f"<div class='wide'><table><thead><tr>{top}</tr></thead><tbody>\n{lines}\n</tbody></table></div>"
+    return f"<div class='wide'><table><thead><tr>{head_cells}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
 
 
 def number(value: float) -> str:
-    """Give a value as it stands in tables; one that does not exist as a dash.
+    """Return a value as text for tables; NaN as a dash.
 
     >>> number(0.12345), number(float("nan"))
     ('0.1235', '-')
@@ -68,5 +72,5 @@ def number(value: float) -> str:
 
 
 def estimate(mean: float, low: float, high: float) -> str:
-    """Give a mean, and below it its interval."""
+    """Return a mean, and its interval on the next line."""
     return f"{number(mean)}\n{number(low)} to {number(high)}"

@@ -16,21 +16,21 @@ Curves = Mapping[str, Mapping[str, Curve]]  # kind of query, family of index
 
 
 class Sliced(Protocol):
-    """One line of a table of slices: the queries of one value, and what was measured of them."""
+    """One slice of an evaluation: the queries of one value and their measures."""
 
     @property
     def name(self) -> str:
-        """What the queries were divided by."""
+        """Name of the group."""
         ...
 
     @property
     def value(self) -> str:
-        """What these queries have in common."""
+        """Value of the group."""
         ...
 
     @property
     def queries(self) -> int:
-        """How many there are."""
+        """Number of queries."""
         ...
 
     @property
@@ -46,18 +46,18 @@ class Sliced(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows; what is empty is left out.
+    """The content of a report; empty parts are left out.
 
     Attributes:
         title: Its heading.
-        about: What was evaluated and how, by name.
-        evaluation: What was measured.
-        slices: The same for some of the queries.
-        index: The section on the index of the bundle's manifest.
-        curves: What its build measured, see `retrieval.evaluation.report.figures`.
-        map: Points of the space.
+        about: What was evaluated and how: names and values.
+        evaluation: The measures.
+        slices: The measures of slices.
+        index: The section on the index in the manifest.
+        curves: Recall and speed of the trials of the index, see `retrieval.evaluation.report.figures`.
+        map: Points of the item space.
         examples: The best and the worst queries.
-        cards: How the items of the examples are shown.
+        cards: Titles and images of the items in the examples.
     """
 
     title: str
@@ -72,7 +72,7 @@ class Report:
 
 
 def report_page(report: Report) -> str:
-    """Give the whole page as HTML."""
+    """Return the page as HTML."""
     examples = report.examples
     return page(
         report.title,
@@ -90,21 +90,21 @@ def report_page(report: Report) -> str:
 
 def _measures(evaluation: Evaluation) -> str:
     rows = evaluation.table()
-    lines = [(row.measure, number(row.mean), number(row.low), number(row.high)) for row in rows]
-    lines += [(name, number(share), "", "") for name, share in overall(evaluation).items()]
-    left_out = f"; {evaluation.skipped} more without anything relevant were left out" if evaluation.skipped else ""
-    note = f"Means over {len(evaluation.query_ids)} queries{left_out}. Lines and limits: 95 % bootstrap intervals."
-    # On one scale stand only those from 0 to 1: a count of bits beside them would press them flat.
+    cells_of_rows = [(row.measure, number(row.mean), number(row.low), number(row.high)) for row in rows]
+    cells_of_rows += [(name, number(share), "", "") for name, share in overall(evaluation).items()]
+    skipped = f"; {evaluation.skipped} more without anything relevant were left out" if evaluation.skipped else ""
+    note = f"Means over {len(evaluation.query_ids)} queries{skipped}. Lines and limits: 95 % bootstrap intervals."
+    # Only measures from 0 to 1 share one scale.
     figure = whiskers([row for row in rows if row.low >= 0 and row.high <= 1], "Measures with their intervals")
-    return section("Measures", figure, table(("measure", "mean", "low", "high"), lines), note=note)
+    return section("Measures", figure, table(("measure", "mean", "low", "high"), cells_of_rows), note=note)
 
 
-def _slices(rows: Sequence[Sliced], order: Sequence[str]) -> str:
-    measures = [measure for measure in order if any(measure in row.means for row in rows)]
+def _slices(rows: Sequence[Sliced], measured: Sequence[str]) -> str:
+    measures = [measure for measure in measured if any(measure in row.means for row in rows)]
     if not measures:
         return ""
-    first = measures[0]
-    lines = [
+    main_measure = measures[0]
+    table_rows = [
         (
             row.name,
             row.value,
@@ -113,67 +113,82 @@ def _slices(rows: Sequence[Sliced], order: Sequence[str]) -> str:
         )
         for row in rows
     ]
-    drawn = [
-        (f"{row.name}: {row.value}", row.means[first], row.intervals[first][0], row.intervals[first][1])
+    whiskers_rows = [
+        (
+            f"{row.name}: {row.value}",
+            row.means[main_measure],
+            row.intervals[main_measure][0],
+            row.intervals[main_measure][1],
+        )
         for row in rows
-        if first in row.means
+        if main_measure in row.means
     ]
     return section(
         "Slices",
-        whiskers(drawn, f"{first} of each slice"),
-        table(("slice", "value", "queries", *measures), lines, words=2),
-        note=f"The same measures over some queries, or some of the relevant items; drawn is {first}. {_WORDS}",
+        whiskers(whiskers_rows, f"{main_measure} of each slice"),
+        table(("slice", "value", "queries", *measures), table_rows, words=2),
+        note=f"The same measures over some queries, or some of the relevant items; drawn is {main_measure}. {_WORDS}",
     )
 
 
-def _index(index: Mapping[str, Any], measured: Curves) -> str:
-    if not measured:
+def _index(index: Mapping[str, Any], measured_curves: Curves) -> str:
+    if not measured_curves:
         return ""
-    used, k, target = str(index["family"]), int(index["k"]), float(index["config"]["min_recall"])
-    names = dict.fromkeys(family for families in measured.values() for family in families)
-    colour = {family: min(place, GREY) for place, family in enumerate(names)}
-    panels = "".join(curve_panel(kind, families, colour, used, target, k) for kind, families in measured.items())
-    served: Mapping[str, Any] = next((trial for trial in index["tried"] if trial["family"] == used), {})
-    lines = [
-        (kind, number(recall), *(_measured(served, what, kind, form) for what, form in _SPEEDS.items()))
+    current, k, target = str(index["family"]), int(index["k"]), float(index["config"]["min_recall"])
+    names = dict.fromkeys(family for families in measured_curves.values() for family in families)
+    colour = {family: min(position, GREY) for position, family in enumerate(names)}
+    panels = "".join(
+        curve_panel(kind, families, colour, current, target, k) for kind, families in measured_curves.items()
+    )
+    current_trial: Mapping[str, Any] = next((trial for trial in index["tried"] if trial["family"] == current), {})
+    table_rows = [
+        (
+            kind,
+            number(recall),
+            *(_measured(current_trial, speed, kind, number_format) for speed, number_format in _SPEEDS.items()),
+        )
         for kind, recall in index.get("recall", {}).items()
     ]
     head = ("kind of query", f"recall@{k}", "queries/s in one batch", "ms of one query")
     note = (
-        f"As measured when the bundle was built, on queries held out of it; in use is {used} (the thick line). "
+        f"As measured when the bundle was built, on queries held out of it; in use is {current} (the thick line). "
         f"Dashed: the recall that was asked for, {target:g}."
     )
     return section(
-        "What the index finds", f"<div class='panels'>{panels}</div>", legend(colour), table(head, lines), note=note
+        "What the index finds",
+        f"<div class='panels'>{panels}</div>",
+        legend(colour),
+        table(head, table_rows),
+        note=note,
     )
 
 
 def curve_page(index: Mapping[str, Any], title: str) -> str:
-    """Give what the build of an index measured as a page; ``index`` is that section of a manifest."""
+    """Return a page of recall and speed of an index; ``index`` is that section of a manifest."""
     return page(title, [_index(index, curves(index))])
 
 
 def losses_page(training: Mapping[str, Any], title: str) -> str:
-    """Give the losses of each part that was learned in passes as a page.
+    """Return a page of the loss curves of each trained part.
 
     Args:
-        training: For each part its losses, as `retrieval.fitting.report.FitReport.training` has them.
+        training: For each part its losses, as in `retrieval.fitting.report.FitReport.training`.
         title: The heading.
     """
     colours = {"learned from": 0, "held out": 1}
     panels = []
     for part, losses in training.items():
-        if losses.get("train"):  # what is held out is measured before the first pass too
+        if losses.get("train"):  # the held-out loss is also measured before the first epoch
             lines = {
                 "learned from": list(enumerate(losses["train"], start=1)),
                 "held out": list(enumerate(losses["valid"])),
             }
             panels.append(
-                loss_panel(part, {name: line for name, line in lines.items() if line}, colours, losses["best"])
+                loss_panel(part, {name: losses for name, losses in lines.items() if losses}, colours, losses["best"])
             )
-    drawn = f"<div class='panels'>{''.join(panels)}</div>"
+    figure = f"<div class='panels'>{''.join(panels)}</div>"
     note = "The loss after each pass over what is learned from. Dashed: the pass that was kept."
-    return page(title, [section("Losses", drawn, legend(colours), note=note)])
+    return page(title, [section("Losses", figure, legend(colours), note=note)])
 
 
 _WORDS = (
@@ -184,29 +199,35 @@ _WORDS = (
 _SPEEDS = {"queries_per_second": ",.0f", "latency_ms": ".3f"}
 
 
-def _measured(served: Mapping[str, Any], what: str, kind: str, form: str) -> str:
-    value = served.get(what, {}).get(kind)
-    return "-" if value is None else format(value, form)
+def _measured(trial: Mapping[str, Any], speed: str, kind: str, number_format: str) -> str:
+    value = trial.get(speed, {}).get(kind)
+    return "-" if value is None else format(value, number_format)
 
 
-def _map(found: Map) -> str:
-    groups = dict.fromkeys(sorted(found.groups))  # the rest comes last, and is grey
-    common = [group for group in groups if group not in (OTHER, MISSING)]
-    colour = {name: min(place, GREY) for place, name in enumerate(common)}
+def _map(item_map: Map) -> str:
+    groups = dict.fromkeys(sorted(item_map.groups))  # the rest comes last, and is grey
+    named_groups = [group for group in groups if group not in (OTHER, MISSING)]
+    colour = {name: min(position, GREY) for position, name in enumerate(named_groups)}
     colour |= {group: GREY for group in (OTHER, MISSING) if group in groups}
-    titles = [f"{name} ({group})" for name, group in zip(found.names, found.groups, strict=True)]
-    drawn = scatter(found.points, [colour[group] for group in found.groups], titles, "The space in two dimensions")
-    parts = ", ".join(f"{found.groups.count(group)} {group}" for group in groups)
-    what = f"frozen vectors in all ({parts})" if found.coloured_by == MODALITY else "item vectors"
-    kept = "" if found.kept is None else f" {found.kept:.0%} of the variance is left, so what lies apart is apart, "
-    kept += "but what lies together need not be." if kept else ""
-    note = f"{len(found.points)} {what}, by principal components, coloured by {found.coloured_by}.{kept}"
-    return section("Map of the space", legend(colour), drawn, note=note)
+    titles = [f"{name} ({group})" for name, group in zip(item_map.names, item_map.groups, strict=True)]
+    figure = scatter(
+        item_map.points, [colour[group] for group in item_map.groups], titles, "The space in two dimensions"
+    )
+    group_counts = ", ".join(f"{item_map.groups.count(group)} {group}" for group in groups)
+    vectors = f"frozen vectors in all ({group_counts})" if item_map.coloured_by == MODALITY else "item vectors"
+    variance = (
+        ""
+        if item_map.explained_variance is None
+        else f" {item_map.explained_variance:.0%} of the variance is left, so what lies apart is apart, "
+    )
+    variance += "but what lies together need not be." if variance else ""
+    note = f"{len(item_map.points)} {vectors}, by principal components, coloured by {item_map.coloured_by}.{variance}"
+    return section("Map of the space", legend(colour), figure, note=note)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its name, and what was evaluated and how."""
+    """One of two evaluations: its name, and what was evaluated and how."""
 
     name: str
     about: Mapping[str, str] = field(default_factory=dict)
@@ -216,13 +237,13 @@ HEAD = ("measure", "A", "B", "B - A", "low", "high", "p", "p corr.")
 
 
 def cells(row: Difference) -> tuple[str, ...]:
-    """Give a row as texts, in the order of ``HEAD``."""
+    """Return a row as texts, in the order of ``HEAD``."""
     means = (number(value) for value in (row.mean_a, row.mean_b, row.difference, row.low, row.high))
     return (row.measure, *means, probability(row.p), probability(row.p_corrected))
 
 
 def probability(p: float) -> str:
-    """Give a probability that is never shown as nought.
+    """Return a probability as text; small ones as ``< 0.0001``.
 
     >>> probability(0.00002), probability(0.25)
     ('< 0.0001', '0.2500')
@@ -231,14 +252,14 @@ def probability(p: float) -> str:
 
 
 def comparison_page(rows: Sequence[Difference], a: Side, b: Side, queries: int) -> str:
-    """Give the whole page as HTML."""
-    drawn = [(row.measure, row.difference, row.low, row.high) for row in rows]
+    """Return the page as HTML."""
+    whiskers_rows = [(row.measure, row.difference, row.low, row.high) for row in rows]
     return page(
         f"{a.name} and {b.name}",
         [
             section(
                 "Differences",
-                whiskers(drawn, "Differences with their intervals"),
+                whiskers(whiskers_rows, "Differences with their intervals"),
                 table(HEAD, (cells(row) for row in rows)),
                 note=f"A is {a.name}, B is {b.name}, on the same {queries} queries. Drawn are the mean differences "
                 "with their 95 % intervals; one that holds zero may be chance. p corr. allows for "

@@ -11,7 +11,7 @@ from indexing.catalogue.catalogue import Catalogue
 from indexing.errors import InputError
 from retrieval.cli import main
 from retrieval.cli.display.curves import write_curve
-from retrieval.evaluation.report.figures import LEFT, TALL, TOP, WIDE, curve_panel, curves, loss_panel
+from retrieval.evaluation.report.figures import LEFT, PANEL_HEIGHT, PANEL_WIDTH, TOP, curve_panel, curves, loss_panel
 from tests.toy import ToyEncoder, toy_file
 
 
@@ -53,19 +53,20 @@ def test_points_lie_where_their_numbers_say() -> None:
     families = {"flat": [(0.6, 10_000.0), (1.0, 100.0)]}
     panel = curve_panel("text", families, {"flat": 0}, "flat", 0.9, 10)
     points = re.findall(r"<circle class='dot' cx='([0-9.]+)' cy='([0-9.]+)'", panel)
-    assert points == [(f"{LEFT:.1f}", f"{TOP:.1f}"), (f"{LEFT + WIDE:.1f}", f"{TOP + TALL:.1f}")]
-    assert f"goal' d='M{LEFT + WIDE * 0.75:.1f} " in panel
+    assert points == [(f"{LEFT:.1f}", f"{TOP:.1f}"), (f"{LEFT + PANEL_WIDTH:.1f}", f"{TOP + PANEL_HEIGHT:.1f}")]
+    assert f"goal' d='M{LEFT + PANEL_WIDTH * 0.75:.1f} " in panel
 
 
 def test_losses_lie_where_their_numbers_say() -> None:
     lines = {"learned from": [(1, 3.0), (2, 1.0)], "held out": [(0, 3.0), (1, 2.0), (2, 2.5)]}
     panel = loss_panel("adapter", lines, {"learned from": 0, "held out": 1}, 1)
     points = re.findall(r"<circle class='dot' cx='([0-9.]+)' cy='([0-9.]+)'", panel)
-    heights = [f"{TOP + TALL * part:.1f}" for part in (0, 1, 0, 0.5, 0.25)]
+    heights = [f"{TOP + PANEL_HEIGHT * part:.1f}" for part in (0, 1, 0, 0.5, 0.25)]
     assert points == [
-        (f"{LEFT + WIDE * place / 2:.1f}", height) for place, height in zip((1, 2, 0, 1, 2), heights, strict=True)
+        (f"{LEFT + PANEL_WIDTH * place / 2:.1f}", height)
+        for place, height in zip((1, 2, 0, 1, 2), heights, strict=True)
     ]
-    assert f"goal' d='M{LEFT + WIDE / 2:.1f} " in panel
+    assert f"goal' d='M{LEFT + PANEL_WIDTH / 2:.1f} " in panel
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from retrieval.evaluation.report.figures import (
-    LABELS,
+    LABEL_WIDTH,
     LEFT,
-    PLOT,
-    TALL,
+    PANEL_HEIGHT,
+    PANEL_WIDTH,
+    PLOT_WIDTH,
     TOP,
-    WIDE,
     curve_panel,
     scatter,
     ticks,
@@ -38,7 +38,7 @@ def test_whiskers_are_to_scale() -> None:
     marks = ticks(-0.2, 0.6)
 
     def at(value: float) -> float:
-        return LABELS + PLOT * (value - marks[0]) / (marks[-1] - marks[0])
+        return LABEL_WIDTH + PLOT_WIDTH * (value - marks[0]) / (marks[-1] - marks[0])
 
     assert [float(x) for x in re.findall(r"cx='([\d.]+)'", drawn)] == pytest.approx([at(0.5), at(-0.1)], abs=0.06)
     ranges = re.findall(r"class='range' d='M([\d.]+) [\d.]+H([\d.]+)'", drawn)
@@ -59,14 +59,14 @@ def test_curves_are_to_scale_and_the_one_in_use_is_thick() -> None:
     drawn = curve_panel("text", families, {"flat <fp32>": 3, "ivf": 0}, "ivf", 0.9, 10)
 
     def across(recall: float) -> float:
-        return LEFT + WIDE * (recall - 0.4) / 0.6  # 0.4 is the first round number below what there is
+        return LEFT + PANEL_WIDTH * (recall - 0.4) / 0.6  # 0.4 is the first round number below what there is
 
     first, second = re.findall(r"points='([^']*)'", drawn)
     assert [tuple(map(float, point.split(","))) for point in first.split()] == [
         pytest.approx((across(0.5), TOP), abs=0.06),
-        pytest.approx((LEFT + WIDE, TOP + TALL / 2), abs=0.06),
+        pytest.approx((LEFT + PANEL_WIDTH, TOP + PANEL_HEIGHT / 2), abs=0.06),
     ]
-    assert second == f"{across(0.75):.1f},{TOP + TALL:.1f}"
+    assert second == f"{across(0.75):.1f},{TOP + PANEL_HEIGHT:.1f}"
     assert re.findall(r"class='(curve[^']*)'", drawn) == ["curve", "curve used"]
     assert f"class='axis goal' d='M{across(0.9):.1f} " in drawn
     assert "<g class='c3'><title>flat &lt;fp32&gt;</title>" in drawn
@@ -75,7 +75,7 @@ def test_curves_are_to_scale_and_the_one_in_use_is_thick() -> None:
 def test_one_speed_alone_lies_at_the_foot_of_its_decade() -> None:
     drawn = curve_panel("text", {"flat": [(0.5, 100.0), (1.0, 100.0)]}, {"flat": 0}, "flat", 0.9, 10)
     (points,) = re.findall(r"points='([^']*)'", drawn)
-    assert [float(point.split(",")[1]) for point in points.split()] == [pytest.approx(TOP + TALL, abs=0.06)] * 2
+    assert [float(point.split(",")[1]) for point in points.split()] == [pytest.approx(TOP + PANEL_HEIGHT, abs=0.06)] * 2
 
 
 def test_points_keep_their_proportions() -> None:

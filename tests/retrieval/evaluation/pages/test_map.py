@@ -9,7 +9,7 @@ import pytest
 from indexing.bundle.edits.edit import delete
 from indexing.errors import InputError
 from retrieval.evaluation.report import item_map as maps
-from retrieval.evaluation.report.item_map import groups_of, map_of, principal_plane
+from retrieval.evaluation.report.item_map import groups_of, make_map, principal_plane
 from retrieval.retriever.retriever import Retriever
 from tests.retrieval.evaluation.shop import Shop
 
@@ -62,7 +62,7 @@ def test_groups() -> None:
 
 def test_modalities_lie_where_their_vectors_are(shop: Shop) -> None:
     bundle = shop.retriever.bundle
-    drawn = map_of(bundle, shop.retriever.vectors, [str(n) for n in range(100)])
+    drawn = make_map(bundle, shop.retriever.vectors, [str(n) for n in range(100)])
     assert Counter(drawn.groups) == {"text": 100, "image": 75}
     assert drawn.points.shape == (175, 2)
     assert list(drawn.names[:100]) == [str(n) for n in range(100)]
@@ -76,13 +76,13 @@ def test_attributes_of_living_items_only(tmp_path: Path, monkeypatch: pytest.Mon
     shop = Shop(tmp_path)
     delete(shop.retriever.bundle.root, ["red-1"])
     retriever = Retriever.load(shop.retriever.bundle.root)
-    drawn = map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
+    drawn = make_map(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
     assert Counter(drawn.groups) == {"red": 24, "green": 25, "blue": 25, "white": 25}
     assert all(name.startswith(group) for name, group in zip(drawn.names, drawn.groups, strict=True))
-    monkeypatch.setattr(maps, "MOST_POINTS", 40)
-    few = map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
-    again = map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
+    monkeypatch.setattr(maps, "MAX_POINTS", 40)
+    few = make_map(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
+    again = make_map(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="colour")
     assert len(few.points) == 40
     assert few.names == again.names
     with pytest.raises(InputError, match="there is no attribute 'color' to colour by"):
-        map_of(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="color")
+        make_map(retriever.bundle, retriever.vectors, list(retriever.items), colour_by="color")
