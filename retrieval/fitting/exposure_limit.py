@@ -1,7 +1,7 @@
-"""Limits the exposure of items: one that is shown far more often than its audience explains is held back.
+"""The exposure limit: an item in far more top-10 lists than its audience explains has its scores lowered.
 
-An item that 1 % of the users have touched may be in somewhat more than 1 % of the lists, but not in half of them. Such
-an item is pushed, by an error of training or by somebody. Its score is lowered until its share is in proportion.
+An item that 1 % of the users interacted with may be in somewhat more than 1 % of the lists, but not in half of them.
+Such an item is promoted by an error of training or by an attack. Its score is lowered until its share is in proportion.
 """
 
 import math
@@ -18,11 +18,11 @@ from retrieval.interactions.histories import History
 from retrieval.interactions.item_counts import interaction_counts, item_counts
 from retrieval.ranking.reranker import NO_ROWS
 
-LISTED = 10
+TOP_K = 10
 GROWTH = 3.0  # an item's share of top-10 lists, as a multiple of its share of users
-LATELY = 0.1  # of all interactions, the last: those who did them say what is trending
-LEAST_TAKEN = 0.01  # of a score
-ROUNDS = 12  # of holding back, each of which asks for all lists again
+RECENT = 0.1  # the last part of all interactions: their users tell what is trending
+MIN_PENALTY = 0.01  # taken from a score
+ROUNDS = 12  # of lowering scores; each computes all lists anew
 Shares: TypeAlias = NDArray[np.float64]
 
 
@@ -31,9 +31,9 @@ class Exposure:
     """The item that most exceeds what its audience warrants.
 
     Attributes:
-        item_id: Which.
-        share: Of the top-10 lists that it is in.
-        allowed: As large a share as its audience warrants.
+        item_id: The item.
+        share: Its share of the top-10 lists.
+        allowed: The share that its audience warrants.
     """
 
     item_id: str
@@ -50,63 +50,63 @@ def most_exposed(candidates: Candidates, allowed: Shares) -> Exposure:
 
 def shares_of(candidates: Candidates) -> Shares:
     """Give the share of the top-10 lists that each item is in: (N,) float64."""
-    top = candidates.rows[:, :LISTED]
+    top = candidates.rows[:, :TOP_K]
     return item_counts(top.ravel(), len(candidates.items)) / max(len(top), 1)
 
 
-def allowed_exposure(pasts: Sequence[History], count: int, floor: float, growth: float = GROWTH) -> Shares:
+def allowed_exposure(histories: Sequence[History], count: int, floor: float, growth: float = GROWTH) -> Shares:
     """Give the share of top-10 lists that the audience of each of N items warrants: (N,) float64.
 
-    What is new is judged by those who were there lately: the share of the users of the last tenth of the log who took
-    it then warrants as large a share of lists, and no more, for a few who came to push it are many among these.
+    A new item is judged by recent users: its share of the users in the last tenth of the log is a share of lists that
+    it may have, and no multiple of it, because a few users who promote an item are many among these.
 
     Args:
-        pasts: The histories that were learned from, of all users.
+        histories: The training histories of all users.
         count: N.
         floor: A share that any item may have.
-        growth: So many times its share of users may an item's share of lists be; or the share that each would have if
-            all were shown equally, where that is more.
+        growth: An item's share of lists may be this multiple of its share of users, or of the uniform share where that
+            is larger.
     """
-    audience = interaction_counts(pasts, count) / max(len(pasts), 1)
-    moment = np.quantile(np.concatenate([past.timestamps for past in pasts]), 1 - LATELY)
-    lately = [late for past in pasts if len(late := past.rows[past.timestamps > moment])]
-    trending = item_counts(np.concatenate([NO_ROWS, *lately]), count) / max(len(lately), 1)
-    even = LISTED / count  # what each would have if all were shown alike
-    allowed: Shares = np.maximum(np.maximum(growth * np.maximum(audience, even), trending), floor)
+    audience = interaction_counts(histories, count) / max(len(histories), 1)
+    cutoff = np.quantile(np.concatenate([history.timestamps for history in histories]), 1 - RECENT)
+    recent_rows = [recent for history in histories if len(recent := history.rows[history.timestamps > cutoff])]
+    trending = item_counts(np.concatenate([NO_ROWS, *recent_rows]), count) / max(len(recent_rows), 1)
+    uniform = TOP_K / count  # the share of each item if all had the same
+    allowed: Shares = np.maximum(np.maximum(growth * np.maximum(audience, uniform), trending), floor)
     return allowed
 
 
-def held_back(candidates: Candidates, allowed: Shares) -> Shares | None:
-    """Say how much must be taken from the scores of items that are shown out of proportion, for lists to be in it.
+def score_penalties(candidates: Candidates, allowed: Shares) -> Shares | None:
+    """Return what to subtract from the scores of over-exposed items, so that their shares are in proportion.
 
-    Where each stands in a list that it must leave, its score is above that of the first that is not in the list by a
-    margin; the smallest margins are taken, as many as there are lists too many.
+    In a list that such an item must leave, its score is above that of the first item below the list by a margin. As
+    many of the smallest margins are closed as there are lists too many.
 
     Args:
-        candidates: Whole lists, longer than ten.
+        candidates: Lists of more than ten items.
         allowed: (N,) float64.
 
     Returns:
-        (N,) float64, 0 for most; None when all are in proportion.
+        (N,) float64, 0 for most; None when no item is over-exposed.
     """
     shares, users = shares_of(candidates), len(candidates)
-    over = np.flatnonzero(shares > allowed)
-    if not len(over):
+    over_exposed = np.flatnonzero(shares > allowed)
+    if not len(over_exposed):
         return None
-    top = candidates.rows[:, :LISTED]
-    next_best = candidates.scores[:, min(LISTED, candidates.scores.shape[1] - 1)]
-    taken = np.zeros(len(shares))
-    for row in over.tolist():
-        lines, places = np.nonzero(top == row)
-        rest = np.where(np.isfinite(next_best[lines]), next_best[lines], candidates.scores[lines, places] - 1)
-        margins = np.sort(candidates.scores[lines, places] - rest)
-        many = min(len(margins), math.ceil((shares[row] - allowed[row]) * users - 1e-9))
-        taken[row] = max(float(margins[many - 1]), 0.0) * 1.01 + LEAST_TAKEN
-    return taken
+    top = candidates.rows[:, :TOP_K]
+    next_best = candidates.scores[:, min(TOP_K, candidates.scores.shape[1] - 1)]
+    penalties = np.zeros(len(shares))
+    for row in over_exposed.tolist():
+        queries, positions = np.nonzero(top == row)
+        rest = np.where(np.isfinite(next_best[queries]), next_best[queries], candidates.scores[queries, positions] - 1)
+        margins = np.sort(candidates.scores[queries, positions] - rest)
+        num_lists = min(len(margins), math.ceil((shares[row] - allowed[row]) * users - 1e-9))
+        penalties[row] = max(float(margins[num_lists - 1]), 0.0) * 1.01 + MIN_PENALTY
+    return penalties
 
 
-def why_over_exposed(shown: Exposure) -> str:
-    """Say why what shows an item so much must not be published, if so."""
+def exposure_problem(shown: Exposure) -> str:
+    """Return why parts that expose an item so much must not be published, or ""."""
     if shown.share <= shown.allowed:
         return ""
     return (
@@ -116,12 +116,12 @@ def why_over_exposed(shown: Exposure) -> str:
 
 
 class LimitedExposure(NamedTuple):
-    """Parts that show no item out of proportion, as far as that goes.
+    """Parts with lowered scores of over-exposed items.
 
     Attributes:
-        parts: What is served.
-        exposure: The item that is shown most against its audience.
-        rows: What was held back, rising.
+        parts: To be served.
+        exposure: The item that exceeds its allowed share most.
+        rows: Rows of the items whose scores were lowered, ascending.
     """
 
     parts: FittedModel
@@ -130,19 +130,19 @@ class LimitedExposure(NamedTuple):
 
 
 def limit_exposure(parts: FittedModel, serve: Callable[[FittedModel], Candidates], allowed: Shares) -> LimitedExposure:
-    """Hold items back until what is served is in proportion.
+    """Lower scores until no item is over-exposed, in at most 12 rounds.
 
     Args:
-        parts: What would be served.
-        serve: Gives the whole lists of some users.
+        parts: To be served.
+        serve: Computes the lists of some users.
         allowed: (N,) float64; see `allowed_exposure`.
     """
     total, shown = np.zeros(len(allowed)), serve(parts)
-    for again in range(ROUNDS):
-        taken = held_back(shown, allowed)
-        if taken is None or not parts.names:
+    for round_number in range(ROUNDS):
+        penalties = score_penalties(shown, allowed)
+        if penalties is None or not parts.names:
             break
-        total += taken * 2 ** max(0, again - 3)  # where others come in and push it up again
-        parts = parts.holding_back(total, np.flatnonzero(taken))
+        total += penalties * 2 ** max(0, round_number - 3)  # where other items rise in turn
+        parts = parts.holding_back(total, np.flatnonzero(penalties))
         shown = serve(parts)
     return LimitedExposure(parts, most_exposed(shown, allowed), np.flatnonzero(total).tolist())

@@ -31,7 +31,7 @@ from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.runtime.arguments import check_call, check_path
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, limit_exposure, why_over_exposed
+from retrieval.fitting.exposure_limit import LimitedExposure, allowed_exposure, exposure_problem, limit_exposure
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.fit_ranker import (
     TrainedStage,
@@ -194,7 +194,7 @@ class _Fit:
         held = self._limit_exposure(self.trainer.again(passed, self.histories, EVERYTHING))
         final, names = held.parts, tuple(self.bundle.items[row] for row in held.rows)
         report = replace(report, exposure=held.exposure, held_back=names, training=self.trainer.curves)
-        if final.names and (refused := why_over_exposed(held.exposure)):
+        if final.names and (refused := exposure_problem(held.exposure)):
             return replace(report, refused=refused)
         record = manifest_record(report, self.config, self.histories, self.before.generation if self.before else None)
         if refused := unchanged_since(self.bundle, final.files(self.histories, self.bundle.items), record, self.config):

@@ -1,4 +1,4 @@
-"""What one run of learning has made, and how it becomes a generation."""
+"""The parts that one run of `fit` trained, and how they become a generation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,24 +30,24 @@ from retrieval.training.config import BehaviourConfig
 
 
 class ServedBehaviour(NamedTuple):
-    """A behaviour block with how it is served.
+    """A behaviour block and its serving weights.
 
     Attributes:
-        behaviour: As it was learned last.
-        serving: How much each part of a query counts.
+        behaviour: As trained last.
+        serving: The weight of each part of a query.
     """
 
     behaviour: Behaviour
     serving: dict[str, float]
 
 
-SHRINK = 0.8  # of the behaviour of an item that is shown too much, each time
+SHRINK = 0.8  # factor on the behaviour vector of an over-exposed item, each round
 LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
 class FittedModel(NamedTuple):
-    """What was learned, and the space that it makes."""
+    """The trained parts, and the space that they make."""
 
     adapter: Adapter | None
     block: ServedBehaviour | None
@@ -57,12 +57,12 @@ class FittedModel(NamedTuple):
 
     @property
     def profiles(self) -> ProfileModel | None:
-        """What profiles say, if that was learned."""
+        """The profile model, if one was trained."""
         return self.space.profiles
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parts that there are."""
+        """Names of the parts that are not None."""
         parts = {
             "adapter": self.adapter,
             "behaviour": self.block,
@@ -71,28 +71,28 @@ class FittedModel(NamedTuple):
         }
         return tuple(name for name, part in parts.items() if part is not None)
 
-    def holding_back(self, taken: NDArray[np.float64], more: Rows) -> "FittedModel":
-        """Take something from the scores of items by the head; without one shrink what behaviour says of some.
+    def holding_back(self, penalties: NDArray[np.float64], rows: Rows) -> "FittedModel":
+        """Lower scores: by penalties of the reranker, or, without one, by shrinking behaviour vectors.
 
         Args:
-            taken: (N,), 0 for most.
-            more: The items that are still shown too much.
+            penalties: (N,) float64, subtracted from scores; 0 for most.
+            rows: The items that are still over-exposed.
         """
         if self.reranker is not None:
-            return self._replace(reranker=replace(self.reranker, penalties=taken.astype(np.float32)))
+            return self._replace(reranker=replace(self.reranker, penalties=penalties.astype(np.float32)))
         if self.block is None:
             return self
         items = self.block.behaviour.items.copy()
-        items[more] *= np.float32(SHRINK)
+        items[rows] *= np.float32(SHRINK)
         behaviour = replace(self.block.behaviour, items=items)
         space = ItemSpace.of(self.space.content, self.space.users, behaviour, self.space.profiles)
         return self._replace(block=self.block._replace(behaviour=behaviour), space=space)
 
-    def files(self, pasts: Sequence[History], items: ItemIds) -> dict[str, bytes]:
-        """Give the parts as files of a generation, and with them what histories they were learned from."""
+    def files(self, histories: Sequence[History], items: ItemIds) -> dict[str, bytes]:
+        """Return the parts as files of a generation, with a record of the training histories."""
         files: dict[str, bytes] = {}
         if self.names:
-            files[LEARNED_FROM] = LearnedFrom.of(pasts, items).to_bytes()
+            files[LEARNED_FROM] = LearnedFrom.of(histories, items).to_bytes()
         if self.adapter is not None:
             files[ADAPTER] = self.adapter.to_bytes()
         if self.block is not None:
@@ -106,51 +106,59 @@ class FittedModel(NamedTuple):
         return files
 
 
-def publish_fitted(old: Bundle, fitted: FittedModel, pasts: Sequence[History], told: dict[str, Any]) -> Bundle:
-    """Publish what was learned of a bundle as its next generation; what was learned before is left out.
+def publish_fitted(
+    current: Bundle, fitted: FittedModel, histories: Sequence[History], record: dict[str, Any]
+) -> Bundle:
+    """Publish the parts as the next generation of a bundle, in place of those published before.
 
     It is written without the lock of the bundle; see `make_current_when_unlocked`.
 
     Args:
-        old: Without changes.
+        current: A bundle without changes.
         fitted: The parts.
-        pasts: What they were learned from; some become queries that the index is tuned on.
-        told: What the manifest says of it.
+        histories: Their training histories; a sample becomes queries that the index is tuned on.
+        record: What the manifest keeps of the run.
 
     Raises:
-        BundleError: When another generation was put in force meanwhile; that one stays.
+        BundleError: When another generation became current meanwhile; that one stays.
     """
-    work = work_folder(old.root, FITTING)
+    work = work_folder(current.root, FITTING)
     try:
-        folder = _prepared(old, fitted, pasts, told, work)
+        folder = _prepared(current, fitted, histories, record, work)
     finally:
         fsops.remove(work)
-    make_current_when_unlocked(old.root, folder, old.state.generation, "fit")
-    return Bundle.open(old.root)
+    make_current_when_unlocked(current.root, folder, current.state.generation, "fit")
+    return Bundle.open(current.root)
 
 
-def _prepared(old: Bundle, fitted: FittedModel, pasts: Sequence[History], told: dict[str, Any], work: Path) -> Path:
-    index_files, index_section = _indexed(old, fitted.space, pasts, work)
-    names = [record.name for record in old.manifest.files if part_of(record.name) not in LEARNED_FILES]
-    files = {**{name: old.folder / name for name in names}, **fitted.files(pasts, old.items), **index_files}
-    manifest = replace(old.manifest, index=index_section, learned=told, features=fitted.names)
-    return prepare(old.root, manifest, files, FITTING)
+def _prepared(
+    current: Bundle, fitted: FittedModel, histories: Sequence[History], record: dict[str, Any], work: Path
+) -> Path:
+    index_files, index_section = _indexed(current, fitted.space, histories, work)
+    names = [record.name for record in current.manifest.files if part_of(record.name) not in LEARNED_FILES]
+    files = {**{name: current.folder / name for name in names}, **fitted.files(histories, current.items), **index_files}
+    manifest = replace(current.manifest, index=index_section, learned=record, features=fitted.names)
+    return prepare(current.root, manifest, files, FITTING)
 
 
 def _indexed(
-    bundle: Bundle, space: ItemSpace, pasts: Sequence[History], work: Path
+    bundle: Bundle, space: ItemSpace, histories: Sequence[History], work: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Index to the goals of the bundle, which real histories are now among the queries for."""
+    """Build the index to the goals of the bundle, with real histories among its tuning queries."""
     config, frozen = bundle.manifest.index_config(), bundle.modality_vectors
-    asked = held_out_queries(frozen, space.content, config.sample)
+    queries = held_out_queries(frozen, space.content, config.sample)
     if space.behaviour is not None:
-        chosen = [pasts[line] for line in np.random.default_rng(0).permutation(len(pasts))[: config.sample]]
-        asked = behaviour_queries(space, asked, [past.rows for past in chosen], [past.weights for past in chosen])
-    return index_items(frozen, space.indexed, config, work, asked)
+        sample = [
+            histories[position] for position in np.random.default_rng(0).permutation(len(histories))[: config.sample]
+        ]
+        queries = behaviour_queries(
+            space, queries, [history.rows for history in sample], [history.weights for history in sample]
+        )
+    return index_items(frozen, space.indexed, config, work, queries)
 
 
 def check_index_memory(bundle: Bundle, behaviour: BehaviourConfig | None) -> None:
-    """Check that an index in shards can be built with what behaviour adds, before anything is learned."""
+    """Check, before training, that an index in shards can be built with the dimensions of the behaviour block."""
     config = bundle.manifest.index_config()
     if config.kind == "sharded" and behaviour is not None:
         from indexing.index.backends.build_sharded import (  # FAISS is loaded only by those who build

@@ -1,4 +1,4 @@
-"""What a refresh goes on from: the parts that are served, and until when they have seen the log."""
+"""The published parts, which a refresh continues from, and until when they have seen the log."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,13 +34,13 @@ class PublishedModel(NamedTuple):
 
     Attributes:
         generation: Its name.
-        until: The second of the last interaction that they were learned from.
-        adapter: If there is one.
-        block: With the serving that was chosen for it.
-        reranker: If one was learned.
-        space: What is served.
-        description: How its items are described; None where nothing was learned that needs it.
-        settings: How it was learned, as plain JSON values; they are read when they are asked for.
+        until: Time of the last training interaction, in seconds since 1970.
+        adapter: The adapter, or None.
+        block: The behaviour block with its serving weights, or None.
+        reranker: The second stage, or None.
+        space: The space that is served.
+        description: Features of items; None where no part needs them.
+        settings: The configuration of the run as plain JSON values, parsed by `config`.
     """
 
     generation: str
@@ -54,50 +54,50 @@ class PublishedModel(NamedTuple):
 
     @classmethod
     def of(cls, bundle: Bundle) -> "PublishedModel":
-        """Open what a bundle without changes has learned.
+        """Open the parts of a bundle without changes.
 
         Raises:
-            TrainingError: When there is nothing to go on from, or nobody knows what came since.
-            DamagedFileError: When the manifest tells it in a way that cannot be.
+            TrainingError: When no part was published, or it is unknown which interactions came later.
+            DamagedFileError: When values in the manifest are not valid.
         """
-        told = bundle.manifest.learned
+        record = bundle.manifest.learned
         if not bundle.manifest.features:
             raise TrainingError(f"{bundle.root} has learned nothing that a refresh could go on from; fit without it")
-        if "serving" not in told:
+        if "serving" not in record:
             raise TrainingError(f"{bundle.root} has learned by an earlier state of this program; fit without refresh")
-        if told.get("until") is None:
+        if record.get("until") is None:
             raise TrainingError(
                 f"what {bundle.root} has learned came from a log without a clock, and nobody knows what came since; "
                 "fit without refresh, or give the log a column timestamp"
             )
-        where, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
+        path, learned = bundle.folder / MANIFEST, LearnedParts(bundle)
         block = learned.block(bundle)
         space = ItemSpace.of(learned.content(bundle), learned.users, block, learned.profiles)
         ranker = learned.reranker(space, bundle)
         return cls(
             bundle.manifest.generation,
-            _until(told["until"], where),
+            _until(record["until"], path),
             learned.adapter,
-            None if block is None else ServedBehaviour(block, _serving(told["serving"], where)),
+            None if block is None else ServedBehaviour(block, _serving(record["serving"], path)),
             ranker if isinstance(ranker, SecondStage) else None,
             space,
             learned.description,
-            told.get("config"),
+            record.get("config"),
         )
 
     @property
     def config(self) -> FitConfig:
-        """How it was learned.
+        """The configuration of the run.
 
         Raises:
-            DamagedFileError: When that was by settings which there are no more, or which cannot be.
+            DamagedFileError: When it has fields that exist no more, or values that are not valid.
         """
         with read_as(f"learned.config in {self.generation}/{MANIFEST}", f"{AFRESH}, or say how to learn"):
             return stored_config(self.settings)
 
     @property
     def fitted(self) -> FittedModel:
-        """The parts, as those of a run."""
+        """The parts, in the form of a new run."""
         return FittedModel(self.adapter, self.block, self.reranker, self.space, self.description)
 
     def replay_sample(self, histories: Sequence[History], seed: int, replay: float = REPLAY) -> list[History]:
@@ -115,42 +115,42 @@ class PublishedModel(NamedTuple):
         return [histories[n] for n in sorted([*new, *sample.tolist()])]
 
 
-def _until(second: object, where: Path) -> int:
-    with read_as(f"learned.until in {where}", AFRESH):
+def _until(second: object, path: Path) -> int:
+    with read_as(f"learned.until in {path}", AFRESH):
         return min(check_whole(second, "it", 0), np.iinfo(np.int64).max)
 
 
-def _serving(told: dict[str, float], where: Path) -> dict[str, float]:
-    """Check how a block is served."""
-    asked = QueryWeights._fields
-    returning = [f"{RETURNING}{name}" for name in asked]
-    with read_as(f"learned.serving in {where}", AFRESH):
-        needed = [*asked, *(returning if any(name in told for name in returning) else [])]
-        if missing := [name for name in needed if name not in told]:
+def _serving(record: dict[str, float], path: Path) -> dict[str, float]:
+    """Check serving weights."""
+    names = QueryWeights._fields
+    returning = [f"{RETURNING}{name}" for name in names]
+    with read_as(f"learned.serving in {path}", AFRESH):
+        required = [*names, *(returning if any(name in record for name in returning) else [])]
+        if missing := [name for name in required if name not in record]:
             raise InputError(f"it lacks {examples(missing)}")
-        if strange := sorted(set(told) - {*needed, "few", "attention"}):
-            raise InputError(f"it names {examples(strange)}")
-        for name, value in told.items():
+        if unknown := sorted(set(record) - {*required, "few", "attention"}):
+            raise InputError(f"it names {examples(unknown)}")
+        for name, value in record.items():
             above = 0 if name.endswith("half_life") else -1
             check_number(
                 value, name, f"expected a number {'of more than 0' if above == 0 else 'from 0'}", minimum=0, above=above
             )
-    return told
+    return record
 
 
 def carry_over(bundle: Bundle, items: Items) -> Carried:
-    """Take what a bundle has learned over to other items, for `indexing.build_bundle`.
+    """Carry the parts of a bundle over to other items, for `indexing.build_bundle`.
 
-    An item that the bundle has keeps what users taught of it; any other is predicted from its content and attributes,
-    as one that is added.
+    An item that the bundle has keeps its behaviour vector. Any other item is predicted from content and attributes, as
+    an item that is added.
 
     Args:
-        bundle: The bundle in force, changes included.
+        bundle: The current bundle, changes included.
         items: Those of the new generation.
     """
     check_kind(bundle, Bundle, "bundle", "give one opened with Bundle.open")
     check_kind(items, Items, "items", "build_bundle gives them")
-    learned, known = LearnedParts(bundle), len(bundle.generation.items)
+    learned, num_items = LearnedParts(bundle), len(bundle.generation.items)
     rows = np.array([-1 if (row := bundle.items.row(item_id)) is None else row for item_id in items.ids], np.int64)
     block = learned.block(bundle)
     if block is not None and learned.description is not None:
@@ -164,10 +164,10 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
     if block is not None:
         files[BEHAVIOUR] = block.to_bytes()
     if RERANKER in files:
-        later = np.concatenate([np.arange(known), bundle.origins]) if bundle.batches else np.arange(known)
-        origins = np.where(rows >= 0, later[rows], -1)
-        kept = np.arange(known + len(rows)) >= known
+        new_origins = np.concatenate([np.arange(num_items), bundle.origins]) if bundle.batches else np.arange(num_items)
+        origins = np.where(rows >= 0, new_origins[rows], -1)
+        kept = np.arange(num_items + len(rows)) >= num_items
         files[RERANKER] = carried_over(files[RERANKER], origins, kept)
     count = {"items": int((rows >= 0).sum()), "new items": int((rows < 0).sum())}
-    told = dict(bundle.manifest.learned) | {"carried_over": count}
-    return Carried(vectors, queries, files, told, bundle.manifest.features)
+    record = dict(bundle.manifest.learned) | {"carried_over": count}
+    return Carried(vectors, queries, files, record, bundle.manifest.features)

@@ -5,7 +5,7 @@ import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from retrieval.candidates import Candidates
-from retrieval.fitting.exposure_limit import allowed_exposure, most_exposed, why_over_exposed
+from retrieval.fitting.exposure_limit import allowed_exposure, exposure_problem, most_exposed
 from retrieval.fitting.selection.temporal_split import temporal_split
 from retrieval.interactions.histories import History
 
@@ -24,9 +24,9 @@ def test_the_item_that_most_exceeds_its_audience_is_named() -> None:
     pasts = [done(f"u{n}", 0) for n in range(6)] + [done("v", 0, 1), done("w", 2)]
     shown = most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.1))
     assert (shown.item_id, shown.share, shown.allowed) == ("pushed", 0.5, 0.375)
-    assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in why_over_exposed(shown)
-    assert why_over_exposed(most_exposed(found, allowed_exposure(pasts, 100, growth=4.0, floor=0.1))) == ""
-    assert why_over_exposed(most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.5))) == ""
+    assert "'pushed' would be in 50% of all top-10 lists, where its audience warrants 38%" in exposure_problem(shown)
+    assert exposure_problem(most_exposed(found, allowed_exposure(pasts, 100, growth=4.0, floor=0.1))) == ""
+    assert exposure_problem(most_exposed(found, allowed_exposure(pasts, 100, growth=3.0, floor=0.5))) == ""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_nobody_has_met_may_be_shown_as_often_as_if_all_were_shown_alike(
     found = Candidates(np.zeros((40, 2), np.float32), rows, np.zeros(rows.shape, np.float32), items, "retrieve")
     shown = most_exposed(found, allowed_exposure([done(f"u{n}", 0) for n in range(40)], count, 0.01, growth))
     assert (shown.item_id, shown.share, shown.allowed) == ("unseen", lists / 40, allowed)
-    assert bool(why_over_exposed(shown)) == refused
+    assert bool(exposure_problem(shown)) == refused
 
 
 @pytest.mark.parametrize(
