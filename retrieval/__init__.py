@@ -9,6 +9,7 @@ from retrieval.fitting.fit import fit
 from retrieval.fitting.fit_config import FitConfig
 from retrieval.fitting.published_model import carry_over
 from retrieval.fitting.report import FitReport
+from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.ranking.reranker import Reranker
@@ -21,6 +22,7 @@ __all__ = [
     "FitConfig",
     "FitReport",
     "Hit",
+    "Impressions",
     "Interactions",
     "Profiles",
     "Reranker",

@@ -11,7 +11,7 @@ from retrieval.cli.display.fit_progress import fit_progress, show_report
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
 from retrieval.cli.options.held_out import SplitBy, held_out
 from retrieval.cli.options.learning import FitOptions, TuneOptions
-from retrieval.cli.options.log import Log, LogOptions, note
+from retrieval.cli.options.log import Log, LogOptions, note, open_impressions
 from retrieval.cli.options.output import Json
 from retrieval.cli.options.search import BundleFolder
 from retrieval.fitting.fit import fit as fit_bundle
@@ -44,6 +44,7 @@ def fit(
     config = None
     if learning.config or not learning.refresh:
         config = _settings(learning.config, learning.split, learning.effort)
+    impressions = None if learning.impressions is None else open_impressions(learning.impressions)
     profiles = None if learning.profiles is None else Profiles.open(learning.profiles)
     with fit_progress() as show:
         report = fit_bundle(
@@ -51,6 +52,7 @@ def fit(
             train,
             config,
             profiles=profiles,
+            impressions=impressions,
             refresh=learning.refresh,
             work=learning.checkpoint_dir,
             progress=show,

@@ -44,7 +44,7 @@ from retrieval.fitting.fit_ranker import (
     train_second_stage,
 )
 from retrieval.fitting.fitted_model import FittedModel, ServedBehaviour, check_index_memory, publish_fitted
-from retrieval.fitting.log_kind import LogKind
+from retrieval.fitting.log_kind import LogKind, TrainingData
 from retrieval.fitting.publish_gate import unchanged_since, why_not_better, why_not_published
 from retrieval.fitting.published_model import PublishedModel
 from retrieval.fitting.report import FitReport, check_wishes, manifest_record
@@ -59,10 +59,9 @@ from retrieval.fitting.selection.temporal_split import split_at, split_since, te
 from retrieval.fitting.selection.validation import MIN_USERS, NUM_CANDIDATES, Gain, Validation, why_too_few
 from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell, expected_refresh_steps, expected_steps
 from retrieval.fitting.trainer import Trainer
-from retrieval.interactions.cleaning import PreparationReport, prepare
-from retrieval.interactions.histories import History, check_weights, histories
+from retrieval.interactions.histories import History, histories
+from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions, require_log
-from retrieval.interactions.known_items import known_items
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
@@ -80,6 +79,7 @@ def fit(
     config: FitConfig | None = None,
     *,
     profiles: Profiles | None = None,
+    impressions: Impressions | None = None,
     refresh: bool = False,
     work: Path | str | None = None,
     progress: Tell | None = None,
@@ -98,6 +98,8 @@ def fit(
         config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
         profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
             and published where it does better than what is popular with all.
+        impressions: What was shown to users, if anybody knows: what was taken teaches the reranker the more, the
+            less its position is examined, and what was shown and not taken counts against it. A refresh takes none.
         refresh: Go on from the parts in force, with the users who did something since and some others, in fewer passes.
         work: Folder that keeps the state of each training as it goes on: after a kill the same call goes on, and
             publishes the same bits. One inside the bundle when None, which is gone afterwards; any other stays.
@@ -112,7 +114,7 @@ def fit(
     """
     require_log(interactions)
     root = check_path(bundle, "the folder of the bundle")
-    check_wishes(config, profiles, refresh)
+    check_wishes(config, profiles, impressions, refresh)
     check_call(progress, "progress")
     checkpoints = None if work is None else check_path(work, "work")
     require_bundle(root)
@@ -125,7 +127,8 @@ def fit(
         before = PublishedModel.of(opened) if refresh else None
         chosen = config or (before.config if before else FitConfig())
         try:
-            report = _Fit(opened, interactions, chosen, profiles, before, checkpoints or own, progress).run()
+            data = TrainingData(interactions, profiles, impressions)
+            report = _Fit(opened, data, chosen, before, checkpoints or own, progress).run()
         except CommonspaceError:  # which would come again: there is nothing to go on with
             fsops.remove(own)
             raise
@@ -139,21 +142,16 @@ class _Fit:
     def __init__(
         self,
         bundle: Bundle,
-        interactions: Interactions,
+        data: TrainingData,
         config: FitConfig,
-        profiles: Profiles | None,
         before: PublishedModel | None,
         work: Path,
         progress: Tell | None,
     ) -> None:
         self.bundle, self.config, self.before = bundle, config, before
-        if before is not None and before.space.profiles is not None and profiles is None:
+        if before is not None and before.space.profiles is not None and data.profiles is None:
             raise InputError("what is in force has learned from profiles of users: give them to a refresh too")
-        interactions, self.known = known_items(interactions, bundle.items)
-        self.preparation: PreparationReport | None = None
-        if config.prepare is not None:
-            interactions, self.preparation = prepare(interactions, config.prepare)
-        check_weights(interactions)
+        interactions, self.known, self.preparation = data.cleaned(bundle.items, config.prepare)
         check_index_memory(bundle, config.behaviour)
         self.histories = histories(interactions, bundle.items)
         kind = LogKind.of(self.histories, interactions.repeats)
@@ -170,18 +168,19 @@ class _Fit:
         if self.histories:
             args = (self.histories, config.split)
             self.splits = split_since(self.histories, before.until) if before else temporal_split(*args)
+        self.notes = kind.notes
+        self.shown = data.shown(interactions, bundle.items, config, self.notes)
         users = sample_users(validation_users(self.splits, kind.min_relevance), len(bundle.items))
-        self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance)
+        self.validation = Validation(bundle.items, users, NUM_CANDIDATES, kind.min_relevance, self.shown)
         self.cutoff = global_cutoff(self.histories) if before is None and config.split == "both" else None
         description = (before.description if before else None) or learn_item_features(bundle)
-        flags = (profiles is not None, self.cutoff is not None, "until" in bundle.manifest.learned)
+        flags = (data.profiles is not None, self.cutoff is not None, "until" in bundle.manifest.learned)
         expected = expected_refresh_steps(before.fitted.names) if before else expected_steps(config, *flags)
-        inputs = (description, kind.min_relevance, profiles, before, work, progress)
-        self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected))
+        inputs = (description, kind.min_relevance, data.profiles, before, work, progress)
+        self.trainer = Trainer(bundle, config.scaled(), *inputs, steps=StepCounter(expected), shown=self.shown)
         self.ndcg: dict[str, float] = {}
         self.short: dict[str, dict[str, float]] = {}
         self.new_users: dict[str, float] = {}
-        self.notes = kind.notes
         self.gain: Gain | None = None
         self.in_time: Gain | None = None
         self.best: Candidates | None = None  # what the best so far answers
@@ -221,6 +220,7 @@ class _Fit:
             in_force=self.bundle.manifest.features,
             gain=self.gain,
             in_time=self.in_time,
+            position_curve=None if self.shown is None else self.shown.curve.to_json(),
         )
 
     def _refresh(self, before: PublishedModel) -> tuple[FittedModel, str]:

@@ -2,14 +2,67 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from indexing.errors import InputError
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError, TrainingError
 from retrieval.fitting.fit_config import FitConfig
+from retrieval.interactions.cleaning import PreparationReport, PrepareConfig, prepare
 from retrieval.interactions.columns import Repeats
-from retrieval.interactions.histories import History, least_liked
+from retrieval.interactions.histories import History, check_weights, least_liked
+from retrieval.interactions.impressions import Impressions
+from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.known_items import KnownItems, known_items
+from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.user_model import ALL_ALIKE, UserModel
+from retrieval.training.ranker.shown_items import ShownItems
+
+
+class TrainingData(NamedTuple):
+    """What is learned from.
+
+    Attributes:
+        interactions: What users did.
+        profiles: What is known of users beside that, if anything.
+        impressions: What was shown to them, if anybody knows.
+    """
+
+    interactions: Interactions
+    profiles: Profiles | None = None
+    impressions: Impressions | None = None
+
+    def cleaned(
+        self, items: ItemIds, config: PrepareConfig | None
+    ) -> tuple[Interactions, KnownItems, PreparationReport | None]:
+        """Give the interactions with known items that cleaning leaves, and what was left out.
+
+        Raises:
+            InputError: When a weight is negative, or all are 0.
+        """
+        interactions, known = known_items(self.interactions, items)
+        preparation = None
+        if config is not None:
+            interactions, preparation = prepare(interactions, config)
+        check_weights(interactions)
+        return interactions, known, preparation
+
+    def shown(
+        self, interactions: Interactions, items: ItemIds, config: FitConfig, notes: dict[str, str]
+    ) -> ShownItems | None:
+        """Say what was shown and taken, and learn the curve of positions; note why not, where that cannot be told."""
+        if self.impressions is None:
+            return None
+        if config.reranker is None:
+            notes["impressions"] = "they teach the reranker, and none is trained"
+            return None
+        try:
+            return ShownItems.of(self.impressions, interactions, items)
+        except TrainingError as error:
+            notes["impressions"] = f"not used: {error}"
+            return None
+
 
 COUNT_RATIO = 10  # times the median: weights of which one is larger may be counts
 MIN_KINDS = 10  # different weights: events have one for each kind

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexing.errors import InputError
 from indexing.runtime.arguments import check_flag, check_kind
 from retrieval.fitting.exposure_limit import Exposure
 from retrieval.fitting.fit_config import FitConfig
@@ -13,11 +14,12 @@ from retrieval.fitting.selection.validation import VALIDATION_METRIC, Gain
 from retrieval.interactions.cleaning import PreparationReport
 from retrieval.interactions.cleaning.config import EARLIEST
 from retrieval.interactions.histories import History
+from retrieval.interactions.impressions import require_impressions
 from retrieval.interactions.known_items import KnownItems
 from retrieval.interactions.user_profiles import Profiles
 
 
-def check_wishes(config: object, profiles: object, refresh: object) -> None:
+def check_wishes(config: object, profiles: object, impressions: object, refresh: object) -> None:
     """Check what learning is asked for.
 
     Raises:
@@ -28,6 +30,14 @@ def check_wishes(config: object, profiles: object, refresh: object) -> None:
     if profiles is not None:
         check_kind(profiles, Profiles, "profiles", "give what Profiles.open or Profiles.from_arrow reads, or None")
     check_flag(refresh, "refresh")
+    if impressions is not None:
+        require_impressions(impressions)
+        if refresh:
+            raise InputError(
+                "a refresh trains no head, which is what impressions teach",
+                python="leave out impressions, or fit without refresh",
+                cli="leave out --impressions, or --refresh",
+            )
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +71,8 @@ class FitReport:
             that was not judged.
         held_back: Items that were held back, for they would have been shown out of proportion.
         gain: What was learned against what answered before, on the same users; None where nothing could be compared.
+        position_curve: How likely each position of a list is examined, as learned from impressions; None without. See
+            `retrieval.training.ranker.position_bias.PositionCurve`.
     """
 
     generation: str
@@ -81,6 +93,7 @@ class FitReport:
     gain: Gain | None = None
     in_time: Gain | None = None
     held_back: tuple[str, ...] = ()
+    position_curve: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         """Say in sentences what came of it."""
@@ -143,4 +156,5 @@ def manifest_record(
         "exposure": asdict(report.exposure) if report.exposure else None,
         "training": report.training,
         "preparation": report.preparation.to_json() if report.preparation else None,
+        **({"position_curve": report.position_curve} if report.position_curve else {}),
     }

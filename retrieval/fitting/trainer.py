@@ -27,6 +27,7 @@ from retrieval.models.item_space import ItemSpace
 from retrieval.models.profile_model import ProfileModel
 from retrieval.training.config import AdapterConfig, BehaviourConfig
 from retrieval.training.profile_model import learn_profile_taste
+from retrieval.training.ranker.shown_items import ShownItems
 from retrieval.training.ranker_config import StageConfig
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Trainer:
         tell: Called as learning goes on.
         curves: Receives the losses of each part, those of its last training.
         steps: Numbers the steps that `tell` is called with.
+        shown: What was shown to users, from which the second stage learns too, if anybody knows.
     """
 
     bundle: Bundle
@@ -62,6 +64,7 @@ class Trainer:
     tell: Tell | None = None
     curves: dict[str, Any] = field(default_factory=dict)
     steps: StepCounter = field(default_factory=StepCounter)
+    shown: ShownItems | None = None
 
     @cached_property
     def frozen(self) -> ModalityVectors:
@@ -155,7 +158,7 @@ class Trainer:
         config = self.config.reranker or StageConfig()
         if config.min_relevance is None:  # what was disliked is no more to be found by the head than by the judge
             config = replace(config, min_relevance=self.min_relevance)
-        return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles)
+        return StageLearner(self.bundle.items, views, config=config, profiles=self.profiles, shown=self.shown)
 
     def again(
         self, passed: FittedModel, histories: Sequence[History], part_of_log: str, *, afresh: bool = False

@@ -123,6 +123,8 @@ _COMMON = {
     ),
     "weight": (*RATINGS, *COUNTS),
     "event": ("event_type", "action", "behavior"),
+    "position": ("rank", "slot", "place"),
+    "request_id": ("request", "impression_id", "list_id", "page_view_id"),
 }
 _OPTIONS = {
     "user_id": "--user-column",
@@ -136,6 +138,8 @@ _WHAT = {
     "timestamp": "times",
     "weight": "weights",
     "event": "events to weigh",
+    "position": "positions",
+    "request_id": "requests",
 }
 
 
@@ -189,34 +193,53 @@ class InteractionColumns:
         raise self._missing("event", names)
 
     def _match(self, one: str, names: Sequence[str]) -> str | None:
-        wanted = getattr(self, one)
-        if wanted is None or wanted in names:
-            return wanted if wanted is None else str(wanted)
-        for tried in (wanted, *(_COMMON[one] if wanted == one else ())):
-            alike = [name for name in names if plain_name(name) == plain_name(tried)]
-            if len(set(alike)) > 1:
-                raise _several(one, alike)
-            if alike and plain_name(tried) == plain_name(wanted):
-                return alike[0]
-            if alike:
-                break
-        else:
-            return None
-        common = {plain_name(name) for name in _COMMON[one]}
-        several = list(dict.fromkeys(name for name in names if plain_name(name) in common))
-        if len(several) > 1:
-            raise _several(one, several)
-        return several[0]
+        wanted: str | None = getattr(self, one)
+        return None if wanted is None else match_column(one, wanted, names)
 
     def _missing(self, one: str, names: Sequence[str]) -> InteractionsError:
-        wanted = getattr(self, one)
-        tried = [wanted, *(_COMMON[one] if wanted == one else ())]
-        more = " and the like" if len(tried) > 3 else ""
-        return column_error(
-            f"there is no column {' or '.join(map(repr, tried[:3]))}{more} of {_WHAT[one]}; the columns are "
-            f"{list(names)}",
-            one,
-        )
+        return column_error(missing_column(one, getattr(self, one), names), one)
+
+
+def match_column(one: str, wanted: str, names: Sequence[str]) -> str | None:
+    """Give the name of a column among those of a table: as wanted, or a common one where ``wanted`` is the default.
+
+    Args:
+        one: What the column holds, as ``"user_id"``, which is its default name, too.
+        wanted: The name that was asked for.
+        names: The columns of the table.
+
+    Raises:
+        InteractionsError: When several would do.
+
+    >>> match_column("item_id", "item_id", ["userId", "movieId"])
+    'movieId'
+    """
+    if wanted in names:
+        return wanted
+    for tried in (wanted, *(_COMMON[one] if wanted == one else ())):
+        alike = [name for name in names if plain_name(name) == plain_name(tried)]
+        if len(set(alike)) > 1:
+            raise _several(one, alike)
+        if alike and plain_name(tried) == plain_name(wanted):
+            return alike[0]
+        if alike:
+            break
+    else:
+        return None
+    common = {plain_name(name) for name in _COMMON[one]}
+    several = list(dict.fromkeys(name for name in names if plain_name(name) in common))
+    if len(several) > 1:
+        raise _several(one, several)
+    return several[0]
+
+
+def missing_column(one: str, wanted: str, names: Sequence[str]) -> str:
+    """Say that a column is not there, which names would have done, and which columns there are."""
+    tried = [wanted, *(_COMMON[one] if wanted == one else ())]
+    more = " and the like" if len(tried) > 3 else ""
+    return (
+        f"there is no column {' or '.join(map(repr, tried[:3]))}{more} of {_WHAT[one]}; the columns are {list(names)}"
+    )
 
 
 def plain_name(name: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import NamedTuple, Protocol, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -173,6 +173,13 @@ _HEAD = 2**16  # characters that hold the header
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
+class TableOptions(Protocol):
+    """Which columns of a table are read, by its names."""
+
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """Give the columns to load; raises an `InteractionsError` when one is missing."""
+
+
 class Delimited(NamedTuple):
     """The columns of a delimited file as text, and how many rows were dropped and repaired, by reason."""
 
@@ -181,7 +188,7 @@ class Delimited(NamedTuple):
     repaired: Counter[str]
 
 
-def read_delimited(path: Path | str, options: ReadOptions, *, inter: bool = False) -> Delimited:
+def read_delimited(path: Path | str, options: TableOptions, *, inter: bool = False) -> Delimited:
     """Read the needed columns of a delimited file as text, and count the rows that do not fit the header.
 
     The file is in UTF-8, or in an encoding that `as_utf8` detects.
@@ -217,7 +224,7 @@ def _bad_line(error: UnicodeDecodeError) -> str:
     return f"line {line} is not in {error.encoding.upper()} (byte {error.start}: {error.reason}); save it as UTF-8"
 
 
-def _read(path: Path, source: Path | bytes, options: ReadOptions, *, inter: bool) -> Delimited:
+def _read(path: Path, source: Path | bytes, options: TableOptions, *, inter: bool) -> Delimited:
     from pyarrow import csv as arrow_csv
 
     ragged: list[str] = []  # not a count: Arrow parses on several threads, and only appending is safe there
@@ -242,7 +249,7 @@ def _read(path: Path, source: Path | bytes, options: ReadOptions, *, inter: bool
     return Delimited(table.rename_columns(list(needed)), Counter(ragged), Counter())
 
 
-def _header(head: str, path: Path | str, options: ReadOptions, *, inter: bool) -> tuple[str, list[str]]:
+def _header(head: str, path: Path | str, options: TableOptions, *, inter: bool) -> tuple[str, list[str]]:
     """Give the separator and the names of the header.
 
     The separator is the first with which the header has the needed columns, else the one with most names.
@@ -253,7 +260,7 @@ def _header(head: str, path: Path | str, options: ReadOptions, *, inter: bool) -
     names_by_separator = {separator: _names(head, separator) for separator in (usual, *(",", ";", "\t", "|"))}
     for separator, names in names_by_separator.items():
         try:
-            options.log_columns.found_in(names)
+            options.needed(names)
         except InteractionsError:
             continue
         return separator, names

@@ -162,7 +162,7 @@ class ReadOptions:
         """
         names = self.log_columns.found_in(table.column_names)
         repeats = self.repeats or ("max" if self.events is not None else usual_repeats(names.get("weight", "")))
-        log = _Log.read(table, names, Counter(dropped or {}))
+        log = LogRows.read(table, names, Counter(dropped or {}))
         log.repaired += repaired or Counter()
         log.keep(self._asked(table))
         asked = len(log)
@@ -188,7 +188,7 @@ class ReadOptions:
         asked: Mask = pc.is_in(text, value_set=pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
         return asked
 
-    def _nothing_left(self, table: pa.Table, asked: int, log: "_Log") -> str:
+    def _nothing_left(self, table: pa.Table, asked: int, log: "LogRows") -> str:
         wishes = [f"a weight of {self.min_weight:g} and more"] if self.min_weight is not None else []
         wishes += [f"{self.only[0]} of {examples(self.only[1])}"] if self.only else []
         wanted = f", wanted {' and '.join(wishes)}" if wishes else ""
@@ -208,7 +208,7 @@ def _check_columns(columns: object) -> None:
             raise InputError(f"the column {name} is {shown(value)}; {hint}")
 
 
-class _Log:
+class LogRows:
     """The rows of a log on their way: (n,) each, and what became of the others.
 
     Attributes:
@@ -228,7 +228,8 @@ class _Log:
         self.examples: dict[str, str] = {}
 
     @classmethod
-    def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "_Log":
+    def read(cls, table: pa.Table, names: dict[str, str], lost: Counter[str]) -> "LogRows":
+        """Read the columns of a table, as named by what they hold; ``lost`` rows were dropped before."""
         given = {one: legible(table[name], name) for one, name in names.items()}
         users, items = (read_ids(given[one], names[one]) for one in ("user_id", "item_id"))
         users, repaired = whole_users(users)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from indexing.arrays import Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.media.files import Modality
-from indexing.runtime.arguments import check_kind, check_mapping
+from indexing.runtime.arguments import check_kind, check_list, check_mapping, check_whole
 from retrieval.candidates import Candidates, require_candidates
+from retrieval.interactions.impressions import Impressions, require_impressions
 from retrieval.postprocess.diversify import (
     METHODS,
     Apart,
@@ -25,6 +27,7 @@ from retrieval.postprocess.diversify import (
     exposures,
     objective,
 )
+from retrieval.postprocess.rules import Rule, Ruled, Rules, Shown
 from retrieval.ranking.explain import Explanation, explain, with_features, with_modalities, with_profiles
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
@@ -162,6 +165,35 @@ def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: 
         target = LessShown(target, counts, settings.spread)
     ranked = diversified(candidates, target, k, caps=limits, page=settings.page)
     return ranked if k is None else ranked.top(k)
+
+
+def ruled(
+    state: LoadedBundle, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None, shown: Shown | None
+) -> Ruled:
+    """Apply business rules; see `Retriever.apply_rules`."""
+    candidates = state.here(candidates)
+    if not isinstance(rules, Rules):
+        check_list(rules, "rules")
+        rules = Rules(tuple(rules))
+    after = rules.apply(candidates, state.bundle.attributes, shown)
+    return after if k is None else cast(Ruled, after.top(k))
+
+
+def shown_until(impressions: Impressions | None, at: datetime | int | None) -> Shown | None:
+    """Join impressions and the time of a request, in UTC where it has no zone; None without impressions.
+
+    Raises:
+        InputError: When either is something else, or a time is given without impressions.
+    """
+    if isinstance(at, datetime):
+        at = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    elif at is not None:
+        at = check_whole(at, "at", 0)
+    if impressions is None:
+        if at is not None:
+            raise InputError("at is the time up to which impressions count, and there are none; give impressions, too")
+        return None
+    return Shown(require_impressions(impressions), at)
 
 
 def explained(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.candidates import Candidates
+from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.rules import Rules
 from retrieval.retriever.retriever import Retriever
@@ -23,6 +24,7 @@ class Shape:
         rules: Applied last.
         page: Hits on a page; each page is in the order of relevance.
         apart: The largest cosine between two hits.
+        impressions: What was shown to users, for rules that read it.
     """
 
     diversify: Method | None = None
@@ -33,6 +35,7 @@ class Shape:
     rules: Rules | None = None
     page: int | None = None
     apart: float | None = None
+    impressions: Impressions | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to do, so that more candidates than hits are needed."""
@@ -57,9 +60,15 @@ class Shape:
                 page=self.page,
                 apart=self.apart,
             )
-        return retriever.apply_rules(candidates, self.rules, k) if self.rules else candidates.top(k)
+        if not self.rules:
+            return candidates.top(k)
+        return retriever.apply_rules(candidates, self.rules, k, impressions=self.impressions)
 
     def to_json(self) -> dict[str, Any]:
         """Give the settings as plain JSON values."""
         rules = [repr(rule) for rule in self.rules.rules] if self.rules else []
-        return {**vars(self), "caps": dict(self.caps), "rules": rules}
+        settings = {**vars(self), "caps": dict(self.caps), "rules": rules}
+        if self.impressions is None:
+            del settings["impressions"]
+            return settings
+        return settings | {"impressions": self.impressions.digest()}

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from indexing.arrays import Vectors, check_vectors
 from indexing.bundle.bundle import Bundle
@@ -16,6 +17,7 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_list, check_number, check_whole
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
+from retrieval.interactions.impressions import Impressions
 from retrieval.models.profile_model import Given
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
@@ -24,7 +26,16 @@ from retrieval.ranking.confidence import Matching, Verdicts, judged
 from retrieval.ranking.explain import Explanation, finite_weights
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
-from retrieval.retriever.after_retrieval import Diversity, Part, explained, matched_parts, reranked, varied
+from retrieval.retriever.after_retrieval import (
+    Diversity,
+    Part,
+    explained,
+    matched_parts,
+    reranked,
+    ruled,
+    shown_until,
+    varied,
+)
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
@@ -279,19 +290,26 @@ class Retriever:
         settings = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
         return varied(self.state, candidates, settings, k)
 
-    def apply_rules(self, candidates: Candidates, rules: Rules | Sequence[Rule], k: int | None = None) -> Ruled:
+    def apply_rules(
+        self,
+        candidates: Candidates,
+        rules: Rules | Sequence[Rule],
+        k: int | None = None,
+        *,
+        impressions: Impressions | None = None,
+        at: datetime | int | None = None,
+    ) -> Ruled:
         """Apply business rules, as the last stage, and keep the best k of each query; hits know what touched them.
+
+        Frequency caps and rotation read the ``impressions`` of the user that each query is named after, up to ``at``:
+        a time, or seconds since 1970; that of the last impression when None.
 
         Raises:
             FilterError: When a filter names no attribute of this bundle.
             UnknownItemError: When a pinned item or a candidate is not in the bundle.
+            InputError: When a rule needs impressions and there are none, or queries that are named after users.
         """
-        candidates = self.state.here(candidates)
-        if not isinstance(rules, Rules):
-            check_list(rules, "rules")
-            rules = Rules(tuple(rules))
-        ruled = rules.apply(candidates, self.bundle.attributes)
-        return ruled if k is None else cast(Ruled, ruled.top(k))
+        return ruled(self.state, candidates, rules, k, shown_until(impressions, at))
 
     def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
         """Say of each search whether the catalogue holds what it asks for.

@@ -5,7 +5,7 @@ import re
 
 from retrieval.postprocess import blend
 from retrieval.postprocess.diversify import greedy
-from retrieval.postprocess.rules import rule_types
+from retrieval.postprocess.rules import ruled_lists
 from retrieval.ranking import cross_encoder, reranker
 from tests.paths import ROOT
 
@@ -31,7 +31,7 @@ def test_each_label_is_explained() -> None:
         cross_encoder.STAGE,
         blend.STAGE,
         greedy.STAGE,
-        rule_types.STAGE,
+        ruled_lists.STAGE,
     }
     assert written_out() >= {"retrieve", "pool"}
     assert set(table) == named | written_out() - {"baseline"}  # lists of baselines are measured, and not shown

@@ -59,6 +59,7 @@ def show_report(title: str, report: FitReport) -> None:
         ),
         "new users, ndcg@20 of what they did first": _new_users(report.new_users),
         "where all histories are cut at one moment, ndcg@10": _in_time(report.in_time),
+        "how likely a position is examined": _curve(report.position_curve),
         "held back, for they would be shown out of proportion": examples(report.held_back) if report.held_back else "",
         **{part: why for part, why in report.notes.items()},
         **({f"log: {name}": text for name, text in report.preparation.lines().items()} if report.preparation else {}),
@@ -84,6 +85,10 @@ _WEIGHTS = {
 
 def _weight(value: float) -> str:
     return "of all alike" if value >= ALL_ALIKE else f"{value:g}"
+
+
+def _curve(curve: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{value:.2f}" for value in curve["propensities"][:10]) if curve else ""
 
 
 def _in_time(gain: Gain | None) -> str:

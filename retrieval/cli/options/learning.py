@@ -25,6 +25,15 @@ EffortOption = Annotated[
         help="How long to train: fast takes about half of the time of default.",
     ),
 ]
+ImpressionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--impressions",
+        rich_help_panel=LEARNING,
+        help="A .parquet, .csv or .tsv file of what was shown: user, item, position and time. The reranker is then "
+        "corrected for the positions of what was taken.",
+    ),
+]
 Refresh = Annotated[
     bool,
     typer.Option(
@@ -102,6 +111,7 @@ class FitOptions:
     refresh: Refresh = False
     checkpoint_dir: CheckpointDir = None
     loss_curve: LossCurve = None
+    impressions: ImpressionsFile = None
 
 
 @dataclass(frozen=True)

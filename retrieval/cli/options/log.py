@@ -11,6 +11,7 @@ from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, say
 from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
+from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 
 LOG = "Log"
@@ -157,7 +158,15 @@ def log_path(source: str) -> Path:
     return interactions_path() if source == SAMPLE else Path(source)
 
 
-def unused_rows(log: Interactions) -> list[str]:
+def open_impressions(path: Path) -> Impressions:
+    """Read impressions, and say on standard error which rows could not be used."""
+    impressions = Impressions.open(path)
+    for line in unused_rows(impressions):
+        note(f"{path}: {line}")
+    return impressions
+
+
+def unused_rows(log: Interactions | Impressions) -> list[str]:
     """Say how many rows of a log were left out or repaired: a line for each reason."""
     lines = []
     for reason, count in log.dropped.items():

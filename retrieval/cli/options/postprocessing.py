@@ -15,8 +15,10 @@ import typer
 
 from indexing.errors import InputError
 from retrieval.cli.display.terminal import UsageError
+from retrieval.cli.options.log import open_impressions
+from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import METHODS
-from retrieval.postprocess.rules import Rules
+from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.postprocess.rules.from_json import read_json
 from retrieval.retriever.postprocessing import Shape
 
@@ -51,6 +53,15 @@ DiversifyStrength = Annotated[
 RulesFile = Annotated[
     Path | None,
     typer.Option("--rules", rich_help_panel=POSTPROCESSING, help="JSON file of business rules, applied last."),
+]
+ImpressionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--impressions",
+        rich_help_panel=POSTPROCESSING,
+        help="A .parquet, .csv or .tsv file of what was shown: user, item, position and time; read by the rules "
+        "frequency_cap and rotate.",
+    ),
 ]
 PostprocessFile = Annotated[
     Path | None,
@@ -98,17 +109,20 @@ class PostprocessOptions:
         diversify: The strength of MMR; None diversifies nothing.
         rules: A file of rules.
         postprocess: A file of settings of both.
+        impressions: A file of what was shown to users.
     """
 
     diversify: DiversifyStrength = None
     rules: RulesFile = None
     postprocess: PostprocessFile = None
+    impressions: ImpressionsFile = None
 
     def read(self) -> Shape:
         """Read the options and their files, so that faults are found before any work.
 
         Raises:
-            UsageError: When an option and the file of `--postprocess` say the same thing.
+            UsageError: When an option and the file of `--postprocess` say the same thing, or impressions and rules do
+                not go together.
             InputError: When a file cannot be read.
         """
         settings = {} if self.postprocess is None else read_settings(self.postprocess)
@@ -122,7 +136,19 @@ class PostprocessOptions:
         diversify = settings.get("diversify")
         shape = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
         shape.pop("method", None)
-        return Shape(**shape, rules=settings.get("rules"))
+        rules = settings.get("rules")
+        return Shape(**shape, rules=rules, impressions=self._impressions(rules))
+
+    def _impressions(self, rules: Rules | None) -> Impressions | None:
+        """Read the impressions, which some rule must need."""
+        needed = [str(rule) for rule in (rules.rules if rules else ()) if isinstance(rule, FrequencyCap | Rotate)]
+        if self.impressions is None:
+            if needed:
+                raise UsageError(f"the rule {needed[0]!r} reads what was shown to each user; give --impressions FILE")
+            return None
+        if not needed:
+            raise UsageError("--impressions is read by the rules frequency_cap and rotate; give one with --rules")
+        return open_impressions(self.impressions)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Recommends to the users of a log at a point in its past, and validates by their later interactions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.arrays import Rows
 from indexing.catalogue.item_ids import ItemIds
 from indexing.index import FlatIndex
 from indexing.index.search import retrieve_tastes
@@ -16,6 +17,7 @@ from retrieval.evaluation.statistics import bootstrap_intervals
 from retrieval.fitting.selection.temporal_split import TemporalSplit
 from retrieval.interactions.histories import History
 from retrieval.models.item_space import ItemSpace
+from retrieval.training.ranker.shown_items import ShownItems
 
 VALIDATION_METRIC = "ndcg@10"
 NUM_CANDIDATES = 200  # a user, by which retrieval alone is validated
@@ -60,6 +62,28 @@ def why_too_few(histories: Sequence[History], min_relevance: float) -> str:
     return "".join(f" {reason[0].upper()}{reason[1:]}." for reason in reasons)
 
 
+def weighted_ndcg(rows: Rows, gains: Sequence[Mapping[int, float]], k: int) -> NDArray[np.float64]:
+    """Give the discounted gain of each list, over the mean of the best lists of all: float64, one for each with gains.
+
+    Args:
+        rows: (B, K) int64, ranked rows of items, -1 pads.
+        gains: For each list the gain of each relevant row.
+        k: Length of the lists that is judged.
+
+    >>> weighted_ndcg(np.array([[3, 1], [2, 0]]), [{3: 2.0}, {1: 2.0}], 2).tolist()
+    [1.0, 0.0]
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    values, best = [], []
+    for ranked, gain in zip(rows.tolist(), gains, strict=True):
+        if gain:
+            found = np.array([gain.get(row, 0.0) for row in ranked[:k]])
+            ideal = np.array(sorted(gain.values(), reverse=True)[:k])
+            values.append(float(found @ discounts[: len(found)]))
+            best.append(float(ideal @ discounts[: len(ideal)]))
+    return np.array(values, np.float64) / float(np.mean(best))
+
+
 @dataclass(frozen=True)
 class Validation:
     """Exact search for users, and its quality.
@@ -69,12 +93,15 @@ class Validation:
         splits: The users to validate on, each with a history before the test part and something liked in it.
         num_candidates: Candidates a user.
         min_relevance: An item of a smaller weight was disliked and is not relevant.
+        shown: What was shown to users, if anybody knows: what was taken is then weighted by its inverse propensity, as
+            in training, for what is shown on top is taken more often, whatever it is.
     """
 
     items: ItemIds
     splits: Sequence[TemporalSplit]
     num_candidates: int
     min_relevance: float = 0.0
+    shown: ShownItems | None = None
 
     @property
     def histories(self) -> list[History]:
@@ -122,7 +149,11 @@ class Validation:
     def values(self, candidates: Candidates, relevant: Sequence[History], metric: str) -> NDArray[np.float64]:
         """Give a metric for each user, with the later interactions that were liked as relevant.
 
-        Users who liked nothing are left out.
+        Users who liked nothing are left out. Where impressions tell what was shown, the metric is the gain of a list,
+        each item weighted by its inverse propensity, over the mean of the best lists of all users.
         """
+        if self.shown is not None:
+            gains = [self.shown.gains(history, self.min_relevance) for history in relevant]
+            return weighted_ndcg(candidates.rows, gains, int(metric.rpartition("@")[2]))
         item_ids = [[self.items[row] for row in history.liked(self.min_relevance)] for history in relevant]
         return evaluate(candidates, item_ids, measures=[metric]).per_query[metric]

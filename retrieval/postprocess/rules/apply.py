@@ -1,12 +1,13 @@
-"""Applying rules to candidates: exclude, boost, bury, then pin."""
+"""Applying rules to candidates: exclude and cap, boost, bury and rotate, then pin."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask
+from indexing.arrays import Mask, Rows
 from indexing.catalogue.attribute_types import is_number
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import FilterError, InputError
@@ -14,19 +15,61 @@ from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.column_encoders import numbers
 from retrieval.filters import Where, matching
 from retrieval.filters.values import attribute_type, typed
-from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, Fresh, Lists, Pin, Rule
+from retrieval.interactions.impressions import Impressions
+from retrieval.postprocess.rules.rule_types import (
+    Boost,
+    Bury,
+    Exclude,
+    FrequencyCap,
+    Fresh,
+    Pin,
+    Rotate,
+    Rule,
+    ShownRule,
+)
 from retrieval.postprocess.rules.ruled_candidates import Ruled
+from retrieval.postprocess.rules.ruled_lists import Lists
 
 _DAY = 86_400.0
 
 
-def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table) -> Ruled:
-    """Apply rules: excludes first, then boosts and freshness, then buries, and pins last.
+class Shown(NamedTuple):
+    """What was shown to the users of a request, for rules of frequency.
+
+    Attributes:
+        impressions: What was shown to whom; a user without any was shown nothing.
+        at: The second of the request, since 1970; that of the last impression when None, so that the same impressions
+            always give the same answers.
+    """
+
+    impressions: Impressions
+    at: int | None = None
+
+    def rows_for(self, rule: ShownRule, candidates: Candidates) -> list[Rows]:
+        """Give for each query the rows that were shown to its user so often that a rule concerns them.
+
+        Raises:
+            InputError: When the queries are not named after users.
+        """
+        at = self.impressions.latest if self.at is None else self.at
+        names = candidates.query_ids
+        if names and names == tuple(map(str, range(len(names)))) and not any(map(self.impressions.knows, names)):
+            raise InputError(
+                f"rule {str(rule)!r} looks for users by name, and these queries have none: give user_ids to recommend, "
+                "or rename the candidates by named"
+            )
+        counts = (self.impressions.counts_for(user_id, candidates.items, at, rule.days) for user_id in names)
+        return [np.array([row for row, count in rows.items() if count >= rule.times], np.int64) for rows in counts]
+
+
+def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table, shown: Shown | None = None) -> Ruled:
+    """Apply rules: excludes and caps first, then boosts and freshness, then buries and rotation, and pins last.
 
     Args:
         candidates: B queries, best first.
         rules: In any order; of pins at the same position the first is placed there.
         attributes: One row for each item, in the order of rows.
+        shown: What was shown to the users that the queries are named after; needed by frequency caps and rotation.
 
     Returns:
         The candidates with stage ``"rules"``; each list keeps its length, or has that of the pins when longer. A
@@ -35,7 +78,8 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
     Raises:
         FilterError: When a filter does not fit the attributes.
         UnknownItemError: When a pinned item is not in the bundle.
-        InputError: When a score is no number, or the column of a freshness rule has no dates, times or numbers.
+        InputError: When a score is no number, the column of a freshness rule has no dates, times or numbers, or a rule
+            needs impressions and there are none.
         ShapeError: When the attributes are of other items.
     """
     check_num_rows(attributes.num_rows, candidates, "attributes")
@@ -44,6 +88,7 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
     buried: dict[int, Mask] = {}
     boosts: dict[int, NDArray[np.float64]] = {}
     pins: list[tuple[int, Pin]] = []
+    capped, rotated = _shown_rows(candidates, rules, shown)
     for index, rule in enumerate(rules):
         match rule:
             case Exclude():
@@ -58,12 +103,32 @@ def applied(candidates: Candidates, rules: Sequence[Rule], attributes: pa.Table)
                 buried[index] = _where(attributes, rule, rule.where)
             case Pin():
                 pins.append((index, rule))
+    for index, rows in capped.items():
+        lists.cap(index, rows)
     if boosts:
         lists.lift(boosts)
-    if buried:
-        lists.bury(buried)
-    lists.pin(_pinned_rows(pins, items, excluded, candidates.rows.shape[1]))
+    if buried or rotated:
+        lists.bury(buried, rotated)
+    lists.pin(_pinned_rows(pins, items, excluded, candidates.rows.shape[1]), capped)
     return lists.ruled(candidates)
+
+
+def _shown_rows(
+    candidates: Candidates, rules: Sequence[Rule], shown: Shown | None
+) -> tuple[dict[int, list[Rows]], dict[int, list[Rows]]]:
+    """Give by the place of each rule what caps remove, and what rotation moves to the end."""
+    capped: dict[int, list[Rows]] = {}
+    rotated: dict[int, list[Rows]] = {}
+    for index, rule in enumerate(rules):
+        if isinstance(rule, FrequencyCap | Rotate):
+            if shown is None:
+                raise InputError(
+                    f"rule {str(rule)!r} needs to know what was shown to each user",
+                    python="give impressions=Impressions.open(PATH)",
+                    cli="give --impressions FILE",
+                )
+            (capped if isinstance(rule, FrequencyCap) else rotated)[index] = shown.rows_for(rule, candidates)
+    return capped, rotated
 
 
 def newness(attributes: pa.Table, rule: Fresh, alive: Mask | None = None) -> NDArray[np.float64]:

@@ -13,11 +13,19 @@ from indexing.errors import InputError
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_path
 from retrieval.candidates import Candidates
-from retrieval.postprocess.rules.apply import applied
-from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, Fresh, Pin, Rule
+from retrieval.postprocess.rules.apply import Shown, applied
+from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, FrequencyCap, Fresh, Pin, Rotate, Rule
 from retrieval.postprocess.rules.ruled_candidates import Ruled
 
-KINDS: dict[str, type[Rule]] = {"pin": Pin, "boost": Boost, "bury": Bury, "exclude": Exclude, "fresh": Fresh}
+KINDS: dict[str, type[Rule]] = {
+    "pin": Pin,
+    "boost": Boost,
+    "bury": Bury,
+    "exclude": Exclude,
+    "fresh": Fresh,
+    "frequency_cap": FrequencyCap,
+    "rotate": Rotate,
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,9 @@ class Rules:
             raise InputError(f"rules are a list, not {type(content).__name__}: {_EXAMPLE}")
         return cls(tuple(_rule(number, value) for number, value in enumerate(content, start=1)))
 
-    def apply(self, candidates: Candidates, attributes: pa.Table) -> Ruled:
+    def apply(self, candidates: Candidates, attributes: pa.Table, shown: Shown | None = None) -> Ruled:
         """Apply the rules to candidates; see `retrieval.postprocess.rules.apply.applied`."""
-        return applied(candidates, self.rules, attributes)
+        return applied(candidates, self.rules, attributes, shown)
 
 
 def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds

@@ -1,18 +1,12 @@
-"""Business rules: pin, boost, bury, exclude and freshness, and the lists that they change."""
+"""Business rules: pin, boost, bury, exclude, freshness and frequency."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from indexing.arrays import Mask
 from indexing.errors import InputError, examples
-from retrieval.candidates import Candidates, sources_of
 from retrieval.filters import Expression, Where
-from retrieval.postprocess.rules.ruled_candidates import Ruled
 
 MAX_BOOST = 1e6  # largest boost, in spans of a list: a larger one gives the same order, and scores stay finite
 
@@ -140,7 +134,57 @@ class Fresh:
         return self.name or f"fresh {self.column}, half-life {self.half_life:g}, by {self.by:g}"
 
 
-Rule: TypeAlias = Pin | Boost | Bury | Exclude | Fresh
+@dataclass(frozen=True)
+class FrequencyCap:
+    """Remove from the list of a user what was shown to this user often enough lately, pinned items included.
+
+    Attributes:
+        times: Show an item at most so many times.
+        days: In so many days before the request.
+        name: The name of the rule.
+    """
+
+    times: int = 3
+    days: float = 7
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _check_times(self.times, "a frequency cap of")
+        _check_positive(self.days, "a frequency cap in days of")
+
+    def __str__(self) -> str:
+        return self.name or f"show at most {self.times} times in {self.days:g} days"
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Move what was shown to a user often lately to the end of the list of this user, in the order it had.
+
+    Attributes:
+        times: From so many times on.
+        days: In so many days before the request.
+        name: The name of the rule.
+    """
+
+    times: int = 1
+    days: float = 1
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _check_times(self.times, "a rotation after times of")
+        _check_positive(self.days, "a rotation in days of")
+
+    def __str__(self) -> str:
+        return self.name or f"rotate what was shown {self.times} times in {self.days:g} days"
+
+
+Rule: TypeAlias = Pin | Boost | Bury | Exclude | Fresh | FrequencyCap | Rotate
+ShownRule: TypeAlias = FrequencyCap | Rotate
+
+
+def _check_times(times: object, name: str) -> None:
+    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
+        raise InputError(f"{name} {times!r}; give a whole number of at least 1")
 
 
 def _ids(item_ids: Sequence[str], rule_name: str) -> tuple[str, ...]:
@@ -171,131 +215,3 @@ def _where_text(where: Where) -> str:
     if isinstance(where, tuple) and len(where) > 1 and isinstance(where[0], str):
         return " ".join(map(str, where))
     return " and ".join(_where_text(part) for part in where)
-
-
-STAGE = "rules"
-_MIN_NOTED = 0.01  # boosts of a smaller fraction of a list's span are not noted
-
-
-class Lists:
-    """The lists of B queries, and the rules that changed each hit.
-
-    Args:
-        candidates: Best first.
-        names: Names of R rules.
-
-    Raises:
-        InputError: When the score of a candidate is no number.
-
-    Attributes:
-        rows: (B, K) int64, -1 pads at the end.
-        scores: (B, K) float64, -inf for padding.
-        touched: (B, K, R) bool, the rules that changed each hit.
-        excluded: (B, R) int64, the number of hits that each rule removed.
-    """
-
-    def __init__(self, candidates: Candidates, names: list[str]) -> None:
-        if not np.isfinite(candidates.scores[candidates.rows >= 0]).all():
-            raise InputError("some scores are NaN or infinite, so that rules cannot raise them; score these anew")
-        self.rows, self.names = candidates.rows, names
-        self.scores = np.where(self.rows >= 0, candidates.scores, -np.inf).astype(np.float64)
-        self.touched = np.zeros((*self.rows.shape, len(names)), np.bool_)
-        self.excluded = np.zeros((len(self.rows), len(names)), np.int64)
-        span = self._span()
-        self._unit = np.where(span > 0, span, 1.0)
-
-    def exclude(self, rule: int, mask: Mask) -> None:
-        """Remove the rows of a mask, (N,) bool; later hits move up."""
-        is_excluded = (self.rows >= 0) & mask[self.rows]
-        self.excluded[:, rule] = is_excluded.sum(axis=1)
-        self.rows = np.where(is_excluded, -1, self.rows)
-        self.scores = np.where(is_excluded, -np.inf, self.scores)
-        self._sort(self.rows < 0)
-
-    def lift(self, boosts: Mapping[int, NDArray[np.float64]]) -> None:
-        """Raise the scores by fractions of the span of the list: (N,) float64 for each rule.
-
-        The order of rules does not matter: fractions are added in ascending order, and ties keep their order.
-        """
-        fractions = np.where(self.rows >= 0, np.stack(list(boosts.values()))[:, self.rows], 0.0)
-        self.touched[:, :, list(boosts)] = np.moveaxis(fractions, 0, -1) >= _MIN_NOTED
-        self.scores = self.scores + np.sort(fractions, axis=0).sum(axis=0) * self._unit
-        self._sort(-self.scores)
-
-    def bury(self, buried: Mapping[int, Mask]) -> None:
-        """Lower the rows of masks, (N,) bool for each rule, below all others."""
-        is_hit, is_buried = self.rows >= 0, np.zeros(self.rows.shape, np.bool_)
-        for rule, rows in buried.items():
-            self.touched[:, :, rule] = is_hit & rows[self.rows]
-            is_buried |= self.touched[:, :, rule]
-        self.scores = np.where(is_buried, self.scores - self._span() - self._unit, self.scores)
-        self._sort(-self.scores)
-
-    def pin(self, pins: Mapping[int, tuple[int, int]]) -> None:
-        """Place rows: position from 0 → (row, rule). Lists keep their length, or have that of the pins."""
-        if not pins:
-            return
-        rows = np.array([row for row, _ in pins.values()], np.int64)
-        num_columns = self.rows.shape[1]
-        columns = np.array(list(pins), np.int64)
-        free_columns = np.setdiff1d(np.arange(num_columns + len(rows)), columns)
-        is_pinned = np.isin(self.rows, rows)
-        unpinned = np.where(is_pinned, -1, self.rows), np.where(is_pinned, -np.inf, self.scores)
-        order = np.argsort(is_pinned, axis=1, kind="stable")
-        wide_shape = (len(self.rows), num_columns + len(rows))
-        touched = self.touched
-        self.rows, self.scores = np.full(wide_shape, -1, np.int64), np.full(wide_shape, -np.inf)
-        self.touched = np.zeros((*wide_shape, len(self.names)), np.bool_)
-        self.rows[:, free_columns] = np.take_along_axis(unpinned[0], order, axis=1)
-        self.scores[:, free_columns] = np.take_along_axis(unpinned[1], order, axis=1)
-        self.touched[:, free_columns] = np.take_along_axis(touched, order[:, :, None], axis=1)
-        self.rows[:, columns] = rows
-        self.touched[:, columns, [rule for _, rule in pins.values()]] = True
-        self._sort(self.rows < 0)
-        self._score_pins()
-        kept_columns = slice(max(num_columns, len(rows)))
-        self.rows, self.scores, self.touched = (
-            self.rows[:, kept_columns],
-            self.scores[:, kept_columns],
-            self.touched[:, kept_columns],
-        )
-
-    def ruled(self, candidates: Candidates) -> Ruled:
-        """Give the candidates with the changed lists."""
-        notes: list[dict[int, tuple[str, ...]]] = [{} for _ in self.rows]
-        touched = self.touched & (self.rows >= 0)[:, :, None]
-        for query, position, rule in np.argwhere(touched).tolist():
-            row = int(self.rows[query, position])
-            notes[query][row] = (*notes[query].get(row, ()), self.names[rule])
-        excluded = [
-            {self.names[rule]: int(counts[rule]) for rule in np.flatnonzero(counts)} for counts in self.excluded
-        ]
-        unchanged = {field.name: getattr(candidates, field.name) for field in fields(Candidates)}
-        with np.errstate(over="ignore"):
-            scores = self.scores.astype(np.float32)
-        if not np.isfinite(scores[self.rows >= 0]).all():
-            raise InputError("rules raise some scores beyond what a float32 holds; lower `by`, or score these anew")
-        sources = sources_of(self.rows, candidates.rows, candidates.sources, default="rule")  # only pins are new
-        changed = {"rows": self.rows, "scores": scores, "stage": STAGE, "sources": sources}
-        return Ruled(**(unchanged | changed), notes=tuple(notes), excluded=tuple(excluded))
-
-    def _span(self) -> NDArray[np.float64]:
-        """Give the difference of the best and the worst score of each list, 0 for an empty one: (B, 1) float64."""
-        is_hit = self.rows >= 0
-        low = np.where(is_hit, self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
-        high = np.where(is_hit, self.scores, low).max(axis=1, initial=-np.inf, keepdims=True)
-        return np.where(np.isfinite(low), high, 0.0) - np.where(np.isfinite(low), low, 0.0)
-
-    def _sort(self, keys: NDArray[np.generic]) -> None:
-        """Sort each list by ascending keys (B, K); ties keep their order."""
-        order = np.argsort(keys, axis=1, kind="stable")
-        self.rows = np.take_along_axis(self.rows, order, axis=1)
-        self.scores = np.take_along_axis(self.scores, order, axis=1)
-        self.touched = np.take_along_axis(self.touched, order[:, :, None], axis=1)
-
-    def _score_pins(self) -> None:
-        """Give hits without a score that of the next hit; at the end the lowest one, or 0."""
-        next_scores = np.maximum.accumulate(self.scores[:, ::-1], axis=1)[:, ::-1]
-        lowest = np.where(np.isfinite(self.scores), self.scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
-        filled = np.where(np.isfinite(next_scores), next_scores, np.where(np.isfinite(lowest), lowest, 0.0))
-        self.scores = np.where(self.rows >= 0, filled, -np.inf)

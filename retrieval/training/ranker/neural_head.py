@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ class Examples(NamedTuple):
         features: (B, K, F) float32.
         gains: (B, K) float32, 1 where it is relevant, else 0.
         kept: (B, K) bool, False for padding.
+        weights: (B, K) float32, what each counts, where impressions tell; see
+            `retrieval.training.ranker.shown_items.ShownItems.weights`. All alike when None.
     """
 
     features: Vectors
     gains: Vectors
     kept: Mask
+    weights: Vectors | None = None
 
     def useful(self) -> "Examples":
         """Give the queries that teach: those with a relevant candidate.
@@ -42,18 +45,29 @@ class Examples(NamedTuple):
         rows = np.flatnonzero(((self.gains > 0) & self.kept).any(axis=1))
         if len(rows) < FEWEST:
             raise TrainingError(f"only {len(rows)} users have a candidate they later took; at least 10 are needed")
-        return Examples(self.features[rows], self.gains[rows], self.kept[rows])
+        return Examples(*(array[rows] for array in self.arrays()))
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Give the arrays that there are, in order."""
+        return [array for array in self if array is not None]
 
     @classmethod
     def joined(cls, parts: "list[Examples]") -> "Examples":
         """Put the queries of several sets below each other, padded to the longest."""
+        if any(part.weights is not None for part in parts):
+            parts = [part._replace(weights=part.weights_or_ones()) for part in parts]
         longest = max(part.kept.shape[1] for part in parts)
         room = [(0, 0), (0, 0)]
 
         def padded(array: NDArray[np.generic]) -> NDArray[np.generic]:
             return np.pad(array, [room[0], (0, longest - array.shape[1]), *room[: array.ndim - 2]])
 
-        return cls(*(np.concatenate([padded(array) for array in column]) for column in zip(*parts, strict=True)))
+        columns = zip(*(part.arrays() for part in parts), strict=True)
+        return cls(*(np.concatenate([padded(array) for array in column]) for column in columns))
+
+    def weights_or_ones(self) -> Vectors:
+        """Give what each counts: (B, K) float32."""
+        return np.ones_like(self.gains) if self.weights is None else self.weights
 
 
 def train_neural_head(
@@ -71,7 +85,7 @@ def train_neural_head(
         TrainingError: When fewer than ten queries have a relevant candidate, or the loss is not finite from the start.
     """
     useful = examples.useful()
-    name = "" if work is None else digest(asdict(config), *useful)
+    name = "" if work is None else digest(asdict(config), *useful.arrays())
     heads, curves = [], []
     for number in range(config.ensemble_size):
         rng = np.random.default_rng([config.seed, number])
@@ -106,6 +120,7 @@ class _Network:
         self.x = standard.clamp_(-FAR, FAR)
         self.gains = torch.from_numpy(examples.gains * examples.kept).float()
         self.padding = torch.from_numpy(~examples.kept)
+        self.weights = None if examples.weights is None else torch.from_numpy(examples.weights)
         width, hidden = examples.features.shape[2], config.hidden
         self.linear = torch.zeros(width)
         self.linear[0] = 1.0  # it starts from the order of the first source
@@ -130,7 +145,11 @@ class _Network:
         """Nothing is held out: the schedule ends by itself."""
 
     def loss(self, rows: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Softmax over the candidates of each query; the root of what is relevant weighs the query."""
+        """Softmax over the candidates of each query; the root of what is relevant weighs the query.
+
+        Where candidates have weights, the logarithm of what is relevant counts so often, and what is not stands so
+        often among the others.
+        """
         x, gains = self.x[rows], self.gains[rows]
         hidden = F.relu(x @ self.w1 + self.b1)
         if rng is not None and self.config.dropout:
@@ -138,8 +157,13 @@ class _Network:
             mask = rng.random((len(rows), 1, self.config.hidden), np.float32) < keep  # alike for all candidates
             hidden = hidden * (torch.from_numpy(mask.astype(np.float32)) / keep)
         scores = (x @ self.linear + hidden @ self.w2).masked_fill(self.padding[rows], -torch.inf)
+        relevant = gains.sum(dim=1)
+        if self.weights is not None:
+            weights = self.weights[rows]
+            scores = scores + weights.log().masked_fill(gains > 0, 0.0)
+            gains = gains * weights
         logs = torch.log_softmax(scores, dim=1).masked_fill(self.padding[rows], 0.0)
-        return (-(gains * logs).sum(dim=1) / gains.sum(dim=1).sqrt()).mean()
+        return (-(gains * logs).sum(dim=1) / relevant.sqrt()).mean()
 
     def head(self) -> NeuralHead:
         """Give what was learned for use in numpy."""
@@ -187,5 +211,6 @@ def train_trees_head(examples: Examples, config: TreesConfig | None = None) -> T
         "verbosity": -1,
     }
     relevant = (useful.gains[useful.kept] > 0).astype(np.int64)
-    data = lightgbm.Dataset(useful.features[useful.kept], relevant, group=useful.kept.sum(axis=1))
+    weights = None if useful.weights is None else useful.weights[useful.kept]
+    data = lightgbm.Dataset(useful.features[useful.kept], relevant, weight=weights, group=useful.kept.sum(axis=1))
     return TreesHead(lightgbm.train(settings, data, num_boost_round=config.num_boost_round).model_to_string())

@@ -20,6 +20,7 @@ from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Source, pool_candidates
 from retrieval.training.cutoffs import Cutoff
 from retrieval.training.ranker.neural_head import Examples, train_neural_head, train_trees_head
+from retrieval.training.ranker.shown_items import ShownItems
 from retrieval.training.ranker.sources import check_books, learn_sources
 from retrieval.training.ranker_config import StageConfig
 
@@ -37,6 +38,7 @@ class StageLearner:
         config: How to learn.
         learn: Learns all sources from a past; `learn_sources` when None.
         profiles: What is known of users beside what they did, where the space reads it.
+        shown: What was shown to users, if anybody knows: it says what each candidate counts.
     """
 
     items: ItemIds
@@ -45,6 +47,7 @@ class StageLearner:
     config: StageConfig = field(default_factory=StageConfig)
     learn: LearnSources | None = None
     profiles: Profiles | None = None
+    shown: ShownItems | None = None
 
     def features(self, histories: Sequence[History]) -> tuple[StageFeatures, ItemSpace]:
         """Learn all that candidates are found and seen by.
@@ -82,7 +85,10 @@ class StageLearner:
         names = [history.user_id for history in users.pasts]
         batch = users.asked(features.statistics.now).knowing(features.profiles, self.profiles, names)
         candidates = pool_candidates(features.sources, batch, self.items, self.config.candidates_per_source)
-        return Examples(features.of(candidates), self.gains(candidates, users.wanted), candidates.rows >= 0)
+        gains, weights = self.gains(candidates, users.wanted), None
+        if self.shown is not None:
+            weights = self.shown.weights(candidates.rows, gains, users.pasts, users.wanted)
+        return Examples(features.of(candidates), gains, candidates.rows >= 0, weights)
 
     def gains(self, candidates: Candidates, targets: Sequence[History]) -> Vectors:
         """Mark the candidates that came next: (B, K) float32, 1 or 0."""

@@ -25,6 +25,6 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_rules_of_the_page_are_read() -> None:
     settings, given = map(json.loads, re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
-    assert len(Rules.from_list(given).rules) == 3
+    assert len(Rules.from_list(given).rules) == 4
     assert settings.keys() == {"diversify", "rules"}
     assert len(Rules.from_list(settings["rules"]).rules) == 1
