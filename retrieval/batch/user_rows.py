@@ -97,12 +97,12 @@ class ListedUsers:
             liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
         known = past.values >= 0
         problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")
-        if behaviour is None:
+        if behaviour is None and self.given:  # nothing to order candidates by
             problems.note(past.lengths == 0, NOTHING_POPULAR)
         counted = known.copy()
         counted[known] = last_of_each(past.values[known], past.kept(known).lengths)
         liked = None if liked is None else liked.kept(counted)
-        if behaviour is None and liked is not None:
+        if behaviour is None and self.given and liked is not None:
             nothing = [len(one) > 0 and not self.retriever.users.is_liked(one).any() for one in liked.split()]
             problems.note(np.array(nothing, np.bool_), NOTHING_LIKED)
         return past.kept(counted), liked, int((~known).sum())

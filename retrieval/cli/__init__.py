@@ -54,7 +54,7 @@ RESUMED = {
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Build": (inspect.inspect, build.build),
-    "Query": (query.search, query.similar, query.recommend, query.rerank),
+    "Query": (query.search, query.similar, query.recommend, query.top, query.rerank),
     "Learn": (prepare.prepare, fit.fit, fit.tune),
     "Evaluate": (evaluate.evaluate, evaluate.compare),
     "Maintain": (

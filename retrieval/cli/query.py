@@ -13,7 +13,7 @@ from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained
 from retrieval.cli.display.output import show_candidates
 from retrieval.cli.display.terminal import UsageError, from_stdin, say
-from retrieval.cli.options.log import LogOption, LogOptions
+from retrieval.cli.options.log import LogOption, LogOptions, fallbacks_noted
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.postprocessing import PostprocessOptions
 from retrieval.cli.options.search import (
@@ -27,6 +27,7 @@ from retrieval.cli.options.search import (
     RecommendOptions,
     SearchOptions,
     Texts,
+    TopOptions,
 )
 from retrieval.cli.options.users import ChunkSize, UserOptions
 from retrieval.cli.runs.batch import recommend_job, rerank_job
@@ -123,7 +124,8 @@ def recommend(
         config = BatchConfig(
             search.k, search.num_candidates, search.rerank, where=where, shape=shape, chunk=users.chunk_size
         )
-        recommend_job(retriever, users, log, config, output)
+        with fallbacks_noted():
+            recommend_job(retriever, users, log, config, output)
         return
     known: KnownItems | None = None
     if users.interactions:
@@ -131,22 +133,35 @@ def recommend(
         batch = from_log(interactions, retriever, users.user, users.profiles)
     else:
         batch = from_command_line(users.history or [], users.profile or [])
-    found = retriever.recommend(
-        list(batch.users.histories.values()),
-        max(search.k, search.num_candidates) if search.rerank or shape else search.k,
-        stages="all" if search.rerank else "retrieval",
-        where=where,
-        user_ids=list(batch.users.histories),
-        weights=batch.weights,
-        profiles=batch.profiles,
-        least=batch.users.least,
-    )
+    with fallbacks_noted():
+        found = retriever.recommend(
+            list(batch.users.histories.values()),
+            max(search.k, search.num_candidates) if search.rerank or shape else search.k,
+            stages="all" if search.rerank else "retrieval",
+            where=where,
+            user_ids=list(batch.users.histories),
+            weights=batch.weights,
+            profiles=batch.profiles,
+            least=batch.users.least,
+        )
     ranked = retriever.rerank(found) if search.rerank else found
     answers = shape.apply(retriever, ranked, search.k)
     if explain:
         show_explained(retriever, answers, ranked, batch.weights, as_json=output.as_json)
     else:
         show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out, known=known)
+
+
+def top(
+    bundle: BundleFolder,
+    search: TopOptions,
+    output: OutputOptions,
+) -> None:
+    """Show what is trending, popular or newest, of all items or of each value of an attribute."""
+    retriever = Retriever.open(bundle)
+    where = _filters(retriever, search.where)
+    found = retriever.top_items(search.order, search.k, where=where, by=search.by, date=search.date)
+    show_candidates(found, retriever.bundle, as_json=output.as_json, out=output.out)
 
 
 def rerank(

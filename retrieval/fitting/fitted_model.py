@@ -18,6 +18,7 @@ from indexing.filesystem import fsops
 from indexing.index.config import parse_bytes
 from retrieval.features.item_features import DESCRIPTION, ItemFeatures
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
@@ -42,7 +43,7 @@ class ServedBehaviour(NamedTuple):
 
 
 SHRINK = 0.8  # factor on the behaviour vector of an over-exposed item, each round
-LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, PROFILES, RERANKER)
+LEARNED = (ADAPTER, BEHAVIOUR, DESCRIPTION, LEARNED_FROM, POPULARITY, PROFILES, RERANKER)
 LEARNED_FILES = (*LEARNED, INDEX, PROMISE)
 
 
@@ -93,6 +94,7 @@ class FittedModel(NamedTuple):
         files: dict[str, bytes] = {}
         if self.names:
             files[LEARNED_FROM] = LearnedFrom.of(histories, items).to_bytes()
+            files[POPULARITY] = ItemPopularity.of(histories, len(items), self.space.users).to_bytes()
         if self.adapter is not None:
             files[ADAPTER] = self.adapter.to_bytes()
         if self.block is not None:

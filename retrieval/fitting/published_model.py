@@ -18,6 +18,7 @@ from retrieval.fitting.fit_config import FitConfig, stored_config
 from retrieval.fitting.fitted_model import LEARNED, FittedModel, ServedBehaviour
 from retrieval.fitting.selection.serving_weights import RETURNING
 from retrieval.interactions.histories import History
+from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import BEHAVIOUR, QueryWeights
 from retrieval.models.item_space import ItemSpace
@@ -163,11 +164,13 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
     files = {name: bundle.read(name) for name in LEARNED if bundle.has(name)}
     if block is not None:
         files[BEHAVIOUR] = block.to_bytes()
+    new_origins = np.concatenate([np.arange(num_items), bundle.origins]) if bundle.batches else np.arange(num_items)
+    origins = np.where(rows >= 0, new_origins[rows], -1)
+    kept = np.arange(num_items + len(rows)) >= num_items
     if RERANKER in files:
-        new_origins = np.concatenate([np.arange(num_items), bundle.origins]) if bundle.batches else np.arange(num_items)
-        origins = np.where(rows >= 0, new_origins[rows], -1)
-        kept = np.arange(num_items + len(rows)) >= num_items
         files[RERANKER] = carried_over(files[RERANKER], origins, kept)
+    if POPULARITY in files:
+        files[POPULARITY] = ItemPopularity.from_bytes(files[POPULARITY], num_items).carried(origins, kept).to_bytes()
     count = {"items": int((rows >= 0).sum()), "new items": int((rows < 0).sum())}
     record = dict(bundle.manifest.learned) | {"carried_over": count}
     return Carried(vectors, queries, files, record, bundle.manifest.features)

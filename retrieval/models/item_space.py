@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
-from indexing.errors import InputError, ShapeError
+from indexing.errors import ShapeError
 from indexing.store.store import BLOCK_ITEMS
 from retrieval.models.behaviour import Behaviour, QueryWeights
 from retrieval.models.profile_model import ProfileModel
@@ -125,24 +125,18 @@ class ItemSpace:
         """Give users' queries: (B, D + R) float32.
 
         Args:
-            histories: B arrays of rows, oldest first. With a behaviour block an empty one asks for what is popular.
+            histories: B arrays of rows, oldest first. An empty one asks for what is popular; without a behaviour
+                block its query is zero.
             weights: How much the user liked each item of the history, as in the log that was learned from; what was
                 disliked, as `users` has it, says nothing. One who liked nothing has no taste.
             centre: (D,) float32, the catalogue's mean content; that of all items when None.
             new: (B, R) float32, what each asks behaviour with without a history; for what is popular when None.
 
         Raises:
-            InputError: When there is nothing to answer an empty history with.
             ShapeError: When weights and histories do not fit.
         """
         if weights is not None and list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
-        if self.behaviour is None and not all(map(len, histories)):
-            user = next(index for index, rows in enumerate(histories) if not len(rows))
-            raise InputError(
-                f"the history of user {user} is empty, and this bundle has not learned what is popular; leave that "
-                "user out, or learn from interactions with `fit`"
-            )
         return self._asked(*self.users.liked_of(histories, weights), centre, new)
 
     def _asked(

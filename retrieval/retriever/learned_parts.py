@@ -18,6 +18,7 @@ from indexing.filesystem.checked_files import REPAIR_HINT, read_as
 from indexing.index import Queries
 from indexing.store.collect import ModalityVectors, fuse
 from retrieval.features.item_features import DESCRIPTION, ItemFeatures, views_of
+from retrieval.interactions.item_popularity import POPULARITY, ItemPopularity
 from retrieval.interactions.learned_from import LEARNED_FROM, LearnedFrom
 from retrieval.models.adapter import ADAPTER, Adapter
 from retrieval.models.behaviour import BEHAVIOUR, Behaviour
@@ -36,6 +37,7 @@ class LearnedParts:
         dim: D, the dimensions of content.
         description: How items are described, where something was learned that needs it.
         profiles: What profiles of users say, where that was learned.
+        popularity: How often the items of the generation were taken; None by an earlier state.
         learned_from: Which interactions it was learned from; None where nothing was, or by an earlier state.
     """
 
@@ -49,6 +51,11 @@ class LearnedParts:
         with read_as(f"learned.user_model in {bundle.folder / MANIFEST}", REPAIR_HINT):
             self.users = UserModel(least=None) if told is None else settings_of(UserModel, told)
         self.learned_from = LearnedFrom.from_bytes(bundle.read(LEARNED_FROM)) if bundle.has(LEARNED_FROM) else None
+        self.popularity = (
+            ItemPopularity.from_bytes(bundle.read(POPULARITY), len(bundle.generation.items))
+            if bundle.has(POPULARITY)
+            else None
+        )
         self._reranker = bundle.read(RERANKER) if bundle.has(RERANKER) else None
 
     def _profiles(self, bundle: Bundle) -> ProfileModel | None:
@@ -112,6 +119,8 @@ class LearnedParts:
         files = {}
         if self._reranker is not None:
             files[RERANKER] = carried_over(self._reranker, bundle.origins, bundle.alive)
+        if self.popularity is not None:
+            files[POPULARITY] = self.popularity.carried(bundle.origins, bundle.alive).to_bytes()
         if block := self.block(bundle):
             files[BEHAVIOUR] = block.take(bundle.alive).to_bytes()
         return files

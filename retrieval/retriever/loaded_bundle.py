@@ -20,6 +20,7 @@ from indexing.runtime.arguments import check_kind
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.features.attribute_values import Attribute
 from retrieval.filters import Where, allowed
+from retrieval.interactions.item_popularity import ItemPopularity
 from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace, sum_of
@@ -144,6 +145,14 @@ class LoadedBundle:
         removed: NDArray[np.float64] = vectors[gone].sum(axis=0, dtype=np.float64)
         changed: NDArray[np.float64] = total + added - removed
         return changed
+
+    @cached_property
+    def popularity(self) -> ItemPopularity | None:
+        """How often each item was taken, if that was learned."""
+        known, bundle = self.learned.popularity, self.bundle
+        if known is None or not bundle.batches:
+            return known
+        return known.carried(bundle.origins, np.ones(len(bundle.items), np.bool_))
 
     @property
     def adapter(self) -> Adapter | None:

@@ -18,6 +18,7 @@ from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
+from retrieval.retriever.fallback import filled, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
 
@@ -29,7 +30,9 @@ class Request(NamedTuple):
 
     With a second stage the candidates of its sources are ordered by its head, and beyond them what the index finds
     follows; without one the index answers. It also does where ``where`` leaves only items without interactions, which
-    no head orders: then all items of a history count equally, not the last ones most.
+    no head orders: then all items of a history count equally, not the last ones most. A list of fewer than k hits is
+    filled, as far as there are items: with content like that of the history, and then with what is trending, popular
+    and newest; see `Candidates.sources`.
 
     `Retriever.recommend` makes ``users`` and ``new`` of these arguments:
 
@@ -40,8 +43,7 @@ class Request(NamedTuple):
     user_ids: B names for the answers; of a log the users who ask, all of them when there are none.
     weights: How much each item of each history was liked, as in the log that was learned from: a rating of 1 speaks
         against what a rating of 5 speaks for. All alike when None. What was disliked is left out of the answers, and
-        says nothing of taste. A user who liked nothing is answered with what is popular, or with nothing where that
-        was not learned.
+        says nothing of taste. A user who liked nothing is answered with what is popular.
     times: When users ask, in seconds since 1970, one for all or one for each; with a log the days since each did the
         last count too. When None all ask now, after all that was learned from, in a visit that goes on.
     profiles: What is known of each user beside the history, ``{"age": 31, "plan": "team"}``, or a table with a line
@@ -64,9 +66,14 @@ class Request(NamedTuple):
     least: float | None
 
     @property
-    def exclude(self) -> Sequence[Rows]:
-        """Rows that are no answers, for each user; none at all where what was seen may be shown."""
-        return self.users.rows if self.exclude_seen else []
+    def exclude(self) -> list[Rows]:
+        """Rows that are no answers, for each user: the history, or where that may be shown what was refused in it."""
+        users = self.users
+        if self.exclude_seen:
+            return users.rows
+        if users.weights is None:
+            return [NO_ROWS] * len(users.rows)
+        return [rows[np.asarray(weights) < 0] for rows, weights in zip(users.rows, users.weights, strict=True)]
 
 
 def users_of(
@@ -85,7 +92,21 @@ def users_of(
 
 
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
-    """Answer by all stages that were published, or by the index alone; see `Retriever.recommend`."""
+    """Answer by the stages that were published, or by the index alone, and fill what is short of k hits."""
+    note_unknown(state, request.users.rows)
+    found = by_stages(state, request, k, stages)
+
+    def tastes(lines: Rows) -> Vectors:
+        space, users = state.space.liking(request.least), request.users
+        weights = None if users.weights is None else [users.weights[line] for line in lines.tolist()]
+        liked = space.users.liked_of([users.rows[line] for line in lines.tolist()], weights)
+        return space.tastes(*liked, state.centre)
+
+    return filled(state, found, k, tastes=tastes, where=request.where, exclude=request.exclude)
+
+
+def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
+    """Answer by all stages that were published, or by the index alone."""
     stage, alone = state.reranker, stages == "retrieval"
     only_new = state.has_only_new(request.where)
     if alone or not isinstance(stage, SecondStage) or (not stage.new_items and only_new):
@@ -119,7 +140,7 @@ def pool_of(state: LoadedBundle, stage: SecondStage, request: Request, each: int
 
 def seen_rows(request: Request) -> list[Rows] | None:
     """Give rows that sources leave out, for each user; None leaves out those of the history."""
-    return None if request.exclude_seen else [NO_ROWS] * len(request.users.rows)
+    return None if request.exclude_seen else request.exclude
 
 
 def asked_of(stage: SecondStage, request: Request) -> UserBatch:

@@ -41,6 +41,7 @@ from retrieval.retriever.query_inputs import Histories, Picture, Recording, open
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
 from retrieval.retriever.search import SearchMode, search
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
+from retrieval.retriever.top_items import Order, top_items
 
 
 class Retriever:
@@ -212,7 +213,7 @@ class Retriever:
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
-            InputError: When a history is empty and nothing was learned from interactions, profiles cannot be used, or a
+            InputError: When profiles cannot be used, or a
                 user is not in the log.
             ShapeError: When weights, times or profiles and histories do not fit.
         """
@@ -222,6 +223,25 @@ class Retriever:
         least = users.least if least is None else check_number(least, "least", "give a number, or None")
         new = new_queries(self.state, profiles, len(users.rows))
         return recommended(self.state, Request(users, new, where, exclude_seen, least), k, stages)
+
+    def top_items(
+        self,
+        order: Order = "popular",
+        k: int = 10,
+        *,
+        where: Where = (),
+        by: str | None = None,
+        date: str | None = None,
+    ) -> Candidates:
+        """Give the k items that are trending, popular or newest, of all or of each value of the attribute ``by``.
+
+        Popular is what most users liked in the log of `fit`; trending counts each by its age, with a half-life of a
+        week before the end of that log. Newest is by the column ``date``, or without one what was added last.
+
+        Raises:
+            InputError: When the bundle does not know the order: it has not learned from a log, or has no dates.
+        """
+        return top_items(self.state, order, k, where, by, date)
 
     def pool(
         self,

@@ -1,6 +1,8 @@
 """Options that say how a log of interactions is read."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
+from retrieval.retriever.fallback import FallbackWarning
 
 LOG = "Log"
 # Repairs that no note is needed of.
@@ -179,6 +182,19 @@ def unused_rows(log: Interactions | Impressions) -> list[str]:
 def note(text: str) -> None:
     """Say something about the input on standard error."""
     say(f"note: {text}", err=True)
+
+
+@contextmanager
+def fallbacks_noted() -> Iterator[None]:
+    """Say on standard error, once each, which users are answered without anything known of them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FallbackWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, FallbackWarning)):
+        note(text)
+    for one in caught:
+        if not issubclass(one.category, FallbackWarning):
+            warnings.showwarning(one.message, one.category, one.filename, one.lineno)
 
 
 def parse_rows(text: str) -> tuple[str, tuple[str, ...]]:

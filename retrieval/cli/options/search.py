@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from retrieval.retriever.top_items import Order
+
 QUERY = "Query"
 
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
@@ -61,6 +63,39 @@ Explain = Annotated[
         help="Explain each answer: by items of the history, modalities, stages and features.",
     ),
 ]
+
+
+TopOrder = Annotated[
+    Order,
+    typer.Option(
+        "--order",
+        rich_help_panel=QUERY,
+        help="popular is what most users liked in the log of fit, trending the same of late, newest by --date.",
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", rich_help_panel=QUERY, help="An attribute: one list for each of its values."),
+]
+Date = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        rich_help_panel=QUERY,
+        help="The column of dates, times or numbers that says what is newest; what was added last without one.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class TopOptions:
+    """In which order items come, and what each of them satisfies."""
+
+    order: TopOrder = "popular"
+    k: K = 10
+    where: Where = None
+    by: By = None
+    date: Date = None
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,12 @@ def match_items(log: Interactions, items: ItemIds, part: str = "") -> tuple[Inte
 def note_users_without_likes(
     weights: Sequence[Sequence[float] | Vectors], least: float | None, retriever: Retriever
 ) -> None:
-    """Say how many users get no answers, because they liked nothing and no popularity was learned."""
-    if retriever.behaviour is not None or least is None:
+    """Say how many users get what was added last, because they liked nothing and no popularity was learned."""
+    if retriever.behaviour is not None or retriever.state.popularity is not None or least is None:
         return
     users = UserModel(least=least)
     if count := sum(len(given) > 0 and not users.is_liked(np.asarray(given)).any() for given in weights):
         note(
             f"{count} of {len(weights)} users liked nothing in the log (no weight of {least:g} and more) and get "
-            "no answers: this bundle has not learned what is popular; fit does"
+            "what was added last: this bundle has not learned what is popular; fit does"
         )

@@ -20,6 +20,7 @@ from retrieval.batch import (
     rerank_batches,
 )
 from retrieval.batch.in_memory import candidates_from_table, users_of
+from retrieval.retriever.fallback import FallbackWarning
 from retrieval.retriever.recommend import user_queries
 from tests.retrieval.batch.shop import ITEMS, SCHEMA, assert_same, joined, quarantined, shop_log, users, written
 from tests.toy import ToyEncoder
@@ -244,8 +245,9 @@ def test_an_empty_history_asks_for_what_is_popular_where_that_was_learned(
     table = pa.Table.from_pylist([{"user_id": "a", "history": []}, {"user_id": "b"}], SCHEMA).select([0, 1])
     once = retriever.rerank(retriever.recommend([[], []], 200, user_ids=["a", "b"]), 10)
     assert_same(joined(recommend_batches(retriever, table)), once.to_arrow())
-    why = "an empty history, and this bundle has not learned what is popular"
-    assert quarantined(recommend_batches(unlearned, table)) == {"a": why, "b": why}
+    with pytest.warns(FallbackWarning, match="2 of 2 users have an empty history"):
+        fallback = joined(recommend_batches(unlearned, table))
+    assert fallback["source"].to_pylist() == ["newest"] * 20
 
 
 def test_weights_that_are_missing_are_all_alike(retriever: Retriever) -> None:

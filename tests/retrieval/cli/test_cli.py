@@ -171,7 +171,6 @@ def test_named_columns_stand_beside_those_found_by_name(tmp_path: Path, run: Run
         ),
         (["similar", "{bundle}", "red-mugg"], "1 of 1 item ids are not in this bundle, e.g. 'red-mugg'"),
         (["recommend", "{bundle}"], "give one of --history ID,ID,…, --interactions FILE and --users FILE"),
-        (["recommend", "{bundle}", "--history", ","], "the history of user 0 is empty"),
         (["fit", "{bundle}", "nothing.csv"], "nothing.csv"),
         (
             ["evaluate", "{bundle}", "{log}", "--history-rows", "split=train"],

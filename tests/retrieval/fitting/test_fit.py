@@ -20,6 +20,7 @@ from retrieval import Interactions, Retriever, fit
 from retrieval.fitting.exposure_limit import allowed_exposure
 from retrieval.fitting.fitted_model import LEARNED_FILES
 from retrieval.fitting.selection.validation import Gain
+from retrieval.retriever.fallback import FallbackWarning
 from retrieval.retriever.learned_parts import compact, repair
 from retrieval.retriever.recommend import user_queries
 from retrieval.training.ranker_config import StageConfig
@@ -74,8 +75,9 @@ def test_whoever_did_nothing_yet_gets_what_is_popular(learned: Path, tmp_path: P
     taken = {line["values"]: line["counts"] for line in counts}
     assert np.mean([taken[hit.item_id] for hit in found]) > 1.5 * np.mean(list(taken.values()))
     build_bundle(catalogue(tmp_path, items(range(COUNT))), load_encoder("vectors:"), tmp_path / "plain")
-    with pytest.raises(InputError, match="user 1 is empty"):
-        Retriever.load(tmp_path / "plain").recommend([["i000"], []])
+    with pytest.warns(FallbackWarning, match="1 of 2 users have an empty history"):
+        plain = Retriever.load(tmp_path / "plain").recommend([["i000"], []])
+    assert [hit.source for hit in plain[1]] == ["newest"] * 10
 
 
 def test_a_new_item_is_recommended_at_once_by_what_is_known_of_it(live: Path) -> None:

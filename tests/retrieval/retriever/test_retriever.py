@@ -148,8 +148,6 @@ def test_a_text_that_looks_like_a_path_stays_a_text(retriever: Retriever, tmp_pa
 def test_what_cannot_be_asked_is_refused(retriever: Retriever) -> None:
     with pytest.raises(UnknownItemError, match=r"1 of 2 item ids are not in this bundle, e\.g\. 'mug-9'"):
         retriever.similar_items(["red-mug", "mug-9"])
-    with pytest.raises(InputError, match="the history of user 1 is empty"):
-        retriever.recommend([["red-mug"], []])
     with pytest.raises(InputError, match="texts is the single value 'red mug'; give a list"):
         retriever.search_texts("red mug")
     with pytest.raises(InputError, match="expected a whole number of at least 1"):

@@ -1,0 +1,87 @@
+"""How often each item was taken, of all time and of late: what `fit` keeps of it in the bundle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from indexing.arrays import Rows, Vectors
+from indexing.errors import DamagedFileError
+from indexing.filesystem.checked_files import finite_tensors, read_as
+from retrieval.interactions.histories import History
+from retrieval.interactions.item_counts import SECONDS_PER_DAY, item_counts
+from retrieval.models.user_model import UserModel
+
+POPULARITY = "popularity.safetensors"
+TRENDING_HALF_LIFE = 7.0  # days: what was taken a week before the end of the log counts half
+_HINT = "fit again, or go back"
+
+
+@dataclass(frozen=True, eq=False)
+class ItemPopularity:
+    """How many users liked each of N items.
+
+    Attributes:
+        counts: (N,) float32, users who liked the item; 0 for items that were added later.
+        trending: (N,) float32, the same with each counted by its age: half after `TRENDING_HALF_LIFE` days before the
+            end of the log. None where the log had no times.
+    """
+
+    counts: Vectors
+    trending: Vectors | None
+
+    @classmethod
+    def of(cls, histories: Sequence[History], num_items: int, users: UserModel) -> "ItemPopularity":
+        """Count what users liked.
+
+        >>> log = [History("ann", np.array([0, 2]), np.array([0, 604800]), np.ones(2, np.float32))]
+        >>> found = ItemPopularity.of(log, 3, UserModel())
+        >>> found.counts.tolist(), found.trending.tolist()
+        ([1.0, 0.0, 1.0], [0.5, 0.0, 1.0])
+        """
+        liked = [users.is_liked(history.weights) for history in histories]
+        rows = np.concatenate([np.empty(0, np.int64), *(h.rows[m] for h, m in zip(histories, liked, strict=True))])
+        times = np.concatenate(
+            [np.empty(0, np.int64), *(h.timestamps[m] for h, m in zip(histories, liked, strict=True))]
+        )
+        counts = item_counts(rows, num_items).astype(np.float32)
+        if not len(times) or times.min() == times.max():
+            return cls(counts, None)
+        age = (times.max() - times) / (SECONDS_PER_DAY * TRENDING_HALF_LIFE)
+        return cls(counts, item_counts(rows, num_items, 0.5**age).astype(np.float32))
+
+    def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "ItemPopularity":
+        """Give that of other rows: N items and M new ones, of which some are kept.
+
+        Args:
+            origins: (M,) int64, for each new row the old row of the same item, or -1.
+            keep: (N + M,) bool, the rows to keep.
+        """
+        old_rows = np.concatenate([np.arange(len(self.counts)), origins])[keep]
+
+        def moved(values: Vectors) -> Vectors:
+            found: Vectors = np.where(old_rows >= 0, values[old_rows], np.float32(0))
+            return found
+
+        return ItemPopularity(moved(self.counts), None if self.trending is None else moved(self.trending))
+
+    def to_bytes(self) -> bytes:
+        """Serialise as safetensors."""
+        tensors = {"counts": self.counts} | ({} if self.trending is None else {"trending": self.trending})
+        return save(tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, num_items: int) -> "ItemPopularity":
+        """Read what `to_bytes` gave for so many items.
+
+        Raises:
+            DamagedFileError: When the bytes are something else, or of other items.
+        """
+        with read_as(POPULARITY, _HINT):
+            tensors = finite_tensors(data)
+            found = cls(tensors["counts"], tensors.get("trending"))
+            if any(len(values) != num_items for values in tensors.values()):
+                raise DamagedFileError(f"it counts {len(found.counts)} items, the bundle has {num_items}: {_HINT}")
+            return found

@@ -1,0 +1,117 @@
+"""Lists that are too short are filled: with content, then what is trending, popular and newest; see `filled`."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from indexing.arrays import Mask, Rows, Vectors
+from indexing.errors import InputError
+from indexing.index.base import check_k
+from retrieval.candidates import Candidates
+from retrieval.candidates.sources import Source
+from retrieval.filters import Where
+from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.top_items import in_order_of_adding, taken
+
+Tastes = Callable[[Rows], Vectors]
+
+
+class FallbackWarning(UserWarning):
+    """Users are answered with what was added last, as nothing is known of them and of what others like."""
+
+
+def filled(
+    state: LoadedBundle, found: Candidates, k: int, *, tastes: Tastes, where: Where, exclude: list[Rows]
+) -> Candidates:
+    """Fill lists of fewer than k hits, as far as there are items that the filter leaves and that are not excluded.
+
+    Args:
+        state: Of the bundle.
+        found: What both stages, or the index, found.
+        k: Hits a query.
+        tastes: Gives for some queries, (n,) int64, the mean content of what each user liked: (n, D) float32, zero
+            where nothing is known.
+        where: What every hit satisfies.
+        exclude: For each query the rows that are no hits.
+    """
+    allow = state.allowed_rows(where)
+    num_allowed = len(state.items) if allow is None else int(np.count_nonzero(allow))
+    k = min(check_k(k), num_allowed)
+    short = np.flatnonzero((found.rows >= 0).sum(axis=1) < k)
+    if not len(short):
+        return found
+    lists = found.take(short)
+    barred = [exclude[line] for line in short.tolist()]
+    if state.behaviour is not None:  # else the index has content alone, and was asked
+        queries = tastes(short)
+        known: Mask = np.any(queries, axis=1)
+        near = state.search_content(queries, k, where, barred)
+        lists = lists.followed_by(_only(near, known))
+    for source, order in _orders(state):
+        order = order if allow is None else order[allow[order]]
+        lists = _followed_by_order(lists, order, source, k, barred)
+    return _put(found, short, lists.top(max(k, found.rows.shape[1])))
+
+
+def note_unknown(state: LoadedBundle, histories: list[Rows]) -> None:
+    """Warn when users did nothing, and the bundle has learned nothing that they could be answered with."""
+    empty = sum(1 for rows in histories if not len(rows))
+    if empty and state.behaviour is None and state.popularity is None:
+        warnings.warn(
+            f"{empty} of {len(histories)} users have an empty history, and this bundle has not learned what is "
+            "popular: they are answered with what was added last; learn from a log with `fit`",
+            FallbackWarning,
+            stacklevel=4,
+        )
+
+
+def _orders(state: LoadedBundle) -> Iterator[tuple[Source, Rows]]:
+    """Give the orders of the chain that the bundle knows, the last of them with all rows."""
+    learned: tuple[Literal["trending", "popular"], ...] = ("trending", "popular")
+    for source in learned:
+        try:
+            yield source, taken(state, source).rows
+        except InputError:  # the bundle does not know: the chain goes on
+            continue
+    yield "newest", in_order_of_adding(state)
+
+
+def _only(found: Candidates, lines: Mask) -> Candidates:
+    """Keep the hits of some queries, and none of the others."""
+    rows = np.where(lines[:, None], found.rows, -1)
+    scores = np.where(rows >= 0, found.scores, np.float32(-np.inf))
+    return Candidates(found.queries, rows, scores, found.items, found.stage).coming_from("content")
+
+
+def _followed_by_order(lists: Candidates, order: Rows, source: Source, k: int, exclude: list[Rows]) -> Candidates:
+    """Append the first rows of an order that are neither in a list nor excluded, to those with fewer than k hits."""
+    more = np.full((len(lists), k), -1, np.int64)
+    for line, (present, excluded) in enumerate(zip(lists.rows, exclude, strict=True)):
+        missing = k - int((present >= 0).sum())
+        if missing <= 0:
+            continue
+        barred = np.union1d(present[present >= 0], excluded)
+        first = order[: missing + len(barred)]  # as many as are barred may be among the first
+        chosen = first[~np.isin(first, barred)][:missing]
+        more[line, : len(chosen)] = chosen
+    scores = np.where(more >= 0, np.float32(0), np.float32(-np.inf))
+    queries = np.zeros((len(lists), 0), np.float32)
+    return lists.followed_by(Candidates(queries, more, scores, lists.items, lists.stage).coming_from(source))
+
+
+def _put(found: Candidates, lines: Rows, lists: Candidates) -> Candidates:
+    """Put lists in the place of those of some queries."""
+    width = max(found.rows.shape[1], lists.rows.shape[1])
+    rows = np.full((len(found), width), -1, np.int64)
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    codes = np.full(rows.shape, -1, np.int8)
+    others = np.setdiff1d(np.arange(len(found)), lines)
+    for numbers, part in ((others, found.take(others)), (lines, lists)):
+        columns = slice(part.rows.shape[1])
+        rows[numbers, columns], scores[numbers, columns] = part.rows, part.scores
+        if part.sources is not None:
+            codes[numbers, columns] = part.sources
+    return replace(found, rows=rows, scores=scores, sources=codes)
