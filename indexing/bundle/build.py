@@ -27,9 +27,10 @@ from indexing.bundle.publish import (
     work_folder,
 )
 from indexing.bundle.text_separation import unknown_tokens
-from indexing.catalogue.catalogue import Catalogue, check_catalogue
+from indexing.catalogue.catalogue import Catalogue, as_catalogue
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
 from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.encoders import load_encoder
 from indexing.encoders.base import Encoder, EncoderInfo, HasBridge, check_encoder, golden_vectors
 from indexing.encoders.precomputed import VectorsEncoder
@@ -46,7 +47,7 @@ from indexing.store.store import EmbeddingStore, parquet_bytes
 
 
 def build_bundle(
-    catalogue: Catalogue,
+    catalogue: Catalogue | ArrowStream,
     encoder: Encoder | str,
     out: Path | str,
     *,
@@ -64,7 +65,7 @@ def build_bundle(
     learned stays with its items where ``carry`` is given and the encoder is the same.
 
     Args:
-        catalogue: The items.
+        catalogue: The items; also a DataFrame or an Arrow table.
         encoder: Embeds them; also its name, as for `load_encoder`. With ``vectors:`` the catalogue's own vectors are
             taken, and where these are of different spaces, maps are learned from them.
         out: Folder of the bundle.
@@ -80,7 +81,8 @@ def build_bundle(
         BundleLockedError: When another process is writing to the bundle.
     """
     root = check_path(out, "out")
-    encoder = _check_inputs(catalogue, encoder)
+    catalogue = as_catalogue(catalogue)
+    encoder = load_encoder(encoder) if isinstance(encoder, str) else check_encoder(encoder)
     check_encoding(encode, progress)
     if index is not None:
         check_kind(index, IndexConfig, "index", "give an IndexConfig, or None")
@@ -103,14 +105,6 @@ def build_bundle(
             fsops.remove(work_folder(root))
         fsops.remove(work)
         return Bundle.open(root)
-
-
-def _check_inputs(catalogue: object, encoder: Encoder | str) -> Encoder:
-    """Check what is to be built, and give the encoder."""
-    check_catalogue(catalogue)
-    if isinstance(encoder, str):
-        return load_encoder(encoder)
-    return check_encoder(encoder)
 
 
 def _reuse_embeddings(root: Path, work: Path, fingerprint: str) -> None:

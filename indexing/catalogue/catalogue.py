@@ -13,7 +13,8 @@ from indexing.catalogue.arrow_values import python_rows, python_values
 from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_text
 from indexing.catalogue.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.catalogue.medium import Medium, media_in
-from indexing.catalogue.readers.base import Reader, Remote, is_url, remote
+from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table, malformed_rows
+from indexing.catalogue.readers.base import Reader, Remote, TableReader, is_url, remote
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.datasets import DatasetReader, load_saved
 from indexing.catalogue.readers.folder import read_folder
@@ -126,18 +127,47 @@ class Catalogue:
         return cls(DatasetReader(dataset, columns), columns, _folder(image_dir))
 
     @classmethod
+    def from_arrow(
+        cls, table: object, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+    ) -> "Catalogue":
+        """Take an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas does.
+
+        Raises:
+            InputError: When it is no table, or a column name comes twice; see `from_pandas` for an index.
+        """
+        name = "the table"
+        read = arrow_table(table, name)
+        check_distinct(read.column_names, name)
+        malformed = malformed_rows(read)
+        readable = read.filter(pa.array([row not in malformed for row in range(len(read))])) if malformed else read
+        return cls(TableReader(name, readable, malformed), columns, _folder(image_dir))
+
+    @classmethod
+    def from_pandas(
+        cls, frame: object, *, columns: Columns | NamedColumns | None = None, image_dir: Path | str | None = None
+    ) -> "Catalogue":
+        """Take a pandas DataFrame; a named index is a column.
+
+        Raises:
+            InputError: When an index without a name holds something else than whole numbers, as it may be the ids; when
+                a column name comes twice, or a column holds values of several types.
+        """
+        return cls.from_arrow(frame, columns=columns, image_dir=image_dir)
+
+    @classmethod
     def open(
         cls,
-        path: Path | str,
+        path: object,
         *,
         columns: Columns | NamedColumns | None = None,
         image_dir: Path | str | None = None,
         allow_urls: bool = False,
     ) -> "Catalogue":
-        """Read whatever a path names, by its suffix; ``dataset:FOLDER`` is one written by `Dataset.save_to_disk`.
+        """Read whatever a path names, by its suffix, or a table in memory.
 
         Args:
-            path: A file, a folder, a pattern of tar files, or the URL of a table.
+            path: A file, a folder, a pattern of tar files, ``dataset:FOLDER`` as written by `Dataset.save_to_disk`, the
+                URL of a table, or a DataFrame of pandas or polars or an Arrow table.
             columns: Which columns matter; found by their usual names when None.
             image_dir: Folder that picture paths start from.
             allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
@@ -146,6 +176,8 @@ class Catalogue:
             CatalogueError: When it is missing or of an unknown kind.
         """
         check_flag(allow_urls, "allow_urls")
+        if is_table(path):
+            return cls.from_arrow(path, columns=columns, image_dir=image_dir)
         check_path(path)
         if (source := str(path)).startswith(SAVED_DATASET):
             folder = source.removeprefix(SAVED_DATASET)
@@ -156,7 +188,7 @@ class Catalogue:
             )
         if is_url(source):
             return cls._table(remote(source, allow_urls), columns, image_dir)
-        path = Path(path)
+        path = Path(source)
         if path.suffix.lower() == ".tar" or _holds_only(path, ".tar"):
             return cls.from_webdataset(path, columns=columns, image_dir=image_dir)
         if _holds_only(path, ".parquet"):
@@ -268,17 +300,20 @@ class Catalogue:
         return scan(self.reader, self.columns)
 
 
-def check_catalogue(catalogue: object) -> None:
-    """Check that what should be items is a catalogue.
+def as_catalogue(given: object) -> Catalogue:
+    """Return items as a catalogue: one, or a table in memory.
 
     Raises:
-        InputError: When it is something else, as a data frame.
+        InputError: When it is something else.
     """
-    if not isinstance(catalogue, Catalogue):
-        raise InputError(
-            f"catalogue is a {type(catalogue).__name__}; open a file or folder with Catalogue.open(PATH), or give a "
-            "table by Catalogue.from_dataset(datasets.Dataset.from_pandas(table))"
-        )
+    if isinstance(given, Catalogue):
+        return given
+    if is_table(given):
+        return Catalogue.from_arrow(given)
+    raise InputError(
+        f"catalogue is a {type(given).__name__}; open a file or folder with Catalogue.open(PATH), or give a DataFrame "
+        "or an Arrow table"
+    )
 
 
 def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
@@ -290,7 +325,7 @@ def _image_dir(image_dir: Path | str | None, table: Source) -> Path | None:
 
 def _folder(image_dir: Path | str | None) -> Path | None:
     """Return the folder that picture paths start from, if there is one."""
-    return check_path(image_dir, "image_dir") if image_dir else None
+    return None if image_dir is None else check_path(image_dir, "image_dir")
 
 
 def _holds_only(path: Path, suffix: str) -> bool:

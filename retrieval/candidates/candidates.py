@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
-from indexing.errors import InputError, ShapeError, UnknownItemError, examples
+from indexing.errors import InputError, ShapeError, UnknownItemError, examples, import_extra, require_extra
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
 from retrieval.candidates.sources import (
     SOURCES,
@@ -23,6 +23,10 @@ from retrieval.candidates.sources import (
     sources_of,
 )
 from retrieval.interactions.learned_from import LearnedFrom
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 _FIXED = "give (B, K) bool as an array of numpy"
 
@@ -316,6 +320,24 @@ class Candidates:
                 ),
             }
         )
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Give the table of `to_arrow` as a pandas DataFrame.
+
+        Raises:
+            MissingExtraError: When pandas is not installed.
+        """
+        require_extra("pandas", "pandas")
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Give the table of `to_arrow` as a polars DataFrame.
+
+        Raises:
+            MissingExtraError: When polars is not installed.
+        """
+        frame: pl.DataFrame = import_extra("polars", "polars").from_arrow(self.to_arrow())
+        return frame
 
     def to_trec(self) -> str:
         """Give a TREC run: ``query_id Q0 item_id rank score stage``, one line for each hit."""

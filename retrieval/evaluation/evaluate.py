@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.catalogue.item_ids import id_texts
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, check_distinct, is_table
 from indexing.errors import InputError, ShapeError, examples
-from indexing.runtime.arguments import check_kind, check_list, check_names, shown
+from indexing.runtime.arguments import check_kind, check_list, check_names, is_number, shown
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.evaluation.beyond_accuracy import Beyond
 from retrieval.evaluation.metrics import coverage, cutoffs, per_query
@@ -113,7 +115,7 @@ def number(value: float) -> float | None:
 
 def evaluate(
     candidates: Candidates,
-    relevant: Sequence[Collection[str]],
+    relevant: Sequence[Collection[str]] | ArrowStream,
     *,
     measures: Sequence[str] = DEFAULT_MEASURES,
     beyond: Beyond | None = None,
@@ -129,7 +131,8 @@ def evaluate(
 
     Args:
         candidates: Ranked items for B queries.
-        relevant: For each query the item_ids that are relevant.
+        relevant: For each query the item_ids that are relevant; or a table (a DataFrame or an Arrow table) with a row
+            for each ``query_id, item_id``, of which rows with a ``relevance`` of 0 or less do not count.
         measures: Any of ``KNOWN_MEASURES``, with a number for k.
         beyond: Data for measures beyond accuracy, which are computed at each k among the measures.
 
@@ -146,7 +149,7 @@ def evaluate(
     {'recall@2': 0.75, 'mrr@2': 0.75}
     """
     require_candidates(candidates)
-    _check_relevant(relevant)
+    relevant = _relevant_items(relevant, candidates.query_ids)
     if beyond is not None:
         check_kind(beyond, Beyond, "beyond", "give Beyond(…), or None")
     if len(relevant) != len(candidates):
@@ -169,9 +172,12 @@ def evaluate(
     )
 
 
-def _check_relevant(relevant: Sequence[Collection[str]]) -> None:
-    """Check that there is a collection of item_ids for each query."""
-    check_list(relevant, "relevant")
+def _relevant_items(given: object, query_ids: Sequence[str]) -> Sequence[Collection[str]]:
+    """Check that there is a collection of item_ids for each query; of a table, make them."""
+    if is_table(given):
+        return _judged_items(given, query_ids)
+    check_list(given, "relevant")
+    relevant: Sequence[Collection[str]] = given  # type: ignore[assignment]
     if text := [ids for ids in relevant if isinstance(ids, str)]:
         raise InputError(f"relevant items are collections of item_ids, not text such as {examples(text)}")
     for query, ids in enumerate(relevant):
@@ -179,3 +185,25 @@ def _check_relevant(relevant: Sequence[Collection[str]]) -> None:
         for item_id in ids:
             if not isinstance(item_id, str):
                 raise InputError(f"relevant[{query}] holds {shown(item_id)}; item ids are texts: give text")
+    return relevant
+
+
+def _judged_items(given: object, query_ids: Sequence[str]) -> list[set[str]]:
+    """Give the relevant items of each query from a table; a row of no use is an error."""
+    name = "the table of relevant items"
+    table = arrow_table(given, name)
+    if missing := [column for column in ("query_id", "item_id") if column not in table.column_names]:
+        raise InputError(f"{name} lacks the columns {missing}; there are {table.column_names}")
+    check_distinct(table.column_names, name)
+    queries, items = (id_texts(table[column], column).to_pylist() for column in ("query_id", "item_id"))
+    relevance = table["relevance"].to_pylist() if "relevance" in table.column_names else [1] * len(table)
+    judged: dict[str, set[str]] = {query_id: set() for query_id in query_ids}
+    for row, (query_id, item_id, value) in enumerate(zip(queries, items, relevance, strict=True)):
+        where = f"row {row} (from 0) of {name}"
+        if query_id is None or item_id is None or not is_number(value):
+            raise InputError(f"{where} is {query_id!r}, {item_id!r}, {value!r}; give both ids, and a number")
+        if query_id not in judged:
+            raise InputError(f"{where} has the query {query_id!r}, which was not asked; leave such rows out")
+        if value > 0:
+            judged[query_id].add(item_id)
+    return [judged[query_id] for query_id in query_ids]

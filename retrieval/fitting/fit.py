@@ -26,6 +26,7 @@ from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle
 from indexing.bundle.maintenance.compact import compact
 from indexing.bundle.publish import FITTING
+from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.errors import CommonspaceError, InputError, TrainingError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
@@ -61,7 +62,7 @@ from retrieval.fitting.steps import BEFORE, EARLY, EVERYTHING, StepCounter, Tell
 from retrieval.fitting.trainer import Trainer
 from retrieval.interactions.histories import History, histories
 from retrieval.interactions.impressions import Impressions
-from retrieval.interactions.interactions import Interactions, require_log
+from retrieval.interactions.interactions import Interactions, as_interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.models.adapter import Adapter
 from retrieval.models.item_space import ItemSpace
@@ -75,7 +76,7 @@ Part = TypeVar("Part")
 
 def fit(
     bundle: Path | str,
-    interactions: Interactions,
+    interactions: Interactions | ArrowStream,
     config: FitConfig | None = None,
     *,
     profiles: Profiles | None = None,
@@ -93,8 +94,8 @@ def fit(
 
     Args:
         bundle: Folder of the bundle.
-        interactions: What users did, without items that the bundle lacks and what cleaning leaves out (see
-            `retrieval.interactions.cleaning`). For a refresh too it is the whole log, not only what is new in it.
+        interactions: What users did, or a table of it, without items that the bundle lacks and what cleaning leaves out
+            (see `retrieval.interactions.cleaning`). For a refresh too it is the whole log, not only what is new in it.
         config: How to learn. For a refresh that of what is in force when None; its parts and serving stay in any case.
         profiles: What is known of users beside what they did, if anything: what new users of a profile like is learned,
             and published where it does better than what is popular with all.
@@ -112,7 +113,7 @@ def fit(
         BundleLockedError: When the bundle is being fitted or compacted already.
         BundleError: When another generation was put in force meanwhile; that one stays.
     """
-    require_log(interactions)
+    interactions = as_interactions(interactions)
     root = check_path(bundle, "the folder of the bundle")
     check_wishes(config, profiles, impressions, refresh)
     check_call(progress, "progress")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
 from indexing.catalogue.readers.text_encoding import as_utf8
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
@@ -75,17 +76,20 @@ class Interactions:
             )
 
     @classmethod
-    def open(cls, path: Path | str, **options: Unpack[ReadArguments]) -> "Interactions":
-        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix.
+    def open(cls, path: Path | str | ArrowStream, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix, or a table in memory.
 
         Args:
-            path: The file; of Parquet, also a folder of them.
+            path: The file; of Parquet, also a folder of them; or a DataFrame of pandas or polars or an Arrow table.
             **options: The columns and the rows that are read; see `retrieval.interactions.log_schema.ReadArguments`.
 
         Raises:
             InteractionsError: When it is no table, lacks a column, has an event without a weight, or leaves no rows.
         """
-        match check_path(path).suffix.lower():
+        if is_table(path):
+            return cls.from_arrow(path, **options)
+        path = check_path(path)
+        match path.suffix.lower():
             case ".parquet" | ".pq":
                 read = cls.from_parquet
             case ".csv" | ".tsv":
@@ -134,11 +138,20 @@ class Interactions:
         return cls(*reader.clean(*read_delimited(path, reader, inter=True)))
 
     @classmethod
-    def from_arrow(cls, table: pa.Table, **options: Unpack[ReadArguments]) -> "Interactions":
-        """Clean an Arrow table; see `open`."""
+    def from_arrow(cls, table: object, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Clean an Arrow table, or whatever gives an Arrow stream, as a DataFrame of polars or pandas; see `open`."""
         reader = ReadOptions("the table", **options)
-        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
-        return cls(*reader.clean(table.select(reader.needed(table.column_names))))
+        read = arrow_table(table)
+        return cls(*reader.clean(read.select(reader.needed(read.column_names))))
+
+    @classmethod
+    def from_pandas(cls, frame: object, **options: Unpack[ReadArguments]) -> "Interactions":
+        """Clean a pandas DataFrame; a named index is a column. See `open`.
+
+        Raises:
+            InputError: When an index without a name holds something else than whole numbers, as it may be the users.
+        """
+        return cls.from_arrow(frame, **options)
 
     @property
     def has_times(self) -> bool:
@@ -155,17 +168,20 @@ class Interactions:
         return f"<Interactions {len(self)} of {users} users on {items} items{dropped}>"
 
 
-def require_log(interactions: object) -> None:
-    """Check that a log is one.
+def as_interactions(given: object) -> Interactions:
+    """Give a log as `Interactions`: one, or a table in memory.
 
     Raises:
-        InputError: When it is something else, as a data frame.
+        InputError: When it is something else.
     """
-    if not isinstance(interactions, Interactions):
-        raise InputError(
-            f"interactions are a {type(interactions).__name__}; open a file by Interactions.open(PATH), or give a "
-            "table by Interactions.from_arrow(pyarrow.Table.from_pandas(table))"
-        )
+    if isinstance(given, Interactions):
+        return given
+    if is_table(given):
+        return Interactions.from_arrow(given)
+    raise InputError(
+        f"interactions are a {type(given).__name__}; open a file by Interactions.open(PATH), or give a DataFrame or an "
+        "Arrow table"
+    )
 
 
 _HEAD = 2**16  # characters that hold the header

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.catalogue.item_ids import id_texts
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, check_distinct, is_table
 from indexing.errors import InputError, examples
 from indexing.media.files import no_file
-from indexing.runtime.arguments import check_kind, check_names, check_path
+from indexing.runtime.arguments import check_names, check_path
 
 USER_IDS = ("user_id", "user", "userID")
 
@@ -37,14 +38,16 @@ class Profiles:
     attributes: pa.Table
 
     @classmethod
-    def open(cls, path: Path | str) -> "Profiles":
-        """Read a Parquet or CSV file with ``user_id`` and further columns.
+    def open(cls, path: Path | str | ArrowStream) -> "Profiles":
+        """Read a Parquet or CSV file, or a table in memory, with ``user_id`` and further columns.
 
         Raises:
             InputError: When it cannot be read; see `from_arrow`.
         """
         from pyarrow import csv, parquet
 
+        if is_table(path):
+            return cls.from_arrow(path)
         path = check_path(path)
         if (suffix := path.suffix.lower()) not in (".parquet", ".pq", ".csv"):
             raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")
@@ -59,20 +62,26 @@ class Profiles:
             raise InputError(f"the profiles in {path} cannot be read: {error}") from error
 
     @classmethod
-    def from_arrow(cls, table: pa.Table) -> "Profiles":
-        """Take a table with ``user_id`` (or ``user``, ``userID``) and further columns.
+    def from_pandas(cls, frame: object) -> "Profiles":
+        """Take a pandas DataFrame, of which a named index is a column; see `from_arrow`."""
+        return cls.from_arrow(frame)
+
+    @classmethod
+    def from_arrow(cls, table: object) -> "Profiles":
+        """Take a table in memory with ``user_id`` (or ``user``, ``userID``) and further columns.
 
         Raises:
             InputError: When there is no such column, it cannot hold ids, one is missing or there twice, or nothing is
                 known of anybody.
         """
-        check_kind(table, pa.Table, "table", "give a pyarrow.Table, as pyarrow.Table.from_pandas makes")
-        name = next((one for one in USER_IDS if one in table.column_names), None)
+        read = arrow_table(table, "the table of profiles")
+        check_distinct(read.column_names, "the table of profiles")
+        name = next((one for one in USER_IDS if one in read.column_names), None)
         if name is None:
-            raise InputError(f"profiles need a column user_id; there are {table.column_names}")
-        for column in table.column_names:
-            require_utf8(table[column], column)
-        ids = id_texts(table[name], name)
+            raise InputError(f"profiles need a column user_id; there are {read.column_names}")
+        for column in read.column_names:
+            require_utf8(read[column], column)
+        ids = id_texts(read[name], name)
         if ids.null_count:
             raise InputError(f"line {pc.index(ids.is_null(), True).as_py()} of the profiles has no {name}")
         counts = pc.value_counts(ids)
@@ -81,9 +90,9 @@ class Profiles:
                 f"{len(twice)} users have several profiles, e.g. {examples(twice.field('values').to_pylist())}; give "
                 "each one line"
             )
-        if table.num_columns == 1 or not len(table):
-            raise InputError(f"profiles of {len(table)} users with columns {table.column_names} say nothing of anybody")
-        return cls(ids, table.drop_columns([name]))
+        if read.num_columns == 1 or not len(read):
+            raise InputError(f"profiles of {len(read)} users with columns {read.column_names} say nothing of anybody")
+        return cls(ids, read.drop_columns([name]))
 
     def __len__(self) -> int:
         return len(self.user_ids)

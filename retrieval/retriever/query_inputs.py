@@ -12,6 +12,7 @@ from PIL import Image
 
 from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.readers.arrow_tables import is_table
 from indexing.encoders.base import AudioEncoder, Encoder
 from indexing.encoders.inference.batching import checked_texts
 from indexing.errors import InputError, ShapeError, examples
@@ -267,8 +268,4 @@ def as_log(given: Histories) -> Interactions | None:
         return given
     if isinstance(given, Path):
         return Interactions.open(given)
-    if isinstance(given, pa.Table):
-        return Interactions.from_arrow(given)
-    if hasattr(given, "__arrow_c_stream__"):  # DataFrames of pandas and polars
-        return Interactions.from_arrow(pa.table(given))
-    return None
+    return Interactions.from_arrow(given) if is_table(given) else None

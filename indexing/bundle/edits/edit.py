@@ -26,8 +26,9 @@ from indexing.bundle.edits.unchanged_items import check_nothing_lost, contents_o
 from indexing.bundle.generation import ATTRIBUTES, BRIDGE, GOLDEN
 from indexing.bundle.updated_items import known_embeddings
 from indexing.catalogue.attribute_types import in_words
-from indexing.catalogue.catalogue import Catalogue, check_catalogue
+from indexing.catalogue.catalogue import Catalogue, as_catalogue
 from indexing.catalogue.item_ids import ItemIds
+from indexing.catalogue.readers.arrow_tables import ArrowStream
 from indexing.encoders.base import Encoder, check_encoder
 from indexing.encoders.precomputed import VectorsEncoder
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
@@ -84,7 +85,7 @@ class EditReport:
 
 def add(
     bundle: Bundle | Path | str,
-    catalogue: Catalogue,
+    catalogue: Catalogue | ArrowStream,
     encoder: Encoder,
     *,
     encode: EncodeConfig | None = None,
@@ -94,7 +95,7 @@ def add(
 
     Args:
         bundle: The folder of the bundle, or, which is faster for many changes, the bundle opened.
-        catalogue: The items, none of which the bundle has.
+        catalogue: The items, none of which the bundle has; also a DataFrame or an Arrow table.
         encoder: The one that built the bundle.
         encode: How many items at once, by how many processes, within which limits.
         progress: Show a progress bar on standard error.
@@ -104,7 +105,7 @@ def add(
         EncoderMismatchError: When the encoder is another.
         BundleLockedError: When another process goes on writing to the bundle.
     """
-    check_catalogue(catalogue)
+    catalogue = as_catalogue(catalogue)
     check_encoder(encoder)
     check_encoding(encode, progress)
     with locked_bundle(bundle) as present:
@@ -119,7 +120,7 @@ def add(
 
 def upsert(
     bundle: Bundle | Path | str,
-    catalogue: Catalogue,
+    catalogue: Catalogue | ArrowStream,
     encoder: Encoder,
     *,
     encode: EncodeConfig | None = None,
@@ -132,7 +133,7 @@ def upsert(
     Raises:
         InputError: When the items would lose values because their source lacks a column; nothing is changed then.
     """
-    check_catalogue(catalogue)
+    catalogue = as_catalogue(catalogue)
     check_encoder(encoder)
     check_encoding(encode, progress)
     with locked_bundle(bundle) as present:

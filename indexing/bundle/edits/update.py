@@ -16,6 +16,7 @@ from indexing.catalogue.attribute_types import in_words
 from indexing.catalogue.cleaning import clean_item_id
 from indexing.catalogue.columns import NamedColumns, as_tuple, id_name
 from indexing.catalogue.item_ids import other_spelling
+from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.catalogue.readers.parquet import ParquetReader
@@ -23,8 +24,9 @@ from indexing.errors import CatalogueError, InputError, UnknownItemError, exampl
 from indexing.runtime.arguments import check_kind
 from indexing.store.store import BLOCK_ITEMS, to_table
 
-Updates: TypeAlias = pa.Table | Path | str | Sequence[Mapping[str, Any]]
-"""A table, the path of a .csv, .jsonl or .parquet file, or a list of objects: an item_id and new values each."""
+Updates: TypeAlias = ArrowStream | Path | str | Sequence[Mapping[str, Any]]
+"""A DataFrame, an Arrow table, the path of a .csv, .jsonl or .parquet file, or a list of objects: an item_id and new
+values each."""
 
 
 def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None = None) -> EditReport:
@@ -63,8 +65,8 @@ def update(bundle: Bundle | Path | str, updates: Updates, *, item_id: str | None
 
 def _read(updates: Updates, columns: NamedColumns) -> pa.Table:
     """Return updates as a table; a file with a row that cannot be read is refused."""
-    if isinstance(updates, pa.Table):
-        return updates
+    if is_table(updates):
+        return arrow_table(updates, "the table of updates")
     if not isinstance(updates, Path | str):
         if not isinstance(updates, Sequence) or not all(isinstance(row, Mapping) for row in updates):
             raise InputError(f"updates are {type(updates).__name__}; give a table, a file, or a list of objects")
