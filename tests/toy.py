@@ -32,7 +32,7 @@ class ToyEncoder:
         self.pictures = 0
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        self.encoded += texts
+        self.encoded.extend(texts)  # += would add to an array
         return unit(np.array([self._text(well_formed(text)) for text in texts], np.float32).reshape(-1, DIM))
 
     def _text(self, text: str) -> Vectors:
