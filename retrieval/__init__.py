@@ -14,6 +14,7 @@ from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
 from retrieval.ranking.reranker import Reranker
 from retrieval.retriever.learned_parts import compact, repair
+from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Impressions",
     "Interactions",
     "Profiles",
+    "Query",
     "Reranker",
     "Retriever",
     "carry_over",

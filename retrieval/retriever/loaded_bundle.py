@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.arrays import Mask, Rows, Vectors
+from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
 from indexing.encoders import Encoder, load_encoder
@@ -32,6 +32,8 @@ from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
+
+_MEAN_SAMPLE = 2_000  # items of which the mean of a modality is taken
 
 
 class LoadedBundle:
@@ -64,6 +66,7 @@ class LoadedBundle:
         self._encoder = encoder
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._matching: dict[str, Matching] = {}
+        self._means: dict[str, Vectors] = {}
         self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
         if bundle.index.dim != self.indexed.shape[1]:
             raise DamagedFileError(
@@ -129,6 +132,27 @@ class LoadedBundle:
     def centre(self) -> Vectors:
         """The mean content of all items: (D,) float32."""
         mean: Vectors = (self._total / np.count_nonzero(self.bundle.alive)).astype(np.float32)
+        return mean
+
+    def modality_mean(self, kind: str) -> Vectors:
+        """Give the mean vector of a sample of the items' texts, pictures or sounds: (D,) float32.
+
+        Args:
+            kind: ``"text"``, ``"image"`` or ``"audio"``; anything else, or a modality that no item has, is the mean of
+                all items.
+        """
+        if kind not in self._means:
+            self._means[kind] = self._modality_mean(kind)
+        return self._means[kind]
+
+    def _modality_mean(self, kind: str) -> Vectors:
+        frozen = self.bundle.modality_vectors
+        modality = next((modality for modality in frozen.modalities if modality == kind), None)
+        if modality is None or not (has_modality := frozen.exists[modality] & self.bundle.alive).any():
+            return self.centre
+        rows = np.flatnonzero(has_modality)
+        sample = np.random.default_rng(0).choice(rows, min(_MEAN_SAMPLE, len(rows)), replace=False)
+        mean: Vectors = unit(frozen.vectors[modality][np.sort(sample)]).mean(axis=0)
         return mean
 
     @cached_property

@@ -36,7 +36,9 @@ from retrieval.retriever.after_retrieval import (
     shown_until,
     varied,
 )
+from retrieval.retriever.compose import Contribution, contributions
 from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.queries import Query
 from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
 from retrieval.retriever.search import SearchMode, search
@@ -104,12 +106,12 @@ class Retriever:
         return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
     def search(
-        self, queries: Sequence[str], k: int = 10, *, mode: SearchMode = "vector", where: Where = ()
+        self, queries: Sequence[str | Query], k: int = 10, *, mode: SearchMode = "vector", where: Where = ()
     ) -> Candidates:
         """Find the k items that answer each query best; see `retrieval.retriever.search`.
 
         Args:
-            queries: B texts.
+            queries: B texts or `Query`.
             k: Hits for each query.
             mode: ``"vector"``: the items nearest to each query.
             where: What every hit satisfies; see `search_texts`.
@@ -370,6 +372,17 @@ class Retriever:
         """
         given = None if weights is None else finite_weights(weights, candidates.histories)
         return explained(self.state, candidates, given, most, among)
+
+    def explain_queries(
+        self, queries: Sequence[str | Query], candidates: Candidates
+    ) -> list[list[tuple[Contribution, ...]]]:
+        """Say for each hit of `search` what each part of its query adds to the inner product.
+
+        Args:
+            queries: Those of the search; they are encoded again.
+            candidates: What it found.
+        """
+        return contributions(self.state, queries, candidates)
 
     def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
         """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.

@@ -15,7 +15,7 @@ from indexing.arrays import Vectors
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import CommonspaceError
 from indexing.media.files import Modality
-from retrieval import Interactions, Profiles, Retriever, evaluate, fit
+from retrieval import Interactions, Profiles, Query, Retriever, evaluate, fit
 from retrieval.postprocess.rules import Boost
 from tests.groups import COUNT, SIZE, SMALL, STAGE, walks
 from tests.public_verbs import THING, Verb, verbs, wrong_values
@@ -99,6 +99,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "k": 3,
         "positions": [0],
         "Retriever.search.queries": ["red"],
+        "Retriever.explain_queries.queries": ["red", "blue"],
+        "Query.parts": Query.text("red").parts,
+        "Query.text.text": "red",
+        "Query.image.image": picture("red"),
+        "Query.audio.sound": np.ones(8000, np.float32),
+        "Query.vector.vector": [1.0, 2.0],
         "more": found,
         "vectors": retriever.vectors[:2],
         "histories": [["i001", "i002"], ["i050"]],
