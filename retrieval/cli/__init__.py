@@ -1,6 +1,6 @@
 """The command line: one command for each verb of the Python API.
 
-Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what, and the way out), 2 wrong usage,
+Exit codes: 0 done, 1 the input or the bundle is at fault (one line says what, with a hint), 2 wrong usage,
 3 `fit` published nothing, 70 a fault of this program, 130 interrupted, 141 the reader of the output went away.
 `--debug` shows the traceback.
 """
@@ -34,18 +34,18 @@ from retrieval.cli.options.command import DEBUG_HELP, Command, CommandGroups, Us
 __all__ = ["app", "main"]
 
 BAD_INPUT, WRONG_USAGE, INTERNAL, INTERRUPTED, READER_GONE = 1, 2, 70, 130, 141
-_WRONG = (UsageError, FilterError, UnknownEncoderError)
+_WRONG_USAGE_ERRORS = (UsageError, FilterError, UnknownEncoderError)
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the input or the bundle is at fault; 2 wrong usage; 3 fit published nothing; 70 a fault of "
     "this program; 130 interrupted; 141 the reader of the output went away. --debug shows the traceback of an error."
 )
-KEPT = "what is finished is kept: run the same command again, and it continues"
+CONTINUES = "what is finished is kept: run the same command again, and it continues"
 RESUMED = {
-    "build": KEPT,
+    "build": CONTINUES,
     "add": "what is encoded is kept: run the same command again, and it continues",
-    "fit": KEPT,
-    "tune": KEPT,
-    "encoders": KEPT,
+    "fit": CONTINUES,
+    "tune": CONTINUES,
+    "encoders": CONTINUES,
     "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
     "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
 }
@@ -74,8 +74,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 """The commands by the section of the help that they are in."""
 
 
-def _show_version(given: bool) -> None:
-    if given:
+def _show_version(requested: bool) -> None:
+    if requested:
         say(f"commonspace {metadata.version('commonspace')}")
         raise typer.Exit
 
@@ -114,9 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wait_asleep()
     if completion.COMPLETE_VAR in os.environ:
         completion.register_shells()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
+    all_arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in all_arguments
+    sys.exit(_run([argument for argument in all_arguments if argument != "--debug"], debug))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -129,7 +129,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except UsageProblem as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        say(f"commonspace: interrupted; {_kept(arguments)}", err=True)
+        say(f"commonspace: interrupted; {_resume_hint(arguments)}", err=True)
         return INTERRUPTED
     except (BrokenPipeError, ReaderGone):  # as of `head`, which reads no more than it shows
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -141,7 +141,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         # A filter is shown with a mark below the place of its fault.
         lines = message.splitlines() if isinstance(error, FilterError) else [" ".join(message.split())]
         say(f"commonspace: {lines[0]}", *lines[1:], err=True)
-        return WRONG_USAGE if isinstance(error, _WRONG) else BAD_INPUT
+        return WRONG_USAGE if isinstance(error, _WRONG_USAGE_ERRORS) else BAD_INPUT
     except Exception as error:
         if debug:
             raise
@@ -158,7 +158,7 @@ def _usage(error: Exception) -> int:
     return int(error.exit_code)  # type: ignore[attr-defined]
 
 
-def _kept(arguments: Sequence[str]) -> str:
+def _resume_hint(arguments: Sequence[str]) -> str:
     """Say what is left of a command that was interrupted."""
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     return RESUMED.get(command, "nothing was changed")

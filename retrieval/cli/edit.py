@@ -44,8 +44,8 @@ def add(
         catalogue = items.open(path, as_built)
     if differences := _other_columns(catalogue, opened):
         say(differences, err=True)
-    put = upsert_items if upsert else add_items
-    report = put(opened, catalogue, encoder_of(opened), progress=True)
+    add_or_replace = upsert_items if upsert else add_items
+    report = add_or_replace(opened, catalogue, encoder_of(opened), progress=True)
     _show(report, bundle, as_json, catalogue.rejects, not_embedded(catalogue.columns, opened.manifest.encoder))
 
 

@@ -94,13 +94,13 @@ def _health(findings: dict[str, Any]) -> dict[str, str]:
     """Give the figure of each finding that tells encoders apart, marked where its verdict is bad."""
     lines = {}
     for name, finding in findings.items():
-        values, mark = finding["values"], "" if finding["good"] else " (!)"
+        values, warning = finding["values"], "" if finding["good"] else " (!)"
         if name.startswith("gap"):
-            lines[f"{name}, share of a pair's distance"] = f"{values['share']:.2f}{mark}"
+            lines[f"{name}, share of a pair's distance"] = f"{values['share']:.2f}{warning}"
         elif name == "anisotropy":
-            lines["participation ratio of items"] = f"{values['item']['participation_ratio']:.1f}{mark}"
+            lines["participation ratio of items"] = f"{values['item']['participation_ratio']:.1f}{warning}"
         elif name.startswith("hubness"):
-            lines[f"{name}, skewness"] = f"{values['skewness']:.1f}{mark}"
+            lines[f"{name}, skewness"] = f"{values['skewness']:.1f}{warning}"
     return lines
 
 

@@ -49,7 +49,7 @@ def evaluate(
     _check(interactions, queries, split, measures)
     catalogue = page.catalogue()
     retriever = Retriever.open(bundle)
-    with progress("evaluating") as shown:
+    with progress("evaluating") as progress_bar:
         answered = _answer(retriever, interactions, queries, split, log)
         measured = measure(
             retriever,
@@ -59,7 +59,7 @@ def evaluate(
             breakdown=measures.breakdown,
         )
         if measures.baselines is not False and answered.split is not None:
-            shown.begin("baselines")
+            progress_bar.begin("baselines")
             measured = compare_with_baselines(measured, retriever)
     source = {"asked": Path(queries.queries or str(interactions)).name, **measured.about(retriever)}
     written = _write(measured.evaluation, source, measures.save, measures.metrics_out)
@@ -116,9 +116,9 @@ def _check(interactions: str | None, queries: EvaluateOptions, split: SplitOptio
     """Check that options go together."""
     if (interactions is None) == (queries.queries is None):
         raise UsageError("give either a log of interactions or --queries FILE")
-    of_a_log = {"--profiles": queries.profiles, "--split": split.split, "--baselines": measures.baselines}
-    if not interactions and (given := [option for option, value in of_a_log.items() if value]):
-        raise UsageError(f"{given[0]} goes with a log of interactions")
+    log_options = {"--profiles": queries.profiles, "--split": split.split, "--baselines": measures.baselines}
+    if not interactions and (given_options := [option for option, value in log_options.items() if value]):
+        raise UsageError(f"{given_options[0]} goes with a log of interactions")
     split.check()
 
 
@@ -127,10 +127,10 @@ def compare(a: SavedEvaluation, b: SavedEvaluation, html: Html = None, as_json: 
 
     The result is how much more B has than A, with intervals and tests.
     """
-    first, second = load(a), load(b)
-    comparison = compare_evaluations(first.evaluation, second.evaluation)
+    a_saved, b_saved = load(a), load(b)
+    comparison = compare_evaluations(a_saved.evaluation, b_saved.evaluation)
     if html is not None:
-        sides = Side(a.name, first.about), Side(b.name, second.about)
+        sides = Side(a.name, a_saved.about), Side(b.name, b_saved.about)
         write_file(html, comparison_page(comparison.rows, *sides, comparison.queries).encode())
     if as_json:
         show_json("comparison", comparison.to_json())

@@ -83,10 +83,10 @@ def tune(
     """
     train = _train_part(interactions, log, tuning.hold_out, tuning.split)
     config = _settings(tuning.config, tuning.split)
-    with progress("tuning", tuning.trials, "trials") as shown:
+    with progress("tuning", tuning.trials, "trials") as progress_bar:
 
         def advance(done: int, best: float) -> None:
-            shown.advance(to=done, more=f"best {best:.4f}")
+            progress_bar.advance(to=done, more=f"best {best:.4f}")
 
         best = tune_bundle(bundle, train, tuning.study, trials=tuning.trials, config=config, progress=advance)
     write_settings(best.config, tuning.out)

@@ -62,8 +62,8 @@ def verify(bundle: BundleFolder, as_json: Json = False) -> None:
 
     The exit code is 1 when the current state is damaged.
     """
-    with progress("verifying", unit="files") as shown:
-        problems = find_problems(bundle, lambda path: shown.advance(1, more=path))
+    with progress("verifying", unit="files") as progress_bar:
+        problems = find_problems(bundle, lambda path: progress_bar.advance(1, more=path))
     if as_json:
         show_json("verification", {"bundle": str(bundle), "problems": [problem.to_json() for problem in problems]})
     else:
@@ -79,7 +79,7 @@ def repair(bundle: BundleFolder, drop_changes: DropChanges = False, as_json: Jso
         show_json("repair", {"bundle": str(bundle), **report.to_json()})
     else:
         if report.done:
-            show_pairs(f"{bundle}: repaired", {str(place): line for place, line in enumerate(report.done, start=1)})
+            show_pairs(f"{bundle}: repaired", {str(number): step for number, step in enumerate(report.done, start=1)})
         else:
             say(f"{bundle}: nothing had to be repaired")
         _show_problems(bundle, list(report.left))
@@ -134,8 +134,8 @@ def _show_problems(bundle: Path, problems: list[Problem]) -> None:
     if not problems:
         say(f"{bundle}: every byte is as it was written")
     for problem in problems:
-        where = "in force" if problem.serving else "kept"
-        show_pairs(problem.path, {where: problem.message, "way out": problem.hint})
+        where = "current" if problem.serving else "kept"
+        show_pairs(problem.path, {where: problem.message, "hint": problem.hint})
 
 
 def _cell(value: object) -> Cell:

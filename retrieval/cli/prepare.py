@@ -39,15 +39,17 @@ def prepare(
         k_core=_k_core(cleaning.k_core),
     )
     event_weights = parse_event_weights(cleaning.event_weights) if cleaning.event_weights else None
-    opened = log.open(interactions, event_weights=event_weights, notes=False)
-    with progress() as shown:
-        prepared, summary = prepare_log(opened, config, told=lambda rule: shown.begin(f"looking for {rule}"))
-    written = {"report": summary.to_json(), "config": config.to_json()}
+    log_interactions = log.open(interactions, event_weights=event_weights, notes=False)
+    with progress() as progress_bar:
+        prepared, summary = prepare_log(
+            log_interactions, config, told=lambda rule: progress_bar.begin(f"looking for {rule}")
+        )
+    summary_json = {"report": summary.to_json(), "config": config.to_json()}
     if report is not None:
-        write_file(report, json.dumps(written, ensure_ascii=False, indent=2).encode() + b"\n")
+        write_file(report, json.dumps(summary_json, ensure_ascii=False, indent=2).encode() + b"\n")
     write_table(written_back(prepared), out)
     if as_json:
-        show_json("preparation", {"written": str(out), **written})
+        show_json("preparation", {"written": str(out), **summary_json})
         return
     show_pairs(f"{interactions}: prepared as {out}", summary.lines())
 

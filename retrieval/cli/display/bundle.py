@@ -14,7 +14,7 @@ from indexing.bundle.manifest import Manifest
 from indexing.catalogue.attributes import attributes_in_words
 from indexing.catalogue.columns import describe_columns
 from retrieval.cli.display.columns import columns_in_words
-from retrieval.cli.display.output import FIRST, counted, quarantined, rejected_rows
+from retrieval.cli.display.output import NUM_EXAMPLES, counted, quarantined, rejected_rows
 from retrieval.cli.display.terminal import Cell, say, show_json, show_pairs
 from retrieval.retriever.index_status import Status
 
@@ -28,13 +28,19 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         status: What was measured when it was opened.
         cautions: What speaks against its encoder.
     """
-    since = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
+    changes = {"batches": len(bundle.batches), "items_now": int(bundle.alive.sum())}
     if as_json:
-        rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS))).slice(0, FIRST).to_pylist()
+        rejects = pq.read_table(pa.BufferReader(bundle.read(REJECTS))).slice(0, NUM_EXAMPLES).to_pylist()
         named = {"rejected_first": rejects, "quarantined_first": quarantined(bundle)}
         measured = {"cautions": list(cautions)} if status is None else {"status": status.to_json()}
         attributes = attributes_in_words(bundle.attributes.schema)
-        more = {"attributes": attributes, "changes_since": since, "kept": generations(bundle.root), **named, **measured}
+        more = {
+            "attributes": attributes,
+            "changes_since": changes,
+            "kept": generations(bundle.root),
+            **named,
+            **measured,
+        }
         show_json("bundle", _summary(bundle.manifest, bundle.root) | more)
         return
     pairs: dict[str, Cell] = dict(_in_words(bundle.manifest))
@@ -45,14 +51,14 @@ def show_bundle(bundle: Bundle, as_json: bool, status: Status | None = None, cau
         pairs["rejected"] = rejected
     if status is not None:
         pairs["now"] = _now(status)
-    taken, attributes = describe_columns(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)
-    pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes, taken)
-    if unread := bundle.manifest.counts.get("not_embedded"):
-        pairs["not encoded"] = "; ".join(f"{name}: {reason}" for name, reason in unread.items())
+    used_columns, attributes = describe_columns(bundle.manifest.columns), attributes_in_words(bundle.attributes.schema)
+    pairs |= columns_in_words(bundle.manifest.counts["cleaning"], attributes, used_columns)
+    if not_embedded := bundle.manifest.counts.get("not_embedded"):
+        pairs["not encoded"] = "; ".join(f"{name}: {reason}" for name, reason in not_embedded.items())
     if len(kept := generations(bundle.root)) > 1:
-        pairs["kept"] = f"{', '.join(kept)}; `commonspace rollback {bundle.root} --to NAME` puts one in force"
+        pairs["kept"] = f"{', '.join(kept)}; `commonspace rollback {bundle.root} --to NAME` makes one current"
     if bundle.batches:
-        pairs["changes since"] = f"{counted(since['batches'], 'batch')}, {counted(since['items_now'], 'item')} now"
+        pairs["changes since"] = f"{counted(changes['batches'], 'batch')}, {counted(changes['items_now'], 'item')} now"
     show_pairs(str(bundle.root), pairs)
     for caution in cautions:
         say(f"caution: {caution}")
@@ -95,7 +101,7 @@ def _summary(manifest: Manifest, folder: Path) -> dict[str, Any]:
 
 def _in_words(manifest: Manifest) -> dict[str, str]:
     counts, encoder, index = manifest.counts, manifest.encoder, manifest.index
-    encoding, lacking = counts["encoding"], counts.get("without_embedding", 0)
+    encoding, without_vector = counts["encoding"], counts.get("without_embedding", 0)
     seconds = sum(encoding["seconds"].values())
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in index["recall"].items())
     return {
@@ -109,7 +115,11 @@ def _in_words(manifest: Manifest) -> dict[str, str]:
         "encoder": f"{encoder.name}, {encoder.dim} dimensions, {encoder.precision}",
         **({"spaces": _spaces(counts["bridge"])} if encoder.separate else {}),
         "index": f"{index.get('family', index['kind'])}, recall@{index['k']} {recall}",
-        **({"left without a vector": f"{counted(lacking, 'item')}, which nothing finds"} if lacking else {}),
+        **(
+            {"left without a vector": f"{counted(without_vector, 'item')}, which nothing finds"}
+            if without_vector
+            else {}
+        ),
         **_goals_and_efforts(index),
         "learned": ", ".join(manifest.features) or "nothing yet: run `commonspace fit`",
         "size": f"{_bytes(manifest) / 1e6:.1f} MB",
@@ -123,11 +133,11 @@ def _counted(name: str, counts: Mapping[str, int]) -> dict[str, str]:
 
 def _spaces(learned: Mapping[str, Mapping[str, Any]]) -> str:
     """Say what was kept of modalities that are spaces of their own."""
-    kept = (
+    spaces = (
         f"{name} {space['length']} to {space['kept_dimensions']} ({space['kept_variance']:.0%})"
         for name, space in learned.items()
     )
-    return f"{', '.join(kept)}; not comparable with each other"
+    return f"{', '.join(spaces)}; not comparable with each other"
 
 
 def _goals_and_efforts(index: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from retrieval.postprocess.titles import titles_at, with_titles
 from retrieval.ranking.explain import Explanation
 from retrieval.retriever.retriever import Retriever
 
-SHOWN = 0.005  # what is less rounds to zero
+MIN_EFFECT = 0.005  # smaller effects round to zero and are not shown
 
 
 def show_explained(
@@ -21,30 +21,32 @@ def show_explained(
     *,
     as_json: bool,
 ) -> None:
-    """Give recommendations as tables or as JSON, each hit with its explanation.
+    """Show recommendations as tables or as JSON, each hit with its explanation.
 
     Args:
-        retriever: Which recommended.
+        retriever: The retriever that recommended.
         candidates: The recommendations.
-        among: The candidates before postprocessing, of which these are the best.
+        among: The candidates before postprocessing.
         weights: The weight of each item of each history, as for the recommendations.
         as_json: Print each hit as without explanations, and ``why``.
     """
     explanations = retriever.explain(candidates, weights=weights, among=among)
     if as_json:
         hits = with_titles(candidates, retriever.bundle).to_pylist()
-        whys = [
+        explanations_json = [
             _to_json(explanation, _history_titles(retriever, explanation))
-            for line in explanations
-            for explanation in line
+            for hit_explanations in explanations
+            for explanation in hit_explanations
         ]
-        show_json("hit", *(hit | {"why": why} for hit, why in zip(hits, whys, strict=True)))
+        show_json("hit", *(hit | {"why": why} for hit, why in zip(hits, explanations_json, strict=True)))
         return
-    for query, (query_id, line, hits) in enumerate(zip(candidates.query_ids, explanations, candidates, strict=True)):
+    for query, (query_id, hit_explanations, hits) in enumerate(
+        zip(candidates.query_ids, explanations, candidates, strict=True)
+    ):
         rows = candidates.rows[query]
         titles = titles_at(retriever.bundle, rows[rows >= 0])
         cells: list[list[Cell]] = []
-        for hit, title, explanation in zip(hits, titles, line, strict=True):
+        for hit, title, explanation in zip(hits, titles, hit_explanations, strict=True):
             item = [hit.item_id, *([title_cell(title)] if title else [])]
             cells.append(
                 [hit.rank, item, f"{hit.score:.4f}", _in_words(explanation, _history_titles(retriever, explanation))]
@@ -61,34 +63,34 @@ def _history_titles(retriever: Retriever, explanation: Explanation) -> list[str 
 
 def _to_json(explanation: Explanation, titles: Sequence[str | None]) -> dict[str, Any]:
     """Give an explanation as plain JSON values, without the item_id, which the hit has."""
-    why = asdict(explanation)
-    del why["item_id"]
+    fields = asdict(explanation)
+    del fields["item_id"]
     named = zip(explanation.history, titles, strict=True)
-    return why | {
+    return fields | {
         "history": [{"item_id": item_id, "title": title, "effect": effect} for (item_id, effect), title in named]
     }
 
 
 def _in_words(explanation: Explanation, titles: Sequence[str | None]) -> list[str]:
-    """Give the lines of a cell: the items of the history that count, and what each part of the score adds."""
+    """Return the lines of a cell: items of the history that count, and the contribution of each part of the score."""
     parts = {"content": explanation.content, "behaviour": explanation.behaviour, "popularity": explanation.popularity}
     if explanation.profile:
         parts["profile"] = explanation.profile
-    named = [
+    named_effects = [
         (title_cell(f"{title} ({item_id})" if title else item_id), effect)
         for (item_id, effect), title in zip(explanation.history, titles, strict=True)
     ]
     lines = [
         f"{'because of' if effect > 0 else 'despite'} {name} {effect:+.2f}"
-        for name, effect in named
-        if abs(effect) >= SHOWN
+        for name, effect in named_effects
+        if abs(effect) >= MIN_EFFECT
     ]
-    shown = {name: effect for name, effect in parts.items() if abs(effect) >= SHOWN}
-    lines.append(f"retrieved with {explanation.score:+.2f} = {_signed(shown.items()) or 'nothing'}")
+    effects_of_parts = {name: effect for name, effect in parts.items() if abs(effect) >= MIN_EFFECT}
+    lines.append(f"retrieved with {explanation.score:+.2f} = {_signed(effects_of_parts.items()) or 'nothing'}")
     if explanation.modalities:
         lines.append("made of " + ", ".join(f"{weight:.0%} {name}" for name, weight in explanation.modalities.items()))
     if explanation.features:
-        effects = {name: effect for name, effect in explanation.features.items() if abs(effect) >= SHOWN}
+        effects = {name: effect for name, effect in explanation.features.items() if abs(effect) >= MIN_EFFECT}
         lines.append(f"moved by {_signed(effects.items()) or 'nothing'}")
     return lines
 

@@ -17,18 +17,18 @@ from retrieval.models.user_model import ALL_ALIKE
 @contextmanager
 def fit_progress() -> Iterator[Tell]:
     """Show a line for each step while it runs: which of how many, how far it is, and the time since the start."""
-    started = monotonic()
-    with progress() as shown:
+    start_time = monotonic()
+    with progress() as progress_bar:
         current = ""
 
         def show(step: Step) -> None:
             nonlocal current
-            number = f"{step.number}/{step.steps} " if step.number else ""
-            if current != (label := f"{number}{step.part}, from {step.past}"):
+            step_number = f"{step.number}/{step.steps} " if step.number else ""
+            if current != (label := f"{step_number}{step.part}, from {step.past}"):
                 current = label
-                shown.begin(label, step.total or None)
-            since_start = f"{duration(monotonic() - started)} since the start"
-            shown.advance(to=step.done, total=step.total or None, more=since_start)
+                progress_bar.begin(label, step.total or None)
+            since_start = f"{duration(monotonic() - start_time)} since the start"
+            progress_bar.advance(to=step.done, total=step.total or None, more=since_start)
 
         yield show
 
@@ -46,12 +46,14 @@ def show_report(title: str, report: FitReport) -> None:
         f"{name}: " + ", ".join(f"{part} {value:.4f}" for part, value in recall.items())
         for name, recall in report.search.items()
     )
-    since = {part: value for part, value in report.ndcg.items() if part not in parts}
+    on_new_interactions = {part: value for part, value in report.ndcg.items() if part not in parts}
     pairs = {
-        "ndcg@10 on what came since": ", ".join(f"{part.split(',')[0]} {value:.4f}" for part, value in since.items()),
+        "ndcg@10 on what came since": ", ".join(
+            f"{part.split(',')[0]} {value:.4f}" for part, value in on_new_interactions.items()
+        ),
         "items found by their own and by noisy vectors, recall@10": "; ".join(search),
         "weights of a query": ", ".join(
-            f"{_WEIGHTS.get(name, name)} {_weight(v)}" for name, v in report.serving.items()
+            f"{_WEIGHTS.get(name, name)} {_weight(value)}" for name, value in report.serving.items()
         ),
         "short histories, by their items, ndcg@10": "; ".join(
             f"{items}: " + ", ".join(f"{part} {value:.4f}" for part, value in values.items())
@@ -106,5 +108,5 @@ def _epochs(curve: Mapping[str, Any]) -> tuple[str, str]:
     losses = curve.get("train")
     if not losses:
         return "", ""
-    kept = f"{curve['best']} of {len(losses)}" if curve["best"] != len(losses) else str(len(losses))
-    return kept, f"{losses[0]:.3f} → {losses[max(curve['best'], 1) - 1]:.3f}"
+    best_epoch = f"{curve['best']} of {len(losses)}" if curve["best"] != len(losses) else str(len(losses))
+    return best_epoch, f"{losses[0]:.3f} → {losses[max(curve['best'], 1) - 1]:.3f}"

@@ -18,7 +18,7 @@ from retrieval.interactions.known_items import KnownItems
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at, with_titles
 
-FIRST = 3  # rows and items that are named as examples
+NUM_EXAMPLES = 3  # rows and items that are shown as examples
 _CONTENT = source_code("content")  # the source of every hit of a search: a column of it would say nothing
 
 
@@ -48,16 +48,18 @@ def show_candidates(
         write_table(with_titles(candidates, bundle), out)
         empty = int((candidates.rows < 0).all(axis=1).sum())
         message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(known)}
-        more = f"; {empty} of them without any answer" if empty else ""
-        show_json("written", message) if as_json else say(f"{counted(len(candidates), 'list')} written to {out}{more}")
+        remark = f"; {empty} of them without any answer" if empty else ""
+        show_json("written", message) if as_json else say(
+            f"{counted(len(candidates), 'list')} written to {out}{remark}"
+        )
         return
     if as_json:
         show_json("hit", *with_titles(candidates, bundle).to_pylist())
         return
     ruled = candidates if isinstance(candidates, Ruled) else None
     with_sources = candidates.sources is not None and not (candidates.sources[candidates.rows >= 0] == _CONTENT).all()
-    head = ["rank", "item_id", "score", "title"]
-    head += ["source"] * with_sources + ["rules"] * (ruled is not None)
+    columns = ["rank", "item_id", "score", "title"]
+    columns += ["source"] * with_sources + ["rules"] * (ruled is not None)
     for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
         rows = candidates.rows[query]
         titles = titles_at(bundle, rows[rows >= 0])
@@ -67,7 +69,7 @@ def show_candidates(
         ]
         if ruled is not None:
             lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
-        show_table(f"{query_id} ({candidates.stage})", head, lines, whole=["item_id"])
+        show_table(f"{query_id} ({candidates.stage})", columns, lines, whole=["item_id"])
         if not hits:
             say("nothing was found")
         if ruled is not None and ruled.excluded[query]:
@@ -75,31 +77,34 @@ def show_candidates(
 
 
 def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:
-    """Say for which reasons rows were rejected, and show the first three.
+    """Describe why rows were rejected, with the first three as examples.
 
     Args:
-        reasons: How many, by reason.
-        rejects: Columns ``source_row``, ``item_id`` and ``reason``, a line each.
+        reasons: Number of rows by reason.
+        rejects: Columns ``source_row``, ``item_id`` and ``reason``, one row per rejected row.
     """
     if not reasons:
         return []
-    first = rejects.slice(0, FIRST).to_pylist()
-    shown = [f"row {row['source_row']}, {row['item_id']!r}: {row['reason']}" for row in first]
-    return [", ".join(f"{count} {reason}" for reason, count in reasons.items()), *shown]
+    first = rejects.slice(0, NUM_EXAMPLES).to_pylist()
+    rows_in_words = [f"row {row['source_row']}, {row['item_id']!r}: {row['reason']}" for row in first]
+    return [", ".join(f"{count} {reason}" for reason, count in reasons.items()), *rows_in_words]
 
 
 def quarantined(bundle: Bundle) -> list[str]:
-    """Name the first items of a generation with content that could not be encoded, and why."""
-    shown: list[str] = []
+    """Return the first items of a generation whose content could not be encoded, and why."""
+    items_in_words: list[str] = []
     if not bundle.manifest.counts["quarantined"]:
-        return shown
+        return items_in_words
     for shard in bundle.generation.shards:
         columns = ["item_id", "modality", "reason"]
-        bad = pq.read_table(shard, columns=columns, filters=pc.field("status") == QUARANTINED)
-        shown += [f"{row['item_id']!r}: {row['reason']}" for row in bad.slice(0, FIRST - len(shown)).to_pylist()]
-        if len(shown) == FIRST:
+        failed = pq.read_table(shard, columns=columns, filters=pc.field("status") == QUARANTINED)
+        items_in_words += [
+            f"{row['item_id']!r}: {row['reason']}"
+            for row in failed.slice(0, NUM_EXAMPLES - len(items_in_words)).to_pylist()
+        ]
+        if len(items_in_words) == NUM_EXAMPLES:
             break
-    return shown
+    return items_in_words
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -108,11 +113,11 @@ def write_file(path: Path, data: bytes) -> None:
     fsops.write_bytes(path, data)
 
 
-def counted(count: int, thing: str) -> str:
-    """Say how many there are, in the singular or the plural.
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the singular or the plural.
 
     >>> counted(1, "row"), counted(2_000, "row"), counted(0, "query")
     ('1 row', '2,000 rows', '0 queries')
     """
-    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}es" if thing.endswith("ch") else f"{thing}s"
-    return f"{count:,} {thing if count == 1 else many}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"

@@ -45,9 +45,9 @@ Record: TypeAlias = Literal[
 ]
 """What a line of ``--json`` is."""
 
-SHOWN_TEXT = 120  # characters of a title
+MAX_TITLE = 120  # characters of a title
 UNLIMITED = 10_000  # columns when no terminal is there: a program reads whole lines
-LEFT_TO_OTHERS = 40  # columns that an id leaves to the other cells
+MIN_OTHER_WIDTH = 40  # columns that an id leaves to the other cells
 
 
 class UsageError(InputError):
@@ -75,13 +75,13 @@ class _Screen(Console):
         raise ReaderGone
 
 
-def screen() -> Console:
+def output_console() -> Console:
     """Give standard output, as wide as the terminal, or without a limit when there is none."""
     has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
     return _Screen(file=sys.stdout, width=None if has_width else UNLIMITED, markup=False, emoji=False, highlight=False)
 
 
-def shown(value: Cell) -> Text:
+def cell_text(value: Cell) -> Text:
     """Give foreign text as rich shows it: without markup, emoji codes or control characters."""
     lines = value if isinstance(value, list | tuple) else [value]
     return Text("\n".join(visible(line) for line in lines), overflow="fold")
@@ -112,7 +112,7 @@ def from_stdin(arguments: Sequence[str]) -> list[str]:
 def title_cell(title: str | None) -> str:
     """Shorten a title to what is shown."""
     title = title or ""
-    return title if len(title) <= SHOWN_TEXT else f"{title[: SHOWN_TEXT - 1]}…"
+    return title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
 
 
 def show_table(
@@ -127,18 +127,18 @@ def show_table(
         whole: Columns that are folded last, like ids, which are copied.
         light: Draw no rules between the columns, so that more fits.
     """
-    console, lines = screen(), [[shown(cell) for cell in row] for row in rows]
+    console, cells = output_console(), [[cell_text(cell) for cell in row] for row in rows]
     table = Table(show_header=bool(head), box=SIMPLE_HEAD if light else HEAVY_HEAD, pad_edge=not light)
-    for place in range(len(head) or max(map(len, lines), default=0)):
-        name = head[place] if head else ""
-        widest = max((line[place].cell_len for line in lines), default=0)
-        fits = name in whole and widest <= console.width - LEFT_TO_OTHERS
-        table.add_column(shown(name), overflow="fold", no_wrap=fits)
-    for line in lines:
-        table.add_row(*line)
+    for column in range(len(head) or max(map(len, cells), default=0)):
+        name = head[column] if head else ""
+        max_width = max((row[column].cell_len for row in cells), default=0)
+        no_wrap = name in whole and max_width <= console.width - MIN_OTHER_WIDTH
+        table.add_column(cell_text(name), overflow="fold", no_wrap=no_wrap)
+    for row in cells:
+        table.add_row(*row)
     if title:
         console.print(Text(visible(title), style="italic"), soft_wrap=True)
-    if lines:
+    if cells:
         console.print(table)
 
 

@@ -105,8 +105,8 @@ class Command(TyperCommand):
         records: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [("--debug", DEBUG_HELP)]}
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
-                usual = "Arguments" if param.param_type_name == "argument" else "Options"
-                records.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
+                section = "Arguments" if param.param_type_name == "argument" else "Options"
+                records.setdefault(getattr(param, "rich_help_panel", None) or section, []).append(record)
         _write_sections(formatter, records)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer brings its own copy of click
@@ -120,7 +120,7 @@ class Command(TyperCommand):
         except UsageProblem as error:
             if hasattr(error, "possibilities"):  # of an unknown option
                 options = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
-                meant = _meant(str(error.option_name), options)  # type: ignore[attr-defined]
+                meant = _suggestion(str(error.option_name), options)  # type: ignore[attr-defined]
                 error.possibilities = None
                 error.message = f"{error.message}{meant}"  # type: ignore[attr-defined]
             raise
@@ -134,18 +134,20 @@ class Command(TyperCommand):
             name, equals, value = argument.partition("=")
             if name in MOVED and name not in options and "--postprocess" in options:
                 raise UsageError(f"{name} is a key of --postprocess FILE now; write {MOVED[name]} into the file")
-            new = next((other for other in RENAMED.get(name, ()) if other in options and name not in options), None)
-            if new is not None:
-                say(f"note: {name} is called {new} now; the next version takes the new name alone", err=True)
-            current.append(argument if new is None else f"{new}{equals}{value}")
+            new_name = next(
+                (candidate for candidate in RENAMED.get(name, ()) if candidate in options and name not in options), None
+            )
+            if new_name is not None:
+                say(f"note: {name} is called {new_name} now; the next version takes the new name alone", err=True)
+            current.append(argument if new_name is None else f"{new_name}{equals}{value}")
         return current
 
 
-def _meant(given: str, options: Sequence[str]) -> str:
+def _suggestion(option: str, options: Sequence[str]) -> str:
     """Suggest the only option that begins so, or the one that is spelled nearly so; nothing where there is none."""
-    longer = [name for name in options if name.startswith(given) and len(given) > len("--x")]
-    meant = longer if len(longer) == 1 else get_close_matches(given, options, n=1, cutoff=0.75)
-    return f". Did you mean {meant[0]}?" if meant else ""
+    completions = [name for name in options if name.startswith(option) and len(option) > len("--x")]
+    suggestions = completions if len(completions) == 1 else get_close_matches(option, options, n=1, cutoff=0.75)
+    return f". Did you mean {suggestions[0]}?" if suggestions else ""
 
 
 class CommandGroups(TyperGroup):

@@ -106,7 +106,7 @@ class SplitOptions:
         """
         weight = "" if log.min_weight is None else f", of weight {log.min_weight:g} and more"
         if self.history_rows is not None and self.relevant_rows is not None:
-            history = log.read(source, rows=self.history_rows, weighed=False)
+            history = log.read(source, rows=self.history_rows, apply_min_weight=False)
             relevant = log.read(source, rows=self.relevant_rows)
             where = f"history where {self.history_rows}; to be found where {self.relevant_rows}{weight}"
             return _split_log(history, relevant, where)

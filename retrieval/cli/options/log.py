@@ -18,8 +18,8 @@ from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.fallback import FallbackWarning
 
 LOG = "Log"
-# Repairs that no note is needed of.
-_EXPECTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
+# Repairs that are not noted.
+_NOT_NOTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
 _LOG_HELP = "A .parquet, .csv, .tsv or .inter file of users, items and times, or 'sample'."
 
 Log = Annotated[str, typer.Argument(help=_LOG_HELP)]
@@ -94,12 +94,12 @@ class LogColumns:
     @property
     def columns(self) -> InteractionColumns:
         """The columns that were named; the others are found by their common names."""
-        usual = InteractionColumns()
+        default = InteractionColumns()
         return InteractionColumns(
-            self.user_column or usual.user_id,
-            self.item_column or usual.item_id,
-            self.time_column or usual.timestamp,
-            self.weight_column or usual.weight,
+            self.user_column or default.user_id,
+            self.item_column or default.item_id,
+            self.time_column or default.timestamp,
+            self.weight_column or default.weight,
         )
 
     def read(
@@ -108,7 +108,7 @@ class LogColumns:
         *,
         rows: str | None = None,
         event_weights: Mapping[str, float] | None = None,
-        weighed: bool = True,
+        apply_min_weight: bool = True,
         notes: bool = True,
     ) -> Interactions:
         """Read a log, or the shipped sample with its simulated users.
@@ -117,20 +117,20 @@ class LogColumns:
             source: The file, or 'sample'.
             rows: ``column=value,value``, the rows that are read; all when None.
             event_weights: The weight of each type of event.
-            weighed: Read only rows of at least `min_weight`.
-            notes: Say on standard error what could not be used.
+            apply_min_weight: Read only rows of at least `min_weight`.
+            notes: Note on standard error what could not be used.
         """
         log = Interactions.open(
             log_path(source),
             columns=self.columns,
-            min_weight=self.min_weight if weighed else None,
+            min_weight=self.min_weight if apply_min_weight else None,
             only=parse_rows(rows) if rows else None,
             events=event_weights,
             repeats=self.repeats,
         )
         if notes:
-            for line in unused_rows(log):
-                note(f"{source}: {line}")
+            for text in unused_rows(log):
+                note(f"{source}: {text}")
         return log
 
 
@@ -147,7 +147,7 @@ class LogOptions(LogColumns):
         return self.read(source, rows=self.rows, event_weights=event_weights, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the answers to a log depend on, under the names that jobs on disk have."""
+        """Return the options that answers to a log depend on, under their names in job files."""
         return {
             "only": self.rows,
             "min_weight": self.min_weight,
@@ -157,30 +157,30 @@ class LogOptions(LogColumns):
 
 
 def log_path(source: str) -> Path:
-    """Give the path of a log, or of the shipped sample when it is 'sample'."""
+    """Return the path of a log, or of the shipped sample if it is 'sample'."""
     return interactions_path() if source == SAMPLE else Path(source)
 
 
 def open_impressions(path: Path) -> Impressions:
-    """Read impressions, and say on standard error which rows could not be used."""
+    """Read impressions, and note on standard error which rows could not be used."""
     impressions = Impressions.open(path)
-    for line in unused_rows(impressions):
-        note(f"{path}: {line}")
+    for text in unused_rows(impressions):
+        note(f"{path}: {text}")
     return impressions
 
 
 def unused_rows(log: Interactions | Impressions) -> list[str]:
-    """Say how many rows of a log were left out or repaired: a line for each reason."""
+    """Return how many rows of a log were left out or repaired, one text per reason."""
     lines = []
     for reason, count in log.dropped.items():
         example = f"; {log.examples[reason]}" if reason in log.examples else ""
         lines.append(f"{count} rows left out: {reason}{example}")
-    repaired = {reason: count for reason, count in log.repaired.items() if reason not in _EXPECTED}
+    repaired = {reason: count for reason, count in log.repaired.items() if reason not in _NOT_NOTED}
     return lines + [f"{count} rows: {reason}" for reason, count in repaired.items()]
 
 
 def note(text: str) -> None:
-    """Say something about the input on standard error."""
+    """Print a note about the input on standard error."""
     say(f"note: {text}", err=True)
 
 
@@ -206,8 +206,8 @@ def parse_rows(text: str) -> tuple[str, tuple[str, ...]]:
     Raises:
         UsageError: When it cannot be read.
     """
-    column, equals, given = text.partition("=")
-    values = tuple(value.strip() for value in given.split(",") if value.strip())
+    column, equals, listed = text.partition("=")
+    values = tuple(value.strip() for value in listed.split(",") if value.strip())
     if not equals or not column.strip() or not values:
         raise UsageError(f"cannot read {text!r}; write it like split=train,valid")
     return column.strip(), values

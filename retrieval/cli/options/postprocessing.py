@@ -126,18 +126,18 @@ class PostprocessOptions:
             InputError: When a file cannot be read.
         """
         settings = {} if self.postprocess is None else read_settings(self.postprocess)
-        for key, given in (("diversify", self.diversify), ("rules", self.rules)):
-            if given is not None and key in settings:
+        for key, option in (("diversify", self.diversify), ("rules", self.rules)):
+            if option is not None and key in settings:
                 raise UsageError(f"{self.postprocess} has {key!r}, too; leave out --{key}, or the key")
         if self.diversify is not None:
             settings["diversify"] = {"method": METHOD, "strength": self.diversify}
         if self.rules is not None:
             settings["rules"] = Rules.from_json(self.rules)
         diversify = settings.get("diversify")
-        shape = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
-        shape.pop("method", None)
+        arguments = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
+        arguments.pop("method", None)
         rules = settings.get("rules")
-        return Shape(**shape, rules=rules, impressions=self._impressions(rules))
+        return Shape(**arguments, rules=rules, impressions=self._impressions(rules))
 
     def _impressions(self, rules: Rules | None) -> Impressions | None:
         """Read the impressions, which some rule must need."""
@@ -157,11 +157,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: When it cannot be read, naming the key at fault and what may stand there.
     """
-    given = read_json(path, "the settings")
-    if isinstance(given, list):
+    content = read_json(path, "the settings")
+    if isinstance(content, list):
         raise InputError(f"{path} is a list, as of rules alone; give such a file with --rules")
     try:
-        settings = dict(_keys(given, "the file", ("diversify", "rules")))
+        settings = dict(_keys(content, "the file", ("diversify", "rules")))
         if "diversify" in settings:
             _check_diversify(settings["diversify"])
         if "rules" in settings:
@@ -171,18 +171,18 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _check_diversify(given: object) -> None:
-    for key, value in _keys(given, "diversify", tuple(_DIVERSIFY)).items():
+def _check_diversify(settings: object) -> None:
+    for key, value in _keys(settings, "diversify", tuple(_DIVERSIFY)).items():
         is_valid, expected = _DIVERSIFY[key]
         if not is_valid(value):
             raise InputError(f"diversify.{key} is {json.dumps(value)[:80]}; give {expected}")
-    if isinstance(given, dict) and given.get("method") == "calibrated" and "attribute" not in given:
+    if isinstance(settings, dict) and settings.get("method") == "calibrated" and "attribute" not in settings:
         raise InputError("diversify.method is calibrated, which needs an attribute; give diversify.attribute, too")
 
 
-def _keys(given: object, what: str, known: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise InputError(f"{what} holds {json.dumps(given)[:80]}; give an object with some of the keys {list(known)}")
-    if unknown := sorted(given.keys() - set(known)):
-        raise InputError(f"{what} has the unknown key {unknown[0]!r}; the keys are {list(known)}")
-    return given
+def _keys(value: object, name: str, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{name} holds {json.dumps(value)[:80]}; give an object with some of the keys {list(known)}")
+    if unknown := sorted(value.keys() - set(known)):
+        raise InputError(f"{name} has the unknown key {unknown[0]!r}; the keys are {list(known)}")
+    return value

@@ -52,12 +52,12 @@ class UserOptions:
 
     Attributes:
         history: Histories on the command line.
-        profile: What is known of their users.
+        profile: Profiles of their users.
         interactions: A log; all of its users, or `user`.
         user: Some users of the log.
-        profiles: A file of what is known of them.
-        users: A file with a user in each row.
-        chunk_size: How many are answered at once.
+        profiles: A file of profiles of the users.
+        users: A file with one user per row.
+        chunk_size: Number of users that are answered at once.
     """
 
     history: Histories = None
@@ -93,7 +93,9 @@ def parse_profile(text: str) -> dict[str, Any]:
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"--profile {text[:80]!r} holds half a character; give text that is Unicode") from error
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if bad := [name for name, equals, _ in pairs if not equals or not name.strip()]:
-        raise UsageError(f"cannot read {bad[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'")
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if malformed := [name for name, equals, _ in pairs if not equals or not name.strip()]:
+        raise UsageError(
+            f"cannot read {malformed[0].strip()!r} of --profile {text!r}; write it like 'age=31, plan=team'"
+        )
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -84,8 +84,8 @@ def rerank_job(
 def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[str, Any], KnownItems]:
     """Give the histories of a log, what identifies it, and how many of its items the bundle has."""
     path, options = log
-    read, known = match_items(options.open(path), retriever.items)
-    histories = LoggedHistories.of(read, retriever.items)
+    interactions, known = match_items(options.open(path), retriever.items)
+    histories = LoggedHistories.of(interactions, retriever.items)
     note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.least, retriever)
     file = log_path(path)
     return histories, {"log": file_identity(file, file), **options.to_json()}, known
@@ -100,14 +100,14 @@ def _run(
         raise UsageError(
             "a job writes its answers: give --out FOLDER, which can be continued, or --out FILE.parquet, .csv, .jsonl"
         )
-    form, config = check_out(out), replace(config, titles=True)
+    file_format, config = check_out(out), replace(config, titles=True)
     with _answering(len(source)) as advance:
-        if form == "folder":
+        if file_format == "folder":
             report, quarantine = run_job(retriever, source, out, config, progress=advance), out / "_quarantine"
         else:
             quarantine = out.with_name(f"{out.stem}.quarantine{out.suffix}")
-            found = answers(retriever, source, config)
-            report = write_answers(found, out, quarantine, schema=config.schema, progress=advance)
+            answered = answers(retriever, source, config)
+            report = write_answers(answered, out, quarantine, schema=config.schema, progress=advance)
     if output.as_json:
         show_json("job", {"written": str(out), **report.to_json(), **known_json(known)})
         return
@@ -132,12 +132,12 @@ def _in_words(report: JobReport, quarantine: Path) -> dict[str, str]:
 @contextmanager
 def _answering(total: int) -> Iterator[Progressed]:
     """Show on standard error the users done, the time left and how many users have no answers."""
-    with progress("answering", total, "users") as shown:
+    with progress("answering", total, "users") as progress_bar:
         without_answers = 0
 
-        def advance(lines: int, _users: int, quarantined: int) -> None:
+        def advance(num_rows: int, _users: int, quarantined: int) -> None:
             nonlocal without_answers
             without_answers += quarantined
-            shown.advance(lines, more=f"{without_answers} without answers" if without_answers else "")
+            progress_bar.advance(num_rows, more=f"{without_answers} without answers" if without_answers else "")
 
         yield advance

@@ -29,14 +29,14 @@ WITH, WITHOUT = "with a history", "without a history"
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured.
+    """Queries with their measures.
 
     Attributes:
         queries: The queries, their answers and the relevant items.
         evaluation: The measures.
         slices: The measures of groups of users and items.
-        losses: What model and index lost, if asked for.
-        baselines: The comparison with baselines, if asked for.
+        losses: The losses of model and index, if requested.
+        baselines: The comparison with baselines, if requested.
     """
 
     queries: AnsweredQueries
@@ -46,15 +46,18 @@ class Measured:
     baselines: AgainstBaselines | None = None
 
     def about(self, retriever: Retriever) -> dict[str, str]:
-        """Say in words what was measured, and how."""
-        compared = {} if self.baselines is None else {"beside baselines": str(self.baselines)}
-        return {**self.queries.about, **describe_run(retriever, self.queries.candidates), **compared}
+        """Describe what was measured, and how."""
+        with_baselines = {} if self.baselines is None else {"against baselines": str(self.baselines)}
+        return {**self.queries.about, **describe_run(retriever, self.queries.candidates), **with_baselines}
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as an object that ``json.dumps`` takes."""
-        more = {"slices": [row.to_json() for row in self.slices], "losses": [row.to_json() for row in self.losses]}
-        compared = None if self.baselines is None else self.baselines.to_json()
-        return self.evaluation.to_json() | dict(self.queries.extra) | more | {"baselines": compared}
+        """Return all fields for ``json.dumps``."""
+        breakdowns = {
+            "slices": [row.to_json() for row in self.slices],
+            "losses": [row.to_json() for row in self.losses],
+        }
+        baselines = None if self.baselines is None else self.baselines.to_json()
+        return self.evaluation.to_json() | dict(self.queries.extra) | breakdowns | {"baselines": baselines}
 
 
 def measure(
@@ -63,32 +66,32 @@ def measure(
     """Measure answers.
 
     Args:
-        retriever: What gave them.
-        queries: The answers, and what should be found.
-        beyond_accuracy: Also measure novelty and the like.
+        retriever: The retriever that answered.
+        queries: The answers and the relevant items.
+        beyond_accuracy: Also measure novelty and other measures beyond accuracy.
         slice_rows: Also measure groups of users and items.
-        breakdown: Also measure what was lost by the model, and what by the index.
+        breakdown: Also measure the losses of the model and of the index.
 
     Raises:
-        LeakError: When the bundle has learned from what should be found.
+        LeakError: If the bundle was trained on the relevant items.
     """
     candidates, relevant, measures = queries.candidates, queries.relevant, queries.measures
-    more = Beyond(past=queries.history, vectors=retriever.vectors) if beyond_accuracy else None
-    evaluation = evaluate_candidates(candidates, relevant, measures=measures, beyond=more)
+    beyond = Beyond(past=queries.history, vectors=retriever.vectors) if beyond_accuracy else None
+    evaluation = evaluate_candidates(candidates, relevant, measures=measures, beyond=beyond)
     by_user = slices(evaluation, {"users": [WITH if len(items) else WITHOUT for items in candidates.histories]})
-    rows = by_user if len(by_user) > 1 else []
+    slices_shown = by_user if len(by_user) > 1 else []
     if slice_rows and queries.history is not None:
         groups = item_groups(retriever.bundle, queries.history)
-        rows = [
+        slices_shown = [
             *slices(evaluation, user_groups(queries.history)),
-            *rows,
+            *slices_shown,
             *item_slices(candidates, relevant, groups),
         ]
-    lost: Sequence[Loss] = ()
+    loss_rows: Sequence[Loss] = ()
     if breakdown:
         retrieved = queries.retrieved or candidates
-        lost = losses(retriever, retrieved, relevant, kind=queries.query_type, measures=measures)
-    return Measured(queries, evaluation, rows, lost)
+        loss_rows = losses(retriever, retrieved, relevant, kind=queries.query_type, measures=measures)
+    return Measured(queries, evaluation, slices_shown, loss_rows)
 
 
 def compare_with_baselines(measured: Measured, retriever: Retriever) -> Measured:
@@ -110,7 +113,7 @@ def compare_with_baselines(measured: Measured, retriever: Retriever) -> Measured
 
 
 def show_measured(measured: Measured, written: Mapping[str, Path]) -> None:
-    """Print what was measured; the comparison with baselines comes first."""
+    """Print the measures, after the comparison with baselines."""
     queries, evaluation, baselines = measured.queries, measured.evaluation, measured.baselines
     if baselines is not None:
         say(baselines)
@@ -127,9 +130,9 @@ def show_measured(measured: Measured, written: Mapping[str, Path]) -> None:
     _show_users(measured)
     if baselines is not None:
         _show_baselines(baselines)
-    for name, before in (("new users", ""), ("disliked", "dislikes: "), ("caution", "caution: ")):
+    for name, prefix in (("new users", ""), ("disliked", "dislikes: "), ("caution", "caution: ")):
         if name in queries.about:
-            say(f"{before}{queries.about[name]}")
+            say(f"{prefix}{queries.about[name]}")
     for row in measured.losses:
         say(f"{row.measure}: {row.lost_by_model:.4f} lost by the model, {row.lost_by_index:.4f} by the index")
     for what, path in written.items():
@@ -148,9 +151,9 @@ def _show_users(measured: Measured) -> None:
 def _show_baselines(baselines: AgainstBaselines) -> None:
     lines = []
     for row in baselines.rows:
-        paired = row.difference(baselines.measure)
-        between = f"{paired.difference:+.4f} [{paired.low:+.4f}, {paired.high:+.4f}]"
-        lines.append((row.baseline.name, f"{paired.mean_a:.4f}", between, row.baseline.describe_settings()))
+        difference = row.difference(baselines.measure)
+        interval = f"{difference.difference:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+        lines.append((row.baseline.name, f"{difference.mean_a:.4f}", interval, row.baseline.describe_settings()))
     head = ("baseline", baselines.measure, "ours less it, 95 % interval", "settings")
     show_table("", head, lines, whole=head[:1], light=True)
     for note in baselines.notes():

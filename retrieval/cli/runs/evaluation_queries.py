@@ -33,14 +33,14 @@ class AnsweredQueries:
 
     Attributes:
         candidates: The answers.
-        relevant: For each query the item_ids that should be found.
-        measures: What to measure.
-        about: A description of the queries, by name, for people.
-        extra: More numbers beside the measures.
-        history: The interactions that are histories; None when no query has one.
+        relevant: For each query the item_ids that are relevant.
+        measures: The measures to compute.
+        about: A description of the queries: names and texts.
+        extra: Other numbers for the JSON output.
+        history: The interactions of the histories; None if no query has one.
         query_type: ``"history"`` or ``"text"``.
         retrieved: The answers before they were reranked.
-        min_liked: An item of less weight was disliked.
+        min_liked: Items with a lower weight are dislikes.
         split: How history and relevant interactions were split from a log.
     """
 
@@ -57,7 +57,7 @@ class AnsweredQueries:
 
     @property
     def warm(self) -> Collection[str] | None:
-        """The items with interactions in the history; None when there is no history."""
+        """The items with interactions in the history; None if there is no history."""
         return None if self.history is None else set(self.history.table["item_id"].unique().to_pylist())
 
 
@@ -77,21 +77,21 @@ def answer_users(
         profiles: Attributes of users.
 
     Raises:
-        InputError: When no user can be evaluated.
+        InputError: If no user can be evaluated.
     """
     history, history_known = match_items(split.history, retriever.items, "history: ")
     future, relevant_known = match_items(split.relevant, retriever.items, "to be found: ")
-    known = users_of(history, retriever.items)
-    relevant = relevant_items(future, known.histories, known.least)
-    users = [user for user in known.histories if relevant.get(user)]
-    new = [user for user in relevant if user not in known.histories]
+    users_of_log = users_of(history, retriever.items)
+    relevant = relevant_items(future, users_of_log.histories, users_of_log.least)
+    users = [user for user in users_of_log.histories if relevant.get(user)]
+    new = [user for user in relevant if user not in users_of_log.histories]
     if not users:
         raise InputError(
             "no user has both a history and relevant interactions; check --history-rows and --relevant-rows; a rating "
             "below half of the largest one is not relevant"
         )
     evaluated = [*users, *new] if retriever.behaviour is not None else users
-    recommend = partial(retriever.recommend, k=k, times=split.cutoff, least=known.least)
+    recommend = partial(retriever.recommend, k=k, times=split.cutoff, least=users_of_log.least)
     queries = (history, users, evaluated[len(users) :], profiles)
     retrieved = _recommend(partial(recommend, stages="retrieval"), *queries)
     candidates = _recommend(recommend, *queries) if rerank else retrieved
@@ -99,7 +99,7 @@ def answer_users(
         "queries": f"{len(evaluated)} users; {len(history)} interactions as history, {len(future)} to be found",
         "split": split.description,
         **_without_history(new, answered=len(evaluated) > len(users)),
-        **_notes(retriever, candidates, future, known.least),
+        **_notes(retriever, candidates, future, users_of_log.least),
     }
     extra = {
         "split": split.description,
@@ -115,7 +115,7 @@ def answer_users(
         history=history,
         query_type="history",
         retrieved=retrieved,
-        min_liked=known.least,
+        min_liked=users_of_log.least,
         split=split,
     )
 
@@ -129,8 +129,8 @@ def _recommend(
 ) -> Candidates:
     """Recommend to users of a log, and to others who have no history."""
     of_users, of_new = (None if profiles is None else profiles.of(names) for names in (users, new))
-    found = recommend(history, user_ids=users, profiles=of_users)
-    return _concatenated(found, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else found
+    candidates = recommend(history, user_ids=users, profiles=of_users)
+    return _concatenated(candidates, recommend([[]] * len(new), user_ids=new, profiles=of_new)) if new else candidates
 
 
 def _concatenated(first: Candidates, second: Candidates) -> Candidates:
@@ -168,12 +168,14 @@ def _without_history(new: Sequence[str], *, answered: bool) -> dict[str, str]:
     }
 
 
-def _notes(retriever: Retriever, found: Candidates, relevant: Interactions, min_liked: float | None) -> dict[str, str]:
-    """Say which dislikes are not counted, and what cannot be checked."""
+def _notes(
+    retriever: Retriever, candidates: Candidates, relevant: Interactions, min_liked: float | None
+) -> dict[str, str]:
+    """Return notes on dislikes that are not relevant, and on leaks that cannot be checked."""
     notes = {}
     if min_liked is not None and (disliked := int((relevant.table["weight"].to_numpy() < min_liked).sum())):
         notes["disliked"] = f"{disliked} of the interactions to be found weigh less than {min_liked:g}: not counted"
-    if retriever.bundle.manifest.features and found.learned is None:
+    if retriever.bundle.manifest.features and candidates.learned is None:
         notes["caution"] = (
             "this bundle learned by an earlier version, which did not keep from what: whether it has seen the "
             "interactions to be found cannot be checked; fit again"
@@ -182,26 +184,32 @@ def _notes(retriever: Retriever, found: Candidates, relevant: Interactions, min_
 
 
 def answer_texts(retriever: Retriever, path: Path, k: int) -> AnsweredQueries:
-    """Search for every text of a Parquet file with ``text`` and ``item_id``; relevant is that item alone.
+    """Search with every text of a Parquet file with ``text`` and ``item_id``; only that item is relevant.
 
     Raises:
-        InputError: When it is no such file, a row is incomplete, or no item is in the bundle.
+        InputError: If the file cannot be read, a row is incomplete, or no item is in the bundle.
     """
     texts, item_ids = _read_texts(path)
     if not retriever.items.known(item_ids):
         raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
-    found = retriever.search_texts(texts, k).named(_distinct(texts))
+    candidates = retriever.search_texts(texts, k).named(_distinct(texts))
     target_rows = np.array([-2 if (row := retriever.items.row(item_id)) is None else row for item_id in item_ids])
-    hit = found.rows == target_rows[:, None]
-    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
+    is_target = candidates.rows == target_rows[:, None]
+    ranks = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1.0, np.inf)
     median = float(np.median(ranks))
-    own = _own_texts(retriever, texts, item_ids)
+    num_own_texts = _own_texts(retriever, texts, item_ids)
     about = {"queries": f"{len(texts)} texts, each with one item to be found"}
-    about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {found.rows.shape[1]}"
-    if own:
-        about["caution"] = f"{own} texts are those that their items were encoded with, and find them for that reason"
-    extra = {"median_rank": median if np.isfinite(median) else None, "depth": found.rows.shape[1], "own_texts": own}
-    return AnsweredQueries(found, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
+    about["median rank"] = f"{median:g}" if np.isfinite(median) else f"beyond {candidates.rows.shape[1]}"
+    if num_own_texts:
+        about["caution"] = (
+            f"{num_own_texts} texts are those that their items were encoded with, and find them for that reason"
+        )
+    extra = {
+        "median_rank": median if np.isfinite(median) else None,
+        "depth": candidates.rows.shape[1],
+        "own_texts": num_own_texts,
+    }
+    return AnsweredQueries(candidates, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
 
 
 def _read_texts(path: Path) -> tuple[list[str], list[str]]:
@@ -216,16 +224,18 @@ def _read_texts(path: Path) -> tuple[list[str], list[str]]:
     for name in ("text", "item_id"):
         require_utf8(table.column(name), name)
     columns = [table.column(name).cast(pa.string()).to_pylist() for name in ("text", "item_id")]
-    lines = list(zip(*columns, strict=True))
-    if bad := [line for line, (text, item_id) in enumerate(lines) if not (text or "").strip() or not item_id]:
-        raise InputError(f"{len(bad)} rows of {path} lack a text or an item_id, the first is row {bad[0]}; drop them")
-    if not lines:
+    rows = list(zip(*columns, strict=True))
+    if incomplete := [row for row, (text, item_id) in enumerate(rows) if not (text or "").strip() or not item_id]:
+        raise InputError(
+            f"{len(incomplete)} rows of {path} lack a text or an item_id, the first is row {incomplete[0]}; drop them"
+        )
+    if not rows:
         raise InputError(f"{path} has no rows; give texts with their item_id")
-    return [text for text, _ in lines], [item_id for _, item_id in lines]
+    return [text for text, _ in rows], [item_id for _, item_id in rows]
 
 
 def _distinct(texts: Sequence[str]) -> list[str]:
-    """Name each query by its text; a text that was there before gets a number, so that queries can be paired."""
+    """Return a unique id for each query: its text, numbered if it is repeated."""
     seen = Counter[str]()
     names = []
     for text in texts:
@@ -235,13 +245,13 @@ def _distinct(texts: Sequence[str]) -> list[str]:
 
 
 def _own_texts(retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str]) -> int:
-    """Count the texts that the item they mean was encoded with."""
+    """Count the texts that are encoded contents of their own item."""
     names = [name for name in retriever.bundle.manifest.columns.get("text") or () if name]
     fields = [retriever.bundle.attributes.column(name) for name in names]
     count = 0
     for text, item_id in zip(texts, item_ids, strict=True):
         if fields and (row := retriever.items.row(item_id)) is not None:
             values = [python_value(column[row]) for column in fields]
-            own = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
-            count += clean_text([text], Counter()) in own
+            item_texts = {clean_text(values, Counter()), *(clean_text([value], Counter()) for value in values)} - {None}
+            count += clean_text([text], Counter()) in item_texts
     return count

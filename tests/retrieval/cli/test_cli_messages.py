@@ -221,7 +221,7 @@ def test_info_names_the_generations_to_go_back_to(bundle: Path, run: Run) -> Non
     assert kept[:1] == first
     assert len(kept) == 2
     out = run("info", bundle)[1]
-    assert f"{', '.join(kept)}; `commonspace rollback {bundle} --to NAME` puts one in force" in out
+    assert f"{', '.join(kept)}; `commonspace rollback {bundle} --to NAME` makes one current" in out
     assert run("rollback", bundle, "--to", first[0])[0] == 0
 
 
