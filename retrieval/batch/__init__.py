@@ -4,6 +4,7 @@ from retrieval.batch.answering import Answers, BatchConfig, answers, recommend_b
 from retrieval.batch.candidate_rows import FlatCandidates
 from retrieval.batch.input_rows import Quarantined
 from retrieval.batch.job import JobReport, run_job, write_answers
+from retrieval.batch.neighbours import NeighbourLists, NeighboursConfig, neighbour_batches, write_neighbours
 from retrieval.batch.tables import ParquetFiles
 from retrieval.batch.user_rows import ListedUsers, LogUsers
 from retrieval.interactions.histories import LoggedHistories
@@ -16,12 +17,16 @@ __all__ = [
     "ListedUsers",
     "LogUsers",
     "LoggedHistories",
+    "NeighbourLists",
+    "NeighboursConfig",
     "ParquetFiles",
     "Quarantined",
     "answers",
+    "neighbour_batches",
     "recommend_batches",
     "rerank_batches",
     "run_job",
     "steps_of",
     "write_answers",
+    "write_neighbours",
 ]

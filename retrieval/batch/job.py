@@ -1,7 +1,7 @@
 """A batch job: recommend to every user of a source, written to a folder, and resumed after an interruption."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -12,14 +12,16 @@ import pyarrow as pa
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from retrieval.batch.answering import QUARANTINED as QUARANTINED_SCHEMA
-from retrieval.batch.answering import SCHEMA, Answers, BatchConfig, Step, answers, steps_of
+from retrieval.batch.answering import SCHEMA, BatchConfig, Step, answers, steps_of
 from retrieval.batch.input_rows import Source
-from retrieval.batch.output_folder import LOCK, JobFolder, Part
+from retrieval.batch.output_folder import LOCK, Answered, JobFolder, Part
 from retrieval.batch.table_files import form_of, table_writer, write_table
 from retrieval.retriever.retriever import Retriever
 
 Progressed: TypeAlias = Callable[[int, int, int], None]
 """Called with the numbers of rows, users and quarantined rows that are done since the last call."""
+Produce: TypeAlias = Callable[[int], Iterable[Answered]]
+"""Gives the answers from a row of the input on."""
 
 
 @dataclass
@@ -91,15 +93,35 @@ def run_job(
         InputError: When the folder holds a job of another input, other settings or another state of the bundle.
         BundleLockedError: When another process works on it.
     """
-    out, config, report = Path(out), config or BatchConfig(), JobReport()
+    config = config or BatchConfig()
     all_steps = steps_of(retriever, config) if steps is None else steps
+    description = _description(retriever, source, config, all_steps)
+
+    def produce(start: int) -> Iterable[Answered]:
+        return answers(retriever, source, config, steps=all_steps, start=start)
+
+    return run_parts(Path(out), description, produce, progress)
+
+
+def run_parts(
+    out: Path, description: Mapping[str, Any], produce: Produce, progress: Progressed | None = None
+) -> JobReport:
+    """Write answers to a folder, or resume where an earlier run of the same job was stopped; see `run_job`.
+
+    Args:
+        out: The folder.
+        description: Plain JSON values that identify the job.
+        produce: Gives the answers, the same from a row on whenever it is called.
+        progress: Called when a part is done or found to be done.
+    """
+    report = JobReport()
     with write_lock(out, name=LOCK):
-        folder = JobFolder(out, _description(retriever, source, config, all_steps))
+        folder = JobFolder(out, description)
         started, report_progress = perf_counter(), progress or (lambda _lines, _users, _quarantined: None)
         for part in folder.parts:
             _add_part(report, part, report_progress)
         report.resumed, users_before = report.parts, report.users
-        for result in answers(retriever, source, config, steps=all_steps, start=folder.lines):
+        for result in produce(folder.lines):
             _add_part(report, folder.add(result), report_progress)
         report.timed(perf_counter() - started, report.users - users_before)
         folder.finish(report.to_json())
@@ -107,7 +129,7 @@ def run_job(
 
 
 def write_answers(
-    results: Iterable[Answers],
+    results: Iterable[Answered],
     out: Path,
     quarantined: Path,
     *,
@@ -146,10 +168,15 @@ def _add_part(report: JobReport, part: Part, report_progress: Progressed) -> Non
 
 def _description(retriever: Retriever, source: Source, config: BatchConfig, steps: Sequence[Step]) -> dict[str, Any]:
     """Describe what the answers depend on."""
-    state = retriever.bundle.state
     step_names = [getattr(step, "__qualname__", type(step).__qualname__) for step in steps]
     return {
         "input": {"kind": type(source).__name__, **source.identity()},
         "settings": config.to_json() | {"steps": step_names},
-        "bundle": {"generation": state.generation, "changes": state.last},
+        "bundle": state_of(retriever),
     }
+
+
+def state_of(retriever: Retriever) -> dict[str, Any]:
+    """Say which state of its bundle a retriever answers from."""
+    state = retriever.bundle.state
+    return {"generation": state.generation, "changes": state.last}

@@ -14,15 +14,34 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from indexing.errors import InputError
 from indexing.filesystem import fsops
 from indexing.store.store import parquet_bytes
-from retrieval.batch.answering import Answers
+from retrieval.batch.input_rows import Chunk
 
 JOB, LEDGER, SUCCESS, LOCK, QUARANTINED = "_job.json", "_parts.jsonl", "_SUCCESS", "_LOCK", "_quarantine"
 FORMAT = 2  # 1 had no column `source`
+
+
+class Answered(Protocol):
+    """What is written of a chunk."""
+
+    @property
+    def chunk(self) -> Chunk:
+        """What was answered."""
+        ...
+
+    def to_arrow(self) -> pa.Table:
+        """Give a row for each hit."""
+        ...
+
+    def quarantined(self) -> pa.Table:
+        """Give the quarantined rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,7 @@ class JobFolder:
         """The number of rows of the input that are done."""
         return self.parts[-1].first + self.parts[-1].lines if self.parts else 0
 
-    def add(self, answers: Answers) -> Part:
+    def add(self, answers: Answered) -> Part:
         """Write the answers of the next chunk, and then its entry in the ledger."""
         number, chunk = len(self.parts), answers.chunk
         table, quarantined, quarantined_sha256 = answers.to_arrow(), answers.quarantined(), ""

@@ -46,6 +46,7 @@ RESUMED = {
     "fit": CONTINUES,
     "tune": CONTINUES,
     "encoders": CONTINUES,
+    "similar": "with --all what is finished is kept: run the same command again, and it continues",
     "recommend": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
     "rerank": "with --out FOLDER what is finished is kept: run the same command again, and it continues",
 }
@@ -54,7 +55,16 @@ RESUMED = {
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Build": (inspect.inspect, build.build),
-    "Query": (query.search, query.similar, query.recommend, query.top, query.rerank),
+    "Query": (
+        query.search,
+        query.similar,
+        query.complements,
+        query.next_items,
+        query.recommend,
+        query.users_for,
+        query.top,
+        query.rerank,
+    ),
     "Learn": (prepare.prepare, fit.fit, fit.tune),
     "Evaluate": (evaluate.evaluate, evaluate.compare),
     "Maintain": (

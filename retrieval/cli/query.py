@@ -1,4 +1,4 @@
-"""`commonspace search`, `similar`, `recommend` and `rerank`."""
+"""`commonspace search`, `similar`, `complements`, `next-items`, `users-for`, `recommend` and `rerank`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,30 +8,37 @@ import typer
 from indexing.errors import FilterError
 from retrieval.batch import BatchConfig
 from retrieval.batch.in_memory import candidates_from_table, read_candidates
+from retrieval.batch.neighbours import NeighboursConfig
 from retrieval.batch.table_files import form_of
 from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained
 from retrieval.cli.display.output import show_candidates
 from retrieval.cli.display.terminal import UsageError, from_stdin, say
-from retrieval.cli.options.log import LogOption, LogOptions, fallbacks_noted
+from retrieval.cli.options.log import LogOption, LogOptions, RequiredLog, fallbacks_noted
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.postprocessing import PostprocessOptions
 from retrieval.cli.options.search import (
     AudioFiles,
+    Baskets,
     BundleFolder,
+    ComparedBy,
     CrossEncoderName,
+    EveryItem,
     Explain,
     ImageFiles,
     ItemIds,
     K,
     RecommendOptions,
+    RelatedOptions,
     SearchOptions,
+    SimilarTo,
     Texts,
     TopOptions,
 )
 from retrieval.cli.options.users import ChunkSize, UserOptions
 from retrieval.cli.runs.batch import recommend_job, rerank_job
 from retrieval.cli.runs.histories import from_command_line, from_log, match_items
+from retrieval.cli.runs.related_items import baskets_of, neighbours_of_all, show_users
 from retrieval.features.item_texts import ItemTexts
 from retrieval.filters import Expression, parse_filter
 from retrieval.interactions.histories import LoggedHistories
@@ -82,22 +89,72 @@ def search(
 
 def similar(
     bundle: BundleFolder,
-    item_ids: ItemIds,
     search: SearchOptions,
     postprocess: PostprocessOptions,
     output: OutputOptions,
+    item_ids: SimilarTo = None,
+    every: EveryItem = False,
+    by: ComparedBy = "content",
 ) -> None:
-    """Find the items nearest to items.
+    """Find the items nearest to items, or the neighbours of every item.
 
     An item is not in its own list.
     """
-    item_ids = from_stdin(item_ids)
+    if bool(item_ids) == every:
+        raise UsageError("give either items or --all, for example: commonspace similar BUNDLE --all --out near.parquet")
     shape = postprocess.read()
+    if every and shape:
+        raise UsageError("--all writes lists as they were found: leave out --postprocess, or name the items")
+    item_ids = from_stdin(item_ids or [])
     retriever = Retriever.open(bundle)
+    where = _filters(retriever, search.where)
+    if every:
+        neighbours_of_all(retriever, NeighboursConfig(search.k, by, where), output)
+        return
     depth = max(search.k, search.num_candidates) if shape else search.k
-    found = retriever.similar_items(item_ids, depth, where=_filters(retriever, search.where))
+    found = retriever.similar_items(item_ids, depth, by, where=where)
     answers = shape.apply(retriever, found, search.k)
     show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
+
+
+def complements(bundle: BundleFolder, baskets: Baskets, search: RelatedOptions, output: OutputOptions) -> None:
+    """Find what users take with the items of a basket, apart from what is like these.
+
+    Learned from interactions by `fit`.
+    """
+    given = from_stdin(baskets)
+    retriever = Retriever.open(bundle)
+    found = retriever.complements(baskets_of(given), search.k, where=_filters(retriever, search.where))
+    show_candidates(found.named(given), retriever.bundle, as_json=output.as_json, out=output.out)
+
+
+def next_items(bundle: BundleFolder, item_ids: ItemIds, search: RelatedOptions, output: OutputOptions) -> None:
+    """Find what users take soon after an item.
+
+    Learned from interactions by `fit`.
+    """
+    item_ids = from_stdin(item_ids)
+    retriever = Retriever.open(bundle)
+    found = retriever.next_items(item_ids, search.k, where=_filters(retriever, search.where))
+    show_candidates(found, retriever.bundle, as_json=output.as_json, out=output.out)
+
+
+def users_for(
+    bundle: BundleFolder,
+    item_ids: ItemIds,
+    interactions: RequiredLog,
+    log: LogOptions,
+    output: OutputOptions,
+    k: K = 10,
+) -> None:
+    """Find the users of a log whom an item suits best, such as whom to tell of a new one.
+
+    Users who have the item are left out.
+    """
+    item_ids = from_stdin(item_ids)
+    retriever = Retriever.open(bundle)
+    history, known = match_items(log.open(interactions), retriever.items)
+    show_users(retriever.users_for(item_ids, history, k), output, known)
 
 
 def recommend(

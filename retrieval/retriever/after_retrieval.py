@@ -28,6 +28,7 @@ from retrieval.postprocess.diversify import (
     objective,
 )
 from retrieval.postprocess.rules import Rule, Ruled, Rules, Shown
+from retrieval.ranking.confidence import Matching, Verdicts, judged
 from retrieval.ranking.explain import Explanation, explain, with_features, with_modalities, with_profiles
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
@@ -199,7 +200,17 @@ def shown_until(impressions: Impressions | None, at: datetime | int | None) -> S
 def explained(
     state: LoadedBundle, candidates: Candidates, weights: Sequence[Vectors] | None, most: int, among: Candidates | None
 ) -> list[list[Explanation]]:
-    """Explain each hit; see `Retriever.explain`."""
+    """Explain each hit; see `Retriever.explain`.
+
+    Args:
+        state: Of the bundle.
+        candidates: The hits.
+        weights: How much each item of ``candidates.histories`` was liked, as it was for the recommendations, each item
+            once; what the candidates know of it when None.
+        most: So many items of a history, and so many features, a hit.
+        among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a file:
+            what a head reads of a hit depends on the others.
+    """
     candidates = state.here(candidates)
     if among is not None:
         among = state.here(among, "among")
@@ -211,6 +222,15 @@ def explained(
     if scored.stage != STAGE or not isinstance(state.reranker, SecondStage):
         return explanations
     return with_features(explanations, candidates, scored, state.reranker, most)
+
+
+def verdicts(state: LoadedBundle, candidates: Candidates, kind: str, matching: Matching | None) -> Verdicts:
+    """Say of each search whether the catalogue holds what it asks for; see `Retriever.verdicts`."""
+    candidates = state.here(candidates)
+    check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
+    if matching is not None:
+        check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
+    return judged(candidates, state.vectors, matching or state.matching(kind))
 
 
 def matched_parts(state: LoadedBundle, candidates: Candidates) -> list[list[Part | None]]:

@@ -18,7 +18,7 @@ from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import UserBatch
-from retrieval.retriever.fallback import filled, note_unknown
+from retrieval.retriever.fallback.chain import filled, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
 

@@ -1,28 +1,24 @@
 """The verbs: search, similar, recommend, rerank and what follows. Everything is plural in, plural out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
-from indexing.arrays import Vectors, check_vectors
+from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
-from indexing.encoders.base import require, with_audio
 from indexing.errors import InputError
 from indexing.index import VectorIndex
-from indexing.index.base import check_k
-from indexing.media.files import Modality
-from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_list, check_number, check_whole
+from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_number, check_whole
 from retrieval.candidates import Candidates
-from retrieval.filters import Where, allowed
+from retrieval.filters import Where
 from retrieval.interactions.impressions import Impressions
 from retrieval.models.profile_model import Given
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.rules import Rule, Ruled, Rules
-from retrieval.ranking.confidence import Matching, Verdicts, judged
+from retrieval.ranking.confidence import Matching, Verdicts
 from retrieval.ranking.explain import Explanation, finite_weights
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
@@ -35,15 +31,17 @@ from retrieval.retriever.after_retrieval import (
     ruled,
     shown_until,
     varied,
+    verdicts,
 )
-from retrieval.retriever.compose import Contribution, contributions
+from retrieval.retriever.fallback.top_items import Order, top_items
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
-from retrieval.retriever.query_inputs import Histories, Picture, Recording, open_pictures, open_sounds
+from retrieval.retriever.queries.compose import Contribution, contributions
+from retrieval.retriever.query_inputs import Histories, Picture, Recording
 from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
-from retrieval.retriever.search import SearchMode, search
-from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
-from retrieval.retriever.top_items import Order, top_items
+from retrieval.retriever.related.items import By, complements, next_items, similar
+from retrieval.retriever.related.users import RankedUsers, users_for
+from retrieval.retriever.search import SearchMode, search, search_audio, search_images, search_vectors
 
 
 class Retriever:
@@ -57,14 +55,7 @@ class Retriever:
     Attributes:
         state: What is in memory of the bundle: vectors, index, and what was learned.
         bundle: The opened bundle.
-        items: The item_ids, by row.
-        status: What its index finds of the queries stored at build, measured when it was opened.
-        learned: What the bundle has learned, as files.
-        adapter: What the item vectors were learned with, if anything.
-        users: The user model.
-        vectors: (N, D) float32, the content of every row.
-        indexed: (N, D + R) float32, what the index holds of every row, content and then behaviour.
-        behaviour: What was learned of users, if anything.
+        items, status, learned, adapter, users, vectors, indexed, behaviour: Those of the state; see `LoadedBundle`.
 
     Example::
 
@@ -135,10 +126,7 @@ class Retriever:
         Raises:
             InputError: When a picture cannot be read.
         """
-        check_list(images, "images")
-        require(self.encoder, Modality.IMAGE)
-        opened = open_pictures(images, self.encoder)
-        return self.state.search_content(self.encoder.encode_images(opened), k, where, kind="image")
+        return search_images(self.state, images, k, where)
 
     def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
@@ -149,50 +137,61 @@ class Retriever:
             EncoderError: When the bundle's encoder hears nothing.
             InputError: When a sound cannot be read.
         """
-        check_list(sounds, "sounds")
-        encoder = with_audio(self.encoder)
-        heard = open_sounds(sounds, encoder)
-        return self.state.search_content(encoder.encode_audio(heard), k, where, kind="audio")
+        return search_audio(self.state, sounds, k, where)
 
     def search_vectors(
         self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = ()
     ) -> Candidates:
-        """Find the k items nearest to each of (B, D) query vectors, of any length but zero.
-
-        Args:
-            vectors: B queries.
-            k: Answers a query.
-            modality: What they embed: ``"text"``, ``"image"`` or ``"audio"``. It must be said where the bundle's
-                modalities are different spaces: D is then that of the modality's own vectors, only items that have the
-                modality are answers, and the score is the cosine within it.
-            where: What every answer satisfies.
+        """Find the k items nearest to each of (B, D) query vectors; see `retrieval.retriever.search.search_vectors`.
 
         Raises:
             SeparateSpacesError: When the modality must be said and was not.
         """
-        built = self.bundle.manifest.encoder
-        asked = modality_of(modality, built)
-        if asked is None or not built.separate:
-            return self.state.search_content(check_vectors(vectors, built.dim, "queries"), k, where, kind=asked)
-        queries = self.state.space.searched(query_vectors(self.encoder, asked, vectors))
-        allow = allowed(self.bundle.attributes, where)
-        frozen = self.bundle.modality_vectors
-        k = check_k(k)
-        scores, rows = search_own_part(self.state.index, frozen, queries, k, modality=asked, allow=allow)
-        return Candidates(queries, rows, scores, self.items, "retrieve").coming_from("content")
+        return search_vectors(self.state, vectors, k, modality, where)
 
-    def similar_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
+    def similar_items(
+        self, item_ids: Sequence[str] | Literal["all"], k: int = 10, by: By = "content", *, where: Where = ()
+    ) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
-        Near is what looks and reads alike. What users take together is ``recommend([[item_id]])``.
+        Near is what looks and reads alike (``"content"``), what users take together (``"behaviour"``), or what has the
+        largest sum of both standard scores. ``"all"`` is every item; `retrieval.batch.write_neighbours` streams them.
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
+            InputError: When behaviour is to be compared, and the bundle has learned none.
         """
-        check_list(item_ids, "item_ids")
-        rows = self.items.rows(item_ids)
-        found = self.state.search_content(self.vectors[rows], k, where, list(rows[:, None]), kind="item")
-        return replace(found, query_ids=tuple(item_ids))
+        return similar(self.state, item_ids, k, by, where)
+
+    def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
+        """Find what users take with the items of each basket, apart from what is like these.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+            InputError: When a basket is empty, or the bundle has learned no behaviour.
+        """
+        return complements(self.state, baskets, k, where)
+
+    def next_items(self, item_ids: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
+        """Find what users take soon after each item: fewer than k, or none, where fewer were taken after it.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+            InputError: When the bundle has learned no second stage.
+        """
+        return next_items(self.state, item_ids, k, where)
+
+    def users_for(self, item_ids: Sequence[str], interactions: Histories, k: int = 10) -> RankedUsers:
+        """Find for each item the k users of a log whom it suits best, without those who have it.
+
+        The score is that of the item in ``recommend(interactions, stages="retrieval")``; for an item that nobody has
+        met, that of a list in which ``where`` leaves only this one. Users with no item of the bundle are left out.
+
+        Raises:
+            UnknownItemError: When an id is not in the bundle.
+            InputError: When ``interactions`` is no log, or holds no item of the bundle.
+        """
+        return users_for(self.state, item_ids, interactions, k)
 
     def recommend(
         self,
@@ -276,9 +275,8 @@ class Retriever:
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None).
 
-        Where no head was learned the order is that of the exact score, and the stage says so: ``"exact"``. What both
-        stages of `recommend` gave has the order of the head already, and keeps it; that of another state or bundle is
-        ordered anew, among all that its head ordered.
+        Without a learned head the order is that of the exact score, and the stage is ``"exact"``. What both stages of
+        `recommend` gave keeps its order; that of another state or bundle is ordered anew.
         """
         return reranked(self.state, candidates, k)
 
@@ -341,11 +339,7 @@ class Retriever:
             kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
             matching: What judges them; learned from the bundle's own items, once a kind, when None.
         """
-        candidates = self.state.here(candidates)
-        check_kind(kind, str, "kind", "give 'text', 'image' or 'audio'")
-        if matching is not None:
-            check_kind(matching, Matching, "matching", "give what Matching.fit gives, or None")
-        return judged(candidates, self.vectors, matching or self.state.matching(kind))
+        return verdicts(self.state, candidates, kind, matching)
 
     def explain(
         self,
@@ -355,15 +349,9 @@ class Retriever:
         most: int = 5,
         among: Candidates | None = None,
     ) -> list[list[Explanation]]:
-        """Say for each hit of recommendations what made it one; see `retrieval.ranking.explain.explain`.
+        """Say for each hit of recommendations what made it one: ``most`` items of the history, and ``most`` features.
 
-        Args:
-            candidates: The hits.
-            weights: How much each item of ``candidates.histories`` was liked, as it was for the recommendations, each
-                item once; what the candidates know of it when None.
-            most: So many items of a history, and so many features, a hit.
-            among: What `rerank` gave, all of it, for candidates that do not know it, as those that were read from a
-                file: what a head reads of a hit depends on the others.
+        The other arguments are described by `retrieval.retriever.after_retrieval.explained`.
 
         Raises:
             InputError: When a query was not made of a history, weights are not finite, or the candidates of the stage

@@ -37,9 +37,11 @@ Record: TypeAlias = Literal[
     "hit",
     "inspection",
     "job",
+    "neighbours",
     "preparation",
     "repair",
     "tuning",
+    "user",
     "verification",
     "written",
 ]

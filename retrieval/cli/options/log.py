@@ -15,7 +15,7 @@ from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
-from retrieval.retriever.fallback import FallbackWarning
+from retrieval.retriever.fallback.chain import FallbackWarning
 
 LOG = "Log"
 # Repairs that are not noted.
@@ -26,6 +26,9 @@ Log = Annotated[str, typer.Argument(help=_LOG_HELP)]
 OptionalLog = Annotated[str | None, typer.Argument(help=_LOG_HELP)]
 LogOption = Annotated[
     str | None, typer.Option("--interactions", rich_help_panel=LOG, help=f"Log of interactions: {_LOG_HELP}")
+]
+RequiredLog = Annotated[
+    str, typer.Option("--interactions", rich_help_panel=LOG, help=f"Log of interactions: {_LOG_HELP}")
 ]
 ProfilesFile = Annotated[
     Path | None,

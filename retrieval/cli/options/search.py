@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.retriever.top_items import Order
+from retrieval.retriever.fallback.top_items import Order
+from retrieval.retriever.related.items import By as Comparison
 
 QUERY = "Query"
 
@@ -14,8 +15,30 @@ BundleFolder = Annotated[Path, typer.Argument(help="Folder of a bundle.")]
 Texts = Annotated[
     list[str] | None, typer.Argument(help="Texts to search for; - reads one per line from standard input.")
 ]
-ItemIds = Annotated[
-    list[str], typer.Argument(help="Items to find similar ones of; - reads one per line from standard input.")
+ItemIds = Annotated[list[str], typer.Argument(help="Items; - reads one per line from standard input.")]
+SimilarTo = Annotated[
+    list[str] | None,
+    typer.Argument(help="Items to find similar ones of; - reads one per line from standard input."),
+]
+Baskets = Annotated[
+    list[str],
+    typer.Argument(help="Baskets, each like mug-1,cup-2; - reads one per line from standard input."),
+]
+EveryItem = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        rich_help_panel=QUERY,
+        help="Write the neighbours of every item as a table to --out; the same command continues an interrupted run.",
+    ),
+]
+ComparedBy = Annotated[
+    Comparison,
+    typer.Option(
+        "--by",
+        rich_help_panel=QUERY,
+        help="What is compared: content, behaviour (what users take together) or both.",
+    ),
 ]
 ImageFiles = Annotated[
     list[Path] | None,
@@ -104,6 +127,14 @@ class SearchOptions:
 
     k: K = 10
     num_candidates: NumCandidates = 100
+    where: Where = None
+
+
+@dataclass(frozen=True)
+class RelatedOptions:
+    """How many related items there are, and what each of them satisfies."""
+
+    k: K = 10
     where: Where = None
 
 

@@ -47,7 +47,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_page_has_every_type_and_every_command() -> None:
     assert set(ROWS) == set(get_args(Record))
-    named = {command for commands, *_ in ROWS.values() for command in re.findall(r"`([a-z ]+)`", commands)}
+    named = {command for commands, *_ in ROWS.values() for command in re.findall(r"`([a-z][a-z -]*)`", commands)}
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     expected = {name for name in commands if not hasattr(commands[name], "commands")} - {"completion"}
     expected |= {f"encoders {name}" for name in commands["encoders"].commands}
@@ -101,6 +101,10 @@ def test_each_command_prints_lines_of_its_type(tmp_path: Path, run: Run) -> None
         }
     )
     pq.write_table(log, tmp_path / "log.parquet")
+    (table,) = printed("neighbours", "similar", bundle, "--all", "-k", 2, "--out", tmp_path / "near.parquet")
+    assert (table["items"], table["neighbours"]) == (19, 38)  # the red mug was deleted
+    given = ("users-for", bundle, "blue-mug", "--interactions", tmp_path / "log.parquet")
+    assert sorted(user["user_id"] for user in printed("user", *given)) == ["a", "b"]
     (prepared,) = printed("preparation", "prepare", tmp_path / "log.parquet", tmp_path / "clean.parquet")
     assert prepared["report"]["kept"] == 4
     (job,) = printed(

@@ -18,7 +18,7 @@ from indexing.encoders import load_encoder
 from indexing.errors import FilterError, InputError, UnknownItemError
 from retrieval import Interactions, Retriever, compact, fit
 from retrieval.interactions.histories import histories
-from retrieval.retriever.fallback import FallbackWarning
+from retrieval.retriever.fallback.chain import FallbackWarning
 from tests.cli_run import json_lines, runner
 from tests.groups import COUNT, SIZE, SMALL, catalogue, items, log
 
@@ -71,7 +71,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore::retrieval.retriever.fallback.FallbackWarning")
+@pytest.mark.filterwarnings("ignore::retrieval.retriever.fallback.chain.FallbackWarning")
 def test_an_answer_has_k_items_if_k_exist(case: str, retrievers: dict[str, Retriever]) -> None:
     bundle, arguments, count, sources = CASES[case]
     given: dict[str, Any] = {"k": K, **arguments}

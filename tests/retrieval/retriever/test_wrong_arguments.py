@@ -88,6 +88,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "updates": [{"item_id": "i001", "price": 3}],
         "item_id": "i001",
         "item_ids": ["i001"],
+        "baskets": [["i001", "i002"]],
         "size": 10,
         "text": ("title",),
         "image": None,

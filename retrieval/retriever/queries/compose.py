@@ -12,8 +12,7 @@ from indexing.media.files import Modality
 from indexing.runtime.arguments import check_list
 from retrieval.candidates import Candidates
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.queries import Query, QueryPart
-from retrieval.retriever.queries.query import as_queries
+from retrieval.retriever.queries.query import Query, QueryPart, as_queries
 from retrieval.retriever.query_inputs import open_pictures, open_sounds, worded
 
 

@@ -13,8 +13,8 @@ from indexing.index.base import check_k
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Source
 from retrieval.filters import Where
+from retrieval.retriever.fallback.top_items import in_order_of_adding, taken
 from retrieval.retriever.loaded_bundle import LoadedBundle
-from retrieval.retriever.top_items import in_order_of_adding, taken
 
 Tastes = Callable[[Rows], Vectors]
 

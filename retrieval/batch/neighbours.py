@@ -1,0 +1,162 @@
+"""The neighbours of every item as a table: streamed, in bounded memory, and resumed after an interruption."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexing.arrays import Rows
+from indexing.filesystem import fsops
+from indexing.runtime.arguments import check_choice, check_whole
+from retrieval.batch.answering import MAX_CANDIDATES, QUARANTINED
+from retrieval.batch.input_rows import Chunk, UserLines
+from retrieval.batch.job import JobReport, Progressed, run_parts, state_of
+from retrieval.batch.table_files import check_out, table_writer
+from retrieval.candidates import Candidates
+from retrieval.filters import Where
+from retrieval.retriever.related.items import BY, By, similar_rows
+from retrieval.retriever.retriever import Retriever
+
+SCHEMA = pa.schema(
+    [("item_id", pa.string()), ("neighbour", pa.string()), ("rank", pa.int64()), ("score", pa.float32())]
+)
+PARTS = ".parts"
+"""Added to the name of a file, the folder in which it is made."""
+
+
+@dataclass(frozen=True)
+class NeighboursConfig:
+    """The settings of a table of neighbours.
+
+    Attributes:
+        k: Neighbours of each item.
+        by: What is compared: ``"content"``, ``"behaviour"`` or ``"both"``; see `Retriever.similar_items`.
+        where: A filter that every neighbour satisfies.
+        chunk: Items answered and written at once; an interruption loses at most one chunk.
+    """
+
+    k: int = 10
+    by: By = "content"
+    where: Where = ()
+    chunk: int = 4096
+
+    def __post_init__(self) -> None:
+        check_whole(self.k, "k")
+        check_whole(self.chunk, "chunk")
+        check_choice(self.by, "by", BY)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the settings as plain JSON values; filters as the text that `parse_filter` reads."""
+        where = self.where if isinstance(self.where, list | tuple) else [self.where]
+        return {**vars(self), "where": [str(condition) for condition in where]}
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourLists:
+    """The neighbours of some items.
+
+    Attributes:
+        chunk: Which items, by their position among those that are not deleted.
+        found: Their neighbours.
+        rows: (B,) int64, the rows of the items.
+        names: The item_ids of all rows.
+    """
+
+    chunk: Chunk
+    found: Candidates
+    rows: Rows
+    names: pa.Array
+
+    def to_arrow(self) -> pa.Table:
+        """Give a table with one row for each neighbour: ``item_id, neighbour, rank, score``."""
+        query, position = np.nonzero(self.found.rows >= 0)
+        columns = (
+            self.names.take(pa.array(self.rows[query])).cast(pa.string()),
+            self.names.take(pa.array(self.found.rows[query, position])).cast(pa.string()),
+            pa.array(position + 1, pa.int64()),
+            pa.array(self.found.scores[query, position], pa.float32()),
+        )
+        return pa.table(list(columns), schema=SCHEMA)
+
+    def quarantined(self) -> pa.Table:
+        """Give an empty table: every item can be compared."""
+        return QUARANTINED.empty_table()
+
+
+def neighbour_batches(
+    retriever: Retriever, config: NeighboursConfig | None = None, *, start: int = 0
+) -> Iterator[NeighbourLists]:
+    """Find the neighbours of every item in bounded memory; see `Retriever.similar_items`.
+
+    Args:
+        retriever: The retriever of the bundle.
+        config: The settings.
+        start: The first item, counted among those that are not deleted.
+
+    Yields:
+        Some thousands of items at a time, in the order of their rows.
+
+    Raises:
+        InputError: When behaviour is to be compared, and the bundle has learned none.
+    """
+    config = config or NeighboursConfig()
+    rows = np.flatnonzero(retriever.bundle.alive)
+    names = pa.array(list(retriever.items), pa.large_string())
+    size = max(1, min(config.chunk, MAX_CANDIDATES // config.k))
+    for first in range(start, len(rows), size):
+        some = rows[first : first + size]
+        found = similar_rows(retriever.state, some, config.k, config.by, config.where)
+        yield NeighbourLists(Chunk(first, len(some), UserLines(found.query_ids, ())), found, some, names)
+
+
+def write_neighbours(
+    retriever: Retriever,
+    out: Path | str,
+    config: NeighboursConfig | None = None,
+    *,
+    progress: Progressed | None = None,
+) -> JobReport:
+    """Write the neighbours of every item to a folder of parts or to one file, or resume where this was stopped.
+
+    A file is made of the parts of a folder beside it, ``OUT.parts``, which is removed when the file is whole.
+
+    Args:
+        retriever: The retriever of the bundle.
+        out: A folder, or a file whose ending says its format; see `retrieval.batch.table_files`.
+        config: The settings.
+        progress: Called when a part is done or found to be done.
+
+    Returns:
+        The report, in which users are items.
+
+    Raises:
+        InputError: When the folder holds a job of other settings or of another state of the bundle, or behaviour is to
+            be compared, and the bundle has learned none.
+        BundleLockedError: When another process works on it.
+    """
+    out, config = Path(out), config or NeighboursConfig()
+    form = check_out(out)
+    parts = out if form == "folder" else out.with_name(f"{out.name}{PARTS}")
+    description = {"input": {"kind": "every item"}, "settings": config.to_json(), "bundle": state_of(retriever)}
+    produce: Callable[[int], Iterable[NeighbourLists]] = partial(_from, retriever, config)
+    report = run_parts(parts, description, produce, progress)
+    if form != "folder":
+        files = sorted(parts.glob("part-*.parquet"))[: report.parts]
+
+        def write_parts(write: Callable[[bytes | memoryview], None]) -> None:
+            with table_writer(write, SCHEMA, form) as writer:
+                for file in files:
+                    writer.write_table(pq.read_table(file))
+
+        fsops.write_stream(out, write_parts)
+        fsops.remove(parts)
+    return report
+
+
+def _from(retriever: Retriever, config: NeighboursConfig, start: int) -> Iterator[NeighbourLists]:
+    return neighbour_batches(retriever, config, start=start)

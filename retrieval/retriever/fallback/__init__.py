@@ -1,0 +1,5 @@
+"""What needs no user: trending, popular and newest items, and the chain that fills short lists with them."""
+
+from retrieval.retriever.fallback.chain import FallbackWarning
+
+__all__ = ["FallbackWarning"]

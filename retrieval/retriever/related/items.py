@@ -1,0 +1,205 @@
+"""Related items: similar ones, what goes with a basket, and what users take next."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from indexing.arrays import Rows, Vectors
+from indexing.errors import InputError
+from indexing.index.base import check_k
+from indexing.runtime.arguments import check_choice, check_list
+from retrieval.candidates import Candidates
+from retrieval.filters import Where
+from retrieval.models.behaviour import Behaviour
+from retrieval.ranking.second_stage import SecondStage
+from retrieval.ranking.sources import Neighbours, UserBatch
+from retrieval.retriever.loaded_bundle import LoadedBundle
+
+By: TypeAlias = Literal["content", "behaviour", "both"]
+BY: tuple[By, ...] = ("content", "behaviour", "both")
+
+_SAMPLED = 1024  # rows of which the mean and the standard deviation of scores are taken
+# Candidates by behaviour, for each answer and at least, among which the complements of a basket are.
+_DEPTH, _MIN_DEPTH = 10, 200
+# How much the likeness of a candidate to an item of the basket counts against it, both in standard deviations; chosen
+# on a simulated shop, see docs/how-to/related_items.md.
+LIKENESS_PENALTY = 1.0
+
+
+def similar(state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where) -> Candidates:
+    """Find what is near to each item; see `Retriever.similar_items`."""
+    check_choice(by, "by", BY)
+    if isinstance(item_ids, str) and item_ids == "all":
+        rows = np.flatnonzero(state.bundle.alive)
+    else:
+        check_list(item_ids, "item_ids")
+        rows = state.items.rows(item_ids)
+    return similar_rows(state, rows, k, by, where)
+
+
+def similar_rows(state: LoadedBundle, rows: Rows, k: int, by: By, where: Where = ()) -> Candidates:
+    """Find the k rows that are nearest to each of B rows, which is itself left out.
+
+    Args:
+        state: Of the bundle.
+        rows: (B,) int64.
+        k: Answers an item.
+        by: What is compared.
+        where: What every answer satisfies.
+
+    Raises:
+        InputError: When behaviour is to be compared, and the bundle has learned none.
+    """
+    exclude = list(rows[:, None])
+    if by == "content":
+        found = state.search_content(state.vectors[rows], k, where, exclude, kind="item")
+    elif by == "behaviour":
+        found = state.search(association_queries(state, exclude), k, where, exclude, kind="history")
+        found = found.coming_from("behaviour")
+    else:
+        queries, means = _standardised(state, rows)
+        found = state.search(queries, k, where, exclude)
+        found = replace(found, scores=found.scores - means)
+    return replace(found, query_ids=tuple(state.items[row] for row in rows.tolist()))
+
+
+def complements(state: LoadedBundle, baskets: Sequence[Sequence[str]], k: int, where: Where) -> Candidates:
+    """Find what goes with baskets, apart from what is like them; see `Retriever.complements`."""
+    k, rows = check_k(k), _basket_rows(state, baskets)
+    queries = association_queries(state, rows)
+    depth = max(_DEPTH * k, _MIN_DEPTH)
+    found = state.search(queries, depth, where, rows, kind="history")
+    dim = state.space.dim
+    behaviour = _moments(queries[:, dim:], state.indexed[(sample := _sampled_rows(state)), dim:])
+    likeness = _likeness(state, rows, found.rows, sample)
+    scores = (found.scores - behaviour.mean) / behaviour.std - np.float32(LIKENESS_PENALTY) * likeness
+    return found.reordered(scores, "retrieve").top(k).coming_from("behaviour")
+
+
+def _basket_rows(state: LoadedBundle, baskets: Sequence[Sequence[str]]) -> list[Rows]:
+    """Give the rows of baskets, each item once.
+
+    Raises:
+        InputError: When a basket is no list, or empty.
+        UnknownItemError: When an item is not in the bundle.
+    """
+    check_list(baskets, "baskets")
+    rows = []
+    for position, basket in enumerate(baskets):
+        check_list(basket, f"baskets[{position}]")
+        if not len(basket):
+            raise InputError(f"baskets[{position}] is empty; give the item_ids of at least one item, or leave it out")
+        rows.append(state.items.rows(dict.fromkeys(basket)))
+    return rows
+
+
+def _likeness(state: LoadedBundle, baskets: Sequence[Rows], candidates: Rows, sample: Rows) -> Vectors:
+    """Say how much each candidate is like the item of its basket that it is most like: (B, K) float32.
+
+    It is the standard score of their content, 0 for padding.
+    """
+    likeness = np.zeros(candidates.shape, np.float32)
+    for line, (basket, rows) in enumerate(zip(baskets, candidates, strict=True)):
+        content = state.vectors[basket]
+        moments = _moments(content, state.vectors[sample])
+        scores = (content @ state.vectors[rows].T - moments.mean) / moments.std
+        likeness[line] = np.where(rows >= 0, scores.max(axis=0), 0)
+    return likeness
+
+
+def next_items(state: LoadedBundle, item_ids: Sequence[str], k: int, where: Where) -> Candidates:
+    """Find what users take soon after each item; see `Retriever.next_items`."""
+    check_list(item_ids, "item_ids")
+    rows, k, source = state.items.rows(item_ids), check_k(k), _next_source(state)
+    histories = list(rows[:, None])
+    usual = np.float32(1)  # the source counts all weights alike
+    batch = UserBatch(histories, [np.full(1, usual)] * len(rows), np.zeros(len(rows), np.int64))
+    found = source.best(batch, histories, k, state.allowed_rows(where))
+    scores = np.where(found >= 0, source.scores(batch, np.maximum(found, 0)), np.float32(-np.inf))
+    queries = np.zeros((len(rows), 0), np.float32)
+    names = tuple(item_ids)
+    answers = Candidates(queries, found, scores.astype(np.float32), state.items, "retrieve", names)
+    return answers.coming_from("behaviour")
+
+
+def _next_source(state: LoadedBundle) -> Neighbours:
+    """Give what the second stage knows of the order in which items are taken.
+
+    Raises:
+        InputError: When nothing was learned of it.
+    """
+    stage = state.reranker
+    sources = stage.features.sources if isinstance(stage, SecondStage) else ()
+    for source in sources:
+        if isinstance(source, Neighbours) and source.name == "next":
+            return source
+    raise InputError(
+        "this bundle has learned nothing of the order in which items are taken; learn a second stage from "
+        "interactions with `fit`, or ask by behaviour: similar_items(..., by='behaviour')"
+    )
+
+
+def association_queries(state: LoadedBundle, histories: Sequence[Rows]) -> Vectors:
+    """Give what asks for that which users take together with B groups of items: (B, D + R) float32.
+
+    It is the query of a history without what is popular with everybody, and without content.
+    """
+    block = behaviour_of(state)
+    nothing = np.zeros((len(histories), block.items.shape[1]), np.float32)
+    asked = replace(block, popular=0.0, few=0.0).queries(histories, None, nothing)
+    return np.concatenate([np.zeros((len(histories), state.space.dim), np.float32), asked], axis=1)
+
+
+def behaviour_of(state: LoadedBundle) -> Behaviour:
+    """Give what was learned of users.
+
+    Raises:
+        InputError: When nothing was.
+    """
+    if state.behaviour is None:
+        raise InputError(
+            "this bundle has learned nothing of what users take together; compare by content, or learn from "
+            "interactions with `fit`"
+        )
+    return state.behaviour
+
+
+def _standardised(state: LoadedBundle, rows: Rows) -> tuple[Vectors, Vectors]:
+    """Give queries (B, D + R) for the sum of two standard scores, content and behaviour, and its means (B, 1).
+
+    A standard score is the score less its mean over all items, divided by its standard deviation.
+    """
+    dim = state.space.dim
+    content, behaviour = state.vectors[rows], association_queries(state, list(rows[:, None]))[:, dim:]
+    moments = (
+        _moments(content, state.vectors[(sample := _sampled_rows(state))]),
+        _moments(behaviour, state.indexed[sample, dim:]),
+    )
+    queries = np.concatenate([part / one.std for part, one in zip((content, behaviour), moments, strict=True)], axis=1)
+    return queries, sum((one.mean / one.std for one in moments), np.zeros((len(rows), 1), np.float32))
+
+
+class _Moments(NamedTuple):
+    """The mean and the standard deviation of the scores of B queries over all items: (B, 1) float32 each."""
+
+    mean: Vectors
+    std: Vectors
+
+
+def _moments(queries: Vectors, vectors: Vectors) -> _Moments:
+    """Take the moments over a sample; a standard deviation of 0, where all scores are equal, is 1."""
+    mean, centred = vectors.mean(axis=0), vectors - vectors.mean(axis=0)
+    covariance = centred.T @ centred / np.float32(len(vectors))
+    variance = np.einsum("bd,bd->b", queries @ covariance, queries)[:, None]
+    std = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+    return _Moments((queries @ mean)[:, None], np.where(std > 0, std, np.float32(1)))
+
+
+def _sampled_rows(state: LoadedBundle) -> Rows:
+    """Give the rows whose scores stand for those of all items: always the same of a state."""
+    alive = np.flatnonzero(state.bundle.alive)
+    if len(alive) <= _SAMPLED:
+        return alive
+    return np.sort(np.random.default_rng(0).choice(alive, _SAMPLED, replace=False))
