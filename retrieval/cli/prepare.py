@@ -38,8 +38,7 @@ def prepare(
         caps=Caps(per_user=cleaning.max_per_user, per_item=cleaning.max_per_item),
         k_core=_k_core(cleaning.k_core),
     )
-    event_weights = parse_event_weights(cleaning.event_weights) if cleaning.event_weights else None
-    log_interactions = log.open(interactions, event_weights=event_weights, notes=False)
+    log_interactions = log.open(interactions, notes=False)
     with progress() as progress_bar:
         prepared, summary = prepare_log(
             log_interactions, config, told=lambda rule: progress_bar.begin(f"looking for {rule}")
@@ -52,28 +51,6 @@ def prepare(
         show_json("preparation", {"written": str(out), **summary_json})
         return
     show_pairs(f"{interactions}: prepared as {out}", summary.lines())
-
-
-def parse_event_weights(text: str) -> dict[str, float]:
-    """Read ``type=weight,type=weight``.
-
-    >>> parse_event_weights("view=1,purchase=5")
-    {'view': 1.0, 'purchase': 5.0}
-
-    Raises:
-        UsageError: When it cannot be read.
-    """
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, weight = part.rpartition("=")
-        try:
-            value = float(weight)
-        except ValueError:
-            equals = ""
-        if not equals or not name.strip() or name.strip() in weights:
-            raise UsageError(f"cannot read {part!r} in {text!r}; write each type once, like view=1,purchase=5")
-        weights[name.strip()] = value
-    return weights
 
 
 def _shilling(drop: Literal["interactions", "users", "keep"]) -> PushLimits | None:

@@ -155,7 +155,7 @@ class _Fit:
         interactions, self.known, self.preparation = data.cleaned(bundle.items, config.prepare)
         check_index_memory(bundle, config.behaviour)
         self.histories = histories(interactions, bundle.items)
-        kind = LogKind.of(self.histories, interactions.repeats)
+        kind = LogKind.of_log(self.histories, interactions)
         if before is not None:
             kind = kind.as_read_by(before.space.users)
         if config.split == "time" and self.histories and not kind.in_order:

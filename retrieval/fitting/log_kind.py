@@ -102,6 +102,12 @@ class LogKind:
         counts = repeats != "last" and largest > COUNT_RATIO * median > 0 and len(np.unique(weights)) > MIN_KINDS
         return cls(least_liked(histories, repeats), largest, median, counts, len(times) > 0 and int(np.ptp(times)) > 0)
 
+    @classmethod
+    def of_log(cls, histories: Sequence[History], log: Interactions) -> "LogKind":
+        """Tell it from a log: weights that types of events gave are no counts, however they have aged."""
+        kind = cls.of(histories, log.repeats)
+        return kind if log.events is None else replace(kind, counts=False)
+
     def as_read_by(self, users: UserModel) -> "LogKind":
         """Give the kind as what goes on from an earlier log reads it.
 

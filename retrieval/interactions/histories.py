@@ -273,6 +273,8 @@ def check_weights(interactions: Interactions) -> None:
 
 
 def _check_signs(interactions: Interactions) -> None:
+    if interactions.events is not None:  # types of events say themselves what is a dislike
+        return
     weights = interactions.table["weight"].to_numpy()
     if len(bad := np.flatnonzero(weights < 0)):
         first = {name: interactions.table[name][int(bad[0])].as_py() for name in ("user_id", "item_id", "weight")}

@@ -18,6 +18,7 @@ from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_choice, check_kind, check_path
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats
+from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.log_schema import SCHEMA, ReadArguments, ReadOptions
 
 __all__ = ["InteractionColumns", "Interactions"]
@@ -34,6 +35,7 @@ class Interactions:
         examples: The first dropped value and its row, by reason.
         repeats: Which of several interactions of a user with an item counts: the last, for ratings, of which those
             below half of the largest are dislikes; their sum; or the largest.
+        events: What its types of events mean, where that was said; of such a log weights below 0 are dislikes.
 
     Example:
         >>> log = pa.table({"user": ["ann", "bob", ""], "item": ["mug", "cup", "cup"], "time": [20, 10, 5]})
@@ -49,6 +51,7 @@ class Interactions:
     repaired: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     repeats: Repeats = "max"
+    events: EventTypes | None = None
 
     def __post_init__(self) -> None:
         check_kind(

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows
 from indexing.catalogue.arrow_values import python_value
 from indexing.errors import InputError, InteractionsError, examples
-from indexing.runtime.arguments import check_kind, check_mapping, check_names, check_number, is_number, shown
+from indexing.runtime.arguments import check_kind, check_names, check_number, shown
 from retrieval.interactions.columns import REPEATS, InteractionColumns, Repeats, column_error, once, usual_repeats
+from retrieval.interactions.event_types import EventTable, EventTypes
 from retrieval.interactions.parse_values import (
     NO_TIME,
     UNITS,
@@ -39,8 +40,8 @@ _MOST_SHOWN = 1000  # rows among which one is looked for whose value is worth sh
 Only = tuple[str, tuple[str, ...]]
 """A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``."""
 
-Events = Mapping[str, float]
-"""What each type of event weighs, as in ``{"view": 1, "purchase": 5, "return": 0}``; rows that weigh 0 are dropped."""
+Events = EventTable
+"""What each type of event means, as in ``{"view": 1, "purchase": 5, "hide": -2}``; see `EventTypes.open`."""
 
 
 class Cleaned(NamedTuple):
@@ -54,6 +55,7 @@ class Cleaned(NamedTuple):
     repaired: dict[str, int]
     examples: dict[str, str]
     repeats: Repeats
+    events: EventTypes | None = None
 
 
 class ReadArguments(TypedDict, total=False):
@@ -64,8 +66,10 @@ class ReadArguments(TypedDict, total=False):
         min_weight: Keep interactions of at least this weight, as in "ratings of 4 and more". It applies to the weight
             that is left after ``repeats``.
         only: A column and the values whose rows are kept, as in ``("split", ("train", "valid"))``.
-        events: The weight of each type of event, as in ``{"view": 1, "purchase": 5, "return": 0}``. The row's own
-            weight is multiplied by it, where there is one; rows of weight 0 are dropped.
+        events: What each type of event means, as in ``{"view": 1, "purchase": 5, "hide": -2}``, or a JSON file; see
+            `retrieval.interactions.event_types`. The row's own weight is multiplied by that of its type, where there
+            is one; rows of weight 0 are dropped. One below 0 is a dislike: of a user's events with an item those
+            since the last change between like and dislike count.
         repeats: Which of several interactions of a user with an item counts: ``"last"``, as for ratings that were
             changed, ``"sum"`` or ``"max"``. When None, the last where the column of weights is named ``rating``,
             ``stars`` or ``overall``, the sum where it is named as counts are, as ``plays``, and else the largest.
@@ -105,13 +109,8 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.columns is not None:
             _check_columns(self.columns)
-        events = {} if self.events is None else check_mapping(self.events, "events", "{'view': 1, 'purchase': 5}")
-        bad = [(name, weight) for name, weight in events.items() if not is_number(weight, 0)]
-        if bad:
-            raise InteractionsError(
-                f"events cannot weigh {examples(bad)}; give 0 to leave them out, and less than half of the largest "
-                "weight to what is disliked"
-            )
+        if self.events is not None:
+            object.__setattr__(self, "events", EventTypes.open(self.events))
         if self.repeats is not None and (not isinstance(self.repeats, str) or self.repeats not in REPEATS):
             raise InteractionsError(f"repeats={shown(self.repeats)} is none of {', '.join(map(repr, REPEATS))}")
         if self.min_weight is not None:
@@ -166,16 +165,26 @@ class ReadOptions:
         log.repaired += repaired or Counter()
         log.keep(self._asked(table))
         asked = len(log)
-        if self.events is not None:
+        types = None if self.events is None else EventTypes.open(self.events)
+        if types is not None:
             name = self.log_columns.event_in(table.column_names)
-            log.weigh(read_events(legible(table[name], name).take(log.rows), name, self.events))
+            log.weigh(*read_events(legible(table[name], name).take(log.rows), name, types))
         log.leave_out_unusable()
+        if types is not None:
+            log.age(types)
         log.keep_once(repeats)
         if self.min_weight is not None:
             log.keep(log.weights >= np.float32(self.min_weight))
         if not len(log):
             raise InteractionsError(self._nothing_left(table, asked, log))
-        return Cleaned(log.table(), dict(log.lost), log.told(), log.examples, repeats)
+        return Cleaned(
+            log.table(),
+            dict(log.lost),
+            log.told(),
+            log.examples,
+            repeats,
+            types,
+        )
 
     def _asked(self, table: pa.Table) -> Mask:
         if self.only is None:
@@ -222,6 +231,7 @@ class LogRows:
     def __init__(self, given: dict[str, pa.Array], users: pa.Array, items: pa.Array, times: Times) -> None:
         self.given, self.users, self.items, self.times = given, users, items, times
         self.rows = np.arange(len(users))
+        self.types: NDArray[np.str_] = np.full(len(users), "")
         self.weights = self.worth = np.ones(len(users), np.float32)
         self.lost: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
@@ -254,12 +264,36 @@ class LogRows:
         self.times = Times(*(part[places] for part in self.times))
         self.weights, self.rows = self.weights[places], self.rows[places]
         self.worth = self.worth[places]
+        self.types = self.types[places]
 
-    def weigh(self, worth: NDArray[np.float32]) -> None:
-        """Multiply weights by those of events; what weighs 0 is left out later."""
+    def weigh(self, worth: NDArray[np.float32], types: NDArray[np.str_]) -> None:
+        """Multiply weights by those of types of events; what weighs 0 is left out later."""
         with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is dropped as such
             self.weights = self.weights * worth
-        self.worth = worth
+        self.worth, self.types = worth, types
+
+    def age(self, events: EventTypes) -> None:
+        """Let events count less by their age and leave out expired ones; keep the last of likes and dislikes."""
+        now = int(self.times.seconds.max(initial=0))
+        factor, expired = events.aged(self.types, self.times.seconds, now)
+        self.weights = self.weights * factor
+        if count := int(expired.sum()):
+            self.lost["event expired"] += count
+        self.keep(~expired)
+        if events.has_dislikes:
+            self.keep(~self._taken_back())
+
+    def _taken_back(self) -> Mask:
+        """Say which events of a user and an item a later one of the other sign takes back; rows are in time order."""
+        users, items = (ids.dictionary_encode() for ids in (self.users, self.items))
+        pairs = users.indices.to_numpy().astype(np.int64) * max(len(items.dictionary), 1) + items.indices.to_numpy()
+        _, pair = np.unique(pairs, return_inverse=True)
+        last = np.zeros(int(pair.max(initial=-1)) + 1, np.int64)
+        np.maximum.at(last, pair, np.arange(len(pair)))
+        taken_back: Mask = np.sign(self.weights) != np.sign(self.weights[last[pair]])
+        if count := int(taken_back.sum()):
+            self.repaired["taken back by a later event"] += count
+        return taken_back
 
     def leave_out_unusable(self) -> None:
         """Keep the rows that have no fault, in time order; count the others, those with several for the first."""

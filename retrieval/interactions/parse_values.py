@@ -1,7 +1,7 @@
 """From whatever a log holds to ids and weights; what cannot be read is marked, never guessed."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from indexing.arrays import Mask
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.catalogue.item_ids import id_texts, without_decimal_zero
 from indexing.errors import InputError, InteractionsError, examples
+from retrieval.interactions.event_types import EventTypes
 
 _VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # most of Arrow computes on no views
 NOBODY = ("NULL", "null", "None", "NaN", "nan", "NA", "N/A", "<NA>", "\\N")
@@ -67,8 +68,8 @@ def read_weights(column: pa.Array, name: str) -> NDArray[np.float32]:
     return weights
 
 
-def read_events(values: pa.Array, name: str, weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """Give what each row's type of event weighs; white space around its name does not count.
+def read_events(values: pa.Array, name: str, events: EventTypes) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+    """Give what each row's type of event weighs, and the type; white space around its name does not count.
 
     Raises:
         InteractionsError: When a row has a type that has no weight, or none at all; names the first such row.
@@ -77,6 +78,7 @@ def read_events(values: pa.Array, name: str, weights: Mapping[str, float]) -> ND
         text = pc.utf8_trim_whitespace(values.cast(pa.string()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InteractionsError(f"column {name!r} of type {values.type} cannot hold events: {error}") from error
+    weights = events.weights
     known = pc.index_in(text, value_set=pa.array(list(weights), pa.string()))
     if unknown := known.null_count:
         row = int(np.argmin(present(known)))
@@ -84,10 +86,11 @@ def read_events(values: pa.Array, name: str, weights: Mapping[str, float]) -> ND
         raise InteractionsError(
             f"{unknown} of {len(text)} rows have events that have no weight: {examples(others)}; the first is row "
             f"{row} (from 0), {text[row].as_py()!r} in column {name!r}; weights are given for {examples(weights)}: "
-            "give these too one each, 0 to leave them out"
+            "give these too one each, 0 to leave them out and below 0 for dislikes"
         )
-    worth: NDArray[np.float32] = np.array([*weights.values()], np.float32)[known.to_numpy()]
-    return worth
+    positions = known.to_numpy()
+    worth: NDArray[np.float32] = np.array([*weights.values()], np.float32)[positions]
+    return worth, np.array([*weights])[positions]
 
 
 def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:

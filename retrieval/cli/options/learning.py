@@ -61,14 +61,6 @@ Trials = Annotated[
         "--trials", min=1, rich_help_panel=LEARNING, help="Number of settings to try, with those in the study."
     ),
 ]
-EventWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--event-weights",
-        rich_help_panel=CLEANING,
-        help="Weight of each type of event, like 'view=1,purchase=5,return=0'; 0 leaves it out.",
-    ),
-]
 MaxPerUser = Annotated[
     int | None,
     typer.Option("--max-per-user", min=1, rich_help_panel=CLEANING, help="Keep the latest interactions of each user."),
@@ -130,7 +122,6 @@ class TuneOptions:
 class CleaningOptions:
     """What is left out of a log."""
 
-    event_weights: EventWeights = None
     max_per_user: MaxPerUser = None
     max_per_item: MaxPerItem = None
     k_core: KCore = None

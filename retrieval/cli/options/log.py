@@ -1,7 +1,7 @@
 """Options that say how a log of interactions is read."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, say
 from retrieval.cli.options.items import SAMPLE
 from retrieval.interactions.columns import InteractionColumns, Repeats
+from retrieval.interactions.event_types import USUAL, EventTypes
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.retriever.fallback.chain import FallbackWarning
@@ -83,6 +84,25 @@ RepeatsOption = Annotated[
 ]
 
 
+EventWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--event-weights",
+        rich_help_panel=LOG,
+        help="Weight of each type of event, like 'view=.1,buy=3,hide=-2'; 0 leaves it out, below 0 is a dislike; "
+        "'usual' for common names.",
+    ),
+]
+EventTypesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--event-types",
+        rich_help_panel=LOG,
+        help='JSON file of the types of events: {"buy": {"weight": 3, "half_life_days": 90}, "hide": -2}.',
+    ),
+]
+
+
 @dataclass(frozen=True)
 class LogColumns:
     """Which columns of a log hold what, and which weights count."""
@@ -93,6 +113,18 @@ class LogColumns:
     time_column: TimeColumn = None
     weight_column: WeightColumn = None
     repeats: RepeatsOption = None
+    event_weights: EventWeights = None
+    event_types: EventTypesFile = None
+
+    @property
+    def events(self) -> EventTypes | None:
+        """What the types of events mean; None where nothing was said of them."""
+        if self.event_weights is not None and self.event_types is not None:
+            raise UsageError("give either --event-weights or --event-types")
+        given = self.event_types if self.event_weights is None else self.event_weights
+        if isinstance(given, str) and given != USUAL and "=" not in given:
+            raise UsageError(f"cannot read {given!r} of --event-weights; write it like view=.1,buy=3,hide=-2, or usual")
+        return None if given is None else EventTypes.open(given)
 
     @property
     def columns(self) -> InteractionColumns:
@@ -110,7 +142,6 @@ class LogColumns:
         source: str,
         *,
         rows: str | None = None,
-        event_weights: Mapping[str, float] | None = None,
         apply_min_weight: bool = True,
         notes: bool = True,
     ) -> Interactions:
@@ -119,7 +150,6 @@ class LogColumns:
         Args:
             source: The file, or 'sample'.
             rows: ``column=value,value``, the rows that are read; all when None.
-            event_weights: The weight of each type of event.
             apply_min_weight: Read only rows of at least `min_weight`.
             notes: Note on standard error what could not be used.
         """
@@ -128,7 +158,7 @@ class LogColumns:
             columns=self.columns,
             min_weight=self.min_weight if apply_min_weight else None,
             only=parse_rows(rows) if rows else None,
-            events=event_weights,
+            events=self.events,
             repeats=self.repeats,
         )
         if notes:
@@ -143,11 +173,9 @@ class LogOptions(LogColumns):
 
     rows: Rows = None
 
-    def open(
-        self, source: str, *, event_weights: Mapping[str, float] | None = None, notes: bool = True
-    ) -> Interactions:
+    def open(self, source: str, *, notes: bool = True) -> Interactions:
         """Read the rows that were asked for; see `LogColumns.read`."""
-        return self.read(source, rows=self.rows, event_weights=event_weights, notes=notes)
+        return self.read(source, rows=self.rows, notes=notes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that answers to a log depend on, under their names in job files."""
@@ -156,6 +184,7 @@ class LogOptions(LogColumns):
             "min_weight": self.min_weight,
             "columns": asdict(self.columns),
             "repeats": self.repeats,
+            **({} if (events := self.events) is None else {"events": events.to_json()}),
         }
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.filesystem import fsops
-from retrieval.cli.prepare import parse_event_weights
+from retrieval.interactions.event_types import EventTypes
 from retrieval.interactions.interactions import Interactions
 from tests.cli_run import Run, runner
 from tests.retrieval.cleaning.logs import START
@@ -46,7 +46,7 @@ def test_it_writes_the_log_and_the_report(tmp_path: Path, log: Path, run: Run) -
         {"user_id": "bob", "item_id": "cup", "timestamp": START + 9, "weight": 5.0},
     ]
     told = json.loads(report.read_text())
-    assert json.loads(said) == {"written": str(out), **told}
+    assert json.loads(said) == {"type": "preparation", "written": str(out), **told}
     assert (told["report"]["rows"], told["report"]["kept"]) == (4, 3)
     assert told["report"]["removed"] == {"duplicate": {"rows": 1, "users": 1, "items": 1, "examples": [["ann", "mug"]]}}
     assert told["report"]["unreadable"] == {"blank user_id": 1, "event of weight 0": 1}
@@ -129,4 +129,4 @@ def test_a_full_disk_leaves_what_was_there(
 
 
 def test_events_are_read() -> None:
-    assert parse_event_weights("view=1, add=to=cart=2.5") == {"view": 1.0, "add=to=cart": 2.5}
+    assert EventTypes.open("view=1, add=to=cart=2.5").weights == {"view": 1.0, "add=to=cart": 2.5}

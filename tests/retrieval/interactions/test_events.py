@@ -6,8 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InteractionsError
+from retrieval.interactions.event_types import EventTable, EventTypes
+from retrieval.interactions.histories import histories, least_liked
 from retrieval.interactions.interactions import InteractionColumns, Interactions
+from retrieval.models.user_model import UserModel
 from tests.logs import log, values
 
 EVENTS = {"view": 1.0, "purchase": 5.0, "return": 0.0}
@@ -56,7 +60,79 @@ def test_events_without_a_weight_are_named_with_their_row() -> None:
         Interactions.from_arrow(log(event=[[1]]), events=EVENTS)
 
 
-@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
-def test_events_cannot_weigh_less_than_nothing(weight: float) -> None:
-    with pytest.raises(InteractionsError, match=r"events cannot weigh \('return', .*give 0 to leave them out"):
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "much", None])
+def test_events_that_weigh_no_number_are_named(weight: float) -> None:
+    with pytest.raises(InteractionsError, match=r"event 'return': an event weighs .*; give a number, below 0 for a"):
         Interactions.from_arrow(log(event=["view"]), events={"view": 1.0, "return": weight})
+
+
+DAY = 86_400
+
+
+def typed(rows: list[tuple[str, str, str, int]], events: EventTable) -> Interactions:
+    users, items, types, days = map(list, zip(*rows, strict=True))
+    times = [1_600_000_000 + DAY * day for day in days]
+    return Interactions.from_arrow(
+        pa.table({"user": users, "item": items, "time": times, "event": types}), events=events
+    )
+
+
+def test_a_later_dislike_takes_back_a_like_and_a_later_like_a_dislike() -> None:
+    rows = [
+        ("ann", "mug", "buy", 0),
+        ("ann", "cup", "hide", 1),
+        ("ann", "mug", "hide", 2),
+        ("bob", "mug", "buy", 3),
+        ("ann", "cup", "view", 4),
+    ]
+    found = typed(rows, {"view": 0.1, "buy": 3, "hide": -2})
+    assert list(zip(*(values(found, name) for name in ("user_id", "item_id", "weight")), strict=True)) == [
+        ("ann", "mug", -2.0),
+        ("bob", "mug", 3.0),
+        ("ann", "cup", pytest.approx(0.1)),
+    ]
+    assert found.repaired == {"taken back by a later event": 2}
+    logged = histories(found, ItemIds(["cup", "mug"]))
+    assert [one.weights.tolist() for one in logged] == [[-2.0, pytest.approx(0.1)], [3.0]]
+    assert [one.liked(0).tolist() for one in logged] == [[0], [1]]
+    least = least_liked(logged, found.repeats)
+    assert [UserModel(least=least).is_liked(one.weights).tolist() for one in logged] == [[False, True], [True]]
+
+
+def test_events_count_less_by_their_age_and_expire() -> None:
+    events = {"view": {"weight": 1, "half_life_days": 10, "expires_after_days": 25}, "buy": 3}
+    rows = [("u", f"i{day}", "view", day) for day in (0, 10, 20, 30)] + [("u", "j", "buy", 0)]
+    found = typed(rows, events)
+    assert dict(zip(values(found, "item_id"), values(found, "weight"), strict=True)) == pytest.approx(
+        {"j": 3, "i10": 0.25, "i20": 0.5, "i30": 1}
+    )
+    assert found.dropped == {"event expired": 1}
+    assert found.events is not None
+    assert EventTypes.open(found.events.to_json()) == found.events
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("view=1,view=2", "cannot read 'view=2' in 'view=1,view=2'; write each type once"),
+        ("view=x", "cannot read 'view=x'"),
+        ({"hide": -1}, "none of the events 'hide' weighs more than 0"),
+        ({"view": {"wait": 1}}, "event 'view' has 'wait'; give weight, half_life_days, expires_after_days"),
+        ({"view": {"half_life_days": 3}}, "event 'view' has no weight"),
+        (
+            {"view": {"weight": 1, "half_life_days": 0}},
+            "event 'view': half_life_days is 0; give a number of days",
+        ),
+        ("nowhere.json", r"the table of events nowhere.json cannot be read: .*; expected a file such as"),
+    ],
+)
+def test_tables_that_cannot_be_used_say_which_type_is_at_fault(given: EventTable, message: str) -> None:
+    with pytest.raises(InteractionsError, match=message):
+        EventTypes.open(given)
+
+
+def test_a_table_comes_from_a_file_a_text_and_common_names(tmp_path: Path) -> None:
+    (tmp_path / "events.json").write_text('{"view": 0.1, "hide": -2}')
+    assert EventTypes.open(tmp_path / "events.json") == EventTypes.open("view=.1,hide=-2")
+    usual = EventTypes.open("usual").weights
+    assert usual["buy"] > usual["cart"] > usual["view"] > 0 > usual["hide"]

@@ -1,0 +1,172 @@
+"""Types of events: what each weighs, whether it speaks for or against an item, and how it ages."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.arrays import Mask
+from indexing.errors import InteractionsError, examples
+from indexing.runtime.arguments import check_mapping, is_number, shown, shown_number
+
+_DAY = 86_400
+USUAL = "usual"
+
+
+@dataclass(frozen=True)
+class EventType:
+    """What one type of event means.
+
+    Attributes:
+        weight: How much it counts; below 0 it is a dislike, and 0 leaves it out.
+        half_life_days: An event that is so much older than the end of the log counts half; it does not age when None.
+        expires_after_days: Older events are left out; none when None.
+    """
+
+    weight: float
+    half_life_days: float | None = None
+    expires_after_days: float | None = None
+
+    def __post_init__(self) -> None:
+        if not is_number(self.weight, -1e6, 1e6):
+            weight = shown_number(self.weight)
+            raise InteractionsError(f"an event weighs {weight}; give a number, below 0 for a dislike")
+        for name in ("half_life_days", "expires_after_days"):
+            days = getattr(self, name)
+            if days is not None and not (is_number(days, 0, 1e6) and days > 0):
+                value = shown_number(days)
+                raise InteractionsError(f"{name} is {value}; give a number of days above 0, or leave it out")
+
+
+@dataclass(frozen=True)
+class EventTypes:
+    """The types of events of a log, by name.
+
+    Attributes:
+        types: Each with its meaning; the names as they are in the log.
+    """
+
+    types: Mapping[str, EventType]
+
+    def __post_init__(self) -> None:
+        if not any(kind.weight > 0 for kind in self.types.values()):
+            raise InteractionsError(f"none of the events {examples(self.types)} weighs more than 0; give one that does")
+
+    @classmethod
+    def open(cls, given: "EventTable") -> "EventTypes":
+        """Take a table of types, read it from a JSON file, or from text.
+
+        >>> EventTypes.open("view=.1,hide=-2").types["hide"]
+        EventType(weight=-2.0, half_life_days=None, expires_after_days=None)
+        >>> EventTypes.open({"view": {"weight": 1, "half_life_days": 30}}).types["view"].half_life_days
+        30
+
+        Raises:
+            InteractionsError: When it cannot be read, with the type that is at fault.
+        """
+        if isinstance(given, EventTypes):
+            return given
+        if isinstance(given, str) and given == USUAL:
+            return USUAL_TYPES
+        if isinstance(given, str) and "=" in given:
+            return cls(_from_text(given))
+        if isinstance(given, str | Path):
+            given = _from_file(Path(given))
+        table = check_mapping(given, "events", "{'view': 0.1, 'buy': 3, 'hide': -2}")
+        return cls({name: _event_type(name, value) for name, value in table.items()})
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each type."""
+        return {name: float(kind.weight) for name, kind in self.types.items()}
+
+    @property
+    def has_dislikes(self) -> bool:
+        """Whether a type speaks against an item."""
+        return any(kind.weight < 0 for kind in self.types.values())
+
+    def aged(self, names: NDArray[np.str_], seconds: NDArray[np.int64], now: int) -> tuple[NDArray[np.float32], Mask]:
+        """Give what is left of the weight of events by their age, as a factor, and which have expired.
+
+        Args:
+            names: (n,) the type of each.
+            seconds: (n,) int64, when each was.
+            now: The time from which age counts.
+        """
+        age = np.maximum(now - seconds, 0) / _DAY
+        factor, expired = np.ones(len(age)), np.zeros(len(age), np.bool_)
+        for name, kind in self.types.items():
+            mask = names == name
+            if kind.half_life_days is not None:
+                factor[mask] = 0.5 ** (age[mask] / kind.half_life_days)
+            if kind.expires_after_days is not None:
+                expired |= mask & (age > kind.expires_after_days)
+        return factor.astype(np.float32), expired
+
+    def to_json(self) -> dict[str, dict[str, float]]:
+        """Give the table as plain JSON values, which `open` reads."""
+        given = {name: asdict(kind) for name, kind in self.types.items()}
+        return {name: {key: value for key, value in kind.items() if value is not None} for name, kind in given.items()}
+
+
+EventTable: TypeAlias = EventTypes | Mapping[str, Any] | Path | str
+"""Types by name with their weights or settings; a JSON file of them; text as ``view=.1,buy=3``; or ``usual``."""
+
+USUAL_TYPES = EventTypes(
+    {name: EventType(weight) for names, weight in (
+        (("view", "pageview", "click", "impression_click", "detail"), 0.1),
+        (("play", "listen", "watch", "read"), 0.5),
+        (("like", "favourite", "favorite", "save", "wishlist", "bookmark"), 1.0),
+        (("cart", "add_to_cart", "addtocart"), 1.0),
+        (("share", "subscribe", "follow"), 2.0),
+        (("buy", "purchase", "order", "transaction"), 3.0),
+        (("remove_from_cart", "return", "refund"), 0.0),
+        (("hide", "dislike", "not_interested", "report", "block"), -2.0),
+    ) for name in names}
+)  # fmt: skip
+"""What events of common names weigh when nothing else is said: ``events="usual"``."""
+
+
+def _event_type(name: object, value: Any) -> EventType:  # noqa: ANN401 - checked here
+    if not isinstance(name, str) or not name.strip():
+        raise InteractionsError(f"a type of event is named {shown(name)}; give a text")
+    if isinstance(value, EventType):
+        return value
+    settings = value if isinstance(value, Mapping) else {"weight": value}
+    if strange := sorted(set(settings) - set(EventType.__dataclass_fields__)):
+        allowed = ", ".join(EventType.__dataclass_fields__)
+        raise InteractionsError(f"event {name!r} has {examples(strange)}; give {allowed}")
+    if "weight" not in settings:
+        raise InteractionsError(f"event {name!r} has no weight; give one, below 0 for a dislike")
+    try:
+        return EventType(**settings)
+    except InteractionsError as error:
+        raise InteractionsError(f"event {name!r}: {error}") from error
+
+
+def _from_text(text: str) -> dict[str, EventType]:
+    types: dict[str, EventType] = {}
+    for part in text.split(","):
+        name, equals, weight = part.rpartition("=")
+        try:
+            value = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip() or name.strip() in types:
+            raise InteractionsError(
+                f"cannot read {part!r} in {text!r}; write each type once, like view=.1,buy=3,hide=-2"
+            )
+        types[name.strip()] = _event_type(name.strip(), value)
+    return types
+
+
+def _from_file(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    way = 'expected a file such as {"view": 0.1, "buy": {"weight": 3, "half_life_days": 90}, "hide": -2}'
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InteractionsError(f"the table of events {path} cannot be read: {error}; {way}") from error
