@@ -174,7 +174,7 @@ def recommend(
     users.check()
     if explain and (output.out or users.users):
         raise UsageError("--explain shows a few users: leave out --out and --users, or call Retriever.explain")
-    shape = postprocess.read()
+    shape = postprocess.read(users=bool(users.interactions or users.users))
     retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     if users.users or (users.interactions and not users.user and _is_folder(output.out)):
@@ -236,7 +236,7 @@ def rerank(
     Their histories are in the file or in the log. Very many users: --out FOLDER is written in parts, and the same
     command continues an interrupted job.
     """
-    shape = postprocess.read()
+    shape = postprocess.read(users=True)
     retriever = Retriever.open(bundle)
     if interactions is None or _is_folder(output.out):
         config = BatchConfig(k, shape=shape, chunk=chunk_size)

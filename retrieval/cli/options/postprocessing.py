@@ -117,12 +117,15 @@ class PostprocessOptions:
     postprocess: PostprocessFile = None
     impressions: ImpressionsFile = None
 
-    def read(self) -> Shape:
+    def read(self, *, users: bool = False) -> Shape:
         """Read the options and their files, so that faults are found before any work.
 
+        Args:
+            users: Whether answers are for users with names, whose impressions rules can read.
+
         Raises:
-            UsageError: When an option and the file of `--postprocess` say the same thing, or impressions and rules do
-                not go together.
+            UsageError: When an option and the file of `--postprocess` say the same thing, or impressions, rules and
+                users do not go together.
             InputError: When a file cannot be read.
         """
         settings = {} if self.postprocess is None else read_settings(self.postprocess)
@@ -137,11 +140,16 @@ class PostprocessOptions:
         arguments = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
         arguments.pop("method", None)
         rules = settings.get("rules")
-        return Shape(**arguments, rules=rules, impressions=self._impressions(rules))
+        return Shape(**arguments, rules=rules, impressions=self._impressions(rules, users=users))
 
-    def _impressions(self, rules: Rules | None) -> Impressions | None:
+    def _impressions(self, rules: Rules | None, *, users: bool) -> Impressions | None:
         """Read the impressions, which some rule must need."""
         needed = [str(rule) for rule in (rules.rules if rules else ()) if isinstance(rule, FrequencyCap | Rotate)]
+        if needed and not users:
+            raise UsageError(
+                f"the rule {needed[0]!r} is for users with names: use it in recommend with --interactions or --users, "
+                "or in rerank"
+            )
         if self.impressions is None:
             if needed:
                 raise UsageError(f"the rule {needed[0]!r} reads what was shown to each user; give --impressions FILE")

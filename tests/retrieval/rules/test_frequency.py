@@ -1,14 +1,23 @@
 """Frequency caps and rotation: rules that read what was shown to each user."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
-from retrieval import Impressions
+from retrieval import Impressions, Retriever
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules import Boost, FrequencyCap, Pin, Rotate, Rule, Ruled, Rules, Shown
+from retrieval.retriever.postprocessing import Shape
+from tests.cli_run import json_lines, runner
+from tests.toy import ToyEncoder, toy_file
 
 ITEMS = ItemIds([*"abcdefgh"])
 SHOP = pa.table({"item_id": list(ITEMS), "kind": [*"xxyyzzzz"]})
@@ -120,3 +129,82 @@ def test_rules_of_frequency_are_read_from_json(rule: dict[str, object], expected
 def test_what_no_rule_of_frequency_can_be_is_refused(rule: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Rules.from_list([rule])
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a bundle of the toy catalogue, what two users took, and what they were shown."""
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
+    build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "bundle")
+    taken = {"user": ["ann", "bob"], "item": ["red-mug", "red-mug"], "time": [NOW, NOW]}
+    pq.write_table(pa.table(taken), tmp_path / "taken.parquet")
+    lines = [f"ann,red-shoe,1,{NOW}", f"ann,red-shoe,2,{NOW - DAY}", f"ann,,1,{NOW}", f"bob,red-lamp,1,{NOW}"]
+    (tmp_path / "shown.csv").write_text("user,item,position,time\n" + "\n".join(lines) + "\n")
+    (tmp_path / "rules.json").write_text('[{"rule": "frequency_cap", "times": 2}]')
+    return tmp_path
+
+
+def test_the_command_line_caps_by_a_file_of_impressions(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, found = runner(capsys), {}
+    for user in ("ann", "bob"):
+        given = ("--interactions", shop / "taken.parquet", "--user", user, "--rules", shop / "rules.json", "-k", 19)
+        code, out, error = run("recommend", shop / "bundle", *given, "--impressions", shop / "shown.csv", "--json")
+        assert code == 0, error
+        assert "shown.csv: 1 rows left out: blank item_id" in error
+        found[user] = {hit["item_id"] for hit in json_lines(out)}
+    assert found["bob"] - found["ann"] == {"red-shoe"}
+    assert len(found["ann"]) == 18
+
+
+BOTH = ("--rules", "rules.json", "--impressions", "shown.csv")
+USER = ("--interactions", "taken.parquet", "--user", "ann")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("recommend", *USER, *BOTH[:2]), "reads what was shown to each user; give --impressions FILE"),
+        (("recommend", *USER, *BOTH[2:]), "--impressions is read by the rules frequency_cap and rotate"),
+        (("recommend", "--history", "red-mug", *BOTH), "is for users with names: use it in recommend with"),
+        (("search", "a red mug", *BOTH), "is for users with names: use it in recommend with"),
+        (("similar", "red-mug", *BOTH), "is for users with names: use it in recommend with"),
+    ],
+)
+def test_the_command_line_says_what_a_rule_of_frequency_lacks(
+    shop: Path,
+    command: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(shop)
+    name, *options = command
+    code, _, error = runner(capsys)(name, "bundle", *options)
+    assert code != 0
+    assert message in " ".join(error.replace("│", " ").split())
+
+
+def test_a_refresh_on_the_command_line_takes_no_impressions(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (shop / "taken.parquet", "--impressions", shop / "shown.csv", "--refresh")
+    code, _, error = runner(capsys)("fit", shop / "bundle", *given)
+    assert code != 0
+    assert "leave out --impressions, or --refresh" in " ".join(error.split())
+
+
+def test_a_job_knows_which_impressions_it_read(shop: Path) -> None:
+    rules = Rules([FrequencyCap()])
+    told = [
+        Shape(rules=rules, impressions=shown).to_json() for shown in (None, impressions(ann="a"), impressions(ann="b"))
+    ]
+    assert "impressions" not in told[0]
+    assert told[1]["impressions"] != told[2]["impressions"]
+
+
+def test_a_retriever_caps_up_to_a_time(shop: Path) -> None:
+    retriever, shown = Retriever.open(shop / "bundle"), Impressions.open(shop / "shown.csv")
+    found = retriever.similar_items(["red-mug"], 19).named(["ann"])
+    for at, capped in ((None, True), (datetime.fromtimestamp(NOW, UTC), True), (NOW - 1, False)):
+        after = retriever.apply_rules(found, [FrequencyCap(2)], impressions=shown, at=at)
+        assert ("red-shoe" not in {hit.item_id for hit in after[0]}) is capped
+    with pytest.raises(InputError, match=r"at is the time up to which impressions count, and there are none"):
+        retriever.apply_rules(found, [], at=NOW)
