@@ -72,7 +72,7 @@ def explain(
         InputError: When a query was not made of a history, or is of another space.
     """
     if not is_whole(max_items, 0):
-        raise InputError(f"most={shown_number(max_items)} items of a history; give 0 or more")
+        raise InputError(f"max_items={shown_number(max_items)} items of a history; give 0 or more")
     weights = candidates.weights or None if weights is None else weights
     space = _space_of_queries(candidates, space)
     candidates = _with_queries(candidates, space, centre, weights)

@@ -310,7 +310,7 @@ class StageFeatures:
 def z_scores(scores: Vectors, valid: Mask) -> Vectors:
     """Give z-scores among the candidates of a query, (…, B, K); 0 for padding and unknown scores.
 
-    >>> spread(np.array([[1.0, 3.0, np.nan, 9.0]]), np.array([[True, True, True, False]])).tolist()
+    >>> z_scores(np.array([[1.0, 3.0, np.nan, 9.0]]), np.array([[True, True, True, False]])).tolist()
     [[-1.0, 1.0, 0.0, 0.0]]
     """
     known = valid & np.isfinite(scores)
@@ -328,7 +328,7 @@ def log_ranks(scores: Vectors, valid: Mask) -> Vectors:
 
     Equal scores share the best of their ranks, whatever their order; unknown scores come after all others.
 
-    >>> np.exp(ranked(np.array([[1.0, 3.0, np.nan, 3.0]]), np.array([[True, True, True, True]]))).round().tolist()
+    >>> np.exp(log_ranks(np.array([[1.0, 3.0, np.nan, 3.0]]), np.array([[True, True, True, True]]))).round().tolist()
     [[3.0, 1.0, 4.0, 1.0]]
     """
     width = scores.shape[-1]

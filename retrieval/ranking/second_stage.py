@@ -303,7 +303,7 @@ def exchange_values(values: Vectors, scores: Vectors, mask: Mask) -> Vectors:
     """Permute the values of the marked entries of each row, so that the highest goes to the highest score.
 
     >>> values, scores = np.array([[3.0, 2.0, 1.0]]), np.array([[0.1, 0.9, 0.5]])
-    >>> exchanged(values, scores, np.array([[True, False, True]])).tolist()
+    >>> exchange_values(values, scores, np.array([[True, False, True]])).tolist()
     [[1.0, 2.0, 3.0]]
     """
     value_order, score_order = (

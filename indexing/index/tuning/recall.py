@@ -32,7 +32,7 @@ class Queries:
 
     def __post_init__(self) -> None:
         if self.item_rows is not None and self.item_rows.shape != (len(self.vectors),):
-            raise ShapeError(f"own has shape {self.item_rows.shape}, expected ({len(self.vectors)},)")
+            raise ShapeError(f"item_rows has shape {self.item_rows.shape}, expected ({len(self.vectors)},)")
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -114,7 +114,7 @@ def recall(
     exact: Vectors | None = None,
     kind: str | None = None,
 ) -> float:
-    """Share of the exact k best rows that an index finds for (B, D) queries; see `Judged.recall`.
+    """Share of the exact k best rows that an index finds for (B, D) queries; see `GroundTruth.recall`.
 
     Who measures often gives ``exact``, the oracle's best scores (B, k), to have them computed once; ``kind`` is what
     the queries are.
