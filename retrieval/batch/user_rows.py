@@ -93,7 +93,7 @@ class ListedUsers:
             absent = given.is_null().to_numpy(zero_copy_only=False)
             problems.note(~absent & (weights.lengths != past.lengths), "not as many weights as items in the history")
             problems.note(weights.any(~np.isfinite(weights.values)), "a weight that is no finite number")
-            alike = 1.0 if behaviour is None else float(behaviour.levels[len(behaviour.levels) // 2])
+            alike = 1.0 if behaviour is None else float(behaviour.weight_bins[len(behaviour.weight_bins) // 2])
             liked = Ragged(weights.fitted(past.lengths, alike), past.lengths)
         known = past.values >= 0
         problems.note((past.lengths > 0) & ~past.any(known), "no item of the history is in this bundle")

@@ -155,7 +155,7 @@ def carry_over(bundle: Bundle, items: Items) -> Carried:
     rows = np.array([-1 if (row := bundle.items.row(item_id)) is None else row for item_id in items.ids], np.int64)
     block = learned.block(bundle)
     if block is not None and learned.description is not None:
-        block = block.later(learned.description.of(items.frozen, items.attributes), rows)
+        block = block.with_items(learned.description.of(items.frozen, items.attributes), rows)
     content = learned.project(items.frozen)
     vectors = content if block is None else block.joined(content)
     queries = held_out_queries(items.frozen, content, items.sample)

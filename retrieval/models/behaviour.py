@@ -21,10 +21,10 @@ from retrieval.models.new_items import ColdStartModel
 from retrieval.models.user_model import ALL_ALIKE
 
 BEHAVIOUR = "behaviour.safetensors"
-_TOWER = ("half_lives", "worth", "start")
+_TOWER = {"half_lives": "half_lives", "worth": "bin_weights", "start": "start"}  # name on disk: attribute
 _PREDICTOR = ("landmarks", "weights", "offset")
 _ATTENTION = "attention."  # how the names of its tensors begin
-_TABLES = ("items", "said", "confidence", "levels")
+_TABLES = {"items": "items", "said": "context_factors", "confidence": "confidence", "levels": "weight_bins"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +37,13 @@ class Tower:
 
     Attributes:
         half_lives: (S,) float32, an item this many positions before the last counts half; inf: all alike.
-        worth: (S, V) float32, how much an interaction counts, at each of V levels of weight.
+        bin_weights: (S, V) float32, how much an interaction counts, at each of V bins of weight.
         start: (r,) float32, what is said before any history.
         share: Length of the query.
     """
 
     half_lives: Vectors
-    worth: Vectors
+    bin_weights: Vectors
     start: Vectors
     share: float = 1.0
 
@@ -69,7 +69,7 @@ class Tower:
 
     def counts(self, weights: Vectors, weight_bins: Vectors, ages: NDArray[np.int64]) -> Vectors:
         """Say how much T items of histories count to each channel, (S, T) float32: by weight and how far back it is."""
-        of_channel = zip(self.half_lives, self.worth, strict=True)
+        of_channel = zip(self.half_lives, self.bin_weights, strict=True)
         counts = [
             np.interp(weights, weight_bins, bin_weights) * 0.5 ** (ages / half_life)
             for half_life, bin_weights in of_channel
@@ -115,27 +115,28 @@ class Behaviour:
 
     Attributes:
         items: (N, R) float32, ``c``: learned where there is something to learn from, else predicted.
-        said: (N, C) float32, what each item says to the towers as part of a history, one tower after the other.
+        context_factors: (N, C) float32, the factors of an item as part of a history, tower after tower.
         confidence: (N,) float32 from 0 to 1, how much of an item was learned and how much predicted.
-        levels: (V,) float32, rising: weights of interactions between which ``worth`` is interpolated.
+        weight_bins: (V,) float32, ascending: weights of interactions between which ``bin_weights`` is interpolated.
         towers: Their dimensions follow each other; together R - 1, and C.
-        predictor: Of ``items`` and ``said`` side by side, for items that come later.
+        predictor: Of ``items`` and ``context_factors`` side by side, for items that come later.
         popular: How much popularity counts beside a history.
         content: How much a unit content taste counts, ``alpha``.
-        few: A history of so many items counts half, and what somebody new is answered with the other half; 0: whole.
+        history_shrinkage: With so many items a history counts half, and the query of a new user the other half; 0: the
+            history alone counts.
         attention: Added to what the towers ask for, in their dimensions; None goes without.
         returning: How much each part counts for users who come back; as for those whose visit goes on when None.
     """
 
     items: Vectors
-    said: Vectors
+    context_factors: Vectors
     confidence: Vectors
-    levels: Vectors
+    weight_bins: Vectors
     towers: tuple[Tower, ...]
     predictor: ColdStartModel
     popular: float = 0.0
     content: float = 0.0
-    few: float = 0.0
+    history_shrinkage: float = 0.0
     attention: Attention | None = None
     returning: QueryWeights | None = None
 
@@ -169,11 +170,11 @@ class Behaviour:
         Raises:
             ShapeError: When weights and histories do not fit.
         """
-        liked, lengths = self._liked(histories, weights), lengths_of(histories)
+        liked, lengths = self._weights_or_default(histories, weights), lengths_of(histories)
         rows, ages = np.concatenate([np.empty(0, np.int64), *histories]), steps_back(lengths)
         flat_weights = np.concatenate([np.empty(0, np.float32), *liked])
-        counts = np.concatenate([tower.counts(flat_weights, self.levels, ages) for tower in self.towers])
-        sums = weighted_sums(counts, self.said, rows, lengths)
+        counts = np.concatenate([tower.counts(flat_weights, self.weight_bins, ages) for tower in self.towers])
+        sums = weighted_sums(counts, self.context_factors, rows, lengths)
         directions, channel, column = [], 0, 0
         for tower in self.towers:
             channels, columns = slice(channel, channel + len(tower.half_lives)), slice(column, column + tower.width)
@@ -189,11 +190,11 @@ class Behaviour:
             return None
         queries = np.zeros((len(histories), self.items.shape[1] - 1), np.float32)
         unit_attention = replace(self.attention, share=1.0)
-        liked, lengths = self._liked(histories, weights), lengths_of(histories)
+        liked, lengths = self._weights_or_default(histories, weights), lengths_of(histories)
         for batch in history_batches(lengths):
-            context = self.said[np.concatenate([histories[user] for user in batch])]
+            context = self.context_factors[np.concatenate([histories[user] for user in batch])]
             batch_weights = np.concatenate([liked[user] for user in batch])
-            queries[batch] = unit_attention.queries(context, batch_weights, self.levels, lengths[batch])
+            queries[batch] = unit_attention.queries(context, batch_weights, self.weight_bins, lengths[batch])
         return queries
 
     def weighed(
@@ -210,7 +211,7 @@ class Behaviour:
             query += np.float32(self.attention.share) * attended
         popular = np.full((len(query), 1), self.popular, np.float32)
         queries: Vectors = np.concatenate([query, popular], axis=1)
-        history_fraction = self.own(histories)
+        history_fraction = self.history_fractions(histories)
         history_fraction[~queries.any(axis=1)] = 0  # a history of which every weight is nothing says nothing
         queries *= history_fraction
         queries += (1 - history_fraction) * (self.popular_alone(len(queries)) if new is None else new)
@@ -222,17 +223,17 @@ class Behaviour:
         queries[:, -1] = 1
         return queries
 
-    def own(self, histories: Sequence[Rows]) -> Vectors:
-        """Say how much histories count in their queries, as ``few`` has it: (B, 1) float32, 0 for an empty one."""
+    def history_fractions(self, histories: Sequence[Rows]) -> Vectors:
+        """Return the part of each query that the history makes up: (B, 1) float32, 0 for an empty one."""
         lengths = lengths_of(histories)[:, None]
-        if not self.few:
+        if not self.history_shrinkage:
             return (lengths > 0).astype(np.float32)
-        return (1 - 0.5 ** (lengths / self.few)).astype(np.float32)
+        return (1 - 0.5 ** (lengths / self.history_shrinkage)).astype(np.float32)
 
-    def _liked(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
+    def _weights_or_default(self, histories: Sequence[Rows], weights: Sequence[Vectors] | None) -> Sequence[Vectors]:
         """Give how much each item of histories was liked."""
         if weights is None:
-            return [np.full(len(rows), self.levels[len(self.levels) // 2], np.float32) for rows in histories]
+            return [np.full(len(rows), self.weight_bins[len(self.weight_bins) // 2], np.float32) for rows in histories]
         if list(map(len, weights)) != list(map(len, histories)):
             raise ShapeError("weights and histories differ in length; give one weight for each row of each history")
         return weights
@@ -241,7 +242,7 @@ class Behaviour:
         """Give item vectors ``[z ; c]``, (M, D + R) float32, of content vectors (M, D) for these rows."""
         return np.concatenate([content, self.items[rows]], axis=1)
 
-    def asked(
+    def user_queries(
         self,
         tastes: Vectors,
         histories: Sequence[Rows],
@@ -249,17 +250,17 @@ class Behaviour:
         new: Vectors | None = None,
     ) -> Vectors:
         """Give users' queries ``[alpha * taste ; b]``, (B, D + R) float32, of content tastes (B, D); see `queries`."""
-        return np.concatenate([self.tasted(tastes, histories), self.queries(histories, weights, new)], axis=1)
+        return np.concatenate([self.content_queries(tastes, histories), self.queries(histories, weights, new)], axis=1)
 
-    def tasted(self, tastes: Vectors, histories: Sequence[Rows]) -> Vectors:
+    def content_queries(self, tastes: Vectors, histories: Sequence[Rows]) -> Vectors:
         """Give the content part of users' queries, (B, D) float32, of content tastes (B, D)."""
-        return np.float32(self.content) * self.own(histories) * tastes
+        return np.float32(self.content) * self.history_fractions(histories) * tastes
 
     def padded(self, queries: Vectors) -> Vectors:
         """Give text or image queries ``[q ; 0]``, (B, D + R) float32: behaviour has no say in them."""
         return np.pad(queries, ((0, 0), (0, self.items.shape[1])))
 
-    def later(self, features: FeatureMatrix, origins: Rows) -> "Behaviour":
+    def with_items(self, features: FeatureMatrix, origins: Rows) -> "Behaviour":
         """Give the block of M items that come later.
 
         Args:
@@ -272,7 +273,7 @@ class Behaviour:
         return replace(
             self,
             items=np.where(has_origin, self.items[origins], items),
-            said=np.where(has_origin, self.said[origins], context),
+            context_factors=np.where(has_origin, self.context_factors[origins], context),
             confidence=np.where(has_origin[:, 0], self.confidence[origins], np.float32(0)),
         )
 
@@ -281,29 +282,31 @@ class Behaviour:
         return replace(
             self,
             items=np.concatenate([self.items, other.items]),
-            said=np.concatenate([self.said, other.said]),
+            context_factors=np.concatenate([self.context_factors, other.context_factors]),
             confidence=np.concatenate([self.confidence, other.confidence]),
         )
 
     def take(self, rows: Rows | Mask) -> "Behaviour":
         """Keep some of the items."""
-        return replace(self, items=self.items[rows], said=self.said[rows], confidence=self.confidence[rows])
+        return replace(
+            self, items=self.items[rows], context_factors=self.context_factors[rows], confidence=self.confidence[rows]
+        )
 
     def to_bytes(self) -> bytes:
         """Give everything as safetensors."""
-        tensors = {name: getattr(self, name) for name in _TABLES}
+        tensors = {name: getattr(self, attribute) for name, attribute in _TABLES.items()}
         tensors |= {f"predictor.{name}": getattr(self.predictor, name) for name in _PREDICTOR}
         tensors["predictor.nearness"] = np.array([self.predictor.nearness])
         tensors["predictor.additive"] = np.array([self.predictor.additive])
         if self.predictor.by_word is not None:
             tensors["predictor.by_word"] = self.predictor.by_word
         tensors["weights"] = np.array([self.popular, self.content, *(tower.share for tower in self.towers)])
-        tensors["few"] = np.array([self.few])
+        tensors["few"] = np.array([self.history_shrinkage])
         if self.returning is not None:
             tensors["returning"] = np.array(self.returning)
         for number, tower in enumerate(self.towers):
-            for name in _TOWER:
-                tensors[f"tower{number}.{name}"] = getattr(tower, name)
+            for name, attribute in _TOWER.items():
+                tensors[f"tower{number}.{name}"] = getattr(tower, attribute)
         if self.attention is not None:
             tensors |= {f"{_ATTENTION}{name}": tensor for name, tensor in self.attention.tensors().items()}
         return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
@@ -323,7 +326,7 @@ class Behaviour:
         """Take what `to_bytes` wrote down, and check that it fits together."""
         popular, content, *shares = tensors["weights"].tolist()
         towers = tuple(
-            Tower(**{name: tensors[f"tower{number}.{name}"] for name in _TOWER}, share=share)
+            Tower(**{attribute: tensors[f"tower{number}.{name}"] for name, attribute in _TOWER.items()}, share=share)
             for number, share in enumerate(shares)
         )
         landmarks, weights, offset = (tensors[f"predictor.{name}"] for name in _PREDICTOR)

@@ -115,7 +115,7 @@ class ItemSpace:
         """Give what asks for content alone, ``[q ; 0]``: (B, D + R) float32 of queries (B, D)."""
         return queries if self.behaviour is None else self.behaviour.padded(queries)
 
-    def asked(
+    def user_queries(
         self,
         histories: Sequence[Rows],
         weights: Sequence[Vectors] | None = None,
@@ -151,7 +151,7 @@ class ItemSpace:
             tastes = self.tastes(histories, weights, centre)
         else:
             tastes = np.zeros((len(histories), self.dim), np.float32)
-        return tastes if self.behaviour is None else self.behaviour.asked(tastes, histories, weights, new)
+        return tastes if self.behaviour is None else self.behaviour.user_queries(tastes, histories, weights, new)
 
     def tastes(
         self,
@@ -177,7 +177,7 @@ class ItemSpace:
         tastes, directions = self.tastes(histories, weights), block.directions(histories, weights)
         attended = block.attended(histories, weights)
         behaviour = block.weighed(directions, attended, histories, new)
-        served = np.concatenate([block.tasted(tastes, histories), behaviour], axis=1)
+        served = np.concatenate([block.content_queries(tastes, histories), behaviour], axis=1)
         unweighted = np.pad(np.concatenate([tastes, directions], axis=1), ((0, 0), (0, 1)), constant_values=1)
         if attended is not None:
             attended = np.pad(attended, ((0, 0), (self.dim, 1)))

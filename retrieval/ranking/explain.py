@@ -150,7 +150,7 @@ def _with_queries(
         return candidates
     if width:
         raise InputError(f"queries have dimension {width}, the bundle {space.indexed.shape[1]}; explain what it found")
-    return replace(candidates, queries=space.asked(candidates.histories, weights, centre, candidates.new))
+    return replace(candidates, queries=space.user_queries(candidates.histories, weights, centre, candidates.new))
 
 
 def with_modalities(
@@ -187,7 +187,7 @@ def with_profiles(
     """
     if candidates.new is None or space.behaviour is None:
         return explanations
-    profile_queries = (1 - space.behaviour.own(candidates.histories)) * candidates.new
+    profile_queries = (1 - space.behaviour.history_fractions(candidates.histories)) * candidates.new
     profile_queries[:, -1] = 0  # popularity, the same in all queries
     result = []
     for rows, query, hits in zip(candidates.rows, profile_queries, explanations, strict=True):
@@ -217,12 +217,12 @@ def _effects(space: ItemSpace, history: Rows, hits: Rows, weights: Vectors | Non
         return np.zeros((len(hits), 0), np.float32)
     history_share, block = 1.0, space.behaviour
     if block is not None:
-        history_share = float(block.own([history])[0, 0])
-        space = replace(space, behaviour=replace(block, few=0.0))
+        history_share = float(block.history_fractions([history])[0, 0])
+        space = replace(space, behaviour=replace(block, history_shrinkage=0.0))
     left_out = positions if len(history) > 1 else ()  # without its only item a history is empty
     histories = [history, *(np.delete(history, position) for position in left_out)]
     weights_of = None if weights is None else [weights, *(np.delete(weights, position) for position in left_out)]
-    queries = np.float32(history_share) * space.asked(histories, weights_of, centre)
+    queries = np.float32(history_share) * space.user_queries(histories, weights_of, centre)
     if block is not None:
         queries[:, -1] = 0
     scores = space.indexed[hits] @ queries.T

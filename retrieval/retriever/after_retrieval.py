@@ -16,11 +16,11 @@ from retrieval.candidates import Candidates, require_candidates
 from retrieval.interactions.impressions import Impressions, require_impressions
 from retrieval.postprocess.diversify import (
     METHODS,
-    Apart,
     Cap,
+    ExposurePenalty,
     Known,
-    LessShown,
     Limit,
+    MaxSimilarity,
     Method,
     check_spread,
     diversified,
@@ -158,12 +158,12 @@ def varied(state: LoadedBundle, candidates: Candidates, settings: Diversity, k: 
     context = Known(state.vectors, state.centre, state.users, attribute)
     limits: list[Limit] = [Cap(state.attribute(name), cap) for name, cap in (settings.caps or {}).items()]
     if settings.apart is not None:
-        limits.append(Apart(state.vectors, settings.apart))
+        limits.append(MaxSimilarity(state.vectors, settings.apart))
     target = objective(settings.method, context, settings.strength, settings.sharpness)
     if settings.shown is not None:
         require_candidates(settings.shown, "shown")
         counts = exposures(settings.shown, max(1, settings.shown.rows.shape[1]), state.items)
-        target = LessShown(target, counts, settings.spread)
+        target = ExposurePenalty(target, counts, settings.spread)
     ranked = diversified(candidates, target, k, caps=limits, page=settings.page)
     return ranked if k is None else ranked.top(k)
 

@@ -84,7 +84,7 @@ class LearnedParts:
             return self.behaviour.take(np.arange(start, known)) if start else self.behaviour
         new = np.arange(max(start, known), len(bundle.items))
         described = self.description.of(bundle.modality_vectors.take(new), bundle.put_attributes.take(new))
-        later = self.behaviour.later(described, bundle.origins[new - known])
+        later = self.behaviour.with_items(described, bundle.origins[new - known])
         return later if start >= known else self.behaviour.take(np.arange(start, known)).followed_by(later)
 
     def item_vectors(self, bundle: Bundle, start: int = 0) -> Vectors:
@@ -144,7 +144,7 @@ def behaviour_queries(
     if "history" in asked:
         count = len(asked["history"].vectors)
         rows = list(histories)[:count] or list(random_pairs(len(space.indexed), count))
-        found["history"] = Queries(space.asked(rows, weights[: len(rows)] if weights else None))
+        found["history"] = Queries(space.user_queries(rows, weights[: len(rows)] if weights else None))
     return found
 
 
@@ -173,9 +173,9 @@ class ItemRows:
     def __init__(self, bundle: Bundle, learned: LearnedParts, previous: "ItemRows | None" = None) -> None:
         start = len(previous.space.indexed) if previous else 0
         content, block = learned.content(bundle, start), learned.block(bundle, start)
-        tables = (content,) if block is None else (block.joined(content), block.said, block.confidence)
+        tables = (content,) if block is None else (block.joined(content), block.context_factors, block.confidence)
         self._tables: tuple[Growing, ...] = previous._tables if previous else tuple(map(Growing, tables))
         grown = [table.extended(start, more) for table, more in zip(self._tables, tables, strict=True)]
         if block is not None:
-            block = replace(block, items=grown[0][:, learned.dim :], said=grown[1], confidence=grown[2])
+            block = replace(block, items=grown[0][:, learned.dim :], context_factors=grown[1], confidence=grown[2])
         self.space: ItemSpace = ItemSpace(grown[0], learned.dim, learned.users, block, learned.profiles, bundle.alive)

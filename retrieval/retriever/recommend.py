@@ -230,7 +230,7 @@ def user_queries(
         space = space.for_new_items
     elif returning:
         space = space.for_returning
-    return space.asked(histories, given, state.centre, new)
+    return space.user_queries(histories, given, state.centre, new)
 
 
 def new_queries(state: LoadedBundle, profiles: Given | None, count: int) -> Vectors | None:

@@ -42,7 +42,7 @@ class ServingTrials:
         tastes = self._tastes if block.content else np.zeros((len(histories), self.space.dim), np.float32)
         attended = self._attended if block.attention is not None and block.attention.share else None
         behaviour_queries = block.weighed(self._directed(block), attended, histories)
-        return np.concatenate([block.tasted(tastes, histories), behaviour_queries], axis=1)
+        return np.concatenate([block.content_queries(tastes, histories), behaviour_queries], axis=1)
 
     def best(self, queries: Vectors) -> Rows:
         """Give the rows that are found, (B, 20), -1 pads."""

@@ -30,7 +30,16 @@ from indexing.store.collect import ModalityVectors, fuse
 from retrieval.candidates import Candidates
 from retrieval.evaluation import evaluate
 from retrieval.evaluation.beyond_accuracy import diversity
-from retrieval.postprocess.diversify import MMR, MSD, Apart, LessShown, Limit, Objective, Relevant, exposures
+from retrieval.postprocess.diversify import (
+    MMR,
+    MSD,
+    ExposurePenalty,
+    Limit,
+    MaxSimilarity,
+    Objective,
+    Relevant,
+    exposures,
+)
 from scripts.benchmarks.encode.products import Items, TextMemo, read
 from scripts.benchmarks.recommend.diversity import DEPTH, Lists, Way, best, compared, least, picked, plain, told
 from scripts.benchmarks.recommend.systems import SEED, K
@@ -121,14 +130,14 @@ class Search:
 
         def curve(make: Callable[[float], Objective]) -> dict[str, Way]:
             return {
-                f"strength {step:g}, spread {spread:g}": picked(LessShown(make(step), shown, spread), K)
+                f"strength {step:g}, spread {spread:g}": picked(ExposurePenalty(make(step), shown, spread), K)
                 for spread in SPREADS
                 for step in STRENGTHS
             }
 
         def limits(limit: Callable[[float], Limit]) -> dict[str, Way]:
             return {
-                f"limit {step:g}, spread {spread:g}": picked(LessShown(Relevant(), shown, spread), K, limit(step))
+                f"limit {step:g}, spread {spread:g}": picked(ExposurePenalty(Relevant(), shown, spread), K, limit(step))
                 for spread in SPREADS
                 for step in APART
             }
@@ -138,7 +147,7 @@ class Search:
             for kind in (MSD, MMR)
             for of in ("content", "pictures")
         }
-        return found | {"content kept apart": ("least", limits(partial(Apart, self.vectors["content"])))}
+        return found | {"content kept apart": ("least", limits(partial(MaxSimilarity, self.vectors["content"])))}
 
     def measure(self, found: Candidates, relevant: tuple[frozenset[str], ...]) -> dict[str, NDArray[np.float64]]:
         """Measure every list; coverage is one number."""

@@ -35,7 +35,7 @@ def apply_serving(block: Behaviour, serving: Mapping[str, float]) -> Behaviour:
         returning = QueryWeights(*(serving[f"{RETURNING}{name}"] for name in QueryWeights._fields))
         block = replace(block, returning=returning)
     if "few" in serving:
-        block = replace(block, few=serving["few"])
+        block = replace(block, history_shrinkage=serving["few"])
     if block.attention is None or "attention" not in serving:
         return block
     return replace(block, attention=replace(block.attention, share=serving["attention"]))
@@ -68,8 +68,8 @@ def choose_few(block: Behaviour, evaluate: Callable[[Behaviour], Values]) -> tup
         block: With its serving weights.
         evaluate: Gives the quality for each user after a short history: higher is better.
     """
-    few = FEW[first_as_good([evaluate(replace(block, few=value)) for value in FEW])]
-    return replace(block, few=few), few
+    few = FEW[first_as_good([evaluate(replace(block, history_shrinkage=value)) for value in FEW])]
+    return replace(block, history_shrinkage=few), few
 
 
 def choose_weights(

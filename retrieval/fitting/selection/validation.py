@@ -112,7 +112,7 @@ class Validation:
         """Give k candidates to each user, without the items of the history; ``num_candidates`` when k is None."""
         rows = [history.rows for history in histories]
         weights = tuple(history.weights for history in histories)
-        queries = space.asked(rows, weights)
+        queries = space.user_queries(rows, weights)
         # Where content has no say in any query, most of each vector need not be read.
         start = 0 if queries[:, : space.dim].any() else space.dim
         index = FlatIndex(space.indexed[:, start:])

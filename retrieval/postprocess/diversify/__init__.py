@@ -1,8 +1,8 @@
 """Lists that are varied, calibrated or capped. Candidates in, Candidates out."""
 
 from retrieval.postprocess.diversify.calibration import Calibrated
-from retrieval.postprocess.diversify.caps import Apart, Cap
-from retrieval.postprocess.diversify.exposure import LessShown, check_spread, exposures
+from retrieval.postprocess.diversify.caps import Cap, MaxSimilarity
+from retrieval.postprocess.diversify.exposure import ExposurePenalty, check_spread, exposures
 from retrieval.postprocess.diversify.greedy import Limit, Objective, Relevant, diversified, relevance
 from retrieval.postprocess.diversify.methods import METHODS, Known, Method, objective
 from retrieval.postprocess.diversify.mmr import MMR, MSD
@@ -11,12 +11,12 @@ __all__ = [
     "METHODS",
     "MMR",
     "MSD",
-    "Apart",
     "Calibrated",
     "Cap",
+    "ExposurePenalty",
     "Known",
-    "LessShown",
     "Limit",
+    "MaxSimilarity",
     "Method",
     "Objective",
     "Relevant",

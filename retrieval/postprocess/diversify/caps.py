@@ -1,4 +1,4 @@
-"""At most so many items of one value of an attribute among the first."""
+"""Limits on a list: at most so many items of one value of an attribute, and no two items that are too similar."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,7 +11,7 @@ from indexing.errors import InputError
 from indexing.runtime.arguments import is_number, shown_number
 from retrieval.candidates import Candidates, check_num_rows
 from retrieval.features.attribute_values import Attribute
-from retrieval.postprocess.diversify.mmr import dimensions, shown
+from retrieval.postprocess.diversify.mmr import candidate_vectors, dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +56,23 @@ class Counted:
 
     def __init__(self, codes: NDArray[np.int64], values: int, most: int) -> None:
         self._codes, self._none, self._most = codes, codes < 0, most
-        self._lines = np.arange(len(codes))
+        self._queries = np.arange(len(codes))
         self._counts = np.zeros((len(codes), max(1, values)), np.int64)
 
     def within(self) -> Mask:
         """Say which candidates may still be picked: (b, K) bool."""
-        full = self._counts[self._lines[:, None, None], self._codes] >= self._most
+        full = self._counts[self._queries[:, None, None], self._codes] >= self._most
         return np.asarray((~full | self._none).all(axis=2), np.bool_)
 
     def pick(self, places: NDArray[np.int64]) -> None:
         """Count one candidate of each query, (b,) int64."""
-        codes = self._codes[self._lines, places]
+        codes = self._codes[self._queries, places]
         line, place = np.nonzero(codes >= 0)
         np.add.at(self._counts, (line, codes[line, place]), 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Apart:
+class MaxSimilarity:
     """No item that is picked has a larger cosine than ``most`` with one that was picked before.
 
     Unlike variety that is weighed against relevance, this costs nothing where no two items are that alike. An item
@@ -99,12 +99,12 @@ class Apart:
         """How many numbers are held for each candidate."""
         return dimensions(self.of) + 1
 
-    def begin(self, candidates: Candidates) -> "_Apart":
+    def begin(self, candidates: Candidates) -> "_MaxSimilarity":
         """Begin lists, for b queries."""
-        return _Apart(shown(self.of, candidates, self.centre), self.most)
+        return _MaxSimilarity(candidate_vectors(self.of, candidates, self.centre), self.most)
 
 
-class _Apart:
+class _MaxSimilarity:
     """The largest cosine of each candidate with those picked so far.
 
     Args:
@@ -114,13 +114,13 @@ class _Apart:
 
     def __init__(self, vectors: Vectors, most: float) -> None:
         self._vectors, self._most = vectors, most
-        self._alike = np.full(vectors.shape[:2], -1.0)
+        self._similarity = np.full(vectors.shape[:2], -1.0)
 
     def within(self) -> Mask:
         """Say which candidates may still be picked: (b, K) bool."""
-        return np.asarray(self._alike <= self._most, np.bool_)
+        return np.asarray(self._similarity <= self._most, np.bool_)
 
     def pick(self, places: NDArray[np.int64]) -> None:
         """Keep away from one candidate of each query, (b,) int64."""
         picked = self._vectors[np.arange(len(places)), places]
-        self._alike = np.maximum(self._alike, np.matmul(self._vectors, picked[:, :, None])[:, :, 0])
+        self._similarity = np.maximum(self._similarity, np.matmul(self._vectors, picked[:, :, None])[:, :, 0])

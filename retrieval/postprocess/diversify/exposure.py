@@ -1,4 +1,4 @@
-"""What many lists show already gives way: more of the catalogue is seen, for little relevance."""
+"""An exposure penalty: items that many lists have shown give way to others of like relevance."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ def check_spread(spread: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class LessShown:
+class ExposurePenalty:
     """Gain: that of an objective + spread * (1 - ln(1 + n) / ln(1 + most)), for an item that n lists have shown.
 
     The counts are of lists that were shown before, or are about to be, so that the answer to one user does not depend
@@ -77,7 +77,7 @@ class LessShown:
         """How many numbers are held for each candidate."""
         return self.objective.width + 1
 
-    def begin(self, candidates: Candidates, k: int) -> "_Raised":
+    def begin(self, candidates: Candidates, k: int) -> "_WithBonus":
         """Begin lists.
 
         Raises:
@@ -90,10 +90,10 @@ class LessShown:
             )
         most = np.log1p(self.shown.max(initial=0))
         often = np.log1p(self.shown[candidates.rows]) / most if most else np.ones(candidates.rows.shape)
-        return _Raised(self.objective.begin(candidates, k), self.spread * (1 - often))
+        return _WithBonus(self.objective.begin(candidates, k), self.spread * (1 - often))
 
 
-class _Raised:
+class _WithBonus:
     """Gains with something added to each candidate, (b, K) float64."""
 
     def __init__(self, gains: Gains, added: NDArray[np.float64]) -> None:

@@ -41,7 +41,7 @@ class Kept(Protocol):
 
 
 class Limit(Protocol):
-    """What a list may not hold, as a `Cap` or items that are not `Apart`."""
+    """What a list may not hold, as a `Cap` or `MaxSimilarity`."""
 
     @property
     def width(self) -> int:

@@ -43,7 +43,7 @@ class MMR:
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Nearest(shown(self.of, candidates, self.centre), relevant, self.strength)
+        return _Nearest(candidate_vectors(self.of, candidates, self.centre), relevant, self.strength)
 
 
 class MSD(MMR):
@@ -52,7 +52,7 @@ class MSD(MMR):
     def begin(self, candidates: Candidates, k: int) -> "_Nearest":  # noqa: ARG002
         """Begin lists."""
         relevant = (1 - self.strength) * relevance(candidates, self.sharpness)
-        return _Mean(shown(self.of, candidates, self.centre), relevant, self.strength)
+        return _Mean(candidate_vectors(self.of, candidates, self.centre), relevant, self.strength)
 
 
 class _Nearest:
@@ -66,30 +66,30 @@ class _Nearest:
 
     def __init__(self, vectors: Vectors, relevant: NDArray[np.float64], strength: float) -> None:
         self._vectors, self._relevant, self._strength = vectors, relevant, strength
-        self._alike = np.zeros(relevant.shape)
+        self._similarity = np.zeros(relevant.shape)
         self._picked = 0
 
     def values(self) -> NDArray[np.float64]:
-        return self._relevant - self._strength * self._alike
+        return self._relevant - self._strength * self._similarity
 
     def pick(self, places: NDArray[np.int64]) -> None:
         picked = self._vectors[np.arange(len(places)), places]
         cosines = np.matmul(self._vectors, picked[:, :, None])[:, :, 0].astype(np.float64)
-        self._alike = self._joined(cosines) if self._picked else cosines
+        self._similarity = self._combined(cosines) if self._picked else cosines
         self._picked += 1
 
-    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.maximum(self._alike, cosines)
+    def _combined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self._similarity, cosines)
 
 
 class _Mean(_Nearest):
     """The mean cosine instead."""
 
-    def _joined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._alike + (cosines - self._alike) / (self._picked + 1)
+    def _combined(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._similarity + (cosines - self._similarity) / (self._picked + 1)
 
 
-def shown(of: Vectors | Attribute, candidates: Candidates, centre: Vectors | None = None) -> Vectors:
+def candidate_vectors(of: Vectors | Attribute, candidates: Candidates, centre: Vectors | None = None) -> Vectors:
     """Give unit vectors of (b, K) candidates: (b, K, D) float32, zero for an item that has none.
 
     Args:

@@ -148,7 +148,7 @@ def association_queries(state: LoadedBundle, histories: Sequence[Rows]) -> Vecto
     """
     block = behaviour_of(state)
     nothing = np.zeros((len(histories), block.items.shape[1]), np.float32)
-    asked = replace(block, popular=0.0, few=0.0).queries(histories, None, nothing)
+    asked = replace(block, popular=0.0, history_shrinkage=0.0).queries(histories, None, nothing)
     return np.concatenate([np.zeros((len(histories), state.space.dim), np.float32), asked], axis=1)
 
 

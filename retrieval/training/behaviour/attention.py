@@ -127,7 +127,9 @@ def learn_attention(
     if work is not None:
         lengths = np.array([len(history) for history in usable])
         done = [np.concatenate([getattr(history, name) for history in usable]) for name in ("rows", "weights")]
-        name = digest(asdict(config), block.items, block.said, block.levels, bin_weights, warm, lengths, *done)
+        name = digest(
+            asdict(config), block.items, block.context_factors, block.weight_bins, bin_weights, warm, lengths, *done
+        )
         checkpoint = work / f"attention-{name}.safetensors"
     on_epoch = None if progress is None else lambda epoch: progress(epoch, state)
     state.curve = learn(state, rng, Schedule(config.epochs_for(len(usable)), checkpoint=checkpoint), on_epoch)
@@ -161,13 +163,16 @@ class AttentionStates:
     ) -> None:
         self.block, self.pasts, self.warm, self.config = block, histories, warm, config
         self.targets = bin_weights.astype(np.float32)
-        dims, context_dims = config.dims, block.said.shape[1]
-        self.said, self.items = torch.from_numpy(block.said), torch.from_numpy(block.items[:, :-1])
+        dims, context_dims = config.dims, block.context_factors.shape[1]
+        self.context_factors, self.items = (
+            torch.from_numpy(block.context_factors),
+            torch.from_numpy(block.items[:, :-1]),
+        )
         # What items say comes at any scale; learning starts as if each number of it had a deviation of 1.
-        std = block.said[warm].std(axis=0)
+        std = block.context_factors[warm].std(axis=0)
         self.even = torch.from_numpy(1 / np.maximum(std, max(1e-3 * std.max(), 1e-9)))[:, None]
         self.into = _drawn(rng, context_dims, dims)
-        self.liked = _SMALL * _drawn(rng, len(block.levels), dims)
+        self.liked = _SMALL * _drawn(rng, len(block.weight_bins), dims)
         self.layers = [_layer(rng, config) for _ in range(config.layers)]
         self.out = torch.zeros(dims, block.items.shape[1] - 1)
         small = [layer.half_lives for layer in self.layers]
@@ -206,7 +211,7 @@ class AttentionStates:
 
     def level(self, weights: Vectors) -> torch.Tensor:
         """Give the nearest level of each weight: (T,) int64."""
-        return torch.from_numpy(np.abs(weights[:, None] - self.block.levels).argmin(axis=1))
+        return torch.from_numpy(np.abs(weights[:, None] - self.block.weight_bins).argmin(axis=1))
 
     def logits(self, windows: Sequence[Window], rows: Rows, rng: np.random.Generator) -> torch.Tensor:
         """Give (T, C), the scores of C rows at each of the T places that windows read."""
@@ -221,7 +226,7 @@ class AttentionStates:
         position = torch.zeros(exists.shape)
         position[exists] = torch.from_numpy(np.concatenate([part.places for part in windows]).astype(np.float32))
         states = torch.zeros(*exists.shape, self.config.dims)
-        states[exists] = self.said[rows] @ (self.even * self.into) + self.liked[bins]
+        states[exists] = self.context_factors[rows] @ (self.even * self.into) + self.liked[bins]
         states = self._drop(states, rng)
         distance = position[:, :, None] - position[:, None, :]
         # Of what is later, or is there only to make windows equally long, nothing is read.
@@ -251,7 +256,9 @@ class AttentionStates:
             attention = Attention((self.even * self.into).numpy(), liked, layers, out, self.config.max_length)
         sample = self.pasts[:_MEASURED]
         rows, weights = (np.concatenate([getattr(history, name) for history in sample]) for name in ("rows", "weights"))
-        queries = attention.queries(self.block.said[rows], weights, self.block.levels, lengths_of(sample))
+        queries = attention.queries(
+            self.block.context_factors[rows], weights, self.block.weight_bins, lengths_of(sample)
+        )
         length = float(np.linalg.norm(queries, axis=1).mean())
         return replace(attention, out=(out / length).astype(np.float32)) if length else attention
 

@@ -41,12 +41,12 @@ class TowerStart(NamedTuple):
             return None
         closed, tower = block.towers[:2]
         offset, width = len(closed.start), len(tower.start)
-        items, context = block.items[:, offset : offset + width], block.said[:, closed.width :]
-        return cls(tower, items, context, block.levels, histories)
+        items, context = block.items[:, offset : offset + width], block.context_factors[:, closed.width :]
+        return cls(tower, items, context, block.weight_bins, histories)
 
     def arrays(self) -> list[Vectors]:
         """Give what a training that starts here depends on, beside its histories."""
-        return [self.tower.half_lives, self.tower.worth, self.tower.start, self.items, self.said, self.levels]
+        return [self.tower.half_lives, self.tower.bin_weights, self.tower.start, self.items, self.said, self.levels]
 
     def begin(self, state: NextItems) -> None:
         """Let a tower that is to learn answer as this one does.
@@ -67,7 +67,7 @@ class TowerStart(NamedTuple):
         features, targets = state.described.numpy(), np.concatenate([items, bias], axis=1)
         predicting = _linear(features, targets, state.warm)
         residual = targets - features @ predicting
-        bin_weights = np.interp(state.levels, self.levels, self.tower.worth[0])
+        bin_weights = np.interp(state.levels, self.levels, self.tower.bin_weights[0])
         with torch.no_grad():
             state.predicting.copy_(torch.from_numpy(predicting))
             state.items.copy_(torch.from_numpy(residual[:, :-1]))

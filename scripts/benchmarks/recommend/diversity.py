@@ -39,11 +39,11 @@ from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
     MMR,
     MSD,
-    Apart,
     Calibrated,
     Cap,
-    LessShown,
+    ExposurePenalty,
     Limit,
+    MaxSimilarity,
     Objective,
     Relevant,
     diversified,
@@ -169,7 +169,7 @@ class Judge:
         ) -> dict[str, Way]:
             return {
                 f"strength {step:g}, spread {spread:g}": picked(
-                    LessShown(make(step), shown, spread), page and first, k=first
+                    ExposurePenalty(make(step), shown, spread), page and first, k=first
                 )
                 for spread in SPREADS
                 for step in steps
@@ -193,14 +193,14 @@ class Judge:
         """Give what lists may not hold, in all settings."""
         limits: tuple[tuple[str, str, Callable[[float], Limit], Sequence[float]], ...] = (
             ("at most n of a genre", "genres", lambda n: Cap(self.genres, int(n)), CAPS),
-            ("texts kept apart", "least, texts", partial(Apart, self.vectors["texts"]), APART),
+            ("texts kept apart", "least, texts", partial(MaxSimilarity, self.vectors["texts"]), APART),
         )
         return {
             name: (
                 goal,
                 {
                     f"limit {step:g}, spread {spread:g}": picked(
-                        LessShown(Relevant(), shown, spread), page, limit(step)
+                        ExposurePenalty(Relevant(), shown, spread), page, limit(step)
                     )
                     for spread in SPREADS
                     for step in steps

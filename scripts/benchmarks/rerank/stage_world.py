@@ -83,7 +83,7 @@ class World:
             _, first = np.unique(drawn, return_index=True)
             rows[line] = drawn[np.sort(first)][:each]
         scores = np.broadcast_to(-np.arange(each, dtype=np.float32), rows.shape)
-        queries = self.space.asked(asked.histories, asked.weights)
+        queries = self.space.user_queries(asked.histories, asked.weights)
         histories, weights = tuple(asked.histories), tuple(asked.weights)
         return Candidates(queries, rows, scores, self.items, "retrieve", histories=histories, weights=weights)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.candidates import Candidates
-from retrieval.postprocess.diversify import Apart, Relevant, diversified, greedy
+from retrieval.postprocess.diversify import MaxSimilarity, Relevant, diversified, greedy
 from tests.retrieval.diversify.lists import cosine, lists, vectors
 
 
@@ -23,10 +23,10 @@ def test_by_hand() -> None:
         "retrieve",
     )
     for most, rows in ((1.0, [0, 1, 2, 3]), (0.85, [0, 1, 2, 3]), (0.79, [0, 2, 1, 3]), (0.5, [0, 2, 1, 3])):
-        assert diversified(found, Relevant(), 3, caps=[Apart(shown, most)]).rows.tolist() == [rows]
-    assert diversified(found, Relevant(), 4, caps=[Apart(shown, 0.85)]).rows.tolist() == [[0, 1, 2, 3]]
+        assert diversified(found, Relevant(), 3, caps=[MaxSimilarity(shown, most)]).rows.tolist() == [rows]
+    assert diversified(found, Relevant(), 4, caps=[MaxSimilarity(shown, 0.85)]).rows.tolist() == [[0, 1, 2, 3]]
     # From (1, 1) they point to (0, -1), (-.2, -.4), (-1, 1) and (-.4, -.2): the first two are alike, .89.
-    apart = Apart(shown, 0.85, centre=np.array([1, 1], np.float32))
+    apart = MaxSimilarity(shown, 0.85, centre=np.array([1, 1], np.float32))
     assert diversified(found, Relevant(), 3, caps=[apart]).rows.tolist() == [[0, 2, 3, 1]]
 
 
@@ -34,7 +34,7 @@ def test_by_hand() -> None:
 @settings(max_examples=40)
 def test_no_two_are_nearer_while_others_are_left(seed: int, most: float, k: int) -> None:
     found, shown = lists(seed), vectors(seed)
-    kept = diversified(found, Relevant(), k, caps=[Apart(shown, most)])
+    kept = diversified(found, Relevant(), k, caps=[MaxSimilarity(shown, most)])
     for rows, line in zip(found.rows.tolist(), kept.rows.tolist(), strict=True):
         left = [row for row in rows if row >= 0]
         picked: list[int] = []
@@ -46,7 +46,7 @@ def test_no_two_are_nearer_while_others_are_left(seed: int, most: float, k: int)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found, apart = lists(4), Apart(vectors(4), 0.3)
+    found, apart = lists(4), MaxSimilarity(vectors(4), 0.3)
     whole = diversified(found, Relevant(), 6, caps=[apart])
     monkeypatch.setattr(greedy, "_AT_ONCE", 1)
     assert (diversified(found, Relevant(), 6, caps=[apart]).rows == whole.rows).all()
@@ -54,4 +54,4 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_faults() -> None:
     with pytest.raises(InputError, match=r"by a cosine of 1\.5; give a number from 0 to 1"):
-        Apart(vectors(0), 1.5)
+        MaxSimilarity(vectors(0), 1.5)

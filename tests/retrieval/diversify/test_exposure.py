@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from retrieval.candidates import Candidates
-from retrieval.postprocess.diversify import MSD, LessShown, Relevant, diversified, exposures
+from retrieval.postprocess.diversify import MSD, ExposurePenalty, Relevant, diversified, exposures
 from tests.retrieval.diversify.lists import ITEMS, cosine, lists, picked_plainly, plain_relevance, vectors
 
 
@@ -31,17 +31,17 @@ def test_exposures_are_counts_of_the_first() -> None:
 def test_by_hand() -> None:
     # Relevance 1, .9 and 0. The first is in all three lists that were shown, the second in none: 1 against .9 + spread.
     found, shown = candidates([[0, 1, 2]], [[10, 9, 0]]), np.array([3, 0, 0, 1])
-    assert diversified(found, LessShown(Relevant(), shown, 0.09)).rows.tolist() == [[0, 1, 2]]
-    assert diversified(found, LessShown(Relevant(), shown, 0.11)).rows.tolist() == [[1, 0, 2]]
+    assert diversified(found, ExposurePenalty(Relevant(), shown, 0.09)).rows.tolist() == [[0, 1, 2]]
+    assert diversified(found, ExposurePenalty(Relevant(), shown, 0.11)).rows.tolist() == [[1, 0, 2]]
     # One list of three is half of the way: 1 - ln 2 / ln 4.
-    half = LessShown(Relevant(), np.array([3, 1, 0, 0]), 0.19)
+    half = ExposurePenalty(Relevant(), np.array([3, 1, 0, 0]), 0.19)
     assert diversified(found, half).rows.tolist() == [[0, 1, 2]]
-    assert diversified(found, LessShown(Relevant(), half.shown, 0.21)).rows.tolist() == [[1, 0, 2]]
+    assert diversified(found, ExposurePenalty(Relevant(), half.shown, 0.21)).rows.tolist() == [[1, 0, 2]]
 
 
 def test_nothing_shown_changes_nothing() -> None:
     found = lists(3)
-    same = diversified(found, LessShown(MSD(vectors(3), 0.4), np.zeros(ITEMS, np.int64), 5.0), 6)
+    same = diversified(found, ExposurePenalty(MSD(vectors(3), 0.4), np.zeros(ITEMS, np.int64), 5.0), 6)
     assert (same.rows == diversified(found, MSD(vectors(3), 0.4), 6).rows).all()
 
 
@@ -50,7 +50,7 @@ def test_nothing_shown_changes_nothing() -> None:
 def test_gains_are_those_of_plain_loops(seed: int, spread: float, k: int) -> None:
     found, directions = lists(seed), vectors(seed)
     shown = np.random.default_rng(seed).integers(0, 30, ITEMS)
-    ranked = diversified(found, LessShown(MSD(directions, 0.3), shown, spread), k)
+    ranked = diversified(found, ExposurePenalty(MSD(directions, 0.3), shown, spread), k)
     for line, rows in enumerate(found.rows):
         relevant = plain_relevance(found.scores[line][rows >= 0].tolist()) if (rows >= 0).any() else []
 
@@ -66,9 +66,9 @@ def test_gains_are_those_of_plain_loops(seed: int, spread: float, k: int) -> Non
 def test_faults() -> None:
     found = candidates([[0, 1]], [[1, 0]])
     with pytest.raises(InputError, match=r"a spread of -1; give 0"):
-        LessShown(Relevant(), np.zeros(4, np.int64), -1)
+        ExposurePenalty(Relevant(), np.zeros(4, np.int64), -1)
     with pytest.raises(ShapeError, match=r"\(3,\) counts of what was shown, but candidates of 4 items"):
-        diversified(found, LessShown(Relevant(), np.zeros(3, np.int64)))
+        diversified(found, ExposurePenalty(Relevant(), np.zeros(3, np.int64)))
     with pytest.raises(InputError, match="a page of 0 shows nothing"):
         diversified(found, Relevant(), page=0)
 

@@ -19,9 +19,9 @@ from retrieval.models.user_model import UserModel
 from retrieval.postprocess.diversify import (
     MMR,
     MSD,
-    Apart,
     Calibrated,
     Cap,
+    MaxSimilarity,
     Objective,
     Relevant,
     diversified,
@@ -229,7 +229,9 @@ def test_where_all_are_over_a_cap_the_objective_goes_on_choosing() -> None:
     assert order(diversified(found, MMR(shown, 0.3), 3, caps=[Cap(two, 1)])) == "adcb"
     assert order(diversified(found, MMR(shown, 0.28), 3, caps=[Cap(two, 1)])) == "adbc"
     # The same where all are nearer than is allowed.
-    assert order(diversified(found, MMR(shown, 0.3), 3, caps=[Apart(np.ones((6, 2), np.float32), 0.5)])) == "acbd"
+    assert (
+        order(diversified(found, MMR(shown, 0.3), 3, caps=[MaxSimilarity(np.ones((6, 2), np.float32), 0.5)])) == "acbd"
+    )
 
 
 def test_an_item_of_several_values_is_over_when_one_is() -> None:

@@ -15,9 +15,9 @@ from retrieval.features.attribute_values import Attribute
 from retrieval.postprocess.diversify import (
     MMR,
     MSD,
-    Apart,
     Calibrated,
-    LessShown,
+    ExposurePenalty,
+    MaxSimilarity,
     Method,
     Relevant,
     diversified,
@@ -72,12 +72,14 @@ def test_pages_and_what_others_are_shown(retriever: Retriever, found: Candidates
     places = [[found.rows[line].tolist().index(row) for row in paged.rows[line].tolist()] for line in range(2)]
     assert places == [sorted(line) for line in places]
     others = retriever.recommend([["red-mug"]] * 3, k=5)
-    wanted = LessShown(MMR(unit(retriever.vectors - retriever.centre), 0.3), exposures(others, 5), 0.4)
+    wanted = ExposurePenalty(MMR(unit(retriever.vectors - retriever.centre), 0.3), exposures(others, 5), 0.4)
     spread = retriever.diversify(found, 4, shown=others, spread=0.4)
     assert (spread.rows == diversified(found, wanted, 4).top(4).rows).all()
     assert (spread.rows != retriever.diversify(found, 4).rows).any()
     apart = retriever.diversify(found, 5, method="caps", apart=0.6)
-    assert (apart.rows == diversified(found, Relevant(), 5, caps=[Apart(retriever.vectors, 0.6)]).top(5).rows).all()
+    assert (
+        apart.rows == diversified(found, Relevant(), 5, caps=[MaxSimilarity(retriever.vectors, 0.6)]).top(5).rows
+    ).all()
     assert (apart.rows != found.top(5).rows).any()
 
 

@@ -120,9 +120,9 @@ def test_weights_that_are_not_finite_are_refused(shop: Retriever, weight: float)
 
 def test_a_space_asks_with_what_was_liked_alone() -> None:
     space = ItemSpace.of(VECTORS, UserModel(least=2.5))
-    with_dislike = space.asked([np.array([0, 5])], [np.array([2.0, 5.0], np.float32)])
-    np.testing.assert_allclose(with_dislike, space.asked([np.array([5])]), atol=1e-6)  # sums of one and of two
-    assert not space.asked([np.array([0])], [np.array([1.0], np.float32)]).any()
+    with_dislike = space.user_queries([np.array([0, 5])], [np.array([2.0, 5.0], np.float32)])
+    np.testing.assert_allclose(with_dislike, space.user_queries([np.array([5])]), atol=1e-6)  # sums of one and of two
+    assert not space.user_queries([np.array([0])], [np.array([1.0], np.float32)]).any()
 
 
 def test_histories_are_learned_from_without_dislikes() -> None:

@@ -117,7 +117,10 @@ def test_each_part_is_asked_with_the_logarithm_of_counts(heard: tuple[FitReport,
     as_counted = np.array([1, 2, 9, 3], np.float32)  # log2(1 + weight)
     stage, plain = by_logarithm(retriever)
     np.testing.assert_allclose(
-        stage.space.asked([rows], [weights]), plain.space.asked([rows], [as_counted]), rtol=1e-5, atol=1e-6
+        stage.space.user_queries([rows], [weights]),
+        plain.space.user_queries([rows], [as_counted]),
+        rtol=1e-5,
+        atol=1e-6,
     )
     pools = [
         retriever.recommend([[ITEMS[row] for row in rows]], 30, weights=[given.tolist()])

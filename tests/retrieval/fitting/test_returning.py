@@ -52,13 +52,15 @@ def test_those_who_come_back_ask_with_weights_of_their_own(tmp_path: Path) -> No
     space = replace(retriever.state.space, behaviour=block)
     plain = replace(space, behaviour=replace(block.weighing(BACK), returning=None))
     histories, weights = [np.array([0, 3, 30])], [np.ones(3, np.float32)]
-    np.testing.assert_allclose(space.for_returning.asked(histories, weights), plain.asked(histories, weights))
-    assert not np.allclose(space.asked(histories, weights), plain.asked(histories, weights))
+    np.testing.assert_allclose(
+        space.for_returning.user_queries(histories, weights), plain.user_queries(histories, weights)
+    )
+    assert not np.allclose(space.user_queries(histories, weights), plain.user_queries(histories, weights))
     retriever.state.rows.space = space
     now = CLOCK + 3_000_000
     one, other = (retriever.recommend(log, 5, user_ids=["w000"], times=times) for times in (None, now))
     past = [other.histories[0]], [other.weights[0]]
-    np.testing.assert_allclose(other.queries, plain.asked(*past), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(other.queries, plain.user_queries(*past), rtol=1e-5, atol=1e-6)
     assert not np.allclose(one.queries, other.queries)
     told = retriever.explain(other)[0][0]
     assert told.stages["retrieve"] == pytest.approx(float(other.scores[0, 0]), rel=1e-4, abs=1e-4)

@@ -78,7 +78,7 @@ def test_content_that_has_no_say_is_not_read_and_changes_nothing() -> None:
     for alpha in (0.0, 0.5):
         space = ItemSpace.of(content, UserModel(), replace(block, content=alpha))
         found = validation.recommend(space, pasts)
-        queries = space.asked(rows, [past.weights for past in pasts])
+        queries = space.user_queries(rows, [past.weights for past in pasts])
         assert bool(queries[:, :DIM].any()) == bool(alpha)
         scores, order = FlatIndex(space.indexed).search(queries, COUNT)
         for line, seen in enumerate(rows):

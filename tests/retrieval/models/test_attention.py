@@ -105,7 +105,7 @@ def test_it_is_added_to_what_the_towers_ask_for() -> None:
     assert attention is not None
     weights = np.array([5, 2, 1], np.float32)
     added = block.queries([rows], [weights]) - plain.queries([rows], [weights])
-    expected = attention.queries(block.said[rows], weights, LEVELS, np.array([3]))
+    expected = attention.queries(block.context_factors[rows], weights, LEVELS, np.array([3]))
     np.testing.assert_allclose(added, np.pad(expected, ((0, 0), (0, 1))), atol=1e-5)
     assert np.abs(added[0, :7]).min() > 1e-3
     silent = replace(block, attention=replace(attention, share=0.0))
@@ -148,7 +148,7 @@ def test_an_item_that_comes_later_is_read_as_it_is_predicted() -> None:
         attending_block(),
         FeatureMatrix(np.random.default_rng(2).normal(size=(1, 5)).astype(np.float32), 2),
     )
-    whole = block.followed_by(block.later(described, np.array([-1])))
+    whole = block.followed_by(block.with_items(described, np.array([-1])))
     predicted, weights = block.predictor.predict(described)[:, 8:], np.array([5], np.float32)
     assert whole.attention is not None
     added = whole.queries([np.array([30])], [weights]) - replace(whole, attention=None).queries(

@@ -36,13 +36,13 @@ def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
     content = unit(rng.normal(size=(30, 6)).astype(np.float32))
     history, weights = np.array([4, 9, 2]), np.array([5, 2, 1], np.float32)
     taste = UserModel().taste(content, [history])
-    scores = block.asked(taste, [history], [weights]) @ block.joined(content).T
+    scores = block.user_queries(taste, [history], [weights]) @ block.joined(content).T
 
     expected = 2.0 * taste[0] @ content.T + 0.25 * block.items[:, 7]
     first, second = block.towers
     # By hand: worth 5 is the last level, 2 half-way between the first two, 1 the first.
-    worth = [np.array([row[2], (row[0] + row[1]) / 2, row[0]]) for row in (first.worth[0], *second.worth)]
-    told = sum(worth[0][place] * block.said[row, :4] for place, row in enumerate(history))
+    worth = [np.array([row[2], (row[0] + row[1]) / 2, row[0]]) for row in (first.bin_weights[0], *second.bin_weights)]
+    told = sum(worth[0][place] * block.context_factors[row, :4] for place, row in enumerate(history))
     expected += block.items[:, :4] @ (told / np.linalg.norm(told))
     told = second.start.astype(np.float64)
     for channel, half_life in enumerate((2, 8)):
@@ -51,7 +51,7 @@ def test_one_inner_product_is_the_sum_of_what_each_part_says() -> None:
                 told
                 + worth[channel + 1][place]
                 * 0.5 ** ((2 - place) / half_life)
-                * block.said[row, 4 + 3 * channel : 7 + 3 * channel]
+                * block.context_factors[row, 4 + 3 * channel : 7 + 3 * channel]
             )
     expected += 0.5 * block.items[:, 4:7] @ (told / np.linalg.norm(told))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-4)
@@ -86,14 +86,14 @@ def test_an_empty_history_has_no_direction_in_any_tower() -> None:
 
 def test_a_short_history_counts_as_far_as_its_length_says() -> None:
     whole, rng = random_block(), np.random.default_rng(2)
-    block, new = replace(whole, few=2.0), rng.normal(size=(4, 8)).astype(np.float32)
+    block, new = replace(whole, history_shrinkage=2.0), rng.normal(size=(4, 8)).astype(np.float32)
     pasts = [np.empty(0, np.int64), np.array([3]), np.array([3, 5]), np.arange(8)]
     tastes = rng.normal(size=(4, 6)).astype(np.float32)
     own = np.array([0, 1 - 0.5**0.5, 0.5, 1 - 0.5**4])[:, None]
-    expected = own * whole.asked(tastes, pasts)
+    expected = own * whole.user_queries(tastes, pasts)
     for asked_new, given in ((np.eye(8)[[7] * 4], None), (new, new)):
         rest = np.pad((1 - own) * asked_new, ((0, 0), (6, 0)))
-        np.testing.assert_allclose(block.asked(tastes, pasts, new=given), expected + rest, atol=1e-6)
+        np.testing.assert_allclose(block.user_queries(tastes, pasts, new=given), expected + rest, atol=1e-6)
     np.testing.assert_allclose(whole.queries(pasts[1:], new=new[1:]), whole.queries(pasts[1:]), atol=1e-6)
 
 
@@ -110,9 +110,9 @@ def test_weights_must_fit() -> None:
 
 
 def test_saved_and_loaded_it_is_the_same() -> None:
-    block = replace(random_block(), few=3.0)
+    block = replace(random_block(), history_shrinkage=3.0)
     again = Behaviour.from_bytes(block.to_bytes())
-    assert (again.popular, again.content, again.few) == (0.25, 2.0, 3.0)
+    assert (again.popular, again.content, again.history_shrinkage) == (0.25, 2.0, 3.0)
     histories, weights = [np.array([4, 9, 2])], [np.array([5, 2, 1], np.float32)]
     np.testing.assert_array_equal(again.items, block.items)
     np.testing.assert_array_equal(again.confidence, block.confidence)
@@ -137,7 +137,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     for name in ("few", "predictor.additive", "predictor.by_word"):  # as in earlier states
         del tensors[name]
     earlier = Behaviour.from_bytes(save(tensors))
-    assert (earlier.few, earlier.predictor.additive, earlier.predictor.by_word) == (0, 0, None)
+    assert (earlier.history_shrinkage, earlier.predictor.additive, earlier.predictor.by_word) == (0, 0, None)
     del tensors["said"]
     with pytest.raises(DamagedFileError, match=r"behaviour block cannot be read .*said"):
         Behaviour.from_bytes(save(tensors))
@@ -145,12 +145,12 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_a_later_item_is_predicted_and_one_that_comes_again_keeps_its_users() -> None:
     block, described = random_block(), FeatureMatrix(np.random.default_rng(2).normal(size=(3, 5)).astype(np.float32), 2)
-    whole = block.followed_by(block.later(described, np.array([-1, 7, -1])))
+    whole = block.followed_by(block.with_items(described, np.array([-1, 7, -1])))
     predicted = block.predictor.predict(described)
     np.testing.assert_array_equal(whole.items[31], block.items[7])
-    np.testing.assert_array_equal(whole.said[31], block.said[7])
+    np.testing.assert_array_equal(whole.context_factors[31], block.context_factors[7])
     np.testing.assert_allclose(whole.items[[30, 32]], predicted[[0, 2], :8], atol=1e-5)
-    np.testing.assert_allclose(whole.said[[30, 32]], predicted[[0, 2], 8:], atol=1e-5)
+    np.testing.assert_allclose(whole.context_factors[[30, 32]], predicted[[0, 2], 8:], atol=1e-5)
     np.testing.assert_array_equal(whole.confidence[30:], np.array([0, 0.5, 0], np.float32))
     history = [np.array([3, 31])]
     np.testing.assert_allclose(whole.queries(history), block.queries([np.array([3, 7])]), atol=1e-6)

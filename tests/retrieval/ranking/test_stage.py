@@ -124,7 +124,7 @@ def test_short_histories_have_the_order_of_retrieval(stage: SecondStage) -> None
     pool = few.pool(replace(both, times=late), ItemIds(ITEMS), 10)
     found, by_head = few.rerank(pool), stage.rerank(pool)
     space = space_of(None)
-    scores = space.asked(both.histories, both.weights) @ space.indexed.T
+    scores = space.user_queries(both.histories, both.weights) @ space.indexed.T
     for line in range(20):
         if line % 2:  # five items
             np.testing.assert_array_equal(found.rows[line], by_head.rows[line])

@@ -21,7 +21,7 @@ from retrieval.evaluation import losses
 from retrieval.features.attribute_values import Attribute
 from retrieval.features.item_texts import ItemTexts
 from retrieval.postprocess.blend import Blend
-from retrieval.postprocess.diversify import MMR, MSD, Apart, Calibrated, Cap, Method, Relevant, diversified
+from retrieval.postprocess.diversify import MMR, MSD, Calibrated, Cap, MaxSimilarity, Method, Relevant, diversified
 from retrieval.postprocess.rules import Bury, Exclude, Ruled, Rules
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
 from retrieval.ranking.reranker import exact_scores
@@ -299,7 +299,7 @@ ITEMS_OF: dict[str, Callable[[Candidates], object]] = {
     "vectors ": lambda given: diversified(given, MMR(CONTENT[:3])),
     "vectors  ": lambda given: diversified(given, MSD(CONTENT[:3])),
     "vectors   ": lambda given: diversified(given, MSD(CONTENT[:3])),
-    "vectors    ": lambda given: diversified(given, Relevant(), caps=[Apart(CONTENT[:3], 0.5)]),
+    "vectors    ": lambda given: diversified(given, Relevant(), caps=[MaxSimilarity(CONTENT[:3], 0.5)]),
     "an attribute ": lambda given: diversified(given, Calibrated(Attribute.of(["a", "b", "c"]))),
 }
 

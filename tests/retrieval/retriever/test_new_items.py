@@ -39,7 +39,7 @@ def scores(retriever: Retriever) -> Vectors:
     towers = closed, replace(learned, share=FOR_NEW_ITEMS.share)
     by_hand = replace(block, towers=towers, popular=FOR_NEW_ITEMS.popular, content=FOR_NEW_ITEMS.content)
     tastes = retriever.users.taste(retriever.vectors, histories, retriever.centre)
-    found: Vectors = by_hand.asked(tastes, histories) @ retriever.indexed.T
+    found: Vectors = by_hand.user_queries(tastes, histories) @ retriever.indexed.T
     return found
 
 
@@ -68,10 +68,10 @@ def test_it_keeps_its_order_when_it_is_reranked_and_is_explained_as_it_was_asked
     (explained,) = retriever.explain(last)
     block, space = retriever.behaviour, retriever.state.space.for_new_items
     assert block is not None
-    plain = replace(space, behaviour=replace(block.weighing(FOR_NEW_ITEMS), few=0.0))
+    plain = replace(space, behaviour=replace(block.weighing(FOR_NEW_ITEMS), history_shrinkage=0.0))
     (history,) = last.histories
-    both, first = plain.asked([history, history[:1]], centre=retriever.centre)
-    moved = float(block.own([history])[0, 0]) * (both - first)[:-1]  # all but popularity
+    both, first = plain.user_queries([history, history[:1]], centre=retriever.centre)
+    moved = float(block.history_fractions([history])[0, 0]) * (both - first)[:-1]  # all but popularity
     for hit in explained:
         row = retriever.items.rows([hit.item_id])[0]
         assert dict(hit.history)["i004"] == pytest.approx(float(plain.indexed[row, :-1] @ moved), abs=1e-5)

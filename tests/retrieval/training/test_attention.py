@@ -56,7 +56,7 @@ def block() -> Behaviour:
 
 
 def worth_of(block: Behaviour) -> np.ndarray:
-    return block.levels / np.float32(3)
+    return block.weight_bins / np.float32(3)
 
 
 def learned(block: Behaviour, config: AttentionConfig = PLAIN) -> AttentionStates:
@@ -90,7 +90,9 @@ def test_numpy_says_what_torch_said_at_a_length_of_one(block: Behaviour) -> None
         for end in range(1, len(past) + 1):
             expected, scores = next(lines)
             part = past[:end]
-            found = attention.queries(block.said[part.rows], part.weights, block.levels, np.array([end]))[0]
+            found = attention.queries(
+                block.context_factors[part.rows], part.weights, block.weight_bins, np.array([end])
+            )[0]
             np.testing.assert_allclose(found, expected, atol=1e-5)
             np.testing.assert_allclose(block.items[:, :-1] @ found, scores, atol=1e-5)
     assert next(lines, None) is None
@@ -110,7 +112,7 @@ def test_the_loss_is_that_of_a_sum_over_places_by_hand(block: Behaviour) -> None
             scores = 10 * block.items[:, :-1].astype(np.float64) @ _asked(state, places[: number + 1], past)
             nexts = past[place + 1 : place + 3]
             targets = {
-                int(row): worth[int(np.abs(block.levels - weight).argmin())]
+                int(row): worth[int(np.abs(block.weight_bins - weight).argmin())]
                 for row, weight in zip(nexts.rows, nexts.weights, strict=True)
                 if row in warm
             }

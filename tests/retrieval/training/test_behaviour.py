@@ -112,7 +112,7 @@ def test_items_that_nobody_touched_are_recommended_by_their_content() -> None:
     block = learn_behaviour(histories(log, ITEMS), DESCRIBED, SMALL)
     never = np.arange(COUNT) % SIZE >= SIZE - 3
     assert (block.confidence[never] == 0).all()
-    both = np.concatenate([block.items, block.said], axis=1)
+    both = np.concatenate([block.items, block.context_factors], axis=1)
     np.testing.assert_allclose(both[never], block.predictor.predict(DESCRIBED)[never], atol=1e-6)
     assert np.sqrt(np.mean(np.sum(block.items**2, axis=1))) == pytest.approx(1, rel=1e-5)
     assert (block.confidence[~never] > 0.5).all()
@@ -216,7 +216,7 @@ def test_the_block_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch
     monkeypatch.setattr("retrieval.training.behaviour.behaviour.BLOCK", 7)
     parts = learn_behaviour(pasts, DESCRIBED, SMALL)
     np.testing.assert_allclose(parts.items, whole.items, atol=1e-5)
-    np.testing.assert_allclose(parts.said, whole.said, atol=1e-5)
+    np.testing.assert_allclose(parts.context_factors, whole.context_factors, atol=1e-5)
 
 
 def test_training_brings_up_what_comes_next() -> None:

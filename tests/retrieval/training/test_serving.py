@@ -17,22 +17,22 @@ from tests.retrieval.models.test_behaviour import random_block
 
 
 def away(wanted: float, block: Behaviour) -> Values:
-    return np.full(20, -abs(block.few - wanted))
+    return np.full(20, -abs(block.history_shrinkage - wanted))
 
 
 def test_the_best_length_is_chosen_and_the_first_of_equals() -> None:
     block = random_block()
     for wanted in FEW:
         chosen, few = choose_few(block, partial(away, wanted))
-        assert (chosen.few, few) == (wanted, wanted)
+        assert (chosen.history_shrinkage, few) == (wanted, wanted)
     assert choose_few(block, lambda one: np.full(20, 0.5))[1] == FEW[0]
 
 
 def test_a_block_is_served_as_was_said_and_as_it_is_where_nothing_was() -> None:
-    block = replace(random_block(), few=3.0)
+    block = replace(random_block(), history_shrinkage=3.0)
     serving = {"half_life": 5.0, "share": 1.5, "popular": 0.2, "content": 0.4}
-    assert apply_serving(block, serving).few == 3
-    assert apply_serving(block, serving | {"few": 1.0}).few == 1
+    assert apply_serving(block, serving).history_shrinkage == 3
+    assert apply_serving(block, serving | {"few": 1.0}).history_shrinkage == 1
 
 
 def test_where_one_click_tells_all_it_counts_whole(tmp_path: Path) -> None:
@@ -40,4 +40,4 @@ def test_where_one_click_tells_all_it_counts_whole(tmp_path: Path) -> None:
     report = fit(tmp_path / "bundle", log(), SMALL)
     block = Retriever.load(tmp_path / "bundle").behaviour
     assert block is not None
-    assert report.serving["few"] == block.few == 0
+    assert report.serving["few"] == block.history_shrinkage == 0

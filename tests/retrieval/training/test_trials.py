@@ -44,7 +44,7 @@ def world(block: Behaviour) -> tuple[ItemSpace, list[History], list[History]]:
 @pytest.mark.parametrize("few", [0.0, 3.0])
 @pytest.mark.parametrize("serving", SERVINGS)
 def test_a_trial_is_what_is_served_and_judged(serving: dict[str, float], few: float) -> None:
-    block = replace(random_block(), few=few)
+    block = replace(random_block(), history_shrinkage=few)
     space, pasts, later = world(block)
     validation = Validation(ItemIds([f"i{row}" for row in range(ITEMS)]), (), 10, LEAST)
     trials = ServingTrials(space, pasts, [one.liked(LEAST) for one in later])

@@ -44,8 +44,8 @@ def test_it_scores_as_what_is_served_up_to_one_factor_and_a_constant_for_each_qu
     slopes = []
     for past, line in zip(some, scores, strict=True):
         tower = replace(start.tower, share=1.0)
-        direction = tower.query(start.said[past.rows], past.weights, block.levels)
-        length = np.linalg.norm(_total(start, past, block.levels))
+        direction = tower.query(start.said[past.rows], past.weights, block.weight_bins)
+        length = np.linalg.norm(_total(start, past, block.weight_bins))
         served = start.items @ direction * length
         slope, constant = np.polyfit(served, line, 1)
         np.testing.assert_allclose(line, slope * served + constant, atol=2e-3 * line.std())
@@ -58,7 +58,7 @@ def _total(start: TowerStart, past: History, levels: Vectors) -> NDArray[np.floa
     total = start.tower.start.astype(np.float64)
     back = np.arange(len(past))[::-1]
     for channel, half_life, worth in zip(
-        np.split(start.said[past.rows], 3, axis=1), start.tower.half_lives, start.tower.worth, strict=True
+        np.split(start.said[past.rows], 3, axis=1), start.tower.half_lives, start.tower.bin_weights, strict=True
     ):
         total = total + (np.interp(past.weights, levels, worth) * 0.5 ** (back / half_life)) @ channel
     return total
