@@ -14,13 +14,14 @@ from indexing.catalogue.cleaning import CleaningReport, clean_item_id, clean_tex
 from indexing.catalogue.columns import Columns, NamedColumns, check_columns, detect_columns, is_file_id
 from indexing.catalogue.medium import Medium, media_in
 from indexing.catalogue.readers.arrow_tables import arrow_table, check_distinct, is_table, malformed_rows
-from indexing.catalogue.readers.base import Reader, Remote, TableReader, is_url, remote
+from indexing.catalogue.readers.base import Reader, Remote, TableReader, check_allowed, is_url, remote
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.datasets import DatasetReader, load_saved
 from indexing.catalogue.readers.folder import read_folder
 from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.catalogue.readers.listing import SUFFIXES
 from indexing.catalogue.readers.parquet import ParquetReader, with_whole_ids
+from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.catalogue.readers.webdataset import WebDatasetReader
 from indexing.catalogue.validation import Scan, scan
 from indexing.catalogue.vectors import VectorBatch, check_dim, check_lengths, column_dims, read_vectors
@@ -135,7 +136,12 @@ class Catalogue:
         Raises:
             InputError: When it is no table, or a column name comes twice; see `from_pandas` for an index.
         """
-        name = "the table"
+        return cls._of_table("the table", table, columns, image_dir)
+
+    @classmethod
+    def _of_table(
+        cls, name: str, table: object, columns: Columns | NamedColumns | None, image_dir: Path | str | None
+    ) -> "Catalogue":
         read = arrow_table(table, name)
         check_distinct(read.column_names, name)
         malformed = malformed_rows(read)
@@ -167,10 +173,12 @@ class Catalogue:
 
         Args:
             path: A file, a folder, a pattern of tar files, ``dataset:FOLDER`` as written by `Dataset.save_to_disk`, the
-                URL of a table, or a DataFrame of pandas or polars or an Arrow table.
+                URL of a table, a table or query of a database (``sqlite:///shop.db#items``), or a
+                DataFrame of pandas or polars or an Arrow table.
             columns: Which columns matter; found by their usual names when None.
             image_dir: Folder that picture paths start from.
-            allow_urls: Whether a table may be fetched from a URL, through fsspec; pictures never are.
+            allow_urls: Whether a table may be fetched from a URL, through fsspec, or from a database server; pictures
+                never are.
 
         Raises:
             CatalogueError: When it is missing or of an unknown kind.
@@ -186,6 +194,10 @@ class Catalogue:
                 columns,
                 check_path(image_dir or folder, "image_dir"),
             )
+        if is_sql_url(source):
+            table = SqlTable.parse(source)
+            check_allowed(table, allow_urls or not table.is_remote)
+            return cls._of_table(str(table), read_sql(table), columns, image_dir)
         if is_url(source):
             return cls._table(remote(source, allow_urls), columns, image_dir)
         path = Path(source)

@@ -9,7 +9,7 @@ from retrieval.batch.table_files import write_table
 from retrieval.cli.display.output import write_file
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
 from retrieval.cli.options.learning import CleaningOptions
-from retrieval.cli.options.log import Log, LogOptions
+from retrieval.cli.options.log import Log, LogOptions, shown_source
 from retrieval.cli.options.output import Json, OutTable, Report
 from retrieval.interactions.cleaning import BotLimits, Caps, PrepareConfig, PushLimits
 from retrieval.interactions.cleaning import prepare as prepare_log
@@ -50,7 +50,7 @@ def prepare(
     if as_json:
         show_json("preparation", {"written": str(out), **summary_json})
         return
-    show_pairs(f"{interactions}: prepared as {out}", summary.lines())
+    show_pairs(f"{shown_source(interactions)}: prepared as {out}", summary.lines())
 
 
 def _shilling(drop: Literal["interactions", "users", "keep"]) -> PushLimits | None:

@@ -9,6 +9,7 @@ from indexing.errors import FilterError
 from retrieval.batch import BatchConfig
 from retrieval.batch.in_memory import candidates_from_table, read_candidates
 from retrieval.batch.neighbours import NeighboursConfig
+from retrieval.batch.results import Target
 from retrieval.batch.table_files import form_of
 from retrieval.candidates import Candidates
 from retrieval.cli.display.explanations import show_explained
@@ -262,8 +263,8 @@ def _cross_encoded(
     return CrossEncoderReranker(scorer, item_texts, dict(zip(texts, texts, strict=True))).rerank(found)
 
 
-def _is_folder(out: Path | None) -> bool:
-    return out is not None and form_of(out) == "folder"
+def _is_folder(out: Target | None) -> bool:
+    return isinstance(out, Path) and form_of(out) == "folder"
 
 
 def _filters(retriever: Retriever, where: list[str] | None) -> list[Expression]:

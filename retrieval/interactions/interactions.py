@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is_table
+from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.catalogue.readers.text_encoding import as_utf8
 from indexing.errors import InputError, InteractionsError, examples
 from indexing.media.files import no_file
@@ -83,7 +84,8 @@ class Interactions:
         """Read a Parquet, CSV, tab-separated or .inter file, told apart by the suffix, or a table in memory.
 
         Args:
-            path: The file; of Parquet, also a folder of them; or a DataFrame of pandas or polars or an Arrow table.
+            path: The file; of Parquet, also a folder of them. Or a table or query of a database
+                (``postgresql://host/shop#clicks``), a DataFrame of pandas or polars, or an Arrow table.
             **options: The columns and the rows that are read; see `retrieval.interactions.log_schema.ReadArguments`.
 
         Raises:
@@ -91,6 +93,11 @@ class Interactions:
         """
         if is_table(path):
             return cls.from_arrow(path, **options)
+        if is_sql_url(path):
+            source = SqlTable.parse(str(path))
+            reader = ReadOptions(str(source), **options)
+            table = read_sql(source)
+            return cls(*reader.clean(table.select(reader.needed(table.column_names))))
         path = check_path(path)
         match path.suffix.lower():
             case ".parquet" | ".pq":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexing.catalogue.arrow_values import require_utf8
 from indexing.catalogue.item_ids import id_texts
 from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, check_distinct, is_table
+from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.errors import InputError, examples
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_names, check_path
@@ -39,7 +40,7 @@ class Profiles:
 
     @classmethod
     def open(cls, path: Path | str | ArrowStream) -> "Profiles":
-        """Read a Parquet or CSV file, or a table in memory, with ``user_id`` and further columns.
+        """Read a Parquet or CSV file, a table in memory or of a database, with ``user_id`` and further columns.
 
         Raises:
             InputError: When it cannot be read; see `from_arrow`.
@@ -48,6 +49,8 @@ class Profiles:
 
         if is_table(path):
             return cls.from_arrow(path)
+        if is_sql_url(path):
+            return cls.from_arrow(read_sql(SqlTable.parse(str(path))))
         path = check_path(path)
         if (suffix := path.suffix.lower()) not in (".parquet", ".pq", ".csv"):
             raise InputError(f"{path} ends in {suffix!r}; profiles are read from .parquet and .csv files")

@@ -20,6 +20,7 @@ from indexing.catalogue.readers.arrow_tables import ArrowStream, arrow_table, is
 from indexing.catalogue.readers.csv import read_csv
 from indexing.catalogue.readers.jsonl import read_jsonl
 from indexing.catalogue.readers.parquet import ParquetReader
+from indexing.catalogue.readers.sql import SqlTable, is_sql_url, read_sql
 from indexing.errors import CatalogueError, InputError, UnknownItemError, examples
 from indexing.runtime.arguments import check_kind
 from indexing.store.store import BLOCK_ITEMS, to_table
@@ -67,6 +68,8 @@ def _read(updates: Updates, columns: NamedColumns) -> pa.Table:
     """Return updates as a table; a file with a row that cannot be read is refused."""
     if is_table(updates):
         return arrow_table(updates, "the table of updates")
+    if is_sql_url(updates):
+        return read_sql(SqlTable.parse(str(updates)))
     if not isinstance(updates, Path | str):
         if not isinstance(updates, Sequence) or not all(isinstance(row, Mapping) for row in updates):
             raise InputError(f"updates are {type(updates).__name__}; give a table, a file, or a list of objects")

@@ -72,6 +72,20 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
+def check_allowed(source: object, allowed: bool) -> None:
+    """Check that whoever asks has allowed URLs.
+
+    Raises:
+        CatalogueError: When not.
+    """
+    if not allowed:
+        raise CatalogueError(
+            f"{source} is a URL, and URLs are not fetched unless you say so",
+            python="pass allow_urls=True",
+            cli="add --allow-urls",
+        )
+
+
 def remote(url: str, allowed: bool) -> Remote:
     """Return the file behind a URL, if whoever asks has allowed that.
 
@@ -79,12 +93,7 @@ def remote(url: str, allowed: bool) -> Remote:
         CatalogueError: When URLs are not allowed, or this one is a chain of several.
     """
     file = Remote(url)
-    if not allowed:
-        raise CatalogueError(
-            f"{file} is a URL, and URLs are not fetched unless you say so",
-            python="pass allow_urls=True",
-            cli="add --allow-urls",
-        )
+    check_allowed(file, allowed)
     if "::" in url:
         raise CatalogueError(f"{file} is a chain of URLs, which may write files elsewhere; give a single URL")
     return file

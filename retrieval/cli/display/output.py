@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from indexing.bundle.bundle import Bundle
 from indexing.filesystem import fsops
 from indexing.store.store import QUARANTINED
-from retrieval.batch.table_files import write_table
+from retrieval.batch.results import StandardOutput, Target, write_result
 from retrieval.candidates import Candidates, source_code
 from retrieval.cli.display.terminal import Cell, say, show_json, show_table, title_cell
 from retrieval.interactions.known_items import KnownItems
@@ -32,7 +32,7 @@ def show_candidates(
     bundle: Bundle,
     *,
     as_json: bool,
-    out: Path | None = None,
+    out: Target | None = None,
     known: KnownItems | None = None,
 ) -> None:
     """Give ranked items, each with its title, as tables, as JSON, or as a file.
@@ -41,16 +41,18 @@ def show_candidates(
         candidates: The lists.
         bundle: Where the titles are.
         as_json: Print one row per hit; with a file print what was written.
-        out: The file.
+        out: Where to, in place of the terminal.
         known: How many items of the log the bundle has.
     """
     if out is not None:
-        write_table(with_titles(candidates, bundle), out)
+        name = write_result(with_titles(candidates, bundle), out)
+        if isinstance(out, StandardOutput):
+            return
         empty = int((candidates.rows < 0).all(axis=1).sum())
-        message = {"written": str(out), "queries": len(candidates), "empty": empty, **known_json(known)}
+        message = {"written": name, "queries": len(candidates), "empty": empty, **known_json(known)}
         remark = f"; {empty} of them without any answer" if empty else ""
         show_json("written", message) if as_json else say(
-            f"{counted(len(candidates), 'list')} written to {out}{remark}"
+            f"{counted(len(candidates), 'list')} written to {name}{remark}"
         )
         return
     if as_json:

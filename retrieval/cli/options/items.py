@@ -13,7 +13,8 @@ from indexing.sample import items_path
 SAMPLE = "sample"
 ITEMS = "Items"
 SOURCE_HELP = (
-    "A .parquet, .csv, .jsonl or .tar file, a folder of images or of tar files, dataset:FOLDER, a URL, or 'sample'."
+    "A .parquet, .csv, .jsonl or .tar file, a folder of images or of tar files, dataset:FOLDER, a URL, also of a "
+    "database, or 'sample'."
 )
 
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP)]

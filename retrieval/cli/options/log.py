@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from indexing.catalogue.readers.sql import SqlTable, is_sql_url
 from indexing.sample import interactions_path
 from retrieval.cli.display.terminal import UsageError, say
 from retrieval.cli.options.items import SAMPLE
@@ -21,7 +22,7 @@ from retrieval.retriever.fallback.chain import FallbackWarning
 LOG = "Log"
 # Repairs that are not noted.
 _NOT_NOTED = ("time in milliseconds", "time in microseconds", "time in nanoseconds", "added to a later one")
-_LOG_HELP = "A .parquet, .csv, .tsv or .inter file of users, items and times, or 'sample'."
+_LOG_HELP = "A .parquet, .csv, .tsv or .inter file of users, items and times, a URL of a database, or 'sample'."
 
 Log = Annotated[str, typer.Argument(help=_LOG_HELP)]
 OptionalLog = Annotated[str | None, typer.Argument(help=_LOG_HELP)]
@@ -32,9 +33,11 @@ RequiredLog = Annotated[
     str, typer.Option("--interactions", rich_help_panel=LOG, help=f"Log of interactions: {_LOG_HELP}")
 ]
 ProfilesFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--profiles", rich_help_panel=LOG, help="A .parquet or .csv file with a user_id and attributes of each user."
+        "--profiles",
+        rich_help_panel=LOG,
+        help="A .parquet or .csv file, or a URL of a database, with a user_id and attributes of each user.",
     ),
 ]
 Rows = Annotated[
@@ -154,7 +157,7 @@ class LogColumns:
             notes: Note on standard error what could not be used.
         """
         log = Interactions.open(
-            log_path(source),
+            source if is_sql_url(source) else log_path(source),
             columns=self.columns,
             min_weight=self.min_weight if apply_min_weight else None,
             only=parse_rows(rows) if rows else None,
@@ -163,7 +166,7 @@ class LogColumns:
         )
         if notes:
             for text in unused_rows(log):
-                note(f"{source}: {text}")
+                note(f"{shown_source(source)}: {text}")
         return log
 
 
@@ -186,6 +189,11 @@ class LogOptions(LogColumns):
             "repeats": self.repeats,
             **({} if (events := self.events) is None else {"events": events.to_json()}),
         }
+
+
+def shown_source(source: str) -> str:
+    """Give the name of a source for messages, without the secrets that the URL of a database may hold."""
+    return str(SqlTable.parse(source)) if is_sql_url(source) else source
 
 
 def log_path(source: str) -> Path:

@@ -4,21 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from indexing.catalogue.readers.sql import is_sql_url
+from retrieval.batch.results import StandardOutput, check_target
 from retrieval.batch.table_files import check_folder, check_kind, check_out
 from retrieval.cli.display.curves import check_format
-from retrieval.cli.display.terminal import usage_checked
+from retrieval.cli.display.terminal import UsageError, usage_checked
 
 OUTPUT = "Output"
 
 
-def _checked(check: Callable[[Path], object]) -> Callable[[Path | None], Path | None]:
+def _checked(check: Callable[[Any], object]) -> Callable[[Any], Any]:
     """Check the name of an output before any work."""
 
-    def check_name(path: Path | None) -> Path | None:
+    def check_name(path: Any) -> Any:  # noqa: ANN401 - a path, or the URL of a table
         if path is not None:
             with usage_checked():
                 check(path)
@@ -31,13 +33,26 @@ TABLE, FOLDER, DRAWING = _checked(check_out), _checked(check_folder), _checked(c
 PAGE, JSON_FILE = _checked(partial(check_kind, ending=".html")), _checked(partial(check_kind, ending=".json"))
 
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON Lines instead of tables.")]
+Format = Literal["csv", "json", "parquet"]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", rich_help_panel=OUTPUT, help="Print the answers as CSV, JSON Lines or Parquet."),
+]
+
+
+def _file_or_table(text: str) -> Path | str:
+    return text if is_sql_url(text) else Path(text)
+
+
 Out = Annotated[
-    Path | None,
+    Any,  # a path, or the URL of a table
     typer.Option(
         "--out",
-        callback=TABLE,
+        parser=_file_or_table,
+        metavar="PATH",
+        callback=_checked(check_target),
         rich_help_panel=OUTPUT,
-        help="Write the answers to this .parquet, .csv or .jsonl file, or to a folder.",
+        help="Write the answers to this .parquet, .csv or .jsonl file, to a folder, or to a table by its URL.",
     ),
 ]
 OutFolder = Annotated[Path, typer.Option("--out", callback=FOLDER, help="Folder to write.")]
@@ -99,9 +114,25 @@ class OutputOptions:
     """Where answers go.
 
     Attributes:
-        out: A file or folder in place of the terminal.
-        as_json: Print JSON.
+        out: A file, a folder, the URL of a table, or `STANDARD_OUTPUT` with a format, in place of a table for people.
+        as_json: Print JSON Lines.
+        form: How answers are printed.
     """
 
     out: Out = None
     as_json: Json = False
+    form: FormatOption = None
+
+    def __post_init__(self) -> None:
+        if self.form is None:
+            return
+        if self.out is not None:
+            raise UsageError(
+                "--format says how answers are printed; with --out the ending of its name does: leave one out"
+            )
+        if self.as_json and self.form != "json":
+            raise UsageError(f"--json and --format {self.form} are two formats; give one")
+        if self.form == "json":
+            object.__setattr__(self, "as_json", True)
+        else:
+            object.__setattr__(self, "out", StandardOutput(self.form))

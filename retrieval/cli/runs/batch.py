@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
+from indexing.catalogue.readers.sql import is_sql_url
 from indexing.errors import InputError
 from indexing.runtime.progress import progress
 from retrieval.batch import (
@@ -29,7 +32,7 @@ from retrieval.batch.table_files import check_out
 from retrieval.batch.tables import TableFile, file_identity
 from retrieval.cli.display.output import counted, known_json
 from retrieval.cli.display.terminal import UsageError, show_json, show_pairs
-from retrieval.cli.options.log import LogOptions, log_path
+from retrieval.cli.options.log import LogOptions, log_path, shown_source
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.users import UserOptions
 from retrieval.cli.runs.histories import match_items, note_users_without_likes
@@ -52,8 +55,10 @@ def recommend_job(
         if users.profiles is None:
             source = LogUsers(histories, identity)
         else:
-            identity = {**identity, "profiles": file_identity(users.profiles, users.profiles)}
-            source = LogUsers(histories, identity, Profiles.open(users.profiles))
+            profiles = Profiles.open(users.profiles)
+            source = LogUsers(
+                histories, {**identity, "profiles": _profiles_identity(users.profiles, profiles)}, profiles
+            )
         _run(retriever, source, config, output, known)
 
 
@@ -88,7 +93,22 @@ def _read_log(retriever: Retriever, log: Log) -> tuple[LoggedHistories, Mapping[
     histories = LoggedHistories.of(interactions, retriever.items)
     note_users_without_likes(np.split(histories.weights, histories.starts[1:-1]), histories.least, retriever)
     file = log_path(path)
-    return histories, {"log": file_identity(file, file), **options.to_json()}, known
+    identity = _table_identity(path, interactions.table) if is_sql_url(path) else file_identity(file, file)
+    return histories, {"log": identity, **options.to_json()}, known
+
+
+def _profiles_identity(path: str, profiles: Profiles) -> dict[str, Any]:
+    if is_sql_url(path):
+        return _table_identity(path, profiles.attributes.append_column("user_id", profiles.user_ids))
+    return file_identity(Path(path), Path(path))
+
+
+def _table_identity(url: str, table: pa.Table) -> dict[str, Any]:
+    """Tell the rows of a database from others, so that a job continues only with the same."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return {"name": shown_source(url), "sha256": sha256(sink.getvalue()).hexdigest()}
 
 
 def _run(
@@ -96,7 +116,7 @@ def _run(
 ) -> None:
     """Answer every user, and show the report."""
     out = output.out
-    if out is None:
+    if not isinstance(out, Path):
         raise UsageError(
             "a job writes its answers: give --out FOLDER, which can be continued, or --out FILE.parquet, .csv, .jsonl"
         )

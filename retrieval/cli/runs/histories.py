@@ -1,7 +1,6 @@
 """Users with their histories, from the command line or from a log."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +49,7 @@ def from_command_line(histories: Sequence[str], profiles: Sequence[str]) -> User
 
 
 def from_log(
-    log: Interactions, retriever: Retriever, user_ids: Sequence[str] | None, profiles: Path | None
+    log: Interactions, retriever: Retriever, user_ids: Sequence[str] | None, profiles: str | None
 ) -> UserBatch:
     """Take the users of a log, or some of them; a user who has only a profile is new.
 
