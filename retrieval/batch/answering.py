@@ -14,7 +14,7 @@ from indexing.errors import InputError
 from retrieval.batch.input_rows import Chunk, Source, UserLines, check_items
 from retrieval.batch.tables import MemoryTables, ParquetFiles
 from retrieval.batch.user_rows import ListedUsers
-from retrieval.candidates import Candidates
+from retrieval.candidates import FOLDED, Candidates
 from retrieval.filters import Where
 from retrieval.postprocess.titles import BESIDE, TITLE, with_titles
 from retrieval.ranking.reranker import ExactReranker
@@ -82,6 +82,7 @@ class BatchConfig:
     def schema(self) -> pa.Schema:
         """The columns of answers."""
         schema = SCHEMA.insert(BESIDE, TITLE) if self.titles else SCHEMA
+        schema = schema.append(FOLDED) if self.shape.collapse else schema
         return schema.append(RULED) if self.shape.rules else schema
 
 
@@ -201,6 +202,7 @@ def retrieved(retriever: Retriever, users: UserLines, config: BatchConfig, steps
         weights=_plain(users.weights),
         profiles=users.profiles,
         least=users.least,
+        **config.shape.collapse.as_arguments(),
     )
 
 

@@ -1,6 +1,6 @@
 """Candidates: ranked items for a batch of queries, passed from retrieval to reranking and evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError, UnknownItemError, examples, import_extra, require_extra
 from indexing.runtime.arguments import check_array, check_flag, check_kind, check_names, is_whole, shown, shown_number
+from retrieval.candidates.folded import FOLDED, check_position, ids_in, moved, place_folded
 from retrieval.candidates.sources import (
     SOURCES,
     UNKNOWN,
@@ -67,6 +68,8 @@ class Candidates:
             no ranker scores them.
         sources: (B, K) int8, where each hit comes from, as its position in `SOURCES`; -1 for padding. None where that
             is not known, as of candidates of a file.
+        folded: For each query the rows that each hit stands for, by its row; none at all where nothing was collapsed.
+            See `Retriever.collapse`.
     """
 
     queries: Vectors
@@ -84,6 +87,7 @@ class Candidates:
     learned: LearnedFrom | None = None
     new_items: bool = False
     sources: Codes | None = None
+    folded: tuple[Mapping[int, Rows], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -113,7 +117,7 @@ class Candidates:
         if self.rows.dtype.kind not in "iu":
             raise InputError(f"rows hold {self.rows.dtype}; give whole numbers")
         check_kind(self.items, ItemIds, "items", "give the ItemIds that the rows point into")
-        for name in ("query_ids", "histories", "weights"):
+        for name in ("query_ids", "histories", "weights", "folded"):
             check_kind(getattr(self, name), tuple, name, "give a tuple, one entry a query")
         for name in ("times", "new", "idle"):
             array = getattr(self, name)
@@ -169,6 +173,7 @@ class Candidates:
             new=None if self.new is None else self.new[positions],
             idle=None if self.idle is None else self.idle[positions],
             sources=None if self.sources is None else self.sources[positions],
+            folded=tuple(self.folded[position] for position in positions) if self.folded else (),
             among=None if self.among is None else self.among.take(positions),
         )
 
@@ -195,6 +200,7 @@ class Candidates:
             )
         new_rows = np.full(len(is_used), -1, np.int64)
         new_rows[used] = items.rows(item_ids)
+        place_folded(self.folded, new_rows, self.items, items)
         return self._numbered(new_rows, items)
 
     def _numbered(self, new_rows: NDArray[np.int64], items: ItemIds) -> "Candidates":
@@ -203,6 +209,7 @@ class Candidates:
             self,
             rows=new_rows[self.rows],
             histories=tuple(new_rows[history] for history in self.histories),
+            folded=tuple(moved(folded, new_rows) for folded in self.folded),
             among=None if self.among is None else self.among.pointing_into(items),
             items=items,
         )
@@ -302,11 +309,12 @@ class Candidates:
     def to_arrow(self) -> pa.Table:
         """Give a table with one row for each hit: ``query_id, item_id, rank, score, stage, source``.
 
-        The source is null where it is not known.
+        The source is null where it is not known. Where duplicates were collapsed, ``folded`` lists the item_ids that
+        the hit stands for.
         """
         query, position = np.nonzero(self.rows >= 0)
         unique_rows, item_code = np.unique(self.rows[query, position], return_inverse=True)  # each item_id is made once
-        return pa.table(
+        table = pa.table(
             {
                 "query_id": pa.array(self.query_ids, pa.string()).take(pa.array(query)),
                 "item_id": pa.array([self.items[row] for row in unique_rows.tolist()], pa.string()).take(
@@ -320,6 +328,20 @@ class Candidates:
                 ),
             }
         )
+        if not self.folded:
+            return table
+        lists = [hit_ids for number in range(len(self)) for hit_ids in self.folded_ids(number)]
+        return table.append_column(FOLDED, pa.array(lists, FOLDED.type))
+
+    def folded_ids(self, query: int) -> list[list[str]]:
+        """Give the item_ids that each hit of a query stands for, in the order of the hits.
+
+        Raises:
+            InputError: When there is no such query.
+        """
+        check_position(query, len(self))
+        rows = self.rows[query]
+        return ids_in(self.folded[query] if self.folded else {}, rows[rows >= 0], self.items)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Give the table of `to_arrow` as a pandas DataFrame.

@@ -75,15 +75,15 @@ def search(
     texts = from_stdin(texts or [])
     depth = max(search.k, search.num_candidates) if shape or cross_encoder else search.k
     retriever = Retriever.open(bundle)
-    where = _filters(retriever, search.where)
+    where, once = _filters(retriever, search.where), shape.collapse.as_arguments()
     if texts and cross_encoder:
         found, names = _cross_encoded(retriever, cross_encoder, texts, where, depth), tuple(texts)
     elif texts:
-        found, names = retriever.search_texts(texts, depth, where=where), tuple(texts)
+        found, names = retriever.search_texts(texts, depth, where=where, **once), tuple(texts)
     elif image:
-        found, names = retriever.search_images(image, depth, where=where), tuple(map(str, image))
+        found, names = retriever.search_images(image, depth, where=where, **once), tuple(map(str, image))
     else:
-        found, names = retriever.search_audio(audio or [], depth, where=where), tuple(map(str, audio or []))
+        found, names = retriever.search_audio(audio or [], depth, where=where, **once), tuple(map(str, audio or []))
     answers = shape.apply(retriever, found.named(names), search.k)
     show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
 
@@ -113,7 +113,7 @@ def similar(
         neighbours_of_all(retriever, NeighboursConfig(search.k, by, where), output)
         return
     depth = max(search.k, search.num_candidates) if shape else search.k
-    found = retriever.similar_items(item_ids, depth, by, where=where)
+    found = retriever.similar_items(item_ids, depth, by, where=where, **shape.collapse.as_arguments())
     answers = shape.apply(retriever, found, search.k)
     show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
 
@@ -201,6 +201,7 @@ def recommend(
             weights=batch.weights,
             profiles=batch.profiles,
             least=batch.users.least,
+            **shape.collapse.as_arguments(),
         )
     ranked = retriever.rerank(found) if search.rerank else found
     answers = shape.apply(retriever, ranked, search.k)

@@ -25,6 +25,7 @@ from retrieval.models.adapter import Adapter
 from retrieval.models.behaviour import Behaviour
 from retrieval.models.item_space import ItemSpace, sum_of
 from retrieval.models.user_model import UserModel
+from retrieval.postprocess.duplicates import GroupCodes, group_codes
 from retrieval.ranking.confidence import Matching, matching_of
 from retrieval.ranking.reranker import Reranker
 from retrieval.retriever.index_status import Status, measured_status, promise_of, warn_if_degraded
@@ -65,6 +66,7 @@ class LoadedBundle:
             bundle.check_encoder(encoder)
         self._encoder = encoder
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
+        self._group_codes: dict[str, GroupCodes] = {}
         self._matching: dict[str, Matching] = {}
         self._means: dict[str, Vectors] = {}
         self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
@@ -242,6 +244,12 @@ class LoadedBundle:
         if name not in self._attributes:
             self._attributes[name] = Attribute.named(self.bundle.attributes, name)
         return self._attributes[name]
+
+    def group_codes(self, name: str) -> GroupCodes:
+        """Give the groups of items with the same value of an attribute, read once; see `group_codes`."""
+        if name not in self._group_codes:
+            self._group_codes[name] = group_codes(self.bundle.attributes, name)
+        return self._group_codes[name]
 
     def matching(self, kind: str) -> Matching:
         """Give what tells matches from others, learned from the bundle's own items once a kind of query."""

@@ -1,4 +1,4 @@
-"""The settings of all stages after ranking: diversity, caps and business rules."""
+"""The settings of all stages after ranking: duplicates, diversity, caps and business rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 from retrieval.candidates import Candidates
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import Method
+from retrieval.postprocess.duplicates import Collapse
 from retrieval.postprocess.rules import Rules
 from retrieval.retriever.retriever import Retriever
 
@@ -25,6 +26,7 @@ class Shape:
         page: Hits on a page; each page is in the order of relevance.
         apart: The largest cosine between two hits.
         impressions: What was shown to users, for rules that read it.
+        collapse: What is shown once, before all else.
     """
 
     diversify: Method | None = None
@@ -36,10 +38,11 @@ class Shape:
     page: int | None = None
     apart: float | None = None
     impressions: Impressions | None = None
+    collapse: Collapse = field(default_factory=Collapse)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do, so that more candidates than hits are needed."""
-        return bool(self.diversify or self._limited or self.rules)
+        return bool(self.diversify or self._limited or self.rules or self.collapse)
 
     @property
     def _limited(self) -> bool:
@@ -47,6 +50,10 @@ class Shape:
 
     def apply(self, retriever: Retriever, candidates: Candidates, k: int) -> Candidates:
         """Apply all stages, and keep k candidates."""
+        if self.collapse:
+            candidates = retriever.collapse(
+                candidates, group_by=self.collapse.group_by, min_similarity=self.collapse.min_similarity
+            )
         if self.diversify or self._limited:
             # Rules come last and may exclude selected items, so all candidates are kept for them.
             candidates = retriever.diversify(
@@ -67,7 +74,9 @@ class Shape:
     def to_json(self) -> dict[str, Any]:
         """Give the settings as plain JSON values."""
         rules = [repr(rule) for rule in self.rules.rules] if self.rules else []
-        settings = {**vars(self), "caps": dict(self.caps), "rules": rules}
+        settings = {**vars(self), "caps": dict(self.caps), "rules": rules, "collapse": vars(self.collapse)}
+        if not self.collapse:
+            del settings["collapse"]  # jobs of earlier versions go on
         if self.impressions is None:
             del settings["impressions"]
             return settings

@@ -235,6 +235,18 @@ class UserHistories:
         rows, weights = logged.histories(numbers)
         return cls(list(rows), list(weights), None, names, logged.least, last)
 
+    def take(self, at: Rows) -> "UserHistories":
+        """Keep the users at some positions, in that order."""
+        places = at.tolist()
+        return replace(
+            self,
+            rows=[self.rows[place] for place in places],
+            weights=None if self.weights is None else [self.weights[place] for place in places],
+            times=None if self.times is None else self.times[at],
+            user_ids=tuple(self.user_ids[place] for place in places) if self.user_ids else (),
+            last=None if self.last is None else self.last[at],
+        )
+
     def asking_at(self, times: int | Sequence[int] | None) -> "UserHistories":
         """Let users ask at other times: one for all, or one for each.
 

@@ -14,6 +14,7 @@ from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where
 from retrieval.models.profile_model import Given
+from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.explain import finite_weights
 from retrieval.ranking.reranker import NO_ROWS
 from retrieval.ranking.second_stage import SecondStage
@@ -21,6 +22,7 @@ from retrieval.ranking.sources import UserBatch
 from retrieval.retriever.fallback.chain import filled, note_unknown
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.query_inputs import Histories, UserHistories, as_log, past_rows
+from retrieval.retriever.search import shown_once
 
 Stages = Literal["all", "retrieval"]
 
@@ -75,6 +77,12 @@ class Request(NamedTuple):
             return [NO_ROWS] * len(users.rows)
         return [rows[np.asarray(weights) < 0] for rows, weights in zip(users.rows, users.weights, strict=True)]
 
+    def take(self, at: Rows | None) -> "Request":
+        """Keep the users at some positions, None for all."""
+        if at is None:
+            return self
+        return self._replace(users=self.users.take(at), new=None if self.new is None else self.new[at])
+
 
 def users_of(
     state: LoadedBundle,
@@ -116,6 +124,11 @@ def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> 
     if short:  # a list longer than what the sources bring up
         found = found.followed_by(retrieved(state, request, k, new_items=only_new))
     return found.top(k)
+
+
+def recommended_once(state: LoadedBundle, request: Request, k: int, stages: Stages, once: ShowOnce) -> Candidates:
+    """Answer as `recommended` does, with some hits shown once."""
+    return shown_once(state, lambda depth, at: recommended(state, request.take(at), depth, stages), k, once)
 
 
 def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) -> Candidates:

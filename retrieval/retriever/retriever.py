@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
@@ -17,11 +17,13 @@ from retrieval.interactions.impressions import Impressions
 from retrieval.models.profile_model import Given
 from retrieval.postprocess.blend import Blend
 from retrieval.postprocess.diversify import Method
+from retrieval.postprocess.duplicates import Collapse, ShowOnce
 from retrieval.postprocess.rules import Rule, Ruled, Rules
 from retrieval.ranking.confidence import Matching, Verdicts
 from retrieval.ranking.explain import Explanation, finite_weights
 from retrieval.ranking.reranker import Reranker
 from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever import search as searching
 from retrieval.retriever.after_retrieval import (
     Diversity,
     Part,
@@ -37,14 +39,13 @@ from retrieval.retriever.fallback.top_items import Order, top_items
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
-from retrieval.retriever.query_inputs import Histories, Picture, Recording
-from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended, users_of
+from retrieval.retriever.query_inputs import Histories
+from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended_once, users_of
 from retrieval.retriever.related.items import By, complements, next_items, similar
 from retrieval.retriever.related.users import RankedUsers, users_for
-from retrieval.retriever.search import SearchMode, search, search_audio, search_images, search_vectors
 
 
-class Retriever:
+class Retriever(searching.SearchVerbs):
     """Answers queries from one state of a bundle; safe to share between threads.
 
     Args:
@@ -96,61 +97,14 @@ class Retriever:
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
         return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
-    def search(
-        self, queries: Sequence[str | Query], k: int = 10, *, mode: SearchMode = "vector", where: Where = ()
-    ) -> Candidates:
-        """Find the k items that answer each query best; see `retrieval.retriever.search`.
-
-        Args:
-            queries: B texts or `Query`.
-            k: Hits for each query.
-            mode: ``"vector"``: the items nearest to each query.
-            where: What every hit satisfies; see `search_texts`.
-        """
-        return search(self.state, queries, k, mode, where)
-
-    def search_texts(self, texts: Sequence[str], k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find the k items nearest to each text.
-
-        Args:
-            texts: B texts, never read as a path or URL.
-            k: Answers a query.
-            where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
-                as ``("year", ">=", 1990)`` that all hold.
-        """
-        return search(self.state, texts, k, "vector", where)
-
-    def search_images(self, images: Sequence[Picture], k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
-
-        Raises:
-            InputError: When a picture cannot be read.
-        """
-        return search_images(self.state, images, k, where)
-
-    def search_audio(self, sounds: Sequence[Recording], k: int = 10, *, where: Where = ()) -> Candidates:
-        """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
-
-        Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
-
-        Raises:
-            EncoderError: When the bundle's encoder hears nothing.
-            InputError: When a sound cannot be read.
-        """
-        return search_audio(self.state, sounds, k, where)
-
-    def search_vectors(
-        self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = ()
-    ) -> Candidates:
-        """Find the k items nearest to each of (B, D) query vectors; see `retrieval.retriever.search.search_vectors`.
-
-        Raises:
-            SeparateSpacesError: When the modality must be said and was not.
-        """
-        return search_vectors(self.state, vectors, k, modality, where)
-
     def similar_items(
-        self, item_ids: Sequence[str] | Literal["all"], k: int = 10, by: By = "content", *, where: Where = ()
+        self,
+        item_ids: Sequence[str] | Literal["all"],
+        k: int = 10,
+        by: By = "content",
+        *,
+        where: Where = (),
+        **once: Unpack[ShowOnce],
     ) -> Candidates:
         """Find the k items nearest to each item, which is itself left out.
 
@@ -161,7 +115,9 @@ class Retriever:
             UnknownItemError: When an id is not in the bundle.
             InputError: When behaviour is to be compared, and the bundle has learned none.
         """
-        return similar(self.state, item_ids, k, by, where)
+        return searching.shown_once(
+            self.state, lambda depth, at: similar(self.state, searching.some(item_ids, at), depth, by, where), k, once
+        )
 
     def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find what users take with the items of each basket, apart from what is like these.
@@ -206,6 +162,7 @@ class Retriever:
         times: int | Sequence[int] | None = None,
         profiles: Given | None = None,
         least: float | None = None,
+        **once: Unpack[ShowOnce],
     ) -> Candidates:
         """Recommend k items to each user, by all stages that were published: it is what `fit` judged.
 
@@ -223,7 +180,7 @@ class Retriever:
         users = users_of(self.state, histories, user_ids, weights, times)
         least = users.least if least is None else check_number(least, "least", "give a number, or None")
         new = new_queries(self.state, profiles, len(users.rows))
-        return recommended(self.state, Request(users, new, where, exclude_seen, least), k, stages)
+        return recommended_once(self.state, Request(users, new, where, exclude_seen, least), k, stages, once)
 
     def top_items(
         self,
@@ -309,6 +266,25 @@ class Retriever:
         """
         settings = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
         return varied(self.state, candidates, settings, k)
+
+    def collapse(
+        self,
+        candidates: Candidates,
+        k: int | None = None,
+        *,
+        group_by: str | None = None,
+        min_similarity: float | None = None,
+    ) -> Candidates:
+        """Show the best-ranked hit of each group of variants or near-duplicates, and keep k (all when None).
+
+        ``group_by`` is an attribute whose value the items of a group share, ``min_similarity`` the smallest cosine of
+        near-duplicates. The verbs that find items take ``group_by`` and ``duplicates``, and find as many as it takes.
+
+        Raises:
+            FilterError: When the bundle has no such attribute.
+            InputError: When an item may have several values of it, or a number cannot be used.
+        """
+        return searching.collapse_hits(self.state, candidates, k, Collapse(group_by, min_similarity))
 
     def apply_rules(
         self,

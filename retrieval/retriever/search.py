@@ -1,15 +1,19 @@
-"""Search with queries of any kind; see `Retriever.search`."""
+"""Search with queries of any kind, and with variants and near-duplicates shown once; see `Retriever.search`."""
 
-from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar, Unpack, cast, get_args
 
-from indexing.arrays import Vectors, check_vectors
+import numpy as np
+
+from indexing.arrays import Rows, Vectors, check_vectors
 from indexing.encoders.base import require, with_audio
 from indexing.index.base import check_k
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
+from retrieval.postprocess.duplicates import Collapse, ShowOnce, collapsed
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose
@@ -79,3 +83,159 @@ def search_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str 
     allow, frozen, k = allowed(state.bundle.attributes, where), state.bundle.modality_vectors, check_k(k)
     scores, rows = search_own_part(state.index, frozen, queries, k, modality=asked, allow=allow)
     return Candidates(queries, rows, scores, state.items, "retrieve").coming_from("content")
+
+
+Find = Callable[[int, Rows | None], Candidates]
+"""Finds so many items for the queries at some positions, None for all."""
+
+DEEPER = 4  # times as many items as are asked for, and then as many as before
+MAX_CANDIDATES = 2_000_000  # retrieved at once beyond the first time
+T = TypeVar("T")
+
+
+def some(queries: Sequence[T], at: Rows | None) -> Sequence[T]:
+    """Give the queries at some positions, None for all.
+
+    >>> some(["red mug", "lamp"], None), some(["red mug", "lamp"], np.array([1]))
+    (['red mug', 'lamp'], ['lamp'])
+    """
+    return queries if at is None else [queries[position] for position in at.tolist()]
+
+
+def shown_once(state: LoadedBundle, find: Find, k: int, asked: ShowOnce) -> Candidates:
+    """Find k hits of each query that are shown once, as far as they exist; see `ShowOnce`."""
+    collapse = Collapse.of(asked)
+    if not collapse:
+        return find(k, None)
+    k = check_k(k)
+    depth = DEEPER * k
+    retrieved = find(depth, None)
+    found = collapse_hits(state, retrieved, k, collapse)
+    short = _short(retrieved, found, np.arange(len(found)), k, depth)
+    while len(short) and depth < len(state.items):
+        depth = min(DEEPER * depth, len(state.items))
+        still: list[Rows] = []
+        for block in np.array_split(short, -(-len(short) * depth // MAX_CANDIDATES)):
+            retrieved = find(depth, block)
+            deeper = collapse_hits(state, retrieved, k, collapse)
+            found = _replaced(found, block, deeper)
+            still.append(_short(retrieved, deeper, block, k, depth))
+        short = np.concatenate(still)
+    return found
+
+
+def collapse_hits(state: LoadedBundle, candidates: Candidates, k: int | None, collapse: Collapse) -> Candidates:
+    """Show each group of hits once; see `Retriever.collapse`."""
+    candidates = state.here(candidates)
+    codes = None if collapse.group_by is None else state.group_codes(collapse.group_by)
+    if collapse.min_similarity is None:
+        return collapsed(candidates, k, codes=codes)
+    return collapsed(candidates, k, codes=codes, vectors=state.vectors, min_similarity=collapse.min_similarity)
+
+
+def _short(retrieved: Candidates, found: Candidates, at: Rows, k: int, depth: int) -> Rows:
+    """Give the positions of queries with less than k hits for which more can be retrieved."""
+    num_retrieved, num_found = ((one.rows >= 0).sum(axis=1) for one in (retrieved, found))
+    short: Rows = at[(num_found < k) & (num_retrieved >= depth)]
+    return short
+
+
+def _replaced(found: Candidates, at: Rows, deeper: Candidates) -> Candidates:
+    """Give the lists of queries at some positions anew."""
+    width = max(found.rows.shape[1], deeper.rows.shape[1])
+    wide: dict[str, Any] = {}
+    named = [] if found.sources is None or deeper.sources is None else [("sources", -1)]
+    for name, padding in (("rows", -1), ("scores", -np.inf), *named):
+        array, more = (
+            np.pad(lists, [(0, 0), (0, width - lists.shape[1])], constant_values=padding)
+            for lists in (getattr(found, name), getattr(deeper, name))
+        )
+        array[at] = more
+        wide[name] = array
+    folded = list(found.folded)
+    for position, stands_for in zip(at.tolist(), deeper.folded, strict=True):
+        folded[position] = stands_for
+    return replace(found, **wide, folded=tuple(folded))
+
+
+class SearchVerbs:
+    """The verbs of `Retriever` that search by texts, pictures, sounds and vectors."""
+
+    state: LoadedBundle
+
+    def search(
+        self,
+        queries: Sequence[str | Query],
+        k: int = 10,
+        *,
+        mode: SearchMode = "vector",
+        where: Where = (),
+        **once: Unpack[ShowOnce],
+    ) -> Candidates:
+        """Find the k items that answer each query best; see `retrieval.retriever.search`.
+
+        Args:
+            queries: B texts or `Query`.
+            k: Hits for each query.
+            mode: ``"vector"``: the items nearest to each query.
+            where: What every hit satisfies; see `search_texts`.
+        """
+        return shown_once(
+            self.state, lambda depth, at: search(self.state, some(queries, at), depth, mode, where), k, once
+        )
+
+    def search_texts(
+        self, texts: Sequence[str], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each text.
+
+        Args:
+            texts: B texts, never read as a path or URL.
+            k: Answers a query.
+            where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
+                as ``("year", ">=", 1990)`` that all hold.
+        """
+        return shown_once(
+            self.state, lambda depth, at: search(self.state, some(texts, at), depth, "vector", where), k, once
+        )
+
+    def search_images(
+        self, images: Sequence[Picture], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
+
+        Raises:
+            InputError: When a picture cannot be read.
+        """
+        return shown_once(
+            self.state, lambda depth, at: search_images(self.state, some(images, at), depth, where), k, once
+        )
+
+    def search_audio(
+        self, sounds: Sequence[Recording], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
+
+        Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
+
+        Raises:
+            EncoderError: When the bundle's encoder hears nothing.
+            InputError: When a sound cannot be read.
+        """
+        return shown_once(
+            self.state, lambda depth, at: search_audio(self.state, some(sounds, at), depth, where), k, once
+        )
+
+    def search_vectors(
+        self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each of (B, D) query vectors; see `retrieval.retriever.search.search_vectors`.
+
+        Raises:
+            SeparateSpacesError: When the modality must be said and was not.
+        """
+
+        def find(depth: int, at: Rows | None) -> Candidates:
+            return search_vectors(self.state, vectors if at is None else vectors[at], depth, modality, where)
+
+        return shown_once(self.state, find, k, once)

@@ -1,6 +1,6 @@
 """How answers are shown: as tables, as JSON, or as files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def show_candidates(
     ruled = candidates if isinstance(candidates, Ruled) else None
     with_sources = candidates.sources is not None and not (candidates.sources[candidates.rows >= 0] == _CONTENT).all()
     columns = ["rank", "item_id", "score", "title"]
-    columns += ["source"] * with_sources + ["rules"] * (ruled is not None)
+    columns += ["source"] * with_sources + ["folded"] * bool(candidates.folded) + ["rules"] * (ruled is not None)
     for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
         rows = candidates.rows[query]
         titles = titles_at(bundle, rows[rows >= 0])
@@ -69,6 +69,8 @@ def show_candidates(
             [hit.rank, hit.item_id, f"{hit.score:.4f}", title_cell(title), *[hit.source or ""] * with_sources]
             for hit, title in zip(hits, titles, strict=True)
         ]
+        if candidates.folded:
+            lines = [[*line, ids_in_short(ids)] for line, ids in zip(lines, candidates.folded_ids(query), strict=True)]
         if ruled is not None:
             lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
         show_table(f"{query_id} ({candidates.stage})", columns, lines, whole=["item_id"])
@@ -76,6 +78,16 @@ def show_candidates(
             say("nothing was found")
         if ruled is not None and ruled.excluded[query]:
             say("; ".join(f"{rule}: {count} left out" for rule, count in ruled.excluded[query].items()))
+
+
+def ids_in_short(item_ids: Sequence[str]) -> str:
+    """Name the first items, and say how many more there are.
+
+    >>> ids_in_short([]), ids_in_short(["a", "b"]), ids_in_short([*"abcde"])
+    ('', 'a, b', 'a, b, c and 2 more')
+    """
+    more = f" and {len(item_ids) - NUM_EXAMPLES:,} more" if len(item_ids) > NUM_EXAMPLES else ""
+    return f"{', '.join(item_ids[:NUM_EXAMPLES])}{more}"
 
 
 def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:

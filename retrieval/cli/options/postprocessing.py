@@ -1,7 +1,8 @@
-"""Options of postprocessing, in one place: `--diversify`, `--rules`, and `--postprocess` for all settings of both.
+"""Options of postprocessing, in one place: what is shown once, `--diversify`, `--rules`, and `--postprocess` for all.
 
 The file of `--postprocess` is a JSON object with the keys ``diversify``, an object whose keys are arguments of
-`Retriever.diversify`, and ``rules``, the list that `Rules.from_list` reads.
+`Retriever.diversify`, ``rules``, the list that `Rules.from_list` reads, and ``collapse``, an object whose keys are
+arguments of `Retriever.collapse`.
 """
 
 import json
@@ -18,6 +19,7 @@ from retrieval.cli.display.terminal import UsageError
 from retrieval.cli.options.log import open_impressions
 from retrieval.interactions.impressions import Impressions
 from retrieval.postprocess.diversify import METHODS
+from retrieval.postprocess.duplicates import MIN_SIMILARITY, Collapse
 from retrieval.postprocess.rules import FrequencyCap, Rotate, Rules
 from retrieval.postprocess.rules.from_json import read_json
 from retrieval.retriever.postprocessing import Shape
@@ -63,12 +65,29 @@ ImpressionsFile = Annotated[
         "frequency_cap and rotate.",
     ),
 ]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="COLUMN",
+        rich_help_panel=POSTPROCESSING,
+        help="Show one item of those with the same value of an attribute, like parent_id: the best-ranked.",
+    ),
+]
+CollapseDuplicates = Annotated[
+    bool,
+    typer.Option(
+        "--collapse-duplicates",
+        rich_help_panel=POSTPROCESSING,
+        help=f"Show near-duplicates once: items whose cosine is at least {MIN_SIMILARITY}.",
+    ),
+]
 PostprocessFile = Annotated[
     Path | None,
     typer.Option(
         "--postprocess",
         rich_help_panel=POSTPROCESSING,
-        help="JSON file with all settings of diversify and rules; see docs/how-to/diversify.md.",
+        help="JSON file with all settings of diversify, rules and collapse; see docs/how-to/diversify.md.",
     ),
 ]
 
@@ -89,7 +108,8 @@ def _counts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_count, value.values()))
 
 
-_DIVERSIFY: Mapping[str, tuple[Callable[[object], bool], str]] = {
+_Check = tuple[Callable[[object], bool], str]
+_DIVERSIFY: Mapping[str, _Check] = {
     "method": (lambda value: value in METHODS, f"one of {list(METHODS)}"),
     "strength": (_fraction, "a number from 0, relevance alone, to 1, diversity alone"),
     "sharpness": (lambda value: _number(value) and value > 0, "a number above 0"),  # type: ignore[operator]
@@ -99,6 +119,10 @@ _DIVERSIFY: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "page": (_count, "a whole number from 1"),
 }
 """By key what its value has to be."""
+_COLLAPSE: Mapping[str, _Check] = {
+    "group_by": _DIVERSIFY["attribute"],
+    "min_similarity": (lambda value: _fraction(value) and bool(value), "a cosine above 0 and up to 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -108,12 +132,16 @@ class PostprocessOptions:
     Attributes:
         diversify: The strength of MMR; None diversifies nothing.
         rules: A file of rules.
-        postprocess: A file of settings of both.
+        group_by: The attribute that variants share; None groups nothing.
+        collapse_duplicates: Show near-duplicates once.
+        postprocess: A file of settings of all of these.
         impressions: A file of what was shown to users.
     """
 
     diversify: DiversifyStrength = None
     rules: RulesFile = None
+    group_by: GroupBy = None
+    collapse_duplicates: CollapseDuplicates = False
     postprocess: PostprocessFile = None
     impressions: ImpressionsFile = None
 
@@ -129,9 +157,16 @@ class PostprocessOptions:
             InputError: When a file cannot be read.
         """
         settings = {} if self.postprocess is None else read_settings(self.postprocess)
-        for key, option in (("diversify", self.diversify), ("rules", self.rules)):
-            if option is not None and key in settings:
-                raise UsageError(f"{self.postprocess} has {key!r}, too; leave out --{key}, or the key")
+        similarity = MIN_SIMILARITY if self.collapse_duplicates else None
+        options: list[tuple[str, str, object]] = [
+            ("diversify", "diversify", self.diversify),
+            ("rules", "rules", self.rules),
+            ("collapse", "group-by", self.group_by),
+            ("collapse", "collapse-duplicates", similarity),
+        ]
+        for key, option, given in options:
+            if given is not None and key in settings:
+                raise UsageError(f"{self.postprocess} has {key!r}, too; leave out --{option}, or the key")
         if self.diversify is not None:
             settings["diversify"] = {"method": METHOD, "strength": self.diversify}
         if self.rules is not None:
@@ -140,7 +175,8 @@ class PostprocessOptions:
         arguments = {} if diversify is None else {**diversify, "diversify": diversify.get("method", METHOD)}
         arguments.pop("method", None)
         rules = settings.get("rules")
-        return Shape(**arguments, rules=rules, impressions=self._impressions(rules, users=users))
+        collapse = settings.get("collapse", Collapse(self.group_by, similarity))
+        return Shape(**arguments, rules=rules, collapse=collapse, impressions=self._impressions(rules, users=users))
 
     def _impressions(self, rules: Rules | None, *, users: bool) -> Impressions | None:
         """Read the impressions, which some rule must need."""
@@ -169,21 +205,29 @@ def read_settings(path: Path) -> dict[str, Any]:
     if isinstance(content, list):
         raise InputError(f"{path} is a list, as of rules alone; give such a file with --rules")
     try:
-        settings = dict(_keys(content, "the file", ("diversify", "rules")))
+        settings = dict(_keys(content, "the file", ("diversify", "rules", "collapse")))
         if "diversify" in settings:
             _check_diversify(settings["diversify"])
         if "rules" in settings:
             settings["rules"] = Rules.from_list(settings["rules"])
+        if "collapse" in settings:
+            settings["collapse"] = Collapse(**_checked_keys(settings["collapse"], "collapse", _COLLAPSE))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return settings
 
 
-def _check_diversify(settings: object) -> None:
-    for key, value in _keys(settings, "diversify", tuple(_DIVERSIFY)).items():
-        is_valid, expected = _DIVERSIFY[key]
+def _checked_keys(given: object, what: str, values: Mapping[str, _Check]) -> dict[str, Any]:
+    settings = _keys(given, what, tuple(values))
+    for key, value in settings.items():
+        is_valid, expected = values[key]
         if not is_valid(value):
-            raise InputError(f"diversify.{key} is {json.dumps(value)[:80]}; give {expected}")
+            raise InputError(f"{what}.{key} is {json.dumps(value)[:80]}; give {expected}")
+    return settings
+
+
+def _check_diversify(settings: object) -> None:
+    _checked_keys(settings, "diversify", _DIVERSIFY)
     if isinstance(settings, dict) and settings.get("method") == "calibrated" and "attribute" not in settings:
         raise InputError("diversify.method is calibrated, which needs an attribute; give diversify.attribute, too")
 

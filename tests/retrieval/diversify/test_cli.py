@@ -92,6 +92,31 @@ def test_every_command_diversifies(bundle: Path, tmp_path: Path, run: Run, write
     assert len({item.split("-")[1] for item in hits(again)[:3]}) == 3
 
 
+def test_commands_show_a_group_once(bundle: Path, tmp_path: Path, run: Run, write: Callable[[Any], Path]) -> None:
+    retriever = Retriever.load(bundle)
+    expected = retriever.search_texts(["red shoe"], 3, group_by="price")
+    path = write({"collapse": {"group_by": "price"}})
+    for options in (("--group-by", "price"), ("--postprocess", path)):
+        code, out, _ = run("search", bundle, "red shoe", "-k", 3, *options, "--json")
+        assert (code, hits(out)) == (0, [hit.item_id for hit in expected[0]])
+        assert all(isinstance(hit["folded"], list) for hit in json_lines(out))
+    code, out, _ = run("similar", bundle, "red-shoe", "-k", 3, "--group-by", "price")
+    assert (code, "folded" in out) == (0, True)
+    code, out, _ = run("recommend", bundle, "--history", "red-shoe", "-k", 3, "--collapse-duplicates", "--json")
+    assert (code, [hit["folded"] for hit in json_lines(out)]) == (0, [[], [], []])  # no two things are alike
+    users = tmp_path / "users.parquet"
+    pq.write_table(pa.table({"user_id": ["u"], "history": [["red-shoe"]]}), users)
+    job = tmp_path / "job.parquet"
+    assert run("recommend", bundle, "--users", users, "-k", 3, "--group-by", "price", "--out", job)[0] == 0
+    again = retriever.recommend([["red-shoe"]], 3, group_by="price")
+    assert pq.read_table(job)["item_id"].to_pylist() == [hit.item_id for hit in again[0]]
+    assert pq.read_table(job)["folded"].type == pa.list_(pa.string())
+    code, _, error = run("search", bundle, "red", "--group-by", "price", "--postprocess", path)
+    assert (code, "has 'collapse', too; leave out --group-by" in error) == (2, True)
+    code, _, error = run("search", bundle, "red", "--postprocess", write({"collapse": {"min_similarity": 0}}))
+    assert (code, "collapse.min_similarity is 0; give a cosine above 0" in error) == (1, True)
+
+
 def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run, write: Callable[[Any], Path]) -> None:
     diversify: dict[str, Any] = {"method": "msd", "strength": 0.6, "sharpness": 2, "caps": {"tags": 2}, "page": 2}
     rules = [{"rule": "exclude", "where": "tags contains mug"}, {"rule": "pin", "item_ids": ["white-book"], "at": 2}]
@@ -118,7 +143,7 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"diversfy": {}}, "the file has the unknown key 'diversfy'; the keys are ['diversify', 'rules']"),
+        ({"diversfy": {}}, "the file has the unknown key 'diversfy'; the keys are ['diversify', 'rules', 'collapse']"),
         ({"diversify": 0.3}, "diversify holds 0.3; give an object with some of the keys ['method', 'strength',"),
         (
             {"diversify": {"strenght": 1}},
@@ -148,7 +173,7 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
         ("{", "cannot be read"),
         ([{"rule": "pin", "item_ids": ["red-mug"]}], "is a list, as of rules alone; give such a file with --rules"),
         ([], "is a list, as of rules alone; give such a file with --rules"),
-        (0.3, "the file holds 0.3; give an object with some of the keys ['diversify', 'rules']"),
+        (0.3, "the file holds 0.3; give an object with some of the keys ['diversify', 'rules', 'collapse']"),
     ],
     ids=str,
 )

@@ -1,0 +1,221 @@
+"""Near-duplicates and variants of one product, shown once: the best-ranked hit of a group stands for the others.
+
+Two hits are of one group when they have the same value of an attribute, as a ``parent_id``, or when the cosine of their
+content is at least ``min_similarity``. Content is what search compares: where items have texts and pictures, both must
+be similar. A hit is folded into the best-ranked hit shown that it belongs to, so similarity is not handed on from one
+folded hit to the next, and no two hits shown belong together. Groups are read from the current attributes and vectors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from indexing.arrays import Mask, Rows, Vectors, unit
+from indexing.errors import InputError
+from indexing.runtime.arguments import check_choice, check_kind, is_number, is_whole, shown_number
+from retrieval.candidates import Candidates, check_num_rows
+from retrieval.filters.values import attribute_type
+
+MIN_SIMILARITY = 0.98
+_TOLERANCE = 1e-6  # cosines of equal float32 vectors differ from 1 by this much
+_AT_ONCE = 4_000_000  # numbers of vectors held at a time
+
+Duplicates = Literal["show", "collapse"]
+GroupCodes = NDArray[np.int64]
+
+
+class ShowOnce(TypedDict, total=False):
+    """What is shown once: keyword arguments of every verb that finds items.
+
+    As many distinct hits as asked for are found where they exist: four times as many items are retrieved, and for the
+    queries that are then short four times as many again, until k are left or nothing more is found.
+
+    Attributes:
+        group_by: An attribute, as ``"parent_id"``: of the items with one value the best-ranked is shown. Items without
+            a value are groups of their own.
+        duplicates: ``"collapse"`` shows near-duplicates once, ``"show"`` shows them all.
+        min_similarity: The smallest cosine of near-duplicates; see `MIN_SIMILARITY`.
+    """
+
+    group_by: str | None
+    duplicates: Duplicates
+    min_similarity: float
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Which hits are shown once; checked.
+
+    Attributes:
+        group_by: The attribute that variants share.
+        min_similarity: The smallest cosine of near-duplicates; None shows them all.
+
+    Raises:
+        InputError: When one cannot be used.
+    """
+
+    group_by: str | None = None
+    min_similarity: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.group_by is not None:
+            check_kind(self.group_by, str, "group_by", "give the name of an attribute, as 'parent_id', or None")
+        similarity = self.min_similarity
+        if similarity is not None and (not is_number(similarity, 0, 1) or similarity <= 0):
+            raise InputError(
+                f"min_similarity is {shown_number(similarity)}; give a cosine above 0 and up to 1, as {MIN_SIMILARITY}"
+            )
+
+    @classmethod
+    def of(cls, asked: ShowOnce) -> "Collapse":
+        """Read the keyword arguments of a verb."""
+        if unknown := sorted(asked.keys() - ShowOnce.__optional_keys__):
+            raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
+        duplicates = check_choice(asked.get("duplicates", "show"), "duplicates", get_args(Duplicates))
+        similarity = asked.get("min_similarity")
+        if similarity is not None and duplicates != "collapse":
+            raise InputError(f"min_similarity is {shown_number(similarity)}, but duplicates are shown; collapse them")
+        if similarity is None and duplicates == "collapse":
+            similarity = MIN_SIMILARITY
+        return cls(asked.get("group_by"), similarity)
+
+    def as_arguments(self) -> ShowOnce:
+        """Give the keyword arguments of a verb."""
+        once: ShowOnce = {"group_by": self.group_by}
+        if self.min_similarity is not None:
+            once |= {"duplicates": "collapse", "min_similarity": self.min_similarity}
+        return once
+
+    def __bool__(self) -> bool:
+        """Whether anything is shown once."""
+        return self.group_by is not None or self.min_similarity is not None
+
+
+def group_codes(attributes: pa.Table, name: str) -> GroupCodes:
+    """Number the values of an attribute: (N,) int64, alike for equal values; -1 for items without a value.
+
+    Raises:
+        FilterError: When there is none of that name.
+        InputError: When an item may have several values.
+
+    >>> group_codes(pa.table({"parent_id": ["shoe", None, "mug", "shoe", " "]}), "parent_id").tolist()
+    [0, -1, 1, 0, -1]
+    """
+    dtype = attribute_type(attributes, name)
+    if pa.types.is_nested(dtype):
+        raise InputError(f"group_by={name!r} holds {dtype}; give an attribute with one value for each item")
+    column = attributes[name].combine_chunks()
+    if pa.types.is_dictionary(dtype):
+        column = pc.cast(column, dtype.value_type)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    codes = column.dictionary_encode().indices
+    numbers: GroupCodes = pc.fill_null(codes, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def collapsed(
+    candidates: Candidates,
+    k: int | None = None,
+    *,
+    codes: GroupCodes | None = None,
+    vectors: Vectors | None = None,
+    min_similarity: float = MIN_SIMILARITY,
+) -> Candidates:
+    """Show the best-ranked hit of each group, k of each query (all when None); the order and the scores stay.
+
+    Args:
+        candidates: B queries, best first.
+        k: Hits for each query.
+        codes: (N,) int64, equal for items of one group, -1 for a group of its own; see `group_codes`.
+        vectors: (N, D) float32, by which near-duplicates are found. One that is zero has none.
+        min_similarity: Their smallest cosine.
+
+    Returns:
+        Candidates whose ``folded`` says which hits each one stands for.
+
+    Raises:
+        InputError: When k is below 1.
+    """
+    if k is not None and not is_whole(k):
+        raise InputError(f"k is {shown_number(k)}; give a whole number of at least 1, or None for all")
+    for name, per_row in (("group codes", codes), ("vectors", vectors)):
+        if per_row is not None:
+            check_num_rows(len(per_row), candidates, name)
+    leaders = _leaders(candidates.rows, k, codes, None if vectors is None else (vectors, min_similarity))
+    return _folded(candidates, leaders, k)
+
+
+def _leaders(
+    rows: Rows, k: int | None, codes: GroupCodes | None, near: tuple[Vectors, float] | None
+) -> NDArray[np.int64]:
+    """Give the position of the hit that stands for each hit: (B, K); -1 for padding, and beyond the k shown."""
+    leaders = np.full(rows.shape, -1, np.int64)
+    lines = np.arange(len(rows))
+    free: Mask = rows >= 0
+    for _ in range(rows.shape[1] if k is None else k):
+        is_open: Mask = np.asarray(free.any(axis=1))
+        if not is_open.any():
+            break
+        first = free.argmax(axis=1)
+        leading = rows[lines, first]
+        same: Mask = np.zeros(rows.shape, np.bool_)
+        if codes is not None:
+            same |= (codes[rows] == codes[leading][:, None]) & (codes[leading] >= 0)[:, None]
+        if near is not None:
+            same |= _similar(rows, leading, free & ~same, near)
+        is_first = np.arange(rows.shape[1]) == first[:, None]
+        same = (same | is_first) & free & is_open[:, None]
+        leaders = np.where(same, first[:, None], leaders)
+        free = free & ~same
+    return leaders
+
+
+def _similar(rows: Rows, leading: Rows, among: Mask, near: tuple[Vectors, float]) -> Mask:
+    """Mark the hits, of some, whose cosine with the hit that leads is large enough: (B, K) bool."""
+    vectors, min_similarity = near
+    similar = np.zeros(rows.shape, np.bool_)
+    lines, positions = np.nonzero(among)
+    step = max(1, _AT_ONCE // max(1, vectors.shape[1]))
+    units = unit(vectors[leading])
+    for start in range(0, len(lines), step):
+        part = slice(start, start + step)
+        cosines = np.vecdot(unit(vectors[rows[lines[part], positions[part]]]), units[lines[part]])
+        similar[lines[part], positions[part]] = cosines >= min_similarity - _TOLERANCE
+    return similar
+
+
+def _folded(candidates: Candidates, leaders: NDArray[np.int64], k: int | None) -> Candidates:
+    """Put the hits that lead first, and remember those that they stand for."""
+    positions = np.arange(leaders.shape[1])
+    leads = leaders == positions
+    order = np.argsort(~leads, axis=1, kind="stable")
+    placed = candidates.placed(order, np.take_along_axis(candidates.scores, order, axis=1), candidates.stage)
+    shown = np.take_along_axis(leads, order, axis=1)
+    before = candidates.folded or ({},) * len(candidates)
+    folded = tuple(
+        _stands_for(rows, own, earlier) for rows, own, earlier in zip(candidates.rows, leaders, before, strict=True)
+    )
+    width = int(shown.sum(axis=1).max(initial=0)) if k is None else min(k, leaders.shape[1])
+    rows = np.where(shown, placed.rows, -1)
+    scores = np.where(shown, placed.scores, np.float32(-np.inf))
+    sources = None if placed.sources is None else np.where(shown, placed.sources, np.int8(-1))
+    return replace(placed, rows=rows, scores=scores, sources=sources, folded=folded).top(width)
+
+
+def _stands_for(rows: Rows, leaders: NDArray[np.int64], earlier: Mapping[int, Rows]) -> dict[int, Rows]:
+    """Give for each row shown the rows that it stands for, in their order, where there are any."""
+    folded: dict[int, list[int]] = {}
+    for position, (row, leader) in enumerate(zip(rows.tolist(), leaders.tolist(), strict=True)):
+        if leader >= 0:
+            others = folded.setdefault(int(rows[leader]), [])
+            others += [row] if leader != position else []
+            others += earlier.get(row, np.empty(0, np.int64)).tolist()
+    return {row: np.array(others, np.int64) for row, others in folded.items() if others}
