@@ -1,10 +1,11 @@
 """Runs of `commonspace similar --all` and `users-for`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from indexing.runtime.progress import progress
 from retrieval.batch.neighbours import NeighboursConfig, write_neighbours
-from retrieval.batch.table_files import write_table
+from retrieval.batch.results import StandardOutput, write_result
 from retrieval.cli.display.output import counted, known_json
 from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs, show_table
 from retrieval.cli.options.output import OutputOptions
@@ -15,7 +16,7 @@ from retrieval.retriever.retriever import Retriever
 
 def neighbours_of_all(retriever: Retriever, config: NeighboursConfig, output: OutputOptions) -> None:
     """Write the neighbours of every item, and show the report."""
-    if output.out is None:
+    if not isinstance(output.out, Path):
         raise UsageError("--all writes a table: give --out neighbours.parquet, .csv or .jsonl, or --out FOLDER")
     total = int(retriever.bundle.alive.sum())
     with progress("finding neighbours", total, "items") as shown:
@@ -48,10 +49,12 @@ def show_users(found: RankedUsers, output: OutputOptions, known: KnownItems) -> 
     """Give the users of each item, as tables, as JSON, or as a file."""
     table = found.to_arrow()
     if output.out is not None:
-        write_table(table, output.out)
+        name = write_result(table, output.out)
+        if isinstance(output.out, StandardOutput):
+            return
         empty = int((found.rows < 0).all(axis=1).sum())
-        message = {"written": str(output.out), "queries": len(found), "empty": empty, **known_json(known)}
-        words = f"{counted(len(table), 'user')} for {counted(len(found), 'item')} written to {output.out}"
+        message = {"written": name, "queries": len(found), "empty": empty, **known_json(known)}
+        words = f"{counted(len(table), 'user')} for {counted(len(found), 'item')} written to {name}"
         show_json("written", message) if output.as_json else say(words)
         return
     if output.as_json:

@@ -95,3 +95,19 @@ def test_a_log_of_a_database_is_answered_as_that_of_a_file(bundle: Path, run: Ru
     code, _, error = run("recommend", bundle, "--interactions", url, "-k", 3, "--out", tmp_path / "answers")
     assert code == 1  # another log does not continue the job
     assert "log" in error
+
+
+def test_users_of_items_in_each_output_and_neighbours_of_all_in_files_alone(
+    bundle: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    log = pa.table({"user_id": ["a", "a", "b"], "item_id": ["red-mug", "red-book", "blue-mug"], "timestamp": [1, 2, 3]})
+    pq.write_table(log, tmp_path / "log.parquet")
+    given = ("users-for", bundle, "red-mug", "--interactions", tmp_path / "log.parquet")
+    printed_csv = printed(capfdbinary, *given, "--format", "csv")
+    url = f"sqlite:///{tmp_path / 'shop.db'}#users"
+    assert json.loads(printed(capfdbinary, *given, "--out", url, "--json"))["written"] == url
+    assert len(read_sql(SqlTable.parse(url))) == len(printed_csv.splitlines()) - 1 > 0
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["similar", str(bundle), "--all", "--out", url])
+    assert stopped.value.code == 2
+    assert b"--all writes a table: give --out neighbours.parquet" in capfdbinary.readouterr().err
