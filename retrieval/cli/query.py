@@ -1,5 +1,6 @@
 """`commonspace search`, `similar`, `complements`, `next-items`, `users-for`, `recommend` and `rerank`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,9 @@ from retrieval.batch.neighbours import NeighboursConfig
 from retrieval.batch.results import Target
 from retrieval.batch.table_files import form_of
 from retrieval.candidates import Candidates
-from retrieval.cli.display.explanations import show_explained
+from retrieval.cli.display.explanations import show_explained, show_query_parts
 from retrieval.cli.display.output import show_candidates
-from retrieval.cli.display.terminal import UsageError, from_stdin, say
+from retrieval.cli.display.terminal import UsageError, from_stdin, say, usage_checked
 from retrieval.cli.options.log import LogOption, LogOptions, RequiredLog, fallbacks_noted
 from retrieval.cli.options.output import OutputOptions
 from retrieval.cli.options.postprocessing import PostprocessOptions
@@ -26,6 +27,7 @@ from retrieval.cli.options.search import (
     CrossEncoderName,
     EveryItem,
     Explain,
+    ExplainQuery,
     ImageFiles,
     ItemIds,
     K,
@@ -45,6 +47,7 @@ from retrieval.filters import Expression, parse_filter
 from retrieval.interactions.histories import LoggedHistories
 from retrieval.interactions.known_items import KnownItems
 from retrieval.ranking.cross_encoder import CrossEncoderReranker
+from retrieval.retriever.queries import Query, parse_words
 from retrieval.retriever.retriever import Retriever
 
 CandidatesFile = Annotated[
@@ -65,27 +68,42 @@ def search(
     image: ImageFiles = None,
     audio: AudioFiles = None,
     cross_encoder: CrossEncoderName = None,
+    explain: ExplainQuery = False,
 ) -> None:
-    """Find the items nearest to texts, images or audio."""
+    """Find the items nearest to texts, images or audio.
+
+    Words of which one is + or - are one composed query: '2:golden retriever' + ./pool.jpg - fruit, see
+    docs/how-to/search.md.
+    """
     if sum(map(bool, (texts, image, audio))) != 1:
         raise UsageError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
     if cross_encoder and not texts:
         raise UsageError("--cross-encoder reranks answers to texts: leave it out, or give texts")
+    if explain and (output.out or cross_encoder):
+        raise UsageError("--explain shows scores of the search: leave out --out and --cross-encoder")
     shape = postprocess.read()
-    texts = from_stdin(texts or [])
+    queries, names = _queries(from_stdin(texts or []), image or [], audio or [])
     depth = max(search.k, search.num_candidates) if shape or cross_encoder else search.k
     retriever = Retriever.open(bundle)
     where, once = _filters(retriever, search.where), shape.collapse.as_arguments()
-    if texts and cross_encoder:
-        found, names = _cross_encoded(retriever, cross_encoder, texts, where, depth), tuple(texts)
-    elif texts:
-        found, names = retriever.search_texts(texts, depth, where=where, **once), tuple(texts)
-    elif image:
-        found, names = retriever.search_images(image, depth, where=where, **once), tuple(map(str, image))
+    if cross_encoder:
+        found = _cross_encoded(retriever, cross_encoder, queries, where, depth)
     else:
-        found, names = retriever.search_audio(audio or [], depth, where=where, **once), tuple(map(str, audio or []))
+        found = retriever.search(queries, depth, where=where, **once)
     answers = shape.apply(retriever, found.named(names), search.k)
-    show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
+    if explain:
+        show_query_parts(retriever, queries, answers, as_json=output.as_json)
+    else:
+        show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
+
+
+def _queries(texts: list[str], images: list[Path], sounds: list[Path]) -> tuple[list[str | Query], list[str]]:
+    """Give the queries of a command line with their names."""
+    if len(texts) > 1 and {"+", "-"} & set(texts):
+        with usage_checked():
+            return [parse_words(texts)], [" ".join(texts)]
+    files = [Query.image(path) for path in images] + [Query.audio(path) for path in sounds]
+    return [*texts, *files], [*texts, *map(str, (*images, *sounds))]
 
 
 def similar(
@@ -253,9 +271,12 @@ def rerank(
 
 
 def _cross_encoded(
-    retriever: Retriever, cross_encoder: str, texts: list[str], where: list[Expression], depth: int
+    retriever: Retriever, cross_encoder: str, queries: Sequence[str | Query], where: list[Expression], depth: int
 ) -> Candidates:
     """Search by texts, and rerank the answers by a cross-encoder."""
+    texts = [query for query in queries if isinstance(query, str)]
+    if len(texts) < len(queries):
+        raise UsageError("--cross-encoder reads texts, not composed queries: leave it out, or give texts")
     from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
 
     item_texts = ItemTexts(retriever.bundle)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from retrieval.retriever.learned_parts import ItemRows, LearnedParts
 if TYPE_CHECKING:  # FAISS is loaded only by those who search
     from indexing.index.delta_codes import AddedCodes
 
-_MEAN_SAMPLE = 2_000  # items of which the mean of a modality is taken
+_SAMPLE = 2_000  # items of which the mean of a modality is taken
 
 
 class LoadedBundle:
@@ -68,7 +68,7 @@ class LoadedBundle:
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._group_codes: dict[str, GroupCodes] = {}
         self._matching: dict[str, Matching] = {}
-        self._means: dict[str, Vectors] = {}
+        self._statistics: dict[str, tuple[Vectors, float]] = {}
         self.rows: ItemRows = ItemRows(bundle, self.learned, previous.rows if previous else None)
         if bundle.index.dim != self.indexed.shape[1]:
             raise DamagedFileError(
@@ -136,26 +136,24 @@ class LoadedBundle:
         mean: Vectors = (self._total / np.count_nonzero(self.bundle.alive)).astype(np.float32)
         return mean
 
-    def modality_mean(self, kind: str) -> Vectors:
-        """Give the mean vector of a sample of the items' texts, pictures or sounds: (D,) float32.
+    def modality_statistics(self, kind: str) -> tuple[Vectors, float]:
+        """Give the mean vector, (D,) float32, of a sample of the items' texts, pictures or sounds, and their scale.
+
+        The scale is the standard deviation of the scores that such a vector gives the items, as a query.
 
         Args:
-            kind: ``"text"``, ``"image"`` or ``"audio"``; anything else, or a modality that no item has, is the mean of
-                all items.
+            kind: ``"text"``, ``"image"`` or ``"audio"``; anything else, or a modality that no item has, is that of the
+                items themselves.
         """
-        if kind not in self._means:
-            self._means[kind] = self._modality_mean(kind)
-        return self._means[kind]
-
-    def _modality_mean(self, kind: str) -> Vectors:
-        frozen = self.bundle.modality_vectors
-        modality = next((modality for modality in frozen.modalities if modality == kind), None)
-        if modality is None or not (has_modality := frozen.exists[modality] & self.bundle.alive).any():
-            return self.centre
-        rows = np.flatnonzero(has_modality)
-        sample = np.random.default_rng(0).choice(rows, min(_MEAN_SAMPLE, len(rows)), replace=False)
-        mean: Vectors = unit(frozen.vectors[modality][np.sort(sample)]).mean(axis=0)
-        return mean
+        if kind not in self._statistics:
+            frozen, alive = self.bundle.modality_vectors, self.bundle.alive
+            modality = next((modality for modality in frozen.modalities if modality == kind), None)
+            exists = alive if modality is None else alive & frozen.exists[modality]
+            if modality is None or not exists.any():
+                self._statistics[kind] = _statistics(self.vectors, alive, self.vectors, alive)
+            else:
+                self._statistics[kind] = _statistics(frozen.vectors[modality], exists, self.vectors, alive)
+        return self._statistics[kind]
 
     @cached_property
     def _total(self) -> NDArray[np.float64]:
@@ -261,6 +259,18 @@ class LoadedBundle:
         """Give candidates with the rows that their items have in this state; those of this state as they are."""
         require_candidates(candidates, name)
         return candidates.pointing_into(self.items)
+
+
+def _statistics(queries: NDArray[Any], asking: Mask, items: Vectors, alive: Mask) -> tuple[Vectors, float]:
+    rng = np.random.default_rng(0)
+    query_rows, item_rows = (
+        np.sort(rng.choice(rows, min(_SAMPLE, len(rows)), replace=False))
+        for rows in (np.flatnonzero(asking), np.flatnonzero(alive))
+    )
+    sample = unit(queries[query_rows])
+    mean: Vectors = sample.mean(axis=0)
+    scale = float((sample @ items[item_rows].T).std(axis=1).mean())
+    return mean, scale if scale > 0 else 1.0
 
 
 def encoder_of(bundle: Bundle) -> Encoder:

@@ -8,6 +8,7 @@ from retrieval.candidates import Candidates
 from retrieval.cli.display.terminal import Cell, show_json, show_table, title_cell
 from retrieval.postprocess.titles import titles_at, with_titles
 from retrieval.ranking.explain import Explanation
+from retrieval.retriever.queries import Query
 from retrieval.retriever.retriever import Retriever
 
 MIN_EFFECT = 0.005  # smaller effects round to zero and are not shown
@@ -52,6 +53,38 @@ def show_explained(
                 [hit.rank, item, f"{hit.score:.4f}", _in_words(explanation, _history_titles(retriever, explanation))]
             )
         show_table(f"{query_id} ({candidates.stage})", ("rank", "item", "score", "why"), cells, whole=["item"])
+
+
+def show_query_parts(
+    retriever: Retriever, queries: Sequence[str | Query], candidates: Candidates, *, as_json: bool
+) -> None:
+    """Give answers of a search, each hit with what each part of the query adds to its score."""
+    contributions = retriever.explain_queries(queries, candidates)
+    if as_json:
+        hits = with_titles(candidates, retriever.bundle).to_pylist()
+        parts = [
+            [{"part": part.label, "weight": part.weight, "score": score} for part, score in hit]
+            for query_hits in contributions
+            for hit in query_hits
+        ]
+        show_json("hit", *(hit | {"why": {"parts": why}} for hit, why in zip(hits, parts, strict=True)))
+        return
+    for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
+        rows = candidates.rows[query]
+        titles = titles_at(retriever.bundle, rows[rows >= 0])
+        cells: list[list[Cell]] = [
+            [
+                hit.rank,
+                hit.item_id,
+                f"{hit.score:.4f}",
+                title_cell(title),
+                [f"{part.weight:g}:{part.label} {score:+.4f}" for part, score in parts],
+            ]
+            for hit, title, parts in zip(hits, titles, contributions[query], strict=True)
+        ]
+        show_table(
+            f"{query_id} ({candidates.stage})", ("rank", "item_id", "score", "title", "why"), cells, whole=["item_id"]
+        )
 
 
 def _history_titles(retriever: Retriever, explanation: Explanation) -> list[str | None]:

@@ -121,6 +121,12 @@ class TopOptions:
     date: Date = None
 
 
+ExplainQuery = Annotated[
+    bool,
+    typer.Option("--explain", rich_help_panel=QUERY, help="Say what each part of a query adds to the score."),
+]
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """How many answers there are, and what each of them satisfies."""

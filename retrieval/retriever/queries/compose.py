@@ -101,18 +101,23 @@ def _encoded_kind(state: LoadedBundle, kind: str, values: list[object]) -> Vecto
 
 
 def _terms(state: LoadedBundle, parts: Sequence[QueryPart], vectors: Vectors) -> Vectors:
-    """Weigh vectors; the mean of the modality is subtracted from those of negative weight.
+    """Weigh the vectors of a query: (P, D) float32.
 
-    All vectors of a modality share a large mean. To subtract it would move the query out of the modality, not away from
-    what the part shows.
+    Each is divided by the scale of its modality, so that a weight moves the scores as much for a text as for a picture.
+    All vectors of a modality share a mean. Where more of a modality is subtracted than added, the query would move
+    out of the modality, not away from what the part shows; so the surplus of the mean is left out.
     """
     if len(parts) == 1 and parts[0].weight > 0:
         return vectors
-    means = {part.kind: state.modality_mean(part.kind) for part in parts}
-    rows = [
-        np.float32(part.weight) * (vector - (means[part.kind] if part.weight < 0 else np.float32(0)))
-        for part, vector in zip(parts, vectors, strict=True)
-    ]
+    sums: dict[str, list[float]] = {}
+    for part in parts:
+        sums.setdefault(part.kind, []).append(part.weight)
+    rows = []
+    for part, vector in zip(parts, vectors, strict=True):
+        mean, scale = state.modality_statistics(part.kind)
+        negative = sum(min(weight, 0.0) for weight in sums[part.kind])
+        surplus = min(sum(sums[part.kind]), 0.0) / negative if part.weight < 0 else 0.0
+        rows.append(part.weight / scale * (vector - surplus * mean))
     return np.array(rows, np.float32)
 
 

@@ -93,6 +93,21 @@ def test_search_similar_and_filters(bundle: Path, tmp_path: Path, run: Run) -> N
     assert "red-shoe" in out
 
 
+def test_search_composes_queries_and_explains_them(bundle: Path, run: Run) -> None:
+    code, out, _ = run("search", bundle, "item:blue-shoe", "-", "blue", "+", "2:red", "-k", 1, "--explain", "--json")
+    (hit,) = json_lines(out)
+    assert (code, hit["item_id"], hit["query_id"]) == (0, "red-shoe", "item:blue-shoe - blue + 2:red")
+    parts = hit["why"]["parts"]
+    assert [(part["part"], part["weight"]) for part in parts] == [("item:blue-shoe", 1), ("'blue'", -1), ("'red'", 2)]
+    assert sum(part["score"] for part in parts) == pytest.approx(hit["score"], abs=1e-5)  # float32, another order
+    code, out, _ = run("search", bundle, "item:blue-shoe", "-", "blue", "-k", 1, "--explain")
+    assert code == 0
+    assert "-1:'blue'" in out
+    code, _, err = run("search", bundle, "red", "+")
+    assert code == 2
+    assert "nothing follows the sign at position 5" in err
+
+
 def test_fit_recommend_rerank_evaluate(bundle: Path, log: Path, tmp_path: Path, run: Run) -> None:
     code, out, _ = run("fit", bundle, log, "--hold-out", 0.2, "--json")
     report = json.loads(out)

@@ -160,12 +160,23 @@ def test_contributions_sum_to_the_score(retriever: Retriever) -> None:
         np.testing.assert_allclose(sums, found.scores[query], rtol=1e-4, atol=1e-6)  # sums of float32 in another order
 
 
-def test_a_mean_is_subtracted_from_what_is_subtracted(retriever: Retriever) -> None:
-    vectors = ToyEncoder().encode_texts(["red shoe", "blue"])
-    texts = ToyEncoder().encode_texts([f"{colour} {shape}" for shape in SHAPES for colour in COLOURS])
-    expected = vectors[0] - (vectors[1] - texts.mean(axis=0))
-    found = retriever.search([Query.text("red shoe") - BLUE], k=1)
-    np.testing.assert_allclose(found.queries[0], expected / np.linalg.norm(expected), atol=1e-3)  # stored as float16
+@pytest.mark.parametrize(
+    ("added", "surplus"), [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0), (2.0, 0.0)], ids=lambda number: f"{number:g}"
+)
+def test_the_scale_of_a_modality_and_the_surplus_of_its_mean_are_taken_out(
+    retriever: Retriever, added: float, surplus: float
+) -> None:
+    """Against the definition: the parts by the scale of their scores, without the mean that is subtracted too much."""
+    encoder = ToyEncoder()
+    texts = encoder.encode_texts([f"{colour} {shape}" for shape in SHAPES for colour in COLOURS])
+    text_scale = (texts @ retriever.vectors.T).std(axis=1).mean()
+    item_scale = (retriever.vectors @ retriever.vectors.T).std(axis=1).mean()
+    red, blue = encoder.encode_texts(["red", "blue"])
+    row = retriever.items.rows(["blue-shoe"])[0]
+    expected = retriever.vectors[row] / item_scale
+    expected = expected + (added * red - (blue - surplus * texts.mean(axis=0))) / text_scale
+    found = retriever.search([Query.item("blue-shoe") - BLUE + added * RED], k=1)
+    np.testing.assert_allclose(found.queries[0], expected / np.linalg.norm(expected), atol=2e-3)  # stored as float16
 
 
 @pytest.mark.parametrize(
