@@ -23,7 +23,7 @@ def written_out() -> set[str]:
 
 
 def test_each_label_is_explained() -> None:
-    section = PAGE.partition("## Stages and their labels")[2].partition("\n## ")[0]
+    section = PAGE.partition("## Stages and their labels")[2].partition("\n**Sources of hits.**")[0]
     table = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)[1:]
     named = {
         reranker.STAGE,
