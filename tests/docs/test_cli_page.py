@@ -61,7 +61,7 @@ def test_options_exist() -> None:
 
 def test_the_table_of_groups_is_that_of_the_help() -> None:
     rows = re.findall(r"^\| ([A-Z]\w+) \| (.*) \|$", PAGE, re.MULTILINE)
-    table = {group: re.findall(r"`(\w+)`", names) for group, names in rows}
+    table = {group: re.findall(r"`([\w-]+)`", names) for group, names in rows}
     shown: dict[str, list[str]] = {}
     for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
         shown.setdefault(command.rich_help_panel, []).append(name)

@@ -189,4 +189,4 @@ def test_what_rich_is_given_went_through_one_function() -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (called := ast.unparse(node.func)).split(".")[-1] in {*takes, "echo"}:
             given = ast.unparse(node.args[0])
-            assert any(one in given for one in ("visible(", "shown(", "escaped(")), f"{called}({given})"
+            assert any(one in given for one in ("visible(", "cell_text(", "escaped(")), f"{called}({given})"
