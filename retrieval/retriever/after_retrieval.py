@@ -105,7 +105,8 @@ def _reranked_among(state: LoadedBundle, candidates: Candidates, among: Candidat
         np.isin(rows_ranked, rows_listed) for rows_ranked, rows_listed in zip(ranked.rows, candidates.rows, strict=True)
     ]
     rows = np.where(np.array(is_listed, np.bool_).reshape(ranked.rows.shape), ranked.rows, -1)
-    listed = replace(ranked, rows=rows).reordered(ranked.scores, ranked.stage).followed_by(candidates)
+    sources = None if ranked.sources is None else np.where(rows >= 0, ranked.sources, np.int8(-1))
+    listed = replace(ranked, rows=rows, sources=sources).reordered(ranked.scores, ranked.stage).followed_by(candidates)
     return replace(listed, among=ranked if isinstance(state.reranker, SecondStage) else None)
 
 

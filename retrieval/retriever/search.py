@@ -195,6 +195,7 @@ class SearchVerbs:
             where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
                 as ``("year", ">=", 1990)`` that all hold.
         """
+        worded(texts)
         return shown_once(
             self.state, lambda depth, at: search(self.state, some(texts, at), depth, "vector", where), k, once
         )
