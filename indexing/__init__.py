@@ -7,6 +7,7 @@ from indexing.bundle.build import build_bundle
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.edits.edit import EditReport, add, delete, upsert
 from indexing.bundle.edits.update import update
+from indexing.bundle.maintenance.index_words import index_words
 from indexing.bundle.maintenance.rollback import rollback
 from indexing.bundle.maintenance.verify import verify
 from indexing.catalogue.catalogue import Catalogue, Columns, Item
@@ -42,6 +43,7 @@ __all__ = [
     "add",
     "build_bundle",
     "delete",
+    "index_words",
     "load_encoder",
     "rollback",
     "update",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from safetensors.numpy import save
 
 from indexing.arrays import Rows, Vectors
@@ -27,6 +28,7 @@ from indexing.bundle.publish import (
     work_folder,
 )
 from indexing.bundle.text_separation import unknown_tokens
+from indexing.bundle.word_files import WordSettings, word_contents, word_settings
 from indexing.catalogue.catalogue import Catalogue, as_catalogue
 from indexing.catalogue.columns import VECTOR_NAMES, Columns
 from indexing.catalogue.item_ids import ItemIds
@@ -135,15 +137,13 @@ def _publish(
     carry_learned: Callable[[Items], Carried] | None,
 ) -> None:
     """Index what is in the store and publish it with everything that a reader needs."""
-    item_ids = ItemIds(catalogue.attributes.column("item_id").to_pylist())
-    not_embedded_ = not_embedded(catalogue.columns, encoder.info)
-    work = work_folder(root)
+    item_ids, work = ItemIds(catalogue.attributes.column("item_id").to_pylist()), work_folder(root)
     if config.kind == "sharded":
         rows, items, vectors = map_vectors(store, item_ids, encoder.info, work)
     else:
         rows, items, vectors = _collect_vectors(store, item_ids, encoder.info)
     if not len(rows):
-        raise _nothing_encoded(catalogue, store, item_ids, not_embedded_)
+        raise _nothing_encoded(catalogue, store, item_ids, not_embedded(catalogue.columns, encoder.info))
     attributes, learned, queries = catalogue.attributes.take(rows), None, None
     if carry_learned is not None:
         learned = carry_learned(Items(ItemIds(attributes["item_id"].to_pylist()), items, attributes, config.sample))
@@ -158,23 +158,55 @@ def _publish(
         "quarantined": embeddings.quarantined,
         "quarantine_reasons": dict(store.reasons().most_common()),
         "without_embedding": len(item_ids) - len(rows),
-        "not_embedded": not_embedded_,
+        "not_embedded": not_embedded(catalogue.columns, encoder.info),
         **_encoder_counts(encoder, catalogue),
     }
-    manifest = Manifest("", "", encoder.info, len(rows), counts, asdict(catalogue.columns), index_section)
+    words, word_files = _index_words(root, catalogue, attributes)
+    columns, last = asdict(replace(catalogue.columns, words=words)), last_number(root)  # changes are superseded
+    manifest = Manifest("", "", encoder.info, len(rows), counts, columns, index_section, batches=last)
     if learned is not None:
         manifest = replace(manifest, learned=learned.learned, features=learned.features)
-    manifest = replace(manifest, batches=last_number(root))  # the catalogue says it all: changes are superseded
     files: dict[str, Content] = {
         ATTRIBUTES: parquet_bytes(attributes),
         REJECTS: parquet_bytes(catalogue.rejects),
         GOLDEN: save({"golden": golden_vectors(encoder)}),
         **index_files,
+        **word_files,
         **(learned.files if learned else {}),
         **({BRIDGE: encoder.bridge_bytes()} if isinstance(encoder, HasBridge) else {}),
         **{f"{STORE}/{path.name}": path for path in embeddings.files},
     }
     publish(root, manifest, files)
+
+
+def _index_words(root: Path, catalogue: Catalogue, attributes: pa.Table) -> tuple[tuple[str, ...], dict[str, Content]]:
+    """Index the words of the columns that were named, or else of those of the generation before: names and files.
+
+    Raises:
+        CatalogueError: When the generation before had words of a column that the source lacks.
+    """
+    named, before = catalogue.columns.words, _words_before(root)
+    if named is None and before is not None:
+        lacking = [name for name in before.columns if name not in attributes.column_names]
+        if lacking:
+            raise CatalogueError(
+                f"the words of {lacking} are indexed in {root}, and {catalogue.source} has no such column",
+                python="name others with NamedColumns(words=…), or none with words=()",
+                cli="name others with --words, or none with --words ''",
+            )
+        return before.columns, word_contents(attributes, before)
+    columns = tuple("item_id" if name == catalogue.columns.item_id else name for name in named or ())
+    if not columns:
+        return (), {}
+    return columns, word_contents(attributes, WordSettings(columns, before.weight if before else None))
+
+
+def _words_before(root: Path) -> WordSettings | None:
+    """Return which words the current generation has indexed; None where there is none, or it cannot be read."""
+    try:
+        return word_settings(Bundle.open(root, only=())) if read_state(root) else None
+    except BundleError:  # what cannot be read is built anew
+        return None
 
 
 def _encoder_counts(encoder: Encoder, catalogue: Catalogue) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from indexing.runtime.arguments import check_kind
 from indexing.store.collect import ModalityVectors, collect_vectors
 from indexing.store.store import EmbeddingStore, Parts, check_table
 
+WORDS, WORDS_SETTINGS = "words", "words/settings.json"
 ATTRIBUTES, REJECTS, INDEX, GOLDEN, STORE, BRIDGE, PROMISE = (
     "attributes.parquet",
     "rejects.parquet",
@@ -174,11 +175,13 @@ class Generation:
 
 
 def part_of(name: str) -> str:
-    """Return what a file of a generation is a part of: the index, of which each shard has a file, or else itself.
+    """Return what a file of a generation is a part of: the index or the words, of several files, or else itself.
 
-    >>> part_of("index.bin.0003"), part_of("golden.safetensors")
-    ('index.bin', 'golden.safetensors')
+    >>> part_of("index.bin.0003"), part_of("words/settings.json"), part_of("golden.safetensors")
+    ('index.bin', 'words', 'golden.safetensors')
     """
+    if name.startswith(f"{WORDS}/"):
+        return WORDS
     return INDEX if name.startswith(INDEX) else name
 
 

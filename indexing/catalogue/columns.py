@@ -62,6 +62,8 @@ class Columns:
         video: The same for films.
         vectors: Precomputed embeddings for the ``vectors:`` encoder, among ``text_vector``, ``image_vector`` and
             ``audio_vector``.
+        words: Columns whose words are indexed beside the vectors, for ``mode="words"`` and ``"hybrid"``. None leaves
+            what the bundle had before, which is nothing in a new one; () indexes none.
     """
 
     item_id: str
@@ -71,10 +73,11 @@ class Columns:
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] = ()
+    words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_kind(self.item_id, str, "item_id", "give the name of a column")
-        _check_names(self, ("text", "attributes", "vectors"), ("attributes",))
+        _check_names(self, ("text", "attributes", "vectors", "words"), ("attributes", "words"))
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -98,7 +101,7 @@ class Columns:
         """
         check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
         check_kind(source, str, "source", "give what to call it")
-        named = (self.item_id, *self.text, *self.media, *self.vectors, *(self.attributes or ()))
+        named = (self.item_id, *self.text, *self.media, *self.vectors, *(self.attributes or ()), *(self.words or ()))
         for name in named:
             if name not in schema.names:
                 close = difflib.get_close_matches(name, schema.names) or schema.names
@@ -119,6 +122,7 @@ class Columns:
             )
         kinds = (
             (self.text, can_be_text, "text"),
+            (self.words or (), can_be_text, "words"),
             (self.media, is_file, "files or their paths"),
             (self.vectors, is_vector, "lists of numbers"),
         )
@@ -133,7 +137,9 @@ class Columns:
         check_kind(schema, pa.Schema, "schema", "give that of a pyarrow.Table")
         used = {self.item_id, *self.media, *self.text, *self.vectors}
         others = dict.fromkeys(name for name in schema.names if name not in used)
-        candidates = dict.fromkeys([*self.text, *(others if self.attributes is None else self.attributes)])
+        others_wanted = others if self.attributes is None else self.attributes
+        words = (name for name in self.words or () if name != self.item_id)
+        candidates = dict.fromkeys([*self.text, *others_wanted, *words])
         counts = Counter(schema.names)
         reasons = {name: self._why_not(name, counts[name], schema) for name in {**candidates, **others}}
         kept = [name for name in candidates if reasons[name] is None]
@@ -171,11 +177,12 @@ class NamedColumns:
     audio: str | None = None
     video: str | None = None
     vectors: tuple[str, ...] | None = None
+    words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.item_id is not None:
             check_kind(self.item_id, str, "item_id", "give the name of a column, or None")
-        _check_names(self, ("text", "vectors"), ("text", "vectors"))
+        _check_names(self, ("text", "vectors", "words"), ("text", "vectors", "words"))
 
 
 def _check_names(columns: object, lists: Sequence[str], optional: Sequence[str]) -> None:
@@ -238,6 +245,7 @@ def detect_columns(schema: pa.Schema, source: str = "the source", named: NamedCo
         audio=audio,
         video=video,
         vectors=vectors if named.vectors is None else named.vectors,
+        words=named.words,
     )
 
 
@@ -294,7 +302,7 @@ def describe_columns(columns: Mapping[str, Any]) -> dict[str, str]:
     {'item_id': 'sku', 'texts': 'title', 'pictures': 'front, back'}
     """
     kinds = {"item_id": "item_id", "text": "texts", "image": "pictures", "audio": "sounds", "video": "films"}
-    kinds["vectors"] = "vectors"
+    kinds |= {"vectors": "vectors", "words": "words"}
     described = {words: ", ".join(as_tuple(columns.get(kind))) for kind, words in kinds.items()}
     return {words: names for words, names in described.items() if names}
 

@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         edit.add,
         edit.update,
         edit.delete,
+        maintenance.words,
         inspect.info,
         inspect.doctor,
         maintenance.verify,

@@ -1,5 +1,6 @@
 """`commonspace build`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -12,7 +13,7 @@ from indexing.encoders import load_encoder
 from retrieval.cli.display.bundle import show_bundle
 from retrieval.cli.display.terminal import say, usage_checked
 from retrieval.cli.options.encoding import DEFAULT_ENCODER, EncodingOptions, IndexOptions
-from retrieval.cli.options.items import ItemColumns, Source, or_sample
+from retrieval.cli.options.items import ItemColumns, Source, WordColumns, or_sample, word_columns
 from retrieval.cli.options.output import Json, OutFolder
 from retrieval.fitting.published_model import carry_over
 
@@ -32,6 +33,7 @@ def build(
     items: ItemColumns,
     encoding: EncodingOptions,
     index: IndexOptions,
+    words: WordColumns = None,
     drop_learned: DropLearned = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +43,7 @@ def build(
     """
     with usage_checked():
         index_config, encode_config = index.config, encoding.config
-    catalogue = items.open(or_sample(source))
+    catalogue = items.open(or_sample(source), replace(items.named, words=word_columns(words)))
     if encoding.encoder == DEFAULT_ENCODER:
         say(FALLBACK, err=True)
     encoder = load_encoder(encoding.encoder, precision=encoding.precision)

@@ -8,6 +8,7 @@ from typing import Annotated, assert_never
 import typer
 
 from indexing.bundle.bundle import Bundle
+from indexing.bundle.maintenance.index_words import index_words
 from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.rollback import rollback as roll_back
 from indexing.bundle.maintenance.verify import Problem
@@ -15,12 +16,15 @@ from indexing.bundle.maintenance.verify import verify as find_problems
 from indexing.exchange import export_faiss, write_clip_retrieval, write_mmrec
 from indexing.runtime.progress import progress
 from retrieval.cli.display.terminal import Cell, UsageError, say, show_json, show_pairs
+from retrieval.cli.options.items import word_columns
 from retrieval.cli.options.log import LogOption, LogOptions
 from retrieval.cli.options.output import Json, OutFolder
 from retrieval.cli.options.search import BundleFolder
+from retrieval.cli.runs.evaluation_queries import weight_for
 from retrieval.cli.runs.histories import match_items
 from retrieval.retriever.learned_parts import compact as compact_bundle
 from retrieval.retriever.learned_parts import repair as repair_bundle
+from retrieval.retriever.retriever import Retriever
 
 
 class Format(StrEnum):
@@ -36,6 +40,17 @@ Flat = Annotated[
     bool, typer.Option("--flat/--no-flat", help="For faiss: an exact index instead of that of the bundle.")
 ]
 To = Annotated[str | None, typer.Option("--to", help="Name of a kept generation; by default the one before.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        help="Attributes, like title,brand, and item_id for the ids; '' takes the index away. By default those that "
+        "were indexed before, or the texts that were encoded.",
+    ),
+]
+TuneOn = Annotated[
+    Path | None, typer.Option("--tune", help="Parquet file with text and item_id: queries, each with an item to find.")
+]
 DropChanges = Annotated[bool, typer.Option("--drop-changes", help="Give up changes, from the first damaged one on.")]
 
 
@@ -47,6 +62,20 @@ def compact(bundle: BundleFolder, as_json: Json = False) -> None:
     with progress("compacting"):
         compacted = compact_bundle(bundle)
     _show(compacted, as_json)
+
+
+def words(bundle: BundleFolder, columns: Columns = None, tune: TuneOn = None, as_json: Json = False) -> None:
+    """Index the words of items, for search --mode words and hybrid.
+
+    Nothing is encoded. With --tune the share of the words in hybrid search is chosen by ndcg@10 of judged queries.
+    """
+    with progress("indexing words"):
+        indexed = index_words(bundle, word_columns(columns))
+    if tune is not None:
+        weight, ndcg = weight_for(Retriever(indexed), tune)
+        indexed = index_words(bundle, weight=weight)
+        say(f"ndcg@10 by share of the words: {', '.join(f'{at} {value:.4f}' for at, value in ndcg.items())}", err=True)
+    _show(indexed, as_json)
 
 
 def rollback(bundle: BundleFolder, to: To = None, as_json: Json = False) -> None:

@@ -24,10 +24,8 @@ from retrieval.cli.options.search import (
     Baskets,
     BundleFolder,
     ComparedBy,
-    CrossEncoderName,
     EveryItem,
     Explain,
-    ExplainQuery,
     ImageFiles,
     ItemIds,
     K,
@@ -36,6 +34,7 @@ from retrieval.cli.options.search import (
     SearchOptions,
     SimilarTo,
     Texts,
+    TextSearchOptions,
     TopOptions,
 )
 from retrieval.cli.options.users import ChunkSize, UserOptions
@@ -61,14 +60,12 @@ CandidatesFile = Annotated[
 
 def search(
     bundle: BundleFolder,
-    search: SearchOptions,
+    search: TextSearchOptions,
     postprocess: PostprocessOptions,
     output: OutputOptions,
     texts: Texts = None,
     image: ImageFiles = None,
     audio: AudioFiles = None,
-    cross_encoder: CrossEncoderName = None,
-    explain: ExplainQuery = False,
 ) -> None:
     """Find the items nearest to texts, images or audio.
 
@@ -77,24 +74,26 @@ def search(
     """
     if sum(map(bool, (texts, image, audio))) != 1:
         raise UsageError("give either texts or --image or --audio, for example: commonspace search BUNDLE 'a red mug'")
-    if cross_encoder and not texts:
+    if search.cross_encoder and not texts:
         raise UsageError("--cross-encoder reranks answers to texts: leave it out, or give texts")
-    if explain and (output.out or cross_encoder):
-        raise UsageError("--explain shows scores of the search: leave out --out and --cross-encoder")
+    if search.mode != "vector" and not texts:
+        raise UsageError(f"--mode {search.mode} is for texts: leave it out, or give texts")
+    if search.explain and (output.out or search.cross_encoder or search.mode == "words"):
+        raise UsageError("--explain shows scores of the search: leave out --out, --cross-encoder and --mode words")
     shape = postprocess.read()
     queries, names = _queries(from_stdin(texts or []), image or [], audio or [])
-    depth = max(search.k, search.num_candidates) if shape or cross_encoder else search.k
+    depth = max(search.k, search.num_candidates) if shape or search.cross_encoder else search.k
     retriever = Retriever.open(bundle)
     where, once = _filters(retriever, search.where), shape.collapse.as_arguments()
-    if cross_encoder:
-        found = _cross_encoded(retriever, cross_encoder, queries, where, depth)
+    if search.cross_encoder:
+        found = _cross_encoded(retriever, search, queries, where, depth)
     else:
-        found = retriever.search(queries, depth, where=where, **once)
+        found = retriever.search(queries, depth, mode=search.mode, where=where, **once)
     answers = shape.apply(retriever, found.named(names), search.k)
-    if explain:
+    if search.explain and search.mode == "vector":
         show_query_parts(retriever, queries, answers, as_json=output.as_json)
     else:
-        show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out)
+        show_candidates(answers, retriever.bundle, as_json=output.as_json, out=output.out, explain=search.explain)
 
 
 def _queries(texts: list[str], images: list[Path], sounds: list[Path]) -> tuple[list[str | Query], list[str]]:
@@ -271,7 +270,7 @@ def rerank(
 
 
 def _cross_encoded(
-    retriever: Retriever, cross_encoder: str, queries: Sequence[str | Query], where: list[Expression], depth: int
+    retriever: Retriever, search: TextSearchOptions, queries: Sequence[str | Query], where: list[Expression], depth: int
 ) -> Candidates:
     """Search by texts, and rerank the answers by a cross-encoder."""
     texts = [query for query in queries if isinstance(query, str)]
@@ -280,8 +279,8 @@ def _cross_encoded(
     from indexing.encoders.cross_encoder import load_cross_encoder  # loads torch
 
     item_texts = ItemTexts(retriever.bundle)
-    scorer = load_cross_encoder(cross_encoder)
-    found = retriever.search_texts(texts, depth, where=where).named(texts)
+    scorer = load_cross_encoder(search.cross_encoder or "")
+    found = retriever.search(texts, depth, mode=search.mode, where=where).named(texts)
     return CrossEncoderReranker(scorer, item_texts, dict(zip(texts, texts, strict=True))).rerank(found)
 
 

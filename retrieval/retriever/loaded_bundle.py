@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows, Vectors, unit
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.generation import BRIDGE
+from indexing.bundle.word_files import WordSettings, changed_words, read_words, word_settings
 from indexing.encoders import Encoder, load_encoder
-from indexing.errors import DamagedFileError
+from indexing.errors import DamagedFileError, InputError
 from indexing.filesystem.checked_files import REPAIR_HINT
 from indexing.index import VectorIndex
 from indexing.index.delta import DeltaIndex
 from indexing.index.search import retrieve, retrieve_tastes
+from indexing.index.words.word_index import WordIndex
 from indexing.runtime.arguments import check_kind
 from retrieval.candidates import Candidates, require_candidates
 from retrieval.features.attribute_values import Attribute
@@ -65,6 +67,10 @@ class LoadedBundle:
         if encoder is not None and previous is None:
             bundle.check_encoder(encoder)
         self._encoder = encoder
+        self._word_settings: WordSettings | None = previous._word_settings if previous else word_settings(bundle)
+        self._words: list[WordIndex] = (
+            previous._words if previous else []
+        )  # of the generation, read when first asked for
         self._attributes: dict[str, Attribute] = {}  # read when first asked for
         self._group_codes: dict[str, GroupCodes] = {}
         self._matching: dict[str, Matching] = {}
@@ -94,6 +100,28 @@ class LoadedBundle:
 
             coded = CodedRows(self._codes, self.indexed[self._codes.start : self._codes.stop])
         return DeltaIndex(bundle.index, self.indexed[len(bundle.generation.items) :], bundle.alive, coded)
+
+    @cached_property
+    def words(self) -> WordIndex:
+        """The index of the words of all items, changes included.
+
+        Raises:
+            InputError: When the bundle has none.
+        """
+        if self._word_settings is None:
+            raise InputError(
+                f"{self.bundle.root} has no index of words",
+                python="make one with indexing.index_words(FOLDER), which encodes nothing, or search by vector",
+                cli=f"make one with `commonspace words {self.bundle.root}`, or use --mode vector",
+            )
+        if not self._words:
+            self._words.append(read_words(self.bundle.folder, len(self.bundle.generation.items)))
+        return changed_words(self.bundle, self._words[0], self._word_settings.columns)
+
+    @property
+    def words_weight(self) -> float | None:
+        """Share of the words in a hybrid search, as it was tuned; None where it was not."""
+        return None if self._word_settings is None else self._word_settings.weight
 
     def _coded(self, known: "AddedCodes | None") -> "AddedCodes | None":
         """Give codes for a search of many added rows, measured with the queries stored at build."""

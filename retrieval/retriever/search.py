@@ -2,32 +2,49 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, cast, get_args
 
 import numpy as np
 
 from indexing.arrays import Rows, Vectors, check_vectors
 from indexing.encoders.base import require, with_audio
+from indexing.errors import InputError
 from indexing.index.base import check_k
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
 from retrieval.filters import Where, allowed
 from retrieval.postprocess.duplicates import Collapse, ShowOnce, collapsed
+from retrieval.ranking.fusion import Fused
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import compose
+from retrieval.retriever.queries.hybrid_search import search_both, search_words
 from retrieval.retriever.queries.query import as_queries
 from retrieval.retriever.query_inputs import Picture, Recording, open_pictures, open_sounds, worded
 from retrieval.retriever.separate_spaces import modality_of, query_vectors, search_own_part
 
-SearchMode = Literal["vector"]
+SearchMode = Literal["vector", "words", "hybrid"]
 
 
 def search(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where) -> Candidates:
     """Find the k items that answer each query best; see `Retriever.search`."""
     check_choice(mode, "mode", get_args(SearchMode))
+    k = check_k(k)
     check_list(queries, "queries")
+    search_vectors = partial(_search_vectors, state, queries, where)
+    match mode:
+        case "words":
+            return search_words(state, _words(queries, alone=True), k, where)
+        case "hybrid":
+            return search_both(state, _words(queries, alone=False), k, where, search_vectors)
+        case "vector":
+            return search_vectors(k)
+
+
+def _search_vectors(state: LoadedBundle, queries: Sequence[str | Query], where: Where, k: int) -> Candidates:
+    """Find the k items nearest to each query."""
     if any(isinstance(query, Query) for query in queries):
         composed = as_queries(queries)
         vectors, _ = compose(state, composed)
@@ -36,6 +53,33 @@ def search(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: Se
     worded(texts)  # refuses what is no text
     require(state.encoder, Modality.TEXT)
     return state.search_content(state.encoder.encode_texts(texts), k, where, kind="text")
+
+
+def _words(queries: Sequence[str | Query], *, alone: bool) -> list[str]:
+    """Give the words of each query: its text, or the texts among its parts that count for it.
+
+    Args:
+        queries: Texts or composed queries.
+        alone: Whether nothing but words is searched, so that no part may be anything else.
+
+    Raises:
+        InputError: When a query has no such text, or a part that words cannot find where they are searched alone.
+    """
+    texts = []
+    for position, query in enumerate(queries):
+        if not isinstance(query, Query):
+            texts.append(query)
+            continue
+        parts = [part for part in query.parts if part.weight]
+        wanted = [part for part in parts if part.kind == "text" and part.weight > 0]
+        if others := [part.label for part in parts if part not in wanted] if alone or not wanted else []:
+            raise InputError(
+                f"query {position} has parts that words cannot find: {', '.join(others[:3])}; give texts of positive "
+                "weight, or search by vector"
+            )
+        texts.append(" ".join(part.value for part in wanted))
+    worded(texts)
+    return texts
 
 
 def _kind(queries: Sequence[Query]) -> str | None:
@@ -155,6 +199,9 @@ def _replaced(found: Candidates, at: Rows, deeper: Candidates) -> Candidates:
     folded = list(found.folded)
     for position, stands_for in zip(at.tolist(), deeper.folded, strict=True):
         folded[position] = stands_for
+    if isinstance(found, Fused) and isinstance(deeper, Fused):
+        places = dict(zip(at.tolist(), deeper.places, strict=True))
+        wide["places"] = tuple(places.get(position, known) for position, known in enumerate(found.places))
     return replace(found, **wide, folded=tuple(folded))
 
 
@@ -177,7 +224,8 @@ class SearchVerbs:
         Args:
             queries: B texts or `Query`.
             k: Hits for each query.
-            mode: ``"vector"``: the items nearest to each query.
+            mode: ``"vector"``: the items nearest to each query; ``"words"``: those that have its words, by BM25;
+                ``"hybrid"``: both, fused.
             where: What every hit satisfies; see `search_texts`.
         """
         return shown_once(

@@ -6,7 +6,8 @@ import re
 from retrieval.postprocess import blend
 from retrieval.postprocess.diversify import greedy
 from retrieval.postprocess.rules import ruled_lists
-from retrieval.ranking import cross_encoder, reranker
+from retrieval.ranking import cross_encoder, fusion, reranker
+from retrieval.retriever.queries import hybrid_search
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "explanation" / "second_stage.md").read_text()
@@ -32,6 +33,8 @@ def test_each_label_is_explained() -> None:
         blend.STAGE,
         greedy.STAGE,
         ruled_lists.STAGE,
+        fusion.FUSED,
+        hybrid_search.WORDS,
     }
     assert written_out() >= {"retrieve", "pool"}
     assert set(table) == named | written_out() - {"baseline"}  # lists of baselines are measured, and not shown

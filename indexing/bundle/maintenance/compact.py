@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.bundle.change_log import require_bundle, require_newest
-from indexing.bundle.generation import ATTRIBUTES, STORE, part_of
+from indexing.bundle.generation import ATTRIBUTES, STORE, WORDS, part_of
 from indexing.bundle.index_files import index_items
 from indexing.bundle.manifest import Manifest
 from indexing.bundle.publish import COMPACTING, Content, make_current_when_unlocked, prepare, work_folder
+from indexing.bundle.word_files import word_contents, word_settings
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
 from indexing.index.tuning.recall import HeldOutQueries
@@ -82,16 +83,18 @@ def fold_changes(bundle: Bundle, learned: Learned, work: Path) -> tuple[Manifest
     config = old.index_config()
     queries = learned.queries(bundle, vectors, config.sample)
     index_files, index_section = index_items(frozen, vectors, config, work, queries)
+    attributes, words = bundle.attributes.filter(pa.array(live)).combine_chunks(), word_settings(bundle)
     rewritten: dict[str, Content] = {
-        ATTRIBUTES: parquet_bytes(bundle.attributes.filter(pa.array(live)).combine_chunks()),
+        ATTRIBUTES: parquet_bytes(attributes),
         **index_files,
+        **(word_contents(attributes, words) if words else {}),
         **learned.files(bundle),
         **{f"{STORE}/{name}": content for name, content in _shards(bundle)},
     }
     kept = {
         record.name: bundle.folder / record.name
         for record in old.files
-        if part_of(record.name) not in rewritten and not record.name.startswith(f"{STORE}/")
+        if part_of(record.name) not in {*rewritten, WORDS} and not record.name.startswith(f"{STORE}/")
     }
     counts = dict(old.counts) | {
         "embeddings": {str(modality): int(exists.sum()) for modality, exists in frozen.exists.items()},

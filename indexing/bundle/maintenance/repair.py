@@ -26,6 +26,7 @@ from indexing.bundle.maintenance.compact import Learned, fold_changes
 from indexing.bundle.maintenance.rollback import generations
 from indexing.bundle.maintenance.verify import REBUILDABLE, Problem, verify
 from indexing.bundle.publish import Content, last_number, publish, work_folder
+from indexing.bundle.word_files import WordSettings, word_contents, word_settings
 from indexing.errors import BundleError, DamagedFileError
 from indexing.filesystem import fsops
 from indexing.filesystem.locks import write_lock
@@ -170,8 +171,18 @@ def _rebuild_index(root: Path, learned: Callable[[Bundle], Learned]) -> list[str
     index_files, index_section = index_items(bundle.modality_vectors, vectors, config, work_folder(root), queries)
     kept_files = [record.name for record in manifest.files if part_of(record.name) not in REBUILDABLE]
     files: dict[str, Content] = {name: generation.folder / name for name in kept_files}
-    publish(root, replace(manifest, index=index_section), {**files, **index_files})
+    publish(root, replace(manifest, index=index_section), {**files, **index_files, **_rebuilt_words(bundle)})
     return [f"the index was built again from the vectors, into {_current_generation(root)}"]
+
+
+def _rebuilt_words(bundle: Bundle) -> dict[str, Content]:
+    """Index the words of a bundle again, by its settings, or those of the manifest where these are damaged too."""
+    columns = tuple(bundle.manifest.columns.get("words") or ())
+    try:
+        settings = word_settings(bundle)
+    except DamagedFileError:
+        settings = WordSettings(columns)
+    return word_contents(bundle.attributes, settings) if settings else {}
 
 
 def _current_generation(root: Path) -> str:

@@ -17,6 +17,7 @@ from retrieval.cli.display.terminal import Cell, say, show_json, show_table, tit
 from retrieval.interactions.known_items import KnownItems
 from retrieval.postprocess.rules import Ruled
 from retrieval.postprocess.titles import titles_at, with_titles
+from retrieval.ranking.fusion import Fused, Place
 
 NUM_EXAMPLES = 3  # rows and items that are shown as examples
 _CONTENT = source_code("content")  # the source of every hit of a search: a column of it would say nothing
@@ -34,6 +35,7 @@ def show_candidates(
     as_json: bool,
     out: Target | None = None,
     known: KnownItems | None = None,
+    explain: bool = False,
 ) -> None:
     """Give ranked items, each with its title, as tables, as JSON, or as a file.
 
@@ -43,6 +45,7 @@ def show_candidates(
         as_json: Print one row per hit; with a file print what was written.
         out: Where to, in place of the terminal.
         known: How many items of the log the bundle has.
+        explain: Show the place of each hit in every list that was fused.
     """
     if out is not None:
         name = write_result(with_titles(candidates, bundle), out)
@@ -59,9 +62,11 @@ def show_candidates(
         show_json("hit", *with_titles(candidates, bundle).to_pylist())
         return
     ruled = candidates if isinstance(candidates, Ruled) else None
+    fused = candidates if explain and isinstance(candidates, Fused) else None
     with_sources = candidates.sources is not None and not (candidates.sources[candidates.rows >= 0] == _CONTENT).all()
     columns = ["rank", "item_id", "score", "title"]
     columns += ["source"] * with_sources + ["folded"] * bool(candidates.folded) + ["rules"] * (ruled is not None)
+    columns += fused.names if fused else ()
     for query, (query_id, hits) in enumerate(zip(candidates.query_ids, candidates, strict=True)):
         rows = candidates.rows[query]
         titles = titles_at(bundle, rows[rows >= 0])
@@ -73,6 +78,8 @@ def show_candidates(
             lines = [[*line, ids_in_short(ids)] for line, ids in zip(lines, candidates.folded_ids(query), strict=True)]
         if ruled is not None:
             lines = [[*line, "; ".join(rules)] for line, rules in zip(lines, ruled.rules_of(query), strict=True)]
+        if fused is not None:
+            lines = [[*line, *_places(fused, at)] for line, at in zip(lines, fused.places_of(query), strict=True)]
         show_table(f"{query_id} ({candidates.stage})", columns, lines, whole=["item_id"])
         if not hits:
             say("nothing was found")
@@ -88,6 +95,12 @@ def ids_in_short(item_ids: Sequence[str]) -> str:
     """
     more = f" and {len(item_ids) - NUM_EXAMPLES:,} more" if len(item_ids) > NUM_EXAMPLES else ""
     return f"{', '.join(item_ids[:NUM_EXAMPLES])}{more}"
+
+
+def _places(fused: Fused, places: Mapping[str, Place]) -> list[str]:
+    """Say at which place of each list a hit was, and with which score."""
+    known = ((places[name].rank, places[name].score) if name in places else None for name in fused.names)
+    return ["" if at is None else f"{at[0]} ({at[1]:.3f})" for at in known]
 
 
 def rejected_rows(reasons: Mapping[str, int], rejects: pa.Table) -> list[str]:

@@ -47,6 +47,15 @@ VectorColumns = Annotated[
         help="Column of vectors, for the encoder vectors:; repeat for several.",
     ),
 ]
+WordColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--words",
+        rich_help_panel=ITEMS,
+        help="Columns whose words are indexed for search --mode words and hybrid, like title,brand; '' for none. "
+        "By default those of the bundle before.",
+    ),
+]
 AllowUrls = Annotated[
     bool, typer.Option("--allow-urls", rich_help_panel=ITEMS, help="Fetch the table from a URL; images never are.")
 ]
@@ -97,6 +106,17 @@ class ItemColumns(MediaColumns):
     def named(self) -> NamedColumns:
         """The columns that were named."""
         return replace(super().named, vectors=tuple(self.vector_column) if self.vector_column else None)
+
+
+def word_columns(given: list[str] | None) -> tuple[str, ...] | None:
+    """Give columns that are separated by commas, each once; None when none were given.
+
+    >>> word_columns(["title, brand", "sku"]), word_columns([""]), word_columns(None)
+    (('title', 'brand', 'sku'), (), None)
+    """
+    if given is None:
+        return None
+    return tuple(dict.fromkeys(name.strip() for one in given for name in one.split(",") if name.strip()))
 
 
 def distinct(columns: list[str] | None) -> tuple[str, ...] | None:

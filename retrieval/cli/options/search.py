@@ -8,6 +8,7 @@ import typer
 
 from retrieval.retriever.fallback.top_items import Order
 from retrieval.retriever.related.items import By as Comparison
+from retrieval.retriever.search import SearchMode
 
 QUERY = "Query"
 
@@ -86,8 +87,14 @@ Explain = Annotated[
         help="Explain each answer: by items of the history, modalities, stages and features.",
     ),
 ]
-
-
+Mode = Annotated[
+    SearchMode,
+    typer.Option(
+        "--mode",
+        rich_help_panel=QUERY,
+        help="Find items by their vectors, by their words, or by both; words need an index, see --words of build.",
+    ),
+]
 TopOrder = Annotated[
     Order,
     typer.Option(
@@ -123,7 +130,11 @@ class TopOptions:
 
 ExplainQuery = Annotated[
     bool,
-    typer.Option("--explain", rich_help_panel=QUERY, help="Say what each part of a query adds to the score."),
+    typer.Option(
+        "--explain",
+        rich_help_panel=QUERY,
+        help="Say what each part of a query adds to the score, or with --mode hybrid each list.",
+    ),
 ]
 
 
@@ -142,6 +153,15 @@ class RelatedOptions:
 
     k: K = 10
     where: Where = None
+
+
+@dataclass(frozen=True)
+class TextSearchOptions(SearchOptions):
+    """By what texts are searched, and what is shown of it."""
+
+    mode: Mode = "vector"
+    cross_encoder: CrossEncoderName = None
+    explain: ExplainQuery = False
 
 
 @dataclass(frozen=True)

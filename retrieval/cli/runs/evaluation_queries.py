@@ -22,6 +22,7 @@ from retrieval.cli.runs.histories import match_items
 from retrieval.evaluation.evaluate import DEFAULT_MEASURES
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
+from retrieval.retriever.queries.hybrid_search import NUM_FUSED, tune_weight
 from retrieval.retriever.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
@@ -210,6 +211,21 @@ def answer_texts(retriever: Retriever, path: Path, k: int) -> AnsweredQueries:
         "own_texts": num_own_texts,
     }
     return AnsweredQueries(candidates, [[item_id] for item_id in item_ids], TEXT_MEASURES, about, extra)
+
+
+def weight_for(retriever: Retriever, path: Path) -> tuple[float, dict[float, float]]:
+    """Choose the share of the words in hybrid search by the queries of a file, see `answer_texts` and `tune_weight`.
+
+    Raises:
+        InputError: When it is no such file, or no item is in the bundle.
+    """
+    relevant: dict[str, set[str]] = {}
+    for text, item_id in zip(*_read_texts(path), strict=True):
+        relevant.setdefault(text, set()).add(item_id)
+    if not retriever.items.known(list(set().union(*relevant.values()))):
+        raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
+    vectors, words = (retriever.search(list(relevant), NUM_FUSED, mode=mode) for mode in ("vector", "words"))
+    return tune_weight(vectors, words, list(relevant.values()))
 
 
 def _read_texts(path: Path) -> tuple[list[str], list[str]]:

@@ -194,6 +194,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
                 "add",
                 "update",
                 "delete",
+                "words",
                 "info",
                 "doctor",
                 "verify",

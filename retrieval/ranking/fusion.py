@@ -1,0 +1,111 @@
+"""Ranked lists of the same queries become one: by ranks, as their scores are on different scales.
+
+G. V. Cormack, C. L. A. Clarke and S. Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+Learning Methods", SIGIR 2009.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from indexing.catalogue.item_ids import ItemIds
+from retrieval.candidates import Candidates
+from retrieval.candidates.sources import UNKNOWN
+
+CONSTANT = 60.0  # of Cormack, Clarke and Büttcher
+FUSED = "hybrid"
+
+
+class Place(NamedTuple):
+    """Where an item was in one list: its rank from 1, and its score there."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fused(Candidates):
+    """Candidates fused from several lists, which know where each item was in which list. Later stages keep it.
+
+    Attributes:
+        names: The names of the lists.
+        places: For each query the places of each row, by the name of the list.
+    """
+
+    names: tuple[str, ...] = ()
+    places: tuple[Mapping[int, Mapping[str, Place]], ...] = ()
+
+    def places_of(self, query: int) -> list[Mapping[str, Place]]:
+        """Give the places of each hit of a query, in the order of the hits."""
+        return [self.places[query].get(row, {}) for row in self.rows[query].tolist() if row >= 0]
+
+    def take(self, positions: Sequence[int] | NDArray[np.int64]) -> "Fused":
+        """Keep the queries at some positions, in that order."""
+        kept = cast(Fused, super().take(positions))
+        return replace(kept, places=tuple(self.places[position] for position in positions))
+
+    def _numbered(self, new_rows: NDArray[np.int64], items: ItemIds) -> "Fused":
+        """Replace each row by its new row, in the places too."""
+        kept = cast(Fused, super()._numbered(new_rows, items))
+        places = [{int(new_rows[row]): at for row, at in known.items() if new_rows[row] >= 0} for known in self.places]
+        return replace(kept, places=tuple(places))
+
+    def to_arrow(self) -> pa.Table:
+        """Give `Candidates.to_arrow` with the rank and the score in each list, null where it is not in one."""
+        table = super().to_arrow()
+        hits = [at for query in range(len(self)) for at in self.places_of(query)]
+        for name in self.names:
+            ranks = [at[name].rank if name in at else None for at in hits]
+            scores = [at[name].score if name in at else None for at in hits]
+            table = table.append_column(f"{name}_rank", pa.array(ranks, pa.int64()))
+            table = table.append_column(f"{name}_score", pa.array(scores, pa.float32()))
+        return table
+
+
+def fuse(
+    lists: Mapping[str, Candidates], k: int, weights: Mapping[str, float] | None = None, constant: float = CONSTANT
+) -> Fused:
+    """Order the items of several lists of the same queries by the sum of ``weight / (constant + rank)``.
+
+    A list that an item is not in adds nothing. Equal sums are in the order of the lists. The source of a hit is that of
+    the list that gave it most.
+
+    Args:
+        lists: Candidates of the same bundle and queries, by name; the first gives all but rows and scores.
+        k: Answers a query.
+        weights: How much each list counts, all alike when None.
+        constant: The larger, the less the first ranks differ from those after them.
+    """
+    first = next(iter(lists.values()))
+    rows = np.full((len(first), k), -1, np.int64)
+    scores = np.full((len(first), k), -np.inf, np.float32)
+    codes = np.full((len(first), k), UNKNOWN, np.int8)
+    places: list[dict[int, dict[str, Place]]] = []
+    for query in range(len(first)):
+        known: dict[int, dict[str, Place]] = {}
+        sums: dict[int, float] = {}
+        most: dict[int, tuple[float, int]] = {}
+        for name, candidates in lists.items():
+            weight = 1.0 if weights is None else weights[name]
+            for rank, (row, score, code) in enumerate(_hits(candidates, query), start=1):
+                given = weight / (constant + rank)
+                known.setdefault(row, {})[name] = Place(rank, score)
+                sums[row] = sums.get(row, 0.0) + given
+                most[row] = max(most.get(row, (0.0, UNKNOWN)), (given, code), key=lambda part: part[0])
+        best = sorted((row for row, total in sums.items() if total > 0), key=sums.__getitem__, reverse=True)[:k]
+        rows[query, : len(best)], scores[query, : len(best)] = best, [sums[row] for row in best]
+        codes[query, : len(best)] = [most[row][1] for row in best]
+        places.append({row: known[row] for row in best})
+    found = (first.queries, rows, scores, first.items, FUSED, first.query_ids)
+    return Fused(*found, sources=codes, names=tuple(lists), places=tuple(places))
+
+
+def _hits(candidates: Candidates, query: int) -> list[tuple[int, float, int]]:
+    """Give row, score and code of the source of each hit."""
+    codes = np.full(candidates.rows.shape[1], UNKNOWN) if candidates.sources is None else candidates.sources[query]
+    lists = (candidates.rows[query].tolist(), candidates.scores[query].tolist(), codes.tolist())
+    return [hit for hit in zip(*lists, strict=True) if hit[0] >= 0]

@@ -1,0 +1,176 @@
+"""Search by words and by both: fused as the formula says, filtered, explained, and tuned on judged queries."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexing.bundle.build import build_bundle
+from indexing.catalogue.catalogue import Catalogue
+from indexing.catalogue.columns import NamedColumns
+from indexing.catalogue.item_ids import ItemIds
+from indexing.errors import InputError, ShapeError
+from indexing.store.encode import EncodeConfig
+from retrieval.candidates import Candidates, codes_for
+from retrieval.ranking.fusion import CONSTANT, Fused, Place, fuse
+from retrieval.retriever.queries import Query
+from retrieval.retriever.queries.hybrid_search import search_both, tune_weight
+from retrieval.retriever.retriever import Retriever
+from tests.cli_run import Run, runner
+from tests.toy import ToyEncoder, toy_file
+
+ITEMS = ItemIds(["a", "b", "c", "d", "e"])
+
+
+def listed(rows: list[list[int]], source: str) -> Candidates:
+    array = np.array(rows)
+    scores = np.where(array >= 0, 9.0 - np.arange(array.shape[1]), -np.inf).astype(np.float32)
+    queries = np.zeros((len(rows), 2), np.float32)
+    return Candidates(queries, array, scores, ITEMS, source, sources=codes_for(array, source))  # type: ignore[arg-type]
+
+
+LEFT, RIGHT = listed([[0, 1, 2], [3, -1, -1]], "content"), listed([[2, 3, 0], [-1, -1, -1]], "words")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hybrid")
+    catalogue = Catalogue.from_parquet(toy_file(folder), columns=NamedColumns(words=("title", "item_id")))
+    build_bundle(catalogue, ToyEncoder(), folder / "bundle", encode=EncodeConfig(32, workers=0))
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def retriever(root: Path) -> Retriever:
+    return Retriever.open(root, ToyEncoder())
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("retrieval.retriever.loaded_bundle.load_encoder", lambda *_, **__: ToyEncoder())
+    return runner(capsys)
+
+
+def test_fused_scores_are_the_sums_of_reciprocal_ranks() -> None:
+    fused = fuse({"vector": LEFT, "words": RIGHT}, 4)
+    expected = {
+        "a": 1 / (CONSTANT + 1) + 1 / (CONSTANT + 3),
+        "c": 1 / (CONSTANT + 3) + 1 / (CONSTANT + 1),
+        "b": 1 / (CONSTANT + 2),
+        "d": 1 / (CONSTANT + 2),
+    }
+    assert [hit.item_id for hit in fused[0]] == ["a", "c", "b", "d"]  # equal sums: the first list first
+    # float32 holds seven digits of the sums
+    np.testing.assert_allclose([hit.score for hit in fused[0]], list(expected.values()), rtol=1e-6)
+    assert [hit.source for hit in fused[0]] == ["content", "words", "content", "words"]
+    assert fused.places_of(0)[1] == {"vector": Place(3, 7.0), "words": Place(1, 9.0)}
+    assert [hit.item_id for hit in fused[1]] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, ["a", "b", "c"]), (1.0, ["c", "d", "a"]), (0.6, ["c", "a", "d", "b"])]
+)
+def test_a_weight_moves_between_the_lists(share: float, expected: list[str]) -> None:
+    fused = fuse({"vector": LEFT, "words": RIGHT}, 5, {"vector": 1 - share, "words": share})
+    assert [hit.item_id for hit in fused[0]] == expected
+
+
+def test_places_follow_the_hits() -> None:
+    fused = fuse({"vector": LEFT, "words": RIGHT}, 4)
+    others = ItemIds(["e", "d", "c", "b", "a"])
+    moved = fused.pointing_into(others).take(np.array([1, 0]))
+    assert isinstance(moved, Fused)
+    assert moved.places_of(0) == fused.places_of(1)
+    assert moved.places_of(1) == fused.places_of(0)
+    table = moved.top(2).to_arrow()
+    assert table.column("words_rank").to_pylist() == [None, 3, 1]
+    assert table.column("vector_score").to_pylist() == [9.0, 9.0, 7.0]
+
+
+def test_words_find_what_is_written_and_vectors_find_what_is_near(retriever: Retriever) -> None:
+    words = retriever.search(["blue-lamp", "red nothing"], k=20, mode="words")
+    assert words.stage == "words"
+    assert words[0][0].item_id == "blue-lamp"
+    assert {hit.source for hit in words[0]} == {"words"}
+    assert [hit.item_id for hit in words[1]] == [f"red-{shape}" for shape in ("mug", "shoe", "lamp", "book", "chair")]
+    both = retriever.search(["blue lamp"], k=20, mode="hybrid")
+    assert (both.stage, both[0][0].item_id, len(both[0])) == ("hybrid", "blue-lamp", 20)
+    assert both.query_ids == ("0",)
+
+
+@pytest.mark.parametrize("mode", ["words", "hybrid"])
+def test_filters_hold_for_words_too(retriever: Retriever, mode: str) -> None:
+    found = retriever.search(["red shoe"], k=20, mode=mode, where="tags contains blue")  # type: ignore[arg-type]
+    ids = [hit.item_id for hit in found[0]]
+    assert ids[0] == "blue-shoe"
+    assert all(item_id.startswith("blue-") for item_id in ids)
+    assert len(ids) == {"words": 1, "hybrid": 5}[mode]
+
+
+def test_all_weight_on_one_list_is_that_list(retriever: Retriever) -> None:
+    texts = ["red shoe", "lamp"]
+    vectors, words = (retriever.search(texts, 20, mode=mode) for mode in ("vector", "words"))
+    for share, alone in ((0.0, vectors), (1.0, words)):
+        fused = search_both(retriever.state, texts, 20, (), lambda k: retriever.search_texts(texts, k), share)
+        assert [[hit.item_id for hit in hits] for hits in fused] == [[hit.item_id for hit in hits] for hits in alone]
+
+
+def test_the_weight_is_the_best_on_judged_queries() -> None:
+    weight, ndcg = tune_weight(LEFT, RIGHT, [{"d"}, {"d"}])
+    assert weight == 0.6
+    assert ndcg[0.0] == pytest.approx(0.5)  # only the second query is answered
+    assert ndcg[0.6] == ndcg[0.9] == pytest.approx((1 / np.log2(4) + 1) / 2)
+    assert tune_weight(LEFT, RIGHT, [{"e"}, {"e"}])[0] == 0.5
+    with pytest.raises(ShapeError, match="1 judgements for lists of 2 and 2 queries"):
+        tune_weight(LEFT, RIGHT, [{"a"}])
+
+
+def test_the_command_line_searches_explains_and_tunes(root: Path, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("search", root, "blue lamp", "--mode", "hybrid", "-k", "2", "--explain")
+    assert code == 0
+    assert len(re.findall(r"\d \(\d\.\d{3}\)", out)) >= 3  # "rank (score)" by vectors and by words
+    code, out, _ = run("search", root, "blue lamp", "--mode", "hybrid", "-k", "1", "--json")
+    hit = json.loads(out.splitlines()[0])
+    assert (hit["item_id"], hit["vector_rank"], hit["words_rank"], hit["source"]) == ("blue-lamp", 1, 1, "content")
+    judged = tmp_path / "judged.parquet"
+    pq.write_table(pa.table({"text": ["blu lmp", "white book"], "item_id": ["blue-lamp", "white-book"]}), judged)
+    code, out, error = run("words", root, "--columns", "title,tags", "--tune", judged)
+    assert code == 0, error
+    assert "ndcg@10 by share of the words: 0.0 " in error
+    assert run("words", root, "--columns", "")[0] == 0
+    code, _, error = run("search", root, "blue lamp", "--mode", "words")
+    assert (code, "make one with `commonspace words" in error) == (1, True)
+    code, _, error = run("search", root, "blue lamp", "--explain", "--mode", "words")
+    assert (code, "leave out --out, --cross-encoder and --mode words" in error) == (2, True)
+    code, _, error = run("search", root, "--image", tmp_path / "no.png", "--mode", "words")
+    assert (code, "--mode words is for texts" in error) == (2, True)
+
+
+def test_words_of_a_composed_query_are_its_texts(retriever: Retriever) -> None:
+    query = Query.text("blue") + Query.text("lamp") - 0.5 * Query.item("red-mug")
+    found = retriever.search([query], 20, mode="hybrid")
+    assert isinstance(found, Fused)
+    assert found[0][0].item_id == "blue-lamp"
+    places = [at["words"].rank for at in found.places_of(0) if "words" in at]
+    assert len(places) == len(retriever.search(["blue lamp"], 20, mode="words")[0])
+    assert retriever.search([Query.text("lamp")], 4, mode="words")[0] == retriever.search(["lamp"], 4, mode="words")[0]
+    with pytest.raises(InputError, match="query 1 has parts that words cannot find: item:red-mug; give texts"):
+        retriever.search(["lamp", query], mode="words")
+    with pytest.raises(InputError, match="query 0 has parts that words cannot find: item:red-mug"):
+        retriever.search([Query.item("red-mug")], mode="hybrid")
+
+
+def test_an_unknown_mode_and_a_bundle_without_words_are_refused(tmp_path: Path) -> None:
+    bundle = build_bundle(
+        Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), tmp_path / "b", encode=EncodeConfig(32, workers=0)
+    )
+    plain = Retriever(bundle, ToyEncoder())
+    for mode in ("words", "hybrid"):
+        with pytest.raises(InputError, match="has no index of words; make one with"):
+            plain.search(["red"], mode=mode)
+    with pytest.raises(InputError, match="mode"):
+        plain.search(["red"], mode="bm25")  # type: ignore[arg-type]
