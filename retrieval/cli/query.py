@@ -114,7 +114,7 @@ def similar(
     every: EveryItem = False,
     by: ComparedBy = "content",
 ) -> None:
-    """Find the items nearest to items, or the neighbours of every item.
+    """Find the items nearest to items; with --all to every item.
 
     An item is not in its own list.
     """
@@ -136,7 +136,7 @@ def similar(
 
 
 def complements(bundle: BundleFolder, baskets: Baskets, search: RelatedOptions, output: OutputOptions) -> None:
-    """Find what users take with the items of a basket, apart from what is like these.
+    """Find what users take with a basket, apart from similar items.
 
     Learned from interactions by `fit`.
     """
@@ -165,7 +165,7 @@ def users_for(
     output: OutputOptions,
     k: K = 10,
 ) -> None:
-    """Find the users of a log whom an item suits best, such as whom to tell of a new one.
+    """Find the users of a log whom an item suits best.
 
     Users who have the item are left out.
     """
@@ -233,7 +233,7 @@ def top(
     search: TopOptions,
     output: OutputOptions,
 ) -> None:
-    """Show what is trending, popular or newest, of all items or of each value of an attribute."""
+    """Show what is trending, popular or newest."""
     retriever = Retriever.open(bundle)
     where = _filters(retriever, search.where)
     found = retriever.top_items(search.order, search.k, where=where, by=search.by, date=search.date)

@@ -154,6 +154,8 @@ def _concatenated(first: Candidates, second: Candidates) -> Candidates:
         new=None if first.new is None or second.new is None else np.concatenate([first.new, second.new]),
         idle=None if first.idle is None else np.concatenate([first.idle, np.zeros(count, np.float32)]),
         among=None,
+        sources=None,
+        folded=(),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from indexing.errors import InputError
 from retrieval.batch import BatchConfig
-from retrieval.batch.output_folder import JobFolder, Part, _line, _part
+from retrieval.batch.output_folder import FORMAT, JobFolder, Part, _line, _part
 
 
 def parts(*lines: tuple[int, int]) -> list[Part]:
@@ -35,7 +35,7 @@ def test_a_changed_line_of_the_ledger_is_none(old: str, new: str) -> None:
 
 def folder_of(root: Path, monkeypatch: pytest.MonkeyPatch, *given: Part) -> JobFolder:
     monkeypatch.setattr(JobFolder, "_is_whole", lambda _self, part: part.users != 13)
-    (root / "_job.json").write_text(json.dumps({"format": 1}))
+    (root / "_job.json").write_text(json.dumps({"format": FORMAT}))
     (root / "_parts.jsonl").write_bytes(b"".join(map(_line, given)))
     (root / "_SUCCESS").write_text("{}")
     return JobFolder(root, {})

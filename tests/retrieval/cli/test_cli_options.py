@@ -148,6 +148,11 @@ def declared(path: Path) -> list[tuple[str, ...]]:
     ]
 
 
+# `export --format` is the layout of a folder, elsewhere it is that of answers; `fit --impressions` teaches, elsewhere a
+# rule reads them.
+TWO_MEANINGS = {"--format", "--impressions"}
+
+
 def test_each_option_is_declared_in_one_module() -> None:
     modules: dict[str, set[str]] = {}
     for path in sorted(CLI.rglob("*.py")):
@@ -155,7 +160,7 @@ def test_each_option_is_declared_in_one_module() -> None:
             assert names, f"{path.name} has an option without a spelling; write it out, so that it can be found"
             for name in names:
                 modules.setdefault(name, set()).add(path.name)
-    assert {name: where for name, where in modules.items() if len(where) > 1} == {}
+    assert {name for name, where in modules.items() if len(where) > 1} == TWO_MEANINGS
     spelled = set().union(*(options for _, options in commands()))
     assert {name for name in spelled if name.startswith("-")} - {"--help"} <= modules.keys()
 
@@ -186,7 +191,7 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
     assert shown == {
         "Options": ["--version", "--debug", "--help"],
         "Build": ["inspect", "build", "encoders"],
-        "Query": ["search", "similar", "recommend", "rerank"],
+        "Query": ["search", "similar", "complements", "next-items", "recommend", "users-for", "top", "rerank"],
         "Learn": ["prepare", "fit", "tune"],
         "Evaluate": ["evaluate", "compare"],
         "Maintain": [
@@ -213,9 +218,16 @@ def test_help_shows_commands_in_sections(run: Run) -> None:
 def test_help_shows_options_in_sections(run: Run) -> None:
     shown = sections(run("similar", "--help")[1])
     assert list(shown) == ["Arguments", "Options", "Query", "Postprocessing", "Output"]
-    assert shown["Query"] == ["-k", "--num-candidates", "--where"]
-    assert shown["Postprocessing"] == ["--diversify", "--rules", "--postprocess"]
-    assert shown["Output"] == ["--out", "--json"]
+    assert shown["Query"] == ["-k", "--num-candidates", "--where", "--all", "--by"]
+    assert shown["Postprocessing"] == [
+        "--diversify",
+        "--rules",
+        "--group-by",
+        "--collapse-duplicates",
+        "--postprocess",
+        "--impressions",
+    ]
+    assert shown["Output"] == ["--out", "--json", "--format"]
 
 
 @pytest.mark.parametrize(

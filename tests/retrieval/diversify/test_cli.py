@@ -132,7 +132,7 @@ def test_a_file_of_settings_does_what_the_python_calls_do(bundle: Path, run: Run
         expected = retriever.apply_rules(varied, Rules.from_list(rules), 4)
         given = (command[0], bundle, *command[1:], "-k", 4, "--num-candidates", 12, "--postprocess", path, "--json")
         code, out, _ = run(*given)
-        shown = json.loads(out)
+        shown = json_lines(out)
         assert code == 0
         assert [hit["item_id"] for hit in shown] == [hit.item_id for hit in expected[0]]
         # The same functions get the same arguments, and JSON writes a float whole: not a bit may differ.

@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "how-to" / "diversify.md").read_text()
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     build_bundle(Catalogue.from_parquet(toy_file(tmp_path)), ToyEncoder(), "bundles/shop")
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)  # the second is tested with duplicates
     exec(compile(example, "diversify.md", "exec"), {})  # noqa: S102 - the page is ours
     assert capsys.readouterr().out.splitlines() == ["white-book ('pin white-book at 1',)"]
 
@@ -26,5 +26,5 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_rules_of_the_page_are_read() -> None:
     settings, given = map(json.loads, re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
     assert len(Rules.from_list(given).rules) == 4
-    assert settings.keys() == {"diversify", "rules"}
+    assert settings.keys() == {"collapse", "diversify", "rules"}
     assert len(Rules.from_list(settings["rules"]).rules) == 1
