@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from retrieval import Retriever
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("indexing", "retrieval")
 SOURCES = sorted(path for package in (*PACKAGES, "scripts") for path in (ROOT / package).rglob("*.py"))
@@ -129,6 +131,10 @@ def test_torch_stays_where_it_must_be(path: Path) -> None:
     if inside[:2] in (("indexing", "encoders"), ("retrieval", "training")) or inside[0] == "scripts":
         return
     assert "torch" not in imported(path)
+
+
+def test_all_verbs_are_written_where_the_retriever_is() -> None:
+    assert Retriever.__mro__ == (Retriever, object)
 
 
 def test_only_fsops_writes() -> None:

@@ -195,8 +195,8 @@ class Candidates:
         if missing := [item_id for item_id in item_ids if item_id not in items]:
             raise UnknownItemError(
                 f"{len(missing)} of {len(used)} items of these candidates and their histories are not in this bundle, "
-                f"e.g. {examples(missing)}: they were found in an earlier state, or in another bundle; search again "
-                "with the same retriever"
+                f"e.g. {examples(missing)}: they were found in an earlier state, or in another bundle; search or "
+                "recommend again with the same retriever"
             )
         new_rows = np.full(len(is_used), -1, np.int64)
         new_rows[used] = items.rows(item_ids)

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexing.arrays import Vectors, unit
+from indexing.arrays import unit
 from indexing.bundle.bundle import Bundle
 from indexing.errors import InputError
 from indexing.media.files import Modality
@@ -29,7 +29,14 @@ from retrieval.postprocess.diversify import (
 )
 from retrieval.postprocess.rules import Rule, Ruled, Rules, Shown
 from retrieval.ranking.confidence import Matching, Verdicts, judged
-from retrieval.ranking.explain import Explanation, explain, with_features, with_modalities, with_profiles
+from retrieval.ranking.explain import (
+    Explanation,
+    explain,
+    finite_weights,
+    with_features,
+    with_modalities,
+    with_profiles,
+)
 from retrieval.ranking.reranker import STAGE
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.retriever.loaded_bundle import LoadedBundle
@@ -199,7 +206,11 @@ def shown_until(impressions: Impressions | None, at: datetime | int | None) -> S
 
 
 def explained(
-    state: LoadedBundle, candidates: Candidates, weights: Sequence[Vectors] | None, most: int, among: Candidates | None
+    state: LoadedBundle,
+    candidates: Candidates,
+    weights: Sequence[Sequence[float]] | None,
+    most: int,
+    among: Candidates | None,
 ) -> list[list[Explanation]]:
     """Explain each hit; see `Retriever.explain`.
 
@@ -213,9 +224,10 @@ def explained(
             what a head reads of a hit depends on the others.
     """
     candidates = state.here(candidates)
+    given = None if weights is None else finite_weights(weights, candidates.histories)
     if among is not None:
         among = state.here(among, "among")
-    explanations = explain(candidates, state.space, state.centre, weights, most)
+    explanations = explain(candidates, state.space, state.centre, given, most)
     explanations = with_profiles(explanations, candidates, state.space)
     explanations = with_modalities(explanations, candidates, state.bundle.modality_vectors, state.adapter)
     scored = among or candidates

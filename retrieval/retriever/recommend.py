@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.errors import InputError, ShapeError
 from indexing.index.base import check_k
-from indexing.runtime.arguments import check_array, check_flag, check_number, check_whole
+from indexing.runtime.arguments import check_array, check_choice, check_flag, check_number, check_whole
 from retrieval.candidates import Candidates
 from retrieval.candidates.sources import Codes, codes_for, source_code
 from retrieval.filters import Where
@@ -99,6 +99,20 @@ def users_of(
     return UserHistories.of_log(log, state.items, user_ids).asking_at(times)
 
 
+def request_of(
+    state: LoadedBundle,
+    users: UserHistories,
+    profiles: Given | None,
+    where: Where,
+    exclude_seen: bool,
+    least: float | None,
+) -> Request:
+    """Make what users ask for of the arguments of `Retriever.recommend`."""
+    exclude_seen = check_flag(exclude_seen, "exclude_seen")
+    least = users.least if least is None else check_number(least, "least", "give a number, or None")
+    return Request(users, new_queries(state, profiles, len(users.rows)), where, exclude_seen, least)
+
+
 def recommended(state: LoadedBundle, request: Request, k: int, stages: Stages) -> Candidates:
     """Answer by the stages that were published, or by the index alone, and fill what is short of k hits."""
     note_unknown(state, request.users.rows)
@@ -128,6 +142,7 @@ def by_stages(state: LoadedBundle, request: Request, k: int, stages: Stages) -> 
 
 def recommended_once(state: LoadedBundle, request: Request, k: int, stages: Stages, once: ShowOnce) -> Candidates:
     """Answer as `recommended` does, with some hits shown once."""
+    check_choice(stages, "stages", get_args(Stages))
     return shown_once(state, lambda depth, at: recommended(state, request.take(at), depth, stages), k, once)
 
 
@@ -142,8 +157,12 @@ def by_both_stages(state: LoadedBundle, stage: SecondStage, request: Request) ->
     return replace(found, sources=retrieval_sources(state, request, found))
 
 
-def pool_of(state: LoadedBundle, stage: SecondStage, request: Request, each: int) -> Candidates:
+def pool_of(state: LoadedBundle, request: Request, each: int | None) -> Candidates:
     """Give the candidates of all sources of the second stage; see `Retriever.pool`."""
+    stage = state.reranker
+    if not isinstance(stage, SecondStage):
+        raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
+    each = stage.per_source if each is None else check_whole(each, "each")
     stage, allow, exclude = stage.liking(request.least), state.allowed_rows(request.where), seen_rows(request)
     asked, names = asked_of(stage, request), request.users.user_ids
     found = stage.pool(asked, state.items, each, names, exclude=exclude, allow=allow)

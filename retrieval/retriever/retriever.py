@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Unpack, get_args
+from typing import Literal, Unpack
 
 from indexing.arrays import Vectors
 from indexing.bundle.bundle import Bundle
 from indexing.encoders import Encoder
-from indexing.errors import InputError
 from indexing.index import VectorIndex
-from indexing.runtime.arguments import check_choice, check_flag, check_kind, check_number, check_whole
+from indexing.runtime.arguments import check_kind
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.interactions.impressions import Impressions
@@ -20,32 +19,21 @@ from retrieval.postprocess.diversify import Method
 from retrieval.postprocess.duplicates import Collapse, ShowOnce
 from retrieval.postprocess.rules import Rule, Ruled, Rules
 from retrieval.ranking.confidence import Matching, Verdicts
-from retrieval.ranking.explain import Explanation, finite_weights
+from retrieval.ranking.explain import Explanation
 from retrieval.ranking.reranker import Reranker
-from retrieval.ranking.second_stage import SecondStage
+from retrieval.retriever import after_retrieval as after
 from retrieval.retriever import search as searching
-from retrieval.retriever.after_retrieval import (
-    Diversity,
-    Part,
-    explained,
-    matched_parts,
-    reranked,
-    ruled,
-    shown_until,
-    varied,
-    verdicts,
-)
 from retrieval.retriever.fallback.top_items import Order, top_items
 from retrieval.retriever.loaded_bundle import LoadedBundle
 from retrieval.retriever.queries import Query
 from retrieval.retriever.queries.compose import Contribution, contributions
-from retrieval.retriever.query_inputs import Histories
-from retrieval.retriever.recommend import Request, Stages, new_queries, pool_of, recommended_once, users_of
+from retrieval.retriever.query_inputs import Histories, Picture, Recording
+from retrieval.retriever.recommend import Stages, pool_of, recommended_once, request_of, users_of
 from retrieval.retriever.related.items import By, complements, next_items, similar
 from retrieval.retriever.related.users import RankedUsers, users_for
 
 
-class Retriever(searching.SearchVerbs):
+class Retriever:
     """Answers queries from one state of a bundle; safe to share between threads.
 
     Args:
@@ -55,8 +43,7 @@ class Retriever(searching.SearchVerbs):
 
     Attributes:
         state: What is in memory of the bundle: vectors, index, and what was learned.
-        bundle: The opened bundle.
-        items, status, learned, adapter, users, vectors, indexed, behaviour: Those of the state; see `LoadedBundle`.
+        bundle, items, status, learned, adapter, users, vectors, indexed, behaviour: Those of the state.
 
     Example::
 
@@ -97,6 +84,64 @@ class Retriever(searching.SearchVerbs):
         same = bundle.manifest.encoder.fingerprint == self.bundle.manifest.encoder.fingerprint
         return Retriever(bundle, self.state.known_encoder if same else None, previous=self)
 
+    def search(
+        self,
+        queries: Sequence[str | Query],
+        k: int = 10,
+        *,
+        mode: searching.SearchMode = "vector",
+        where: Where = (),
+        **once: Unpack[ShowOnce],
+    ) -> Candidates:
+        """Find the k items that answer each text or `Query` best.
+
+        ``"vector"`` finds the items nearest to each query, ``"words"`` those that have its words, by BM25, and
+        ``"hybrid"`` both, fused.
+        """
+        return searching.search(self.state, queries, k, mode, where, once)
+
+    def search_texts(
+        self, texts: Sequence[str], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each text, which is never read as a path or URL.
+
+        ``where`` is what every hit satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions as
+        ``("year", ">=", 1990)`` that all hold.
+        """
+        return searching.search_texts(self.state, texts, k, where, once)
+
+    def search_images(
+        self, images: Sequence[Picture], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
+
+        Raises:
+            InputError: When a picture cannot be read.
+        """
+        return searching.search_images(self.state, images, k, where, once)
+
+    def search_audio(
+        self, sounds: Sequence[Recording], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each sound: a file's bytes or path, or mono float32 samples at ``audio_rate``.
+
+        Raises:
+            EncoderError: When the bundle's encoder hears nothing.
+            InputError: When a sound cannot be read.
+        """
+        return searching.search_audio(self.state, sounds, k, where, once)
+
+    def search_vectors(
+        self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = (), **once: Unpack[ShowOnce]
+    ) -> Candidates:
+        """Find the k items nearest to each of (B, D) query vectors, of any length but zero.
+
+        ``modality`` is what they embed: ``"text"``, ``"image"`` or ``"audio"``. Where these are different spaces it
+        must be said, or a `SeparateSpacesError` is raised: D is then that of its own vectors, only items that have it
+        are hits, and scores are its cosines.
+        """
+        return searching.search_vectors(self.state, vectors, k, modality, where, once)
+
     def similar_items(
         self,
         item_ids: Sequence[str] | Literal["all"],
@@ -115,9 +160,7 @@ class Retriever(searching.SearchVerbs):
             UnknownItemError: When an id is not in the bundle.
             InputError: When behaviour is to be compared, and the bundle has learned none.
         """
-        return searching.shown_once(
-            self.state, lambda depth, at: similar(self.state, searching.some(item_ids, at), depth, by, where), k, once
-        )
+        return similar(self.state, item_ids, k, by, where, once)
 
     def complements(self, baskets: Sequence[Sequence[str]], k: int = 10, *, where: Where = ()) -> Candidates:
         """Find what users take with the items of each basket, apart from what is like these.
@@ -171,16 +214,12 @@ class Retriever(searching.SearchVerbs):
 
         Raises:
             UnknownItemError: When an id is not in the bundle.
-            InputError: When profiles cannot be used, or a
-                user is not in the log.
+            InputError: When profiles cannot be used, or a user is not in the log.
             ShapeError: When weights, times or profiles and histories do not fit.
         """
-        check_choice(stages, "stages", get_args(Stages))
-        exclude_seen = check_flag(exclude_seen, "exclude_seen")
         users = users_of(self.state, histories, user_ids, weights, times)
-        least = users.least if least is None else check_number(least, "least", "give a number, or None")
-        new = new_queries(self.state, profiles, len(users.rows))
-        return recommended_once(self.state, Request(users, new, where, exclude_seen, least), k, stages, once)
+        request = request_of(self.state, users, profiles, where, exclude_seen, least)
+        return recommended_once(self.state, request, k, stages, once)
 
     def top_items(
         self,
@@ -220,14 +259,8 @@ class Retriever(searching.SearchVerbs):
         Raises:
             InputError: When no second stage was learned.
         """
-        stage = self.reranker
-        if not isinstance(stage, SecondStage):
-            raise InputError("this bundle has no second stage, so no sources; call recommend, or learn one with `fit`")
-        exclude_seen = check_flag(exclude_seen, "exclude_seen")
-        each = stage.per_source if each is None else check_whole(each, "each")
         users = users_of(self.state, histories, user_ids, weights, times)
-        new = new_queries(self.state, profiles, len(users.rows))
-        return pool_of(self.state, stage, Request(users, new, where, exclude_seen, users.least), each)
+        return pool_of(self.state, request_of(self.state, users, profiles, where, exclude_seen, None), each)
 
     def rerank(self, candidates: Candidates, k: int | None = None) -> Candidates:
         """Order candidates anew by the learned head, and keep the best k of each query (all when None).
@@ -235,7 +268,7 @@ class Retriever(searching.SearchVerbs):
         Without a learned head the order is that of the exact score, and the stage is ``"exact"``. What both stages of
         `recommend` gave keeps its order; that of another state or bundle is ordered anew.
         """
-        return reranked(self.state, candidates, k)
+        return after.reranked(self.state, candidates, k)
 
     def blend(self, candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
         """Weigh other objectives beside the score, ``{"margin": 0.2}``; see `retrieval.postprocess.blend.Blend`."""
@@ -264,8 +297,8 @@ class Retriever(searching.SearchVerbs):
             InputError: For an unknown method or attribute, or a number that cannot be used.
             UnknownItemError: When a candidate is not in this bundle.
         """
-        settings = Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
-        return varied(self.state, candidates, settings, k)
+        settings = after.Diversity(method, strength, sharpness, attribute, caps, apart, page, shown, spread)
+        return after.varied(self.state, candidates, settings, k)
 
     def collapse(
         self,
@@ -305,17 +338,15 @@ class Retriever(searching.SearchVerbs):
             UnknownItemError: When a pinned item or a candidate is not in the bundle.
             InputError: When a rule needs impressions and there are none, or queries that are named after users.
         """
-        return ruled(self.state, candidates, rules, k, shown_until(impressions, at))
+        return after.ruled(self.state, candidates, rules, k, after.shown_until(impressions, at))
 
     def verdicts(self, candidates: Candidates, *, kind: str = "text", matching: Matching | None = None) -> Verdicts:
-        """Say of each search whether the catalogue holds what it asks for.
+        """Say of each search whether the catalogue holds what it asks for; its hits may have been reranked.
 
-        Args:
-            candidates: What `search_texts` or its like found, reranked or not.
-            kind: What the queries are: ``"text"``, ``"image"`` or ``"audio"``.
-            matching: What judges them; learned from the bundle's own items, once a kind, when None.
+        ``kind`` is what the queries are: ``"text"``, ``"image"`` or ``"audio"``. ``matching`` judges them; it is
+        learned from the bundle's own items, once a kind, when None.
         """
-        return verdicts(self.state, candidates, kind, matching)
+        return after.verdicts(self.state, candidates, kind, matching)
 
     def explain(
         self,
@@ -330,30 +361,20 @@ class Retriever(searching.SearchVerbs):
         The other arguments are described by `retrieval.retriever.after_retrieval.explained`.
 
         Raises:
-            InputError: When a query was not made of a history, weights are not finite, or the candidates of the stage
-                ``"rerank"`` are not what the head ordered and ``among`` is not either.
+            InputError: When a query has no history, weights are not finite, or neither list is what the head ordered.
             ShapeError: When weights and histories, or candidates and ``among``, do not fit.
         """
-        given = None if weights is None else finite_weights(weights, candidates.histories)
-        return explained(self.state, candidates, given, most, among)
+        return after.explained(self.state, candidates, weights, most, among)
 
     def explain_queries(
         self, queries: Sequence[str | Query], candidates: Candidates
     ) -> list[list[tuple[Contribution, ...]]]:
-        """Say for each hit of `search` what each part of its query adds to the inner product.
-
-        Args:
-            queries: Those of the search; they are encoded again.
-            candidates: What it found.
-        """
+        """Say for each hit of `search` what each part of its query, encoded again, adds to the inner product."""
         return contributions(self.state, queries, candidates)
 
-    def nearest_parts(self, candidates: Candidates) -> list[list[Part | None]]:
-        """Say for each hit which of the item's texts, pictures, sounds or frames is nearest to the query.
-
-        None stands where nothing of the item can be compared with the query; see `retrieval.retriever.after_retrieval`.
-        """
-        return matched_parts(self.state, candidates)
+    def nearest_parts(self, candidates: Candidates) -> list[list[after.Part | None]]:
+        """Say for each hit which of its texts, pictures, sounds or frames is nearest to the query, if any."""
+        return after.matched_parts(self.state, candidates)
 
     @property
     def reranker(self) -> Reranker:

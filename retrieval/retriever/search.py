@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeVar, Unpack, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -28,22 +28,56 @@ from retrieval.retriever.separate_spaces import modality_of, query_vectors, sear
 SearchMode = Literal["vector", "words", "hybrid"]
 
 
-def search(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where) -> Candidates:
+def search(
+    state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where, once: ShowOnce
+) -> Candidates:
     """Find the k items that answer each query best; see `Retriever.search`."""
+    return shown_once(state, lambda depth, at: _find(state, some(queries, at), depth, mode, where), k, once)
+
+
+def search_texts(state: LoadedBundle, texts: Sequence[str], k: int, where: Where, once: ShowOnce) -> Candidates:
+    """Find the k items nearest to each text; see `Retriever.search_texts`."""
+    worded(texts)  # names them texts where it refuses them
+    return search(state, texts, k, "vector", where, once)
+
+
+def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where, once: ShowOnce) -> Candidates:
+    """Find the k items nearest to each picture; see `Retriever.search_images`."""
+    return shown_once(state, lambda depth, at: _find_images(state, some(images, at), depth, where), k, once)
+
+
+def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where, once: ShowOnce) -> Candidates:
+    """Find the k items nearest to each sound; see `Retriever.search_audio`."""
+    return shown_once(state, lambda depth, at: _find_audio(state, some(sounds, at), depth, where), k, once)
+
+
+def search_vectors(
+    state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where, once: ShowOnce
+) -> Candidates:
+    """Find the k items nearest to each of (B, D) query vectors; see `Retriever.search_vectors`."""
+
+    def find(depth: int, at: Rows | None) -> Candidates:
+        return _find_vectors(state, vectors if at is None else vectors[at], depth, modality, where)
+
+    return shown_once(state, find, k, once)
+
+
+def _find(state: LoadedBundle, queries: Sequence[str | Query], k: int, mode: SearchMode, where: Where) -> Candidates:
+    """Find the k items that answer each query best, in one of the modes."""
     check_choice(mode, "mode", get_args(SearchMode))
     k = check_k(k)
     check_list(queries, "queries")
-    search_vectors = partial(_search_vectors, state, queries, where)
+    by_vector = partial(_find_by_vector, state, queries, where)
     match mode:
         case "words":
             return search_words(state, _words(queries, alone=True), k, where)
         case "hybrid":
-            return search_both(state, _words(queries, alone=False), k, where, search_vectors)
+            return search_both(state, _words(queries, alone=False), k, where, by_vector)
         case "vector":
-            return search_vectors(k)
+            return by_vector(k)
 
 
-def _search_vectors(state: LoadedBundle, queries: Sequence[str | Query], where: Where, k: int) -> Candidates:
+def _find_by_vector(state: LoadedBundle, queries: Sequence[str | Query], where: Where, k: int) -> Candidates:
     """Find the k items nearest to each query."""
     if any(isinstance(query, Query) for query in queries):
         composed = as_queries(queries)
@@ -88,37 +122,24 @@ def _kind(queries: Sequence[Query]) -> str | None:
     return None if len(kinds) != 1 or "vector" in kinds else kinds.pop()
 
 
-def search_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where) -> Candidates:
-    """Find the k items nearest to each picture; see `Retriever.search_images`."""
+def _find_images(state: LoadedBundle, images: Sequence[Picture], k: int, where: Where) -> Candidates:
+    """Find the k items nearest to each picture."""
     check_list(images, "images")
     require(state.encoder, Modality.IMAGE)
     opened = open_pictures(images, state.encoder)
     return state.search_content(state.encoder.encode_images(opened), k, where, kind="image")
 
 
-def search_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where) -> Candidates:
-    """Find the k items nearest to each sound; see `Retriever.search_audio`."""
+def _find_audio(state: LoadedBundle, sounds: Sequence[Recording], k: int, where: Where) -> Candidates:
+    """Find the k items nearest to each sound."""
     check_list(sounds, "sounds")
     encoder = with_audio(state.encoder)
     heard = open_sounds(sounds, encoder)
     return state.search_content(encoder.encode_audio(heard), k, where, kind="audio")
 
 
-def search_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where) -> Candidates:
-    """Find the k items nearest to each of (B, D) query vectors, of any length but zero.
-
-    Args:
-        state: Of the bundle.
-        vectors: B queries.
-        k: Answers a query.
-        modality: What they embed: ``"text"``, ``"image"`` or ``"audio"``. It must be said where the bundle's
-            modalities are different spaces: D is then that of the modality's own vectors, only items that have the
-            modality are answers, and the score is the cosine within it.
-        where: What every answer satisfies.
-
-    Raises:
-        SeparateSpacesError: When the modality must be said and was not.
-    """
+def _find_vectors(state: LoadedBundle, vectors: Vectors, k: int, modality: str | None, where: Where) -> Candidates:
+    """Find the k items nearest to each vector, in the space of its modality where each has its own."""
     built = state.bundle.manifest.encoder
     asked = modality_of(modality, built)
     if asked is None or not built.separate:
@@ -203,88 +224,3 @@ def _replaced(found: Candidates, at: Rows, deeper: Candidates) -> Candidates:
         places = dict(zip(at.tolist(), deeper.places, strict=True))
         wide["places"] = tuple(places.get(position, known) for position, known in enumerate(found.places))
     return replace(found, **wide, folded=tuple(folded))
-
-
-class SearchVerbs:
-    """The verbs of `Retriever` that search by texts, pictures, sounds and vectors."""
-
-    state: LoadedBundle
-
-    def search(
-        self,
-        queries: Sequence[str | Query],
-        k: int = 10,
-        *,
-        mode: SearchMode = "vector",
-        where: Where = (),
-        **once: Unpack[ShowOnce],
-    ) -> Candidates:
-        """Find the k items that answer each query best; see `retrieval.retriever.search`.
-
-        Args:
-            queries: B texts or `Query`.
-            k: Hits for each query.
-            mode: ``"vector"``: the items nearest to each query; ``"words"``: those that have its words, by BM25;
-                ``"hybrid"``: both, fused.
-            where: What every hit satisfies; see `search_texts`.
-        """
-        return shown_once(
-            self.state, lambda depth, at: search(self.state, some(queries, at), depth, mode, where), k, once
-        )
-
-    def search_texts(
-        self, texts: Sequence[str], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
-    ) -> Candidates:
-        """Find the k items nearest to each text.
-
-        Args:
-            texts: B texts, never read as a path or URL.
-            k: Answers a query.
-            where: What every answer satisfies: ``field("year") >= 1990``, ``"year >= 1990"``, or a list of conditions
-                as ``("year", ">=", 1990)`` that all hold.
-        """
-        worded(texts)
-        return shown_once(
-            self.state, lambda depth, at: search(self.state, some(texts, at), depth, "vector", where), k, once
-        )
-
-    def search_images(
-        self, images: Sequence[Picture], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
-    ) -> Candidates:
-        """Find the k items nearest to each picture: a PIL image, the bytes of a file, or the path of one.
-
-        Raises:
-            InputError: When a picture cannot be read.
-        """
-        return shown_once(
-            self.state, lambda depth, at: search_images(self.state, some(images, at), depth, where), k, once
-        )
-
-    def search_audio(
-        self, sounds: Sequence[Recording], k: int = 10, *, where: Where = (), **once: Unpack[ShowOnce]
-    ) -> Candidates:
-        """Find the k items nearest to each sound: the bytes of a file, the path of one, or samples.
-
-        Samples are (S,) float32, mono, at the encoder's ``audio_rate``.
-
-        Raises:
-            EncoderError: When the bundle's encoder hears nothing.
-            InputError: When a sound cannot be read.
-        """
-        return shown_once(
-            self.state, lambda depth, at: search_audio(self.state, some(sounds, at), depth, where), k, once
-        )
-
-    def search_vectors(
-        self, vectors: Vectors, k: int = 10, *, modality: str | None = None, where: Where = (), **once: Unpack[ShowOnce]
-    ) -> Candidates:
-        """Find the k items nearest to each of (B, D) query vectors; see `retrieval.retriever.search.search_vectors`.
-
-        Raises:
-            SeparateSpacesError: When the modality must be said and was not.
-        """
-
-        def find(depth: int, at: Rows | None) -> Candidates:
-            return search_vectors(self.state, vectors if at is None else vectors[at], depth, modality, where)
-
-        return shown_once(self.state, find, k, once)

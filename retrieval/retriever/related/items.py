@@ -13,9 +13,11 @@ from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
 from retrieval.filters import Where
 from retrieval.models.behaviour import Behaviour
+from retrieval.postprocess.duplicates import ShowOnce
 from retrieval.ranking.second_stage import SecondStage
 from retrieval.ranking.sources import Neighbours, UserBatch
 from retrieval.retriever.loaded_bundle import LoadedBundle
+from retrieval.retriever.search import shown_once, some
 
 By: TypeAlias = Literal["content", "behaviour", "both"]
 BY: tuple[By, ...] = ("content", "behaviour", "both")
@@ -28,8 +30,15 @@ _DEPTH, _MIN_DEPTH = 10, 200
 LIKENESS_PENALTY = 1.0
 
 
-def similar(state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where) -> Candidates:
+def similar(
+    state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where, once: ShowOnce
+) -> Candidates:
     """Find what is near to each item; see `Retriever.similar_items`."""
+    return shown_once(state, lambda depth, at: _similar(state, some(item_ids, at), depth, by, where), k, once)
+
+
+def _similar(state: LoadedBundle, item_ids: Sequence[str] | Literal["all"], k: int, by: By, where: Where) -> Candidates:
+    """Find what is near to each item, or to all."""
     check_choice(by, "by", BY)
     if isinstance(item_ids, str) and item_ids == "all":
         rows = np.flatnonzero(state.bundle.alive)

@@ -245,7 +245,7 @@ def test_an_item_that_is_gone_is_named(
     told = f"2 of 8 items of these candidates and their histories are not in this bundle, e.g. '{NEAR[2]}', '{NEAR[3]}'"
     given = [found, retriever.similar_items([f"i{ASKED:03}"], 8)]  # of another bundle, and of the state before
     for one in given:
-        with pytest.raises(UnknownItemError, match=rf"{told}: they were found in an earlier state.*ask again"):
+        with pytest.raises(UnknownItemError, match=rf"{told}: they were found in an earlier state.*or recommend again"):
             TAKERS[taker](retriever.latest(), one)
         assert ids(one) == NEAR  # what there was goes on telling what it told
 
