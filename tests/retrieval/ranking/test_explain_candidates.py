@@ -168,11 +168,11 @@ def test_a_hit_without_a_part_to_compare_keeps_its_place(tmp_path: Path) -> None
     retriever = Retriever.load(tmp_path / "b")
     texts = retriever.search_vectors(things.texts[:3], 60, modality="text")
     every = np.tile(np.arange(len(things.ids)), (3, 1))  # also items without a text, which the texts say nothing of
-    found = replace(texts, rows=every, scores=np.zeros(every.shape, np.float32))
+    found = replace(texts, rows=every, scores=np.zeros(every.shape, np.float32), sources=None)
     expected = [(name, Modality.TEXT if has else None) for name, has in zip(things.ids, things.has_text, strict=True)]
     assert parts_of(retriever, found) == [expected] * 3
     images = retriever.search_vectors(things.images[:1], 5, modality="image")
-    found = replace(images, rows=every[:1, ::-1], scores=np.zeros((1, every.shape[1]), np.float32))
+    found = replace(images, rows=every[:1, ::-1], scores=np.zeros((1, every.shape[1]), np.float32), sources=None)
     pairs = zip(things.ids, things.has_image, strict=True)
     assert parts_of(retriever, found) == [[(name, Modality.IMAGE if has else None) for name, has in pairs][::-1]]
 
