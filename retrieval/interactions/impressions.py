@@ -18,7 +18,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, InteractionsError
 from indexing.filesystem.checked_files import content_hash
 from indexing.media.files import no_file
-from indexing.runtime.arguments import check_kind, check_path
+from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole
 from retrieval.interactions.columns import match_column, missing_column
 from retrieval.interactions.interactions import read_delimited
 from retrieval.interactions.known_items import known_row
@@ -216,7 +216,13 @@ class Impressions:
 
         Returns:
             For each row of an item that was shown how often.
+
+        Raises:
+            InputError: For an argument that cannot be used.
         """
+        check_kind(items, ItemIds, "items", "give the ids of a bundle, as retriever.items")
+        at = min(check_whole(at, "at", 0), np.iinfo(np.int64).max)
+        days = check_number(days, "days", "give a number of more than 0", above=0)
         rows = self._rows_of(user_id)
         times = self._times[rows]
         rows = rows[(times <= at) & (times > at - days * SECONDS_PER_DAY)]
@@ -236,6 +242,7 @@ class Impressions:
         return len(self._rows_of(user_id)) > 0
 
     def _rows_of(self, user_id: str) -> Rows:
+        check_kind(user_id, str, "user_id", "give the name of a user as text")
         user_ids, starts, order = self._by_user
         place = int(np.searchsorted(user_ids, user_id)) if len(user_ids) else 0
         if place == len(user_ids) or user_ids[place] != user_id:

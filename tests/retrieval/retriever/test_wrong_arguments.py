@@ -15,7 +15,7 @@ from indexing.arrays import Vectors
 from indexing.encoders.base import EncoderInfo
 from indexing.errors import CommonspaceError
 from indexing.media.files import Modality
-from retrieval import Interactions, Profiles, Query, Retriever, evaluate, fit
+from retrieval import Impressions, Interactions, Profiles, Query, Retriever, evaluate, fit
 from retrieval.postprocess.rules import Boost
 from tests.groups import COUNT, SIZE, SMALL, STAGE, walks
 from tests.public_verbs import THING, Verb, verbs, wrong_values
@@ -68,6 +68,14 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "Catalogue": few,
         "Columns": few.columns,
         "Evaluation": evaluate(found, [["i001"], ["i003"]], measures=["recall@10"]),
+        "Impressions": Impressions.from_arrow(
+            pa.table({"user_id": ["a"], "item_id": ["i001"], "position": [1], "timestamp": [1]})
+        ),
+        "Impressions.counts_for.user_id": "a",
+        "Impressions.knows.user_id": "a",
+        "Impressions.counts_for.at": 1,
+        "Impressions.counts_for.days": 7.0,
+        "Candidates.folded_ids.query": 0,
         "ItemIds": found.items,
         "Profiles": Profiles.from_arrow(profiles),
         "Retriever": retriever,
