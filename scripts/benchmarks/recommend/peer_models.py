@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from indexing.arrays import Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
@@ -22,7 +21,6 @@ from retrieval.evaluation.baselines import EASE, ALSConfig, ContentKNN, Implicit
 from retrieval.evaluation.baselines.recommender import Ranked, rank
 from retrieval.evaluation.splits.queries import EvaluationQueries
 from retrieval.interactions.interactions import Interactions
-from retrieval.training.behaviour.ease import solve_ease
 from scripts.benchmarks.recommend.film_content import centred
 from scripts.benchmarks.recommend.systems import LIKED, SEEDS, WORTH, K, liked, worth
 
@@ -197,7 +195,12 @@ class Fits:
         known = self.films
         parts = [text * known.centred["text_vector"], other * known.genres, other * known.bumps]
         sides = np.concatenate(parts, axis=1).astype(np.float64)
-        return EASE(solve_ease(csr_matrix(np.vstack([rated, sides.T])), lam, double=True).astype(np.float64))
+        gram = rated.T @ rated + sides @ sides.T
+        gram[np.diag_indices_from(gram)] += lam
+        inverse = np.linalg.inv(gram)
+        weights = inverse / -np.diag(inverse)
+        np.fill_diagonal(weights, 0.0)
+        return EASE(weights)
 
     @cached_property
     def positives(self) -> Interactions:
