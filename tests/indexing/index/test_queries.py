@@ -85,5 +85,5 @@ def test_at_most_so_many_of_each_kind() -> None:
         vectors, {"text": made(9, 1), "image": made(0, 2), "item": Queries(vectors, np.arange(30))}, 3, 5
     )
     assert {kind: len(one.queries) for kind, one in found.items()} == {"text": 5, "item": 5}
-    with pytest.raises(ShapeError, match=r"own has shape \(3,\), expected \(30,\)"):
+    with pytest.raises(ShapeError, match=r"item_rows has shape \(3,\), expected \(30,\)"):
         Queries(vectors, np.arange(3))
