@@ -11,7 +11,7 @@ from indexing.bundle.publish import Content, publish
 from indexing.bundle.word_files import WordSettings, word_contents, word_settings
 from indexing.errors import InputError
 from indexing.filesystem.locks import write_lock
-from indexing.runtime.arguments import check_path
+from indexing.runtime.arguments import check_list, check_path
 
 
 def index_words(root: Path | str, columns: Sequence[str] | None = None, *, weight: float | None = None) -> Bundle:
@@ -30,6 +30,8 @@ def index_words(root: Path | str, columns: Sequence[str] | None = None, *, weigh
         BundleLockedError: When another process is writing to the bundle.
     """
     root = check_path(root, "the folder of the bundle")
+    if columns is not None:
+        check_list(columns, "columns")
     require_bundle(root)
     with write_lock(root):
         require_newest(root)
