@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,20 @@ def server_programs() -> Path | None:
 
 
 @contextmanager
-def postgresql(programs: Path, folder: Path) -> Iterator[str]:
-    """Start a server, and give the URL of its database, with a password."""
-    as_root = os.geteuid() == 0  # as whom it does not start
+def postgresql(programs: Path) -> Iterator[str]:
+    """Start a server in a folder of its own, and give the URL of its database, with a password.
+
+    The folders of pytest are closed to other users, and root cannot run a server.
+    """
+    kept = tempfile.TemporaryDirectory(prefix="commonspace-postgresql-", ignore_cleanup_errors=True)
+    with kept as folder, _server(programs, Path(folder)) as url:
+        yield url
+
+
+@contextmanager
+def _server(programs: Path, folder: Path) -> Iterator[str]:
+    as_root = os.geteuid() == 0
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if as_root else {}
-    folder.mkdir()
     (folder / "password").write_text(PASSWORD)
     if as_root:
         for path in (folder, folder / "password"):

@@ -38,13 +38,10 @@ GOODS = pa.table(
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     if (programs := server_programs()) is None:
         pytest.skip("no server of PostgreSQL is installed (Debian: postgresql)")
-    folder = tmp_path_factory.mktemp("postgresql")
-    for path in [folder, *folder.parents][:3]:
-        path.chmod(0o755)  # the server runs as another user where the tests run as root
-    with postgresql(programs, folder / "server") as url:
+    with postgresql(programs) as url:
         yield url
 
 
