@@ -5,6 +5,7 @@ Every check returns the value in the type that the rest of the code uses.
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sized
 from numbers import Integral, Real
 from pathlib import Path
@@ -275,3 +276,15 @@ def _is_sequence(values: object) -> bool:
 
 def _is_scalar(values: object) -> bool:
     return getattr(values, "shape", None) == ()  # an array without dimensions has a length in name only
+
+
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dictionary, for ``object_pairs_hook`` of `json.loads`, which keeps the last of two.
+
+    Raises:
+        InputError: When a key is there twice.
+    """
+    counts = Counter(key for key, _ in pairs)
+    if repeated := [key for key, count in counts.items() if count > 1]:
+        raise InputError(f"the key {repeated[0]!r} comes {counts[repeated[0]]} times in one object; give it once")
+    return dict(pairs)

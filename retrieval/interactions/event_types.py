@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from indexing.arrays import Mask
 from indexing.errors import InteractionsError, examples
-from indexing.runtime.arguments import check_mapping, is_number, shown, shown_number
+from indexing.runtime.arguments import check_mapping, distinct_keys, is_number, shown, shown_number
 
 _DAY = 86_400
 USUAL = "usual"
@@ -167,6 +167,6 @@ def _from_text(text: str) -> dict[str, EventType]:
 def _from_file(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     way = 'expected a file such as {"view": 0.1, "buy": {"weight": 3, "half_life_days": 90}, "hide": -2}'
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"), object_pairs_hook=distinct_keys)
     except (OSError, ValueError) as error:
         raise InteractionsError(f"the table of events {path} cannot be read: {error}; {way}") from error

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from indexing.errors import InputError
 from indexing.filesystem import fsops
-from indexing.runtime.arguments import check_choice, is_number, shown, shown_number
+from indexing.runtime.arguments import check_choice, distinct_keys, is_number, shown, shown_number
 
 Settings = TypeVar("Settings")
 # Fields of earlier versions that cannot be set any more, each with the values at which it did nothing, or which are
@@ -123,7 +123,7 @@ def read_settings(config_class: type[Settings], path: Path | str) -> Settings:
         InputError: When it cannot be read.
     """
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_text(), object_pairs_hook=distinct_keys)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -1,7 +1,6 @@
 """Rules as JSON: a list of objects, each with ``rule`` and the fields of that rule."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 
 from indexing.errors import InputError
 from indexing.media.files import no_file
-from indexing.runtime.arguments import check_path
+from indexing.runtime.arguments import check_path, distinct_keys
 from retrieval.candidates import Candidates
 from retrieval.postprocess.rules.apply import Shown, applied
 from retrieval.postprocess.rules.rule_types import Boost, Bury, Exclude, FrequencyCap, Fresh, Pin, Rotate, Rule
@@ -98,19 +97,11 @@ def read_json(path: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
     if problem := no_file(path):
         raise InputError(problem)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct_keys)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{name} in {path} cannot be read: {error}") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Give a JSON object as a dictionary, and refuse a key that is there twice."""
-    counts = Counter(key for key, _ in pairs)
-    if repeated := [key for key, count in counts.items() if count > 1]:
-        raise InputError(f"the key {repeated[0]!r} comes {counts[repeated[0]]} times in one object; give it once")
-    return dict(pairs)
 
 
 _EXAMPLE = '[{"rule": "pin", "item_ids": ["mug-1"], "at": 1}]'

@@ -136,3 +136,9 @@ def test_a_table_comes_from_a_file_a_text_and_common_names(tmp_path: Path) -> No
     assert EventTypes.open(tmp_path / "events.json") == EventTypes.open("view=.1,hide=-2")
     usual = EventTypes.open("usual").weights
     assert usual["buy"] > usual["cart"] > usual["view"] > 0 > usual["hide"]
+
+
+def test_a_type_that_a_file_names_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "events.json").write_text('{"view": 0.1, "buy": 3, "view": 2}')
+    with pytest.raises(InteractionsError, match="cannot be read: the key 'view' comes 2 times in one object"):
+        EventTypes.open(tmp_path / "events.json")

@@ -112,3 +112,6 @@ def test_settings_in_python_are_checked_too_and_nested_files_are_refused(tmp_pat
     (tmp_path / "deep.json").write_text('{"a":' * 100_000)
     with pytest.raises(InputError, match=r"the settings in .*deep\.json cannot be read"):
         read_settings(FitConfig, tmp_path / "deep.json")
+    (tmp_path / "twice.json").write_text('{"effort": "fast", "effort": "default"}')
+    with pytest.raises(InputError, match=r"twice\.json cannot be read: the key 'effort' comes 2 times"):
+        read_settings(FitConfig, tmp_path / "twice.json")
