@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,10 @@ class ItemPopularity:
             return cls(counts, None)
         age = (times.max() - times) / (SECONDS_PER_DAY * TRENDING_HALF_LIFE)
         return cls(counts, item_counts(rows, num_items, 0.5**age).astype(np.float32))
+
+    def scores(self, order: Literal["trending", "popular"]) -> Vectors | None:
+        """Return what items are ordered by, (N,) float32; None where that is not known."""
+        return self.counts if order == "popular" else self.trending
 
     def carried(self, origins: Rows, keep: NDArray[np.bool_]) -> "ItemPopularity":
         """Give that of other rows: N items and M new ones, of which some are kept.

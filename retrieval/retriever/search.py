@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from indexing.index.base import check_k
 from indexing.media.files import Modality
 from indexing.runtime.arguments import check_choice, check_list
 from retrieval.candidates import Candidates
+from retrieval.candidates.lists import with_lists
 from retrieval.filters import Where, allowed
 from retrieval.postprocess.duplicates import Collapse, ShowOnce, collapsed
 from retrieval.ranking.fusion import Fused
@@ -206,21 +207,10 @@ def _short(retrieved: Candidates, found: Candidates, at: Rows, k: int, depth: in
 
 
 def _replaced(found: Candidates, at: Rows, deeper: Candidates) -> Candidates:
-    """Give the lists of queries at some positions anew."""
-    width = max(found.rows.shape[1], deeper.rows.shape[1])
-    wide: dict[str, Any] = {}
-    named = [] if found.sources is None or deeper.sources is None else [("sources", -1)]
-    for name, padding in (("rows", -1), ("scores", -np.inf), *named):
-        array, more = (
-            np.pad(lists, [(0, 0), (0, width - lists.shape[1])], constant_values=padding)
-            for lists in (getattr(found, name), getattr(deeper, name))
-        )
-        array[at] = more
-        wide[name] = array
-    folded = list(found.folded)
-    for position, stands_for in zip(at.tolist(), deeper.folded, strict=True):
-        folded[position] = stands_for
-    if isinstance(found, Fused) and isinstance(deeper, Fused):
+    """Give the lists of queries at some positions anew, of a hybrid search with the places in each list."""
+    replaced = with_lists(found, at, deeper)
+    if isinstance(replaced, Fused) and isinstance(deeper, Fused):
         places = dict(zip(at.tolist(), deeper.places, strict=True))
-        wide["places"] = tuple(places.get(position, known) for position, known in enumerate(found.places))
-    return replace(found, **wide, folded=tuple(folded))
+        known = enumerate(replaced.places)
+        replaced = replace(replaced, places=tuple(places.get(position, of_query) for position, of_query in known))
+    return replaced

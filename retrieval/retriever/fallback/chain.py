@@ -2,15 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from indexing.arrays import Mask, Rows, Vectors
-from indexing.errors import InputError
 from indexing.index.base import check_k
 from retrieval.candidates import Candidates
+from retrieval.candidates.lists import with_lists
 from retrieval.candidates.sources import Source
 from retrieval.filters import Where
 from retrieval.retriever.fallback.top_items import in_order_of_adding, taken
@@ -37,10 +36,12 @@ def filled(
         where: What every hit satisfies.
         exclude: For each query the rows that are no hits.
     """
+    num_found, k = (found.rows >= 0).sum(axis=1), check_k(k)
+    if (num_found >= k).all():  # as almost always: the filter need not be evaluated again
+        return found
     allow = state.allowed_rows(where)
-    num_allowed = len(state.items) if allow is None else int(np.count_nonzero(allow))
-    k = min(check_k(k), num_allowed)
-    short = np.flatnonzero((found.rows >= 0).sum(axis=1) < k)
+    k = min(k, len(state.items) if allow is None else int(np.count_nonzero(allow)))
+    short = np.flatnonzero(num_found < k)
     if not len(short):
         return found
     lists = found.take(short)
@@ -53,7 +54,7 @@ def filled(
     for source, order in _orders(state):
         order = order if allow is None else order[allow[order]]
         lists = _followed_by_order(lists, order, source, k, barred)
-    return _put(found, short, lists.top(max(k, found.rows.shape[1])))
+    return with_lists(found, short, lists.top(max(k, found.rows.shape[1])))
 
 
 def note_unknown(state: LoadedBundle, histories: list[Rows]) -> None:
@@ -72,10 +73,8 @@ def _orders(state: LoadedBundle) -> Iterator[tuple[Source, Rows]]:
     """Give the orders of the chain that the bundle knows, the last of them with all rows."""
     learned: tuple[Literal["trending", "popular"], ...] = ("trending", "popular")
     for source in learned:
-        try:
+        if state.popularity is not None and state.popularity.scores(source) is not None:
             yield source, taken(state, source).rows
-        except InputError:  # the bundle does not know: the chain goes on
-            continue
     yield "newest", in_order_of_adding(state)
 
 
@@ -100,18 +99,3 @@ def _followed_by_order(lists: Candidates, order: Rows, source: Source, k: int, e
     scores = np.where(more >= 0, np.float32(0), np.float32(-np.inf))
     queries = np.zeros((len(lists), 0), np.float32)
     return lists.followed_by(Candidates(queries, more, scores, lists.items, lists.stage).coming_from(source))
-
-
-def _put(found: Candidates, lines: Rows, lists: Candidates) -> Candidates:
-    """Put lists in the place of those of some queries."""
-    width = max(found.rows.shape[1], lists.rows.shape[1])
-    rows = np.full((len(found), width), -1, np.int64)
-    scores = np.full(rows.shape, -np.inf, np.float32)
-    codes = np.full(rows.shape, -1, np.int8)
-    others = np.setdiff1d(np.arange(len(found)), lines)
-    for numbers, part in ((others, found.take(others)), (lines, lists)):
-        columns = slice(part.rows.shape[1])
-        rows[numbers, columns], scores[numbers, columns] = part.rows, part.scores
-        if part.sources is not None:
-            codes[numbers, columns] = part.sources
-    return replace(found, rows=rows, scores=scores, sources=codes)

@@ -68,7 +68,7 @@ def taken(state: LoadedBundle, order: Literal["trending", "popular"]) -> ItemOrd
     if popularity is None:
         known = "was learned by an earlier version" if state.learned.learned_from else "has learned nothing of users"
         raise InputError(f"what is {order} is not in this bundle, which {known}; {_FIT}")
-    scores = popularity.counts if order == "popular" else popularity.trending
+    scores = popularity.scores(order)
     if scores is None:
         raise InputError(
             "what is trending is not known, as all of the log that was learned from is of one second, or it has no "

@@ -1,11 +1,14 @@
 """Candidates keep their promises: aligned, padded at the end, readable by other tools."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import ShapeError
 from retrieval.candidates import Candidates, Hit
+from retrieval.candidates.lists import with_lists
 
 ITEMS = ItemIds(["a", "b", "c", "d"])
 
@@ -87,3 +90,18 @@ def test_what_does_not_fit_together_is_refused() -> None:
         candidates().named(["only one"])
     with pytest.raises(ShapeError, match="rows reach 4, but there are 4 items"):
         Candidates(np.ones((1, 3), np.float32), np.array([[4]]), np.zeros((1, 1), np.float32), ITEMS, "retrieve")
+
+
+def test_lists_of_some_queries_are_replaced_with_sources_and_what_was_folded() -> None:
+    items, queries = ItemIds([*"abcdef"]), np.zeros((3, 2), np.float32)
+    rows, scores = np.array([[0], [1], [2]]), np.array([[3.0], [2.0], [1.0]], np.float32)
+    before = Candidates(queries, rows, scores, items, "retrieve", ("x", "y", "z"))
+    lists = Candidates(queries[:1], np.array([[4, 5]]), np.array([[9.0, 8.0]], np.float32), items, "retrieve")
+    lists = replace(lists.coming_from("popular"), folded=({4: np.array([3])},))
+    found = with_lists(before, np.array([1]), lists)
+    assert found.rows.tolist() == [[0, -1], [4, 5], [2, -1]]
+    assert found.scores.tolist() == [[3.0, -np.inf], [9.0, 8.0], [1.0, -np.inf]]
+    assert [[hit.source for hit in hits] for hits in found] == [[None], ["popular", "popular"], [None]]
+    assert [found.folded_ids(query) for query in range(3)] == [[[]], [["d"], []], [[]]]
+    assert (found.query_ids, found.stage, before.rows.tolist()) == (("x", "y", "z"), "retrieve", [[0], [1], [2]])
+    assert with_lists(before, np.array([0]), replace(lists, sources=None, folded=())).sources is None
