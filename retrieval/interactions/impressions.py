@@ -21,6 +21,7 @@ from indexing.media.files import no_file
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole
 from retrieval.interactions.columns import match_column, missing_column
 from retrieval.interactions.interactions import read_delimited
+from retrieval.interactions.item_counts import SECONDS_PER_DAY
 from retrieval.interactions.known_items import known_row
 from retrieval.interactions.log_schema import LogRows
 from retrieval.interactions.parse_values import legible, read_ids, read_weights
@@ -36,7 +37,6 @@ SCHEMA = pa.schema(
 )
 _NEEDED = ("user_id", "item_id", "position", "timestamp")
 _MAX_POSITION = 1_000_000
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,22 @@ import pyarrow.parquet as pq
 
 from indexing.catalogue.arrow_values import python_value, require_utf8
 from indexing.catalogue.cleaning import clean_text
-from indexing.errors import InputError
+from indexing.errors import InputError, ShapeError
 from indexing.media.files import no_file
 from retrieval.batch.in_memory import relevant_items, users_of
 from retrieval.candidates import Candidates
 from retrieval.cli.options.held_out import SplitLog
 from retrieval.cli.runs.histories import match_items
-from retrieval.evaluation.evaluate import DEFAULT_MEASURES
+from retrieval.evaluation.evaluate import DEFAULT_MEASURES, evaluate
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.user_profiles import Profiles
-from retrieval.retriever.queries.hybrid_search import NUM_FUSED, tune_weight
+from retrieval.ranking.fusion import fuse
+from retrieval.retriever.queries.hybrid_search import NUM_FUSED, VECTOR, WORDS
 from retrieval.retriever.retriever import Retriever
 
 TEXT_MEASURES = ("recall@1", "recall@5", "recall@10", "mrr@10")
+TUNED_WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
+TUNED_K, TUNED_BY = 10, "ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,29 @@ def weight_for(retriever: Retriever, path: Path) -> tuple[float, dict[float, flo
         raise InputError(f"no item_id of {path} is in the bundle; are they the same ids?")
     vectors, words = (retriever.search(list(relevant), NUM_FUSED, mode=mode) for mode in ("vector", "words"))
     return tune_weight(vectors, words, list(relevant.values()))
+
+
+def tune_weight(
+    vectors: Candidates, words: Candidates, relevant: Sequence[Collection[str]]
+) -> tuple[float, dict[float, float]]:
+    """Choose the share of the words by ndcg@10 of judged queries, of equal ones the nearest to one half.
+
+    Args:
+        vectors: What the vectors find for B queries.
+        words: What the words find for the same.
+        relevant: For each query the item_ids that should be found.
+
+    Returns:
+        The share, and ndcg@10 by share.
+    """
+    if len(relevant) != len(vectors) or len(relevant) != len(words):
+        raise ShapeError(f"{len(relevant)} judgements for lists of {len(vectors)} and {len(words)} queries")
+    ndcg = {}
+    for share in TUNED_WEIGHTS:
+        fused = fuse({VECTOR: vectors, WORDS: words}, TUNED_K, {VECTOR: 1 - share, WORDS: share})
+        ndcg[share] = evaluate(fused, relevant, measures=[TUNED_BY]).means[TUNED_BY]
+    best = max(ndcg.values())
+    return min((share for share in ndcg if ndcg[share] == best), key=lambda share: abs(share - 0.5)), ndcg
 
 
 def _read_texts(path: Path) -> tuple[list[str], list[str]]:

@@ -81,8 +81,9 @@ def complements(state: LoadedBundle, baskets: Sequence[Sequence[str]], k: int, w
     depth = max(_DEPTH * k, _MIN_DEPTH)
     found = state.search(queries, depth, where, rows, kind="history")
     dim = state.space.dim
-    behaviour = _moments(queries[:, dim:], state.indexed[(sample := _sampled_rows(state)), dim:])
-    likeness = _likeness(state, rows, found.rows, sample)
+    sample = _sampled_rows(state)
+    behaviour = _Sample.of(state.indexed[sample, dim:]).moments(queries[:, dim:])
+    likeness = _likeness(state, rows, found.rows, _Sample.of(state.vectors[sample]))
     scores = (found.scores - behaviour.mean) / behaviour.std - np.float32(LIKENESS_PENALTY) * likeness
     return found.reordered(scores, "retrieve").top(k).coming_from("behaviour")
 
@@ -104,7 +105,7 @@ def _basket_rows(state: LoadedBundle, baskets: Sequence[Sequence[str]]) -> list[
     return rows
 
 
-def _likeness(state: LoadedBundle, baskets: Sequence[Rows], candidates: Rows, sample: Rows) -> Vectors:
+def _likeness(state: LoadedBundle, baskets: Sequence[Rows], candidates: Rows, sample: "_Sample") -> Vectors:
     """Say how much each candidate is like the item of its basket that it is most like: (B, K) float32.
 
     It is the standard score of their content, 0 for padding.
@@ -112,7 +113,7 @@ def _likeness(state: LoadedBundle, baskets: Sequence[Rows], candidates: Rows, sa
     likeness = np.zeros(candidates.shape, np.float32)
     for line, (basket, rows) in enumerate(zip(baskets, candidates, strict=True)):
         content = state.vectors[basket]
-        moments = _moments(content, state.vectors[sample])
+        moments = sample.moments(content)
         scores = (content @ state.vectors[rows].T - moments.mean) / moments.std
         likeness[line] = np.where(rows >= 0, scores.max(axis=0), 0)
     return likeness
@@ -182,9 +183,10 @@ def _standardised(state: LoadedBundle, rows: Rows) -> tuple[Vectors, Vectors]:
     """
     dim = state.space.dim
     content, behaviour = state.vectors[rows], association_queries(state, list(rows[:, None]))[:, dim:]
+    sample = _sampled_rows(state)
     moments = (
-        _moments(content, state.vectors[(sample := _sampled_rows(state))]),
-        _moments(behaviour, state.indexed[sample, dim:]),
+        _Sample.of(state.vectors[sample]).moments(content),
+        _Sample.of(state.indexed[sample, dim:]).moments(behaviour),
     )
     queries = np.concatenate([part / one.std for part, one in zip((content, behaviour), moments, strict=True)], axis=1)
     return queries, sum((one.mean / one.std for one in moments), np.zeros((len(rows), 1), np.float32))
@@ -197,13 +199,24 @@ class _Moments(NamedTuple):
     std: Vectors
 
 
-def _moments(queries: Vectors, vectors: Vectors) -> _Moments:
-    """Take the moments over a sample; a standard deviation of 0, where all scores are equal, is 1."""
-    mean, centred = vectors.mean(axis=0), vectors - vectors.mean(axis=0)
-    covariance = centred.T @ centred / np.float32(len(vectors))
-    variance = np.einsum("bd,bd->b", queries @ covariance, queries)[:, None]
-    std = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
-    return _Moments((queries @ mean)[:, None], np.where(std > 0, std, np.float32(1)))
+class _Sample(NamedTuple):
+    """Vectors that stand for those of all items: their mean, (D,), and their covariance, (D, D), float32."""
+
+    mean: Vectors
+    covariance: Vectors
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> "_Sample":
+        """Take them of (n, D) vectors."""
+        mean = vectors.mean(axis=0)
+        centred = vectors - mean
+        return cls(mean, centred.T @ centred / np.float32(len(vectors)))
+
+    def moments(self, queries: Vectors) -> _Moments:
+        """Give those of the scores of B queries; a standard deviation of 0, where all scores are equal, is 1."""
+        variance = np.einsum("bd,bd->b", queries @ self.covariance, queries)[:, None]
+        std = np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+        return _Moments((queries @ self.mean)[:, None], np.where(std > 0, std, np.float32(1)))
 
 
 def _sampled_rows(state: LoadedBundle) -> Rows:

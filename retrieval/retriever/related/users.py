@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from indexing.arrays import Rows, Vectors, lengths_of
 from indexing.errors import InputError
+from indexing.index.backends.flat import top_k
 from indexing.index.base import check_k, merged, no_answers
 from indexing.index.search import check_scores
 from indexing.runtime.arguments import check_list
@@ -99,12 +100,8 @@ def users_for(state: LoadedBundle, item_ids: Sequence[str], interactions: Histor
     for start in range(0, len(logged), size):
         numbers = np.arange(start, min(start + size, len(logged)))
         scores = _scores(state, rows, logged, numbers)
-        best = _best(scores, min(k, len(numbers)))
-        found_scores, found_rows = merged(
-            (found_scores, found_rows),
-            (np.take_along_axis(scores, best, axis=1), best + start),
-            k,
-        )
+        best = top_k(scores, numbers, min(k, len(numbers)))
+        found_scores, found_rows = merged((found_scores, found_rows), best, k)
     found_rows = np.where(np.isneginf(found_scores), -1, found_rows)
     check_scores(found_scores, found_rows)
     return RankedUsers(tuple(item_ids), found_rows, found_scores, logged.names)
@@ -137,9 +134,3 @@ def _owned(rows: Rows, histories: Sequence[Rows]) -> tuple[Rows, Rows]:
     counts = last - first  # an item that was named twice has two lists
     offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[np.repeat(first, counts) + offsets], np.repeat(user, counts)
-
-
-def _best(scores: Vectors, k: int) -> Rows:
-    """Give the positions of the k best of each line, equal ones in order: (B, k) int64."""
-    largest = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]
-    return np.argsort(np.where(scores >= largest, -scores, np.inf), axis=1, kind="stable")[:, :k]

@@ -15,8 +15,9 @@ from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
 from retrieval.interactions.histories import History
-from retrieval.interactions.impressions import SECONDS_PER_DAY, Impressions
+from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
+from retrieval.interactions.item_counts import SECONDS_PER_DAY
 from retrieval.interactions.known_items import known_row
 from retrieval.training.ranker.position_bias import PositionCurve, learn_position_curve
 

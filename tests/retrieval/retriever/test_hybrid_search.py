@@ -16,9 +16,10 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError, ShapeError
 from indexing.store.encode import EncodeConfig
 from retrieval.candidates import Candidates, codes_for
+from retrieval.cli.runs.evaluation_queries import tune_weight
 from retrieval.ranking.fusion import CONSTANT, Fused, Place, fuse
 from retrieval.retriever.queries import Query
-from retrieval.retriever.queries.hybrid_search import search_both, tune_weight
+from retrieval.retriever.queries.hybrid_search import search_both
 from retrieval.retriever.retriever import Retriever
 from tests.cli_run import Run, runner
 from tests.toy import ToyEncoder, toy_file
