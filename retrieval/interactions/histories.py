@@ -14,7 +14,7 @@ from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import InputError
 from retrieval.interactions.columns import Repeats, once
 from retrieval.interactions.interactions import Interactions
-from retrieval.interactions.known_items import known_row, no_known_item
+from retrieval.interactions.known_items import known_rows, no_known_item
 from retrieval.models.user_model import UserModel
 
 
@@ -167,11 +167,10 @@ def gathered(interactions: Interactions, items: ItemIds) -> LoggedHistories:
     table = interactions.table
     encoded = table["item_id"].combine_chunks().dictionary_encode()
     item_ids, item_codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    item_rows = (known_row(items, item_id) for item_id in item_ids)
-    rows = np.array([-1 if row is None else row for row in item_rows], np.int64)[item_codes]
+    rows = known_rows(item_ids, items)[item_codes]
     is_known = rows >= 0
     rows = rows[is_known]
-    users, user_ids = _numbers(table["user_id"])
+    users, user_ids = numbered(table["user_id"])
     users = users[is_known]
     pairs, weights = users * max(len(items), 1) + rows, table["weight"].to_numpy()[is_known]
     kept = once(pairs, weights, interactions.repeats)  # the log is in time order
@@ -216,7 +215,7 @@ def hold_out_last(interactions: Interactions, share: float = 0.2) -> tuple[Inter
     """
     if not 0 < share < 1:
         raise InputError(f"a share of {share} cannot be held out; give a number between 0 and 1")
-    users, names = _numbers(interactions.table["user_id"])
+    users, names = numbered(interactions.table["user_id"])
     lengths = np.bincount(users, minlength=len(names))
     if interactions.has_times:
         order = np.argsort(users, kind="stable")
@@ -236,7 +235,7 @@ def _drawn_places(
     table: pa.Table, users: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Give each row the place of its item among those of its user, drawn, and how many items each user has."""
-    items, item_ids = _numbers(table["item_id"])
+    items, item_ids = numbered(table["item_id"])
     drawn = drawn_numbers(names, users, item_ids, items)
     order = np.lexsort((items, drawn, users))
     new_user = np.diff(users[order], prepend=-1) != 0
@@ -248,7 +247,7 @@ def _drawn_places(
     return place, lengths
 
 
-def _numbers(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+def numbered(ids: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """Number users or items in the order of their ids: (N,) int64, and the ids."""
     encoded = ids.combine_chunks().dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()

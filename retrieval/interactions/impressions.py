@@ -20,6 +20,7 @@ from indexing.filesystem.checked_files import content_hash
 from indexing.media.files import no_file
 from indexing.runtime.arguments import check_kind, check_number, check_path, check_whole
 from retrieval.interactions.columns import match_column, missing_column
+from retrieval.interactions.histories import numbered
 from retrieval.interactions.interactions import read_delimited
 from retrieval.interactions.item_counts import SECONDS_PER_DAY
 from retrieval.interactions.known_items import known_row
@@ -257,14 +258,9 @@ class Impressions:
     @cached_property
     def _by_user(self) -> tuple[NDArray[np.object_], Rows, Rows]:
         """The users in order, and where the rows of each start among the rows sorted by user."""
-        encoded = self.table["user_id"].combine_chunks().dictionary_encode()
-        names = np.array(encoded.dictionary.to_pylist(), object)
-        ranks = np.empty(len(names), np.int64)
-        by_name = np.argsort(names)
-        ranks[by_name] = np.arange(len(names))
-        numbers = ranks[encoded.indices.to_numpy()]
+        numbers, names = numbered(self.table["user_id"])
         counts = np.bincount(numbers, minlength=len(names))
-        return names[by_name], np.append(0, np.cumsum(counts)), np.argsort(numbers, kind="stable")
+        return np.array(names, object), np.append(0, np.cumsum(counts)), np.argsort(numbers, kind="stable")
 
 
 def require_impressions(impressions: object) -> Impressions:

@@ -77,6 +77,11 @@ def known_row(items: ItemIds, item_id: str | None) -> int | None:
     return row
 
 
+def known_rows(item_ids: Sequence[str], items: ItemIds) -> Rows:
+    """Return the row of each of N item_ids as `known_row` does: (N,) int64, -1 for what is not among the items."""
+    return np.array([-1 if (row := known_row(items, item_id)) is None else row for item_id in item_ids], np.int64)
+
+
 def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interactions, KnownItems]:
     """Write the item_ids of a log as a bundle does, and say which are not in it.
 
@@ -91,7 +96,7 @@ def known_items(interactions: Interactions, items: ItemIds) -> tuple[Interaction
     """
     ids = interactions.table["item_id"].combine_chunks().dictionary_encode()
     names, places = ids.dictionary.to_pylist(), ids.indices.to_numpy()
-    rows = np.array([-1 if (row := known_row(items, name)) is None else row for name in names], np.int64)
+    rows = known_rows(names, items)
     written = [name if row < 0 else items[row] for name, row in zip(names, rows.tolist(), strict=True)]
     changed = np.array([old != new for old, new in zip(names, written, strict=True)], np.bool_)
     if changed.any():

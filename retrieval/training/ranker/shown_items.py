@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from indexing.arrays import Mask, Rows, Vectors
 from indexing.catalogue.item_ids import ItemIds
 from indexing.errors import TrainingError
-from retrieval.interactions.histories import History
+from retrieval.interactions.histories import History, numbered
 from retrieval.interactions.impressions import Impressions
 from retrieval.interactions.interactions import Interactions
 from retrieval.interactions.item_counts import SECONDS_PER_DAY
-from retrieval.interactions.known_items import known_row
+from retrieval.interactions.known_items import known_rows
 from retrieval.training.ranker.position_bias import PositionCurve, learn_position_curve
 
 WINDOW = SECONDS_PER_DAY  # an item that is taken later than this after it was shown was found otherwise
@@ -55,10 +55,9 @@ class ShownItems:
         """
         if not interactions.has_times:
             raise TrainingError("the log has no times, so that nobody knows which impressions were taken")
-        user_ids, user_numbers = _encoded(impressions, "user_id")
-        item_ids, item_numbers = _encoded(impressions, "item_id")
-        known = np.array([-1 if (row := known_row(items, one)) is None else row for one in item_ids], np.int64)
-        rows = known[item_numbers]
+        user_numbers, user_ids = numbered(impressions.table["user_id"])
+        item_numbers, item_ids = numbered(impressions.table["item_id"])
+        rows = known_rows(item_ids, items)[item_numbers]
         order = np.lexsort((rows, user_numbers))  # stable: each in time order
         order = order[rows[order] >= 0]
         if not len(order):
@@ -126,23 +125,13 @@ class ShownItems:
         return np.array(list(found), np.int64), np.array(list(found.values()))
 
 
-def _encoded(log: Impressions | Interactions, name: str) -> tuple[list[str], Rows]:
-    """Number the values of a column: the values in order, and (N,) int64."""
-    encoded = log.table[name].combine_chunks().dictionary_encode()
-    values = encoded.dictionary.to_pylist()
-    order = np.argsort(np.array(values, object))
-    number = np.empty(len(values), np.int64)
-    number[order] = np.arange(len(values))
-    return [values[place] for place in order.tolist()], number[encoded.indices.to_numpy()]
-
-
 def _events(interactions: Interactions, user_ids: list[str], items: ItemIds) -> tuple[Rows, Rows, NDArray[np.int64]]:
     """Give the users, items and times of the interactions of these users."""
     numbers = {name: number for number, name in enumerate(user_ids)}
-    names, user_codes = _encoded(interactions, "user_id")
+    user_codes, names = numbered(interactions.table["user_id"])
     users = np.array([numbers.get(name, -1) for name in names], np.int64)[user_codes]
-    item_ids, item_codes = _encoded(interactions, "item_id")
-    rows = np.array([-1 if (row := known_row(items, one)) is None else row for one in item_ids], np.int64)[item_codes]
+    item_codes, item_ids = numbered(interactions.table["item_id"])
+    rows = known_rows(item_ids, items)[item_codes]
     kept = (users >= 0) & (rows >= 0)
     return users[kept], rows[kept], interactions.table["timestamp"].to_numpy()[kept]
 
