@@ -129,8 +129,8 @@ def _index_columns(index: Any, columns: Mapping[str, Any], name: str) -> dict[st
         return {}
     if None in index.names:
         raise InputError(
-            f"{name} has an index without a name, which holds {examples(index[:4].tolist())}; name it, as in "
-            "frame.rename_axis('item_id'), or drop it by frame.reset_index(drop=True)"
+            f"{name} has an index without a name, which holds {examples(index[:4].tolist())}",
+            python="name it, as in frame.rename_axis('item_id'), or drop it by frame.reset_index(drop=True)",
         )
     levels = {str(level): index.get_level_values(place).to_series() for place, level in enumerate(index.names)}
     for level, series in levels.items():

@@ -146,8 +146,9 @@ def _next_source(state: LoadedBundle) -> Neighbours:
         if isinstance(source, Neighbours) and source.name == "next":
             return source
     raise InputError(
-        "this bundle has learned nothing of the order in which items are taken; learn a second stage from "
-        "interactions with `fit`, or ask by behaviour: similar_items(..., by='behaviour')"
+        "this bundle has learned nothing of the order in which items are taken",
+        python="learn a second stage with fit(), or ask by behaviour: similar_items(..., by='behaviour')",
+        cli="learn a second stage with `commonspace fit`, or ask by behaviour: similar --by behaviour",
     )
 
 
